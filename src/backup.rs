@@ -1,0 +1,102 @@
+//! The names of backups, simple and numbered, and the renaming to them.
+
+use crate::options::{Backup, BackupControl};
+use crate::sys::{Errno, Result, at};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// Splits a name into its directory (with the slash, or nothing) and its last component, trailing
+/// slashes left out.
+pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
+    let bytes = name.as_bytes();
+    let end = bytes.iter().rposition(|b| *b != b'/').map_or(0, |last| last + 1);
+    let start = bytes[..end].iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+    (OsStr::from_bytes(&bytes[..start]), OsStr::from_bytes(&bytes[start..end]))
+}
+
+/// The suffix that the backup of `name` in `dir` gets.
+///
+/// # Errors
+/// When the directory has to be read for numbered backups and cannot be.
+pub fn suffix(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<OsString> {
+    if backup.control == BackupControl::Simple {
+        return Ok(backup.suffix.clone());
+    }
+    let (parent, base) = split(name);
+    let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
+    let numbers = at::names(dir, parent)?.into_iter().filter_map(|other| number(base, &other));
+    Ok(match numbers.max() {
+        None if backup.control == BackupControl::Existing => backup.suffix.clone(),
+        highest => format!(".~{}~", highest.unwrap_or(0) + 1).into(),
+    })
+}
+
+/// The number in `base.~N~`.
+fn number(base: &OsStr, name: &OsStr) -> Option<u64> {
+    let digits = name.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b".~")?.strip_suffix(b"~")?;
+    let valid = digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit);
+    if valid { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+}
+
+/// The name with a suffix, trailing slashes left out.
+pub fn with_suffix(name: &OsStr, suffix: &OsStr) -> OsString {
+    let (parent, base) = split(name);
+    OsString::from_vec([parent.as_bytes(), base.as_bytes(), suffix.as_bytes()].concat())
+}
+
+/// Renames a file to its backup and gives the suffix; `None` if the file is gone.
+///
+/// # Errors
+/// The errno of the rename, or of reading the directory for numbers.
+pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
+    loop {
+        let suffix = suffix(backup, dir, name)?;
+        let new_name = with_suffix(name, &suffix);
+        let numbered = suffix.as_bytes().starts_with(b".~") && backup.control != BackupControl::Simple;
+        let answer = if numbered {
+            at::rename_no_replace(dir, name, dir, &new_name)
+        } else {
+            at::rename(dir, name, dir, &new_name)
+        };
+        match answer {
+            Ok(()) => return Ok(Some(suffix)),
+            Err(Errno::NOENT) => return Ok(None),
+            // Somebody else took the number: the next one.
+            Err(Errno::EXIST) if numbered => {}
+            // Not every file system can rename without replacing.
+            Err(Errno::INVAL | Errno::NOSYS) if numbered => {
+                at::rename(dir, name, dir, &new_name)?;
+                return Ok(Some(suffix));
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_at_the_last_component() {
+        let check = |name: &str, parent: &str, base: &str| {
+            assert_eq!(split(OsStr::new(name)), (OsStr::new(parent), OsStr::new(base)), "{name}");
+        };
+        check("a", "", "a");
+        check("d/a", "d/", "a");
+        check("d/a//", "d/", "a");
+        check("/a", "/", "a");
+        check("/", "", "");
+    }
+
+    #[test]
+    fn numbers_are_read_strictly() {
+        let number = |name: &str| number(OsStr::new("a"), OsStr::new(name));
+        assert_eq!(number("a.~12~"), Some(12));
+        assert_eq!(number("a.~012~"), None);
+        assert_eq!(number("a.~1x~"), None);
+        assert_eq!(number("b.~1~"), None);
+        assert_eq!(number("a.~~"), None);
+    }
+}

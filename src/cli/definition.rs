@@ -1,0 +1,154 @@
+//! The options: their names, values and help. First cp's, in cp's order, then zcp's own.
+//!
+//! zcp's own long options are found by their whole name or by an abbreviation that none of cp's
+//! options has; so none of them can make an abbreviation of cp's ambiguous.
+
+use clap::{Arg, ArgAction, Command};
+
+/// The heading of cp's options.
+pub(super) const CP: &str = "Options of cp";
+/// The headings of zcp's own.
+const COPYING: &str = "Copying (zcp)";
+const OUTPUT: &str = "Output (zcp)";
+
+/// Options of the program, for help, manual page and completions.
+pub fn command() -> Command {
+    Command::new("zcp")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Copy SOURCE to DEST, or several SOURCEs to DIRECTORY, by the fastest path the kernel offers")
+        .override_usage(
+            "zcp [OPTION]... [-T] SOURCE DEST\n       \
+             zcp [OPTION]... SOURCE... DIRECTORY\n       \
+             zcp [OPTION]... -t DIRECTORY SOURCE...",
+        )
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args(cp_options())
+        .args(own_options())
+        .arg(
+            Arg::new("operands")
+                .value_name("FILE")
+                .num_args(0..)
+                .value_hint(clap::ValueHint::AnyPath)
+                .value_parser(clap::value_parser!(std::ffi::OsString)),
+        )
+}
+
+/// The text that `--help` or `--version` asks for.
+pub(super) fn text_for(id: &str, program: &str) -> Option<String> {
+    match id {
+        "help" => {
+            let usage = format!(
+                "{program} [OPTION]... [-T] SOURCE DEST\n       \
+                 {program} [OPTION]... SOURCE... DIRECTORY\n       \
+                 {program} [OPTION]... -t DIRECTORY SOURCE..."
+            );
+            Some(command().override_usage(usage).render_long_help().to_string())
+        }
+        "version" => Some(format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))),
+        _ => None,
+    }
+}
+
+fn flag(id: &'static str, short: Option<char>, help: &'static str) -> Arg {
+    Arg::new(id).long(id).short(short).help(help).action(ArgAction::Count).help_heading(CP)
+}
+
+fn value(id: &'static str, short: Option<char>, name: &'static str, help: &'static str) -> Arg {
+    let parser = clap::value_parser!(std::ffi::OsString);
+    Arg::new(id)
+        .long(id)
+        .short(short)
+        .value_name(name)
+        .help(help)
+        .num_args(1)
+        .value_parser(parser)
+        .help_heading(CP)
+}
+
+fn optional(id: &'static str, name: &'static str, help: &'static str) -> Arg {
+    value(id, None, name, help).num_args(0..=1).require_equals(true)
+}
+
+fn short_only(id: &'static str, short: char, help: &'static str) -> Arg {
+    Arg::new(id).short(short).help(help).action(ArgAction::Count).help_heading(CP)
+}
+
+/// In the order of cp's own table, which is the order of the possibilities that are listed for an
+/// ambiguous abbreviation.
+fn cp_options() -> Vec<Arg> {
+    vec![
+        flag("archive", Some('a'), "Same as -dR --preserve=all"),
+        flag("attributes-only", None, "Copy no data, only the attributes"),
+        optional("backup", "CONTROL", "Back up each existing destination: none, numbered, existing, simple"),
+        short_only("b", 'b', "Like --backup, but takes no CONTROL"),
+        flag("copy-contents", None, "Copy the content of special files when recursive"),
+        short_only("d", 'd', "Same as --no-dereference --preserve=links"),
+        flag("debug", None, "Explain how each file is copied; implies -v"),
+        flag("dereference", Some('L'), "Follow all symbolic links in SOURCE"),
+        flag("force", Some('f'), "Remove a destination that cannot be opened, and try again"),
+        short_only("H", 'H', "Follow symbolic links that are operands"),
+        flag("interactive", Some('i'), "Ask before overwriting (overrides a previous -n)"),
+        flag("keep-directory-symlink", None, "Follow existing symbolic links to directories in DEST"),
+        flag("link", Some('l'), "Make hard links instead of copying"),
+        flag("no-clobber", Some('n'), "Skip existing files silently (overrides a previous -i)"),
+        flag("no-dereference", Some('P'), "Never follow symbolic links in SOURCE"),
+        value("no-preserve", None, "ATTR_LIST", "Do not preserve these attributes"),
+        flag("no-target-directory", Some('T'), "Treat DEST as a file, never as a directory to copy into"),
+        flag("one-file-system", Some('x'), "Stay on this file system"),
+        flag("parents", None, "Use the full source name under DIRECTORY").alias("path"),
+        short_only("p", 'p', "Same as --preserve=mode,ownership,timestamps"),
+        optional(
+            "preserve",
+            "ATTR_LIST",
+            "Preserve attributes: mode, ownership, timestamps (these three by default), links, context, xattr, all",
+        ),
+        flag("recursive", Some('r'), "Copy directories with all that is in them").visible_short_alias('R'),
+        flag("remove-destination", None, "Remove each existing destination before trying to open it"),
+        value("sparse", None, "WHEN", "Control sparse files: auto (default), always, never"),
+        optional("reflink", "WHEN", "Control clones: auto (default), always (if no WHEN is given), never"),
+        flag("strip-trailing-slashes", None, "Remove trailing slashes from each SOURCE"),
+        value("suffix", Some('S'), "SUFFIX", "Use SUFFIX for simple backups; implies --backup"),
+        flag("symbolic-link", Some('s'), "Make symbolic links instead of copying"),
+        value("target-directory", Some('t'), "DIRECTORY", "Copy all SOURCEs into DIRECTORY")
+            .value_hint(clap::ValueHint::DirPath),
+        optional(
+            "update",
+            "UPDATE",
+            "Which existing files to replace: all, none, none-fail, older (the default if given bare)",
+        ),
+        short_only("u", 'u', "Same as --update=older"),
+        flag("verbose", Some('v'), "Name each file as it is copied"),
+        short_only("Z", 'Z', "Set the default SELinux context of the destination"),
+        optional("context", "CTX", "Like -Z, or set the SELinux or SMACK context to CTX"),
+        flag("help", None, "Print this help"),
+        flag("version", None, "Print the version"),
+    ]
+}
+
+fn own_options() -> Vec<Arg> {
+    vec![
+        value("jobs", Some('j'), "N", "Copy with N workers; 1 copies in cp's order (default: one a processor)")
+            .help_heading(COPYING),
+        value(
+            "strategy",
+            None,
+            "NAME[,NAME...]",
+            "Move data only by these paths, in this order: reflink, copy_file_range, splice, sendfile, mmap, \
+             read_write; a file that they cannot copy is an error",
+        )
+        .help_heading(COPYING),
+        optional(
+            "stats",
+            "FORM",
+            "Report afterwards which kernel path moved how many bytes: text (default), json",
+        )
+        .help_heading(OUTPUT),
+        optional(
+            "progress",
+            "WHEN",
+            "Show progress on stderr: auto (default, if it is a terminal), always, never",
+        )
+        .help_heading(OUTPUT),
+    ]
+}

@@ -1,0 +1,72 @@
+//! From arguments to options. The only room that knows flags.
+//!
+//! clap holds the definition, and with it --help, the manual page and the completions. The reading
+//! of arguments follows getopt_long(3) instead of clap's parser: a replacement for cp must take the
+//! same abbreviations, permutations and clusters, and refuse in the same words.
+
+mod definition;
+mod getopt;
+mod settle;
+mod words;
+
+pub use definition::command;
+
+use crate::options::Options;
+use crate::report::Failure;
+use crate::walk::operands::Operands;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// A copy.
+    Copy(Box<Options>, Operands),
+    /// Text for stdout: --help or --version.
+    Print(String),
+}
+
+/// A command line that makes no sense.
+#[derive(Debug)]
+pub struct Misuse {
+    /// One or more lines.
+    pub text: Vec<u8>,
+    /// Whether the user is pointed to `--help`.
+    pub hint: bool,
+}
+
+impl Misuse {
+    fn new(text: impl Into<Vec<u8>>) -> Misuse {
+        Misuse { text: text.into(), hint: true }
+    }
+}
+
+impl From<crate::walk::operands::Unusable> for Misuse {
+    fn from(unusable: crate::walk::operands::Unusable) -> Misuse {
+        Misuse { text: unusable.failure.text(), hint: unusable.hint }
+    }
+}
+
+/// The name that messages begin with: that of the program as it was called.
+pub fn program_name(argv0: Option<&OsStr>) -> String {
+    let base = argv0.map(|name| name.as_bytes()).unwrap_or_default().rsplit(|b| *b == b'/').next();
+    match base.map(String::from_utf8_lossy) {
+        Some(name) if !name.is_empty() => name.into_owned(),
+        _ => env!("CARGO_PKG_NAME").to_owned(),
+    }
+}
+
+/// Reads the arguments after the program's name. Warnings are given to `warn`.
+///
+/// # Errors
+/// A [`Misuse`], in cp's words.
+pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) -> Result<Request, Misuse> {
+    let command = definition::command();
+    let (given, names) = getopt::read(&command, args, std::env::var_os("POSIXLY_CORRECT").is_some())?;
+    if let Some(text) = given.iter().find_map(|given| definition::text_for(&given.id, program)) {
+        return Ok(Request::Print(text));
+    }
+    let (options, mut operands) = settle::settle(&given, program, warn)?;
+    operands.names = names;
+    Ok(Request::Copy(Box::new(options), operands))
+}

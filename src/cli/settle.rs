@@ -1,0 +1,379 @@
+//! What was typed -> what it means together: the last of rivals wins, contradictions are refused.
+
+use super::Misuse;
+use super::getopt::Given;
+use super::words::{self, Words};
+use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, Preserve, StatsForm, When};
+use crate::report::Failure;
+use crate::transfer::Strategy;
+use crate::transfer::ladder::{Limits, Sparse};
+use crate::transfer::route::Cloning;
+use crate::walk::operands::Operands;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+const BACKUP: &Words<Option<BackupControl>> = &[
+    ("none", None),
+    ("off", None),
+    ("simple", Some(BackupControl::Simple)),
+    ("never", Some(BackupControl::Simple)),
+    ("existing", Some(BackupControl::Existing)),
+    ("nil", Some(BackupControl::Existing)),
+    ("numbered", Some(BackupControl::Numbered)),
+    ("t", Some(BackupControl::Numbered)),
+];
+const SPARSE: &Words<Sparse> = &[("never", Sparse::Never), ("auto", Sparse::Auto), ("always", Sparse::Always)];
+const REFLINK: &Words<Cloning> =
+    &[("auto", Cloning::Try), ("always", Cloning::Require), ("never", Cloning::Forbid)];
+const STATS: &Words<StatsForm> = &[("text", StatsForm::Text), ("json", StatsForm::Json)];
+const PROGRESS: &Words<When> = &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Update {
+    All,
+    None,
+    NoneFail,
+    Older,
+}
+
+const UPDATE: &Words<Update> =
+    &[("all", Update::All), ("none", Update::None), ("none-fail", Update::NoneFail), ("older", Update::Older)];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attribute {
+    Mode,
+    Timestamps,
+    Ownership,
+    Links,
+    Context,
+    Xattr,
+    All,
+}
+
+const ATTRIBUTES: &Words<Attribute> = &[
+    ("mode", Attribute::Mode),
+    ("timestamps", Attribute::Timestamps),
+    ("ownership", Attribute::Ownership),
+    ("links", Attribute::Links),
+    ("context", Attribute::Context),
+    ("xattr", Attribute::Xattr),
+    ("all", Attribute::All),
+];
+
+/// Words of `--strategy`; none of them may be shortened into another.
+const STRATEGIES: &Words<Strategy> = &[
+    ("reflink", Strategy::Reflink),
+    ("copy_file_range", Strategy::CopyFileRange),
+    ("splice", Strategy::Splice),
+    ("sendfile", Strategy::Sendfile),
+    ("mmap", Strategy::Mmap),
+    ("read_write", Strategy::ReadWrite),
+];
+
+/// What has been said so far, where one option does not settle a field by itself.
+struct Draft {
+    options: Options,
+    operands: Operands,
+    dereference: Option<Dereference>,
+    copy_contents: bool,
+    backup: Option<Option<OsString>>,
+    suffix: Option<OsString>,
+    no_clobber: bool,
+    hard_links: bool,
+    symbolic_links: bool,
+    context: Context,
+}
+
+/// What was said of SELinux contexts.
+#[derive(Default)]
+struct Context {
+    default: bool,
+    explicit: bool,
+    preserve: bool,
+}
+
+/// Puts all that was given together.
+pub(super) fn settle(
+    given: &[Given],
+    program: &str,
+    warn: &mut dyn FnMut(Failure),
+) -> Result<(Options, Operands), Misuse> {
+    let mut draft = Draft::new(program);
+    for option in given {
+        draft.take(option)?;
+    }
+    draft.settle(warn)
+}
+
+impl Draft {
+    fn new(program: &str) -> Draft {
+        let options = Options {
+            recursive: false,
+            dereference: Dereference::Always,
+            read_special: true,
+            action: Action::Copy,
+            attributes_only: false,
+            existing: Existing::Replace,
+            update: false,
+            force: false,
+            remove_destination: false,
+            backup: None,
+            preserve: Preserve::default(),
+            parents: false,
+            strip_trailing_slashes: false,
+            keep_directory_symlink: false,
+            one_file_system: false,
+            write_through_dangling: std::env::var_os("POSIXLY_CORRECT").is_some(),
+            verbose: false,
+            debug: false,
+            limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
+            jobs: None,
+            stats: None,
+            // Who calls cp does not expect a bar.
+            progress: if program == "cp" { When::Never } else { When::Auto },
+        };
+        Draft {
+            options,
+            operands: Operands::default(),
+            dereference: None,
+            copy_contents: false,
+            backup: None,
+            suffix: None,
+            no_clobber: false,
+            hard_links: false,
+            symbolic_links: false,
+            context: Context::default(),
+        }
+    }
+
+    fn take(&mut self, given: &Given) -> Result<(), Misuse> {
+        let value = given.value.as_deref();
+        let options = &mut self.options;
+        match given.id.as_str() {
+            "archive" => {
+                options.recursive = true;
+                self.dereference = Some(Dereference::Never);
+                self.archive();
+            }
+            "attributes-only" => options.attributes_only = true,
+            "backup" | "b" => self.backup = Some(value.map(OsStr::to_owned).or(self.backup.take().flatten())),
+            "copy-contents" => self.copy_contents = true,
+            "d" => {
+                options.preserve.links = true;
+                self.dereference = Some(Dereference::Never);
+            }
+            "debug" => (options.debug, options.verbose) = (true, true),
+            "dereference" => self.dereference = Some(Dereference::Always),
+            "force" => options.force = true,
+            "H" => self.dereference = Some(Dereference::CommandLine),
+            "interactive" => {
+                options.existing = Existing::Ask;
+                self.no_clobber = false;
+            }
+            "keep-directory-symlink" => options.keep_directory_symlink = true,
+            "link" => self.hard_links = true,
+            "no-clobber" => {
+                options.existing = Existing::Skip;
+                self.no_clobber = true;
+            }
+            "no-dereference" => self.dereference = Some(Dereference::Never),
+            "no-preserve" => self.preserve(value.unwrap_or_default(), "--no-preserve", false)?,
+            "no-target-directory" => self.operands.no_target_directory = true,
+            "one-file-system" => options.one_file_system = true,
+            "parents" => options.parents = true,
+            "p" => self.preserve(OsStr::new("mode,ownership,timestamps"), "-p", true)?,
+            "preserve" => {
+                let list = value.unwrap_or(OsStr::new("mode,ownership,timestamps"));
+                self.preserve(list, "--preserve", true)?;
+            }
+            "recursive" => options.recursive = true,
+            "remove-destination" => options.remove_destination = true,
+            "sparse" => options.limits.sparse = words::find("--sparse", value.unwrap_or_default(), SPARSE)?,
+            "reflink" => {
+                options.limits.cloning = match value {
+                    Some(word) => words::find("--reflink", word, REFLINK)?,
+                    None => Cloning::Require,
+                }
+            }
+            "strip-trailing-slashes" => options.strip_trailing_slashes = true,
+            "suffix" => {
+                self.suffix = value.map(OsStr::to_owned);
+                self.backup = Some(self.backup.take().flatten());
+            }
+            "symbolic-link" => self.symbolic_links = true,
+            "target-directory" => {
+                if self.operands.target_directory.is_some() {
+                    return Err(Misuse { text: b"multiple target directories specified".into(), hint: false });
+                }
+                self.operands.target_directory = value.map(OsStr::to_owned);
+            }
+            "update" | "u" => self.update(value)?,
+            "verbose" => options.verbose = true,
+            "Z" => self.context.default = true,
+            "context" => match value {
+                Some(_) => self.context.explicit = true,
+                None => self.context.default = true,
+            },
+            "jobs" => options.jobs = Some(jobs(value.unwrap_or_default())?),
+            "strategy" => options.limits.forced = Some(strategies(value.unwrap_or_default())?),
+            "stats" => {
+                options.stats =
+                    Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
+            }
+            "progress" => {
+                let word = value.unwrap_or(OsStr::new("always"));
+                options.progress = words::find("--progress", word, PROGRESS)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn archive(&mut self) {
+        let keep = &mut self.options.preserve;
+        keep.mode = true;
+        keep.no_mode = false;
+        keep.ownership = true;
+        keep.timestamps = true;
+        keep.links = true;
+        keep.xattr = true;
+        keep.xattr_quiet = true;
+    }
+
+    fn preserve(&mut self, list: &OsStr, what: &str, on: bool) -> Result<(), Misuse> {
+        for word in list.as_bytes().split(|b| *b == b',') {
+            let attribute = words::find(what, OsStr::from_bytes(word), ATTRIBUTES)?;
+            let keep = &mut self.options.preserve;
+            let all = attribute == Attribute::All;
+            if all || attribute == Attribute::Mode {
+                keep.mode = on;
+                keep.no_mode = !on;
+            }
+            if all || attribute == Attribute::Timestamps {
+                keep.timestamps = on;
+            }
+            if all || attribute == Attribute::Ownership {
+                keep.ownership = on;
+            }
+            if all || attribute == Attribute::Links {
+                keep.links = on;
+            }
+            if all || attribute == Attribute::Xattr {
+                keep.xattr = on;
+                keep.xattr_required = on && !all;
+            }
+            if attribute == Attribute::Context {
+                self.context.preserve = on;
+            }
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, value: Option<&OsStr>) -> Result<(), Misuse> {
+        let update = value.map_or(Ok(Update::Older), |word| words::find("--update", word, UPDATE))?;
+        let options = &mut self.options;
+        match (value.is_some() && self.no_clobber, update) {
+            (false, Update::Older) if value.is_none() => options.update = true,
+            (true, _) => {} // -n takes precedence
+            (false, Update::All) => (options.update, options.existing) = (false, Existing::Replace),
+            (false, Update::None) => (options.update, options.existing) = (false, Existing::Skip),
+            (false, Update::NoneFail) => (options.update, options.existing) = (false, Existing::SkipFail),
+            (false, Update::Older) => (options.update, options.existing) = (true, Existing::Replace),
+        }
+        Ok(())
+    }
+
+    fn settle(mut self, warn: &mut dyn FnMut(Failure)) -> Result<(Options, Operands), Misuse> {
+        if self.hard_links && self.symbolic_links {
+            return Err(Misuse::new("cannot make both hard and symbolic links"));
+        }
+        if self.backup.is_some() && self.options.never_replaces() {
+            return Err(Misuse::new("--backup is mutually exclusive with -n or --update=none-fail"));
+        }
+        let limits = &self.options.limits;
+        if limits.cloning == Cloning::Require && limits.sparse != Sparse::Auto {
+            return Err(Misuse::new("--reflink can be used only with --sparse=auto"));
+        }
+        self.settle_strategies()?;
+        self.options.backup = settle_backup(self.backup.take(), self.suffix.take())?;
+        let options = &mut self.options;
+        options.action = match (self.hard_links, self.symbolic_links) {
+            (true, _) => Action::HardLink,
+            (_, true) => Action::SymbolicLink,
+            _ => Action::Copy,
+        };
+        let default = if options.recursive && !self.hard_links { Dereference::Never } else { Dereference::Always };
+        options.dereference = self.dereference.unwrap_or(default);
+        options.read_special = !options.recursive || self.copy_contents;
+        if options.limits.sparse == Sparse::Never && options.limits.cloning == Cloning::Try {
+            options.limits.cloning = Cloning::Forbid;
+        }
+        settle_context(&self.context, warn)?;
+        Ok((self.options, self.operands))
+    }
+
+    /// A forced path must be able to do what else is asked for.
+    fn settle_strategies(&self) -> Result<(), Misuse> {
+        let limits = &self.options.limits;
+        let Some(forced) = &limits.forced else { return Ok(()) };
+        if limits.cloning == Cloning::Require && forced.as_slice() != [Strategy::Reflink] {
+            return Err(Misuse::new("--reflink=always allows no other strategy"));
+        }
+        if limits.cloning == Cloning::Forbid && forced.contains(&Strategy::Reflink) {
+            return Err(Misuse::new("--reflink=never forbids --strategy=reflink"));
+        }
+        if limits.sparse == Sparse::Always && !forced.contains(&Strategy::ReadWrite) {
+            return Err(Misuse::new("--sparse=always needs --strategy=read_write"));
+        }
+        Ok(())
+    }
+}
+
+/// `--backup`, `--suffix` and their environment (info coreutils, "Backup options").
+fn settle_backup(backup: Option<Option<OsString>>, suffix: Option<OsString>) -> Result<Option<Backup>, Misuse> {
+    let Some(word) = backup else { return Ok(None) };
+    let control = match word.filter(|word| !word.is_empty()) {
+        Some(word) => words::find("backup type", &word, BACKUP)?,
+        None => match std::env::var_os("VERSION_CONTROL").filter(|word| !word.is_empty()) {
+            Some(word) => words::find("$VERSION_CONTROL", &word, BACKUP)?,
+            None => Some(BackupControl::Existing),
+        },
+    };
+    let suffix = suffix.or_else(|| std::env::var_os("SIMPLE_BACKUP_SUFFIX"));
+    let usable = |suffix: &OsString| !suffix.is_empty() && !suffix.as_bytes().contains(&b'/');
+    let suffix = suffix.filter(usable).unwrap_or_else(|| "~".into());
+    Ok(control.map(|control| Backup { control, suffix }))
+}
+
+/// Security contexts, on a kernel without SELinux: passed over, warned about or refused, as asked.
+fn settle_context(context: &Context, warn: &mut dyn FnMut(Failure)) -> Result<(), Misuse> {
+    let fatal = |text: &str| Err(Misuse { text: text.into(), hint: false });
+    if context.explicit {
+        warn(Failure::plain("warning: ignoring --context; it requires an SELinux-enabled kernel"));
+    }
+    if context.preserve {
+        return fatal("cannot preserve security context without an SELinux-enabled kernel");
+    }
+    Ok(())
+}
+
+fn jobs(value: &OsStr) -> Result<usize, Misuse> {
+    match value.to_str().and_then(|text| text.parse().ok()) {
+        Some(jobs @ 1..=1024) => Ok(jobs),
+        _ => {
+            let value = crate::report::quote::plainly_quoted(value.as_bytes());
+            Err(Misuse::new([b"invalid number of jobs: ".as_slice(), &value].concat()))
+        }
+    }
+}
+
+fn strategies(list: &OsStr) -> Result<Vec<Strategy>, Misuse> {
+    let mut found: Vec<Strategy> = Vec::new();
+    for word in list.as_bytes().split(|b| *b == b',') {
+        let strategy = words::find("--strategy", OsStr::from_bytes(word), STRATEGIES)?;
+        if !found.contains(&strategy) {
+            found.push(strategy);
+        }
+    }
+    Ok(found)
+}

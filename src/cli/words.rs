@@ -1,0 +1,67 @@
+//! Arguments that are words of a fixed set: whole, or shortened while that is unambiguous.
+
+use super::Misuse;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// The words for an argument and what they mean; synonyms stand together.
+pub(super) type Words<T> = [(&'static str, T)];
+
+/// The meaning of `word`, given for `what` (as the message names it).
+///
+/// # Errors
+/// A [`Misuse`] that lists the valid words.
+pub(super) fn find<T: Copy + PartialEq>(what: &str, word: &OsStr, words: &Words<T>) -> Result<T, Misuse> {
+    let text = word.as_bytes();
+    if let Some((_, meaning)) = words.iter().find(|(name, _)| name.as_bytes() == text) {
+        return Ok(*meaning);
+    }
+    let begins: Vec<T> =
+        words.iter().filter(|(name, _)| name.as_bytes().starts_with(text)).map(|(_, m)| *m).collect();
+    match begins.first() {
+        Some(first) if begins.iter().all(|meaning| meaning == first) => Ok(*first),
+        Some(_) => Err(refusal("ambiguous", what, text, words)),
+        None => Err(refusal("invalid", what, text, words)),
+    }
+}
+
+fn refusal<T: Copy + PartialEq>(kind: &str, what: &str, text: &[u8], words: &Words<T>) -> Misuse {
+    let mut message = [kind.as_bytes(), b" argument ", &crate::report::quote::plainly_quoted(text)].concat();
+    message.extend_from_slice(format!(" for '{what}'\nValid arguments are:").as_bytes());
+    let mut last = None;
+    for (name, meaning) in words {
+        let lead = if last == Some(*meaning) { ", " } else { "\n  - " };
+        message.extend_from_slice(format!("{lead}'{name}'").as_bytes());
+        last = Some(*meaning);
+    }
+    Misuse::new(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: &Words<u8> = &[("none", 0), ("off", 0), ("simple", 1), ("never", 1), ("numbered", 2)];
+
+    fn find(word: &str) -> Result<u8, String> {
+        super::find("backup type", OsStr::new(word), WORDS)
+            .map_err(|misuse| String::from_utf8_lossy(&misuse.text).into_owned())
+    }
+
+    #[test]
+    fn words_may_be_shortened() {
+        assert_eq!(find("off"), Ok(0));
+        assert_eq!(find("num"), Ok(2));
+        assert_eq!(find("s"), Ok(1));
+    }
+
+    #[test]
+    fn refusals_list_what_is_valid() {
+        assert_eq!(
+            find("n").unwrap_err(),
+            "ambiguous argument 'n' for 'backup type'\nValid arguments are:\n  - 'none', 'off'\n  \
+             - 'simple', 'never'\n  - 'numbered'"
+        );
+        assert!(find("x").unwrap_err().starts_with("invalid argument 'x' for 'backup type'\n"));
+    }
+}

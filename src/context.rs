@@ -1,0 +1,60 @@
+//! What all workers and the walk share: the options, the reporter, and facts about the process.
+
+use crate::dir::Descriptors;
+use crate::metadata::{Handle, xattr};
+use crate::options::Options;
+use crate::report::{Failure, Reporter};
+use crate::sys::Errno;
+use crate::sys::proc::{self, StopFlag};
+use std::ffi::OsStr;
+
+/// Facts about the process that do not change while it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    /// The file creation mask.
+    pub umask: u32,
+    /// Whether it runs as root: then a chown that fails is worth a message.
+    pub privileged: bool,
+}
+
+impl Process {
+    /// Reads them. To be called before any thread exists.
+    pub fn look() -> Process {
+        Process { umask: proc::umask(), privileged: proc::effective_uid() == 0 }
+    }
+}
+
+/// Shared by reference with every thread.
+#[derive(Debug)]
+pub struct Context {
+    /// What was asked for.
+    pub options: Options,
+    /// Where words go.
+    pub reporter: Reporter,
+    /// Raised by a signal.
+    pub stop: StopFlag,
+    /// Umask and privileges.
+    pub process: Process,
+    /// The budget of open directories.
+    pub descriptors: Descriptors,
+}
+
+impl Context {
+    /// Copies the extended attributes that are to be kept, as loud as was asked for.
+    pub fn copy_xattrs(&self, source: Handle<'_>, file: Handle<'_>, path: &OsStr) {
+        let keep = &self.options.preserve;
+        let wanted = xattr::Wanted { all: keep.xattr, context: keep.context };
+        if wanted == xattr::Wanted::default() {
+            return;
+        }
+        xattr::copy(source, file, wanted, |trouble| {
+            let unsupported = matches!(trouble.errno, Errno::OPNOTSUPP | Errno::NODATA);
+            let failure = Failure::attribute(trouble, path);
+            if keep.xattr_required {
+                self.reporter.fail(failure);
+            } else if !keep.xattr_quiet && !unsupported {
+                self.reporter.warn(&failure);
+            }
+        });
+    }
+}

@@ -1,0 +1,326 @@
+//! A pair of directories, source and destination, while their entries are copied.
+//!
+//! A `Dir` counts what is still open below it. The last one out gives the destination its owner,
+//! mode and times, and then leaves the parent, in a loop. Descriptors are a cache with a budget: a
+//! tree may be deeper than the process may have files open, so a directory that is not in use may
+//! be closed and is found again, by its name from its parent, and recognised by device and inode.
+
+use crate::context::Context;
+use crate::metadata::{self, Handle, times, xattr};
+use crate::report::failure::Failure;
+use crate::report::lock;
+use crate::sys::at::{self, Follow};
+use crate::sys::stat::FileId;
+use crate::sys::{Errno, Kind, Result, Stat, proc};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+/// An open directory, or the working directory.
+#[derive(Debug)]
+pub enum Base {
+    /// Where the process was started.
+    Cwd,
+    /// Any other.
+    Open(OwnedFd),
+}
+
+impl AsFd for Base {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Base::Cwd => at::CWD,
+            Base::Open(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// The two descriptors of a `Dir`.
+#[derive(Debug)]
+pub struct Fds {
+    /// To read from.
+    pub src: Base,
+    /// To write to.
+    pub dst: Base,
+}
+
+/// Where a `Dir` stands in its parent.
+#[derive(Debug)]
+pub struct Place {
+    /// The directory above.
+    pub parent: Arc<Dir>,
+    /// The name of the source in it.
+    pub name: OsString,
+    /// The name of the destination in it.
+    pub new_name: OsString,
+    /// Whether the source was reached through a symbolic link.
+    pub follow_source: Follow,
+    /// Whether the destination was.
+    pub follow_destination: Follow,
+}
+
+/// What is to be done with a destination directory when its entries are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// What the source says.
+    pub source: Stat,
+    /// Whether the destination was made by this run.
+    pub made: bool,
+    /// The mode to give it in the end, where that is not the source's.
+    pub mode: Option<u32>,
+}
+
+/// A directory being copied.
+#[derive(Debug)]
+pub struct Dir {
+    place: Option<Place>,
+    /// The path of the destination root, for messages.
+    root: OsString,
+    fds: Mutex<Option<Arc<Fds>>>,
+    src_id: Option<FileId>,
+    dst_id: Option<FileId>,
+    /// The device that the destination is on.
+    pub dst_dev: Option<u64>,
+    /// Whether nothing can be in the destination yet that this run did not put there.
+    pub fresh: bool,
+    /// Whether new entries of the destination get an ACL from it; only known where modes are kept.
+    pub gives_acl: bool,
+    finish: Option<Finish>,
+    open: AtomicUsize,
+}
+
+impl Dir {
+    /// The directory that the operands are in: names are relative to the working directory on one
+    /// side, and to `destination` (shown as `root`) on the other.
+    pub fn operands(destination: Base, root: OsString) -> Arc<Dir> {
+        let dst_id = match &destination {
+            Base::Cwd => None,
+            Base::Open(fd) => at::fstat(fd).ok().map(|stat| stat.id()),
+        };
+        Arc::new(Dir {
+            place: None,
+            root,
+            fds: Mutex::new(Some(Arc::new(Fds { src: Base::Cwd, dst: destination }))),
+            src_id: None,
+            dst_id,
+            dst_dev: dst_id.map(|id| id.dev),
+            fresh: false,
+            gives_acl: true,
+            finish: None,
+            open: AtomicUsize::new(1),
+        })
+    }
+
+    /// A directory below another. It is entered, and its parent with it.
+    pub fn below(ctx: &Context, place: Place, fds: Fds, dst_id: FileId, finish: Finish) -> Arc<Dir> {
+        place.parent.enter();
+        let gives_acl = ctx.options.preserve.mode && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
+        let dir = Arc::new(Dir {
+            place: Some(place),
+            root: OsString::new(),
+            fds: Mutex::new(Some(Arc::new(fds))),
+            src_id: Some(finish.source.id()),
+            dst_id: Some(dst_id),
+            dst_dev: Some(dst_id.dev),
+            fresh: finish.made,
+            gives_acl,
+            finish: Some(finish),
+            open: AtomicUsize::new(1),
+        });
+        ctx.descriptors.opened(&dir);
+        dir
+    }
+
+    /// The source's identity; the working directory has none here.
+    pub fn source_id(&self) -> Option<FileId> {
+        self.src_id
+    }
+
+    /// The directory above.
+    pub fn parent(&self) -> Option<&Arc<Dir>> {
+        self.place.as_ref().map(|place| &place.parent)
+    }
+
+    /// The path of a source entry, for printing.
+    pub fn source_path(&self, name: &OsStr) -> OsString {
+        self.path(name, |place| &place.name, OsStr::new(""))
+    }
+
+    /// The path of a destination entry, for printing.
+    pub fn destination_path(&self, name: &OsStr) -> OsString {
+        let mut top = self;
+        while let Some(place) = &top.place {
+            top = &place.parent;
+        }
+        self.path(name, |place| &place.new_name, &top.root)
+    }
+
+    fn path(&self, name: &OsStr, part: impl Fn(&Place) -> &OsString, root: &OsStr) -> OsString {
+        let mut parts = vec![name];
+        let mut dir = self;
+        while let Some(place) = &dir.place {
+            parts.push(part(place));
+            dir = &place.parent;
+        }
+        parts.push(root);
+        let mut path = OsString::new();
+        for part in parts.into_iter().rev().filter(|part| !part.is_empty()) {
+            if !path.is_empty() && !path.as_bytes().ends_with(b"/") {
+                path.push("/");
+            }
+            path.push(part);
+        }
+        path
+    }
+
+    /// The open descriptors, found again if they were closed.
+    ///
+    /// # Errors
+    /// ENOENT where another directory stands under the name by now, or what open(2) says.
+    pub fn fds(self: &Arc<Dir>, ctx: &Context) -> Result<Arc<Fds>> {
+        let mut closed = Vec::new();
+        let mut dir = self;
+        let mut fds = loop {
+            match (&*lock(&dir.fds), &dir.place) {
+                (Some(fds), _) => break Arc::clone(fds),
+                (None, Some(place)) => {
+                    closed.push(dir);
+                    dir = &place.parent;
+                }
+                (None, None) => return Err(Errno::BADF),
+            }
+        };
+        for dir in closed.into_iter().rev() {
+            fds = Arc::new(dir.reopen(&fds)?);
+            *lock(&dir.fds) = Some(Arc::clone(&fds));
+            ctx.descriptors.opened(dir);
+        }
+        Ok(fds)
+    }
+
+    fn reopen(&self, parent: &Fds) -> Result<Fds> {
+        let Some(place) = &self.place else { return Err(Errno::BADF) };
+        let src = at::open_dir(&parent.src, &place.name, place.follow_source)?;
+        let dst = at::open_dir(&parent.dst, &place.new_name, place.follow_destination)?;
+        let same = Some(at::fstat(&src)?.id()) == self.src_id && Some(at::fstat(&dst)?.id()) == self.dst_id;
+        if same { Ok(Fds { src: Base::Open(src), dst: Base::Open(dst) }) } else { Err(Errno::NOENT) }
+    }
+
+    /// One more thing is open in this directory.
+    pub fn enter(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One thing fewer. The last one out finishes the directory, and leaves its parent.
+    pub fn leave(self: &Arc<Dir>, ctx: &Context) {
+        let mut dir = self;
+        while dir.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            dir.finish(ctx);
+            match &dir.place {
+                Some(place) => dir = &place.parent,
+                None => break,
+            }
+        }
+    }
+
+    fn finish(self: &Arc<Dir>, ctx: &Context) {
+        if let (Some(finish), Some(place)) = (&self.finish, &self.place)
+            && finish.is_needed(ctx)
+        {
+            match self.fds(ctx) {
+                Ok(fds) => {
+                    finish.apply(ctx, &fds, &place.parent.destination_path(&place.new_name), self.gives_acl)
+                }
+                Err(errno) => {
+                    let path = place.parent.destination_path(&place.new_name);
+                    ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
+                }
+            }
+        }
+        if self.place.is_some() {
+            *lock(&self.fds) = None;
+        }
+    }
+}
+
+/// A chain of thousands of parents must not be dropped by recursion.
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let mut parent = self.place.take().map(|place| place.parent);
+        while let Some(mut dir) = parent.take().and_then(Arc::into_inner) {
+            parent = dir.place.take().map(|place| place.parent);
+        }
+    }
+}
+
+impl Finish {
+    fn is_needed(&self, ctx: &Context) -> bool {
+        let keep = &ctx.options.preserve;
+        keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
+    }
+
+    fn apply(&self, ctx: &Context, fds: &Fds, path: &OsStr, may_have_acl: bool) {
+        let keep = &ctx.options.preserve;
+        let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
+        let mut mode = self.source.permissions();
+        if keep.ownership && self.owner_differs(fds) {
+            match metadata::set_owner(file, &self.source, ctx.process.privileged) {
+                Ok(true) => {}
+                Ok(false) => mode &= 0o777,
+                Err(trouble) => ctx.reporter.fail(Failure::attribute(trouble, path)),
+            }
+        }
+        ctx.copy_xattrs(source, file, path);
+        if keep.mode {
+            let answer = metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made);
+            answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
+        } else if let Some(mode) = self.mode
+            && let Err(errno) = metadata::set_mode(file, mode)
+        {
+            ctx.reporter.fail(Failure::new("preserving permissions for {}", path).errno(errno));
+        }
+        if keep.timestamps {
+            let answer = times::set(file, &self.source);
+            answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
+        }
+    }
+
+    fn owner_differs(&self, fds: &Fds) -> bool {
+        at::fstat(&fds.dst).map_or(true, |now| (now.uid, now.gid) != (self.source.uid, self.source.gid))
+    }
+}
+
+/// How many directories may be open at once, and which are.
+#[derive(Debug)]
+pub struct Descriptors {
+    most: usize,
+    open: Mutex<VecDeque<Weak<Dir>>>,
+}
+
+impl Descriptors {
+    /// A budget that leaves each of `workers` enough for its files and its pipe.
+    pub fn new(workers: usize) -> Descriptors {
+        // A worker has a source, a destination, two ends of a pipe and its parcel's two directories;
+        // the rest is for the listing, stdio and what the process was started with.
+        let reserved = 16 + 6 * workers;
+        let most = (proc::descriptor_limit().saturating_sub(reserved) / 2).clamp(2, 400);
+        Descriptors { most, open: Mutex::default() }
+    }
+
+    /// Notes an opened directory; the one that was opened first is closed if there are too many.
+    /// Whoever is using it has its own hold on the descriptors.
+    fn opened(&self, dir: &Arc<Dir>) {
+        let mut open = lock(&self.open);
+        open.push_back(Arc::downgrade(dir));
+        if open.len() > self.most {
+            open.retain(|weak| weak.upgrade().is_some_and(|dir| lock(&dir.fds).is_some()));
+        }
+        while open.len() > self.most {
+            if let Some(oldest) = open.pop_front().and_then(|weak| weak.upgrade()) {
+                *lock(&oldest.fds) = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Owner, attributes, mode and times, in the order that keeps them all.
+//!
+//! chown(2) clears set-user-ID bits and capabilities, user attributes need a writable mode, and
+//! anything at all may touch the times: so owner, extended attributes, mode with its ACL, times.
+//! Nothing here prints; a failure is handed back as a [`Trouble`], and the caller knows the path.
+
+pub mod times;
+pub mod xattr;
+
+use crate::sys::{self, Errno, Kind, Stat, at, io};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// A file to read attributes from or to set them on: open, or a name that must not be followed.
+#[derive(Clone, Copy, Debug)]
+pub enum Handle<'a> {
+    /// An open file or directory.
+    Open(BorrowedFd<'a>),
+    /// A symbolic link or special file, by its directory.
+    Entry(BorrowedFd<'a>, &'a OsStr),
+}
+
+impl Handle<'_> {
+    /// A path that names the same file for the calls that have no descriptor form (proc_pid_fd(5)).
+    fn path(&self) -> OsString {
+        match self {
+            Handle::Open(fd) => format!("/proc/self/fd/{}", fd.as_raw_fd()).into(),
+            Handle::Entry(dir, name)
+                if dir.as_raw_fd() == at::CWD.as_raw_fd() || name.as_bytes().starts_with(b"/") =>
+            {
+                name.into()
+            }
+            Handle::Entry(dir, name) => {
+                let mut path = OsString::from(format!("/proc/self/fd/{}/", dir.as_raw_fd()));
+                path.push(name);
+                path
+            }
+        }
+    }
+}
+
+/// What could not be set, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What was being done.
+    pub doing: Doing,
+    /// The system's reason.
+    pub errno: Errno,
+}
+
+/// The operations of this room, as the words of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// chown.
+    Ownership,
+    /// chmod or an ACL, of what is to be preserved.
+    Permissions,
+    /// chmod to close a file before its owner changes.
+    ClearPermissions,
+    /// utimensat.
+    Times,
+    /// listxattr on the source.
+    ListAttributes,
+    /// getxattr on the source.
+    GetAttribute(OsString),
+    /// setxattr on the destination.
+    SetAttribute(OsString),
+}
+
+impl Doing {
+    fn failed(self, errno: Errno) -> Trouble {
+        Trouble { doing: self, errno }
+    }
+}
+
+/// Gives the file an owner and a group.
+///
+/// Where the process may not, the group alone is tried, as cp does; `Ok(false)` then says that the
+/// owner is not the source's, so that set-ID bits must not be kept.
+///
+/// # Errors
+/// Only what a user would not expect: EPERM and EINVAL are ordinary for an unprivileged one.
+pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Trouble> {
+    match chown(file, Some(stat.uid), Some(stat.gid)) {
+        Ok(()) => Ok(true),
+        Err(errno @ (Errno::PERM | Errno::INVAL)) => {
+            let _ = chown(file, None, Some(stat.gid));
+            if privileged { Err(Doing::Ownership.failed(errno)) } else { Ok(false) }
+        }
+        Err(errno) => Err(Doing::Ownership.failed(errno)),
+    }
+}
+
+fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()> {
+    match file {
+        Handle::Open(fd) => match io::chown(fd, uid, gid) {
+            Err(Errno::BADF) => at::chown(fd, OsStr::new(""), uid, gid),
+            answer => answer,
+        },
+        Handle::Entry(dir, name) => at::chown(dir, name, uid, gid),
+    }
+}
+
+/// chmod(2) by whatever the handle allows; a directory opened by O_PATH goes through /proc.
+///
+/// # Errors
+/// The errno of the last call tried.
+pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
+    match file {
+        Handle::Open(fd) => match io::chmod(fd, mode) {
+            Err(Errno::BADF) => at::chmod(at::CWD, &file.path(), mode),
+            answer => answer,
+        },
+        Handle::Entry(dir, name) => at::chmod(dir, name, mode),
+    }
+}
+
+/// Gives the file the source's permission bits and access control lists.
+///
+/// `may_have_acl` says whether the file can have an ACL that the source has not, from before or
+/// from its directory's default; that one has to go.
+///
+/// # Errors
+/// When the mode or an ACL that the source has cannot be set.
+pub fn copy_mode(
+    source: Handle<'_>,
+    file: Handle<'_>,
+    kind: Kind,
+    mode: u32,
+    may_have_acl: bool,
+) -> Result<(), Trouble> {
+    set_mode(file, mode).map_err(|errno| Doing::Permissions.failed(errno))?;
+    let lists: &[&str] =
+        if kind == Kind::Directory { &[xattr::ACL_ACCESS, xattr::ACL_DEFAULT] } else { &[xattr::ACL_ACCESS] };
+    for list in lists {
+        let name = OsStr::new(list);
+        match xattr::get(source, name) {
+            Ok(Some(acl)) => xattr::set(file, name, &acl).map_err(|errno| Doing::Permissions.failed(errno))?,
+            Ok(None) if may_have_acl => match xattr::remove(file, name) {
+                // Removing the list leaves its mask as the group's bits.
+                Ok(true) => set_mode(file, mode).map_err(|errno| Doing::Permissions.failed(errno))?,
+                Ok(false) => {}
+                Err(errno) => return Err(Doing::Permissions.failed(errno)),
+            },
+            // A source whose lists cannot be read has none to give.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    Ok(())
+}

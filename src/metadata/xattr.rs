@@ -1,0 +1,131 @@
+//! Extended attributes (xattr(7)), ACLs among them.
+
+use super::{Doing, Handle, Trouble};
+use crate::sys::{Errno, Result};
+use rustix::fs::{self, XattrFlags};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// Where Linux keeps the access ACL (acl(5)).
+pub const ACL_ACCESS: &str = "system.posix_acl_access";
+/// Where a directory keeps the ACL that new entries get.
+pub const ACL_DEFAULT: &str = "system.posix_acl_default";
+
+/// Which attributes are copied, and how loudly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// `--preserve=xattr` or anything that includes it.
+    pub all: bool,
+    /// `--preserve=context`: `security.selinux` too.
+    pub context: bool,
+}
+
+/// Copies the attributes. Each that fails is told to `tell`, and the rest is still copied.
+pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Trouble)) {
+    let names = match list(source) {
+        Ok(names) => names,
+        Err(errno) => return tell(Doing::ListAttributes.failed(errno)),
+    };
+    for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
+        match get(source, name) {
+            Ok(Some(value)) => {
+                if let Err(errno) = set(file, name, &value) {
+                    tell(Doing::SetAttribute(name.into()).failed(errno));
+                }
+            }
+            Ok(None) => {}
+            Err(errno) => tell(Doing::GetAttribute(name.into()).failed(errno)),
+        }
+    }
+}
+
+/// ACLs belong to the mode, and the SELinux context to `context`.
+fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
+    match name.as_bytes() {
+        b"" | b"security.evm" => false,
+        b"security.selinux" => wanted.context,
+        bytes if bytes.starts_with(b"system.posix_acl_") || bytes.starts_with(b"system.nfs4") => false,
+        bytes if bytes.starts_with(b"trusted.SGI_") => false,
+        _ => wanted.all,
+    }
+}
+
+/// An attribute's value, or `None` where there is none or the file system has no such thing.
+pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
+    let answer = grow(|room| match file {
+        Handle::Open(fd) => match fs::fgetxattr(fd, name, &mut *room) {
+            Err(Errno::BADF) => fs::getxattr(file.path(), name, room),
+            answer => answer,
+        },
+        Handle::Entry(..) => fs::lgetxattr(file.path(), name, room),
+    });
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// All names, each followed by a NUL byte; empty where the file system has no attributes.
+fn list(file: Handle<'_>) -> Result<Vec<u8>> {
+    let answer = grow(|room| match file {
+        Handle::Open(fd) => match fs::flistxattr(fd, &mut *room) {
+            Err(Errno::BADF) => fs::listxattr(file.path(), room),
+            answer => answer,
+        },
+        Handle::Entry(..) => fs::llistxattr(file.path(), room),
+    });
+    match answer {
+        Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        answer => answer,
+    }
+}
+
+/// Sets an attribute, made or replaced.
+pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
+    match file {
+        Handle::Open(fd) => match fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
+            Err(Errno::BADF) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
+            answer => answer,
+        },
+        Handle::Entry(..) => fs::lsetxattr(file.path(), name, value, XattrFlags::empty()),
+    }
+}
+
+/// Removes an attribute; says whether there was one.
+pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
+    let answer = match file {
+        Handle::Open(fd) => match fs::fremovexattr(fd, name) {
+            Err(Errno::BADF) => fs::removexattr(file.path(), name),
+            answer => answer,
+        },
+        Handle::Entry(..) => fs::lremovexattr(file.path(), name),
+    };
+    match answer {
+        Ok(()) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether new entries of this directory get an ACL from it.
+pub fn has_default_acl(dir: Handle<'_>) -> bool {
+    matches!(get(dir, OsStr::new(ACL_DEFAULT)), Ok(Some(_)))
+}
+
+/// Repeats a call with more room until the answer fits (ERANGE). 64 KiB is the most that the
+/// kernel hands out (XATTR_SIZE_MAX, XATTR_LIST_MAX in linux/limits.h).
+fn grow(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
+    let mut room = vec![0; 256];
+    loop {
+        match call(&mut room) {
+            Ok(n) => {
+                room.truncate(n);
+                return Ok(room);
+            }
+            Err(Errno::RANGE) if room.len() < 64 << 10 => room.resize(64 << 10, 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

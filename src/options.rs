@@ -1,0 +1,167 @@
+//! What was asked, settled and validated.
+//!
+//! No clap types and no raw words: each field has one meaning and a default. Rooms below this one
+//! (transfer, metadata) do not see it; they are handed their part.
+
+use crate::transfer::Limits;
+use std::ffi::OsString;
+
+/// Which symbolic links are followed (`-H`, `-L`, `-P`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dereference {
+    /// None: links are copied as links.
+    Never,
+    /// Those that are operands.
+    CommandLine,
+    /// All.
+    Always,
+}
+
+/// What is made of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A copy.
+    Copy,
+    /// `-l`: another name of it.
+    HardLink,
+    /// `-s`: a symbolic link to it.
+    SymbolicLink,
+}
+
+/// What happens to a destination that exists (`-i`, `-n`, `--update`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replace,
+    /// The user is asked.
+    Ask,
+    /// It is left alone, silently.
+    Skip,
+    /// It is left alone, and that is a failure.
+    SkipFail,
+}
+
+/// How backups are named (`--backup`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupControl {
+    /// `name~`.
+    Simple,
+    /// `name.~1~`.
+    Numbered,
+    /// Numbered where numbered ones exist.
+    Existing,
+}
+
+/// `--backup` and `--suffix`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// How it is named.
+    pub control: BackupControl,
+    /// What a simple backup's name ends in.
+    pub suffix: OsString,
+}
+
+/// `-p`, `-a`, `--preserve`, `--no-preserve`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preserve {
+    /// Permission bits and ACLs.
+    pub mode: bool,
+    /// `--no-preserve=mode`: new files get what the umask leaves of the default.
+    pub no_mode: bool,
+    /// Owner and group.
+    pub ownership: bool,
+    /// Access and modification times.
+    pub timestamps: bool,
+    /// Names of one inode stay names of one inode.
+    pub links: bool,
+    /// Extended attributes.
+    pub xattr: bool,
+    /// The SELinux context.
+    pub context: bool,
+    /// An extended attribute that cannot be kept is a failure (`--preserve=xattr`).
+    pub xattr_required: bool,
+    /// `-a`: trouble with extended attributes is not even mentioned.
+    pub xattr_quiet: bool,
+}
+
+/// Where `--stats` goes and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsForm {
+    /// A table for people.
+    Text,
+    /// One JSON object on one line.
+    Json,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// If stderr is a terminal.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not.
+    Never,
+}
+
+/// Everything that was asked for, except which files.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Copy directories (`-r`).
+    pub recursive: bool,
+    /// Which symbolic links are followed.
+    pub dereference: Dereference,
+    /// Read special files and copy what comes (`--copy-contents`; without `-r` always).
+    pub read_special: bool,
+    /// Copy, or link.
+    pub action: Action,
+    /// Metadata only (`--attributes-only`).
+    pub attributes_only: bool,
+    /// What happens to a destination that exists.
+    pub existing: Existing,
+    /// Replace only what is older (`-u`).
+    pub update: bool,
+    /// Unlink a destination that cannot be opened (`-f`).
+    pub force: bool,
+    /// Unlink a destination before anything else (`--remove-destination`).
+    pub remove_destination: bool,
+    /// Back up a destination before it is replaced.
+    pub backup: Option<Backup>,
+    /// Attributes to keep.
+    pub preserve: Preserve,
+    /// Recreate the operands' leading directories (`--parents`).
+    pub parents: bool,
+    /// Cut trailing slashes off sources.
+    pub strip_trailing_slashes: bool,
+    /// Follow an existing symbolic link to a directory in the destination.
+    pub keep_directory_symlink: bool,
+    /// Stay on the file system of each operand (`-x`).
+    pub one_file_system: bool,
+    /// POSIXLY_CORRECT: write through dangling symbolic links.
+    pub write_through_dangling: bool,
+    /// Name each file (`-v`).
+    pub verbose: bool,
+    /// Say how each file was copied (`--debug`).
+    pub debug: bool,
+    /// What the ladder may do.
+    pub limits: Limits,
+    /// Workers; `None` follows the machine.
+    pub jobs: Option<usize>,
+    /// The statistics, if wanted.
+    pub stats: Option<StatsForm>,
+    /// The progress bar.
+    pub progress: When,
+}
+
+impl Options {
+    /// Whether existing destinations are to be left alone in any case.
+    pub fn never_replaces(&self) -> bool {
+        matches!(self.existing, Existing::Skip | Existing::SkipFail)
+    }
+
+    /// Whether each decision depends on what was done before, so that one worker has to go in
+    /// order: prompts, and backups, whose names are taken one after the other.
+    pub fn needs_order(&self) -> bool {
+        self.existing == Existing::Ask || self.backup.is_some()
+    }
+}

@@ -1,0 +1,231 @@
+//! What is to be done with one name: a pure function of the options and of what stat said.
+//!
+//! No I/O, so that the whole table can be tested. The rules are cp's; where they surprise, the
+//! comment says what they protect from.
+
+use crate::options::{Action, BackupControl, Dereference, Existing, Options};
+use crate::sys::Stat;
+
+/// What stands at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupant {
+    /// What the copy would meet: the referent of a symbolic link where cp looks through it.
+    pub stat: Stat,
+    /// The name itself, never followed.
+    pub link: Stat,
+    /// The source's name itself, never followed.
+    pub source_link: Stat,
+    /// Whether both names are one entry of one directory.
+    pub same_entry: bool,
+    /// Whether both names, followed to the end, are one file.
+    pub same_referent: bool,
+    /// Whether the process may write to it.
+    pub writable: bool,
+    /// Whether it was made by this very run, for an earlier operand.
+    pub just_made: bool,
+    /// Whether its backup would be the source (`cp -b a a~` and its spellings).
+    pub backup_is_source: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Make the file, after the name has been cleared.
+    Make(Clear),
+    /// Write into the file that is there: it keeps its inode and its mode.
+    Overwrite,
+    /// Copy a directory's entries into the directory that is there.
+    Merge,
+    /// Ask, and if the user agrees, go on.
+    Ask(Question, Box<Verdict>),
+    /// Leave it alone.
+    Skip(Skip),
+    /// It is there already.
+    Done,
+    /// This would lose data, or makes no sense.
+    Refuse(Refusal),
+}
+
+/// What happens to the file that has the name now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clear {
+    /// Nothing: the name is free, or making the file replaces it (or fails).
+    Nothing,
+    /// It is renamed to its backup.
+    Backup,
+    /// It is unlinked.
+    Unlink,
+}
+
+/// Why a file is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// `-n`, `--update=none`.
+    Exists,
+    /// `--update=none-fail`.
+    ExistsFail,
+    /// `-u`: it is not older.
+    UpToDate,
+}
+
+/// The words of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// "overwrite".
+    Overwrite,
+    /// "replace, overriding mode", where the file would be unlinked.
+    ReplaceUnwritable,
+    /// "unwritable, try anyway".
+    TryUnwritable,
+}
+
+/// Why nothing is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Source and destination are the same file.
+    SameFile,
+    /// A directory would replace what is none.
+    DirectoryOverOther,
+    /// What is no directory would replace one.
+    OtherOverDirectory,
+    /// An earlier operand's copy would be lost.
+    JustMade,
+    /// The backup would overwrite the source.
+    BackupIsSource,
+}
+
+/// Whether cp looks at the destination through a symbolic link: only where it would write through.
+pub fn follows_destination(options: &Options, source: &Stat) -> bool {
+    let reads_content = source.is_regular() || (options.read_special && !source.is_dir() && !source.is_symlink());
+    reads_content && options.action == Action::Copy && options.backup.is_none() && !unlinks_first(options)
+}
+
+/// Whether the destination is unlinked before it is tried (`--remove-destination`, and `-f` when
+/// linking, where there is nothing to open).
+pub fn unlinks_first(options: &Options) -> bool {
+    options.remove_destination || (options.force && options.action != Action::Copy)
+}
+
+/// Decides. `occupant` is `None` where the name is free.
+pub fn decide(options: &Options, source: &Stat, occupant: Option<&Occupant>) -> Verdict {
+    let Some(occupant) = occupant else { return Verdict::Make(Clear::Nothing) };
+    let sameness = if options.never_replaces() { Sameness::Distinct } else { sameness(options, source, occupant) };
+    if sameness == Sameness::Refused {
+        return Verdict::Refuse(Refusal::SameFile);
+    }
+    let replace = if sameness == Sameness::Settled { Verdict::Done } else { replace(options, source, occupant) };
+    if source.is_dir() {
+        return replace;
+    }
+    if options.update && source.mtime <= occupant.stat.mtime {
+        return Verdict::Skip(Skip::UpToDate);
+    }
+    match options.existing {
+        Existing::Skip => Verdict::Skip(Skip::Exists),
+        Existing::SkipFail => Verdict::Skip(Skip::ExistsFail),
+        Existing::Ask => Verdict::Ask(question(options, occupant), Box::new(replace)),
+        Existing::Replace => replace,
+    }
+}
+
+fn question(options: &Options, occupant: &Occupant) -> Question {
+    match occupant.writable || occupant.link.is_symlink() {
+        true => Question::Overwrite,
+        false if options.force || options.remove_destination => Question::ReplaceUnwritable,
+        false => Question::TryUnwritable,
+    }
+}
+
+/// The destination is there and is to be replaced: how?
+fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
+    let target = &occupant.stat;
+    match (source.is_dir(), target.is_dir()) {
+        (true, false) => return Verdict::Refuse(Refusal::DirectoryOverOther),
+        (_, false) if occupant.just_made && !numbered(options) => return Verdict::Refuse(Refusal::JustMade),
+        (false, true) => return Verdict::Refuse(Refusal::OtherOverDirectory),
+        (true, true) => return Verdict::Merge,
+        (false, false) => {}
+    }
+    if let Some(backup) = &options.backup {
+        if backup.control != BackupControl::Numbered && occupant.backup_is_source {
+            return Verdict::Refuse(Refusal::BackupIsSource);
+        }
+        return Verdict::Make(Clear::Backup);
+    }
+    // A file with several names would be changed under all of them, so where links are kept it is
+    // taken away first; and a link or special file cannot be written into what is there.
+    let shared = options.preserve.links && target.nlink > 1;
+    let remade = options.dereference == Dereference::Never && !source.is_regular();
+    if unlinks_first(options) || (!options.attributes_only && (shared || remade)) {
+        return Verdict::Make(Clear::Unlink);
+    }
+    let written =
+        options.action == Action::Copy && (source.is_regular() || (options.read_special && !source.is_symlink()));
+    if written { Verdict::Overwrite } else { Verdict::Make(Clear::Nothing) }
+}
+
+fn numbered(options: &Options) -> bool {
+    options.backup.as_ref().is_some_and(|backup| backup.control == BackupControl::Numbered)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sameness {
+    /// Two files, or made so by what is done first.
+    Distinct,
+    /// One file, and that is what was asked for.
+    Settled,
+    /// One file: going on would destroy it.
+    Refused,
+}
+
+/// Whether source and destination are one file in a way that matters for what is asked.
+fn sameness(options: &Options, source: &Stat, occupant: &Occupant) -> Sameness {
+    use Sameness::{Distinct, Refused, Settled};
+    let same = source.id() == occupant.stat.id();
+    let linking = options.action == Action::HardLink;
+    let never = options.dereference == Dereference::Never;
+    if same && linking {
+        return Settled;
+    }
+    if never && source.is_symlink() && occupant.stat.is_symlink() {
+        return match (occupant.same_entry, options.backup.is_some(), same) {
+            (true, ..) => Refused,
+            (false, false, true) => Settled, // two names of one symbolic link
+            (false, ..) => Distinct,
+        };
+    }
+    if !never && !same {
+        return Distinct;
+    }
+    let (from, to) = if never { (source, &occupant.stat) } else { (&occupant.source_link, &occupant.link) };
+    let same_name_file = from.id() == to.id();
+    if !never && from.is_symlink() && to.is_symlink() && unlinks_first(options) {
+        return Distinct;
+    }
+    if options.backup.is_some() {
+        // Moving the file aside would take the source with it, or leave its link dangling.
+        let takes_source =
+            if same_name_file { occupant.same_entry } else { !never && from.is_symlink() && !to.is_symlink() };
+        return if takes_source { Refused } else { Distinct };
+    }
+    // Unlinking a symbolic link, or another name of the file, leaves the source whole.
+    let other_name = same_name_file && to.nlink > 1 && !occupant.same_entry;
+    if unlinks_first(options) && (to.is_symlink() || other_name) {
+        return Distinct;
+    }
+    if !from.is_symlink() && !to.is_symlink() && !same_name_file {
+        return Distinct;
+    }
+    if options.action == Action::SymbolicLink && to.is_symlink() {
+        return Distinct;
+    }
+    if never {
+        if !occupant.same_referent {
+            return Distinct;
+        }
+        if linking {
+            return if to.is_symlink() { Distinct } else { Settled };
+        }
+    }
+    Refused
+}

@@ -1,0 +1,66 @@
+//! Names of errnos, and what they mean for a copy in plain words.
+
+use crate::transfer::{Reason, Strategy};
+
+/// Numbers and names (errno(3)) of what the data paths and the names around them may meet.
+macro_rules! names {
+    ($($name:ident $errno:ident),* $(,)?) => {
+        &[$((crate::sys::Errno::$errno.raw_os_error(), stringify!($name))),*]
+    };
+}
+
+const NAMES: &[(i32, &str)] = names![
+    EPERM PERM, ENOENT NOENT, EINTR INTR, EIO IO, ENXIO NXIO, E2BIG TOOBIG, EBADF BADF, EAGAIN AGAIN,
+    ENOMEM NOMEM, EACCES ACCESS, EFAULT FAULT, EBUSY BUSY, EEXIST EXIST, EXDEV XDEV, ENODEV NODEV,
+    ENOTDIR NOTDIR, EISDIR ISDIR, EINVAL INVAL, ENFILE NFILE, EMFILE MFILE, ENOTTY NOTTY, ETXTBSY TXTBSY,
+    EFBIG FBIG, ENOSPC NOSPC, ESPIPE SPIPE, EROFS ROFS, EMLINK MLINK, EPIPE PIPE, ERANGE RANGE,
+    EDEADLK DEADLK, ENAMETOOLONG NAMETOOLONG, ENOSYS NOSYS, ENOTEMPTY NOTEMPTY, ELOOP LOOP,
+    ENODATA NODATA, EOVERFLOW OVERFLOW, EOPNOTSUPP OPNOTSUPP, ETIMEDOUT TIMEDOUT, ESTALE STALE,
+    EDQUOT DQUOT, ECANCELED CANCELED, ECONNRESET CONNRESET, ENOTCONN NOTCONN,
+];
+
+/// The symbolic name of an errno, such as `EXDEV`.
+pub fn name(errno: i32) -> String {
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == errno)
+        .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
+}
+
+/// The symbolic name of a reason to step down.
+pub fn reason_name(reason: Reason) -> String {
+    match reason {
+        Reason::Errno(errno) => name(errno),
+        Reason::EarlyEnd => "EARLY_END".to_owned(),
+    }
+}
+
+/// Why the kernel said no, in plain words.
+pub fn explain(strategy: Strategy, reason: Reason) -> String {
+    let Reason::Errno(errno) = reason else {
+        return "the call gave 0 bytes although the file goes on; read gets the rest".to_owned();
+    };
+    let text = match (strategy, name(errno).as_str()) {
+        (_, "ENOSYS") => "this kernel does not have the call",
+        (Strategy::Reflink, "EXDEV") | (Strategy::CopyFileRange, "EXDEV") => {
+            "source and destination are on different file systems"
+        }
+        (Strategy::Reflink, "EOPNOTSUPP" | "ENOTTY") => "this file system cannot share blocks between files",
+        (Strategy::Reflink, "EINVAL") => {
+            "the file's blocks cannot be shared (alignment, swap file, or no such call)"
+        }
+        (_, "EOPNOTSUPP") => "this file system does not support the call",
+        (_, "EINVAL") => "the call does not work on a file of this kind",
+        (_, "EBADF") => "the file was opened in a way the call does not accept (such as append)",
+        (_, "EPERM") => "a security policy or a file attribute forbids the call",
+        (_, "EACCES") => "access denied",
+        (_, "ETXTBSY") => "the file is in use as swap or as a running program",
+        (_, "EFBIG") => "the call reaches past the largest size of a file",
+        (_, "EAGAIN") => "the call would have had to wait",
+        (_, "EFAULT") => "the source was truncated while it was mapped",
+        (_, "EMFILE" | "ENFILE") => "too many files are open",
+        (_, "ENODEV") => "the file system cannot map its files into memory",
+        _ => return super::reason(crate::sys::Errno::from_raw_os_error(errno)),
+    };
+    text.to_owned()
+}

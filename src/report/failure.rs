@@ -1,0 +1,136 @@
+//! What went wrong: an operation, the paths it was about, the system's reason.
+//!
+//! The words are cp's where cp has them, because scripts and people know those.
+
+use super::{errno, quote, reason};
+use crate::metadata::{Doing, Trouble};
+use crate::sys::Errno;
+use crate::transfer::{Fault, Side, Strategy};
+use std::ffi::{OsStr, OsString};
+
+/// One failure (or warning), not yet printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The words, with `{}` for each path, or `{?}` for one that is only quoted if it has to be.
+    operation: &'static str,
+    paths: Vec<OsString>,
+    errno: Option<Errno>,
+}
+
+impl Failure {
+    /// A failure without a path.
+    pub fn plain(operation: &'static str) -> Failure {
+        Failure { operation, paths: Vec::new(), errno: None }
+    }
+
+    /// A failure about `path`, which stands for the first `{}` of `operation`.
+    pub fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
+        Failure::plain(operation).and(path)
+    }
+
+    /// A further path, for the next `{}`.
+    #[must_use]
+    pub fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
+        self.paths.push(path.as_ref().into());
+        self
+    }
+
+    /// The system's reason.
+    #[must_use]
+    pub fn errno(mut self, errno: Errno) -> Failure {
+        self.errno = Some(errno);
+        self
+    }
+
+    /// A fault of the ladder, in cp's words. A forced path that was refused is named.
+    pub fn transfer(fault: Fault, source: &OsStr, destination: &OsStr) -> Failure {
+        let failure = match (fault.refused, fault.side) {
+            (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
+            (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
+            (None, Side::Source) => Failure::new("error reading {}", source),
+            (None, Side::Destination) => Failure::new("error writing {}", destination),
+            (None, Side::Both) => Failure::new("error copying {} to {}", source).and(destination),
+        };
+        failure.errno(fault.errno)
+    }
+
+    /// An attribute that could not be kept.
+    pub fn attribute(trouble: Trouble, path: &OsStr) -> Failure {
+        let failure = match trouble.doing {
+            Doing::Ownership => Failure::new("failed to preserve ownership for {}", path),
+            Doing::Permissions => Failure::new("preserving permissions for {}", path),
+            Doing::ClearPermissions => Failure::new("clearing permissions for {}", path),
+            Doing::Times => Failure::new("preserving times for {}", path),
+            Doing::ListAttributes => Failure::new("listing attributes of {}", path),
+            Doing::GetAttribute(name) => Failure::new("getting attribute {} of {}", name).and(path),
+            Doing::SetAttribute(name) => Failure::new("setting attribute {} for {}", name).and(path),
+        };
+        failure.errno(trouble.errno)
+    }
+
+    /// The message without the program's name and the newline.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut paths = self.paths.iter();
+        for part in self.operation.split_inclusive(['{', '}']) {
+            match (part.strip_suffix('}'), part.strip_suffix('{')) {
+                (Some(""), _) => text.extend(paths.next().map(quote::quoted).unwrap_or_default()),
+                (Some(_), _) => text.extend(paths.next().map(quote::quoted_if_needed).unwrap_or_default()),
+                (_, Some(words)) => text.extend_from_slice(words.as_bytes()),
+                (None, None) => text.extend_from_slice(part.as_bytes()),
+            }
+        }
+        if let Some(errno) = self.errno {
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(reason(errno).as_bytes());
+        }
+        text
+    }
+
+    /// The operation in words, without the paths.
+    pub fn operation(&self) -> String {
+        let words: Vec<_> =
+            self.operation.split(['{', '}', '?', ':']).map(str::trim).filter(|part| !part.is_empty()).collect();
+        words.join(" ")
+    }
+
+    /// The first path, if there is one.
+    pub fn path(&self) -> Option<&OsStr> {
+        self.paths.first().map(OsString::as_os_str)
+    }
+
+    /// The symbolic name of the reason, such as `ENOSPC`.
+    pub fn errno_name(&self) -> Option<String> {
+        self.errno.map(|e| errno::name(e.raw_os_error()))
+    }
+}
+
+fn cannot_copy_by(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Reflink => "cannot copy {} to {} by reflink",
+        Strategy::CopyFileRange => "cannot copy {} to {} by copy_file_range",
+        Strategy::Splice => "cannot copy {} to {} by splice",
+        Strategy::Sendfile => "cannot copy {} to {} by sendfile",
+        Strategy::Mmap => "cannot copy {} to {} by mmap",
+        Strategy::ReadWrite => "cannot copy {} to {} by read_write",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stand_where_they_belong() {
+        let failure = Failure::new("cannot create hard link {} to {}", "b").and("a c").errno(Errno::MLINK);
+        assert_eq!(failure.text(), b"cannot create hard link 'b' to 'a c': Too many links");
+        assert_eq!(failure.operation(), "cannot create hard link to");
+        assert_eq!(failure.errno_name().as_deref(), Some("EMLINK"));
+    }
+
+    #[test]
+    fn a_path_that_looks_like_a_place_is_left_alone() {
+        let failure = Failure::new("{} and {} are the same file", "{}").and("b");
+        assert_eq!(failure.text(), b"'{}' and 'b' are the same file");
+    }
+}

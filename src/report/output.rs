@@ -1,0 +1,65 @@
+//! stdout, with every failed write remembered.
+//!
+//! std's own handle takes a closed descriptor for a sink and says nothing; a program that promised
+//! output must say that it could not give it.
+
+use crate::sys::Errno;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set before main, for std's start-up opens /dev/null in the place of a closed descriptor.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+#[ctor::ctor(unsafe)]
+fn look_at_stdout() {
+    let closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
+    CLOSED.store(closed, Ordering::Relaxed);
+}
+
+/// Bytes held back before a write, unless stdout is a terminal.
+const HELD: usize = 16 << 10;
+
+/// stdout.
+#[derive(Debug)]
+pub struct Output {
+    held: Vec<u8>,
+    at_once: bool,
+    error: Option<Errno>,
+}
+
+impl Output {
+    /// The process's stdout.
+    pub fn stdout() -> Output {
+        Output { held: Vec::new(), at_once: std::io::stdout().is_terminal(), error: None }
+    }
+
+    /// Writes, or holds back for a while.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        if self.at_once || self.held.len() >= HELD {
+            self.flush();
+        }
+    }
+
+    /// Writes out what was held back.
+    pub fn flush(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let mut rest = held.as_slice();
+        while !rest.is_empty() && self.error.is_none() {
+            if CLOSED.load(Ordering::Relaxed) {
+                self.error = Some(Errno::BADF);
+                return;
+            }
+            match rustix::io::write(rustix::stdio::stdout(), rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(errno) => self.error = Some(errno),
+            }
+        }
+    }
+
+    /// The first write that failed.
+    pub fn error(&self) -> Option<Errno> {
+        self.error
+    }
+}

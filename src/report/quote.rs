@@ -1,0 +1,173 @@
+//! File names in messages, quoted as a shell would need them.
+//!
+//! So a name can be pasted back, and no control character of a hostile name reaches the terminal.
+//! The forms are those of GNU's "shell-escape-always": 'a b', "it's", 'a'$'\n''b'.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+/// The name, always in quotes.
+pub fn quoted(name: impl AsRef<OsStr>) -> Vec<u8> {
+    quote(name.as_ref().as_bytes(), is_utf8_locale())
+}
+
+/// An argument in a message about arguments: single quotes, whatever it is (the "locale" style).
+pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'\''];
+    for piece in split(text, is_utf8_locale()) {
+        match piece {
+            Piece::Plain(text @ (b"'" | b"\\"), _) => out.extend_from_slice(&[b"\\", text].concat()),
+            Piece::Plain(text, _) => out.extend_from_slice(text),
+            Piece::Escape(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+    out.push(b'\'');
+    out
+}
+
+/// The name, in quotes only if a shell would need them.
+pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
+    let bytes = name.as_ref().as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+,-./:@_]".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(plain) { bytes.to_vec() } else { quoted(name) }
+}
+
+/// Whether messages may hold characters beyond ASCII (locale(7): LC_ALL, LC_CTYPE, LANG).
+fn is_utf8_locale() -> bool {
+    static UTF8: OnceLock<bool> = OnceLock::new();
+    *UTF8.get_or_init(|| {
+        let value =
+            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|v| !v.is_empty());
+        let value = value.map(|v| v.to_string_lossy().to_lowercase()).unwrap_or_default();
+        value.contains("utf-8") || value.contains("utf8")
+    })
+}
+
+fn quote(bytes: &[u8], utf8: bool) -> Vec<u8> {
+    let pieces: Vec<Piece<'_>> = split(bytes, utf8);
+    if bytes.contains(&b'\'') && pieces.iter().all(|piece| piece.fits_double_quotes(bytes.len())) {
+        return [b"\"", bytes, b"\""].concat();
+    }
+    let mut out = vec![b'\''];
+    let mut escaping = false;
+    for piece in pieces {
+        match piece {
+            Piece::Escape(text) => {
+                if !escaping {
+                    out.extend_from_slice(b"'$'");
+                }
+                escaping = true;
+                out.extend_from_slice(text.as_bytes());
+            }
+            Piece::Plain(b"'", _) => {
+                out.extend_from_slice(b"'\\''");
+                escaping = false;
+            }
+            Piece::Plain(text, _) => {
+                if escaping {
+                    out.extend_from_slice(b"''");
+                }
+                escaping = false;
+                out.extend_from_slice(text);
+            }
+        }
+    }
+    out.push(b'\'');
+    out
+}
+
+enum Piece<'a> {
+    /// A printable character and where it stands.
+    Plain(&'a [u8], usize),
+    /// What has to be written inside $'…'.
+    Escape(String),
+}
+
+impl Piece<'_> {
+    /// Whether "…" would leave the character alone in every shell and in C.
+    fn fits_double_quotes(&self, length: usize) -> bool {
+        match self {
+            Piece::Escape(_) => false,
+            Piece::Plain([byte], at) => match byte {
+                b'#' | b'~' => *at == 0,
+                b'{' | b'}' => length == 1,
+                b'\'' | b' ' => true,
+                byte => byte.is_ascii_alphanumeric() || b"%+,-./:=@]_".contains(byte),
+            },
+            Piece::Plain(..) => true,
+        }
+    }
+}
+
+fn split(bytes: &[u8], utf8: bool) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    for chunk in bytes.utf8_chunks() {
+        for (offset, c) in chunk.valid().char_indices() {
+            let start = at + offset;
+            let text = &bytes[start..start + c.len_utf8()];
+            if is_printable(c, utf8) {
+                pieces.push(Piece::Plain(text, start));
+            } else {
+                pieces.extend(text.iter().map(|byte| Piece::Escape(escape(*byte))));
+            }
+        }
+        pieces.extend(chunk.invalid().iter().map(|byte| Piece::Escape(escape(*byte))));
+        at += chunk.valid().len() + chunk.invalid().len();
+    }
+    pieces
+}
+
+fn is_printable(c: char, utf8: bool) -> bool {
+    if c.is_ascii() {
+        !c.is_ascii_control()
+    } else {
+        utf8 && !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')
+    }
+}
+
+fn escape(byte: u8) -> String {
+    match byte {
+        7 => "\\a".into(),
+        8 => "\\b".into(),
+        9 => "\\t".into(),
+        10 => "\\n".into(),
+        11 => "\\v".into(),
+        12 => "\\f".into(),
+        13 => "\\r".into(),
+        other => format!("\\{other:03o}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn forms_of_the_shell() {
+        // Each was printed by GNU cp 9.1.
+        let cases: &[(&[u8], &str)] = &[
+            (b"a b", "'a b'"),
+            (b"", "''"),
+            (b"it's", "\"it's\""),
+            (b"it's#", r"'it'\''s#'"),
+            (b"it's{", r"'it'\''s{'"),
+            (b"a'b\"c", r#"'a'\''b"c'"#),
+            (b"a\nb", r"'a'$'\n''b'"),
+            (b"t\tx", r"'t'$'\t''x'"),
+            (b"zz\xff", r"'zz'$'\377'"),
+            (b"\x1b[31m", r"''$'\033''[31m'"),
+            (b"a\n'b", r"'a'$'\n'\''b'"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(String::from_utf8_lossy(&quote(name, true)), *expected);
+        }
+    }
+
+    #[test]
+    fn beyond_ascii_it_depends_on_the_locale() {
+        assert_eq!(quote("é".as_bytes(), true), "'é'".as_bytes());
+        assert_eq!(quote("é".as_bytes(), false), br"''$'\303\251'");
+    }
+}

@@ -1,0 +1,184 @@
+//! `--stats` for people: totals, a row for each path, why files stepped down, the routes.
+
+use super::errno;
+use super::stats::Summary;
+use crate::transfer::{Call, Strategy, Tally};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// The whole text, at most 80 columns wide but for the routes' reasons.
+pub fn text(summary: &Summary) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = totals(&mut out, summary);
+    let _ = paths(&mut out, summary);
+    let _ = step_downs(&mut out, summary);
+    let _ = routes(&mut out, summary);
+    out
+}
+
+fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    let stats = &summary.stats;
+    let seconds = summary.elapsed.as_secs_f64().max(1e-9);
+    writeln!(
+        out,
+        "copied {} files, {}, in {} ({} files/s, {}/s)",
+        count(stats.files),
+        bytes(stats.bytes_logical),
+        duration(summary.elapsed),
+        count((stats.files as f64 / seconds) as u64),
+        bytes((stats.bytes_logical as f64 / seconds) as u64),
+    )?;
+    writeln!(
+        out,
+        "  directories {}, symlinks {}, hard links {}, special {}, skipped {}, failed {}",
+        count(stats.directories),
+        count(stats.symlinks),
+        count(stats.hard_links),
+        count(stats.special),
+        count(stats.skipped),
+        count(summary.failed),
+    )?;
+    writeln!(
+        out,
+        "  bytes moved {}, in holes {}, shared by reflink {}",
+        bytes(stats.account.bytes_moved()),
+        bytes(stats.account.holes),
+        bytes(stats.account.bytes_shared()),
+    )?;
+    writeln!(out, "  workers {}, parcels in flight at most {}", summary.workers, summary.peak_in_flight)
+}
+
+/// How often the CPU copies each byte on a path into a file, and how much of that is in user space.
+fn cpu_copies(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Reflink => "0",
+        Strategy::CopyFileRange => "kernel's",
+        Strategy::Splice | Strategy::Sendfile | Strategy::Mmap => "1",
+        Strategy::ReadWrite => "2 (user)",
+    }
+}
+
+fn paths(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    let account = &summary.stats.account;
+    let all: u64 = Strategy::ALL.into_iter().map(|s| account.path(s).bytes).sum();
+    let used: Vec<_> = Strategy::ALL.into_iter().filter(|s| account.path(*s).is_used()).collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:<15} {:>9} {:>10} {:>6} {:>9} {:>9} {:>8} {:>8}",
+        "path", "files", "bytes", "share", "calls", "switches", "copies", "time"
+    )?;
+    for strategy in &used {
+        let tally = account.path(*strategy);
+        let share = if all == 0 { 0.0 } else { 100.0 * tally.bytes as f64 / all as f64 };
+        writeln!(
+            out,
+            "{:<15} {:>9} {:>10} {:>5.1}% {:>9} {:>9} {:>8} {:>8}",
+            strategy.name(),
+            count(tally.files),
+            bytes(tally.bytes),
+            share,
+            count(tally.total_calls()),
+            count(2 * tally.total_calls()),
+            cpu_copies(*strategy),
+            duration(Duration::from_nanos(tally.ns)),
+        )?;
+    }
+    for strategy in used {
+        writeln!(out, "  {}: {}", strategy.name(), calls(account.path(strategy)))?;
+    }
+    Ok(())
+}
+
+fn calls(tally: &Tally) -> String {
+    let made = Call::ALL.into_iter().zip(tally.calls).filter(|(_, n)| *n > 0);
+    made.map(|(call, n)| format!("{} {}", count(n), call.name())).collect::<Vec<_>>().join(", ")
+}
+
+fn step_downs(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    let account = &summary.stats.account;
+    let mut first = true;
+    for strategy in Strategy::ALL {
+        for (reason, times) in &account.path(strategy).step_downs {
+            if std::mem::take(&mut first) {
+                writeln!(out, "\nstep-downs")?;
+            }
+            let name = errno::reason_name(*reason);
+            let why = errno::explain(strategy, *reason);
+            writeln!(out, "  {} {} x {name}: {why}", strategy.name(), count(*times))?;
+        }
+    }
+    Ok(())
+}
+
+fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    if summary.stats.routes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nroutes")?;
+    for (case, (route, files)) in &summary.stats.routes {
+        let rungs: Vec<_> = route.rungs.iter().map(|s| s.name()).collect();
+        let (from, to) = (case.source.name(), case.destination.name());
+        let same = if case.same_device { "" } else { " (another)" };
+        writeln!(out, "  {from} -> {to}{same}, {}, {} files: {}", case.size.name(), count(*files), route.why)?;
+        writeln!(out, "    {}", rungs.join(" > "))?;
+    }
+    Ok(())
+}
+
+/// A count with thousands set apart.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Bytes in the largest binary unit that leaves at least one.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A time in a unit that fits it.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s >= 100.0 => format!("{s:.0} s"),
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.0} us", s * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_units() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(duration(Duration::from_micros(1500)), "1.5 ms");
+    }
+}

@@ -1,0 +1,108 @@
+//! Looks at what stands at a destination, for the plan to decide about.
+//!
+//! Only the facts that the options make interesting are asked for: each is a system call a file.
+
+use crate::backup;
+use crate::context::Context;
+use crate::dir::Fds;
+use crate::job::Entry;
+use crate::options::{Action, BackupControl, Dereference, Existing, Options};
+use crate::plan::{self, Occupant};
+use crate::sys::at::{self, Follow};
+use crate::sys::stat::FileId;
+use crate::sys::{Errno, Result, Stat};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The occupant of the entry's destination, `None` if the name is free.
+///
+/// # Errors
+/// When stat(2) fails for another reason than that nothing is there.
+pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Occupant>> {
+    let options = &ctx.options;
+    let (dst, name) = (fds.dst.as_fd(), entry.destination());
+    let link = match at::stat(dst, name, Follow::No) {
+        Ok(link) => link,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    let stat = match referent(options, dst, name, &link, source) {
+        Ok(stat) => stat,
+        // A dangling link is no occupant; creating the file will show what cp says of it.
+        Err(Errno::NOENT) => return Ok(None),
+        // A link in a circle can still be unlinked.
+        Err(Errno::LOOP) if options.force => link,
+        Err(errno) => return Err(errno),
+    };
+    let mut occupant = Occupant {
+        stat,
+        link,
+        source_link: *source,
+        same_entry: false,
+        same_referent: false,
+        writable: true,
+        just_made: false,
+        backup_is_source: false,
+    };
+    let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
+    if related || options.action == Action::SymbolicLink {
+        if let Ok(link) = at::stat(&fds.src, &entry.name, Follow::No) {
+            occupant.source_link = link;
+        }
+        occupant.same_entry = is_same_entry(fds, entry);
+        occupant.same_referent = is_same_referent(fds, entry);
+    }
+    if options.existing == Existing::Ask {
+        occupant.writable = at::is_writable(dst, name);
+    }
+    if let Some(backup) = &options.backup
+        && backup.control != BackupControl::Numbered
+    {
+        let named_so = backup::split(&entry.name).1 == backup::with_suffix(backup::split(name).1, &backup.suffix);
+        let id = |stat: Stat| stat.id() == source.id();
+        let there = || at::stat(dst, &backup::with_suffix(name, &backup.suffix), Follow::Yes).is_ok_and(id);
+        occupant.backup_is_source = named_so && there();
+    }
+    Ok(Some(occupant))
+}
+
+/// What the copy would meet under the name.
+fn referent(options: &Options, dst: BorrowedFd<'_>, name: &OsStr, link: &Stat, source: &Stat) -> Result<Stat> {
+    if !link.is_symlink() {
+        return Ok(*link);
+    }
+    if plan::follows_destination(options, source) {
+        return at::stat(dst, name, Follow::Yes);
+    }
+    let to_directory = || at::stat(dst, name, Follow::Yes).ok().filter(Stat::is_dir);
+    if source.is_dir() && options.keep_directory_symlink {
+        return Ok(to_directory().unwrap_or(*link));
+    }
+    Ok(*link)
+}
+
+/// Whether both names are the same entry of the same directory, however they are spelt.
+fn is_same_entry(fds: &Fds, entry: &Entry) -> bool {
+    let (from, to) = (backup::split(&entry.name), backup::split(entry.destination()));
+    from.1 == to.1 && parent_id(fds.src.as_fd(), from.0).is_ok_and(|id| Ok(id) == parent_id(fds.dst.as_fd(), to.0))
+}
+
+fn parent_id(base: BorrowedFd<'_>, parent: &OsStr) -> Result<FileId> {
+    let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
+    at::stat(base, parent, Follow::Yes).map(|stat| stat.id())
+}
+
+fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {
+    let from = at::stat(&fds.src, &entry.name, Follow::Yes);
+    let to = at::stat(&fds.dst, entry.destination(), Follow::Yes);
+    matches!((from, to), (Ok(from), Ok(to)) if from.id() == to.id())
+}
+
+/// Whether the source is looked at through a symbolic link.
+pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
+    Follow::from(match options.dereference {
+        Dereference::Never => false,
+        Dereference::CommandLine => entry.operand,
+        Dereference::Always => true,
+    })
+}

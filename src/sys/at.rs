@@ -1,0 +1,166 @@
+//! Calls on names: each takes an open directory and a name in it.
+//!
+//! A flag that follows symbolic links is always said by the caller; the default is not to.
+
+use super::{Errno, Kind, Result, Stat};
+use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::io::retry_on_intr;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+/// The working directory as an open directory (`AT_FDCWD`).
+pub const CWD: BorrowedFd<'static> = fs::CWD;
+
+/// Whether a symbolic link at the end of a name is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// The link itself is meant.
+    No,
+    /// What the link points to is meant.
+    Yes,
+}
+
+impl Follow {
+    fn at(self) -> AtFlags {
+        if self == Follow::Yes { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW }
+    }
+
+    fn open(self) -> OFlags {
+        if self == Follow::Yes { OFlags::empty() } else { OFlags::NOFOLLOW }
+    }
+}
+
+impl From<bool> for Follow {
+    fn from(yes: bool) -> Self {
+        if yes { Follow::Yes } else { Follow::No }
+    }
+}
+
+/// fstatat(2).
+pub fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
+    retry_on_intr(|| fs::statat(&dir, name, follow.at())).map(Stat::from)
+}
+
+/// fstat(2).
+pub fn fstat(fd: impl AsFd) -> Result<Stat> {
+    retry_on_intr(|| fs::fstat(&fd)).map(Stat::from)
+}
+
+/// Opens for reading. With `wait` false a fifo or a device does not block the open.
+pub fn open_read(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | follow.open();
+    if !wait {
+        flags |= OFlags::NONBLOCK;
+    }
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+}
+
+/// Opens an existing file for writing, truncated if `truncate`; never creates.
+pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, truncate: bool) -> Result<OwnedFd> {
+    let mut flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | follow.open();
+    if truncate {
+        flags |= OFlags::TRUNC;
+    }
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+}
+
+/// Creates a file for writing. `exclusive` (O_EXCL) fails with EEXIST on any existing name, and
+/// never goes through a symbolic link.
+pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Result<OwnedFd> {
+    let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    if exclusive {
+        flags |= OFlags::EXCL;
+    }
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
+}
+
+/// Opens a directory for use as the base of other names. A directory that may be searched but not
+/// read is opened by O_PATH (open(2)), which is enough for that.
+pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
+    match retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty())) {
+        Err(Errno::ACCESS) => retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
+        other => other,
+    }
+}
+
+/// The names in a directory, but for `.` and `..` (getdents64(2)).
+pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
+    let fd = open_dir(dir, name, Follow::Yes)?;
+    let mut names = Vec::new();
+    for entry in fs::Dir::new(fd)? {
+        let entry = entry?;
+        let bytes = entry.file_name().to_bytes();
+        if bytes != b"." && bytes != b".." {
+            names.push(OsString::from_vec(bytes.to_vec()));
+        }
+    }
+    Ok(names)
+}
+
+/// mkdirat(2).
+pub fn mkdir(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
+    retry_on_intr(|| fs::mkdirat(&dir, name, Mode::from_raw_mode(mode)))
+}
+
+/// unlinkat(2) of what is no directory.
+pub fn unlink(dir: impl AsFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::unlinkat(&dir, name, AtFlags::empty()))
+}
+
+/// symlinkat(2).
+pub fn symlink(target: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::symlinkat(target, &dir, name))
+}
+
+/// readlinkat(2), whole.
+pub fn read_link(dir: impl AsFd, name: &OsStr) -> Result<OsString> {
+    let target = retry_on_intr(|| fs::readlinkat(&dir, name, Vec::new()))?;
+    Ok(OsString::from_vec(target.into_bytes()))
+}
+
+/// linkat(2); `follow` is about a symbolic link at `old`.
+pub fn link(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<()> {
+    let flags = if follow == Follow::Yes { AtFlags::SYMLINK_FOLLOW } else { AtFlags::empty() };
+    retry_on_intr(|| fs::linkat(&old_dir, old, &dir, name, flags))
+}
+
+/// renameat(2).
+pub fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::renameat(&old_dir, old, &dir, name))
+}
+
+/// renameat2(2) that never replaces: EEXIST where `name` exists.
+pub fn rename_no_replace(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::renameat_with(&old_dir, old, &dir, name, RenameFlags::NOREPLACE))
+}
+
+/// mknodat(2) for fifos, sockets and devices.
+pub fn make_node(dir: impl AsFd, name: &OsStr, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
+    let file_type = match kind {
+        Kind::Fifo => FileType::Fifo,
+        Kind::Socket => FileType::Socket,
+        Kind::CharDevice => FileType::CharacterDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        _ => return Err(Errno::INVAL),
+    };
+    let rdev = Dev::from(rdev);
+    retry_on_intr(|| fs::mknodat(&dir, name, file_type, Mode::from_raw_mode(mode), rdev))
+}
+
+/// fchownat(2) without following; an empty name means `dir` itself. `None` leaves an id as it is.
+pub fn chown(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    retry_on_intr(|| fs::chownat(&dir, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags))
+}
+
+/// fchmodat(2), which follows a symbolic link: only for names that were just made.
+pub fn chmod(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
+    retry_on_intr(|| fs::chmodat(&dir, name, Mode::from_raw_mode(mode), AtFlags::empty()))
+}
+
+/// faccessat(2) for writing, by the effective ids.
+pub fn is_writable(dir: impl AsFd, name: &OsStr) -> bool {
+    retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS)).is_ok()
+}

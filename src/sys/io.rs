@@ -1,0 +1,69 @@
+//! Calls on open files. The data paths themselves are in the transfer room.
+
+use super::{Errno, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{self, FallocateFlags, Gid, Mode, SeekFrom, Uid};
+use rustix::io::retry_on_intr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The `f_type` of fstatfs(2): which file system holds the file.
+// The field's width differs between architectures.
+#[allow(clippy::unnecessary_cast)]
+pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
+    retry_on_intr(|| fs::fstatfs(&fd)).map(|s| s.f_type as u64)
+}
+
+/// Where the next data at or after `from` starts; `None` when only a hole is left (lseek(2)).
+pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
+    match fs::seek(&fd, SeekFrom::Data(from)) {
+        Ok(at) => Ok(Some(at)),
+        Err(Errno::NXIO) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Where the data at `from` ends; the end of the file is a hole (lseek(2)).
+pub fn seek_hole(fd: impl AsFd, from: u64) -> Result<u64> {
+    fs::seek(&fd, SeekFrom::Hole(from))
+}
+
+/// Sets the file's own position.
+pub fn seek_to(fd: impl AsFd, at: u64) -> Result<u64> {
+    fs::seek(&fd, SeekFrom::Start(at))
+}
+
+/// ftruncate(2).
+pub fn truncate(fd: impl AsFd, size: u64) -> Result<()> {
+    retry_on_intr(|| fs::ftruncate(&fd, size))
+}
+
+/// Allocates blocks for the first `size` bytes and leaves the length as it is (fallocate(2)).
+pub fn preallocate(fd: impl AsFd, size: u64) -> Result<()> {
+    retry_on_intr(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, size))
+}
+
+/// fchmod(2).
+pub fn chmod(fd: impl AsFd, mode: u32) -> Result<()> {
+    retry_on_intr(|| fs::fchmod(&fd, Mode::from_raw_mode(mode)))
+}
+
+/// fchown(2); `None` leaves an id as it is.
+pub fn chown(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    retry_on_intr(|| fs::fchown(&fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw)))
+}
+
+/// close(2) with its answer: a network file system may report a failed write only here. Never
+/// retried: the descriptor is gone even after EINTR (close(2), "Dealing with error returns").
+pub fn close(fd: OwnedFd) -> Result<()> {
+    match nix::unistd::close(fd) {
+        Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Errno::from_raw_os_error(errno as i32)),
+    }
+}
+
+/// Waits until a descriptor that does not block can be read (or written) again (poll(2)).
+pub fn poll_ready(fd: impl AsFd, write: bool) -> Result<()> {
+    let events = if write { PollFlags::OUT } else { PollFlags::IN };
+    let fd = fd.as_fd();
+    retry_on_intr(|| poll(&mut [PollFd::new(&fd, events)], None)).map(|_| ())
+}

@@ -1,0 +1,73 @@
+//! What the process is and may do: its mask, its ids, its limits, the signals that end it.
+
+use rustix::process::{self, Resource};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Reads the file creation mask. umask(2) can only be read by setting it, so this is called once,
+/// before any thread exists.
+pub fn umask() -> u32 {
+    let mask = process::umask(rustix::fs::Mode::empty());
+    process::umask(mask);
+    mask.as_raw_mode()
+}
+
+/// The effective user id.
+pub fn effective_uid() -> u32 {
+    process::geteuid().as_raw()
+}
+
+/// How many descriptors the process may have open (RLIMIT_NOFILE, soft).
+pub fn descriptor_limit() -> usize {
+    process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
+}
+
+/// Processors that this process may run on.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The signals that ask for an end, and which of them has come.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicUsize>);
+
+impl StopFlag {
+    /// A flag that SIGINT, SIGTERM and SIGHUP raise. A second one of the same kind ends the process
+    /// at once, as the signal would have. A signal that was ignored when the program started (as
+    /// nohup does) stays ignored.
+    pub fn install() -> std::io::Result<StopFlag> {
+        let flag = StopFlag::default();
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+            if ignored_at_start(signal) {
+                continue;
+            }
+            let raised = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&raised))?;
+            signal_hook::flag::register(signal, raised)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&flag.0), usize::try_from(signal).unwrap_or(1))?;
+        }
+        Ok(flag)
+    }
+
+    /// Whether a signal asked for the end.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Ends the process by the signal that was caught, so that the shell sees it. Does nothing if
+    /// none was.
+    pub fn reraise(&self) {
+        let signal = self.0.load(Ordering::Relaxed);
+        if let Ok(signal @ 1..) = i32::try_from(signal) {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    }
+}
+
+/// Whether the parent left `signal` ignored (`SigIgn` of proc_pid_status(5)).
+fn ignored_at_start(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}

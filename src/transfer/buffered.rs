@@ -1,0 +1,90 @@
+//! read and write through a buffer: the ground of the ladder, and the one way for streams.
+
+use super::{Call, Fault, Side, Step, Tally};
+use crate::sys::{Errno, Result, io};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The most bytes a read asks for; a larger buffer leaves the processor's cache.
+const LARGEST: usize = 1 << 20;
+/// The fewest bytes that the buffer is made for, so that small files do not make it grow each time.
+const SMALLEST: usize = 64 << 10;
+
+/// One side of a copy: a file with offsets, or a stream without (pipe, socket, terminal).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    pub(super) seekable: bool,
+}
+
+/// The bytes on their way. It is as large as the largest read so far needed, and no larger.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Buffer {
+    /// What the last `fill` read.
+    pub(super) fn content(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Reads once, at most `len` bytes; no content is the end of the file.
+    pub(super) fn fill(&mut self, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
+        let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
+        if self.bytes.len() < want {
+            self.bytes = vec![0; want.max(SMALLEST)];
+        }
+        self.filled = 0;
+        let room = &mut self.bytes[..want];
+        self.filled = loop {
+            let answer = if src.seekable {
+                tally.call(Call::Pread, || rustix::io::pread(src.fd, &mut *room, at))
+            } else {
+                tally.call(Call::Read, || rustix::io::read(src.fd, &mut *room))
+            };
+            match answer {
+                Ok(n) => break n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => io::poll_ready(src.fd, false)?,
+                Err(errno) => return Err(errno),
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Moves up to one buffer, at most `len` bytes, at offset `at` of each side that has offsets.
+pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+    if let Err(errno) = buffer.fill(src, at, len, tally) {
+        return Step::Failed(Fault::at(Side::Source, errno));
+    }
+    match buffer.content() {
+        [] => Step::Dry,
+        bytes => match write_all(bytes, dst, at, tally) {
+            Ok(()) => Step::Moved(bytes.len() as u64),
+            Err(errno) => Step::Failed(Fault::at(Side::Destination, errno)),
+        },
+    }
+}
+
+/// Writes all of `bytes`, however many calls that takes.
+pub(super) fn write_all(bytes: &[u8], dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
+    let mut written = 0;
+    while let Some(rest @ [_, ..]) = bytes.get(written..) {
+        let answer = if dst.seekable {
+            tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, rest, at + written as u64))
+        } else {
+            tally.call(Call::Write, || rustix::io::write(dst.fd, rest))
+        };
+        match answer {
+            // A write of something that gives 0 would be repeated for ever.
+            Ok(0) => return Err(Errno::IO),
+            Ok(n) => written += n,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => io::poll_ready(dst.fd.as_fd(), true)?,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Which rungs, in which order, for this pair of file systems and this size, and why.
+//!
+//! A pure table: every line is a measurement (see README, "How fast"), and none of it is needed for
+//! correctness. Whatever comes first here, the whole ladder stands behind it.
+
+use super::Strategy;
+use crate::sys::Stat;
+
+/// File systems whose behaviour is known well enough to choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FsKind {
+    /// ext2, ext3 and ext4 share a magic number.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+    /// tmpfs, also /dev/shm.
+    Tmpfs,
+    /// A server holds the data: NFS, SMB, FUSE.
+    Remote,
+    /// Anything else, /proc and /sys among them: sizes are not believed.
+    Other,
+}
+
+impl FsKind {
+    /// From `f_type` of statfs(2); the numbers are those of linux/magic.h.
+    pub fn from_magic(magic: u64) -> FsKind {
+        match magic {
+            0xEF53 => FsKind::Ext4,
+            0x5846_5342 => FsKind::Xfs,
+            0x9123_683E => FsKind::Btrfs,
+            0x0102_1994 => FsKind::Tmpfs,
+            0x6969 | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B | 0x6573_5546 => FsKind::Remote,
+            _ => FsKind::Other,
+        }
+    }
+
+    /// The name that people know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            FsKind::Ext4 => "ext4",
+            FsKind::Xfs => "xfs",
+            FsKind::Btrfs => "btrfs",
+            FsKind::Tmpfs => "tmpfs",
+            FsKind::Remote => "remote",
+            FsKind::Other => "other",
+        }
+    }
+
+    /// Whether `st_size` of a regular file there is the end of its data.
+    pub fn sizes_are_true(self) -> bool {
+        !matches!(self, FsKind::Remote | FsKind::Other)
+    }
+
+    /// Whether files there may share blocks. What is unknown may.
+    fn may_clone(self) -> bool {
+        !matches!(self, FsKind::Ext4 | FsKind::Tmpfs)
+    }
+}
+
+/// How large a file is, for the choice of a rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Size {
+    /// Up to [`SMALL`] bytes: one call moves it all, and its overhead is what counts.
+    Small,
+    /// Up to [`LARGE`] bytes.
+    Medium,
+    /// [`LARGE`] bytes and more: the size of page cache folios is what counts.
+    Large,
+}
+
+/// Up to here a file is moved by one call. sendfile and copy_file_range work in chunks of this size
+/// inside the kernel (one default pipe), so beyond it they lose to a 1 MiB pipe.
+pub const SMALL: u64 = 64 << 10;
+/// From here preallocation pays on ext4 (4 MiB: 0.70 ms with it, 1.03 without).
+pub const LARGE: u64 = 1 << 20;
+
+impl Size {
+    /// The class of a length in bytes.
+    pub fn of(bytes: u64) -> Size {
+        match bytes {
+            ..=SMALL => Size::Small,
+            LARGE.. => Size::Large,
+            _ => Size::Medium,
+        }
+    }
+
+    /// As the statistics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Size::Small => "up to 64 KiB",
+            Size::Medium => "up to 1 MiB",
+            Size::Large => "1 MiB and more",
+        }
+    }
+}
+
+/// Whether blocks may be shared with the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cloning {
+    /// `--reflink=auto`: where the file system can.
+    Try,
+    /// `--reflink=always`: or fail.
+    Require,
+    /// `--reflink=never`: nor by a copy_file_range that may do it behind our back.
+    Forbid,
+}
+
+/// What a route is chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Case {
+    /// Where the source is.
+    pub source: FsKind,
+    /// Where the destination is.
+    pub destination: FsKind,
+    /// Whether both have the same `st_dev`.
+    pub same_device: bool,
+    /// The size class of the source.
+    pub size: Size,
+}
+
+impl Case {
+    /// The case of one regular file.
+    pub fn new(source: FsKind, destination: FsKind, stat: &Stat, destination_dev: u64) -> Case {
+        Case { source, destination, same_device: stat.dev == destination_dev, size: Size::of(stat.size) }
+    }
+}
+
+/// The rungs for a case, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The order to try them in.
+    pub rungs: Vec<Strategy>,
+    /// Whether the destination's blocks are allocated before the first byte (fallocate(2)).
+    pub preallocate: bool,
+    /// Why this order, in plain words.
+    pub why: &'static str,
+}
+
+/// The route that measured best for the case, with the rest of the ladder behind it.
+pub fn default_route(case: Case, cloning: Cloning) -> Route {
+    if cloning == Cloning::Require {
+        return Route { rungs: vec![Strategy::Reflink], preallocate: false, why: "--reflink=always" };
+    }
+    let (first, preallocate, why) = fastest(case, cloning);
+    let mut rungs = first.to_vec();
+    for strategy in Strategy::ALL {
+        let in_place = strategy != Strategy::Reflink && !rungs.contains(&strategy);
+        let clones_unasked = strategy == Strategy::CopyFileRange && cloning == Cloning::Forbid && may_clone(case);
+        if in_place && !clones_unasked {
+            rungs.push(strategy);
+        }
+    }
+    Route { rungs, preallocate, why }
+}
+
+/// The routes of `--strategy`: exactly the listed rungs.
+pub fn forced_route(rungs: &[Strategy]) -> Route {
+    Route { rungs: rungs.to_vec(), preallocate: false, why: "--strategy" }
+}
+
+/// Two btrfs subvolumes differ in `st_dev` and yet share blocks.
+fn may_clone(case: Case) -> bool {
+    let both_btrfs = case.source == FsKind::Btrfs && case.destination == FsKind::Btrfs;
+    (case.same_device || both_btrfs) && case.destination.may_clone()
+}
+
+fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static str) {
+    use FsKind::{Btrfs, Ext4, Remote, Tmpfs, Xfs};
+    use Strategy::{CopyFileRange, ReadWrite, Reflink, Sendfile, Splice};
+    let clone = cloning == Cloning::Try && may_clone(case);
+    let large = case.size == Size::Large;
+    match (case.source, case.destination, case.size) {
+        (Btrfs, Btrfs, _) if clone => (&[Reflink, CopyFileRange, ReadWrite], false, "btrfs shares blocks"),
+        (Xfs, Xfs, Size::Medium | Size::Large) if clone => {
+            (&[Reflink, Splice, ReadWrite], false, "xfs shares blocks")
+        }
+        (Remote, _, _) | (_, Remote, _) => (&[CopyFileRange, ReadWrite], false, "the server may copy by itself"),
+        (_, _, Size::Small) => (&[Sendfile, ReadWrite], false, "one call moves a small file"),
+        (Tmpfs, Tmpfs, _) if case.same_device => {
+            (&[CopyFileRange, Splice, ReadWrite], false, "tmpfs works page by page in any case")
+        }
+        (_, Ext4, _) => (&[Splice, ReadWrite], large, "a 1 MiB pipe fills ext4's page cache in large folios"),
+        _ if clone => (&[Reflink, CopyFileRange, Splice, ReadWrite], false, "the file system may share blocks"),
+        _ if !case.same_device => (&[Splice, ReadWrite], false, "two file systems"),
+        _ => (&[Splice, ReadWrite], false, "a 1 MiB pipe needs one copy a byte"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [FsKind; 6] =
+        [FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs, FsKind::Tmpfs, FsKind::Remote, FsKind::Other];
+
+    fn all_cases() -> impl Iterator<Item = Case> {
+        KINDS.into_iter().flat_map(|source| {
+            KINDS.into_iter().flat_map(move |destination| {
+                [true, false].into_iter().flat_map(move |same_device| {
+                    [Size::Small, Size::Medium, Size::Large].into_iter().map(move |size| Case {
+                        source,
+                        destination,
+                        same_device,
+                        size,
+                    })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn every_route_ends_on_the_ground_and_repeats_no_rung() {
+        for case in all_cases() {
+            for cloning in [Cloning::Try, Cloning::Forbid] {
+                let rungs = default_route(case, cloning).rungs;
+                assert!(rungs.contains(&Strategy::ReadWrite), "{case:?}");
+                assert!(rungs.contains(&Strategy::Mmap) && rungs.contains(&Strategy::Splice), "{case:?}");
+                let mut once = rungs.clone();
+                once.sort();
+                once.dedup();
+                assert_eq!(once.len(), rungs.len(), "{case:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn never_means_that_nothing_may_share_blocks() {
+        for case in all_cases().filter(|case| may_clone(*case)) {
+            let rungs = default_route(case, Cloning::Forbid).rungs;
+            assert!(!rungs.contains(&Strategy::Reflink) && !rungs.contains(&Strategy::CopyFileRange), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn always_allows_nothing_else() {
+        for case in all_cases() {
+            assert_eq!(default_route(case, Cloning::Require).rungs, [Strategy::Reflink]);
+        }
+    }
+}

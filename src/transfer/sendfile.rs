@@ -1,0 +1,34 @@
+//! sendfile(2): the kernel's own splice, 64 KiB at a time, in one call.
+
+use super::{Call, Side, Step, Tally, refuse_or_fail};
+use crate::sys::io;
+use rustix::fs::sendfile;
+use std::os::fd::BorrowedFd;
+
+/// Moves up to `len` bytes at offset `at`. The destination is written at its own position, which
+/// `position` follows, so that the seek is only made when another rung was here in between.
+pub(super) fn step(
+    src: BorrowedFd<'_>,
+    dst: BorrowedFd<'_>,
+    at: u64,
+    len: u64,
+    position: &mut u64,
+    tally: &mut Tally,
+) -> Step {
+    if *position != at {
+        match io::seek_to(dst, at) {
+            Ok(there) => *position = there,
+            Err(errno) => return Step::Refused(errno),
+        }
+    }
+    let mut from = at;
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    match tally.call(Call::Sendfile, || sendfile(dst, src, Some(&mut from), len)) {
+        Ok(0) => Step::Dry,
+        Ok(n) => {
+            *position += n as u64;
+            Step::Moved(n as u64)
+        }
+        Err(errno) => refuse_or_fail(errno, Side::Both),
+    }
+}

@@ -1,0 +1,191 @@
+//! SOURCE... DESTINATION -> the entries to start from, with cp's rules for what the last one means.
+
+use crate::backup;
+use crate::dir::{Base, Dir};
+use crate::job::Entry;
+use crate::options::Options;
+use crate::report::Failure;
+use crate::sys::Stat;
+use crate::sys::at::{self, Follow};
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+/// What was named on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operands {
+    /// All that is no option, in order.
+    pub names: Vec<OsString>,
+    /// `-t`.
+    pub target_directory: Option<OsString>,
+    /// `-T`.
+    pub no_target_directory: bool,
+}
+
+/// Operands that make no sense, or a destination that cannot be used: nothing is copied at all.
+#[derive(Debug)]
+pub struct Unusable {
+    /// What to say.
+    pub failure: Failure,
+    /// Whether the user is pointed to `--help`.
+    pub hint: bool,
+}
+
+impl Unusable {
+    fn usage(failure: Failure) -> Unusable {
+        Unusable { failure, hint: true }
+    }
+}
+
+/// Where the walk starts.
+#[derive(Debug)]
+pub struct Roots {
+    /// The directory (pair) that the entries are in.
+    pub dir: Arc<Dir>,
+    /// The sources.
+    pub entries: Vec<Entry>,
+    /// Whether they land in a directory, rather than on a name of their own.
+    pub into_directory: bool,
+    /// Whether two of them may meet at the destination, so that the last one has to win, or the
+    /// first one to be protected: then they are copied in order.
+    pub collide: bool,
+}
+
+impl Roots {
+    /// Whether anything is a directory to go down into, so that there may be work for several.
+    pub fn has_directories(&self, options: &Options) -> bool {
+        options.recursive || self.entries.len() > 1
+    }
+}
+
+/// Finds out what the operands mean. The options may change with it: `cp -f -b a a` is a backup.
+///
+/// # Errors
+/// See [`Unusable`].
+pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
+    let Operands { mut names, target_directory, no_target_directory } = operands;
+    check_count(&names, target_directory.is_some())?;
+    if options.strip_trailing_slashes {
+        let last = names.len() - usize::from(target_directory.is_none());
+        names[..last].iter_mut().for_each(strip_slashes);
+    }
+    if no_target_directory {
+        if target_directory.is_some() {
+            let words = "cannot combine --target-directory (-t) and --no-target-directory (-T)";
+            return Err(Unusable { failure: Failure::plain(words), hint: false });
+        }
+        if let Some(extra) = names.get(2) {
+            return Err(Unusable::usage(Failure::new("extra operand {}", extra)));
+        }
+        return onto(names, options);
+    }
+    if let Some(target) = target_directory {
+        return match at::open_dir(at::CWD, &target, Follow::Yes) {
+            Ok(fd) => Ok(into(names, fd, target, options)),
+            Err(errno) => {
+                Err(Unusable { failure: Failure::new("target directory {}", target).errno(errno), hint: false })
+            }
+        };
+    }
+    let last = names.pop().unwrap_or_default();
+    match at::open_dir(at::CWD, &last, Follow::Yes) {
+        Ok(fd) => Ok(into(names, fd, last, options)),
+        Err(errno) if names.len() > 1 => {
+            Err(Unusable { failure: Failure::new("target {}", last).errno(errno), hint: false })
+        }
+        Err(_) => {
+            names.push(last);
+            onto(names, options)
+        }
+    }
+}
+
+fn check_count(names: &[OsString], has_target: bool) -> Result<(), Unusable> {
+    match names {
+        [] => Err(Unusable::usage(Failure::plain("missing file operand"))),
+        [only] if !has_target => {
+            Err(Unusable::usage(Failure::new("missing destination file operand after {}", only)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `zcp SOURCE DEST`, where DEST is the very name that the copy gets.
+fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusable> {
+    if options.parents {
+        let words = "with --parents, the destination must be a directory";
+        return Err(Unusable::usage(Failure::plain(words)));
+    }
+    let mut destination = names.pop().unwrap_or_default();
+    let source = names.pop().unwrap_or_default();
+    // `cp -f -b a a` asks for a backup of a, and that is what it gets.
+    if options.force && source == destination {
+        let regular = at::stat(at::CWD, &destination, Follow::Yes).is_ok_and(|stat: Stat| stat.is_regular());
+        if let Some(backup) = options.backup.as_ref().filter(|_| regular) {
+            if let Ok(suffix) = backup::suffix(backup, at::CWD, &destination) {
+                destination = backup::with_suffix(&destination, &suffix);
+            }
+            options.backup = None;
+        }
+    }
+    let entry = Entry { name: source, new_name: Some(destination), hint: None, operand: true };
+    let dir = Dir::operands(Base::Cwd, OsString::new());
+    Ok(Roots { dir, entries: vec![entry], into_directory: false, collide: false })
+}
+
+/// `zcp SOURCE... DIRECTORY`.
+fn into(names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Options) -> Roots {
+    let entries: Vec<Entry> = names
+        .into_iter()
+        .map(|name| {
+            let new_name = if options.parents { without_slashes(&name).to_owned() } else { landing_name(&name) };
+            Entry { name, new_name: Some(new_name), hint: None, operand: true }
+        })
+        .collect();
+    let collide = options.parents && entries.len() > 1 || may_meet(&entries);
+    Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide }
+}
+
+/// The name in the target directory: the last component; for `..` the target itself, so that its
+/// entries do not land beside it.
+fn landing_name(source: &OsStr) -> OsString {
+    match backup::split(source).1 {
+        base if base == ".." || base.is_empty() => OsString::from("."),
+        base => base.to_owned(),
+    }
+}
+
+/// Whether two operands get the same name, or one is copied right into the target.
+fn may_meet(entries: &[Entry]) -> bool {
+    let mut seen = HashSet::new();
+    let several = entries.len() > 1;
+    entries.iter().any(|entry| (several && entry.destination() == ".") || !seen.insert(entry.destination()))
+}
+
+fn without_slashes(name: &OsStr) -> &OsStr {
+    let bytes = name.as_bytes();
+    let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |last| last + 1);
+    OsStr::from_bytes(&bytes[..end])
+}
+
+fn strip_slashes(name: &mut OsString) {
+    *name = without_slashes(name).to_owned();
+}
+
+/// A `--parents` operand, taken apart: the leading directories, outermost first, each with the name
+/// that it gets, and the last component.
+pub fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
+    let (parent, base) = backup::split(name);
+    let mut root = if parent.as_bytes().starts_with(b"/") { OsString::from("/") } else { OsString::new() };
+    let mut entry = |part: &OsStr| {
+        let mut name = std::mem::take(&mut root);
+        name.push(part);
+        Entry { name, new_name: Some(part.into()), hint: None, operand: true }
+    };
+    let parts = parent.as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty());
+    let dirs = parts.map(|part| entry(OsStr::from_bytes(part))).collect();
+    let base = if base.is_empty() { OsStr::new(".") } else { base };
+    (dirs, entry(base))
+}

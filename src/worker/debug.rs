@@ -1,0 +1,77 @@
+//! The lines of `--debug`: how one file was copied.
+//!
+//! cp's line has three words for what may be six paths, so a second line says the rest.
+
+use super::Worker;
+use crate::report::errno;
+use crate::report::table::{bytes, count};
+use crate::transfer::route::Cloning;
+use crate::transfer::{Account, Call, Outcome, Strategy};
+use std::fmt::Write;
+
+impl Worker<'_> {
+    /// Prints what has been added to the account since `before`.
+    pub(super) fn explain(&self, outcome: &Outcome, before: &Account) {
+        let after = &self.stats.account;
+        let offload = self.offload(before);
+        let reflink = self.reflink(before);
+        let holes = match (outcome.asked_for_holes, outcome.searched_zeros) {
+            (true, true) => "SEEK_HOLE + zeros",
+            (true, false) => "SEEK_HOLE",
+            (false, true) => "zeros",
+            (false, false) => "no",
+        };
+        let mut text = format!("copy offload: {offload}, reflink: {reflink}, sparse detection: {holes}\n");
+        let mut parts = Vec::new();
+        for strategy in Strategy::ALL {
+            parts.extend(difference(strategy, before, after));
+        }
+        let parts = if parts.is_empty() { "nothing to move".to_owned() } else { parts.join("; ") };
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  path: {parts}");
+        self.ctx.reporter.lines(text.as_bytes());
+    }
+
+    fn offload(&self, before: &Account) -> &'static str {
+        let (was, is) = (before.path(Strategy::CopyFileRange), self.stats.account.path(Strategy::CopyFileRange));
+        match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
+            (true, _) => "yes",
+            (false, true) => "unsupported",
+            (false, false) if self.stats.account.bytes_moved() == before.bytes_moved() => "unknown",
+            (false, false) => "avoided",
+        }
+    }
+
+    fn reflink(&self, before: &Account) -> &'static str {
+        let (was, is) = (before.path(Strategy::Reflink), self.stats.account.path(Strategy::Reflink));
+        match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
+            (true, _) => "yes",
+            (false, true) => "unsupported",
+            (false, false) if self.ctx.options.limits.cloning == Cloning::Forbid => "no",
+            // The server or the file system may have done it inside copy_file_range.
+            (false, false) if self.offload(before) == "yes" => "unknown",
+            (false, false) => "unsupported",
+        }
+    }
+}
+
+/// One path's part in a file: bytes, calls, and why it was left.
+fn difference(strategy: Strategy, before: &Account, after: &Account) -> Option<String> {
+    let (was, is) = (before.path(strategy), after.path(strategy));
+    if was == is {
+        return None;
+    }
+    let mut text = format!("{} {}", strategy.name(), bytes(is.bytes - was.bytes));
+    for call in Call::ALL {
+        let made = is.calls[call as usize] - was.calls[call as usize];
+        if made > 0 {
+            let _ = write!(text, ", {} {}", count(made), call.name());
+        }
+    }
+    for (reason, times) in &is.step_downs {
+        if was.step_downs.get(reason) != Some(times) {
+            let _ = write!(text, ", left for {}", errno::reason_name(*reason));
+        }
+    }
+    Some(text)
+}

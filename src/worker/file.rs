@@ -1,0 +1,195 @@
+//! One regular file: open, land, move, dress, close.
+
+use super::{Landing, Source, Task, Worker};
+use crate::metadata::{self, Doing, Handle, times};
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat, io};
+use crate::transfer::{Fault, Outcome, Transfer};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// The destination, open for writing.
+struct Landed {
+    fd: OwnedFd,
+    /// What it was when it was opened; for a new file that is not asked.
+    before: Option<Stat>,
+    /// Permission bits that a new file does not have yet.
+    withheld: u32,
+}
+
+impl Worker<'_> {
+    /// Copies the content of a file (or of what is read like one) and its attributes.
+    pub(super) fn copy_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
+        let (src, stat) = self.open_source(task, source)?;
+        let landed = self.land(task, &stat, landing)?;
+        if !self.ctx.options.attributes_only
+            && let Err(fault) = self.move_content(task, &src, &stat, &landed)
+        {
+            return self.give_up(task, &landed, fault);
+        }
+        self.stats.files += 1;
+        self.dress(task, &src, &stat, &landed);
+        io::close(landed.fd)
+            .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))
+    }
+
+    fn open_source(&self, task: &Task<'_>, source: Source) -> Result<(OwnedFd, Stat), Failure> {
+        if let Some(fd) = source.fd {
+            return Ok((fd, source.stat));
+        }
+        // What is not regular may block here until somebody writes, as it does for cp.
+        let fd = at::open_read(&task.fds.src, &task.entry.name, task.follow, !source.stat.is_regular())
+            .map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
+        let stat =
+            at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
+        if stat.id() != source.stat.id() {
+            let words = "skipping file {}, as it was replaced while being copied";
+            return Err(Failure::new(words, task.source_path()));
+        }
+        Ok((fd, stat))
+    }
+
+    /// Opens the destination. An existing file keeps its inode; `-f` unlinks one that refuses.
+    fn land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Failure> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+        if let Landing::Overwrite(before) = landing {
+            let truncate = !self.ctx.options.attributes_only;
+            match at::open_write(dst, name, Follow::Yes, truncate) {
+                Ok(fd) => return Ok(Landed { fd, before: Some(before), withheld: 0 }),
+                Err(Errno::NOENT) => {}
+                Err(_) if self.ctx.options.force => self.unlink(task)?,
+                Err(errno) => return Err(cannot(errno)),
+            }
+        }
+        let mode = source.permissions() & 0o777;
+        let withheld = if self.ctx.options.preserve.ownership { mode & 0o077 } else { 0 };
+        match at::create(dst, name, mode & !withheld, true) {
+            Ok(fd) => Ok(Landed { fd, before: None, withheld }),
+            Err(Errno::EXIST) => {
+                self.create_through_link(task, mode & !withheld).map(|fd| Landed { fd, before: None, withheld })
+            }
+            // A missing directory, named with its slash.
+            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(Errno::NOTDIR)),
+            Err(errno) => Err(cannot(errno)),
+        }
+    }
+
+    /// Something has the name after all. A dangling symbolic link is only written through if POSIX
+    /// is to be followed to the letter.
+    fn create_through_link(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+        let is_link = at::stat(dst, name, Follow::No).is_ok_and(|stat| stat.is_symlink());
+        if !is_link {
+            return Err(cannot(Errno::EXIST));
+        }
+        if !self.ctx.options.write_through_dangling {
+            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()));
+        }
+        at::create(dst, name, mode, false).map_err(cannot)
+    }
+
+    fn move_content(&mut self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) -> Result<(), Fault> {
+        let (dst_dev, dst_regular) = match (&landed.before, task.dir.dst_dev) {
+            (Some(before), _) => (before.dev, before.is_regular()),
+            (None, Some(dev)) => (dev, true),
+            (None, None) => (at::fstat(&landed.fd).map_or(0, |stat| stat.dev), true),
+        };
+        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst: landed.fd.as_fd(), dst_dev, dst_regular };
+        let before = self.ctx.options.debug.then(|| self.stats.account.clone());
+        let outcome: Outcome = self.ladder.copy(&transfer, &mut self.stats.account)?;
+        self.stats.bytes_logical += outcome.size;
+        if let Some(before) = before {
+            self.explain(&outcome, &before);
+        }
+        Ok(())
+    }
+
+    /// The content could not be copied. What is there stays for the user to see, as cp has it, but
+    /// nothing new is left by a path that was never able to begin, or by an interruption.
+    fn give_up(&self, task: &Task<'_>, landed: &Landed, fault: Fault) -> Result<(), Failure> {
+        if landed.before.is_none() && (fault.refused.is_some() || fault.is_interruption()) {
+            let _ = at::unlink(&task.fds.dst, task.entry.destination());
+        }
+        if fault.is_interruption() {
+            return Ok(());
+        }
+        Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))
+    }
+
+    /// Owner, extended attributes, mode with ACL, times: see `metadata`.
+    fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
+        let keep = &self.ctx.options.preserve;
+        let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
+        let mut mode = stat.permissions();
+        if keep.ownership && !self.dress_owner(task, stat, landed) {
+            mode &= 0o777;
+        }
+        if keep.xattr || keep.context {
+            self.dress_xattrs(task, from, to, stat, landed);
+        }
+        if keep.mode {
+            let may_have_acl = landed.before.is_some() || task.dir.gives_acl;
+            let answer = metadata::copy_mode(from, to, stat.kind(), mode, may_have_acl);
+            answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
+        } else if landed.before.is_none() {
+            let umask = self.ctx.process.umask;
+            let wanted = match (keep.no_mode, landed.withheld & !umask) {
+                (true, _) => Some(0o666 & !umask),
+                (false, 0) => None,
+                (false, _) => Some(stat.permissions() & 0o777 & !umask),
+            };
+            if let Some(wanted) = wanted
+                && let Err(errno) = metadata::set_mode(to, wanted)
+            {
+                let failure = Failure::new("preserving permissions for {}", task.destination_path());
+                self.ctx.reporter.fail(failure.errno(errno));
+            }
+        }
+        if keep.timestamps {
+            times::set(to, stat).unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
+        }
+    }
+
+    /// A file that was there before is closed to others before it changes hands: its old mode may
+    /// be too open for the new owner.
+    fn dress_owner(&self, task: &Task<'_>, stat: &Stat, landed: &Landed) -> bool {
+        let to = Handle::Open(landed.fd.as_fd());
+        if let Some(before) = &landed.before {
+            if (before.uid, before.gid) == (stat.uid, stat.gid) {
+                return true;
+            }
+            let shared = before.permissions() & stat.permissions() & 0o700;
+            if self.ctx.options.preserve.mode
+                && before.permissions() != shared
+                && let Err(errno) = metadata::set_mode(to, shared)
+                && self.ctx.process.privileged
+            {
+                let trouble = metadata::Trouble { doing: Doing::ClearPermissions, errno };
+                self.attribute_failed(task, trouble);
+            }
+        } else if !self.ctx.process.privileged && self.owns_already(landed, stat) {
+            return true;
+        }
+        self.keep_owner(task, to, stat)
+    }
+
+    fn owns_already(&self, landed: &Landed, stat: &Stat) -> bool {
+        at::fstat(&landed.fd).is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
+    }
+
+    /// User attributes can only be set on a file that is writable by its mode, even through a
+    /// descriptor (xattr(7)).
+    fn dress_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>, stat: &Stat, landed: &Landed) {
+        let read_only = stat.permissions() & 0o200 == 0 && !self.ctx.process.privileged;
+        let lifted = read_only
+            && landed.before.is_none()
+            && metadata::set_mode(to, stat.permissions() & 0o500 | 0o200).is_ok();
+        self.ctx.copy_xattrs(from, to, &task.destination_path());
+        if lifted && !self.ctx.options.preserve.mode {
+            let _ = metadata::set_mode(to, stat.permissions() & 0o777 & !self.ctx.process.umask);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
+
+use super::{Task, Worker};
+use crate::backup;
+use crate::metadata::{self, Handle, times};
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Kind, Stat};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+impl Worker<'_> {
+    /// Copies a symbolic link as a link.
+    pub(super) fn copy_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+        let target = at::read_link(&task.fds.src, &task.entry.name)
+            .map_err(|errno| Failure::new("cannot read symbolic link {}", task.source_path()).errno(errno))?;
+        self.symlink(task, &target).map_err(|errno| {
+            Failure::new("cannot create symbolic link {}", task.destination_path()).errno(errno)
+        })?;
+        self.stats.symlinks += 1;
+        let keep = &self.ctx.options.preserve;
+        let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
+        let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
+        if keep.ownership {
+            self.keep_owner(task, to, source);
+        }
+        self.ctx.copy_xattrs(from, to, &task.destination_path());
+        if keep.timestamps {
+            self.keep_times(task, to, source);
+        }
+        Ok(())
+    }
+
+    /// `-s`: a symbolic link to the source, by the name that was given.
+    pub(super) fn link_symbolically(&mut self, task: &Task<'_>) -> Result<(), Failure> {
+        let source = task.source_path();
+        let destination = task.destination_path();
+        // A relative name means something else from another directory.
+        if !source.as_bytes().starts_with(b"/") && !is_in_working_directory(&destination) {
+            let words = "{?}: can make relative symbolic links only in current directory";
+            return Err(Failure::new(words, destination));
+        }
+        self.symlink(task, &source).map_err(|errno| {
+            Failure::new("cannot create symbolic link {} to {}", destination).and(source).errno(errno)
+        })?;
+        self.stats.symlinks += 1;
+        Ok(())
+    }
+
+    fn symlink(&self, task: &Task<'_>, target: &OsStr) -> Result<(), Errno> {
+        let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
+        match at::symlink(target, dst, name) {
+            Err(Errno::EXIST) if self.ctx.options.force => {
+                replace(dst, name, |temporary| at::symlink(target, dst, temporary))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Gives `old`, which is in `old_dir`, the task's destination as a further name.
+    pub(super) fn link(
+        &mut self,
+        task: &Task<'_>,
+        (old_dir, old): (BorrowedFd<'_>, &OsStr),
+        follow: Follow,
+        over_existing: bool,
+    ) -> Result<(), Errno> {
+        let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
+        match at::link(old_dir, old, dst, name, follow) {
+            Err(Errno::EXIST) if over_existing => {
+                replace(dst, name, |temporary| at::link(old_dir, old, dst, temporary, follow))?;
+            }
+            answer => answer?,
+        }
+        self.stats.hard_links += 1;
+        Ok(())
+    }
+
+    /// Makes a fifo, a socket or a device node.
+    pub(super) fn copy_special(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+        let keep = &self.ctx.options.preserve;
+        let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
+        let mode = source.permissions();
+        let withheld = if keep.ownership { mode & 0o077 } else { 0 };
+        at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev).map_err(|errno| {
+            let words = match source.kind() {
+                Kind::Fifo => "cannot create fifo {}",
+                _ => "cannot create special file {}",
+            };
+            Failure::new(words, task.destination_path()).errno(errno)
+        })?;
+        self.stats.special += 1;
+        let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
+        let to = Handle::Entry(dst, name);
+        let owned = !keep.ownership || self.keep_owner(task, to, source);
+        self.ctx.copy_xattrs(from, to, &task.destination_path());
+        let wanted = if owned { mode } else { mode & 0o777 };
+        if keep.mode {
+            let answer = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl);
+            answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
+        } else if keep.no_mode || withheld != 0 {
+            let base = if keep.no_mode { 0o666 } else { mode & 0o777 };
+            if let Err(errno) = metadata::set_mode(to, base & !self.ctx.process.umask) {
+                let failure = Failure::new("preserving permissions for {}", task.destination_path());
+                self.ctx.reporter.fail(failure.errno(errno));
+            }
+        }
+        if keep.timestamps {
+            self.keep_times(task, to, source);
+        }
+        Ok(())
+    }
+
+    fn keep_times(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) {
+        times::set(to, source).unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
+    }
+}
+
+/// Puts something new under a name that is taken: made under a temporary name, then renamed, so that
+/// the name is never missing.
+fn replace(dir: BorrowedFd<'_>, name: &OsStr, make: impl Fn(&OsStr) -> Result<(), Errno>) -> Result<(), Errno> {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let (parent, _) = backup::split(name);
+    loop {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = OsString::from(parent);
+        temporary.push(format!(".zcp-{}-{serial}", std::process::id()));
+        match make(&temporary) {
+            Err(Errno::EXIST) => continue,
+            answer => answer?,
+        }
+        let renamed = at::rename(dir, &temporary, dir, name);
+        // Where both are names of one inode already, rename(2) leaves both.
+        let _ = at::unlink(dir, &temporary);
+        return renamed;
+    }
+}
+
+fn is_in_working_directory(destination: &OsStr) -> bool {
+    let (parent, _) = backup::split(destination);
+    if parent.is_empty() {
+        return true;
+    }
+    let id = |name: &OsStr| at::stat(at::CWD, name, Follow::Yes).map(|stat| stat.id());
+    matches!((id(parent), id(OsStr::new("."))), (Ok(there), Ok(here)) if there == here)
+}
