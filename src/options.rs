@@ -149,6 +149,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The statistics, if wanted.
     pub stats: Option<StatsForm>,
+    /// Where the statistics go as JSON, besides (`--stats-file`).
+    pub stats_file: Option<OsString>,
     /// The progress bar.
     pub progress: When,
 }

@@ -129,6 +129,7 @@ impl Draft {
             limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
             jobs: None,
             stats: None,
+            stats_file: None,
             // Who calls cp does not expect a bar.
             progress: if program == "cp" { When::Never } else { When::Auto },
         };
@@ -220,6 +221,7 @@ impl Draft {
                 options.stats =
                     Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
             }
+            "stats-file" => options.stats_file = value.map(OsStr::to_owned),
             "progress" => {
                 let word = value.unwrap_or(OsStr::new("always"));
                 options.progress = words::find("--progress", word, PROGRESS)?;

@@ -2,7 +2,7 @@
 
 use rustix::process::{self, Resource};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Reads the file creation mask. umask(2) can only be read by setting it, so this is called once,
 /// before any thread exists.
@@ -41,7 +41,7 @@ impl StopFlag {
             if ignored_at_start(signal) {
                 continue;
             }
-            let raised = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let raised = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&raised))?;
             signal_hook::flag::register(signal, raised)?;
             signal_hook::flag::register_usize(signal, Arc::clone(&flag.0), usize::try_from(signal).unwrap_or(1))?;
@@ -62,6 +62,38 @@ impl StopFlag {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     }
+}
+
+/// SIGUSR1: a wish to know how far the copy is, as for dd(1).
+#[derive(Clone, Debug, Default)]
+pub struct StatusRequest(Arc<AtomicBool>);
+
+impl StatusRequest {
+    /// Takes SIGUSR1, which would otherwise end the process.
+    ///
+    /// # Errors
+    /// The error of sigaction(2).
+    pub fn install() -> std::io::Result<StatusRequest> {
+        let request = StatusRequest::default();
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&request.0))?;
+        Ok(request)
+    }
+
+    /// Whether there was a request since the last time.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Makes the calling thread give way to all others (on Linux setpriority(2) is about a thread).
+pub fn lowest_priority() {
+    let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
+}
+
+/// The columns of the terminal on stderr; 80 where there is none.
+pub fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 /// Whether the parent left `signal` ignored (`SigIgn` of proc_pid_status(5)).

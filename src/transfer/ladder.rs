@@ -182,6 +182,10 @@ impl Ladder {
         if limits.cloning == Cloning::Require {
             return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused: Some(Strategy::Reflink) });
         }
+        if let Some(forced) = limits.forced.as_ref().filter(|forced| !forced.contains(&Strategy::ReadWrite)) {
+            // A stream has no offsets, which all the other rungs go by.
+            return Err(Fault { side: Side::Both, errno: Errno::SPIPE, refused: forced.last().copied() });
+        }
         let ends = ends(t);
         let zeros = limits.sparse == Sparse::Always && t.dst_regular;
         let block = block_size(t);
@@ -374,6 +378,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             match spans::next_span(self.t.src, at) {
                 Ok(Next::Data(span)) => {
                     self.account.holes += span.start - at;
+                    self.ladder.meter.bytes.fetch_add(span.start - at, Ordering::Relaxed);
                     at = self.climb(span.start, Some(span.end))?;
                     if at < span.end {
                         break; // the source shrank

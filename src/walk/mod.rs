@@ -6,6 +6,7 @@
 
 mod listing;
 pub mod operands;
+pub mod scout;
 
 use crate::context::Context;
 use crate::dir::{Base, Dir, Fds, Finish, Place};

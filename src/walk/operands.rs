@@ -9,7 +9,7 @@ use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -57,6 +57,22 @@ impl Roots {
     /// Whether anything is a directory to go down into, so that there may be work for several.
     pub fn has_directories(&self, options: &Options) -> bool {
         options.recursive || self.entries.len() > 1
+    }
+
+    /// Whether the destination is what `fd` is open on, such as /dev/stdout.
+    pub fn lead_to(&self, fd: impl AsFd) -> bool {
+        let Some(entry) = self.entries.first().filter(|_| !self.into_directory) else { return false };
+        let destination = at::stat(at::CWD, entry.destination(), Follow::Yes);
+        matches!((destination, at::fstat(fd)), (Ok(a), Ok(b)) if a.id() == b.id())
+    }
+
+    /// Whether copying an operand may last: it is large, or has no size.
+    pub fn has_large_file(&self) -> bool {
+        const LARGE: u64 = 16 << 20;
+        self.entries.iter().any(|entry| {
+            let stat = at::stat(at::CWD, &entry.name, Follow::Yes);
+            stat.is_ok_and(|stat| !stat.is_regular() || stat.size >= LARGE)
+        })
     }
 }
 
