@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod needs;
+mod rungs;
 mod sandbox;
 mod smoke;
 mod snapshot;
@@ -17,6 +18,6 @@ fn main() -> ExitCode {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let trials = [smoke::trials()];
+    let trials = [rungs::trials(), smoke::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

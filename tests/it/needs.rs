@@ -16,12 +16,17 @@ const PLACE: &str = "ZCP_IT_MOUNTS";
 /// The size of an image: mkfs.xfs refuses less than 300 MiB. It is sparse.
 const IMAGE: u64 = 512 << 20;
 
+/// Where a tmpfs is mounted.
+pub(crate) const SHM: &str = "/dev/shm";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// strace, and the right to trace.
     Strace,
     /// To be root.
     Root,
+    /// A tmpfs on [`SHM`], as every Linux has it.
+    Shm,
     /// A program in PATH.
     Program(&'static str),
     /// A file system of this type, see [`mounted`].
@@ -34,6 +39,7 @@ impl Need {
         match self {
             Need::Strace => *STRACE.get_or_init(|| succeeds("strace", &["-f", "-o", "/dev/null", "true"])),
             Need::Root => is_root(),
+            Need::Shm => Path::new(SHM).is_dir(),
             Need::Program(name) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 std::env::split_paths(&path).any(|dir| dir.join(name).is_file())

@@ -4,11 +4,13 @@ use crate::snapshot::Snapshot;
 use assert_cmd::Command;
 use filetime::FileTime;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 /// The program under test.
 pub(crate) const ZCP: &str = env!("CARGO_BIN_EXE_zcp");
@@ -116,4 +118,37 @@ impl Sandbox {
     pub(crate) fn snapshot(&self, name: impl AsRef<Path>) -> Snapshot {
         Snapshot::take(&self.path(name), self.born)
     }
+}
+
+/// Bytes without a pattern, always the same: two of them that are swapped or shifted show.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(next).take(len.div_ceil(8)).flat_map(u64::to_le_bytes).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// The object that `--stats=json` printed, which is the last line of stdout.
+#[track_caller]
+pub(crate) fn stats(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("no JSON ({error}) in {output:?}"))
+}
+
+#[track_caller]
+pub(crate) fn assert_done(output: &Output) {
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// How many bytes `--stats=json` credits to a path.
+pub(crate) fn bytes_by(stats: &Value, rung: &str) -> u64 {
+    stats["paths"][rung]["bytes"].as_u64().unwrap_or(0)
 }
