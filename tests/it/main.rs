@@ -4,11 +4,13 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod faults;
 mod needs;
 mod rungs;
 mod sandbox;
 mod smoke;
 mod snapshot;
+mod strace;
 
 use libtest_mimic::Arguments;
 use std::process::ExitCode;
@@ -18,6 +20,6 @@ fn main() -> ExitCode {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let trials = [rungs::trials(), smoke::trials()];
+    let trials = [faults::trials(), rungs::trials(), smoke::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
