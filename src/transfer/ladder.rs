@@ -179,8 +179,13 @@ impl Ladder {
     /// A pipe, a device or a terminal on either side: what comes is what there is.
     fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
         let limits = &self.limits;
-        if limits.cloning == Cloning::Require {
-            return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused: Some(Strategy::Reflink) });
+        let refused = match &limits.forced {
+            _ if limits.cloning == Cloning::Require => Some(Strategy::Reflink),
+            Some(forced) if !forced.contains(&Strategy::ReadWrite) => forced.last().copied(),
+            _ => None,
+        };
+        if refused.is_some() {
+            return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused });
         }
         if let Some(forced) = limits.forced.as_ref().filter(|forced| !forced.contains(&Strategy::ReadWrite)) {
             // A stream has no offsets, which all the other rungs go by.

@@ -1,0 +1,77 @@
+//! zcp under strace: as a witness of its system calls, and as a saboteur of them.
+
+use crate::sandbox::{Sandbox, ZCP};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::process::Output;
+
+/// What a traced run left.
+pub(crate) struct Trace {
+    pub(crate) output: Output,
+    /// The lines of each thread, in order.
+    threads: Vec<String>,
+    /// Where the sandbox is: descriptors of data are annotated with a path below it.
+    root: String,
+}
+
+/// Runs `zcp args` with further options for strace, such as `-e inject=...`. With a `-P` among them
+/// only calls on that path are traced, and sabotaged.
+pub(crate) fn zcp(sandbox: &Sandbox, options: &[impl AsRef<OsStr>], args: &[impl AsRef<OsStr>]) -> Trace {
+    let log = tempfile::tempdir().unwrap();
+    let mut command = sandbox.command("strace");
+    // One file a thread, so that no line is torn; descriptors with their paths, and short strings.
+    command.args(["-ff", "-y", "-s", "8", "-o"]).arg(log.path().join("log")).args(options).arg(ZCP).args(args);
+    let output = command.output().unwrap();
+    let files = std::fs::read_dir(log.path()).unwrap();
+    let threads = files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into());
+    let root = format!("<{}/", sandbox.path("").canonicalize().unwrap().to_str().unwrap().trim_end_matches('/'));
+    Trace { threads: threads.collect(), output, root }
+}
+
+impl Trace {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.threads.iter().flat_map(|thread| thread.lines())
+    }
+
+    /// Calls that strace made fail.
+    pub(crate) fn injected(&self) -> usize {
+        self.lines().filter(|line| line.ends_with("(INJECTED)")).count()
+    }
+
+    /// How often each call of the data paths was made on files of the sandbox, by the name that
+    /// `--stats` gives it.
+    pub(crate) fn data_calls(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for thread in &self.threads {
+            let mut maps = Vec::new();
+            for name in thread.lines().filter_map(|line| self.data_call(line, &mut maps)) {
+                *counts.entry(name.to_owned()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// The name of a call that is about data, `None` for any other line. A munmap has no descriptor
+    /// to know it by, so `maps` holds the addresses of files that are mapped.
+    fn data_call<'l>(&self, line: &'l str, maps: &mut Vec<&'l str>) -> Option<&'l str> {
+        let (name, rest) = line.split_once('(')?;
+        let on_data = rest.contains(&self.root);
+        match name {
+            "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" if on_data => {
+                Some(name)
+            }
+            "ioctl" if on_data && rest.contains("FICLONE") => Some("ioctl(FICLONE)"),
+            "mmap" if on_data => {
+                maps.extend(rest.rsplit_once("= 0x").map(|(_, address)| address));
+                Some(name)
+            }
+            "munmap" => {
+                let address = rest.strip_prefix("0x")?.split(',').next()?;
+                let index = maps.iter().position(|map| *map == address)?;
+                maps.swap_remove(index);
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+}
