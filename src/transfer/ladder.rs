@@ -187,10 +187,6 @@ impl Ladder {
         if refused.is_some() {
             return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused });
         }
-        if let Some(forced) = limits.forced.as_ref().filter(|forced| !forced.contains(&Strategy::ReadWrite)) {
-            // A stream has no offsets, which all the other rungs go by.
-            return Err(Fault { side: Side::Both, errno: Errno::SPIPE, refused: forced.last().copied() });
-        }
         let ends = ends(t);
         let zeros = limits.sparse == Sparse::Always && t.dst_regular;
         let block = block_size(t);
