@@ -129,6 +129,8 @@ pub struct Options {
     pub backup: Option<Backup>,
     /// Attributes to keep.
     pub preserve: Preserve,
+    /// The SELinux context that copies get (`--context=CTX`).
+    pub context: Option<OsString>,
     /// Recreate the operands' leading directories (`--parents`).
     pub parents: bool,
     /// Cut trailing slashes off sources.

@@ -21,7 +21,7 @@ use crate::report::{Failure, Stats, copied_line, lock, quote};
 use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Kind, Stat};
+use crate::sys::{Errno, Kind, Stat, selinux};
 use crate::transfer::{Ladder, Meter};
 use links::{Claim, Copied, Links};
 use std::collections::HashMap;
@@ -99,6 +99,12 @@ enum Landing {
 impl<'c> Worker<'c> {
     /// A worker with nothing done yet.
     pub fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
+        if let Some(context) = &ctx.options.context
+            && let Err(errno) = selinux::create_as(context)
+        {
+            let words = "failed to set default file creation context to {}";
+            ctx.reporter.fail(Failure::new(words, context).errno(errno));
+        }
         let meter = shared.meters.add();
         let ladder = Ladder::new(ctx.options.limits.clone(), ctx.stop.clone(), Arc::clone(&meter));
         Worker { ctx, shared, ladder, meter, stats: Stats::default(), size: 0, held: Vec::new() }
