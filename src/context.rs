@@ -35,6 +35,8 @@ pub struct Context {
     pub stop: StopFlag,
     /// Raised by SIGUSR1.
     pub status: StatusRequest,
+    /// Whether the copy may last: else nobody needs to look on.
+    pub may_last: bool,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.

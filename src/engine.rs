@@ -45,7 +45,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
 
 /// One, where order matters or there is nothing to share.
 fn workers(ctx: &Context, roots: &Roots) -> usize {
-    if ctx.options.needs_order() || roots.collide || !roots.has_directories(&ctx.options) {
+    if ctx.options.needs_order() || roots.collide || !roots.are_many(&ctx.options) {
         return 1;
     }
     ctx.options.jobs.unwrap_or_else(proc::processors)
@@ -53,15 +53,15 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
 
 /// Who looks on. A copy that is over at once is not worth a thread.
 fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Option<Watch> {
+    if !ctx.may_last {
+        return None;
+    }
     let terminal = std::io::stderr().is_terminal();
     let display = match ctx.options.progress {
         When::Always | When::Auto if terminal => Display::Bar,
         When::Always => Display::Lines,
         When::Auto | When::Never => Display::OnRequest,
     };
-    if !roots.has_directories(&ctx.options) && !roots.has_large_file() {
-        return None;
-    }
     let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
     Some(Watch {
         program: ctx.reporter.program().to_owned(),

@@ -35,13 +35,18 @@ fn copy(program: &str, mut options: Options, operands: Operands) -> ExitCode {
         Ok(roots) => roots,
         Err(unusable) => return refuse(program, &unusable.into()),
     };
-    let stdout_taken = roots.lead_to(std::io::stdout());
-    let stop = StopFlag::install().unwrap_or_default();
-    let status = StatusRequest::install().unwrap_or_default();
+    let stdout_taken = options.stats.is_some() && roots.lead_to(std::io::stdout());
+    let may_last = roots.may_last(&options);
+    let (stop, status) = if may_last {
+        (StopFlag::install().unwrap_or_default(), StatusRequest::install().unwrap_or_default())
+    } else {
+        (StopFlag::default(), StatusRequest::default())
+    };
     let bar = Handle::default();
     let reporter = Reporter::new(program, bar.clone());
-    let descriptors = Descriptors::new(options.jobs.unwrap_or_else(proc::processors));
-    let ctx = Context { options, reporter, stop, status, process, descriptors };
+    let workers = if roots.are_many(&options) { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
+    let descriptors = Descriptors::new(workers);
+    let ctx = Context { options, reporter, stop, status, may_last, process, descriptors };
     let summary = engine::run(&ctx, roots, bar);
     print_stats(&ctx, &summary, stdout_taken);
     write_stats_file(&ctx, &summary);
@@ -52,10 +57,10 @@ fn copy(program: &str, mut options: Options, operands: Operands) -> ExitCode {
 
 /// The statistics, to where they were wanted; to stderr if stdout got a copy.
 fn print_stats(ctx: &Context, summary: &Summary, stdout_taken: bool) {
-    let terminal = if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let terminal = || if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
     let text = match ctx.options.stats {
         None => return,
-        Some(StatsForm::Text) => table::text(summary, terminal && wants_colours()),
+        Some(StatsForm::Text) => table::text(summary, wants_colours() && terminal()),
         Some(StatsForm::Json) => format!("{}\n", summary.json()),
     };
     if stdout_taken {

@@ -37,8 +37,9 @@ impl StopFlag {
     /// nohup does) stays ignored.
     pub fn install() -> std::io::Result<StopFlag> {
         let flag = StopFlag::default();
+        let ignored = ignored_at_start();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            if ignored_at_start(signal) {
+            if ignored >> (signal - 1) & 1 == 1 {
                 continue;
             }
             let raised = Arc::new(AtomicBool::new(false));
@@ -96,10 +97,9 @@ pub fn terminal_width() -> usize {
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
-/// Whether the parent left `signal` ignored (`SigIgn` of proc_pid_status(5)).
-fn ignored_at_start(signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+/// The signals that the parent left ignored, as a mask (`SigIgn` of proc_pid_status(5)).
+fn ignored_at_start() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    mask >> (signal - 1) & 1 == 1
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }
