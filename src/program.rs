@@ -46,6 +46,9 @@ fn copy(program: &str, mut options: Options, operands: Operands) -> ExitCode {
     let reporter = Reporter::new(program, bar.clone());
     let workers = if roots.are_many(&options) { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
     let descriptors = Descriptors::new(workers);
+    if roots.are_many(&options) {
+        proc::reserve_descriptors(descriptors.highest());
+    }
     let ctx = Context { options, reporter, stop, status, may_last, process, descriptors };
     let summary = engine::run(&ctx, roots, bar);
     print_stats(&ctx, &summary, stdout_taken);

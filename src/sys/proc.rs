@@ -22,6 +22,15 @@ pub fn descriptor_limit() -> usize {
     process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
+/// Makes room for `count` descriptors in the process's table, while it has one thread only. Later the
+/// kernel would stop the opening thread for a grace period of RCU, milliseconds, each time that the
+/// table grows (expand_fdtable in fs/file.c).
+pub fn reserve_descriptors(count: usize) {
+    let highest = i32::try_from(count.min(descriptor_limit()).saturating_sub(1)).unwrap_or(i32::MAX);
+    // Any descriptor will do; it is closed again at once.
+    let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
+}
+
 /// Processors that this process may run on.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
