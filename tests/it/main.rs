@@ -11,6 +11,7 @@ mod sandbox;
 mod smoke;
 mod snapshot;
 mod strace;
+mod witness;
 
 use libtest_mimic::Arguments;
 use std::process::ExitCode;
@@ -20,6 +21,6 @@ fn main() -> ExitCode {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let trials = [faults::trials(), rungs::trials(), smoke::trials()];
+    let trials = [faults::trials(), rungs::trials(), smoke::trials(), witness::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

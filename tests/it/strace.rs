@@ -51,6 +51,20 @@ impl Trace {
         counts
     }
 
+    /// The bytes that those calls put into files and fifos of the sandbox, by what they returned.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        let moved = |line: &str| -> Option<u64> {
+            let (name, rest) = line.split_once('(')?;
+            let writes = match name {
+                "copy_file_range" | "sendfile" | "pwrite64" | "write" => rest.contains(&self.root),
+                "splice" => rest.split_once("<pipe:")?.1.contains(&self.root),
+                _ => false,
+            };
+            if writes { rest.rsplit_once("= ")?.1.split(' ').next()?.parse().ok() } else { None }
+        };
+        self.lines().filter_map(moved).sum()
+    }
+
     /// The name of a call that is about data, `None` for any other line. A munmap has no descriptor
     /// to know it by, so `maps` holds the addresses of files that are mapped.
     fn data_call<'l>(&self, line: &'l str, maps: &mut Vec<&'l str>) -> Option<&'l str> {
