@@ -10,6 +10,7 @@ mod rungs;
 mod sandbox;
 mod smoke;
 mod snapshot;
+mod sources;
 mod strace;
 mod witness;
 
@@ -21,6 +22,6 @@ fn main() -> ExitCode {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let trials = [faults::trials(), rungs::trials(), smoke::trials(), witness::trials()];
+    let trials = [faults::trials(), rungs::trials(), smoke::trials(), sources::trials(), witness::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
