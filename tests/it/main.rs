@@ -4,6 +4,7 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod errors;
 mod faults;
 mod needs;
 mod rungs;
@@ -22,6 +23,13 @@ fn main() -> ExitCode {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let trials = [faults::trials(), rungs::trials(), smoke::trials(), sources::trials(), witness::trials()];
+    let trials = [
+        errors::trials(),
+        faults::trials(),
+        rungs::trials(),
+        smoke::trials(),
+        sources::trials(),
+        witness::trials(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
