@@ -6,7 +6,9 @@
 
 mod errors;
 mod faults;
+mod generated;
 mod needs;
+mod rooms;
 mod rungs;
 mod sandbox;
 mod smoke;
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
     let trials = [
         errors::trials(),
         faults::trials(),
+        generated::trials(),
+        rooms::trials(),
         rungs::trials(),
         smoke::trials(),
         sources::trials(),
