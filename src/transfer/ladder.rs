@@ -165,10 +165,15 @@ impl Ladder {
                 Some(rungs) => forced_route(rungs),
                 None => default_route(case, *cloning),
             };
-            if *sparse != Sparse::Auto {
-                // Holes are to be made or filled: no rung may do as it likes with them.
-                route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange));
-                route.preallocate &= *sparse == Sparse::Never;
+            match sparse {
+                Sparse::Auto => {}
+                // Only bytes that pass through user space can be searched for zeros.
+                Sparse::Always => {
+                    route.rungs.retain(|s| *s == Strategy::ReadWrite);
+                    route.preallocate = false;
+                }
+                // Holes are to be filled: no rung may do as it likes with them.
+                Sparse::Never => route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange)),
             }
             (Arc::new(route), 0)
         });

@@ -379,7 +379,8 @@ impl<'c> Walk<'c> {
         }
         let dst = at::open_dir(&fds.dst, name, Follow::No).map_err(cannot_stat)?;
         let wanted = if keep.no_mode {
-            0o777 & !self.ctx.process.umask
+            // The set-group-ID bit may come from the parent, and stays.
+            given & 0o7000 | 0o777 & !self.ctx.process.umask
         } else {
             given | withheld & !self.ctx.process.umask
         };

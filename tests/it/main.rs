@@ -4,13 +4,18 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod errors;
 mod faults;
+mod generated;
 mod needs;
+mod rooms;
 mod rungs;
 mod sandbox;
 mod smoke;
 mod snapshot;
+mod sources;
 mod strace;
+mod witness;
 
 use libtest_mimic::Arguments;
 use std::process::ExitCode;
@@ -20,6 +25,15 @@ fn main() -> ExitCode {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let trials = [faults::trials(), rungs::trials(), smoke::trials()];
+    let trials = [
+        errors::trials(),
+        faults::trials(),
+        generated::trials(),
+        rooms::trials(),
+        rungs::trials(),
+        smoke::trials(),
+        sources::trials(),
+        witness::trials(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
