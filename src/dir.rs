@@ -72,6 +72,13 @@ pub struct Finish {
     pub mode: Option<u32>,
 }
 
+/// The name without trailing slashes; `/` stays.
+pub fn without_slashes(name: &OsStr) -> &OsStr {
+    let bytes = name.as_bytes();
+    let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |last| last + 1);
+    OsStr::from_bytes(&bytes[..end])
+}
+
 /// A directory being copied.
 #[derive(Debug)]
 pub struct Dir {
@@ -167,8 +174,11 @@ impl Dir {
         parts.push(root);
         let mut path = OsString::new();
         for part in parts.into_iter().rev().filter(|part| !part.is_empty()) {
-            if !path.is_empty() && !path.as_bytes().ends_with(b"/") {
-                path.push("/");
+            if !path.is_empty() {
+                path = without_slashes(&path).to_owned();
+                if path != "/" {
+                    path.push("/");
+                }
             }
             path.push(part);
         }

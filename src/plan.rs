@@ -15,6 +15,8 @@ pub struct Occupant {
     pub link: Stat,
     /// The source's name itself, never followed.
     pub source_link: Stat,
+    /// Whether it is a symbolic link in a circle: nothing is there, but the name is taken.
+    pub circular: bool,
     /// Whether both names are one entry of one directory.
     pub same_entry: bool,
     /// Whether both names, followed to the end, are one file.
@@ -100,15 +102,18 @@ pub fn follows_destination(options: &Options, source: &Stat) -> bool {
     reads_content && options.action == Action::Copy && options.backup.is_none() && !unlinks_first(options)
 }
 
-/// Whether the destination is unlinked before it is tried (`--remove-destination`, and `-f` when
-/// linking, where there is nothing to open).
+/// Whether the destination is unlinked before it is tried. (`-f` replaces a name by a link in one
+/// step, so that the name is never missing.)
 pub fn unlinks_first(options: &Options) -> bool {
-    options.remove_destination || (options.force && options.action != Action::Copy)
+    options.remove_destination
 }
 
 /// Decides. `occupant` is `None` where the name is free.
 pub fn decide(options: &Options, source: &Stat, occupant: Option<&Occupant>) -> Verdict {
     let Some(occupant) = occupant else { return Verdict::Make(Clear::Nothing) };
+    if occupant.circular {
+        return Verdict::Overwrite; // which fails, and then -f unlinks it
+    }
     let sameness = if options.never_replaces() { Sameness::Distinct } else { sameness(options, source, occupant) };
     if sameness == Sameness::Refused {
         return Verdict::Refuse(Refusal::SameFile);

@@ -11,7 +11,7 @@ use crate::plan::{self, Occupant};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Result, Stat};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The occupant of the entry's destination, `None` if the name is free.
@@ -26,18 +26,23 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno),
     };
+    let mut circular = false;
     let stat = match referent(options, dst, name, &link, source) {
         Ok(stat) => stat,
         // A dangling link is no occupant; creating the file will show what cp says of it.
         Err(Errno::NOENT) => return Ok(None),
         // A link in a circle can still be unlinked.
-        Err(Errno::LOOP) if options.force => link,
+        Err(Errno::LOOP) if options.force => {
+            circular = true;
+            link
+        }
         Err(errno) => return Err(errno),
     };
     let mut occupant = Occupant {
         stat,
         link,
         source_link: *source,
+        circular,
         same_entry: false,
         same_referent: false,
         writable: true,
@@ -81,15 +86,28 @@ fn referent(options: &Options, dst: BorrowedFd<'_>, name: &OsStr, link: &Stat, s
     Ok(*link)
 }
 
-/// Whether both names are the same entry of the same directory, however they are spelt.
-fn is_same_entry(fds: &Fds, entry: &Entry) -> bool {
-    let (from, to) = (backup::split(&entry.name), backup::split(entry.destination()));
-    from.1 == to.1 && parent_id(fds.src.as_fd(), from.0).is_ok_and(|id| Ok(id) == parent_id(fds.dst.as_fd(), to.0))
+/// Where a name stands: two spellings of one entry of one directory have the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Location {
+    parent: FileId,
+    name: OsString,
 }
 
-fn parent_id(base: BorrowedFd<'_>, parent: &OsStr) -> Result<FileId> {
+/// Finds out where `name`, which is relative to `base`, stands.
+///
+/// # Errors
+/// When its directory cannot be looked at.
+pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
+    let (parent, name) = backup::split(name);
     let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
-    at::stat(base, parent, Follow::Yes).map(|stat| stat.id())
+    Ok(Location { parent: at::stat(base, parent, Follow::Yes)?.id(), name: name.to_owned() })
+}
+
+/// Whether both names are the same entry of the same directory, however they are spelt.
+fn is_same_entry(fds: &Fds, entry: &Entry) -> bool {
+    let base = |name| backup::split(name).1;
+    base(&entry.name) == base(entry.destination())
+        && location(&fds.src, &entry.name).is_ok_and(|here| Ok(here) == location(&fds.dst, entry.destination()))
 }
 
 fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {

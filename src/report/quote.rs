@@ -29,8 +29,15 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
 /// The name, in quotes only if a shell would need them.
 pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     let bytes = name.as_ref().as_bytes();
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+,-./:@_]".contains(byte);
-    if !bytes.is_empty() && bytes.iter().all(plain) { bytes.to_vec() } else { quoted(name) }
+    let plain = |piece: &Piece<'_>| match piece {
+        Piece::Plain(b"#" | b"~", at) => *at > 0,
+        Piece::Plain(b"{" | b"}", _) => bytes.len() > 1,
+        Piece::Plain([byte], _) => byte.is_ascii_alphanumeric() || b"%+,-./:@_]".contains(byte),
+        Piece::Plain(..) => true,
+        Piece::Escape(_) => false,
+    };
+    let needless = !bytes.is_empty() && split(bytes, is_utf8_locale()).iter().all(plain);
+    if needless { bytes.to_vec() } else { quoted(name) }
 }
 
 /// Whether messages may hold characters beyond ASCII (locale(7): LC_ALL, LC_CTYPE, LANG).

@@ -4,26 +4,24 @@
 //! decides what depends on order: loops, copying into itself, other file systems, what was named
 //! twice. It never touches the content of a file.
 
+mod descend;
 mod listing;
+mod memory;
 pub mod operands;
 pub mod scout;
 
 use crate::context::Context;
-use crate::dir::{Base, Dir, Fds, Finish, Place};
+use crate::dir::Dir;
 use crate::job::{Entry, Parcel};
-use crate::options::Dereference;
-use crate::plan::{self, Refusal, Verdict};
-use crate::report::{Failure, Stats, copied_line};
+use crate::report::{Failure, Stats};
 use crate::survey;
+use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
-use crate::sys::stat::FileId;
-use crate::sys::{Kind, Stat};
 use listing::Listing;
+use memory::Memory;
 use operands::Roots;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// The most names in a parcel. A directory of source code fits; the lock is taken once for it.
@@ -36,8 +34,9 @@ pub struct Walk<'c> {
     stack: Vec<Frame>,
     /// Whether entries are taken strictly in the order of the listing.
     in_order: bool,
-    /// Operands seen, if there are several: naming one twice is worth a warning.
-    seen: Option<HashSet<(OsString, FileId)>>,
+    /// Whether there are several operands: naming one twice is worth a warning.
+    several: bool,
+    memory: Memory,
     operand: Operand,
     stats: Stats,
 }
@@ -48,9 +47,11 @@ struct Operand {
     source: OsString,
     destination: OsString,
     dev: u64,
-    /// The first directory that was made for it: meeting that one as a source means that the
-    /// destination is inside the source.
-    first_made: Option<FileId>,
+    /// How high the stack was when it was begun.
+    depth: usize,
+    /// Whether a directory was made for it. The first one is remembered: meeting it as a source
+    /// means that the destination is inside the source.
+    made: bool,
 }
 
 /// A directory on the way down.
@@ -72,10 +73,11 @@ enum Entries {
 impl<'c> Walk<'c> {
     /// A walk over the operands.
     pub fn new(ctx: &'c Context, roots: Roots, in_order: bool) -> Walk<'c> {
-        let seen = (roots.entries.len() > 1).then(HashSet::new);
+        let several = roots.entries.len() > 1;
         let entries = Entries::Operands(roots.entries.into_iter());
         let frame = Frame { dir: roots.dir, entries, later: VecDeque::new() };
-        Walk { ctx, stack: vec![frame], in_order, seen, operand: Operand::default(), stats: Stats::default() }
+        let (memory, operand, stats) = (Memory::default(), Operand::default(), Stats::default());
+        Walk { ctx, stack: vec![frame], in_order, several, memory, operand, stats }
     }
 
     /// What the walk itself did: the directories.
@@ -175,231 +177,35 @@ impl<'c> Walk<'c> {
         if self.ctx.options.parents && self.stack.len() == 1 {
             return Class::Directory; // reached through its leading directories
         }
-        let stat = dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &entry.name, follow));
-        let stat = match stat {
-            Ok(stat) => stat,
+        let stat = dir.fds(self.ctx).and_then(|fds| Ok((at::stat(&fds.src, &entry.name, follow)?, fds)));
+        let (stat, fds) = match stat {
+            Ok(found) => found,
             Err(errno) => {
                 let path = dir.source_path(&entry.name);
                 self.ctx.reporter.fail(Failure::new("cannot stat {}", path).errno(errno));
                 return Class::Nothing;
             }
         };
-        let new = self.seen.as_mut().is_none_or(|seen| seen.insert((entry.name.clone(), stat.id())));
-        if !stat.is_dir() && !new && self.ctx.options.backup.is_none() {
-            self.ctx.reporter.warn(&Failure::new("warning: source file {} specified more than once", &entry.name));
+        if stat.is_dir() {
+            return Class::Directory;
+        }
+        if self.several
+            && let Ok(location) = survey::location(&fds.src, &entry.name)
+            && !self.memory.name_file(location, stat.id())
+            && self.ctx.options.backup.is_none()
+        {
+            let path = dir.source_path(&entry.name);
+            self.ctx.reporter.warn(&Failure::new("warning: source file {} specified more than once", path));
             return Class::Nothing;
         }
         entry.hint = Some(stat.kind());
-        if stat.is_dir() { Class::Directory } else { Class::Other }
+        Class::Other
     }
 
     fn leads_to_directory(&self, entry: &Entry) -> bool {
         let Some(frame) = self.stack.last() else { return false };
         let fds = frame.dir.fds(self.ctx);
         fds.is_ok_and(|fds| at::stat(&fds.src, &entry.name, Follow::Yes).is_ok_and(|stat| stat.is_dir()))
-    }
-
-    /// Makes the destination of a directory and puts its entries on the stack.
-    fn descend(&mut self, parent: &Arc<Dir>, entry: &Entry) {
-        if entry.operand {
-            self.operand = Operand {
-                source: entry.name.clone(),
-                destination: parent.destination_path(entry.destination()),
-                ..Operand::default()
-            };
-        }
-        let through_parents = self.ctx.options.parents && self.stack.len() == 1;
-        let answer =
-            if through_parents { self.descend_to(parent, entry) } else { self.try_descend(parent, entry) };
-        if let Err(failure) = answer {
-            self.ctx.reporter.fail(failure);
-        }
-    }
-
-    /// Recreates the leading directories of a `--parents` operand, and goes on with the operand
-    /// inside the last of them.
-    fn descend_to(&mut self, root: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
-        let (leading, last) = operands::leading(&entry.name);
-        let mut dir = Arc::clone(root);
-        dir.enter();
-        for part in leading {
-            let below = self.recreate(&dir, &part);
-            dir.leave(self.ctx); // what is below holds it
-            dir = below?;
-        }
-        let entries = Entries::Operands(vec![last].into_iter());
-        self.stack.push(Frame { dir, entries, later: VecDeque::new() });
-        Ok(())
-    }
-
-    fn recreate(&self, parent: &Arc<Dir>, part: &Entry) -> Result<Arc<Dir>, Failure> {
-        let source_path = || parent.source_path(&part.name);
-        let destination_path = || parent.destination_path(part.destination());
-        let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
-        let fds = parent.fds(self.ctx).map_err(no_attributes)?;
-        let src = at::open_dir(&fds.src, &part.name, Follow::Yes).map_err(no_attributes)?;
-        let source = at::fstat(&src).map_err(no_attributes)?;
-        let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
-        let made = there.is_err();
-        let (dst, mode) = match there {
-            Ok(stat) if !stat.is_dir() => {
-                return Err(Failure::new("{} exists but is not a directory", destination_path()));
-            }
-            Ok(_) => {
-                let opened = at::open_dir(&fds.dst, part.destination(), Follow::Yes);
-                (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
-            }
-            Err(_) => self.make(&fds, part, &source, "cannot make directory {}", &destination_path)?,
-        };
-        if made && self.ctx.options.verbose {
-            let (from, to) = (source_path(), destination_path());
-            self.ctx.reporter.lines(&[from.as_bytes(), b" -> ", to.as_bytes(), b"\n"].concat());
-        }
-        let dst_id = at::fstat(&dst).map_err(no_attributes)?.id();
-        let place = Place {
-            parent: Arc::clone(parent),
-            name: part.name.clone(),
-            new_name: part.destination().to_owned(),
-            follow_source: Follow::Yes,
-            follow_destination: Follow::from(!made),
-        };
-        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
-        Ok(Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, mode }))
-    }
-
-    fn try_descend(&mut self, parent: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
-        let source_path = || parent.source_path(&entry.name);
-        let destination_path = || parent.destination_path(entry.destination());
-        let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
-        let fds =
-            parent.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", source_path()).errno(errno))?;
-        let follow = survey::follows_source(&self.ctx.options, entry);
-        let src = match at::open_dir(&fds.src, &entry.name, follow) {
-            Ok(src) => src,
-            Err(errno) => {
-                at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
-                return Err(Failure::new("cannot access {}", source_path()).errno(errno));
-            }
-        };
-        let source = at::fstat(&src).map_err(cannot_stat)?;
-        if !self.ctx.options.recursive {
-            return Err(Failure::new("-r not specified; omitting directory {}", source_path()));
-        }
-        if entry.operand {
-            self.operand.dev = source.dev;
-        }
-        let occupant = if parent.fresh {
-            None
-        } else {
-            let cannot_stat = |errno| Failure::new("cannot stat {}", destination_path()).errno(errno);
-            survey::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
-        };
-        let verdict = plan::decide(&self.ctx.options, &source, occupant.as_ref());
-        self.check(parent, entry, &source, &verdict)?;
-        let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
-        let made = verdict != Verdict::Merge;
-        let (dst, mode) = if made {
-            self.make(&fds, entry, &source, "cannot create directory {}", &destination_path)?
-        } else {
-            let opened = at::open_dir(&fds.dst, entry.destination(), follow_destination);
-            (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
-        };
-        let dst_id =
-            at::fstat(&dst).map_err(|errno| Failure::new("cannot stat {}", destination_path()).errno(errno))?.id();
-        if made {
-            self.operand.first_made.get_or_insert(dst_id);
-            if self.ctx.options.verbose {
-                self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
-            }
-        }
-        self.stats.directories += 1;
-        let elsewhere = self.ctx.options.one_file_system && source.dev != self.operand.dev;
-        let entries = if elsewhere { Entries::Exhausted } else { self.list(&src, &source_path())? };
-        let place = Place {
-            parent: Arc::clone(parent),
-            name: entry.name.clone(),
-            new_name: entry.destination().to_owned(),
-            follow_source: follow,
-            follow_destination,
-        };
-        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
-        let dir = Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, mode });
-        self.stack.push(Frame { dir, entries, later: VecDeque::new() });
-        Ok(())
-    }
-
-    /// What must not be entered.
-    fn check(&self, parent: &Arc<Dir>, entry: &Entry, source: &Stat, verdict: &Verdict) -> Result<(), Failure> {
-        let source_path = || parent.source_path(&entry.name);
-        let destination_path = || parent.destination_path(entry.destination());
-        match verdict {
-            Verdict::Refuse(Refusal::SameFile) => {
-                return Err(Failure::new("{} and {} are the same file", source_path()).and(destination_path()));
-            }
-            Verdict::Refuse(_) => {
-                let words = "cannot overwrite non-directory {} with directory {}";
-                return Err(Failure::new(words, destination_path()).and(source_path()));
-            }
-            _ => {}
-        }
-        if self.operand.first_made == Some(source.id()) {
-            let words = "cannot copy a directory, {}, into itself, {}";
-            return Err(Failure::new(words, &self.operand.source).and(&self.operand.destination));
-        }
-        let mut above = Some(parent);
-        while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
-            if dir.source_id() == Some(source.id()) {
-                return Err(Failure::new("cannot copy cyclic symbolic link {}", source_path()));
-            }
-            above = dir.parent();
-        }
-        Ok(())
-    }
-
-    /// Makes a directory that its content can be put into, and says what mode it is to have later.
-    fn make(
-        &self,
-        fds: &Fds,
-        entry: &Entry,
-        source: &Stat,
-        cannot: &'static str,
-        path: &impl Fn() -> OsString,
-    ) -> Result<(OwnedFd, Option<u32>), Failure> {
-        let keep = &self.ctx.options.preserve;
-        let mode = source.permissions();
-        // Until owner and ACL are right, nobody else gets in.
-        let withheld = mode & if keep.ownership { 0o077 } else { 0o022 };
-        let name = entry.destination();
-        at::mkdir(&fds.dst, name, mode & !withheld).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
-        let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
-        let given = at::stat(&fds.dst, name, Follow::No).map_err(cannot_stat)?.permissions();
-        if given & 0o700 != 0o700 {
-            at::chmod(&fds.dst, name, given | 0o700)
-                .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
-        }
-        let dst = at::open_dir(&fds.dst, name, Follow::No).map_err(cannot_stat)?;
-        let wanted = if keep.no_mode {
-            // The set-group-ID bit may come from the parent, and stays.
-            given & 0o7000 | 0o777 & !self.ctx.process.umask
-        } else {
-            given | withheld & !self.ctx.process.umask
-        };
-        Ok((dst, (wanted != given | 0o700).then_some(wanted)))
-    }
-
-    fn list(&self, src: impl AsFd, path: &OsStr) -> Result<Entries, Failure> {
-        let listing = Listing::open(src.as_fd(), path);
-        if !self.in_order {
-            return Ok(Entries::Listing(listing));
-        }
-        match listing.sorted() {
-            Ok(sorted) => Ok(Entries::Listing(sorted)),
-            Err(errno) => {
-                // The directory itself still gets its attributes.
-                self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
-                Ok(Entries::Exhausted)
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! SOURCE... DESTINATION -> the entries to start from, with cp's rules for what the last one means.
 
 use crate::backup;
-use crate::dir::{Base, Dir};
+use crate::dir::{Base, Dir, without_slashes};
 use crate::job::Entry;
 use crate::options::Options;
 use crate::report::Failure;
@@ -9,7 +9,7 @@ use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -89,10 +89,6 @@ impl Roots {
 pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
     let Operands { mut names, target_directory, no_target_directory } = operands;
     check_count(&names, target_directory.is_some())?;
-    if options.strip_trailing_slashes {
-        let last = names.len() - usize::from(target_directory.is_none());
-        names[..last].iter_mut().for_each(strip_slashes);
-    }
     if no_target_directory {
         if target_directory.is_some() {
             let words = "cannot combine --target-directory (-t) and --no-target-directory (-T)";
@@ -153,12 +149,18 @@ fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusab
         }
     }
     let entry = Entry { name: source, new_name: Some(destination), hint: None, operand: true };
+    let entries = vec![entry];
+    let collide = options.recursive && is_below_parent(&entries);
     let dir = Dir::operands(Base::Cwd, OsString::new());
-    Ok(Roots { dir, entries: vec![entry], into_directory: false, collide: false })
+    Ok(Roots { dir, entries, into_directory: false, collide })
 }
 
 /// `zcp SOURCE... DIRECTORY`.
-fn into(names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Options) -> Roots {
+fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Options) -> Roots {
+    if options.strip_trailing_slashes {
+        // Only here, as cp has it: a name that is copied to a name is taken as it is.
+        names.iter_mut().for_each(strip_slashes);
+    }
     let entries: Vec<Entry> = names
         .into_iter()
         .map(|name| {
@@ -166,7 +168,9 @@ fn into(names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Options) 
             Entry { name, new_name: Some(new_name), hint: None, operand: true }
         })
         .collect();
-    let collide = options.parents && entries.len() > 1 || may_meet(&entries);
+    let collide = options.parents && entries.len() > 1
+        || may_meet(&entries)
+        || (options.recursive && is_below(&entries, fd.as_fd()));
     Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide }
 }
 
@@ -179,17 +183,35 @@ fn landing_name(source: &OsStr) -> OsString {
     }
 }
 
+/// Whether the destination is inside one of the sources: what is copied until that is noticed
+/// depends on the order.
+fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
+    let mut above = HashSet::new();
+    let mut up = OsString::from(".");
+    while let Ok(stat) = at::stat(destination, &up, Follow::Yes)
+        && above.insert(stat.id())
+    {
+        up.push("/..");
+    }
+    entries.iter().any(|entry| {
+        at::stat(at::CWD, &entry.name, Follow::Yes).is_ok_and(|stat| stat.is_dir() && above.contains(&stat.id()))
+    })
+}
+
+fn is_below_parent(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| {
+        let name = entry.destination();
+        let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
+        let parent = at::open_dir(at::CWD, parent.unwrap_or(OsStr::new(".")), Follow::Yes);
+        parent.is_ok_and(|parent| is_below(entries, parent.as_fd()))
+    })
+}
+
 /// Whether two operands get the same name, or one is copied right into the target.
 fn may_meet(entries: &[Entry]) -> bool {
     let mut seen = HashSet::new();
     let several = entries.len() > 1;
     entries.iter().any(|entry| (several && entry.destination() == ".") || !seen.insert(entry.destination()))
-}
-
-fn without_slashes(name: &OsStr) -> &OsStr {
-    let bytes = name.as_bytes();
-    let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |last| last + 1);
-    OsStr::from_bytes(&bytes[..end])
 }
 
 fn strip_slashes(name: &mut OsString) {
@@ -208,6 +230,10 @@ pub fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
     };
     let parts = parent.as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty());
     let dirs = parts.map(|part| entry(OsStr::from_bytes(part))).collect();
+    // Trailing slashes stay in the source: they tell whether a link is followed.
+    let source =
+        if base.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(&name.as_bytes()[parent.len()..]) };
     let base = if base.is_empty() { OsStr::new(".") } else { base };
-    (dirs, entry(base))
+    let last = entry(source);
+    (dirs, Entry { new_name: Some(base.into()), ..last })
 }

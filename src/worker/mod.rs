@@ -173,7 +173,11 @@ impl<'c> Worker<'c> {
     /// Opens what is most likely a regular file, which saves a stat; looks at anything else.
     fn look_at_source(&self, task: &Task<'_>) -> Result<Source, Failure> {
         let (src, name) = (&task.fds.src, &task.entry.name);
-        let will_read = self.ctx.options.action == Action::Copy && !self.ctx.options.attributes_only;
+        let options = &self.ctx.options;
+        // An operand may be the very name that is cleared for the copy (`cp -b link link`): then the
+        // source has to be found missing, as by cp.
+        let cleared = task.entry.operand && (options.backup.is_some() || options.remove_destination);
+        let will_read = options.action == Action::Copy && !options.attributes_only && !cleared;
         if task.entry.hint == Some(Kind::Regular)
             && will_read
             && let Ok(fd) = at::open_read(src, name, task.follow, false)
@@ -405,7 +409,10 @@ impl<'c> Worker<'c> {
             Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
         };
         let fds = copied.dir.fds(self.ctx).map_err(failure)?;
-        self.link(task, (fds.dst.as_fd(), &copied.name), Follow::No, true).map_err(failure)
+        if self.link(task, (fds.dst.as_fd(), &copied.name), Follow::No, true).map_err(failure)? {
+            self.say_removed(task);
+        }
+        Ok(())
     }
 
     /// `-u` left the destination alone; other names of the source are still names of it.
@@ -423,15 +430,15 @@ impl<'c> Worker<'c> {
 
     fn make_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
         match self.ctx.options.action {
-            Action::SymbolicLink => return self.link_symbolically(task),
+            Action::SymbolicLink => return self.link_symbolically(task, &source.stat),
             Action::HardLink => {
                 let over = self.ctx.options.force || self.ctx.options.existing == crate::options::Existing::Ask;
-                return self.link(task, (task.fds.src.as_fd(), &task.entry.name), task.follow, over).map_err(
-                    |errno| {
-                        let words = "cannot create hard link {} to {}";
-                        Failure::new(words, task.destination_path()).and(task.source_path()).errno(errno)
-                    },
-                );
+                let failure = |errno| {
+                    let words = "cannot create hard link {} to {}";
+                    Failure::new(words, task.destination_path()).and(task.source_path()).errno(errno)
+                };
+                self.link(task, (task.fds.src.as_fd(), &task.entry.name), task.follow, over).map_err(failure)?;
+                return Ok(());
             }
             Action::Copy => {}
         }

@@ -34,7 +34,7 @@ impl Worker<'_> {
     }
 
     /// `-s`: a symbolic link to the source, by the name that was given.
-    pub(super) fn link_symbolically(&mut self, task: &Task<'_>) -> Result<(), Failure> {
+    pub(super) fn link_symbolically(&mut self, task: &Task<'_>, stat: &Stat) -> Result<(), Failure> {
         let source = task.source_path();
         let destination = task.destination_path();
         // A relative name means something else from another directory.
@@ -46,6 +46,9 @@ impl Worker<'_> {
             Failure::new("cannot create symbolic link {} to {}", destination).and(source).errno(errno)
         })?;
         self.stats.symlinks += 1;
+        if self.ctx.options.preserve.timestamps {
+            self.keep_times(task, Handle::Entry(task.fds.dst.as_fd(), task.entry.destination()), stat);
+        }
         Ok(())
     }
 
@@ -59,23 +62,25 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives `old`, which is in `old_dir`, the task's destination as a further name.
+    /// Gives `old`, which is in `old_dir`, the task's destination as a further name. True if that
+    /// replaced another file.
     pub(super) fn link(
         &mut self,
         task: &Task<'_>,
         (old_dir, old): (BorrowedFd<'_>, &OsStr),
         follow: Follow,
         over_existing: bool,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
-        match at::link(old_dir, old, dst, name, follow) {
-            Err(Errno::EXIST) if over_existing => {
-                replace(dst, name, |temporary| at::link(old_dir, old, dst, temporary, follow))?;
-            }
-            answer => answer?,
+        let answer = at::link(old_dir, old, dst, name, follow);
+        let replaced = over_existing && answer == Err(Errno::EXIST);
+        if replaced {
+            replace(dst, name, |temporary| at::link(old_dir, old, dst, temporary, follow))?;
+        } else {
+            answer?;
         }
         self.stats.hard_links += 1;
-        Ok(())
+        Ok(replaced)
     }
 
     /// Makes a fifo, a socket or a device node.
@@ -144,5 +149,6 @@ fn is_in_working_directory(destination: &OsStr) -> bool {
         return true;
     }
     let id = |name: &OsStr| at::stat(at::CWD, name, Follow::Yes).map(|stat| stat.id());
-    matches!((id(parent), id(OsStr::new("."))), (Ok(there), Ok(here)) if there == here)
+    // Where there is no such directory, symlink(2) will say it better.
+    !matches!((id(parent), id(OsStr::new("."))), (Ok(there), Ok(here)) if there != here)
 }

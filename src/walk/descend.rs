@@ -1,0 +1,229 @@
+//! Going down into a directory: what stands at its destination, making it, and listing it.
+
+use super::listing::Listing;
+use super::{Entries, Frame, Operand, Walk, operands};
+use crate::dir::{Base, Dir, Fds, Finish, Place};
+use crate::job::Entry;
+use crate::options::Dereference;
+use crate::plan::{self, Refusal, Verdict};
+use crate::report::{Failure, copied_line};
+use crate::survey;
+use crate::sys::Stat;
+use crate::sys::at::{self, Follow};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+impl Walk<'_> {
+    /// Makes the destination of a directory and puts its entries on the stack.
+    pub(super) fn descend(&mut self, parent: &Arc<Dir>, entry: &Entry) {
+        if entry.operand {
+            self.operand = Operand {
+                source: parent.source_path(&entry.name),
+                depth: self.stack.len(),
+                destination: parent.destination_path(entry.destination()),
+                ..Operand::default()
+            };
+        }
+        let through_parents = self.ctx.options.parents && self.stack.len() == 1;
+        let answer =
+            if through_parents { self.descend_to(parent, entry) } else { self.try_descend(parent, entry) };
+        if let Err(failure) = answer {
+            self.ctx.reporter.fail(failure);
+        }
+    }
+
+    /// Recreates the leading directories of a `--parents` operand, and goes on with the operand
+    /// inside the last of them.
+    fn descend_to(&mut self, root: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
+        let (leading, last) = operands::leading(&entry.name);
+        let mut dir = Arc::clone(root);
+        dir.enter();
+        for part in leading {
+            let below = self.recreate(&dir, &part);
+            dir.leave(self.ctx); // what is below holds it
+            dir = below?;
+        }
+        let entries = Entries::Operands(vec![last].into_iter());
+        self.stack.push(Frame { dir, entries, later: VecDeque::new() });
+        Ok(())
+    }
+
+    fn recreate(&self, parent: &Arc<Dir>, part: &Entry) -> Result<Arc<Dir>, Failure> {
+        let source_path = || parent.source_path(&part.name);
+        let destination_path = || parent.destination_path(part.destination());
+        let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
+        let fds = parent.fds(self.ctx).map_err(no_attributes)?;
+        let src = at::open_dir(&fds.src, &part.name, Follow::Yes).map_err(no_attributes)?;
+        let source = at::fstat(&src).map_err(no_attributes)?;
+        let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
+        let made = there.is_err();
+        let (dst, mode) = match there {
+            Ok(stat) if !stat.is_dir() => {
+                return Err(Failure::new("{} exists but is not a directory", destination_path()));
+            }
+            Ok(_) => {
+                let opened = at::open_dir(&fds.dst, part.destination(), Follow::Yes);
+                (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
+            }
+            Err(_) => self.make(&fds, part, &source, "cannot make directory {}", &destination_path)?,
+        };
+        if made && self.ctx.options.verbose {
+            let (from, to) = (source_path(), destination_path());
+            self.ctx.reporter.lines(&[from.as_bytes(), b" -> ", to.as_bytes(), b"\n"].concat());
+        }
+        let dst_id = at::fstat(&dst).map_err(no_attributes)?.id();
+        let place = Place {
+            parent: Arc::clone(parent),
+            name: part.name.clone(),
+            new_name: part.destination().to_owned(),
+            follow_source: Follow::Yes,
+            follow_destination: Follow::from(!made),
+        };
+        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
+        Ok(Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, mode }))
+    }
+
+    fn try_descend(&mut self, parent: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
+        let source_path = || parent.source_path(&entry.name);
+        let destination_path = || parent.destination_path(entry.destination());
+        let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
+        let fds =
+            parent.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", source_path()).errno(errno))?;
+        let follow = survey::follows_source(&self.ctx.options, entry);
+        let src = match at::open_dir(&fds.src, &entry.name, follow) {
+            Ok(src) => src,
+            Err(errno) => {
+                at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
+                return Err(Failure::new("cannot access {}", source_path()).errno(errno));
+            }
+        };
+        let source = at::fstat(&src).map_err(cannot_stat)?;
+        if !self.ctx.options.recursive {
+            return Err(Failure::new("-r not specified; omitting directory {}", source_path()));
+        }
+        if entry.operand {
+            self.operand.dev = source.dev;
+        }
+        let occupant = if parent.fresh {
+            None
+        } else {
+            let cannot_stat = |errno| Failure::new("cannot stat {}", destination_path()).errno(errno);
+            survey::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
+        };
+        let verdict = plan::decide(&self.ctx.options, &source, occupant.as_ref());
+        self.check_verdict(parent, entry, &verdict)?;
+        if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id())? {
+            return Ok(());
+        }
+        self.check_loop(parent, entry, &source)?;
+        let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
+        let made = verdict != Verdict::Merge;
+        let (dst, mode) = if made {
+            self.make(&fds, entry, &source, "cannot create directory {}", &destination_path)?
+        } else {
+            let opened = at::open_dir(&fds.dst, entry.destination(), follow_destination);
+            (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
+        };
+        let dst_id =
+            at::fstat(&dst).map_err(|errno| Failure::new("cannot stat {}", destination_path()).errno(errno))?.id();
+        if made {
+            if !std::mem::replace(&mut self.operand.made, true) {
+                self.note(parent, entry, &fds, dst_id);
+            }
+            if self.ctx.options.verbose {
+                self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
+            }
+        }
+        self.stats.directories += 1;
+        let elsewhere = self.ctx.options.one_file_system && source.dev != self.operand.dev;
+        let entries = if elsewhere { Entries::Exhausted } else { self.list(&src, &source_path())? };
+        let place = Place {
+            parent: Arc::clone(parent),
+            name: entry.name.clone(),
+            new_name: entry.destination().to_owned(),
+            follow_source: follow,
+            follow_destination,
+        };
+        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
+        let dir = Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, mode });
+        self.stack.push(Frame { dir, entries, later: VecDeque::new() });
+        Ok(())
+    }
+
+    fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, verdict: &Verdict) -> Result<(), Failure> {
+        let source_path = || parent.source_path(&entry.name);
+        let destination_path = || parent.destination_path(entry.destination());
+        match verdict {
+            Verdict::Refuse(Refusal::SameFile) => {
+                Err(Failure::new("{} and {} are the same file", source_path()).and(destination_path()))
+            }
+            Verdict::Refuse(_) => {
+                let words = "cannot overwrite non-directory {} with directory {}";
+                Err(Failure::new(words, destination_path()).and(source_path()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A symbolic link that is followed may lead back up.
+    fn check_loop(&self, parent: &Arc<Dir>, entry: &Entry, source: &Stat) -> Result<(), Failure> {
+        let mut above = Some(parent);
+        while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
+            if dir.source_id() == Some(source.id()) {
+                let path = parent.source_path(&entry.name);
+                return Err(Failure::new("cannot copy cyclic symbolic link {}", path));
+            }
+            above = dir.parent();
+        }
+        Ok(())
+    }
+
+    /// Makes a directory that its content can be put into, and says what mode it is to have later.
+    fn make(
+        &self,
+        fds: &Fds,
+        entry: &Entry,
+        source: &Stat,
+        cannot: &'static str,
+        path: &impl Fn() -> OsString,
+    ) -> Result<(OwnedFd, Option<u32>), Failure> {
+        let keep = &self.ctx.options.preserve;
+        let mode = source.permissions();
+        // Until owner and ACL are right, nobody else gets in.
+        let withheld = mode & if keep.ownership { 0o077 } else { 0o022 };
+        let name = entry.destination();
+        at::mkdir(&fds.dst, name, mode & !withheld).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
+        let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
+        let given = at::stat(&fds.dst, name, Follow::No).map_err(cannot_stat)?.permissions();
+        if given & 0o700 != 0o700 {
+            at::chmod(&fds.dst, name, given | 0o700)
+                .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
+        }
+        let dst = at::open_dir(&fds.dst, name, Follow::No).map_err(cannot_stat)?;
+        let wanted = if keep.no_mode {
+            // The sticky and set-group-ID bits that it was given stay.
+            given & 0o7000 | 0o777 & !self.ctx.process.umask
+        } else {
+            given | withheld & !self.ctx.process.umask
+        };
+        Ok((dst, (wanted != given | 0o700).then_some(wanted)))
+    }
+
+    fn list(&self, src: impl AsFd, path: &OsStr) -> Result<Entries, Failure> {
+        let listing = Listing::open(src.as_fd(), path);
+        if !self.in_order {
+            return Ok(Entries::Listing(listing));
+        }
+        match listing.sorted() {
+            Ok(sorted) => Ok(Entries::Listing(sorted)),
+            Err(errno) => {
+                // The directory itself still gets its attributes.
+                self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
+                Ok(Entries::Exhausted)
+            }
+        }
+    }
+}

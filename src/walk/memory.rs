@@ -1,0 +1,93 @@
+//! What the walk has met before: files that were named, directories that were copied or made.
+//!
+//! Without it a directory would be copied into itself for ever, or twice to one place.
+
+use super::Walk;
+use crate::dir::{Dir, Fds};
+use crate::job::Entry;
+use crate::options::Dereference;
+use crate::report::Failure;
+use crate::survey::{self, Location};
+use crate::sys::stat::FileId;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::sync::Arc;
+
+/// Where a directory went, or was made.
+#[derive(Clone, Debug)]
+struct Earlier {
+    location: Location,
+    /// For printing.
+    path: OsString,
+}
+
+/// All that is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    files: HashSet<(Location, FileId)>,
+    directories: HashMap<FileId, Earlier>,
+}
+
+impl Memory {
+    /// Notes an operand that is no directory; false if it was named before.
+    pub(super) fn name_file(&mut self, location: Location, id: FileId) -> bool {
+        self.files.insert((location, id))
+    }
+}
+
+impl Walk<'_> {
+    /// Remembers where a directory goes, or where one was made, unless it has been met.
+    pub(super) fn note(&mut self, parent: &Arc<Dir>, entry: &Entry, fds: &Fds, id: FileId) {
+        if let Slot::Vacant(slot) = self.memory.directories.entry(id)
+            && let Ok(location) = survey::location(&fds.dst, entry.destination())
+        {
+            slot.insert(Earlier { location, path: parent.destination_path(entry.destination()) });
+        }
+    }
+
+    /// Whether the directory was met before in a way that leaves nothing to do.
+    pub(super) fn was_met(
+        &mut self,
+        parent: &Arc<Dir>,
+        entry: &Entry,
+        fds: &Fds,
+        id: FileId,
+    ) -> Result<bool, Failure> {
+        let Some(earlier) = self.memory.directories.get(&id).cloned() else {
+            if entry.operand {
+                self.note(parent, entry, fds, id);
+            }
+            return Ok(false);
+        };
+        if survey::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location) {
+            // It was made by this very copy, so whatever else is below would be met again too.
+            self.abandon_operand();
+            let words = "cannot copy a directory, {}, into itself, {}";
+            return Err(Failure::new(words, &self.operand.source).and(&self.operand.destination));
+        }
+        if survey::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
+            let words = "warning: source directory {} specified more than once";
+            self.ctx.reporter.warn(&Failure::new(words, &self.operand.source));
+            return Ok(true);
+        }
+        match self.ctx.options.dereference {
+            // Links that are followed may lead to one directory on several ways.
+            Dereference::Always => Ok(false),
+            Dereference::CommandLine if entry.operand => Ok(false),
+            _ => {
+                let words = "will not create hard link {} to directory {}";
+                Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
+            }
+        }
+    }
+
+    /// Leaves the operand that is being walked as it is.
+    fn abandon_operand(&mut self) {
+        while self.stack.len() > self.operand.depth.max(1)
+            && let Some(frame) = self.stack.pop()
+        {
+            frame.dir.leave(self.ctx);
+        }
+    }
+}
