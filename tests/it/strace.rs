@@ -109,7 +109,7 @@ impl Trace {
             "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" if on_data => {
                 Some(name)
             }
-            "ioctl" if on_data && rest.contains("FICLONE") => Some("ioctl(FICLONE)"),
+            "ioctl" if on_data && rest.contains("FICLONE") => Some("ioctl"),
             "mmap" if on_data => {
                 maps.extend(rest.rsplit_once("= 0x").map(|(_, address)| address));
                 Some(name)
