@@ -5,7 +5,7 @@ use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::{Failure, Reporter};
 use crate::sys::Errno;
-use crate::sys::proc::{self, StopFlag};
+use crate::sys::proc::{self, StatusRequest, StopFlag};
 use std::ffi::OsStr;
 
 /// Facts about the process that do not change while it runs.
@@ -33,6 +33,10 @@ pub struct Context {
     pub reporter: Reporter,
     /// Raised by a signal.
     pub stop: StopFlag,
+    /// Raised by SIGUSR1.
+    pub status: StatusRequest,
+    /// Whether the copy may last: else nobody needs to look on.
+    pub may_last: bool,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.

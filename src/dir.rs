@@ -342,6 +342,7 @@ impl Finish {
 #[derive(Debug)]
 pub struct Descriptors {
     most: usize,
+    reserved: usize,
     open: Mutex<VecDeque<Weak<Dir>>>,
 }
 
@@ -352,7 +353,12 @@ impl Descriptors {
         // the rest is for the listing, stdio and what the process was started with.
         let reserved = 16 + 6 * workers;
         let most = (proc::descriptor_limit().saturating_sub(reserved) / 2).clamp(2, 400);
-        Descriptors { most, open: Mutex::default() }
+        Descriptors { most, reserved, open: Mutex::default() }
+    }
+
+    /// How many descriptors that makes at most.
+    pub fn highest(&self) -> usize {
+        2 * self.most + self.reserved
     }
 
     /// Notes an opened directory; the one that was opened first is closed if there are too many.

@@ -11,12 +11,13 @@
 use crate::context::Context;
 use crate::job::Parcel;
 use crate::options::When;
-use crate::report::progress::{Handle, Progress};
+use crate::report::progress::{Display, Handle, Progress, Watch};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
 use crate::sys::proc;
 use crate::walk::Walk;
 use crate::walk::operands::Roots;
+use crate::walk::scout;
 use crate::worker::{Shared, Worker};
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let start = Instant::now();
     let workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let progress = wants_progress(ctx).then(|| Progress::start(Arc::clone(&shared.meters), bar));
+    let progress = watch(ctx, &roots, &shared, bar).map(Progress::start);
     let walk = Walk::new(ctx, roots, workers == 1);
     let crew = Crew { ctx, shared: &shared, walk: Mutex::new(walk), in_flight: Mutex::default() };
     let stats = crew.work(workers);
@@ -44,18 +45,32 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
 
 /// One, where order matters or there is nothing to share.
 fn workers(ctx: &Context, roots: &Roots) -> usize {
-    if ctx.options.needs_order() || roots.collide || !roots.has_directories(&ctx.options) {
+    if ctx.options.needs_order() || roots.collide || !roots.are_many(&ctx.options) {
         return 1;
     }
     ctx.options.jobs.unwrap_or_else(proc::processors)
 }
 
-fn wants_progress(ctx: &Context) -> bool {
-    match ctx.options.progress {
-        When::Always => true,
-        When::Auto => std::io::stderr().is_terminal(),
-        When::Never => false,
+/// Who looks on. A copy that is over at once is not worth a thread.
+fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Option<Watch> {
+    if !ctx.may_last {
+        return None;
     }
+    let terminal = std::io::stderr().is_terminal();
+    let display = match ctx.options.progress {
+        When::Always | When::Auto if terminal => Display::Bar,
+        When::Always => Display::Lines,
+        When::Auto | When::Never => Display::OnRequest,
+    };
+    let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
+    Some(Watch {
+        program: ctx.reporter.program().to_owned(),
+        meters: Arc::clone(&shared.meters),
+        handle,
+        display,
+        request: ctx.status.clone(),
+        scout: scout::scout(&ctx.options, sources),
+    })
 }
 
 struct Crew<'c> {

@@ -129,6 +129,8 @@ pub struct Options {
     pub backup: Option<Backup>,
     /// Attributes to keep.
     pub preserve: Preserve,
+    /// The SELinux context that copies get (`--context=CTX`).
+    pub context: Option<OsString>,
     /// Recreate the operands' leading directories (`--parents`).
     pub parents: bool,
     /// Cut trailing slashes off sources.
@@ -149,6 +151,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The statistics, if wanted.
     pub stats: Option<StatsForm>,
+    /// Where the statistics go as JSON, besides (`--stats-file`).
+    pub stats_file: Option<OsString>,
     /// The progress bar.
     pub progress: When,
 }

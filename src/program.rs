@@ -9,10 +9,11 @@ use crate::report::output::Output;
 use crate::report::progress::Handle;
 use crate::report::stats::Summary;
 use crate::report::{Failure, Reporter, table};
-use crate::sys::proc::{self, StopFlag};
+use crate::sys::Errno;
+use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::walk::operands::{self, Operands};
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Runs zcp. The first of `args` is the name that it calls itself by.
@@ -34,23 +35,67 @@ fn copy(program: &str, mut options: Options, operands: Operands) -> ExitCode {
         Ok(roots) => roots,
         Err(unusable) => return refuse(program, &unusable.into()),
     };
-    let stop = StopFlag::install().unwrap_or_default();
+    let stdout_taken = options.stats.is_some() && roots.lead_to(std::io::stdout());
+    let may_last = roots.may_last(&options);
+    let (stop, status) = if may_last {
+        (StopFlag::install().unwrap_or_default(), StatusRequest::install().unwrap_or_default())
+    } else {
+        (StopFlag::default(), StatusRequest::default())
+    };
     let bar = Handle::default();
     let reporter = Reporter::new(program, bar.clone());
-    let descriptors = Descriptors::new(options.jobs.unwrap_or_else(proc::processors));
-    let ctx = Context { options, reporter, stop, process, descriptors };
+    let workers = if roots.are_many(&options) { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
+    let descriptors = Descriptors::new(workers);
+    if roots.are_many(&options) {
+        proc::reserve_descriptors(descriptors.highest());
+    }
+    let ctx = Context { options, reporter, stop, status, may_last, process, descriptors };
     let summary = engine::run(&ctx, roots, bar);
-    print_stats(&ctx, &summary);
+    print_stats(&ctx, &summary, stdout_taken);
+    write_stats_file(&ctx, &summary);
     ctx.reporter.finish();
     ctx.stop.reraise();
     ExitCode::from(u8::from(ctx.reporter.failures() > 0))
 }
 
-fn print_stats(ctx: &Context, summary: &Summary) {
-    match ctx.options.stats {
-        None => {}
-        Some(StatsForm::Text) => ctx.reporter.lines(table::text(summary).as_bytes()),
-        Some(StatsForm::Json) => ctx.reporter.lines(format!("{}\n", summary.json()).as_bytes()),
+/// The statistics, to where they were wanted; to stderr if stdout got a copy.
+fn print_stats(ctx: &Context, summary: &Summary, stdout_taken: bool) {
+    let terminal = || if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let text = match ctx.options.stats {
+        None => return,
+        Some(StatsForm::Text) => table::text(summary, wants_colours() && terminal()),
+        Some(StatsForm::Json) => format!("{}\n", summary.json()),
+    };
+    if stdout_taken {
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    } else {
+        ctx.reporter.lines(text.as_bytes());
+    }
+}
+
+/// See no-color.org and terminfo(5).
+fn wants_colours() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// `--stats-file`: whole or not at all, for whoever waits for it. What is no regular file (a pipe,
+/// a device) cannot be replaced and is written to.
+fn write_stats_file(ctx: &Context, summary: &Summary) {
+    let Some(file) = &ctx.options.stats_file else { return };
+    let text = format!("{}\n", summary.json());
+    let special = std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
+    let answer = if special {
+        std::fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()))
+    } else {
+        let mut temporary = file.clone();
+        temporary.push(format!(".zcp-{}", std::process::id()));
+        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, file));
+        written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+    };
+    if let Err(error) = answer {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        ctx.reporter.fail(Failure::new("cannot write statistics to {}", file).errno(errno));
     }
 }
 

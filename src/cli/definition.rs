@@ -144,6 +144,9 @@ fn own_options() -> Vec<Arg> {
             "Report afterwards which kernel path moved how many bytes: text (default), json",
         )
         .help_heading(OUTPUT),
+        value("stats-file", None, "FILE", "Write the statistics as JSON to FILE, also if the copy failed")
+            .value_hint(clap::ValueHint::FilePath)
+            .help_heading(OUTPUT),
         optional(
             "progress",
             "WHEN",

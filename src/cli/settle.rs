@@ -5,6 +5,7 @@ use super::getopt::Given;
 use super::words::{self, Words};
 use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, Preserve, StatsForm, When};
 use crate::report::Failure;
+use crate::sys::selinux;
 use crate::transfer::Strategy;
 use crate::transfer::ladder::{Limits, Sparse};
 use crate::transfer::route::Cloning;
@@ -87,8 +88,11 @@ struct Draft {
 /// What was said of SELinux contexts.
 #[derive(Default)]
 struct Context {
+    /// `-Z`, `--context`: what the policy gives a new file, which the kernel does by itself.
     default: bool,
-    explicit: bool,
+    /// `--context=CTX`.
+    explicit: Option<OsString>,
+    /// `--preserve=context`.
     preserve: bool,
 }
 
@@ -119,6 +123,7 @@ impl Draft {
             remove_destination: false,
             backup: None,
             preserve: Preserve::default(),
+            context: None,
             parents: false,
             strip_trailing_slashes: false,
             keep_directory_symlink: false,
@@ -129,6 +134,7 @@ impl Draft {
             limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
             jobs: None,
             stats: None,
+            stats_file: None,
             // Who calls cp does not expect a bar.
             progress: if program == "cp" { When::Never } else { When::Auto },
         };
@@ -211,7 +217,7 @@ impl Draft {
             "verbose" => options.verbose = true,
             "Z" => self.context.default = true,
             "context" => match value {
-                Some(_) => self.context.explicit = true,
+                Some(context) => self.context.explicit = Some(context.to_owned()),
                 None => self.context.default = true,
             },
             "jobs" => options.jobs = Some(jobs(value.unwrap_or_default())?),
@@ -220,6 +226,7 @@ impl Draft {
                 options.stats =
                     Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
             }
+            "stats-file" => options.stats_file = value.map(OsStr::to_owned),
             "progress" => {
                 let word = value.unwrap_or(OsStr::new("always"));
                 options.progress = words::find("--progress", word, PROGRESS)?;
@@ -308,7 +315,7 @@ impl Draft {
         if options.limits.sparse == Sparse::Never && options.limits.cloning == Cloning::Try {
             options.limits.cloning = Cloning::Forbid;
         }
-        settle_context(&self.context, warn)?;
+        settle_context(self.context, options, warn)?;
         Ok((self.options, self.operands))
     }
 
@@ -345,15 +352,28 @@ fn settle_backup(backup: Option<Option<OsString>>, suffix: Option<OsString>) -> 
     Ok(control.map(|control| Backup { control, suffix }))
 }
 
-/// Security contexts, on a kernel without SELinux: passed over, warned about or refused, as asked.
-fn settle_context(context: &Context, warn: &mut dyn FnMut(Failure)) -> Result<(), Misuse> {
+/// Security contexts. On a kernel without SELinux they are passed over, warned about or refused,
+/// depending on how plainly they were asked for.
+fn settle_context(context: Context, options: &mut Options, warn: &mut dyn FnMut(Failure)) -> Result<(), Misuse> {
     let fatal = |text: &str| Err(Misuse { text: text.into(), hint: false });
-    if context.explicit {
-        warn(Failure::plain("warning: ignoring --context; it requires an SELinux-enabled kernel"));
+    let Context { default, explicit, preserve } = context;
+    if !selinux::is_enabled() {
+        if explicit.is_some() {
+            warn(Failure::plain("warning: ignoring --context; it requires an SELinux-enabled kernel"));
+        }
+        return match preserve {
+            true => fatal("cannot preserve security context without an SELinux-enabled kernel"),
+            false => Ok(()),
+        };
     }
-    if context.preserve {
-        return fatal("cannot preserve security context without an SELinux-enabled kernel");
+    let set = default || explicit.is_some();
+    if preserve && set {
+        return fatal("cannot set target context and preserve it");
     }
+    // -a and --preserve=all keep the context too, unless another is wanted.
+    let keep = &mut options.preserve;
+    keep.context = preserve || (keep.xattr && !keep.xattr_required && !set);
+    options.context = explicit;
     Ok(())
 }
 

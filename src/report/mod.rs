@@ -51,6 +51,11 @@ impl Reporter {
         }
     }
 
+    /// What the program calls itself.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// Reports that something was not done. The exit status is then 1.
     pub fn fail(&self, failure: Failure) {
         self.failed.fetch_add(1, Ordering::Relaxed);

@@ -23,20 +23,21 @@ const HELD: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Output {
     held: Vec<u8>,
-    at_once: bool,
+    at_once: Option<bool>,
     error: Option<Errno>,
 }
 
 impl Output {
     /// The process's stdout.
     pub fn stdout() -> Output {
-        Output { held: Vec::new(), at_once: std::io::stdout().is_terminal(), error: None }
+        Output { held: Vec::new(), at_once: None, error: None }
     }
 
     /// Writes, or holds back for a while.
     pub fn write(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
-        if self.at_once || self.held.len() >= HELD {
+        let at_once = *self.at_once.get_or_insert_with(|| std::io::stdout().is_terminal());
+        if at_once || self.held.len() >= HELD {
             self.flush();
         }
     }

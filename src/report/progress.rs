@@ -1,40 +1,76 @@
-//! The progress bar: decoration, fed from what the workers count anyway.
+//! Progress while it goes on: the bar, plain lines, and the answer to SIGUSR1.
 //!
-//! A thread looks at the meters a few times a second; no worker ever waits for it. Nothing is
-//! drawn before the copy has lasted a while, so that a quick one leaves no trace.
+//! Decoration, fed from what the workers count anyway: one thread looks at the meters a few times a
+//! second, and no worker ever waits for it. Nothing is drawn before the copy has lasted a while, so
+//! that a quick one leaves no trace. How much there is to do is found out by a scout that runs ahead
+//! at the lowest priority; until it is through, the total is "at least".
 
 use super::lock;
+use super::table::{bytes, count, duration};
+use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a copy has to last before it is worth a bar.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks at the meters.
 const TICK: Duration = Duration::from_millis(125);
+/// Between two plain lines, where there is no terminal to draw on.
+const LINE_EVERY: Duration = Duration::from_secs(15);
 
-/// The meters of all workers.
+/// The meters of all workers, and the file that one of them has in hand.
 #[derive(Debug, Default)]
-pub struct Meters(Mutex<Vec<Arc<Meter>>>);
+pub struct Meters {
+    all: Mutex<Vec<Arc<Meter>>>,
+    current: Mutex<OsString>,
+    /// Raised by the bar when it would like to know the current file.
+    wanted: AtomicBool,
+}
 
 impl Meters {
     /// A meter for one more worker.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::default());
-        lock(&self.0).push(Arc::clone(&meter));
+        lock(&self.all).push(Arc::clone(&meter));
         meter
     }
 
     /// Bytes and files of all workers together.
     pub fn read(&self) -> (u64, u64) {
-        lock(&self.0).iter().fold((0, 0), |(bytes, files), meter| {
+        lock(&self.all).iter().fold((0, 0), |(bytes, files), meter| {
             (bytes + meter.bytes.load(Ordering::Relaxed), files + meter.files.load(Ordering::Relaxed))
         })
     }
+
+    /// Whether anybody asked for the name of a file: once for each look at the meters.
+    pub fn wants_name(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says which file is being copied.
+    pub fn name(&self, path: OsString) {
+        *lock(&self.current) = path;
+    }
+}
+
+/// How much there is to copy, as far as the scout has come.
+#[derive(Debug, Default)]
+pub struct Total {
+    /// Bytes.
+    pub bytes: AtomicU64,
+    /// Files of all kinds but directories.
+    pub files: AtomicU64,
+    /// Whether that is all.
+    pub complete: AtomicBool,
+    /// Raised when nobody needs the answer any more.
+    pub cancelled: AtomicBool,
 }
 
 /// A way for others to print past the bar.
@@ -51,7 +87,34 @@ impl Handle {
     }
 }
 
-/// The thread that draws. Dropping it takes the bar away.
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Display {
+    /// A bar on a terminal.
+    Bar,
+    /// A line now and then.
+    Lines,
+    /// Nothing, but SIGUSR1 is answered.
+    OnRequest,
+}
+
+/// All that the watching thread needs.
+pub struct Watch {
+    /// The program's name, for lines.
+    pub program: String,
+    /// What to look at.
+    pub meters: Arc<Meters>,
+    /// What to print past.
+    pub handle: Handle,
+    /// What to show.
+    pub display: Display,
+    /// Raised by SIGUSR1.
+    pub request: StatusRequest,
+    /// Counts what there is to do, into the total.
+    pub scout: Box<dyn FnOnce(&Total) + Send>,
+}
+
+/// The thread that watches. Dropping it takes the bar away.
 #[derive(Debug)]
 pub struct Progress {
     end: Option<Sender<()>>,
@@ -59,32 +122,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts drawing on stderr what `meters` say.
-    pub fn start(meters: Arc<Meters>, handle: Handle) -> Progress {
+    /// Starts watching.
+    pub fn start(watch: Watch) -> Progress {
         let (end, ended) = channel();
-        let draw = move || {
-            if ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {bytes}  {msg}  {bytes_per_sec}  {elapsed}")
-            {
-                bar.set_style(style);
-            }
-            *lock(&handle.0) = Some(bar.clone());
-            loop {
-                let (bytes, files) = meters.read();
-                bar.set_position(bytes);
-                bar.set_message(format!("{} files", super::table::count(files)));
-                bar.tick();
-                if ended.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
-                    break;
-                }
-            }
-            *lock(&handle.0) = None;
-            bar.finish_and_clear();
-        };
-        let thread = std::thread::Builder::new().name("progress".into()).spawn(draw).ok();
+        let thread = std::thread::Builder::new().name("progress".into()).spawn(move || watch.run(&ended)).ok();
         Progress { end: Some(end), thread }
     }
 }
@@ -96,4 +137,113 @@ impl Drop for Progress {
             let _ = thread.join();
         }
     }
+}
+
+fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
+    ended.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
+}
+
+impl Watch {
+    fn run(mut self, ended: &Receiver<()>) {
+        let start = Instant::now();
+        let total = Arc::new(Total::default());
+        while start.elapsed() < PATIENCE {
+            if is_over(ended, TICK) {
+                return;
+            }
+            self.answer(&total, start);
+        }
+        let bar = (self.display == Display::Bar).then(|| self.show_bar());
+        if self.display != Display::OnRequest {
+            self.send_scout(&total);
+        }
+        let mut next_line = LINE_EVERY;
+        while !is_over(ended, TICK) {
+            self.answer(&total, start);
+            if let Some(bar) = &bar {
+                self.draw(bar, &total);
+            } else if self.display == Display::Lines && start.elapsed() >= next_line {
+                next_line += LINE_EVERY;
+                self.print_status(&total, start);
+            }
+        }
+        total.cancelled.store(true, Ordering::Relaxed);
+        if let Some(bar) = bar {
+            *lock(&self.handle.0) = None;
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The scout is left to itself: it ends when it is through, or soon after it is told to.
+    fn send_scout(&mut self, total: &Arc<Total>) {
+        let total = Arc::clone(total);
+        let scout = std::mem::replace(&mut self.scout, Box::new(|_| ()));
+        let _ = std::thread::Builder::new().name("scout".into()).spawn(move || {
+            proc::lowest_priority();
+            scout(&total);
+        });
+    }
+
+    fn answer(&self, total: &Total, start: Instant) {
+        if self.request.take() {
+            self.print_status(total, start);
+        }
+    }
+
+    fn print_status(&self, total: &Total, start: Instant) {
+        let (done, files) = self.meters.read();
+        let seconds = start.elapsed().as_secs_f64().max(1e-3);
+        let rate = done as f64 / seconds;
+        let mut line = format!("{}: {} files, {}", self.program, count(files), bytes(done));
+        let all = total.bytes.load(Ordering::Relaxed);
+        if total.complete.load(Ordering::Relaxed) && all > 0 {
+            let percent = (100.0 * done as f64 / all as f64).min(100.0);
+            line.push_str(&format!(" of {} ({percent:.0}%)", bytes(all)));
+        }
+        line.push_str(&format!(" in {}, {}/s\n", duration(start.elapsed()), bytes(rate as u64)));
+        self.handle.suspend(|| drop(std::io::stderr().lock().write_all(line.as_bytes())));
+    }
+
+    fn show_bar(&self) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        *lock(&self.handle.0) = Some(bar.clone());
+        bar
+    }
+
+    fn draw(&self, bar: &ProgressBar, total: &Total) {
+        let (done, files) = self.meters.read();
+        let complete = total.complete.load(Ordering::Relaxed);
+        // What is done is at least what there was to do.
+        let all = total.bytes.load(Ordering::Relaxed).max(done);
+        let all_files = total.files.load(Ordering::Relaxed).max(files);
+        if let Ok(style) = ProgressStyle::with_template(template(proc::terminal_width(), complete)) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_position(done);
+        bar.set_length(all);
+        let more = if complete { "" } else { "+" };
+        bar.set_prefix(format!("{}/{}{more} files", count(files), count(all_files)));
+        bar.set_message(shown(&lock(&self.meters.current)));
+        self.meters.wanted.store(true, Ordering::Relaxed);
+        bar.tick();
+    }
+}
+
+/// A line that fits: what matters most comes first, and only the file's name is cut.
+fn template(width: usize, complete: bool) -> &'static str {
+    match (width, complete) {
+        (..40, _) => "{bytes} {wide_msg}",
+        (..80, true) => "{percent:>3}% {bytes}/{total_bytes} ETA {eta} {wide_msg}",
+        (..80, false) => "{spinner} {bytes}/{total_bytes}+ {wide_msg}",
+        (_, true) => "[{bar:16}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {prefix} {wide_msg}",
+        (_, false) => "{spinner} {bytes}/{total_bytes}+ (counting) {bytes_per_sec} {prefix} {wide_msg}",
+    }
+}
+
+/// A name that cannot drive the terminal.
+fn shown(name: &OsString) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    String::from_utf8_lossy(&super::quote::quoted_if_needed(name)).into_owned()
 }

@@ -6,29 +6,46 @@ use crate::transfer::{Call, Strategy, Tally};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The whole text, at most 80 columns wide but for the routes' reasons.
-pub fn text(summary: &Summary) -> String {
+/// The whole text, at most 80 columns wide.
+///
+/// With `colours` the headings stand out, for a terminal.
+pub fn text(summary: &Summary, colours: bool) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = totals(&mut out, summary);
     let _ = paths(&mut out, summary);
     let _ = step_downs(&mut out, summary);
     let _ = routes(&mut out, summary);
-    out
+    if colours { with_headings(&out) } else { out }
 }
 
-fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
+/// Lines that are not indented are headings (or the rows of the table, which begin with a path).
+fn with_headings(text: &str) -> String {
+    let is_heading =
+        |line: &str| ["copied ", "path ", "step-downs", "routes"].iter().any(|word| line.starts_with(word));
+    let lines = text
+        .lines()
+        .map(|line| if is_heading(line) { format!("\x1b[1m{line}\x1b[0m\n") } else { format!("{line}\n") });
+    lines.collect()
+}
+
+/// The first line: what was copied, and how fast.
+pub fn headline(summary: &Summary) -> String {
     let stats = &summary.stats;
     let seconds = summary.elapsed.as_secs_f64().max(1e-9);
-    writeln!(
-        out,
+    format!(
         "copied {} files, {}, in {} ({} files/s, {}/s)",
         count(stats.files),
         bytes(stats.bytes_logical),
         duration(summary.elapsed),
         count((stats.files as f64 / seconds) as u64),
         bytes((stats.bytes_logical as f64 / seconds) as u64),
-    )?;
+    )
+}
+
+fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
+    let stats = &summary.stats;
+    writeln!(out, "{}", headline(summary))?;
     writeln!(
         out,
         "  directories {}, symlinks {}, hard links {}, special {}, skipped {}, failed {}",
@@ -95,7 +112,7 @@ fn paths(out: &mut String, summary: &Summary) -> std::fmt::Result {
 
 fn calls(tally: &Tally) -> String {
     let made = Call::ALL.into_iter().zip(tally.calls).filter(|(_, n)| *n > 0);
-    made.map(|(call, n)| format!("{} {}", count(n), call.name())).collect::<Vec<_>>().join(", ")
+    made.map(|(call, n)| format!("{} {}", count(n), call.label())).collect::<Vec<_>>().join(", ")
 }
 
 fn step_downs(out: &mut String, summary: &Summary) -> std::fmt::Result {
@@ -123,8 +140,9 @@ fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
         let rungs: Vec<_> = route.rungs.iter().map(|s| s.name()).collect();
         let (from, to) = (case.source.name(), case.destination.name());
         let same = if case.same_device { "" } else { " (another)" };
-        writeln!(out, "  {from} -> {to}{same}, {}, {} files: {}", case.size.name(), count(*files), route.why)?;
+        writeln!(out, "  {from} -> {to}{same}, {}: {} files", case.size.name(), count(*files))?;
         writeln!(out, "    {}", rungs.join(" > "))?;
+        writeln!(out, "    because {}", route.why)?;
     }
     Ok(())
 }

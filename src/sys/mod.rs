@@ -6,6 +6,7 @@
 pub mod at;
 pub mod io;
 pub mod proc;
+pub mod selinux;
 pub mod stat;
 
 pub use rustix::io::Errno;

@@ -2,7 +2,7 @@
 
 use rustix::process::{self, Resource};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Reads the file creation mask. umask(2) can only be read by setting it, so this is called once,
 /// before any thread exists.
@@ -22,6 +22,15 @@ pub fn descriptor_limit() -> usize {
     process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
+/// Makes room for `count` descriptors in the process's table, while it has one thread only. Later the
+/// kernel would stop the opening thread for a grace period of RCU, milliseconds, each time that the
+/// table grows (expand_fdtable in fs/file.c).
+pub fn reserve_descriptors(count: usize) {
+    let highest = i32::try_from(count.min(descriptor_limit()).saturating_sub(1)).unwrap_or(i32::MAX);
+    // Any descriptor will do; it is closed again at once.
+    let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
+}
+
 /// Processors that this process may run on.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -37,11 +46,12 @@ impl StopFlag {
     /// nohup does) stays ignored.
     pub fn install() -> std::io::Result<StopFlag> {
         let flag = StopFlag::default();
+        let ignored = ignored_at_start();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            if ignored_at_start(signal) {
+            if ignored >> (signal - 1) & 1 == 1 {
                 continue;
             }
-            let raised = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let raised = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&raised))?;
             signal_hook::flag::register(signal, raised)?;
             signal_hook::flag::register_usize(signal, Arc::clone(&flag.0), usize::try_from(signal).unwrap_or(1))?;
@@ -64,10 +74,41 @@ impl StopFlag {
     }
 }
 
-/// Whether the parent left `signal` ignored (`SigIgn` of proc_pid_status(5)).
-fn ignored_at_start(signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+/// SIGUSR1: a wish to know how far the copy is, as for dd(1).
+#[derive(Clone, Debug, Default)]
+pub struct StatusRequest(Arc<AtomicBool>);
+
+impl StatusRequest {
+    /// Takes SIGUSR1, which would otherwise end the process.
+    ///
+    /// # Errors
+    /// The error of sigaction(2).
+    pub fn install() -> std::io::Result<StatusRequest> {
+        let request = StatusRequest::default();
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&request.0))?;
+        Ok(request)
+    }
+
+    /// Whether there was a request since the last time.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Makes the calling thread give way to all others (on Linux setpriority(2) is about a thread).
+pub fn lowest_priority() {
+    let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
+}
+
+/// The columns of the terminal on stderr; 80 where there is none.
+pub fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+}
+
+/// The signals that the parent left ignored, as a mask (`SigIgn` of proc_pid_status(5)).
+fn ignored_at_start() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    mask >> (signal - 1) & 1 == 1
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }

@@ -49,10 +49,10 @@ impl Call {
         Call::Write,
     ];
 
-    /// The name that strace prints.
+    /// The name that strace prints: the key in the JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Call::Ficlone => "ioctl(FICLONE)",
+            Call::Ficlone => "ioctl",
             Call::CopyFileRange => "copy_file_range",
             Call::Splice => "splice",
             Call::Sendfile => "sendfile",
@@ -63,6 +63,11 @@ impl Call {
             Call::Read => "read",
             Call::Write => "write",
         }
+    }
+
+    /// The name for people, who want to know which ioctl.
+    pub fn label(self) -> &'static str {
+        if self == Call::Ficlone { "ioctl(FICLONE)" } else { self.name() }
     }
 }
 

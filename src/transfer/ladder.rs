@@ -165,10 +165,15 @@ impl Ladder {
                 Some(rungs) => forced_route(rungs),
                 None => default_route(case, *cloning),
             };
-            if *sparse != Sparse::Auto {
-                // Holes are to be made or filled: no rung may do as it likes with them.
-                route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange));
-                route.preallocate &= *sparse == Sparse::Never;
+            match sparse {
+                Sparse::Auto => {}
+                // Only bytes that pass through user space can be searched for zeros.
+                Sparse::Always => {
+                    route.rungs.retain(|s| *s == Strategy::ReadWrite);
+                    route.preallocate = false;
+                }
+                // Holes are to be filled: no rung may do as it likes with them.
+                Sparse::Never => route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange)),
             }
             (Arc::new(route), 0)
         });
@@ -179,8 +184,13 @@ impl Ladder {
     /// A pipe, a device or a terminal on either side: what comes is what there is.
     fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
         let limits = &self.limits;
-        if limits.cloning == Cloning::Require {
-            return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused: Some(Strategy::Reflink) });
+        let refused = match &limits.forced {
+            _ if limits.cloning == Cloning::Require => Some(Strategy::Reflink),
+            Some(forced) if !forced.contains(&Strategy::ReadWrite) => forced.last().copied(),
+            _ => None,
+        };
+        if refused.is_some() {
+            return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused });
         }
         let ends = ends(t);
         let zeros = limits.sparse == Sparse::Always && t.dst_regular;
@@ -374,6 +384,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             match spans::next_span(self.t.src, at) {
                 Ok(Next::Data(span)) => {
                     self.account.holes += span.start - at;
+                    self.ladder.meter.bytes.fetch_add(span.start - at, Ordering::Relaxed);
                     at = self.climb(span.start, Some(span.end))?;
                     if at < span.end {
                         break; // the source shrank

@@ -70,7 +70,7 @@ pub(super) fn step(
     }
     match outcome {
         _ if written > 0 => Step::Moved(written as u64),
-        Ok(()) => Step::Refused(Errno::AGAIN),
+        Ok(()) => Step::Dry,
         Err(errno) => refuse_or_fail(errno, Side::Destination),
     }
 }

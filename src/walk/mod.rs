@@ -8,6 +8,7 @@ mod descend;
 mod listing;
 mod memory;
 pub mod operands;
+pub mod scout;
 
 use crate::context::Context;
 use crate::dir::Dir;

@@ -54,9 +54,31 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Whether anything is a directory to go down into, so that there may be work for several.
-    pub fn has_directories(&self, options: &Options) -> bool {
+    /// Whether there may be work for several: directories to go down into, or many operands.
+    pub fn are_many(&self, options: &Options) -> bool {
         options.recursive || self.entries.len() > 1
+    }
+
+    /// Whether the copy may last long enough for somebody to look on, or to interrupt it. One small
+    /// file is over before a signal handler or a thread would be in place.
+    pub fn may_last(&self, options: &Options) -> bool {
+        self.are_many(options) || self.has_large_file()
+    }
+
+    /// Whether the destination is what `fd` is open on, such as /dev/stdout.
+    pub fn lead_to(&self, fd: impl AsFd) -> bool {
+        let Some(entry) = self.entries.first().filter(|_| !self.into_directory) else { return false };
+        let destination = at::stat(at::CWD, entry.destination(), Follow::Yes);
+        matches!((destination, at::fstat(fd)), (Ok(a), Ok(b)) if a.id() == b.id())
+    }
+
+    /// Whether copying an operand may last: it is large, or has no size.
+    fn has_large_file(&self) -> bool {
+        const LARGE: u64 = 16 << 20;
+        self.entries.iter().any(|entry| {
+            let stat = at::stat(at::CWD, &entry.name, Follow::Yes);
+            stat.is_ok_and(|stat| !stat.is_regular() || stat.size >= LARGE)
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 impl Worker<'_> {
     /// Prints what has been added to the account since `before`.
-    pub(super) fn explain(&self, outcome: &Outcome, before: &Account) {
+    pub(super) fn explain(&mut self, outcome: &Outcome, before: &Account) {
         let after = &self.stats.account;
         let offload = self.offload(before);
         let reflink = self.reflink(before);
@@ -29,7 +29,7 @@ impl Worker<'_> {
         let parts = if parts.is_empty() { "nothing to move".to_owned() } else { parts.join("; ") };
         // Writing to a String does not fail.
         let _ = writeln!(text, "  path: {parts}");
-        self.ctx.reporter.lines(text.as_bytes());
+        self.say(&[text.as_bytes()]);
     }
 
     fn offload(&self, before: &Account) -> &'static str {
@@ -65,7 +65,7 @@ fn difference(strategy: Strategy, before: &Account, after: &Account) -> Option<S
     for call in Call::ALL {
         let made = is.calls[call as usize] - was.calls[call as usize];
         if made > 0 {
-            let _ = write!(text, ", {} {}", count(made), call.name());
+            let _ = write!(text, ", {} {}", count(made), call.label());
         }
     }
     for (reason, times) in &is.step_downs {

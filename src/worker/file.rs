@@ -4,8 +4,9 @@ use super::{Landing, Source, Task, Worker};
 use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat, io};
+use crate::sys::{Errno, Stat, io, selinux};
 use crate::transfer::{Fault, Outcome, Transfer};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -161,6 +162,7 @@ impl Worker<'_> {
         let keep = &self.ctx.options.preserve;
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
         let mut mode = stat.permissions();
+        self.dress_context(task, to, landed);
         if keep.timestamps {
             times::set(to, stat)?;
         }
@@ -182,6 +184,16 @@ impl Worker<'_> {
             metadata::copy_mode(from, to, stat.kind(), mode, may_have_acl)?;
         }
         Ok(())
+    }
+
+    /// `--context=CTX` for a file that was there before; a new one was made with it.
+    fn dress_context(&self, task: &Task<'_>, to: Handle<'_>, landed: &Landed) {
+        let Some(context) = self.ctx.options.context.as_ref().filter(|_| landed.before.is_some()) else { return };
+        let value = [context.as_bytes(), b"\0"].concat();
+        if let Err(errno) = metadata::xattr::set(to, OsStr::new(selinux::XATTR), &value) {
+            let failure = Failure::new("failed to set the security context of {}", task.destination_path());
+            self.ctx.reporter.fail(failure.errno(errno));
+        }
     }
 
     fn dress_owner(&self, to: Handle<'_>, stat: &Stat, landed: &Landed) -> Result<Owned, Trouble> {

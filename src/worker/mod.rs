@@ -21,7 +21,7 @@ use crate::report::{Failure, Stats, copied_line, lock, quote};
 use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Kind, Stat};
+use crate::sys::{Errno, Kind, Stat, selinux};
 use crate::transfer::{Ladder, Meter};
 use links::{Claim, Copied, Links};
 use std::collections::HashMap;
@@ -56,6 +56,10 @@ pub struct Worker<'c> {
     ladder: Ladder,
     meter: Arc<Meter>,
     stats: Stats,
+    /// The length of the file in hand, in bytes.
+    size: u64,
+    /// The line of `-v` for the name in hand, until `--debug` knows what belongs below it.
+    held: Vec<u8>,
 }
 
 /// One name, with all that is needed to reach it.
@@ -95,9 +99,15 @@ enum Landing {
 impl<'c> Worker<'c> {
     /// A worker with nothing done yet.
     pub fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
+        if let Some(context) = &ctx.options.context
+            && let Err(errno) = selinux::create_as(context)
+        {
+            let words = "failed to set default file creation context to {}";
+            ctx.reporter.fail(Failure::new(words, context).errno(errno));
+        }
         let meter = shared.meters.add();
         let ladder = Ladder::new(ctx.options.limits.clone(), ctx.stop.clone(), Arc::clone(&meter));
-        Worker { ctx, shared, ladder, meter, stats: Stats::default() }
+        Worker { ctx, shared, ladder, meter, stats: Stats::default(), size: 0, held: Vec::new() }
     }
 
     /// What it did.
@@ -121,14 +131,19 @@ impl<'c> Worker<'c> {
     fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry) {
         let follow = survey::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
+        let before = self.meter.bytes.load(Ordering::Relaxed);
         if let Err(failure) = self.try_copy(&task) {
             self.ctx.reporter.fail(failure);
         }
+        // What was skipped, linked, shared or a hole is done as well.
+        let done = before + std::mem::take(&mut self.size);
+        self.meter.bytes.fetch_max(done, Ordering::Relaxed);
         self.meter.files.fetch_add(1, Ordering::Relaxed);
     }
 
     fn try_copy(&mut self, task: &Task<'_>) -> Result<(), Failure> {
         let source = self.look_at_source(task)?;
+        self.show(task, &source.stat);
         if source.stat.is_dir() {
             // The walk saw something else under this name.
             let words = "skipping file {}, as it was replaced while being copied";
@@ -144,6 +159,15 @@ impl<'c> Worker<'c> {
             occupant.map(|occupant| Occupant { just_made: self.landed_here(task, &occupant.stat), ..occupant });
         let verdict = plan::decide(&self.ctx.options, &source.stat, occupant.as_ref());
         self.carry_out(task, source, occupant.as_ref(), verdict)
+    }
+
+    /// Lets the progress bar know: always of a large file, else if it asks.
+    fn show(&mut self, task: &Task<'_>, source: &Stat) {
+        const LARGE: u64 = 1 << 20;
+        self.size = if source.is_regular() { source.size } else { 0 };
+        if self.shared.meters.wants_name() || self.size >= LARGE {
+            self.shared.meters.name(task.source_path());
+        }
     }
 
     /// Opens what is most likely a regular file, which saves a stat; looks at anything else.
@@ -220,6 +244,15 @@ impl<'c> Worker<'c> {
         }
     }
 
+    /// Prints the line of `-v`, if it is still held back, and what belongs below it, in one piece.
+    fn say(&mut self, lines: &[&[u8]]) {
+        let mut text = std::mem::take(&mut self.held);
+        text.extend(lines.concat());
+        if !text.is_empty() {
+            self.ctx.reporter.lines(&text);
+        }
+    }
+
     fn skip(&mut self, task: &Task<'_>) {
         self.stats.skipped += 1;
         if self.ctx.options.debug {
@@ -275,12 +308,16 @@ impl<'c> Worker<'c> {
         if self.ctx.options.verbose {
             let destination = task.destination_path();
             let kept = backup.map(|suffix| backup::with_suffix(&destination, suffix));
-            self.ctx.reporter.lines(&copied_line(&task.source_path(), &destination, kept.as_deref()));
+            self.held = copied_line(&task.source_path(), &destination, kept.as_deref());
+            if !self.ctx.options.debug {
+                self.say(&[]);
+            }
         }
         let answer = match self.tracked_names(task, &source.stat) {
             Some(names) => self.make_linked(task, source, landing, names),
             None => self.make_file(task, source, landing),
         };
+        self.say(&[]);
         if answer.is_ok() {
             self.note_landed(task);
         }

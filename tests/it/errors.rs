@@ -1,0 +1,201 @@
+//! What cannot be done is said in cp's words, the rest is copied, the exit status is 1. Twins of one
+//! sandbox are copied by the system's cp and by zcp, and both results compared.
+
+use crate::needs::{Need, trial};
+use crate::sandbox::{Sandbox, ZCP};
+use libtest_mimic::Trial;
+use std::process::Output;
+
+/// Names and command lines; the files are those of [`tree`].
+const CASES: [(&str, &str); 22] = [
+    ("missing", "-r missing one sub into"),
+    ("no_recursion", "sub one into"),
+    ("directory_over_file", "-r sub two/sub into2"),
+    ("file_over_directory", "one into3"),
+    ("directory_over_name", "-rT sub one"),
+    ("same_file", "one one"),
+    ("same_by_link", "one hard"),
+    ("same_by_symlink", "one soft"),
+    ("twice", "one one into"),
+    ("lands_twice", "one two/one into"),
+    ("dangling", "one dangling"),
+    ("no_directory", "one two nowhere"),
+    ("no_parent", "one nowhere/one"),
+    ("slash", "one new/"),
+    ("empty_name", "one ''"),
+    ("no_operand", "-r"),
+    ("one_operand", "one"),
+    ("not_a_directory", "-t one two"),
+    ("extra", "-T one two three"),
+    ("through_file", "one/x into"),
+    ("loop", "-L circle into"),
+    ("odd_names", "-r odd into"),
+];
+
+/// Directories that would be copied into themselves.
+const INTO_ITSELF: [&str; 6] = [
+    "-r sub sub",
+    "-r sub sub/new",
+    "-r sub sub/deep",
+    "-r sub sub/deep/new",
+    "-r . sub/new",
+    "-r ./sub/../sub one sub/deep",
+];
+
+/// The same through symbolic links, where cp's words depend on its version.
+const INTO_ITSELF_BY_LINK: [&str; 4] =
+    ["-r sub to_sub/new", "-r sub to_deep/new", "-r sub to_sub", "-r to_sub/. to_deep"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut add = |name: String, needs: &[Need], run: Box<dyn FnOnce() + Send>| {
+        let needs = [&[Need::Program("cp")], needs].concat();
+        trials.push(trial(format!("errors::{name}"), &needs, run));
+    };
+    for (name, line) in CASES {
+        for jobs in ["1", "4"] {
+            add(format!("{name}-j{jobs}"), &[], Box::new(move || twins(line, jobs)));
+        }
+    }
+    for line in INTO_ITSELF {
+        for jobs in ["1", "4"] {
+            add(format!("into_itself::{line}-j{jobs}"), &[], Box::new(move || into_itself(line, jobs)));
+        }
+    }
+    for line in INTO_ITSELF_BY_LINK {
+        add(format!("into_itself::{line}"), &[], Box::new(move || into_itself_by_link(line)));
+    }
+    for umask in ["000", "022", "027", "077", "777"] {
+        add(format!("umask::{umask}"), &[], Box::new(move || umask_applies(umask)));
+    }
+    add("unreadable".into(), &[Need::Root, Need::Program("setpriv")], Box::new(unreadable));
+    trials
+}
+
+fn tree() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.file("one", "1").file("two/one", "2").file("two/sub", "file").dir("into").file("into2/sub", "");
+    sandbox.hard_link("one", "hard").symlink("one", "soft").symlink("nowhere/x", "dangling").dir("into3/one");
+    sandbox.file("sub/a", "a").file("sub/deep/b", "b").symlink("sub", "to_sub").symlink("sub/deep", "to_deep");
+    sandbox.symlink("circle", "circle").file("odd/it's", "").file("odd/new\nline", "").symlink("x", "odd/a b");
+    sandbox.dir("into/odd/it's").file("into/odd/a b/x", "").dir("into/odd/new\nline");
+    sandbox
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').map(|word| word.trim_matches('\'')).collect()
+}
+
+/// Runs `program` under the name of cp.
+fn run(sandbox: &Sandbox, program: &str, args: &[&str]) -> Output {
+    sandbox.command_as(program, "cp").args(args).output().unwrap()
+}
+
+fn sorted_errors(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    // What follows is only said by newer versions of cp.
+    let known = |line: &str| line.split_inclusive("with non-directory").next().unwrap_or_default().to_owned();
+    let mut lines: Vec<_> = text.lines().map(known).collect();
+    lines.sort();
+    lines
+}
+
+#[track_caller]
+fn assert_twins(cp: &Output, zcp: &Output) {
+    assert_eq!(sorted_errors(cp), sorted_errors(zcp), "cp, then zcp");
+    assert_eq!(cp.status.code(), zcp.status.code());
+}
+
+fn twins(line: &str, jobs: &str) {
+    let (theirs, ours) = (tree(), tree());
+    let cp = run(&theirs, "cp", &words(line));
+    let zcp = run(&ours, ZCP, &[&["-j", jobs], words(line).as_slice()].concat());
+    assert_twins(&cp, &zcp);
+    theirs.snapshot("").plain().assert_same(&ours.snapshot("").plain());
+    assert!(!cp.stderr.is_empty(), "this is no error: {line}");
+}
+
+/// Refused in cp's words, and it ends. How much was copied before differs with the order.
+fn into_itself(line: &str, jobs: &str) {
+    let (theirs, ours) = (tree(), tree());
+    let cp = run(&theirs, "cp", &words(line));
+    let zcp = run(&ours, ZCP, &[&["-j", jobs], words(line).as_slice()].concat());
+    assert_eq!(zcp.status.code(), Some(1));
+    assert_twins(&cp, &zcp);
+    assert_shallow(&ours);
+}
+
+fn into_itself_by_link(line: &str) {
+    let sandbox = tree();
+    let destination = words(line)[2];
+    let output = run(&sandbox, ZCP, &words(line));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.starts_with("cp: cannot copy a directory, '"), "{errors}");
+    assert!(
+        errors.contains(&format!("', into itself, '{destination}")) && errors.lines().count() == 1,
+        "{errors}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert_shallow(&sandbox);
+}
+
+/// It ended soon, and what was there before is still there.
+fn assert_shallow(sandbox: &Sandbox) {
+    for (path, node) in sandbox.snapshot("").0 {
+        assert!(path.components().count() < 8, "{path:?} {node:?}");
+    }
+    tree().snapshot("sub/deep/b").assert_same(&sandbox.snapshot("sub/deep/b"));
+}
+
+/// Modes are those of the source, less the umask; set-ID bits are not given away.
+fn umask_applies(umask: &str) {
+    let [theirs, ours] = ["cp", ZCP].map(|program| {
+        let sandbox = Sandbox::new();
+        for mode in [0o000, 0o400, 0o444, 0o600, 0o644, 0o666, 0o711, 0o755, 0o777, 0o4755, 0o2755, 0o1777, 0o6777] {
+            sandbox.file(format!("src/file-{mode:o}"), "x").mode(format!("src/file-{mode:o}"), mode);
+            if mode & 0o500 == 0o500 {
+                let inside = format!("src/dir-{mode:o}/inside");
+                sandbox.file(inside, "x").mode(format!("src/dir-{mode:o}"), mode);
+            }
+        }
+        sandbox.dir("shared").mode("shared", 0o2777);
+        sandbox.file("old", "old").mode("old", 0o604).fifo("src/fifo").mode("src/fifo", 0o666);
+        let script = format!(
+            "umask {umask}; set -e; for to in dst shared; do \"$0\" -r src $to; done; \"$0\" src/file-755 old
+            \"$0\" -r --no-preserve=mode src plain; \"$0\" -r --no-preserve=mode src shared/plain; \"$0\" -rp src kept"
+        );
+        let output = sandbox.command("sh").args(["-c", &script, program]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        sandbox
+    });
+    theirs.snapshot("").plain().assert_same(&ours.snapshot("").plain());
+}
+
+/// As somebody who may not read everything: the rest is copied.
+fn unreadable() {
+    let [(theirs, cp), (ours, zcp)] = ["cp", ZCP].map(|program| {
+        let sandbox = Sandbox::new();
+        // zcp may be built where nobody else can see it.
+        let program = if program == ZCP { sandbox.path("cp") } else { "cp".into() };
+        std::fs::copy(ZCP, sandbox.path("cp")).unwrap();
+        sandbox.file("src/open", "open").file("src/closed", "closed").mode("src/closed", 0);
+        sandbox
+            .file("src/sealed/x", "x")
+            .mode("src/sealed", 0)
+            .file("src/listed/x", "x")
+            .mode("src/listed", 0o444);
+        sandbox.file("src/blind/x", "x").mode("src/blind", 0o333).file("src/sub/open", "open");
+        sandbox.dir("dst").mode("dst", 0o777).dir("shut").mode("", 0o755);
+        let mut command = sandbox.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        let output = command.arg(program).args(["-r", "src", "dst"]).output().unwrap();
+        (sandbox, output)
+    });
+    let without_path = |output: &Output| {
+        let lines = sorted_errors(output).into_iter();
+        lines.map(|line| line.split_once(": ").unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(without_path(&cp), without_path(&zcp));
+    assert_eq!((cp.status.code(), zcp.status.code()), (Some(1), Some(1)));
+    theirs.snapshot("dst").plain().assert_same(&ours.snapshot("dst").plain());
+}

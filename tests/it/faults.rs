@@ -1,0 +1,315 @@
+//! The ladder under sabotage: whatever call fails, at first or in the middle of a file, the next
+//! rung goes on from the same byte; and what no rung can mend ends the file with a clear message.
+
+use crate::needs::{Need, trial};
+use crate::rungs::RUNGS;
+use crate::sandbox::{Sandbox, assert_done, bytes_by, noise, stats};
+use crate::strace;
+use libtest_mimic::Trial;
+use rustix::io::Errno;
+
+/// A call that moves data, and the file by which strace knows it.
+#[derive(Clone, Copy, Debug)]
+struct Site {
+    rung: &'static str,
+    call: &'static str,
+    file: &'static str,
+    /// What is said when this call meets a full disk; `None` where that is no end of the file.
+    words: Option<&'static str>,
+}
+
+const fn site(rung: &'static str, call: &'static str, file: &'static str, words: &'static str) -> Site {
+    Site { rung, call, file, words: Some(words) }
+}
+
+const SITES: [Site; 7] = [
+    site("reflink", "ioctl", "into/src", "failed to clone 'into/src' from 'src'"),
+    site("copy_file_range", "copy_file_range", "src", "error copying 'src' to 'into/src'"),
+    site("splice", "splice", "src", "error reading 'src'"),
+    site("splice", "splice", "into/src", "error writing 'into/src'"),
+    site("sendfile", "sendfile", "src", "error copying 'src' to 'into/src'"),
+    // No room in the address space is no verdict on the file.
+    Site { rung: "mmap", call: "mmap", file: "src", words: None },
+    site("mmap", "pwrite64", "into/src", "error writing 'into/src'"),
+];
+
+const GROUND: [Site; 2] = [
+    site("read_write", "pread64", "src", "error reading 'src'"),
+    site("read_write", "pwrite64", "into/src", "error writing 'into/src'"),
+];
+
+/// Errnos that say something about the call, and whether they are remembered for other files.
+const REFUSALS: [(&str, Errno, bool); 7] = [
+    ("EXDEV", Errno::XDEV, true),
+    ("EINVAL", Errno::INVAL, false),
+    ("ENOSYS", Errno::NOSYS, true),
+    ("EOPNOTSUPP", Errno::OPNOTSUPP, true),
+    ("EPERM", Errno::PERM, false),
+    ("ETXTBSY", Errno::TXTBSY, false),
+    ("EBADF", Errno::BADF, false),
+];
+
+/// Errnos that say something about the disk.
+const ENDS: [(&str, Errno); 4] =
+    [("ENOSPC", Errno::NOSPC), ("EIO", Errno::IO), ("EDQUOT", Errno::DQUOT), ("EROFS", Errno::ROFS)];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut add = |name: String, run: Box<dyn FnOnce() + Send>| {
+        trials.push(trial(format!("faults::{name}"), &[Need::Strace], run));
+    };
+    for site in SITES {
+        let Site { rung, call, file, .. } = site;
+        let place = format!("{rung}::{call}({})", file.trim_end_matches("/src"));
+        for (name, errno, remembered) in REFUSALS {
+            let fault = format!("error={name}");
+            for when in moments(rung) {
+                let fault = fault.clone();
+                add(
+                    format!("steps_down::{place}::{name}@{when}"),
+                    Box::new(move || steps_down(site, &fault, name, when)),
+                );
+            }
+            add(format!("forced::{place}::{name}"), Box::new(move || forced_alone(site, name, errno)));
+            add(format!("learns::{place}::{name}"), Box::new(move || learns(site, name, remembered)));
+        }
+        for when in moments(rung).filter(|_| !matches!(call, "ioctl" | "mmap")) {
+            let run = move || steps_down(site, "retval=0", "EARLY_END", when);
+            add(format!("early_end::{place}@{when}"), Box::new(run));
+        }
+    }
+    for site in SITES.into_iter().chain(GROUND) {
+        for (name, errno) in ENDS.into_iter().filter(|_| site.words.is_some()) {
+            let place = format!("{}::{}({})", site.rung, site.call, site.file.trim_end_matches("/src"));
+            add(format!("ends::{place}::{name}"), Box::new(move || ends_the_file(site, name, errno)));
+        }
+    }
+    for site in GROUND {
+        for name in ["EINTR", "EAGAIN"] {
+            add(format!("retried::{}::{name}", site.call), Box::new(move || retried(site, name)));
+        }
+    }
+    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink") {
+        add(format!("dense::{rung}"), Box::new(move || dense(rung)));
+        add(format!("file_size_limit::{rung}"), Box::new(move || file_size_limit(rung)));
+    }
+    add("staircase".into(), Box::new(staircase));
+    add("down_to_the_ground".into(), Box::new(down_to_the_ground));
+    add("small_pipe".into(), Box::new(small_pipe));
+    trials
+}
+
+/// Which call of the rung is to fail. A clone is one call for the whole file.
+fn moments(rung: &str) -> impl Iterator<Item = u32> + use<> {
+    let moments: &[u32] = if rung == "reflink" { &[1] } else { &[1, 3] };
+    moments.iter().copied()
+}
+
+/// How much data [`in_pieces`] has.
+const DATA: u64 = 5 * 102_400;
+
+/// A file that takes each rung five calls, for five stretches of data between holes.
+fn in_pieces() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let bytes = noise(DATA as usize);
+    let pieces: Vec<_> = (0..5).map(|i| (i << 20, &bytes[i as usize * 102_400..][..102_400])).collect();
+    sandbox.sparse("src", (5 << 20) + 7, &pieces).file("other", "other").dir("into");
+    sandbox
+}
+
+/// Runs with the call sabotaged, by one worker.
+fn sabotage(sandbox: &Sandbox, site: Site, fault: &str, args: &[&str]) -> strace::Trace {
+    let path = sandbox.path(site.file);
+    let inject = format!("inject={}:{fault}", site.call);
+    let args = [&["-j1", "--stats=json"], args].concat();
+    strace::zcp(sandbox, &["-P", path.to_str().unwrap(), "-e", &inject], &args)
+}
+
+/// The rung with all that stand behind it.
+fn ladder_from(rung: &str) -> String {
+    let index = RUNGS.iter().position(|name| *name == rung).unwrap();
+    format!("--strategy={}", RUNGS[index..].join(","))
+}
+
+fn assert_copied(sandbox: &Sandbox) {
+    let [source, copy] = ["src", "into/src"].map(|name| std::fs::read(sandbox.path(name)).unwrap());
+    assert!(source == copy, "the copy differs ({} and {} bytes)", source.len(), copy.len());
+}
+
+fn words(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    text.split(" (os error").next().unwrap().to_owned()
+}
+
+/// The next rung takes over at the very byte, and the reason is on record.
+fn steps_down(site: Site, fault: &str, reason: &str, when: u32) {
+    let sandbox = in_pieces();
+    let trace =
+        sabotage(&sandbox, site, &format!("{fault}:when={when}"), &[&ladder_from(site.rung), "src", "into"]);
+    assert_eq!(trace.injected(), 1);
+    assert_done(&trace.output);
+    assert_copied(&sandbox);
+    let stats = stats(&trace.output);
+    let left = &stats["paths"][site.rung]["step_downs"];
+    assert_eq!((&left[0]["errno"], &left[0]["count"]), (&reason.into(), &1.into()), "{stats}");
+    assert_eq!(left.as_array().unwrap().len(), 1, "{stats}");
+    let next = RUNGS[RUNGS.iter().position(|rung| *rung == site.rung).unwrap() + 1];
+    let before = u64::from(when - 1) * 102_400;
+    assert_eq!((bytes_by(&stats, site.rung), bytes_by(&stats, next)), (before, DATA - before), "{stats}");
+}
+
+/// Without another rung: an error that names the reason, no file, no other path.
+fn forced_alone(site: Site, name: &str, errno: Errno) {
+    for when in moments(site.rung) {
+        let sandbox = in_pieces();
+        let only = format!("--strategy={}", site.rung);
+        let fault = format!("error={name}:when={when}");
+        let trace = sabotage(&sandbox, site, &fault, &[&only, "src", "other", "into"]);
+        let stats = stats(&trace.output);
+        let errors = String::from_utf8_lossy(&trace.output.stderr);
+        let said = match site.rung {
+            "reflink" => "failed to clone 'into/src' from 'src'".to_owned(),
+            rung => format!("cannot copy 'src' to 'into/src' by {rung}"),
+        };
+        let line = format!("zcp: {said}: {}\n", words(errno));
+        assert!(errors.starts_with(&line), "{errors}");
+        assert_eq!(trace.output.status.code(), Some(1));
+        assert_eq!(stats["errors"][0]["errno"], name);
+        assert!(stats["paths"].as_object().unwrap().keys().all(|path| path == site.rung), "{stats}");
+        assert!(!sandbox.path("into/src").exists());
+    }
+}
+
+/// What the kernel, or this pair of devices, cannot do is asked once; what this file cannot, of each.
+fn learns(site: Site, name: &str, remembered: bool) {
+    let sandbox = Sandbox::new();
+    let names = ["a", "b", "c"];
+    let mut options = vec!["-e".to_owned(), format!("inject={}:error={name}:when=1+", site.call)];
+    for file in names {
+        sandbox.file(format!("src/{file}"), noise(5000));
+        let tree = if site.file == "src" { "src" } else { "dst" };
+        options.extend(["-P".into(), sandbox.path(format!("{tree}/{file}")).to_str().unwrap().into()]);
+    }
+    let last_is_another_call = if site.call == "pwrite64" { "sendfile" } else { "read_write" };
+    let ladder = format!("--strategy={},{last_is_another_call}", site.rung);
+    let trace = strace::zcp(&sandbox, &options, &["-rj1", "--stats=json", &ladder, "src", "dst"]);
+    assert_done(&trace.output);
+    sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+    let asked = if remembered { 1 } else { 3 };
+    let stats = stats(&trace.output);
+    assert_eq!(trace.injected(), asked, "{stats}");
+    assert_eq!(stats["paths"][site.rung]["step_downs"][0]["count"], asked, "{stats}");
+    assert_eq!(bytes_by(&stats, last_is_another_call), 15_000, "{stats}");
+}
+
+/// A full or broken disk: the file fails in cp's words, the others are copied.
+fn ends_the_file(site: Site, name: &str, errno: Errno) {
+    for when in moments(site.rung) {
+        let sandbox = in_pieces();
+        let fault = format!("error={name}:when={when}");
+        let args = [&ladder_from(site.rung), "src", "other", "into"];
+        let trace = sabotage(&sandbox, site, &fault, &args);
+        let line = format!("zcp: {}: {}\n", site.words.unwrap(), words(errno));
+        assert_eq!(String::from_utf8_lossy(&trace.output.stderr), line);
+        assert_eq!(trace.output.status.code(), Some(1));
+        assert_eq!(trace.injected(), 1);
+        let stats = stats(&trace.output);
+        assert_eq!((&stats["errors"][0]["errno"], &stats["totals"]["failed"]), (&name.into(), &1.into()));
+        assert_eq!(std::fs::read(sandbox.path("into/other")).unwrap(), b"other");
+    }
+}
+
+/// Neither a signal nor a moment's lack is an end.
+fn retried(site: Site, name: &str) {
+    let sandbox = in_pieces();
+    let args = ["--strategy=read_write", "src", "into"];
+    let trace = sabotage(&sandbox, site, &format!("error={name}:when=2..3"), &args);
+    assert_eq!(trace.injected(), 2);
+    assert_done(&trace.output);
+    assert_copied(&sandbox);
+}
+
+/// The middle of a file without holes, past the most that one call is asked for.
+fn dense(rung: &'static str) {
+    let sandbox = Sandbox::new();
+    let mut bytes = noise((1 << 20) + 1).repeat(64);
+    bytes.extend_from_slice(b"the end");
+    sandbox.file("src", &bytes).dir("into");
+    let calls = SITES.into_iter().chain(GROUND).find(|site| site.rung == rung).unwrap();
+    let (fault, args) = match rung {
+        "read_write" => ("error=EINTR:when=2", vec!["--strategy=read_write".to_owned()]),
+        _ => ("error=EINVAL:when=2", vec![ladder_from(rung)]),
+    };
+    let args: Vec<_> = args.iter().map(String::as_str).chain(["src", "into"]).collect();
+    let trace = sabotage(&sandbox, calls, fault, &args);
+    assert_eq!(trace.injected(), 1);
+    assert_done(&trace.output);
+    assert_copied(&sandbox);
+    let stats = stats(&trace.output);
+    assert!(bytes_by(&stats, rung) > 0, "{stats}");
+    assert_eq!(stats["totals"]["bytes_moved"], bytes.len());
+}
+
+/// A limit on the file's size makes the kernel write less than it was asked for, then refuse.
+fn file_size_limit(rung: &str) {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(300_000));
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
+    let ladder = ladder_from(rung);
+    let args = ["-c", script, crate::sandbox::ZCP, "--stats=json", &ladder, "src", "dst"];
+    let output = sandbox.command("sh").args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.ends_with("error writing 'dst': File too large\n"), "{errors}");
+    // Shells count in 512 or in 1024 bytes.
+    let copy = std::fs::read(sandbox.path("dst")).unwrap();
+    assert!([51_200, 102_400].contains(&copy.len()) && noise(300_000).starts_with(&copy));
+    // read_write does not count what a call of several writes got in before one of them failed.
+    let moved = stats(&output)["totals"]["bytes_moved"].as_u64().unwrap() as usize;
+    assert!(moved == copy.len() || (rung == "read_write" && moved < copy.len()), "{moved}");
+}
+
+/// Each rung moves one piece and is refused at the second: five hand-overs of one offset.
+fn staircase() {
+    let sandbox = in_pieces();
+    let path = sandbox.path("src");
+    let mut options = vec!["-P".to_owned(), path.to_str().unwrap().to_owned()];
+    for call in ["copy_file_range", "splice", "sendfile", "mmap"] {
+        options.extend(["-e".to_owned(), format!("inject={call}:error=EINVAL:when=2")]);
+    }
+    let ladder = ladder_from("copy_file_range");
+    let trace = strace::zcp(&sandbox, &options, &["--stats=json", &ladder, "src", "into"]);
+    assert_eq!(trace.injected(), 4);
+    assert_done(&trace.output);
+    assert_copied(&sandbox);
+    let stats = stats(&trace.output);
+    assert!(RUNGS[1..].iter().all(|rung| bytes_by(&stats, rung) == DATA / 5), "{stats}");
+}
+
+/// The default ladder, when the kernel has nothing left but read and write.
+fn down_to_the_ground() {
+    for (name, ..) in REFUSALS {
+        let sandbox = in_pieces();
+        let path = sandbox.path("src");
+        let inject = format!("inject=copy_file_range,splice,sendfile,mmap:error={name}");
+        let options = ["-P", path.to_str().unwrap(), "-e", &inject];
+        let trace = strace::zcp(&sandbox, &options, &["--reflink=never", "--stats=json", "src", "into"]);
+        assert_done(&trace.output);
+        assert_copied(&sandbox);
+        let stats = stats(&trace.output);
+        assert!(trace.injected() >= 3, "{stats}");
+        assert_eq!(bytes_by(&stats, "read_write"), DATA, "{stats}");
+    }
+}
+
+/// A kernel that grants no large pipe gives short counts, and the copy is whole all the same.
+fn small_pipe() {
+    let sandbox = in_pieces();
+    let options = ["-e", "inject=fcntl:error=EPERM:when=2+"]; // the first looks at stdout
+    let trace = strace::zcp(&sandbox, &options, &["--strategy=splice", "--stats=json", "src", "into"]);
+    assert!(trace.injected() >= 4);
+    assert_done(&trace.output);
+    assert_copied(&sandbox);
+    let calls = stats(&trace.output)["paths"]["splice"]["calls"]["splice"].as_u64().unwrap();
+    assert!(calls > 10, "{calls} calls, as with a large pipe");
+}

@@ -1,0 +1,161 @@
+//! Holds the source to its own plan: who may see whom, where certain crates are named, and that no
+//! file grows beyond what can be read in one go.
+
+use crate::needs::trial;
+use libtest_mimic::Trial;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the door inwards, as the table in src/lib.rs has them: each sees only those on
+/// later lines. Rooms on one line do not see each other, but for the pairs in [`MUTUAL`].
+const ROOMS: [&[&str]; 11] = [
+    &["program"],
+    &["cli"],
+    &["engine"],
+    &["walk", "worker"],
+    &["survey"],
+    &["plan", "backup", "job"],
+    &["dir", "context"],
+    &["report"],
+    &["options"],
+    &["transfer", "metadata"],
+    &["sys"],
+];
+
+/// Two halves of one thing: a directory is closed in a context, which holds the budget of those open.
+const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
+
+/// What may be named only there: files and directories of src.
+const NAMED: [(&str, &[&str]); 4] = [
+    ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
+    ("walkdir", &["walk/listing.rs"]),
+    ("filetime", &["metadata/times.rs"]),
+    ("unsafe", &["transfer/mmap.rs"]),
+];
+
+/// An argument of ctor's attribute is no unsafe code.
+const CTOR: &str = "#[ctor::ctor(unsafe)]";
+
+const MOST_LINES: usize = 400;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("rooms::order", &[], order),
+        trial("rooms::table", &[], table),
+        trial("rooms::all_are_named", &[], all_are_named),
+        trial("rooms::crates", &[], crates),
+        trial("rooms::lengths", &[], lengths),
+        trial("rooms::headings", &[], headings),
+    ]
+}
+
+/// The files of src, by their path in it.
+fn sources() -> BTreeMap<String, String> {
+    fn read(dir: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() { read(&entry, files) } else { files.push(entry) }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    read(&root, &mut files);
+    let named = |path: PathBuf| {
+        (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+    };
+    files.into_iter().map(named).collect()
+}
+
+/// Without comments, so that prose may name anything.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(|line| line.split("//").next().unwrap_or_default())
+}
+
+fn room_of(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap()
+}
+
+fn line_of(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|line| line.contains(&room))
+}
+
+/// The words after each `crate::`, those of a group included.
+fn rooms_used(text: &str) -> Vec<String> {
+    let text: String = code(text).collect::<Vec<_>>().join("\n");
+    let mut rooms = Vec::new();
+    for rest in text.split("crate::").skip(1) {
+        let names = match rest.strip_prefix('{') {
+            Some(group) => group.split('}').next().unwrap().split(',').map(str::trim).collect(),
+            None => vec![rest],
+        };
+        let words =
+            names.iter().map(|name| name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap());
+        rooms.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
+    }
+    rooms
+}
+
+fn order() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources().iter().filter(|(file, _)| !matches!(file.as_str(), "main.rs" | "lib.rs")) {
+        let from = room_of(file);
+        for to in rooms_used(text).iter().filter(|to| *to != from) {
+            let inwards = line_of(from) < line_of(to);
+            if !inwards && !MUTUAL.contains(&(from, to)) {
+                wrong.push(format!("{file} uses {to}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The documentation shows the order that is held here.
+fn table() {
+    let sources = sources();
+    let mut rows = Vec::new();
+    for row in sources["lib.rs"].lines().filter_map(|line| line.strip_prefix("//! | [`")) {
+        let names = row.split(" |").next().unwrap();
+        rows.push(
+            names.split(" · ").map(|name| name.trim_matches(['[', '`', ']']).to_owned()).collect::<Vec<_>>(),
+        );
+    }
+    let held: Vec<Vec<String>> =
+        ROOMS.iter().map(|line| line.iter().map(|room| (*room).to_owned()).collect()).collect();
+    assert_eq!(rows, held);
+}
+
+fn all_are_named() {
+    for file in sources().keys().filter(|file| !matches!(file.as_str(), "main.rs" | "lib.rs")) {
+        assert!(line_of(room_of(file)).is_some(), "{file} is in no room of the table");
+    }
+}
+
+fn crates() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        for (name, places) in NAMED {
+            let is_word =
+                |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+            let mut named = code(&text).filter(|line| line.trim() != CTOR && is_word(line));
+            if let Some(line) = named.next().filter(|_| !places.iter().any(|place| file.starts_with(place))) {
+                wrong.push(format!("{file} names {name}: {line}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn lengths() {
+    let too_long = |(file, text): (String, String)| {
+        let lines = text.lines().count();
+        (lines > MOST_LINES).then(|| format!("{file} has {lines} lines"))
+    };
+    let wrong: Vec<_> = sources().into_iter().filter_map(too_long).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn headings() {
+    let wrong: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(file, _)| file).collect();
+    assert!(wrong.is_empty(), "these do not begin by saying what they are for: {wrong:#?}");
+}

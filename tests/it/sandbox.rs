@@ -1,0 +1,154 @@
+//! A scratch directory that makes trees, runs programs in them, and takes snapshots to compare.
+
+use crate::snapshot::Snapshot;
+use assert_cmd::Command;
+use filetime::FileTime;
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// The program under test.
+pub(crate) const ZCP: &str = env!("CARGO_BIN_EXE_zcp");
+/// The modification time of everything a sandbox makes, so that what a run makes stands out.
+pub(crate) const LONG_AGO: FileTime = FileTime::from_unix_time(1_000_000_000, 123_456_789);
+
+/// A directory of its own for one test. All names are relative to it; parents are made as needed.
+pub(crate) struct Sandbox {
+    dir: tempfile::TempDir,
+    born: FileTime,
+}
+
+impl Sandbox {
+    /// Under the system's directory for temporary files.
+    pub(crate) fn new() -> Sandbox {
+        Sandbox::within(std::env::temp_dir())
+    }
+
+    /// On the file system that holds `place`.
+    pub(crate) fn within(place: impl AsRef<Path>) -> Sandbox {
+        let dir = tempfile::Builder::new().prefix("zcp-it-").tempdir_in(place).unwrap();
+        let born = FileTime::from_last_modification_time(&fs::metadata(dir.path()).unwrap());
+        Sandbox { dir, born }
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn new_path(&self, name: impl AsRef<Path>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    pub(crate) fn dir(&self, name: impl AsRef<Path>) -> &Self {
+        fs::create_dir_all(self.path(&name)).unwrap();
+        self.time(name, LONG_AGO)
+    }
+
+    pub(crate) fn file(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.new_path(&name), bytes).unwrap();
+        self.time(name, LONG_AGO)
+    }
+
+    /// A file of `size` bytes that is a hole but for the given pieces, each at its offset.
+    pub(crate) fn sparse(&self, name: impl AsRef<Path>, size: u64, pieces: &[(u64, &[u8])]) -> &Self {
+        let file = File::create(self.new_path(&name)).unwrap();
+        file.set_len(size).unwrap();
+        pieces.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+        self.time(name, LONG_AGO)
+    }
+
+    pub(crate) fn symlink(&self, target: impl AsRef<Path>, name: impl AsRef<Path>) -> &Self {
+        symlink(target, self.new_path(&name)).unwrap();
+        self.time(name, LONG_AGO)
+    }
+
+    pub(crate) fn hard_link(&self, old: impl AsRef<Path>, name: impl AsRef<Path>) -> &Self {
+        fs::hard_link(self.path(old), self.new_path(name)).unwrap();
+        self
+    }
+
+    pub(crate) fn fifo(&self, name: impl AsRef<Path>) -> &Self {
+        mknodat(CWD, self.new_path(&name), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        self.time(name, LONG_AGO)
+    }
+
+    pub(crate) fn mode(&self, name: impl AsRef<Path>, mode: u32) -> &Self {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    /// Sets access and modification time, of a symbolic link itself.
+    pub(crate) fn time(&self, name: impl AsRef<Path>, time: FileTime) -> &Self {
+        filetime::set_symlink_file_times(self.path(name), time, time).unwrap();
+        self
+    }
+
+    pub(crate) fn xattr(&self, name: impl AsRef<Path>, key: &str, value: impl AsRef<[u8]>) -> &Self {
+        rustix::fs::lsetxattr(self.path(name), key, value.as_ref(), XattrFlags::empty()).unwrap();
+        self
+    }
+
+    /// Any program, run inside the sandbox and in the C locale.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.command_as(program.as_ref(), program.as_ref())
+    }
+
+    /// The same, told to be called `name`.
+    pub(crate) fn command_as(&self, program: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Command {
+        let mut command = std::process::Command::new(program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.arg0(name).current_dir(self.dir.path()).env_clear().env("LC_ALL", "C").env("PATH", path);
+        Command::from_std(command)
+    }
+
+    pub(crate) fn zcp<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.command_as(ZCP, "zcp");
+        command.args(args);
+        command
+    }
+
+    /// All that stands under `name`, itself as the empty path.
+    pub(crate) fn snapshot(&self, name: impl AsRef<Path>) -> Snapshot {
+        Snapshot::take(&self.path(name), self.born)
+    }
+}
+
+/// Bytes without a pattern, always the same: two of them that are swapped or shifted show.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(next).take(len.div_ceil(8)).flat_map(u64::to_le_bytes).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// The object that `--stats=json` printed, which is the last line of stdout.
+#[track_caller]
+pub(crate) fn stats(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("no JSON ({error}) in {output:?}"))
+}
+
+#[track_caller]
+pub(crate) fn assert_done(output: &Output) {
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// How many bytes `--stats=json` credits to a path.
+pub(crate) fn bytes_by(stats: &Value, rung: &str) -> u64 {
+    stats["paths"][rung]["bytes"].as_u64().unwrap_or(0)
+}

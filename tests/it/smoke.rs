@@ -1,0 +1,52 @@
+//! The least that has to work: a mixed tree arrives as it was, and as cp would have made it.
+
+use crate::needs::{Need, trial};
+use crate::sandbox::Sandbox;
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("smoke::archive_keeps_everything", &[], archive_keeps_everything),
+        trial("smoke::twins_of_cp", &[Need::Program("cp")], twins_of_cp),
+    ]
+}
+
+/// One of each kind of file.
+pub(crate) fn mixed(name: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let path = |rest: &str| format!("{name}/{rest}");
+    sandbox
+        .file(path("empty"), "")
+        .file(path("small"), "small\n")
+        .file(path("sub/large"), vec![7; 300_000])
+        .sparse(path("sub/holes"), 3 << 20, &[(0, b"head"), (1 << 20, &[9; 70_000])])
+        .file(path("sub/closed"), "x")
+        .mode(path("sub/closed"), 0o400)
+        .file(path("sub/tool"), "#!/bin/sh\n")
+        .mode(path("sub/tool"), 0o755)
+        .hard_link(path("small"), path("sub/again"))
+        .symlink("small", path("link"))
+        .symlink("/nowhere/at all", path("sub/dangling"))
+        .fifo(path("sub/fifo"))
+        .dir(path("sub/empty dir"))
+        .time(path("sub"), crate::sandbox::LONG_AGO)
+        .time(name, crate::sandbox::LONG_AGO);
+    sandbox
+}
+
+fn archive_keeps_everything() {
+    let sandbox = mixed("src");
+    sandbox.zcp(["-a", "src", "dst"]).assert().success().stdout("").stderr("");
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+}
+
+fn twins_of_cp() {
+    for args in [["-r", "src", "dst"], ["-rL", "src", "dst"], ["-rp", "src", "dst"], ["-rd", "src", "dst"]] {
+        let (ours, theirs) = (mixed("src"), mixed("src"));
+        let zcp = ours.command_as(crate::sandbox::ZCP, "cp").args(args).output().unwrap();
+        let cp = theirs.command("cp").args(args).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&zcp.stderr), String::from_utf8_lossy(&cp.stderr), "{args:?}");
+        assert_eq!(zcp.status.code(), cp.status.code(), "{args:?}");
+        theirs.snapshot("dst").assert_same(&ours.snapshot("dst"));
+    }
+}
