@@ -16,20 +16,19 @@ pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
 }
 
 /// The suffix that the backup of `name` in `dir` gets.
-///
-/// # Errors
-/// When the directory has to be read for numbered backups and cannot be.
-pub fn suffix(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<OsString> {
+pub fn suffix(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     if backup.control == BackupControl::Simple {
-        return Ok(backup.suffix.clone());
+        return backup.suffix.clone();
     }
     let (parent, base) = split(name);
     let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
-    let numbers = at::names(dir, parent)?.into_iter().filter_map(|other| number(base, &other));
-    Ok(match numbers.max() {
+    // Where the directory cannot be read there are no numbers either.
+    let names = at::names(dir, parent).unwrap_or_default();
+    let numbers = names.into_iter().filter_map(|other| number(base, &other));
+    match numbers.max() {
         None if backup.control == BackupControl::Existing => backup.suffix.clone(),
         highest => format!(".~{}~", highest.unwrap_or(0) + 1).into(),
-    })
+    }
 }
 
 /// The number in `base.~N~`.
@@ -48,10 +47,10 @@ pub fn with_suffix(name: &OsStr, suffix: &OsStr) -> OsString {
 /// Renames a file to its backup and gives the suffix; `None` if the file is gone.
 ///
 /// # Errors
-/// The errno of the rename, or of reading the directory for numbers.
+/// The errno of the rename.
 pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
     loop {
-        let suffix = suffix(backup, dir, name)?;
+        let suffix = suffix(backup, dir, name);
         let new_name = with_suffix(name, &suffix);
         let numbered = suffix.as_bytes().starts_with(b".~") && backup.control != BackupControl::Simple;
         let answer = if numbered {

@@ -6,7 +6,7 @@
 //! be closed and is found again, by its name from its parent, and recognised by device and inode.
 
 use crate::context::Context;
-use crate::metadata::{self, Handle, times, xattr};
+use crate::metadata::{self, Handle, Trouble, times, xattr};
 use crate::report::failure::Failure;
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
@@ -61,6 +61,17 @@ pub struct Place {
     pub follow_destination: Follow,
 }
 
+/// How much of a source directory its destination gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All that is preserved.
+    Full,
+    /// It only leads to an operand (`--parents`): no extended attributes.
+    Leading,
+    /// The like, and the whole way was there before: it is left as it is.
+    Nothing,
+}
+
 /// What is to be done with a destination directory when its entries are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finish {
@@ -68,6 +79,8 @@ pub struct Finish {
     pub source: Stat,
     /// Whether the destination was made by this run.
     pub made: bool,
+    /// Which attributes it is to get.
+    pub extent: Extent,
     /// The mode to give it in the end, where that is not the source's.
     pub mode: Option<u32>,
 }
@@ -108,7 +121,7 @@ impl Dir {
         };
         Arc::new(Dir {
             place: None,
-            root,
+            root: without_slashes(&root).to_owned(),
             fds: Mutex::new(Some(Arc::new(Fds { src: Base::Cwd, dst: destination }))),
             src_id: None,
             dst_id,
@@ -145,6 +158,11 @@ impl Dir {
         self.src_id
     }
 
+    /// Whether it only leads to an operand.
+    pub fn is_leading(&self) -> bool {
+        self.finish.is_some_and(|finish| finish.extent != Extent::Full)
+    }
+
     /// The directory above.
     pub fn parent(&self) -> Option<&Arc<Dir>> {
         self.place.as_ref().map(|place| &place.parent)
@@ -174,11 +192,8 @@ impl Dir {
         parts.push(root);
         let mut path = OsString::new();
         for part in parts.into_iter().rev().filter(|part| !part.is_empty()) {
-            if !path.is_empty() {
-                path = without_slashes(&path).to_owned();
-                if path != "/" {
-                    path.push("/");
-                }
+            if !path.is_empty() && !path.as_bytes().ends_with(b"/") {
+                path.push("/");
             }
             path.push(part);
         }
@@ -268,37 +283,58 @@ impl Drop for Dir {
 impl Finish {
     fn is_needed(&self, ctx: &Context) -> bool {
         let keep = &ctx.options.preserve;
+        if self.extent == Extent::Nothing {
+            return false;
+        }
         keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
     }
 
     fn apply(&self, ctx: &Context, fds: &Fds, path: &OsStr, may_have_acl: bool) {
         let keep = &ctx.options.preserve;
-        let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
-        let mut mode = self.source.permissions();
-        if keep.ownership && self.owner_differs(fds) {
-            match metadata::set_owner(file, &self.source, ctx.process.privileged) {
-                Ok(true) => {}
-                Ok(false) => mode &= 0o777,
-                Err(trouble) => ctx.reporter.fail(Failure::attribute(trouble, path)),
-            }
-        }
-        ctx.copy_xattrs(source, file, path);
-        if keep.mode {
-            let answer = metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made);
-            answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
-        } else if let Some(mode) = self.mode
+        let file = Handle::Open(fds.dst.as_fd());
+        let answer = self.dress(ctx, fds, path, may_have_acl);
+        answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
+        if !keep.mode
+            && let Some(mode) = self.mode
             && let Err(errno) = metadata::set_mode(file, mode)
         {
             ctx.reporter.fail(Failure::new("preserving permissions for {}", path).errno(errno));
         }
-        if keep.timestamps {
-            let answer = times::set(file, &self.source);
-            answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
-        }
     }
 
-    fn owner_differs(&self, fds: &Fds) -> bool {
-        at::fstat(&fds.dst).map_or(true, |now| (now.uid, now.gid) != (self.source.uid, self.source.gid))
+    fn dress(
+        &self,
+        ctx: &Context,
+        fds: &Fds,
+        path: &OsStr,
+        may_have_acl: bool,
+    ) -> std::result::Result<(), Trouble> {
+        let keep = &ctx.options.preserve;
+        let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
+        let mut mode = self.source.permissions();
+        if keep.timestamps {
+            times::set(file, &self.source)?;
+        }
+        if keep.ownership
+            && let Ok(before) = at::fstat(&fds.dst)
+            && (before.uid, before.gid) != (self.source.uid, self.source.gid)
+        {
+            let privileged = ctx.process.privileged;
+            if !self.made && keep.mode && !metadata::close_to_others(file, &before, &self.source, privileged)? {
+                ctx.reporter.fail_silently();
+                return Ok(());
+            }
+            if !metadata::set_owner(file, &self.source, privileged)? {
+                mode &= 0o777;
+            }
+        }
+        if self.extent == Extent::Full {
+            ctx.copy_xattrs(source, file, path);
+        }
+        if keep.mode {
+            metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made)?;
+        }
+        Ok(())
     }
 }
 

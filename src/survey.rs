@@ -21,17 +21,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Occupant>> {
     let options = &ctx.options;
     let (dst, name) = (fds.dst.as_fd(), entry.destination());
+    let mut circular = false;
     let link = match at::stat(dst, name, Follow::No) {
         Ok(link) => link,
         Err(Errno::NOENT) => return Ok(None),
+        // A link in a circle can still be unlinked.
+        Err(Errno::LOOP) if options.force => {
+            circular = true;
+            Stat::default()
+        }
         Err(errno) => return Err(errno),
     };
-    let mut circular = false;
     let stat = match referent(options, dst, name, &link, source) {
         Ok(stat) => stat,
         // A dangling link is no occupant; creating the file will show what cp says of it.
         Err(Errno::NOENT) => return Ok(None),
-        // A link in a circle can still be unlinked.
         Err(Errno::LOOP) if options.force => {
             circular = true;
             link

@@ -1,7 +1,10 @@
-//! Owner, attributes, mode and times, in the order that keeps them all.
+//! Times, owner, attributes and mode, in the order that keeps them all.
 //!
-//! chown(2) clears set-user-ID bits and capabilities, user attributes need a writable mode, and
-//! anything at all may touch the times: so owner, extended attributes, mode with its ACL, times.
+//! Times come first, as with cp: none of the rest changes them, and of a file that is somebody
+//! else's that is what cp complains about. chown(2) clears set-user-ID bits and capabilities, and
+//! user attributes need a writable mode: so times, owner, extended attributes, mode with its ACL.
+//! The first that fails ends it.
+//!
 //! Nothing here prints; a failure is handed back as a [`Trouble`], and the caller knows the path.
 
 pub mod times;
@@ -71,6 +74,19 @@ pub enum Doing {
 impl Doing {
     fn failed(self, errno: Errno) -> Trouble {
         Trouble { doing: self, errno }
+    }
+}
+
+/// Closes a file that was there before to others, before it changes hands: its old mode may be too
+/// open for the new owner. False if the process may not, so that it is no use to go on.
+///
+/// # Errors
+/// When that fails although the process is privileged.
+pub fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: bool) -> Result<bool, Trouble> {
+    match set_mode(file, before.permissions() & stat.permissions() & 0o700) {
+        Ok(()) => Ok(true),
+        Err(errno) if privileged || errno != Errno::PERM => Err(Doing::ClearPermissions.failed(errno)),
+        Err(_) => Ok(false),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Access and modification times, to the nanosecond. The only file that names filetime.
 
 use super::{Doing, Handle, Trouble};
-use crate::sys::{Errno, Stat, Time};
+use crate::sys::{Errno, Stat, Time, at};
 use filetime::FileTime;
 use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
 use rustix::io::retry_on_intr;
@@ -14,15 +14,15 @@ use std::os::fd::BorrowedFd;
 pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
     let answer = match file {
         Handle::Open(fd) => match set_open(fd, stat) {
+            // An O_PATH descriptor: by its name in /proc, which is a link to be followed.
             Err(Errno::BADF) => {
-                filetime::set_file_times(file.path(), file_time(stat.atime), file_time(stat.mtime))
-                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                retry_on_intr(|| utimensat(at::CWD, file.path(), &timestamps(stat), AtFlags::empty()))
             }
             answer => answer,
         },
-        Handle::Entry(dir, name) => {
-            let times = Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) };
-            retry_on_intr(|| utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW))
+        Handle::Entry(..) => {
+            filetime::set_symlink_file_times(file.path(), file_time(stat.atime), file_time(stat.mtime))
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         }
     };
     answer.map_err(|errno| Doing::Times.failed(errno))
@@ -30,8 +30,11 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
 
 /// futimens(3), which filetime has for `File` only: the same call on a borrowed descriptor.
 fn set_open(fd: BorrowedFd<'_>, stat: &Stat) -> Result<(), Errno> {
-    let times = Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) };
-    retry_on_intr(|| rustix::fs::futimens(fd, &times))
+    retry_on_intr(|| rustix::fs::futimens(fd, &timestamps(stat)))
+}
+
+fn timestamps(stat: &Stat) -> Timestamps {
+    Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) }
 }
 
 fn file_time(time: Time) -> FileTime {

@@ -2,7 +2,7 @@
 
 use super::listing::Listing;
 use super::{Entries, Frame, Operand, Walk, operands};
-use crate::dir::{Base, Dir, Fds, Finish, Place};
+use crate::dir::{Base, Dir, Extent, Fds, Finish, Place, without_slashes};
 use crate::job::Entry;
 use crate::options::Dereference;
 use crate::plan::{self, Refusal, Verdict};
@@ -39,10 +39,11 @@ impl Walk<'_> {
     /// inside the last of them.
     fn descend_to(&mut self, root: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
         let (leading, last) = operands::leading(&entry.name);
+        let extent = self.leading_extent(root, entry, &leading)?;
         let mut dir = Arc::clone(root);
         dir.enter();
         for part in leading {
-            let below = self.recreate(&dir, &part);
+            let below = self.recreate(&dir, &part, extent);
             dir.leave(self.ctx); // what is below holds it
             dir = below?;
         }
@@ -51,9 +52,33 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn recreate(&self, parent: &Arc<Dir>, part: &Entry) -> Result<Arc<Dir>, Failure> {
-        let source_path = || parent.source_path(&part.name);
-        let destination_path = || parent.destination_path(part.destination());
+    /// Looks whether the leading directories are all there, and then leaves them alone.
+    fn leading_extent(&self, root: &Arc<Dir>, entry: &Entry, leading: &[Entry]) -> Result<Extent, Failure> {
+        let way: OsString = leading.iter().map(Entry::destination).collect();
+        let way = without_slashes(&way);
+        if way.is_empty() {
+            return Ok(Extent::Nothing);
+        }
+        let source_path = || root.source_path(&entry.name);
+        let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
+        let fds = root.fds(self.ctx).map_err(cannot_stat)?;
+        match at::stat(&fds.dst, way, Follow::Yes) {
+            Ok(stat) if stat.is_dir() => {
+                let follow = survey::follows_source(&self.ctx.options, entry);
+                at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
+                Ok(Extent::Nothing)
+            }
+            Ok(_) => {
+                let path = root.destination_path(way);
+                Err(Failure::new("{} exists but is not a directory", path))
+            }
+            Err(_) => Ok(Extent::Leading),
+        }
+    }
+
+    fn recreate(&self, parent: &Arc<Dir>, part: &Entry, extent: Extent) -> Result<Arc<Dir>, Failure> {
+        let source_path = || without_slashes(&parent.source_path(&part.name)).to_owned();
+        let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
         let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
         let fds = parent.fds(self.ctx).map_err(no_attributes)?;
         let src = at::open_dir(&fds.src, &part.name, Follow::Yes).map_err(no_attributes)?;
@@ -68,7 +93,15 @@ impl Walk<'_> {
                 let opened = at::open_dir(&fds.dst, part.destination(), Follow::Yes);
                 (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
             }
-            Err(_) => self.make(&fds, part, &source, "cannot make directory {}", &destination_path)?,
+            Err(_) => {
+                let keep = &self.ctx.options.preserve;
+                let withheld = match (keep.ownership, keep.mode) {
+                    (true, _) => 0o077,
+                    (false, true) => 0o022,
+                    (false, false) => 0,
+                };
+                self.make(&fds, part, (&source, withheld), "cannot make directory {}", &destination_path)?
+            }
         };
         if made && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
@@ -83,7 +116,7 @@ impl Walk<'_> {
             follow_destination: Follow::from(!made),
         };
         let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
-        Ok(Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, mode }))
+        Ok(Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, extent, mode }))
     }
 
     fn try_descend(&mut self, parent: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
@@ -122,7 +155,13 @@ impl Walk<'_> {
         let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let made = verdict != Verdict::Merge;
         let (dst, mode) = if made {
-            self.make(&fds, entry, &source, "cannot create directory {}", &destination_path)?
+            let withheld = if self.ctx.options.preserve.ownership { 0o077 } else { 0o022 };
+            let source = (&source, withheld);
+            let made = self.make(&fds, entry, source, "cannot create directory {}", &destination_path);
+            if made.is_err() {
+                self.forget(entry, source.0.id());
+            }
+            made?
         } else {
             let opened = at::open_dir(&fds.dst, entry.destination(), follow_destination);
             (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
@@ -142,13 +181,13 @@ impl Walk<'_> {
         let entries = if elsewhere { Entries::Exhausted } else { self.list(&src, &source_path())? };
         let place = Place {
             parent: Arc::clone(parent),
-            name: entry.name.clone(),
-            new_name: entry.destination().to_owned(),
-            follow_source: follow,
+            name: without_slashes(&entry.name).to_owned(),
+            new_name: without_slashes(entry.destination()).to_owned(),
+            follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
             follow_destination,
         };
         let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
-        let dir = Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, mode });
+        let dir = Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, extent: Extent::Full, mode });
         self.stack.push(Frame { dir, entries, later: VecDeque::new() });
         Ok(())
     }
@@ -172,7 +211,7 @@ impl Walk<'_> {
     fn check_loop(&self, parent: &Arc<Dir>, entry: &Entry, source: &Stat) -> Result<(), Failure> {
         let mut above = Some(parent);
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
-            if dir.source_id() == Some(source.id()) {
+            if dir.source_id() == Some(source.id()) && !dir.is_leading() {
                 let path = parent.source_path(&entry.name);
                 return Err(Failure::new("cannot copy cyclic symbolic link {}", path));
             }
@@ -186,14 +225,14 @@ impl Walk<'_> {
         &self,
         fds: &Fds,
         entry: &Entry,
-        source: &Stat,
+        (source, withheld): (&Stat, u32),
         cannot: &'static str,
         path: &impl Fn() -> OsString,
     ) -> Result<(OwnedFd, Option<u32>), Failure> {
         let keep = &self.ctx.options.preserve;
         let mode = source.permissions();
         // Until owner and ACL are right, nobody else gets in.
-        let withheld = mode & if keep.ownership { 0o077 } else { 0o022 };
+        let withheld = mode & withheld;
         let name = entry.destination();
         at::mkdir(&fds.dst, name, mode & !withheld).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
         let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);

@@ -82,6 +82,13 @@ impl Walk<'_> {
         }
     }
 
+    /// Forgets an operand whose destination could not be made.
+    pub(super) fn forget(&mut self, entry: &Entry, id: FileId) {
+        if entry.operand {
+            self.memory.directories.remove(&id);
+        }
+    }
+
     /// Leaves the operand that is being walked as it is.
     fn abandon_operand(&mut self) {
         while self.stack.len() > self.operand.depth.max(1)

@@ -142,9 +142,8 @@ fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusab
     if options.force && source == destination {
         let regular = at::stat(at::CWD, &destination, Follow::Yes).is_ok_and(|stat: Stat| stat.is_regular());
         if let Some(backup) = options.backup.as_ref().filter(|_| regular) {
-            if let Ok(suffix) = backup::suffix(backup, at::CWD, &destination) {
-                destination = backup::with_suffix(&destination, &suffix);
-            }
+            let suffix = backup::suffix(backup, at::CWD, &destination);
+            destination = backup::with_suffix(&destination, &suffix);
             options.backup = None;
         }
     }
@@ -219,21 +218,21 @@ fn strip_slashes(name: &mut OsString) {
 }
 
 /// A `--parents` operand, taken apart: the leading directories, outermost first, each with the name
-/// that it gets, and the last component.
+/// that it gets, and the last component. Each keeps its slashes, so that the path is printed as it was
+/// written, and so that a link with a slash is followed.
 pub fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
+    let bytes = name.as_bytes();
     let (parent, base) = backup::split(name);
-    let mut root = if parent.as_bytes().starts_with(b"/") { OsString::from("/") } else { OsString::new() };
-    let mut entry = |part: &OsStr| {
-        let mut name = std::mem::take(&mut root);
-        name.push(part);
-        Entry { name, new_name: Some(part.into()), hint: None, operand: true }
+    let root = bytes.iter().take_while(|b| **b == b'/').count();
+    let mut at = 0;
+    let mut next = |end: usize| {
+        let new_name = OsStr::from_bytes(&bytes[at.max(root)..end]).to_owned();
+        let name = OsStr::from_bytes(&bytes[std::mem::replace(&mut at, end)..end]).to_owned();
+        Entry { name, new_name: Some(new_name), hint: None, operand: true }
     };
-    let parts = parent.as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty());
-    let dirs = parts.map(|part| entry(OsStr::from_bytes(part))).collect();
-    // Trailing slashes stay in the source: they tell whether a link is followed.
-    let source =
-        if base.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(&name.as_bytes()[parent.len()..]) };
-    let base = if base.is_empty() { OsStr::new(".") } else { base };
-    let last = entry(source);
-    (dirs, Entry { new_name: Some(base.into()), ..last })
+    let ends = (root..parent.len()).filter(|at| bytes[*at] == b'/' && bytes.get(at + 1) != Some(&b'/'));
+    let dirs = ends.map(|at| next(at + 1)).collect();
+    let last = next(bytes.len());
+    let new_name = if base.is_empty() && !bytes.is_empty() { OsStr::new(".") } else { base };
+    (dirs, Entry { new_name: Some(new_name.to_owned()), ..last })
 }

@@ -1,7 +1,7 @@
 //! One regular file: open, land, move, dress, close.
 
 use super::{Landing, Source, Task, Worker};
-use crate::metadata::{self, Doing, Handle, times};
+use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, io, selinux};
@@ -17,6 +17,16 @@ struct Landed {
     before: Option<Stat>,
     /// Permission bits that a new file does not have yet.
     withheld: u32,
+}
+
+/// Whose the destination is now.
+enum Owned {
+    /// The source's owner's.
+    Yes,
+    /// Not the source's owner's, so that set-ID bits must not be kept.
+    No,
+    /// Somebody's who does not let this process change anything.
+    OutOfReach,
 }
 
 impl Worker<'_> {
@@ -120,39 +130,60 @@ impl Worker<'_> {
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))
     }
 
-    /// Owner, extended attributes, mode with ACL, times: see `metadata`.
+    /// Times, owner, extended attributes, mode with ACL: see `metadata`.
     fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
+        let keep = &self.ctx.options.preserve;
+        let answer = self.dress_as_source(task, src, stat, landed);
+        answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
+        if keep.mode || landed.before.is_some() {
+            return;
+        }
+        let umask = self.ctx.process.umask;
+        let wanted = match (keep.no_mode, landed.withheld & !umask) {
+            (true, _) => Some(0o666 & !umask),
+            (false, 0) => None,
+            (false, _) => Some(stat.permissions() & 0o777 & !umask),
+        };
+        if let Some(wanted) = wanted
+            && let Err(errno) = metadata::set_mode(Handle::Open(landed.fd.as_fd()), wanted)
+        {
+            let failure = Failure::new("preserving permissions for {}", task.destination_path());
+            self.ctx.reporter.fail(failure.errno(errno));
+        }
+    }
+
+    fn dress_as_source(
+        &self,
+        task: &Task<'_>,
+        src: &OwnedFd,
+        stat: &Stat,
+        landed: &Landed,
+    ) -> Result<(), Trouble> {
         let keep = &self.ctx.options.preserve;
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
         let mut mode = stat.permissions();
         self.dress_context(task, to, landed);
-        if keep.ownership && !self.dress_owner(task, stat, landed) {
-            mode &= 0o777;
+        if keep.timestamps {
+            times::set(to, stat)?;
+        }
+        if keep.ownership {
+            match self.dress_owner(to, stat, landed)? {
+                Owned::Yes => {}
+                Owned::No => mode &= 0o777,
+                Owned::OutOfReach => {
+                    self.ctx.reporter.fail_silently();
+                    return Ok(());
+                }
+            }
         }
         if keep.xattr || keep.context {
             self.dress_xattrs(task, from, to, stat, landed);
         }
         if keep.mode {
             let may_have_acl = landed.before.is_some() || task.dir.gives_acl;
-            let answer = metadata::copy_mode(from, to, stat.kind(), mode, may_have_acl);
-            answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
-        } else if landed.before.is_none() {
-            let umask = self.ctx.process.umask;
-            let wanted = match (keep.no_mode, landed.withheld & !umask) {
-                (true, _) => Some(0o666 & !umask),
-                (false, 0) => None,
-                (false, _) => Some(stat.permissions() & 0o777 & !umask),
-            };
-            if let Some(wanted) = wanted
-                && let Err(errno) = metadata::set_mode(to, wanted)
-            {
-                let failure = Failure::new("preserving permissions for {}", task.destination_path());
-                self.ctx.reporter.fail(failure.errno(errno));
-            }
+            metadata::copy_mode(from, to, stat.kind(), mode, may_have_acl)?;
         }
-        if keep.timestamps {
-            times::set(to, stat).unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
-        }
+        Ok(())
     }
 
     /// `--context=CTX` for a file that was there before; a new one was made with it.
@@ -165,31 +196,20 @@ impl Worker<'_> {
         }
     }
 
-    /// A file that was there before is closed to others before it changes hands: its old mode may
-    /// be too open for the new owner.
-    fn dress_owner(&self, task: &Task<'_>, stat: &Stat, landed: &Landed) -> bool {
-        let to = Handle::Open(landed.fd.as_fd());
+    fn dress_owner(&self, to: Handle<'_>, stat: &Stat, landed: &Landed) -> Result<Owned, Trouble> {
+        let privileged = self.ctx.process.privileged;
+        let is_owner = |now: &Stat| (now.uid, now.gid) == (stat.uid, stat.gid);
         if let Some(before) = &landed.before {
-            if (before.uid, before.gid) == (stat.uid, stat.gid) {
-                return true;
+            if is_owner(before) {
+                return Ok(Owned::Yes);
             }
-            let shared = before.permissions() & stat.permissions() & 0o700;
-            if self.ctx.options.preserve.mode
-                && before.permissions() != shared
-                && let Err(errno) = metadata::set_mode(to, shared)
-                && self.ctx.process.privileged
-            {
-                let trouble = metadata::Trouble { doing: Doing::ClearPermissions, errno };
-                self.attribute_failed(task, trouble);
+            if self.ctx.options.preserve.mode && !metadata::close_to_others(to, before, stat, privileged)? {
+                return Ok(Owned::OutOfReach);
             }
-        } else if !self.ctx.process.privileged && self.owns_already(landed, stat) {
-            return true;
+        } else if !privileged && at::fstat(&landed.fd).is_ok_and(|now| is_owner(&now)) {
+            return Ok(Owned::Yes);
         }
-        self.keep_owner(task, to, stat)
-    }
-
-    fn owns_already(&self, landed: &Landed, stat: &Stat) -> bool {
-        at::fstat(&landed.fd).is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
+        Ok(if metadata::set_owner(to, stat, privileged)? { Owned::Yes } else { Owned::No })
     }
 
     /// User attributes can only be set on a file that is writable by its mode, even through a

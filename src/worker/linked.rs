@@ -15,16 +15,17 @@ impl Worker<'_> {
     /// How many names of the source to expect, if links are kept and it may have several.
     pub(super) fn tracked_names(&self, task: &Task<'_>, source: &Stat) -> Option<u64> {
         let options = &self.ctx.options;
-        let through_links = match options.dereference {
+        let followed = match options.dereference {
             Dereference::Never => false,
             Dereference::CommandLine => task.entry.operand,
             Dereference::Always => true,
         };
-        if !options.preserve.links || (source.nlink < 2 && !through_links) {
+        if !options.preserve.links || (source.nlink < 2 && !followed) {
             return None;
         }
-        // Symbolic links that are followed add names that nobody counts.
-        Some(if options.dereference == Dereference::Never { source.nlink } else { u64::MAX })
+        // Symbolic links that are followed, and operands that overlap, add names that nobody counts.
+        let counted = options.dereference == Dereference::Never && !self.shared.several_operands;
+        Some(if counted { source.nlink } else { u64::MAX })
     }
 
     pub(super) fn make_linked(

@@ -99,6 +99,9 @@ impl Worker<'_> {
         self.stats.special += 1;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
         let to = Handle::Entry(dst, name);
+        if keep.timestamps {
+            self.keep_times(task, to, source);
+        }
         let owned = !keep.ownership || self.keep_owner(task, to, source);
         self.ctx.copy_xattrs(from, to, &task.destination_path());
         let wanted = if owned { mode } else { mode & 0o777 };
@@ -111,9 +114,6 @@ impl Worker<'_> {
                 let failure = Failure::new("preserving permissions for {}", task.destination_path());
                 self.ctx.reporter.fail(failure.errno(errno));
             }
-        }
-        if keep.timestamps {
-            self.keep_times(task, to, source);
         }
         Ok(())
     }
