@@ -68,6 +68,11 @@ impl Trace {
         self.threads.iter().flat_map(|thread| thread.lines())
     }
 
+    /// How many threads there were.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     /// Calls that strace made fail.
     pub(crate) fn injected(&self) -> usize {
         self.lines().filter(|line| line.ends_with("(INJECTED)")).count()
