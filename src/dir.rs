@@ -105,7 +105,7 @@ pub struct Dir {
     pub dst_dev: Option<u64>,
     /// Whether nothing can be in the destination yet that this run did not put there.
     pub fresh: bool,
-    /// Whether new entries of the destination get an ACL from it; only known where modes are kept.
+    /// Whether new entries of the destination get an ACL from it; only known where modes are set.
     pub gives_acl: bool,
     finish: Option<Finish>,
     open: AtomicUsize,
@@ -136,7 +136,8 @@ impl Dir {
     /// A directory below another. It is entered, and its parent with it.
     pub fn below(ctx: &Context, place: Place, fds: Fds, dst_id: FileId, finish: Finish) -> Arc<Dir> {
         place.parent.enter();
-        let gives_acl = ctx.options.preserve.mode && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
+        let keep = &ctx.options.preserve;
+        let gives_acl = (keep.mode || keep.no_mode) && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
         let dir = Arc::new(Dir {
             place: Some(place),
             root: OsString::new(),
@@ -304,7 +305,7 @@ impl Finish {
         answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
         if !keep.mode
             && let Some(mode) = self.mode
-            && let Err(errno) = metadata::set_mode(file, mode)
+            && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode && may_have_acl)
         {
             ctx.reporter.fail(Failure::new("preserving permissions for {}", path).errno(errno));
         }

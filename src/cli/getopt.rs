@@ -32,20 +32,38 @@ struct Known {
     cp: bool,
 }
 
+/// Arguments, taken apart.
+#[derive(Default)]
+pub(super) struct Arguments {
+    /// The options, up to the first that makes no sense.
+    pub(super) given: Vec<Given>,
+    /// All that is no option.
+    pub(super) operands: Vec<OsString>,
+    /// What is wrong with the first option that makes no sense. Those before it count first: a
+    /// `--help` among them is obeyed.
+    pub(super) misuse: Option<Misuse>,
+}
+
 /// Separates options from operands. With `posix` the first operand ends the options.
-pub(super) fn read(
+pub(super) fn read(command: &Command, args: Vec<OsString>, posix: bool) -> Arguments {
+    let mut arguments = Arguments::default();
+    arguments.misuse = read_into(command, args, posix, &mut arguments).err();
+    arguments
+}
+
+fn read_into(
     command: &Command,
     args: Vec<OsString>,
     posix: bool,
-) -> Result<(Vec<Given>, Vec<OsString>), Misuse> {
+    Arguments { given, operands, .. }: &mut Arguments,
+) -> Result<(), Misuse> {
     let table: Vec<Known> = command.get_arguments().filter_map(known).collect();
-    let (mut given, mut operands) = (Vec::new(), Vec::new());
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_bytes() {
             b"--" => break,
             [b'-', b'-', long @ ..] => given.push(read_long(&table, long, &mut args)?),
-            [b'-', shorts @ ..] if !shorts.is_empty() => read_cluster(&table, shorts, &mut args, &mut given)?,
+            [b'-', shorts @ ..] if !shorts.is_empty() => read_cluster(&table, shorts, &mut args, given)?,
             _ => {
                 operands.push(arg);
                 if posix {
@@ -55,7 +73,7 @@ pub(super) fn read(
         }
     }
     operands.extend(args);
-    Ok((given, operands))
+    Ok(())
 }
 
 fn known(arg: &Arg) -> Option<Known> {
@@ -155,16 +173,15 @@ mod tests {
 
     fn read_all(args: &[&str]) -> Result<(Vec<String>, Vec<OsString>), String> {
         let args = args.iter().map(OsString::from).collect();
-        match read(&definition::command(), args, false) {
-            Ok((given, operands)) => {
-                let show = |given: Given| match given.value {
-                    Some(value) => format!("{}={}", given.id, value.to_string_lossy()),
-                    None => given.id,
-                };
-                Ok((given.into_iter().map(show).collect(), operands))
-            }
-            Err(misuse) => Err(String::from_utf8_lossy(&misuse.text).into_owned()),
+        let Arguments { given, operands, misuse } = read(&definition::command(), args, false);
+        if let Some(misuse) = misuse {
+            return Err(String::from_utf8_lossy(&misuse.text).into_owned());
         }
+        let show = |given: Given| match given.value {
+            Some(value) => format!("{}={}", given.id, value.to_string_lossy()),
+            None => given.id,
+        };
+        Ok((given.into_iter().map(show).collect(), operands))
     }
 
     #[test]

@@ -62,11 +62,19 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
 /// A [`Misuse`], in cp's words.
 pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) -> Result<Request, Misuse> {
     let command = definition::command();
-    let (given, names) = getopt::read(&command, args, std::env::var_os("POSIXLY_CORRECT").is_some())?;
-    if let Some(text) = given.iter().find_map(|given| definition::text_for(&given.id, program)) {
-        return Ok(Request::Print(text));
+    let read = getopt::read(&command, args, std::env::var_os("POSIXLY_CORRECT").is_some());
+    let mut draft = settle::Draft::new(program);
+    // In order: what comes first, be it nonsense or --help, ends it.
+    for given in &read.given {
+        if let Some(text) = definition::text_for(&given.id, program) {
+            return Ok(Request::Print(text));
+        }
+        draft.take(given)?;
     }
-    let (options, mut operands) = settle::settle(&given, program, warn)?;
-    operands.names = names;
+    if let Some(misuse) = read.misuse {
+        return Err(misuse);
+    }
+    let (options, mut operands) = draft.settle(warn)?;
+    operands.names = read.operands;
     Ok(Request::Copy(Box::new(options), operands))
 }

@@ -72,7 +72,7 @@ const STRATEGIES: &Words<Strategy> = &[
 ];
 
 /// What has been said so far, where one option does not settle a field by itself.
-struct Draft {
+pub(super) struct Draft {
     options: Options,
     operands: Operands,
     dereference: Option<Dereference>,
@@ -96,21 +96,9 @@ struct Context {
     preserve: bool,
 }
 
-/// Puts all that was given together.
-pub(super) fn settle(
-    given: &[Given],
-    program: &str,
-    warn: &mut dyn FnMut(Failure),
-) -> Result<(Options, Operands), Misuse> {
-    let mut draft = Draft::new(program);
-    for option in given {
-        draft.take(option)?;
-    }
-    draft.settle(warn)
-}
-
 impl Draft {
-    fn new(program: &str) -> Draft {
+    /// Nothing was said yet.
+    pub(super) fn new(program: &str) -> Draft {
         let options = Options {
             recursive: false,
             dereference: Dereference::Always,
@@ -152,7 +140,8 @@ impl Draft {
         }
     }
 
-    fn take(&mut self, given: &Given) -> Result<(), Misuse> {
+    /// Takes one option more.
+    pub(super) fn take(&mut self, given: &Given) -> Result<(), Misuse> {
         let value = given.value.as_deref();
         let options = &mut self.options;
         match given.id.as_str() {
@@ -290,7 +279,8 @@ impl Draft {
         Ok(())
     }
 
-    fn settle(mut self, warn: &mut dyn FnMut(Failure)) -> Result<(Options, Operands), Misuse> {
+    /// Puts all that was given together.
+    pub(super) fn settle(mut self, warn: &mut dyn FnMut(Failure)) -> Result<(Options, Operands), Misuse> {
         if self.hard_links && self.symbolic_links {
             return Err(Misuse::new("cannot make both hard and symbolic links"));
         }

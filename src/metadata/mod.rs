@@ -69,6 +69,8 @@ pub enum Doing {
     GetAttribute(OsString),
     /// setxattr on the destination.
     SetAttribute(OsString),
+    /// The same, where it is not to be had.
+    SetAttributes,
 }
 
 impl Doing {
@@ -130,6 +132,17 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
         },
         Handle::Entry(dir, name) => at::chmod(dir, name, mode),
     }
+}
+
+/// Gives the file these permission bits and no access control list.
+///
+/// # Errors
+/// The errno of the call that failed.
+pub fn set_plain_mode(file: Handle<'_>, mode: u32, may_have_acl: bool) -> sys::Result<()> {
+    if may_have_acl {
+        xattr::remove(file, OsStr::new(xattr::ACL_ACCESS))?;
+    }
+    set_mode(file, mode)
 }
 
 /// Gives the file the source's permission bits and access control lists.

@@ -29,8 +29,13 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
     for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
         match get(source, name) {
             Ok(Some(value)) => {
-                if let Err(errno) = set(file, name, &value) {
-                    tell(Doing::SetAttribute(name.into()).failed(errno));
+                match set(file, name, &value) {
+                    Ok(()) => {}
+                    // There are none at all on that side.
+                    Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => {
+                        return tell(Doing::SetAttributes.failed(errno));
+                    }
+                    Err(errno) => tell(Doing::SetAttribute(name.into()).failed(errno)),
                 }
             }
             Ok(None) => {}

@@ -63,6 +63,7 @@ impl Failure {
             Doing::Times => Failure::new("preserving times for {}", path),
             Doing::ListAttributes => Failure::new("listing attributes of {}", path),
             Doing::GetAttribute(name) => Failure::new("getting attribute {} of {}", name).and(path),
+            Doing::SetAttributes => Failure::new("setting attributes for {}", path),
             Doing::SetAttribute(name) => Failure::new("setting attribute {} for {}", name).and(path),
         };
         failure.errno(trouble.errno)

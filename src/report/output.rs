@@ -3,7 +3,7 @@
 //! std's own handle takes a closed descriptor for a sink and says nothing; a program that promised
 //! output must say that it could not give it.
 
-use crate::sys::Errno;
+use crate::sys::{Errno, proc};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -54,6 +54,11 @@ impl Output {
             match rustix::io::write(rustix::stdio::stdout(), rest) {
                 Ok(n) => rest = rest.get(n..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
+                Err(Errno::PIPE) => {
+                    // Nobody reads any more. std has the signal ignored; cp dies of it.
+                    proc::end_by_broken_pipe();
+                    self.error = Some(Errno::PIPE);
+                }
                 Err(errno) => self.error = Some(errno),
             }
         }

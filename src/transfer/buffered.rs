@@ -30,7 +30,7 @@ impl Buffer {
     }
 
     /// Reads once, at most `len` bytes; no content is the end of the file.
-    pub(super) fn fill(&mut self, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
+    pub(super) fn fill(&mut self, mut src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
         if self.bytes.len() < want {
             self.bytes = vec![0; want.max(SMALLEST)];
@@ -44,6 +44,8 @@ impl Buffer {
                 tally.call(Call::Read, || rustix::io::read(src.fd, &mut *room))
             };
             match answer {
+                // Some files of /proc call themselves regular and have no offsets all the same.
+                Err(Errno::SPIPE) if src.seekable => src.seekable = false,
                 Ok(n) => break n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => io::poll_ready(src.fd, false)?,
@@ -69,7 +71,7 @@ pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len
 }
 
 /// Writes all of `bytes`, however many calls that takes.
-pub(super) fn write_all(bytes: &[u8], dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
+pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
     let mut written = 0;
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
         let answer = if dst.seekable {
@@ -81,6 +83,7 @@ pub(super) fn write_all(bytes: &[u8], dst: End<'_>, at: u64, tally: &mut Tally) 
             // A write of something that gives 0 would be repeated for ever.
             Ok(0) => return Err(Errno::IO),
             Ok(n) => written += n,
+            Err(Errno::SPIPE) if dst.seekable => dst.seekable = false,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => io::poll_ready(dst.fd.as_fd(), true)?,
             Err(errno) => return Err(errno),

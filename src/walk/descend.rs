@@ -248,7 +248,7 @@ impl Walk<'_> {
         } else {
             given | withheld & !self.ctx.process.umask
         };
-        Ok((dst, (wanted != given | 0o700).then_some(wanted)))
+        Ok((dst, (keep.no_mode || wanted != given | 0o700).then_some(wanted)))
     }
 
     fn list(&self, src: impl AsFd, path: &OsStr) -> Result<Entries, Failure> {

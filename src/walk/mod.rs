@@ -139,13 +139,18 @@ impl<'c> Walk<'c> {
     }
 
     fn next_entry(&mut self) -> Option<Entry> {
+        let depth = self.stack.len().saturating_sub(1);
         let frame = self.stack.last_mut()?;
         let next = match &mut frame.entries {
             Entries::Operands(entries) => entries.next(),
             Entries::Listing(listing) => match listing.next() {
                 Some(Ok((name, hint))) => Some(Entry { name, new_name: None, hint, operand: false }),
                 Some(Err(errno)) => {
-                    let path = frame.dir.source_path(OsStr::new(""));
+                    // Of an operand itself, the name as it was written.
+                    let path = match depth == self.operand.depth {
+                        true => self.operand.source.clone(),
+                        false => frame.dir.source_path(OsStr::new("")),
+                    };
                     self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
                     None
                 }

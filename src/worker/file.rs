@@ -145,7 +145,8 @@ impl Worker<'_> {
             (false, _) => Some(stat.permissions() & 0o777 & !umask),
         };
         if let Some(wanted) = wanted
-            && let Err(errno) = metadata::set_mode(Handle::Open(landed.fd.as_fd()), wanted)
+            && let to = Handle::Open(landed.fd.as_fd())
+            && let Err(errno) = metadata::set_plain_mode(to, wanted, keep.no_mode && task.dir.gives_acl)
         {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));

@@ -110,7 +110,8 @@ impl Worker<'_> {
             answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
         } else if keep.no_mode || withheld != 0 {
             let base = if keep.no_mode { 0o666 } else { mode & 0o777 };
-            if let Err(errno) = metadata::set_mode(to, base & !self.ctx.process.umask) {
+            let wanted = base & !self.ctx.process.umask;
+            if let Err(errno) = metadata::set_plain_mode(to, wanted, keep.no_mode && task.dir.gives_acl) {
                 let failure = Failure::new("preserving permissions for {}", task.destination_path());
                 self.ctx.reporter.fail(failure.errno(errno));
             }
