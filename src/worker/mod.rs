@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Default)]
 pub struct Shared {
     links: Links,
-    /// What the operands' copies are, by the name they got: an earlier one must not be lost.
+    /// What the operands' copies are, by their path: an earlier one must not be lost.
     landed: Mutex<HashMap<OsString, FileId>>,
     /// Whether there are several operands, so that they can meet.
     several_operands: bool,
@@ -470,7 +470,7 @@ impl<'c> Worker<'c> {
     fn landed_here(&self, task: &Task<'_>, stat: &Stat) -> bool {
         self.shared.several_operands
             && task.entry.operand
-            && lock(&self.shared.landed).get(task.entry.destination()) == Some(&stat.id())
+            && lock(&self.shared.landed).get(&task.destination_path()) == Some(&stat.id())
     }
 
     /// An earlier operand may have made a symbolic link here, which must not be written through.
@@ -492,7 +492,7 @@ impl<'c> Worker<'c> {
             && task.entry.operand
             && let Ok(stat) = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
         {
-            lock(&self.shared.landed).insert(task.entry.destination().to_owned(), stat.id());
+            lock(&self.shared.landed).insert(task.destination_path(), stat.id());
         }
     }
 }
