@@ -11,7 +11,7 @@ use crate::report::failure::Failure;
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Kind, Result, Stat, proc};
+use crate::sys::{Errno, Kind, Result, Stat, io, proc};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -156,6 +156,14 @@ impl Dir {
         });
         ctx.descriptors.opened(&dir);
         dir
+    }
+
+    /// Which file system the destination is on (`f_type` of statfs(2)), while it is open.
+    pub fn destination_magic(&self) -> Option<u64> {
+        match lock(&self.fds).as_ref().map(|fds| io::fs_magic(&fds.dst)) {
+            Some(Ok(magic)) => Some(magic),
+            _ => None,
+        }
     }
 
     /// The source's identity; the working directory has none here.

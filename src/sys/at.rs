@@ -42,6 +42,13 @@ pub fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
     retry_on_intr(|| fs::statat(&dir, name, follow.at())).map(Stat::from)
 }
 
+/// The `f_type` of statfs(2): which file system a path is on.
+// The field's width differs between architectures.
+#[allow(clippy::unnecessary_cast)]
+pub fn fs_magic(path: &OsStr) -> Result<u64> {
+    retry_on_intr(|| fs::statfs(path)).map(|s| s.f_type as u64)
+}
+
 /// fstat(2).
 pub fn fstat(fd: impl AsFd) -> Result<Stat> {
     retry_on_intr(|| fs::fstat(&fd)).map(Stat::from)

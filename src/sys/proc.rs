@@ -1,8 +1,11 @@
 //! What the process is and may do: its mask, its ids, its limits, the signals that end it.
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use rustix::process::{self, Resource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Reads the file creation mask. umask(2) can only be read by setting it, so this is called once,
 /// before any thread exists.
@@ -76,6 +79,25 @@ impl StopFlag {
         if let Ok(signal @ 1..) = i32::try_from(signal) {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
+    }
+}
+
+/// What the process has used so far (getrusage(2)).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Times that a block had to be read from a disk.
+    pub block_reads: i64,
+    /// Time on processors, user and system.
+    pub processor_time: Duration,
+}
+
+impl Usage {
+    /// Up to now; nothing where the kernel does not say.
+    pub fn now() -> Usage {
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
+        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        let processor_time = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        Usage { block_reads: usage.block_reads(), processor_time }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod account;
 mod buffered;
+mod climb;
 mod copy_range;
 pub mod ladder;
 mod mmap;
@@ -13,6 +14,7 @@ pub mod route;
 mod sendfile;
 mod spans;
 mod splice;
+mod stream;
 
 pub use account::{Account, Call, Reason, Tally};
 pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Transfer};

@@ -72,6 +72,17 @@ impl Roots {
         matches!((destination, at::fstat(fd)), (Ok(a), Ok(b)) if a.id() == b.id())
     }
 
+    /// The file systems of the first source and of the destination, as far as they can be told
+    /// (`f_type` of statfs(2)).
+    pub fn magics(&self) -> Vec<u64> {
+        let source = self.entries.first().and_then(|entry| at::fs_magic(&entry.name).ok());
+        let parent = self.entries.first().map(|entry| backup::split(entry.destination()).0);
+        let parent = parent.filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
+        let destination =
+            if self.into_directory { self.dir.destination_magic() } else { at::fs_magic(parent).ok() };
+        source.into_iter().chain(destination).collect()
+    }
+
     /// Whether copying an operand may last: it is large, or has no size.
     fn has_large_file(&self) -> bool {
         const LARGE: u64 = 16 << 20;

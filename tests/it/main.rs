@@ -4,6 +4,7 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod engine;
 mod errors;
 mod faults;
 mod generated;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let trials = [
+        engine::trials(),
         errors::trials(),
         faults::trials(),
         generated::trials(),

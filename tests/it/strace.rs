@@ -68,6 +68,11 @@ impl Trace {
         self.threads.iter().flat_map(|thread| thread.lines())
     }
 
+    /// How many threads there were.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     /// Calls that strace made fail.
     pub(crate) fn injected(&self) -> usize {
         self.lines().filter(|line| line.ends_with("(INJECTED)")).count()
@@ -109,7 +114,7 @@ impl Trace {
             "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" if on_data => {
                 Some(name)
             }
-            "ioctl" if on_data && rest.contains("FICLONE") => Some("ioctl(FICLONE)"),
+            "ioctl" if on_data && rest.contains("FICLONE") => Some("ioctl"),
             "mmap" if on_data => {
                 maps.extend(rest.rsplit_once("= 0x").map(|(_, address)| address));
                 Some(name)

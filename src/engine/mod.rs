@@ -1,0 +1,75 @@
+//! walk -> crew -> report.
+//!
+//! With one worker there is no pool: it works on the caller's thread, in cp's order. So it is where
+//! each decision depends on the one before (prompts, backups, operands that meet at the destination).
+
+mod crew;
+mod overseer;
+
+use crate::context::Context;
+use crate::options::When;
+use crate::report::progress::{Display, Handle, Progress, Watch};
+use crate::report::stats::Summary;
+use crate::sys::proc;
+use crate::walk::operands::Roots;
+use crate::walk::{Walk, scout};
+use crate::worker::Shared;
+use crew::Crew;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Copies everything below the roots, and says what was done.
+pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
+    let start = Instant::now();
+    let workers = workers(ctx, &roots);
+    let shared = Shared::new(roots.entries.len() > 1);
+    let progress = watch(ctx, &roots, &shared, bar).map(Progress::start);
+    let gauge = overseer::Gauge::for_copy(&roots);
+    let crew = Crew::new(ctx, &shared, Walk::new(ctx, roots, workers == 1));
+    match workers {
+        1 => crew.shift(),
+        _ if ctx.options.jobs.is_some() => overseer::fixed(&crew, workers),
+        _ => overseer::adaptive(&crew, workers, gauge),
+    }
+    drop(progress);
+    let work = crew.into_work();
+    Summary {
+        stats: work.stats,
+        elapsed: start.elapsed(),
+        workers: work.peak_workers,
+        peak_in_flight: work.peak_in_flight,
+        failed: ctx.reporter.failures(),
+        failures: ctx.reporter.kept_failures(),
+    }
+}
+
+/// One, where order matters or there is nothing to share.
+fn workers(ctx: &Context, roots: &Roots) -> usize {
+    if ctx.options.needs_order() || roots.collide || !roots.are_many(&ctx.options) {
+        return 1;
+    }
+    ctx.options.jobs.unwrap_or_else(proc::processors)
+}
+
+/// Who looks on. A copy that is over at once is not worth a thread.
+fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Option<Watch> {
+    if !ctx.may_last {
+        return None;
+    }
+    let terminal = std::io::stderr().is_terminal();
+    let display = match ctx.options.progress {
+        When::Always | When::Auto if terminal => Display::Bar,
+        When::Always => Display::Lines,
+        When::Auto | When::Never => Display::OnRequest,
+    };
+    let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
+    Some(Watch {
+        program: ctx.reporter.program().to_owned(),
+        meters: Arc::clone(&shared.meters),
+        handle,
+        display,
+        request: ctx.status.clone(),
+        scout: scout::scout(&ctx.options, sources),
+    })
+}

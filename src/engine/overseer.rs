@@ -1,0 +1,122 @@
+//! How many work: as many as processors while the data is at hand, more while they wait for it.
+//!
+//! Workers that wait for a disk or a server cost nothing, so there can be many, and their requests
+//! overlap. Workers that wait for each other (a directory's lock) look just as idle, but more of them
+//! make it worse. What tells the two apart is that blocks are read: `ru_inblock` of getrusage(2)
+//! rises. A remote file system reads no blocks here; there the time on a processor has to do.
+
+use super::crew::Crew;
+use crate::report::Failure;
+use crate::sys::proc::{self, Usage};
+use crate::transfer::route::FsKind;
+use crate::walk::operands::Roots;
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
+use std::time::{Duration, Instant};
+
+/// Between two looks at what the workers wait for.
+const TICK: Duration = Duration::from_millis(5);
+/// Sectors of 512 bytes that are read in a tick when the source is cold: a disk gives thousands, and
+/// what a warm copy reads now and then (a bitmap, a directory) stays below.
+const COLD: i64 = 128;
+/// The most workers a processor while a disk is waited for (16 on two processors measured best).
+const FOR_DISK: usize = 8;
+/// The same for a server, which is further away.
+const FOR_SERVER: usize = 16;
+/// The most workers in any case.
+const MOST: usize = 128;
+
+/// How waiting is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gauge {
+    /// By blocks read from a disk.
+    BlockReads,
+    /// By processors that have nothing to do.
+    IdleProcessors,
+}
+
+impl Gauge {
+    /// The one that fits the file systems of a source and of the destination.
+    pub(super) fn for_copy(roots: &Roots) -> Gauge {
+        let remote = roots.magics().into_iter().any(|magic| FsKind::from_magic(magic) == FsKind::Remote);
+        if remote { Gauge::IdleProcessors } else { Gauge::BlockReads }
+    }
+
+    fn most(self, processors: usize) -> usize {
+        let each = if self == Gauge::IdleProcessors { FOR_SERVER } else { FOR_DISK };
+        // Each needs descriptors: two directories, two files, a pipe.
+        let affordable = proc::descriptor_limit().saturating_sub(24) / 8;
+        (each * processors).min(MOST).min(affordable).max(processors)
+    }
+
+    fn is_waiting(self, before: &Usage, now: &Usage, time: Duration, processors: usize) -> bool {
+        match self {
+            Gauge::BlockReads => now.block_reads - before.block_reads >= COLD,
+            Gauge::IdleProcessors => {
+                let busy = now.processor_time.saturating_sub(before.processor_time);
+                busy < time.mul_f64(processors as f64 / 2.0)
+            }
+        }
+    }
+}
+
+/// The number of workers that was asked for, from start to end.
+pub(super) fn fixed(crew: &Crew<'_>, workers: usize) {
+    if let Some(pool) = pool(crew, workers) {
+        pool.in_place_scope(|scope| send(crew, scope, workers));
+    }
+}
+
+/// As many workers as processors, and more while they wait.
+pub(super) fn adaptive(crew: &Crew<'_>, processors: usize, gauge: Gauge) {
+    let Some(pool) = pool(crew, processors) else { return };
+    pool.in_place_scope(|scope| {
+        send(crew, scope, processors);
+        let mut usage = Usage::now();
+        let mut since = Instant::now();
+        while !crew.wait(TICK) {
+            let now = Usage::now();
+            if gauge.is_waiting(&usage, &now, since.elapsed(), processors) {
+                // The threads for the many are only made when they are needed.
+                return enlarged(crew, processors, gauge);
+            }
+            (usage, since) = (now, Instant::now());
+        }
+    });
+}
+
+/// Doubles the crew while it waits, up to the most, and lets one go at a time while it does not.
+fn enlarged(crew: &Crew<'_>, processors: usize, gauge: Gauge) {
+    let most = gauge.most(processors);
+    let Ok(pool) = ThreadPoolBuilder::new().num_threads(most).build() else { return };
+    pool.in_place_scope(|scope| {
+        let mut wanted = processors;
+        let mut waiting = true;
+        loop {
+            wanted = if waiting { (wanted * 2).min(most) } else { (wanted - 1).max(processors) };
+            crew.want(wanted);
+            send(crew, scope, wanted.saturating_sub(crew.at_work()));
+            let (usage, since) = (Usage::now(), Instant::now());
+            if crew.wait(TICK) {
+                break;
+            }
+            waiting = gauge.is_waiting(&usage, &Usage::now(), since.elapsed(), processors);
+        }
+    });
+}
+
+fn send<'s>(crew: &'s Crew<'_>, scope: &Scope<'s>, workers: usize) {
+    for _ in 0..workers {
+        crew.enlist();
+        scope.spawn(|_| crew.work_enlisted());
+    }
+}
+
+/// A pool of threads; without one the caller does all the work.
+fn pool(crew: &Crew<'_>, threads: usize) -> Option<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    if pool.is_err() {
+        crew.ctx.reporter.warn(&Failure::plain("warning: cannot start worker threads; copying with one"));
+        crew.shift();
+    }
+    pool.ok()
+}

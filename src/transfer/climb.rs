@@ -1,0 +1,263 @@
+//! One file on its way up the ladder.
+//!
+//! `at` is what the destination has. A rung that is refused hands over exactly there, so no byte is
+//! lost or doubled, whichever rung gets how far.
+
+use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
+use super::route::{Cloning, LARGE};
+use super::spans::{self, Next};
+use super::stream::{block_size, ends, skip_zeros};
+use super::{Account, Call, Reason, Route, Step, Strategy};
+use super::{buffered, copy_range, mmap, reflink, sendfile, splice};
+use crate::sys::{self, Errno, io};
+use std::sync::atomic::Ordering;
+
+/// The most bytes for one call, so that Ctrl-C and the progress bar stay alive.
+const STEP: u64 = 64 << 20;
+
+/// One file on its way up the ladder.
+pub(super) struct Climb<'a, 'f> {
+    ladder: &'a mut Ladder,
+    t: &'a Transfer<'f>,
+    route: &'a Route,
+    account: &'a mut Account,
+    /// Whether `st_size` is where the data ends.
+    true_size: bool,
+    /// The rung in use, as an index into the route.
+    rung: usize,
+    /// The destination's own position, which sendfile writes at.
+    position: u64,
+    /// Zeros that the last step read but did not write.
+    skipped: u64,
+    /// Which paths were already credited with this file.
+    credited: [bool; Strategy::ALL.len()],
+    outcome: Outcome,
+}
+
+impl<'a, 'f> Climb<'a, 'f> {
+    pub(super) fn new(
+        ladder: &'a mut Ladder,
+        t: &'a Transfer<'f>,
+        route: &'a Route,
+        account: &'a mut Account,
+        true_size: bool,
+    ) -> Self {
+        let credited = [false; Strategy::ALL.len()];
+        Climb {
+            ladder,
+            t,
+            route,
+            account,
+            true_size,
+            rung: 0,
+            position: 0,
+            skipped: 0,
+            credited,
+            outcome: Outcome::default(),
+        }
+    }
+
+    pub(super) fn run(&mut self) -> Result<Outcome, Fault> {
+        let sparse = self.ladder.limits.sparse;
+        let wanted = self.t.stat.size > 0 || self.ladder.limits.cloning == Cloning::Require;
+        if wanted && self.try_reflink()? {
+            self.outcome.size = self.t.stat.size;
+            return Ok(self.outcome);
+        }
+        let ask = sparse != Sparse::Never && self.t.stat.seems_sparse();
+        self.outcome.asked_for_holes = ask;
+        self.outcome.searched_zeros = sparse == Sparse::Always;
+        self.outcome.size = if ask { self.copy_spans()? } else { self.copy_dense()? };
+        Ok(self.outcome)
+    }
+
+    fn pair(&self) -> (u64, u64) {
+        (self.t.stat.dev, self.t.dst_dev)
+    }
+
+    /// Whole files only, so it is tried before anything else, if the route has it.
+    fn try_reflink(&mut self) -> Result<bool, Fault> {
+        if self.route.rungs.first() != Some(&Strategy::Reflink) {
+            return Ok(false);
+        }
+        self.ladder.check_stop()?;
+        if self.ladder.is_known_refusal(Strategy::Reflink, self.pair()) && self.route.rungs.len() > 1 {
+            self.rung = 1;
+            return Ok(false);
+        }
+        let tally = self.account.path_mut(Strategy::Reflink);
+        match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
+            Step::Moved(n) => {
+                self.credit(Strategy::Reflink, n);
+                Ok(true)
+            }
+            Step::Failed(fault) => Err(Fault { refused: Some(Strategy::Reflink), ..fault }),
+            Step::Refused(errno) => self.step_down(errno.into(), errno).map(|()| false),
+            Step::Dry => Ok(false),
+        }
+    }
+
+    /// A file without holes: from the start to its end.
+    fn copy_dense(&mut self) -> Result<u64, Fault> {
+        let size = self.t.stat.size;
+        let allocated = self.route.preallocate && io::preallocate(self.t.dst, size).is_ok();
+        let end = self.climb(0, None)?;
+        if (allocated && end < size) || self.outcome.searched_zeros {
+            // Blocks beyond a source that shrank, or a hole at the end.
+            self.set_size(end)?;
+        }
+        Ok(end)
+    }
+
+    /// A file with holes: span after span of data, and the length at last.
+    fn copy_spans(&mut self) -> Result<u64, Fault> {
+        let mut at = 0;
+        loop {
+            match spans::next_span(self.t.src, at) {
+                Ok(Next::Data(span)) => {
+                    self.account.holes += span.start - at;
+                    self.ladder.meter.bytes.fetch_add(span.start - at, Ordering::Relaxed);
+                    at = self.climb(span.start, Some(span.end))?;
+                    if at < span.end {
+                        break; // the source shrank
+                    }
+                }
+                Ok(Next::Hole) => {
+                    let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
+                    self.account.holes += stat.size.saturating_sub(at);
+                    at = at.max(stat.size);
+                    break;
+                }
+                Ok(Next::Unknown) => {
+                    at = self.climb(at, None)?;
+                    break;
+                }
+                Err(errno) => return Err(Fault::at(Side::Source, errno)),
+            }
+        }
+        self.set_size(at)?;
+        Ok(at)
+    }
+
+    fn set_size(&self, size: u64) -> Result<(), Fault> {
+        io::truncate(self.t.dst, size).map_err(|errno| Fault::at(Side::Destination, errno))
+    }
+
+    /// Moves the bytes from `at` to `end`, or to the end of the file. Gives the offset reached,
+    /// which is short of `end` only if the file ends there.
+    fn climb(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, Fault> {
+        let mut known_end = end.unwrap_or(self.t.stat.size);
+        loop {
+            self.ladder.check_stop()?;
+            if at >= known_end {
+                match end {
+                    Some(_) => return Ok(at),
+                    None if self.true_size => match self.grown(at)? {
+                        Some(size) => known_end = size,
+                        None => return Ok(at),
+                    },
+                    None => {}
+                }
+            }
+            let Some(strategy) = self.current_rung() else { return Err(self.exhausted(Errno::OPNOTSUPP)) };
+            // Beyond a size that is not believed, ask for a bufferful and see.
+            let len = if at < known_end { (known_end - at).min(STEP) } else { 64 << 10 };
+            match self.step(strategy, at, len) {
+                Step::Moved(n) => {
+                    at += n;
+                    let written = n - std::mem::take(&mut self.skipped);
+                    self.credit(strategy, written);
+                    self.ladder.meter.bytes.fetch_add(n, Ordering::Relaxed);
+                }
+                Step::Dry if strategy == Strategy::ReadWrite || self.at_end(strategy, at)? => return Ok(at),
+                Step::Dry => self.step_down(Reason::EarlyEnd, Errno::NODATA)?,
+                Step::Refused(errno) => self.step_down(errno.into(), errno)?,
+                Step::Failed(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// Whether a large file that was copied to its known size has grown meanwhile. A small one is
+    /// over before anything could matter, and the question would cost it a call.
+    fn grown(&self, at: u64) -> Result<Option<u64>, Fault> {
+        if at < LARGE {
+            return Ok(None);
+        }
+        let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
+        Ok((stat.size > at).then_some(stat.size))
+    }
+
+    /// The rung to use now, past those that are known to refuse. The last is always tried: its
+    /// refusal is the reason to be reported.
+    fn current_rung(&mut self) -> Option<Strategy> {
+        while self.rung + 1 < self.route.rungs.len()
+            && self.ladder.is_known_refusal(self.route.rungs[self.rung], self.pair())
+        {
+            self.rung += 1;
+        }
+        self.route.rungs.get(self.rung).copied()
+    }
+
+    fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
+        let Transfer { src, dst, .. } = *self.t;
+        let tally = self.account.path_mut(strategy);
+        let ladder = &mut *self.ladder;
+        match strategy {
+            // Behind other rungs it can still take the whole file, but nothing less.
+            Strategy::Reflink if at == 0 => reflink::clone_file(src, dst, self.t.stat.size, tally),
+            Strategy::Reflink => Step::Refused(Errno::OPNOTSUPP),
+            Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
+            Strategy::Splice => splice::step(&mut ladder.pipe, src, dst, at, len, tally),
+            Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),
+            Strategy::Mmap => mmap::step(src, dst, at, len, tally),
+            Strategy::ReadWrite if self.outcome.searched_zeros => {
+                let mut holes = 0;
+                let block = block_size(self.t);
+                let step = skip_zeros(&mut ladder.buffer, ends(self.t), at, len, block, tally, &mut holes);
+                self.account.holes += holes;
+                self.skipped = holes;
+                step
+            }
+            Strategy::ReadWrite => {
+                let (src, dst) = ends(self.t);
+                buffered::step(&mut ladder.buffer, src, dst, at, len, tally)
+            }
+        }
+    }
+
+    /// A rung that gave 0 proves nothing: only `read` knows the end of a file.
+    fn at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, Fault> {
+        let tally = self.account.path_mut(strategy);
+        let mut byte = [0];
+        loop {
+            match tally.call(Call::Pread, || rustix::io::pread(self.t.src, &mut byte, at)) {
+                Ok(n) => return Ok(n == 0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Fault::at(Side::Source, errno)),
+            }
+        }
+    }
+
+    fn credit(&mut self, strategy: Strategy, bytes: u64) {
+        let first = !std::mem::replace(&mut self.credited[strategy as usize], true);
+        let tally = self.account.path_mut(strategy);
+        tally.bytes += bytes;
+        tally.files += u64::from(first);
+    }
+
+    /// Leaves the rung in use for the next one; an error if there is none.
+    fn step_down(&mut self, reason: Reason, errno: Errno) -> Result<(), Fault> {
+        let Some(&strategy) = self.route.rungs.get(self.rung) else { return Err(self.exhausted(errno)) };
+        *self.account.path_mut(strategy).step_downs.entry(reason).or_default() += 1;
+        self.ladder.learn(strategy, errno, self.pair());
+        if self.rung + 1 == self.route.rungs.len() {
+            return Err(self.exhausted(errno));
+        }
+        self.rung += 1;
+        Ok(())
+    }
+
+    fn exhausted(&self, errno: Errno) -> Fault {
+        Fault { side: Side::Both, errno, refused: self.route.rungs.last().copied() }
+    }
+}

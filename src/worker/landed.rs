@@ -1,0 +1,37 @@
+//! What earlier operands of this run have made, so that a later one does not destroy it.
+
+use super::{Task, Worker};
+use crate::report::{Failure, lock};
+use crate::sys::Stat;
+use crate::sys::at::{self, Follow};
+
+impl Worker<'_> {
+    pub(super) fn landed_here(&self, task: &Task<'_>, stat: &Stat) -> bool {
+        self.shared.several_operands
+            && task.entry.operand
+            && lock(&self.shared.landed).get(&task.destination_path()) == Some(&stat.id())
+    }
+
+    /// An earlier operand may have made a symbolic link here, which must not be written through.
+    pub(super) fn check_landed_link(&self, task: &Task<'_>) -> Result<(), Failure> {
+        if !self.shared.several_operands || !task.entry.operand || self.ctx.options.backup.is_some() {
+            return Ok(());
+        }
+        match at::stat(&task.fds.dst, task.entry.destination(), Follow::No) {
+            Ok(stat) if stat.is_symlink() && self.landed_here(task, &stat) => {
+                let words = "will not copy {} through just-created symlink {}";
+                Err(Failure::new(words, task.source_path()).and(task.destination_path()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn note_landed(&self, task: &Task<'_>) {
+        if self.shared.several_operands
+            && task.entry.operand
+            && let Ok(stat) = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
+        {
+            lock(&self.shared.landed).insert(task.destination_path(), stat.id());
+        }
+    }
+}

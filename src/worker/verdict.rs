@@ -1,0 +1,124 @@
+//! From a verdict of the plan to what is done about it: ask, skip, clear the name, make, refuse.
+
+use super::prompt::prompt;
+use super::{Landing, Source, Task, Worker};
+use crate::backup;
+use crate::plan::{Clear, Occupant, Refusal, Skip, Verdict};
+use crate::report::{Failure, quote};
+use crate::sys::{Errno, at};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+
+impl Worker<'_> {
+    pub(super) fn carry_out(
+        &mut self,
+        task: &Task<'_>,
+        source: Source,
+        occupant: Option<&Occupant>,
+        verdict: Verdict,
+    ) -> Result<(), Failure> {
+        match verdict {
+            Verdict::Ask(question, then) => {
+                let mode = occupant.map_or(0, |occupant| occupant.link.mode);
+                if self.ctx.reporter.ask(&prompt(question, &task.destination_path(), mode)) {
+                    return self.carry_out(task, source, occupant, *then);
+                }
+                self.skip(task);
+                self.ctx.reporter.fail_silently();
+                Ok(())
+            }
+            Verdict::Skip(Skip::ExistsFail) => {
+                self.stats.skipped += 1;
+                Err(Failure::new("not replacing {}", task.destination_path()))
+            }
+            Verdict::Skip(Skip::UpToDate) => {
+                self.skip(task);
+                self.link_up_to_date(task, &source.stat)
+            }
+            Verdict::Skip(Skip::Exists) => {
+                self.skip(task);
+                Ok(())
+            }
+            Verdict::Done => Ok(()),
+            Verdict::Merge => Ok(()), // only directories are merged
+            Verdict::Refuse(refusal) => Err(refused(task, refusal)),
+            Verdict::Overwrite => {
+                let landing = occupant.map_or(Landing::Create, |occupant| Landing::Overwrite(occupant.stat));
+                self.make(task, source, landing, None)
+            }
+            Verdict::Make(Clear::Nothing) => self.make(task, source, Landing::Create, None),
+            Verdict::Make(Clear::Unlink) => {
+                self.unlink(task)?;
+                self.make(task, source, Landing::Create, None)
+            }
+            Verdict::Make(Clear::Backup) => {
+                let suffix = self.back_up(task)?;
+                let answer = self.make(task, source, Landing::Create, suffix.as_deref());
+                if let (Err(_), Some(suffix)) = (&answer, &suffix) {
+                    self.un_back_up(task, suffix);
+                }
+                answer
+            }
+        }
+    }
+
+    fn skip(&mut self, task: &Task<'_>) {
+        self.stats.skipped += 1;
+        if self.ctx.options.debug {
+            let line = [b"skipped ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
+            self.ctx.reporter.lines(&line);
+        }
+    }
+
+    pub(super) fn unlink(&self, task: &Task<'_>) -> Result<(), Failure> {
+        match at::unlink(&task.fds.dst, task.entry.destination()) {
+            Ok(()) => self.say_removed(task),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Failure::new("cannot remove {}", task.destination_path()).errno(errno)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn say_removed(&self, task: &Task<'_>) {
+        if self.ctx.options.verbose {
+            let line = [b"removed ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
+            self.ctx.reporter.lines(&line);
+        }
+    }
+
+    fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
+        let Some(backup) = &self.ctx.options.backup else { return Ok(None) };
+        backup::make(backup, task.fds.dst.as_fd(), task.entry.destination())
+            .map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
+    }
+
+    fn un_back_up(&self, task: &Task<'_>, suffix: &OsStr) {
+        let name = task.entry.destination();
+        let dst = &task.fds.dst;
+        let kept = backup::with_suffix(name, suffix);
+        if let Err(errno) = at::rename(dst, &kept, dst, name) {
+            self.ctx.reporter.fail(Failure::new("cannot un-backup {}", task.destination_path()).errno(errno));
+        } else if self.ctx.options.verbose {
+            let from = quote::quoted(backup::with_suffix(&task.destination_path(), suffix));
+            let to = quote::quoted(task.destination_path());
+            self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
+        }
+    }
+}
+
+fn refused(task: &Task<'_>, refusal: Refusal) -> Failure {
+    let (source, destination) = (task.source_path(), task.destination_path());
+    match refusal {
+        Refusal::SameFile => Failure::new("{} and {} are the same file", source).and(destination),
+        Refusal::DirectoryOverOther => {
+            Failure::new("cannot overwrite non-directory {} with directory {}", destination).and(source)
+        }
+        Refusal::OtherOverDirectory => {
+            Failure::new("cannot overwrite directory {} with non-directory {}", destination).and(source)
+        }
+        Refusal::JustMade => Failure::new("will not overwrite just-created {} with {}", destination).and(source),
+        Refusal::BackupIsSource => {
+            Failure::new("backing up {} might destroy source;  {} not copied", destination).and(source)
+        }
+    }
+}

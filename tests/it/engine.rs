@@ -1,0 +1,206 @@
+//! Deep trees, wide trees, many workers: nothing grows with the tree, and what comes out does not
+//! depend on who did it.
+
+use crate::needs::{Need, SHM, trial};
+use crate::sandbox::{Sandbox, ZCP, assert_done, noise, stats};
+use crate::{smoke, strace};
+use libtest_mimic::Trial;
+use rustix::fs::{CWD, Mode, OFlags, RawMode, mkdirat, openat};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Output;
+
+/// The name of each level: a path of 500 levels is longer than the kernel takes.
+const LEVEL: &str = "directory";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for limit in [64, 1024] {
+        for jobs in [1, 8] {
+            // With hardly a descriptor to spare, the way to a directory is opened again and again.
+            let levels = if limit == 64 { 1500 } else { 5000 };
+            trials.push(trial(format!("engine::deep::n{limit}-j{jobs}"), &[], move || deep(levels, limit, jobs)));
+            let run = move || wide(20_000, limit, jobs);
+            trials.push(trial(format!("engine::wide::n{limit}-j{jobs}"), &[], run));
+        }
+    }
+    for jobs in [1, 2, 8] {
+        trials.push(trial(format!("engine::back_pressure-j{jobs}"), &[], move || back_pressure(jobs)));
+        trials.push(trial(format!("engine::memory-j{jobs}"), &[], move || memory(jobs)));
+    }
+    trials.push(trial("engine::order_of_cp", &[Need::Program("cp")], order_of_cp));
+    trials.push(trial("engine::one_worker_needs_no_pool", &[Need::Strace], one_worker_needs_no_pool));
+    trials.push(trial("engine::workers_agree", &[], workers_agree));
+    // Run it with `cargo test -- --ignored wide_200000`.
+    trials.push(trial("engine::wide_200000", &[], || wide(200_000, 1024, 8)).with_ignored_flag(true));
+    trials
+}
+
+/// For trees of many names: in memory, if possible, for a disk's journal has nothing to do with it.
+fn roomy() -> Sandbox {
+    if Path::new(SHM).is_dir() { Sandbox::within(SHM) } else { Sandbox::new() }
+}
+
+/// zcp with at most `limit` open files.
+fn limited(sandbox: &Sandbox, limit: usize, args: &[&str]) -> Output {
+    let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+    sandbox.command("sh").args(["-c", &script, ZCP]).args(args).output().unwrap()
+}
+
+fn open(dir: &OwnedFd, name: &str, flags: OFlags) -> OwnedFd {
+    openat(dir, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644)).unwrap()
+}
+
+/// Goes down from the directory `name`, level by level; `at` is given each of them.
+fn descend(sandbox: &Sandbox, name: &str, levels: usize, mut at: impl FnMut(usize, &OwnedFd)) {
+    let mut dir = openat(CWD, sandbox.path(name), OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for level in 0..levels {
+        at(level, &dir);
+        dir = open(&dir, LEVEL, OFlags::DIRECTORY | OFlags::NOFOLLOW);
+    }
+    at(levels, &dir);
+}
+
+fn content(level: usize) -> String {
+    format!("level {level}\n")
+}
+
+fn deep(levels: usize, limit: usize, jobs: usize) {
+    let sandbox = roomy();
+    sandbox.dir("src");
+    descend(&sandbox, "src", levels, |level, dir| {
+        let mut file = fs::File::from(open(dir, "file", OFlags::CREATE | OFlags::WRONLY));
+        file.write_all(content(level).as_bytes()).unwrap();
+        mkdirat(dir, LEVEL, Mode::from_raw_mode(0o750 as RawMode)).unwrap();
+    });
+    let output = limited(&sandbox, limit, &["-a", "-j", &jobs.to_string(), "--stats=json", "src", "dst"]);
+    assert_done(&output);
+    let totals = &stats(&output)["totals"];
+    assert_eq!((&totals["files"], &totals["directories"]), (&(levels + 1).into(), &(levels + 2).into()));
+    descend(&sandbox, "dst", levels, |level, dir| {
+        let mut text = String::new();
+        fs::File::from(open(dir, "file", OFlags::RDONLY)).read_to_string(&mut text).unwrap();
+        assert_eq!(text, content(level));
+        let mode = rustix::fs::fstat(dir).unwrap().st_mode & 0o777;
+        assert_eq!(mode, if level == 0 { 0o755 } else { 0o750 }, "at level {level}");
+    });
+    // The sandbox would need a descriptor a level for it.
+    sandbox.command("rm").args(["-rf", "src", "dst"]).assert().success();
+}
+
+fn wide(files: usize, limit: usize, jobs: usize) {
+    let sandbox = roomy();
+    sandbox.dir("src");
+    let path = |tree: &str, index: usize| sandbox.path(tree).join(format!("file-{index}"));
+    for index in 0..files {
+        fs::write(path("src", index), index.to_string()).unwrap();
+    }
+    let output = limited(&sandbox, limit, &["-r", "-j", &jobs.to_string(), "--stats=json", "src", "dst"]);
+    assert_done(&output);
+    assert_eq!(stats(&output)["totals"]["files"], files);
+    assert_eq!(fs::read_dir(sandbox.path("dst")).unwrap().count(), files);
+    for index in 0..files {
+        assert_eq!(fs::read_to_string(path("dst", index)).unwrap(), index.to_string());
+    }
+}
+
+/// Directories with ten files each.
+fn bushy(directories: usize) -> Sandbox {
+    let sandbox = roomy();
+    for directory in 0..directories {
+        let path = sandbox.path(format!("src/{}/{directory}", directory % 7));
+        fs::create_dir_all(&path).unwrap();
+        for file in 0..10 {
+            fs::write(path.join(format!("a file with a longer name {file}")), "x").unwrap();
+        }
+    }
+    sandbox
+}
+
+fn back_pressure(jobs: usize) {
+    let sandbox = bushy(300);
+    let output = sandbox.zcp(["-r", "-j", &jobs.to_string(), "--stats=json", "src", "dst"]).output().unwrap();
+    assert_done(&output);
+    let stats = stats(&output);
+    assert_eq!(stats["workers"], jobs);
+    let peak = stats["peak_in_flight"].as_u64().unwrap();
+    assert!((1..=jobs as u64).contains(&peak), "{peak} parcels in flight by {jobs} workers");
+    sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+}
+
+/// The peak of zcp's memory in KiB, as it finds it in its own status while it copies the tree: many
+/// directories have a link to it.
+fn peak_memory(directories: usize, jobs: usize) -> u64 {
+    let sandbox = bushy(directories);
+    let links: Vec<_> =
+        (0..directories).step_by(20).map(|index| format!("{}/{index}/status", index % 7)).collect();
+    for link in &links {
+        sandbox.symlink("/proc/self/status", format!("src/{link}"));
+    }
+    assert_done(&sandbox.zcp(["-rL", "-j", &jobs.to_string(), "src", "dst"]).output().unwrap());
+    let peak = |link: &String| -> u64 {
+        let status = fs::read_to_string(sandbox.path("dst").join(link)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+        line.strip_suffix(" kB").unwrap().parse().unwrap()
+    };
+    links.iter().map(peak).max().unwrap()
+}
+
+/// Twenty times the names: to hold them would take well over 3 MiB.
+fn memory(jobs: usize) {
+    let (small, large) = (peak_memory(200, jobs), peak_memory(4000, jobs));
+    assert!(large < small + 1536, "{small} KiB for 200 directories, {large} KiB for 4000");
+}
+
+fn order_of_cp() {
+    let sandbox = smoke::mixed("src");
+    for index in (0..200).rev() {
+        let name = format!("src/{}/{}/{index}", index % 5, index * 7 % 3);
+        if index % 11 == 0 {
+            sandbox.dir(&name)
+        } else {
+            sandbox.file(&name, "x")
+        };
+    }
+    sandbox.file("one", "1").file("two", "2").dir("into");
+    let args = ["-rv", "one", "src", "two", "into"];
+    let cp = sandbox.command("cp").args(args).output().unwrap();
+    fs::rename(sandbox.path("into"), sandbox.path("by cp")).unwrap();
+    sandbox.dir("into");
+    let zcp = sandbox.zcp(["-j1"].into_iter().chain(args)).output().unwrap();
+    assert_done(&zcp);
+    assert_eq!(String::from_utf8_lossy(&zcp.stdout), String::from_utf8_lossy(&cp.stdout));
+    assert!(cp.stdout.len() > 5000);
+}
+
+fn one_worker_needs_no_pool() {
+    let sandbox = smoke::mixed("src");
+    let [one, four] = [["-rj1", "src", "dst"], ["-rj4", "src", "dst4"]].map(|args| {
+        let trace = strace::zcp(&sandbox, &["-e", "trace=execve"], &args);
+        assert_done(&trace.output);
+        trace.threads()
+    });
+    // The second looks on, and draws the bar.
+    assert!(one <= 2 && four == one + 4, "{one} threads with -j1, {four} with -j4");
+}
+
+/// Whoever does it, and whoever comes first to a hard link.
+fn workers_agree() {
+    let sandbox = smoke::mixed("src");
+    for index in 0..600 {
+        let name = format!("src/{}/{index}", index % 13);
+        match index % 4 {
+            0 => sandbox.file(&name, noise(index * 37)),
+            1 => sandbox.hard_link(format!("src/{}/{}", (index - 1) % 13, index - 1), &name),
+            2 => sandbox.symlink(format!("{index}"), &name),
+            _ => sandbox.dir(&name).mode(&name, 0o710),
+        };
+    }
+    let source = sandbox.snapshot("src");
+    for jobs in ["-j1", "-j2", "-j8"] {
+        assert_done(&sandbox.zcp(["-a", jobs, "src", jobs.trim_start_matches('-')]).output().unwrap());
+        source.assert_same(&sandbox.snapshot(jobs.trim_start_matches('-')));
+    }
+}
