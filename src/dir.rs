@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// An open directory, or the working directory.
@@ -108,6 +108,8 @@ pub struct Dir {
     /// Whether new entries of the destination get an ACL from it; only known where modes are set.
     pub gives_acl: bool,
     finish: Option<Finish>,
+    /// Whether it is to be left as it is, after a failure.
+    abandoned: AtomicBool,
     open: AtomicUsize,
 }
 
@@ -129,6 +131,7 @@ impl Dir {
             fresh: false,
             gives_acl: true,
             finish: None,
+            abandoned: AtomicBool::new(false),
             open: AtomicUsize::new(1),
         })
     }
@@ -148,6 +151,7 @@ impl Dir {
             fresh: finish.made,
             gives_acl,
             finish: Some(finish),
+            abandoned: AtomicBool::new(false),
             open: AtomicUsize::new(1),
         });
         ctx.descriptors.opened(&dir);
@@ -242,6 +246,16 @@ impl Dir {
         if same { Ok(Fds { src: Base::Open(src), dst: Base::Open(dst) }) } else { Err(Errno::NOENT) }
     }
 
+    /// The way to an operand ends here: neither this directory nor those above get attributes.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        let mut above = self.parent();
+        while let Some(dir) = above {
+            dir.abandoned.store(true, Ordering::Relaxed);
+            above = dir.parent();
+        }
+    }
+
     /// One more thing is open in this directory.
     pub fn enter(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -262,6 +276,7 @@ impl Dir {
     fn finish(self: &Arc<Dir>, ctx: &Context) {
         if let (Some(finish), Some(place)) = (&self.finish, &self.place)
             && finish.is_needed(ctx)
+            && !self.abandoned.load(Ordering::Relaxed)
         {
             match self.fds(ctx) {
                 Ok(fds) => {

@@ -15,6 +15,8 @@ pub struct Occupant {
     pub link: Stat,
     /// The source's name itself, never followed.
     pub source_link: Stat,
+    /// Which symbolic links are followed, for this source: `-H` is over below an operand.
+    pub dereference: Dereference,
     /// Whether it is a symbolic link in a circle: nothing is there, but the name is taken.
     pub circular: bool,
     /// Whether both names are one entry of one directory.
@@ -160,7 +162,7 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
     // A file with several names would be changed under all of them, so where links are kept it is
     // taken away first; and a link or special file cannot be written into what is there.
     let shared = options.preserve.links && target.nlink > 1;
-    let remade = options.dereference == Dereference::Never && !source.is_regular();
+    let remade = occupant.dereference == Dereference::Never && !source.is_regular();
     if unlinks_first(options) || (!options.attributes_only && (shared || remade)) {
         return Verdict::Make(Clear::Unlink);
     }
@@ -188,7 +190,7 @@ fn sameness(options: &Options, source: &Stat, occupant: &Occupant) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
     let same = source.id() == occupant.stat.id();
     let linking = options.action == Action::HardLink;
-    let never = options.dereference == Dereference::Never;
+    let never = occupant.dereference == Dereference::Never;
     if same && linking {
         return Settled;
     }

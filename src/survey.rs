@@ -46,6 +46,10 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         stat,
         link,
         source_link: *source,
+        dereference: match options.dereference {
+            Dereference::CommandLine if !entry.operand => Dereference::Never,
+            other => other,
+        },
         circular,
         same_entry: false,
         same_referent: false,

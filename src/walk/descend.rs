@@ -44,6 +44,9 @@ impl Walk<'_> {
         dir.enter();
         for part in leading {
             let below = self.recreate(&dir, &part, extent);
+            if below.is_err() {
+                dir.abandon();
+            }
             dir.leave(self.ctx); // what is below holds it
             dir = below?;
         }
@@ -169,7 +172,8 @@ impl Walk<'_> {
         let dst_id =
             at::fstat(&dst).map_err(|errno| Failure::new("cannot stat {}", destination_path()).errno(errno))?.id();
         if made {
-            if !std::mem::replace(&mut self.operand.made, true) {
+            // What is below a new directory can only be met through it.
+            if !parent.fresh || parent.is_leading() {
                 self.note(parent, entry, &fds, dst_id);
             }
             if self.ctx.options.verbose {

@@ -49,9 +49,6 @@ struct Operand {
     dev: u64,
     /// How high the stack was when it was begun.
     depth: usize,
-    /// Whether a directory was made for it. The first one is remembered: meeting it as a source
-    /// means that the destination is inside the source.
-    made: bool,
 }
 
 /// A directory on the way down.

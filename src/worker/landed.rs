@@ -9,7 +9,7 @@ impl Worker<'_> {
     pub(super) fn landed_here(&self, task: &Task<'_>, stat: &Stat) -> bool {
         self.shared.several_operands
             && task.entry.operand
-            && lock(&self.shared.landed).get(task.entry.destination()) == Some(&stat.id())
+            && lock(&self.shared.landed).get(&task.destination_path()) == Some(&stat.id())
     }
 
     /// An earlier operand may have made a symbolic link here, which must not be written through.
@@ -31,7 +31,7 @@ impl Worker<'_> {
             && task.entry.operand
             && let Ok(stat) = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
         {
-            lock(&self.shared.landed).insert(task.entry.destination().to_owned(), stat.id());
+            lock(&self.shared.landed).insert(task.destination_path(), stat.id());
         }
     }
 }

@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Default)]
 pub struct Shared {
     links: Links,
-    /// What the operands' copies are, by the name they got: an earlier one must not be lost.
+    /// What the operands' copies are, by their path: an earlier one must not be lost.
     landed: Mutex<HashMap<OsString, FileId>>,
     /// Whether there are several operands, so that they can meet.
     several_operands: bool,
