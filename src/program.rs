@@ -50,7 +50,11 @@ fn copy(program: &str, mut options: Options, operands: Operands) -> ExitCode {
         proc::reserve_descriptors(descriptors.highest());
     }
     let ctx = Context { options, reporter, stop, status, may_last, process, descriptors };
-    let summary = engine::run(&ctx, roots, bar);
+    let summary = engine::run(&ctx, roots, bar.clone());
+    if bar.was_shown() && ctx.options.verbose && ctx.options.stats.is_none() {
+        // The bar is gone; who wanted to know more keeps a line.
+        let _ = writeln!(std::io::stderr(), "{program}: {}", table::headline(&summary));
+    }
     print_stats(&ctx, &summary, stdout_taken);
     write_stats_file(&ctx, &summary);
     ctx.reporter.finish();

@@ -75,15 +75,24 @@ pub struct Total {
 
 /// A way for others to print past the bar.
 #[derive(Clone, Debug, Default)]
-pub struct Handle(Arc<Mutex<Option<ProgressBar>>>);
+pub struct Handle {
+    bar: Arc<Mutex<Option<ProgressBar>>>,
+    /// Whether there ever was a bar.
+    shown: Arc<AtomicBool>,
+}
 
 impl Handle {
     /// Runs `print` with the bar out of the way. One at a time, so that lines stay whole.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        match &*lock(&self.0) {
+        match &*lock(&self.bar) {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
+    }
+
+    /// Whether a bar was drawn, so that the user has been watching.
+    pub fn was_shown(&self) -> bool {
+        self.shown.load(Ordering::Relaxed)
     }
 }
 
@@ -169,7 +178,7 @@ impl Watch {
         }
         total.cancelled.store(true, Ordering::Relaxed);
         if let Some(bar) = bar {
-            *lock(&self.handle.0) = None;
+            *lock(&self.handle.bar) = None;
             bar.finish_and_clear();
         }
     }
@@ -206,7 +215,8 @@ impl Watch {
 
     fn show_bar(&self) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        *lock(&self.handle.0) = Some(bar.clone());
+        *lock(&self.handle.bar) = Some(bar.clone());
+        self.handle.shown.store(true, Ordering::Relaxed);
         bar
     }
 

@@ -9,7 +9,7 @@ use super::splice::Pipe;
 use super::{Account, Meter, Route, Strategy};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, io};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -69,6 +69,27 @@ pub struct Limits {
     pub sparse: Sparse,
 }
 
+impl Limits {
+    /// The route for a case, within what is allowed.
+    fn route(&self, case: Case) -> Route {
+        let mut route = match &self.forced {
+            Some(rungs) => forced_route(rungs),
+            None => default_route(case, self.cloning),
+        };
+        match self.sparse {
+            Sparse::Auto => {}
+            // Only bytes that pass through user space can be searched for zeros.
+            Sparse::Always => {
+                route.rungs.retain(|s| *s == Strategy::ReadWrite);
+                route.preallocate = false;
+            }
+            // Holes are to be filled: no rung may do as it likes with them.
+            Sparse::Never => route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange)),
+        }
+        route
+    }
+}
+
 /// The two open files of one copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer<'a> {
@@ -103,9 +124,10 @@ pub struct Ladder {
     pub(super) meter: Arc<Meter>,
     pub(super) pipe: Pipe,
     pub(super) buffer: Buffer,
-    file_systems: HashMap<u64, FsKind>,
-    routes: HashMap<Case, (Arc<Route>, u64)>,
-    refused_here: HashMap<(u64, u64), Vec<Strategy>>,
+    // A copy meets a handful of devices and cases, and asks for each file: a list is the fastest map.
+    file_systems: Vec<(u64, FsKind)>,
+    routes: Vec<(Case, Arc<Route>, u64)>,
+    refused_here: Vec<((u64, u64), Strategy)>,
     refused_ever: Vec<Strategy>,
 }
 
@@ -118,19 +140,16 @@ impl Ladder {
             meter,
             pipe: Pipe::default(),
             buffer: Buffer::default(),
-            file_systems: HashMap::new(),
-            routes: HashMap::new(),
-            refused_here: HashMap::new(),
+            file_systems: Vec::new(),
+            routes: Vec::new(),
+            refused_here: Vec::new(),
             refused_ever: Vec::new(),
         }
     }
 
     /// The routes that were taken, and by how many files, for the statistics.
     pub fn into_routes(self) -> BTreeMap<Case, (Route, u64)> {
-        self.routes
-            .into_iter()
-            .map(|(case, (route, files))| (case, (Arc::unwrap_or_clone(route), files)))
-            .collect()
+        self.routes.into_iter().map(|(case, route, files)| (case, (Arc::unwrap_or_clone(route), files))).collect()
     }
 
     /// Copies all data of `t.src` to `t.dst`.
@@ -149,30 +168,22 @@ impl Ladder {
     }
 
     fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
-        *self.file_systems.entry(dev).or_insert_with(|| io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic))
+        if let Some((_, kind)) = self.file_systems.iter().find(|(known, _)| *known == dev) {
+            return *kind;
+        }
+        let kind = io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
+        self.file_systems.push((dev, kind));
+        kind
     }
 
     fn route(&mut self, case: Case) -> Arc<Route> {
-        let Limits { forced, cloning, sparse } = &self.limits;
-        let (route, files) = self.routes.entry(case).or_insert_with(|| {
-            let mut route = match forced {
-                Some(rungs) => forced_route(rungs),
-                None => default_route(case, *cloning),
-            };
-            match sparse {
-                Sparse::Auto => {}
-                // Only bytes that pass through user space can be searched for zeros.
-                Sparse::Always => {
-                    route.rungs.retain(|s| *s == Strategy::ReadWrite);
-                    route.preallocate = false;
-                }
-                // Holes are to be filled: no rung may do as it likes with them.
-                Sparse::Never => route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange)),
-            }
-            (Arc::new(route), 0)
-        });
-        *files += 1;
-        Arc::clone(route)
+        if let Some((_, route, files)) = self.routes.iter_mut().find(|(known, ..)| *known == case) {
+            *files += 1;
+            return Arc::clone(route);
+        }
+        let route = Arc::new(self.limits.route(case));
+        self.routes.push((case, Arc::clone(&route), 1));
+        route
     }
 
     pub(super) fn check_stop(&self) -> Result<(), Fault> {
@@ -181,18 +192,17 @@ impl Ladder {
 
     /// What a refusal teaches beyond this file.
     pub(super) fn learn(&mut self, strategy: Strategy, errno: Errno, pair: (u64, u64)) {
-        let known = match errno {
-            Errno::NOSYS => &mut self.refused_ever,
-            Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY => self.refused_here.entry(pair).or_default(),
-            _ => return,
-        };
-        if !known.contains(&strategy) {
-            known.push(strategy);
+        if self.is_known_refusal(strategy, pair) {
+            return;
+        }
+        match errno {
+            Errno::NOSYS => self.refused_ever.push(strategy),
+            Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY => self.refused_here.push((pair, strategy)),
+            _ => {}
         }
     }
 
     pub(super) fn is_known_refusal(&self, strategy: Strategy, pair: (u64, u64)) -> bool {
-        self.refused_ever.contains(&strategy)
-            || self.refused_here.get(&pair).is_some_and(|known| known.contains(&strategy))
+        self.refused_ever.contains(&strategy) || self.refused_here.contains(&(pair, strategy))
     }
 }

@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod generated;
 mod needs;
+mod report;
 mod rooms;
 mod rungs;
 mod sandbox;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         errors::trials(),
         faults::trials(),
         generated::trials(),
+        report::trials(),
         rooms::trials(),
         rungs::trials(),
         smoke::trials(),

@@ -11,9 +11,12 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 /// The program under test.
 pub(crate) const ZCP: &str = env!("CARGO_BIN_EXE_zcp");
+/// No run takes so long: what has not ended by then hangs, and is killed.
+pub(crate) const LONGEST: Duration = Duration::from_secs(300);
 /// The modification time of everything a sandbox makes, so that what a run makes stands out.
 pub(crate) const LONG_AGO: FileTime = FileTime::from_unix_time(1_000_000_000, 123_456_789);
 
@@ -105,7 +108,9 @@ impl Sandbox {
         let mut command = std::process::Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.arg0(name).current_dir(self.dir.path()).env_clear().env("LC_ALL", "C").env("PATH", path);
-        Command::from_std(command)
+        let mut command = Command::from_std(command);
+        command.timeout(LONGEST);
+        command
     }
 
     pub(crate) fn zcp<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {

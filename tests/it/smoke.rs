@@ -1,12 +1,14 @@
 //! The least that has to work: a mixed tree arrives as it was, and as cp would have made it.
 
-use crate::needs::{Need, trial};
+use crate::needs::{Need, mounted, trial};
 use crate::sandbox::Sandbox;
 use libtest_mimic::Trial;
+use std::os::unix::fs::lchown;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("smoke::archive_keeps_everything", &[], archive_keeps_everything),
+        trial("smoke::attributes", &[Need::Root, Need::Mount("ext4")], attributes),
         trial("smoke::twins_of_cp", &[Need::Program("cp")], twins_of_cp),
     ]
 }
@@ -49,4 +51,26 @@ fn twins_of_cp() {
         assert_eq!(zcp.status.code(), cp.status.code(), "{args:?}");
         theirs.snapshot("dst").assert_same(&ours.snapshot("dst"));
     }
+}
+
+/// Owner and extended attributes, of all kinds of file, with `-a`; only the owner with `-p`.
+fn attributes() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    sandbox.file("src/file", "x").dir("src/dir").symlink("file", "src/link").fifo("src/fifo");
+    for (name, key) in
+        [("file", "user.note"), ("dir", "user.note"), ("link", "trusted.note"), ("fifo", "trusted.note")]
+    {
+        sandbox.xattr(format!("src/{name}"), key, b"\0 bytes");
+        lchown(sandbox.path(format!("src/{name}")), Some(1234), Some(4321)).unwrap();
+    }
+    sandbox.zcp(["-a", "src", "all"]).assert().success().stderr("");
+    sandbox
+        .snapshot("src")
+        .without(|node| node.mtime = None)
+        .assert_same(&sandbox.snapshot("all").without(|node| node.mtime = None));
+    sandbox.zcp(["-rp", "src", "some"]).assert().success().stderr("");
+    let expected = sandbox.snapshot("src").without(|node| node.xattrs.clear());
+    expected
+        .without(|node| node.mtime = None)
+        .assert_same(&sandbox.snapshot("some").without(|node| node.mtime = None));
 }

@@ -1,12 +1,12 @@
 //! zcp under strace: as a witness of its system calls, and as a saboteur of them.
 
-use crate::sandbox::{Sandbox, ZCP};
+use crate::sandbox::{LONGEST, Sandbox, ZCP};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a traced run left.
 pub(crate) struct Trace {
@@ -39,8 +39,12 @@ pub(crate) fn zcp_with_stops(
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let child = std::thread::spawn(|| child.wait_with_output().unwrap());
     let mut stops = 0;
+    let start = Instant::now();
     while !child.is_finished() {
         for (thread, text) in logs(log.path()) {
+            if start.elapsed() > LONGEST {
+                let _ = kill_process(Pid::from_raw(thread).unwrap(), Signal::KILL);
+            }
             if text.matches("--- stopped by SIGSTOP ---").count() > stops {
                 stops += 1;
                 at_stop(stops);

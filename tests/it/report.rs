@@ -1,0 +1,256 @@
+//! What zcp says of its work: `--stats` as text and as JSON, and progress, which only shows itself
+//! where somebody looks and has to wait.
+
+use crate::needs::{Need, trial};
+use crate::sandbox::{LONGEST, Sandbox, ZCP, assert_done, stats};
+use crate::smoke;
+use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Command, Stdio};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let pty = [Need::Program("script")];
+    vec![
+        trial("report::schema", &[], schema),
+        trial("report::totals", &[], totals),
+        trial("report::skipped_and_failed", &[], skipped_and_failed),
+        trial("report::odd_path", &[], odd_path),
+        trial("report::text_agrees_with_json", &[], text_agrees_with_json),
+        trial("report::stats_file", &[], stats_file),
+        trial("report::nothing_unasked", &[], nothing_unasked),
+        trial("report::full_stdout", &[], full_stdout),
+        trial("report::no_progress_if_quick", &pty, no_progress_if_quick),
+        trial("report::progress_if_slow", &pty, progress_if_slow),
+        trial("report::no_progress_without_terminal", &[], no_progress_without_terminal),
+    ]
+}
+
+/// The JSON of an archived mixed tree.
+fn archived(options: &[&str]) -> (Sandbox, Value) {
+    let sandbox = smoke::mixed("src");
+    let output =
+        sandbox.zcp(["-a", "--stats=json"].iter().chain(options).chain(&["src", "dst"])).output().unwrap();
+    assert_done(&output);
+    (sandbox, stats(&output))
+}
+
+/// Every field that was ever promised, with its type.
+fn schema() {
+    let (_, stats) = archived(&["--strategy=reflink,splice,read_write"]);
+    assert_eq!(stats["schema"], 1);
+    assert_eq!(stats["version"], env!("CARGO_PKG_VERSION"));
+    for field in ["elapsed_ns", "workers", "peak_in_flight"] {
+        assert!(stats[field].as_u64() > Some(0), "{field} in {stats}");
+    }
+    for field in [
+        "files",
+        "directories",
+        "symlinks",
+        "hard_links",
+        "special",
+        "skipped",
+        "failed",
+        "bytes_logical",
+        "bytes_moved",
+        "bytes_holes",
+        "bytes_shared",
+    ] {
+        assert!(stats["totals"][field].is_u64(), "{field} in {stats}");
+    }
+    for path in stats["paths"].as_object().unwrap().values() {
+        assert!(["files", "bytes", "ns", "mode_switches"].iter().all(|field| path[field].is_u64()), "{path}");
+        let calls: u64 = path["calls"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(path["mode_switches"], 2 * calls);
+        for left in path["step_downs"].as_array().unwrap() {
+            assert!(left["errno"].is_string() && left["reason"].is_string() && left["count"].is_u64(), "{left}");
+        }
+    }
+    for route in stats["routes"].as_array().unwrap() {
+        assert!(["source", "destination", "size", "why"].iter().all(|field| route[field].is_string()), "{route}");
+        assert!(
+            route["same_device"].is_boolean() && route["files"].is_u64() && route["rungs"].is_array(),
+            "{route}"
+        );
+    }
+    assert_eq!(stats["errors"], json!([]));
+}
+
+fn totals() {
+    for jobs in ["-j1", "-j4"] {
+        let (sandbox, stats) = archived(&[jobs]);
+        let tree = sandbox.snapshot("src");
+        let files = tree.0.values().filter_map(|node| node.bytes.as_ref());
+        let links: u64 =
+            tree.0.iter().filter(|(path, node)| node.links.as_ref().is_some_and(|first| first != *path)).count()
+                as u64;
+        let count = |kind: u32| tree.0.values().filter(|node| node.mode & 0o170_000 == kind).count();
+        let totals = &stats["totals"];
+        assert_eq!(totals["files"].as_u64().unwrap() + links, files.clone().count() as u64, "{totals}");
+        assert_eq!((&totals["hard_links"], links), (&1.into(), 1));
+        assert_eq!(totals["directories"], count(0o040_000));
+        assert_eq!(totals["symlinks"], count(0o120_000));
+        assert_eq!(totals["special"], count(0o010_000));
+        let twice = tree.0[std::path::Path::new("small")].bytes.as_ref().unwrap().len();
+        assert_eq!(totals["bytes_logical"], files.map(Vec::len).sum::<usize>() - twice);
+    }
+}
+
+fn skipped_and_failed() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "new").file("src/b", "new").file("dst/a", "old").dir("dst/b");
+    let output = sandbox.zcp(["-rnT", "--stats=json", "src", "dst"]).output().unwrap();
+    assert_eq!(stats(&output)["totals"]["skipped"], 2);
+    let output = sandbox.zcp(["-rT", "--stats=json", "src", "dst"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stats = stats(&output);
+    let [files, failed, skipped] = ["files", "failed", "skipped"].map(|field| stats["totals"][field].as_u64());
+    assert_eq!((files, failed, skipped), (Some(1), Some(1), Some(0)));
+    assert_eq!(stats["errors"].as_array().unwrap().len(), 1);
+    assert_eq!((&stats["errors"][0]["path"], &stats["errors"][0]["errno"]), (&json!("dst/b"), &Value::Null));
+}
+
+/// A path that is no UTF-8 is there byte by byte.
+fn odd_path() {
+    let sandbox = Sandbox::new();
+    let name = OsStr::from_bytes(b"\xFFmissing");
+    let output = sandbox.zcp([OsStr::new("--stats=json"), name, OsStr::new(".")]).output().unwrap();
+    assert_eq!(stats(&output)["errors"][0]["path"], json!(name.as_bytes()));
+    assert_eq!(stats(&output)["errors"][0]["errno"], "ENOENT");
+}
+
+/// The table for people has a row for each path in use, with the same figures.
+fn text_agrees_with_json() {
+    let options = ["-j1", "--strategy=mmap,splice,read_write"];
+    let (_, json) = archived(&options);
+    let sandbox = smoke::mixed("src");
+    let output = sandbox.zcp(["-a", "--stats"].iter().chain(&options).chain(&["src", "dst"])).output().unwrap();
+    assert_done(&output);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let total = |field: &str| json["totals"][field].to_string();
+    assert!(text.starts_with(&format!("copied {} files, ", total("files"))), "{text}");
+    let line = format!(
+        "  directories {}, symlinks {}, hard links {}, special {}, skipped 0, failed 0\n",
+        total("directories"),
+        total("symlinks"),
+        total("hard_links"),
+        total("special")
+    );
+    assert!(text.contains(&line), "{text}");
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for rung in crate::rungs::RUNGS {
+        let row = rows.iter().find(|row| row.first() == Some(&rung));
+        let files = row.map(|row| row[1].parse().unwrap());
+        assert_eq!(files, json["paths"][rung]["files"].as_u64(), "{rung} in {text}");
+    }
+}
+
+/// The file holds what stdout would, also when something failed.
+fn stats_file() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "a").dir("into");
+    let output = sandbox.zcp(["--stats-file=stats", "--stats=json", "a", "missing", "into"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let file: Value = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
+    assert_eq!(file, stats(&output));
+}
+
+fn nothing_unasked() {
+    let sandbox = smoke::mixed("src");
+    for (option, to) in [("-r", "1"), ("--progress", "2"), ("--progress=always", "3"), ("--progress=auto", "4")] {
+        sandbox.zcp(["-r", option, "src", to]).assert().success().stdout("").stderr("");
+    }
+}
+
+/// What was promised and could not be given is an error.
+fn full_stdout() {
+    let sandbox = smoke::mixed("src");
+    let script = "exec \"$0\" -r --stats=json src dst >/dev/full";
+    let output = sandbox.command("sh").args(["-c", script, ZCP]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).ends_with("write error: No space left on device\n"));
+}
+
+/// zcp in a terminal, whose output is a pipe to us.
+fn in_terminal(sandbox: &Sandbox, args: &str) -> Child {
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("exec '{ZCP}' {args}"), "/dev/null"]).current_dir(sandbox.path(""));
+    command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+fn no_progress_if_quick() {
+    let sandbox = smoke::mixed("src");
+    for option in ["", "--progress=auto", "--progress=always", "--progress=never"] {
+        let args = format!("-r --stats-file=stats {option} src 'dst{option}'");
+        let output = in_terminal(&sandbox, &args).wait_with_output().unwrap();
+        let stats: Value = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
+        // On a machine that is very busy nothing is quick.
+        let slow = stats["elapsed_ns"].as_u64().unwrap() > 400_000_000;
+        assert!(output.stdout.is_empty() || slow, "{output:?}");
+    }
+}
+
+/// A tree with a fifo that is read: the copy lasts until somebody writes. If what the test waits for
+/// does not come, the fifo is opened after a while, so that the test fails and does not hang.
+fn with_fifo() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "a").fifo("src/fifo");
+    let fifo = sandbox.path("src/fifo");
+    std::thread::spawn(|| {
+        std::thread::sleep(LONGEST);
+        OpenOptions::new().read(true).write(true).open(fifo)
+    });
+    sandbox
+}
+
+fn write_to_fifo(sandbox: &Sandbox) {
+    OpenOptions::new().write(true).open(sandbox.path("src/fifo")).unwrap().write_all(b"at last").unwrap();
+}
+
+fn assert_arrived(sandbox: &Sandbox, mut child: Child) {
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read(sandbox.path("dst/fifo")).unwrap(), b"at last");
+}
+
+/// The copy waits for us, and we for the bar.
+fn progress_if_slow() {
+    let sandbox = with_fifo();
+    let mut child = in_terminal(&sandbox, "-r --copy-contents src dst");
+    let mut drawn = [0; 4096];
+    let mut terminal = child.stdout.take().unwrap();
+    let len = terminal.read(&mut drawn).unwrap();
+    assert!(len > 0, "zcp ended without a word");
+    write_to_fifo(&sandbox);
+    let mut rest = Vec::new();
+    terminal.read_to_end(&mut rest).unwrap();
+    assert_arrived(&sandbox, child);
+    let last = rest.rsplit(|byte| *byte == b'\r').next().unwrap();
+    assert!(!last.windows(5).any(|word| word == b"files"), "the bar stays: {:?}", String::from_utf8_lossy(last));
+}
+
+/// Without a terminal nothing is drawn, however long it takes; a signal gets an answer.
+fn no_progress_without_terminal() {
+    let sandbox = with_fifo();
+    let mut command = Command::new(ZCP);
+    command.args(["-r", "--copy-contents", "src", "dst"]).current_dir(sandbox.path(""));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // Before the destination is there, the signal might end zcp.
+    while !sandbox.path("dst").exists() {
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let mut answer = [0; 4096];
+    let len = errors.read(&mut answer).unwrap();
+    write_to_fifo(&sandbox);
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert_arrived(&sandbox, child);
+    let answer = String::from_utf8_lossy(&answer[..len]);
+    assert!(answer.contains(": ") && answer.contains(" files, ") && answer.ends_with('\n'), "{answer:?}");
+    assert!(answer.lines().count() == 1 && rest.is_empty(), "{answer:?} {rest:?}");
+}
