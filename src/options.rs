@@ -4,6 +4,8 @@
 //! (transfer, metadata) do not see it; they are handed their part.
 
 use crate::transfer::Limits;
+use crate::transfer::ladder::Sparse;
+use crate::transfer::route::Cloning;
 use std::ffi::OsString;
 
 /// Which symbolic links are followed (`-H`, `-L`, `-P`).
@@ -155,6 +157,38 @@ pub struct Options {
     pub stats_file: Option<OsString>,
     /// The progress bar.
     pub progress: When,
+}
+
+/// What is done without any flag.
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            recursive: false,
+            dereference: Dereference::Always,
+            read_special: true,
+            action: Action::Copy,
+            attributes_only: false,
+            existing: Existing::Replace,
+            update: false,
+            force: false,
+            remove_destination: false,
+            backup: None,
+            preserve: Preserve::default(),
+            context: None,
+            parents: false,
+            strip_trailing_slashes: false,
+            keep_directory_symlink: false,
+            one_file_system: false,
+            write_through_dangling: false,
+            verbose: false,
+            debug: false,
+            limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
+            jobs: None,
+            stats: None,
+            stats_file: None,
+            progress: When::Auto,
+        }
+    }
 }
 
 impl Options {

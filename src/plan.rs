@@ -236,3 +236,6 @@ fn sameness(options: &Options, source: &Stat, occupant: &Occupant) -> Sameness {
     }
     Refused
 }
+
+#[cfg(test)]
+mod tests;

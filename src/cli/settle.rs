@@ -3,11 +3,11 @@
 use super::Misuse;
 use super::getopt::Given;
 use super::words::{self, Words};
-use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, Preserve, StatsForm, When};
+use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, StatsForm, When};
 use crate::report::Failure;
 use crate::sys::selinux;
 use crate::transfer::Strategy;
-use crate::transfer::ladder::{Limits, Sparse};
+use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
 use crate::walk::operands::Operands;
 use std::ffi::{OsStr, OsString};
@@ -100,31 +100,10 @@ impl Draft {
     /// Nothing was said yet.
     pub(super) fn new(program: &str) -> Draft {
         let options = Options {
-            recursive: false,
-            dereference: Dereference::Always,
-            read_special: true,
-            action: Action::Copy,
-            attributes_only: false,
-            existing: Existing::Replace,
-            update: false,
-            force: false,
-            remove_destination: false,
-            backup: None,
-            preserve: Preserve::default(),
-            context: None,
-            parents: false,
-            strip_trailing_slashes: false,
-            keep_directory_symlink: false,
-            one_file_system: false,
             write_through_dangling: std::env::var_os("POSIXLY_CORRECT").is_some(),
-            verbose: false,
-            debug: false,
-            limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
-            jobs: None,
-            stats: None,
-            stats_file: None,
             // Who calls cp does not expect a bar.
             progress: if program == "cp" { When::Never } else { When::Auto },
+            ..Options::default()
         };
         Draft {
             options,

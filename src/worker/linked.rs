@@ -104,9 +104,10 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// `-u` left the destination alone; other names of the source are still names of it.
+    /// `-u` left the destination alone; other names of the source become names of it, whether links
+    /// are kept or not. (So it is with cp, even where the other destination was a newer file.)
     pub(super) fn link_up_to_date(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
-        if !self.ctx.options.preserve.links || source.nlink < 2 {
+        if source.nlink < 2 {
             return Ok(());
         }
         match self.shared.links.claim(source, source.nlink, task.dir, task.entry) {

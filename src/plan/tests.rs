@@ -1,0 +1,284 @@
+//! The whole table of `decide` for two names that are, or may be, one file.
+//!
+//! Every cell was compared with the system's cp, and the same-file matrix of `tests/it/oracle` still
+//! does so. Here stands what they say, so that a changed rule shows as a changed table.
+
+use super::*;
+use crate::options::{Backup, Preserve};
+
+const REGULAR: u32 = 0o100_644;
+const LINK: u32 = 0o120_777;
+const DIRECTORY: u32 = 0o040_755;
+
+/// Flags by their letters; `r` stands for `--remove-destination`.
+fn options(flags: &str) -> Options {
+    let has = |flag: char| flags.contains(flag);
+    Options {
+        dereference: if has('d') { Dereference::Never } else { Dereference::Always },
+        action: match (has('l'), has('s')) {
+            (true, _) => Action::HardLink,
+            (_, true) => Action::SymbolicLink,
+            _ => Action::Copy,
+        },
+        existing: match (has('i'), has('n')) {
+            (true, _) => Existing::Ask,
+            (_, true) => Existing::Skip,
+            _ => Existing::Replace,
+        },
+        update: has('u'),
+        force: has('f'),
+        remove_destination: has('r'),
+        backup: has('b').then(|| Backup { control: BackupControl::Existing, suffix: "~".into() }),
+        preserve: Preserve { links: has('d'), ..Preserve::default() },
+        ..Options::default()
+    }
+}
+
+/// A directory of names, all that can be related to the file `f`: its hard link `h`, its symbolic
+/// links `s` and `t`, of which `k` is a hard link of `s`; another file `o` with its link `p`; the
+/// dangling link `x`.
+fn link_stat(name: char) -> Stat {
+    let (ino, mode, nlink) = match name {
+        'f' | 'h' => (1, REGULAR, 2),
+        's' | 'k' => (2, LINK, 2),
+        't' => (3, LINK, 1),
+        'o' => (4, REGULAR, 1),
+        'p' => (5, LINK, 1),
+        _ => (6, LINK, 1),
+    };
+    Stat { dev: 1, ino, mode, nlink, ..Stat::default() }
+}
+
+/// The same, followed; `None` where nothing is there.
+fn stat(name: char) -> Option<Stat> {
+    match name {
+        'f' | 'h' | 's' | 'k' | 't' => Some(link_stat('f')),
+        'o' | 'p' => Some(link_stat('o')),
+        _ => None,
+    }
+}
+
+/// One cell. What the survey would find is put together here.
+fn cell(options: &Options, from: char, to: char) -> String {
+    let follows = options.dereference != Dereference::Never;
+    let Some(source) = (if follows { stat(from) } else { Some(link_stat(from)) }) else { return "  ".into() };
+    let met = if follows_destination(options, &source) { stat(to) } else { Some(link_stat(to)) };
+    let occupant = met.map(|stat_met| Occupant {
+        stat: stat_met,
+        link: link_stat(to),
+        source_link: link_stat(from),
+        dereference: options.dereference,
+        circular: false,
+        same_entry: from == to,
+        same_referent: stat(from).is_some() && stat(from).map(|s| s.id()) == stat(to).map(|s| s.id()),
+        writable: true,
+        just_made: false,
+        backup_is_source: false,
+    });
+    match decide(options, &source, occupant.as_ref()) {
+        Verdict::Ask(_, then) => format!("?{}", letter(&then)),
+        verdict => format!("{} ", letter(&verdict)),
+    }
+}
+
+fn letter(verdict: &Verdict) -> char {
+    match verdict {
+        Verdict::Make(Clear::Nothing) => 'm',
+        Verdict::Make(Clear::Unlink) => 'u',
+        Verdict::Make(Clear::Backup) => 'b',
+        Verdict::Overwrite => 'o',
+        Verdict::Done => '.',
+        Verdict::Skip(_) => '-',
+        Verdict::Refuse(Refusal::SameFile) => '=',
+        _ => '!',
+    }
+}
+
+const PAIRS: [&str; 16] =
+    ["ff", "fh", "fs", "hs", "sf", "sh", "ss", "sk", "st", "fo", "fp", "sp", "so", "fx", "xf", "xx"];
+
+/// `=` the same file, refused; `.` nothing to do; `o` written into; `m` made, `u` after unlinking,
+/// `b` after a backup; `-` skipped; `?` asked first; nothing where there is no source.
+#[rustfmt::skip]
+const TABLE: &[(&str, &str)] = &[
+    //      ff fh fs hs sf sh ss sk st fo fp sp so fx xf xx
+    ("",    "=  =  =  =  =  =  =  =  =  o  o  o  o  m"),
+    ("b",   "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("d",   "=  =  =  =  =  =  =  .  u  o  o  u  u  m  u  ="),
+    ("f",   "=  =  =  =  =  =  =  =  =  o  o  o  o  m"),
+    ("l",   ".  .  m  m  .  .  m  m  m  m  m  m  m  m"),
+    ("s",   "=  =  m  m  =  =  m  m  m  m  m  m  m  m"),
+    ("i",   "=  =  =  =  =  =  =  =  =  ?o ?o ?o ?o m"),
+    ("n",   "-  -  -  -  -  -  -  -  -  -  -  -  -  m"),
+    ("u",   "=  =  =  =  =  =  =  =  =  -  -  -  -  m"),
+    ("r",   "=  u  u  u  =  =  u  u  u  u  u  u  u  u"),
+    ("bd",  "=  b  b  b  b  b  =  b  b  b  b  b  b  b  b  ="),
+    ("bf",  "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("bl",  ".  .  b  b  .  .  b  b  b  b  b  b  b  b"),
+    ("bs",  "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("bi",  "=  ?b ?b ?b =  =  ?b ?b ?b ?b ?b ?b ?b ?b"),
+    ("bu",  "=  -  -  -  =  =  -  -  -  -  -  -  -  -"),
+    ("br",  "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("df",  "=  =  =  =  =  =  =  .  u  o  o  u  u  m  u  ="),
+    ("dl",  ".  .  u  u  .  .  .  .  u  m  m  u  u  m  u  ."),
+    ("ds",  "=  =  u  u  =  =  =  .  u  m  m  u  u  m  u  ="),
+    ("di",  "=  =  =  =  =  =  =  ?. ?u ?o ?o ?u ?u m  ?u ="),
+    ("dn",  "-  -  -  -  -  -  -  -  -  -  -  -  -  m  -  -"),
+    ("du",  "=  =  =  =  =  =  =  -  -  -  -  -  -  m  -  ="),
+    ("dr",  "=  u  u  u  =  =  =  .  u  u  u  u  u  u  u  ="),
+    ("fl",  ".  .  m  m  .  .  m  m  m  m  m  m  m  m"),
+    ("fs",  "=  =  m  m  =  =  m  m  m  m  m  m  m  m"),
+    ("fi",  "=  =  =  =  =  =  =  =  =  ?o ?o ?o ?o m"),
+    ("fn",  "-  -  -  -  -  -  -  -  -  -  -  -  -  m"),
+    ("fu",  "=  =  =  =  =  =  =  =  =  -  -  -  -  m"),
+    ("fr",  "=  u  u  u  =  =  u  u  u  u  u  u  u  u"),
+    ("li",  "?. ?. ?m ?m ?. ?. ?m ?m ?m ?m ?m ?m ?m ?m"),
+    ("ln",  "-  -  -  -  -  -  -  -  -  -  -  -  -  -"),
+    ("lu",  "-  -  -  -  -  -  -  -  -  -  -  -  -  -"),
+    ("lr",  ".  .  u  u  .  .  u  u  u  u  u  u  u  u"),
+    ("si",  "=  =  ?m ?m =  =  ?m ?m ?m ?m ?m ?m ?m ?m"),
+    ("sn",  "-  -  -  -  -  -  -  -  -  -  -  -  -  -"),
+    ("su",  "=  =  -  -  =  =  -  -  -  -  -  -  -  -"),
+    ("sr",  "=  u  u  u  =  =  u  u  u  u  u  u  u  u"),
+    ("iu",  "=  =  =  =  =  =  =  =  =  -  -  -  -  m"),
+    ("ir",  "=  ?u ?u ?u =  =  ?u ?u ?u ?u ?u ?u ?u ?u"),
+    ("nu",  "-  -  -  -  -  -  -  -  -  -  -  -  -  m"),
+    ("nr",  "-  -  -  -  -  -  -  -  -  -  -  -  -  -"),
+    ("ur",  "=  -  -  -  =  =  -  -  -  -  -  -  -  -"),
+    ("bdf", "=  b  b  b  b  b  =  b  b  b  b  b  b  b  b  ="),
+    ("bdl", ".  .  b  b  b  b  .  .  b  b  b  b  b  b  b  ."),
+    ("bds", "=  b  b  b  b  b  =  b  b  b  b  b  b  b  b  ="),
+    ("bdr", "=  b  b  b  b  b  =  b  b  b  b  b  b  b  b  ="),
+    ("bfl", ".  .  b  b  .  .  b  b  b  b  b  b  b  b"),
+    ("bfs", "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("bfr", "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("blr", ".  .  b  b  .  .  b  b  b  b  b  b  b  b"),
+    ("bsr", "=  b  b  b  =  =  b  b  b  b  b  b  b  b"),
+    ("dfl", ".  .  u  u  .  .  .  .  u  m  m  u  u  m  u  ."),
+    ("dfs", "=  =  u  u  =  =  =  .  u  m  m  u  u  m  u  ="),
+    ("dfr", "=  u  u  u  =  =  =  .  u  u  u  u  u  u  u  ="),
+    ("dlr", ".  .  u  u  .  .  .  .  u  u  u  u  u  u  u  ."),
+    ("dsr", "=  u  u  u  =  =  =  .  u  u  u  u  u  u  u  ="),
+    ("flr", ".  .  u  u  .  .  u  u  u  u  u  u  u  u"),
+    ("fsr", "=  u  u  u  =  =  u  u  u  u  u  u  u  u"),
+];
+
+#[test]
+fn names_of_one_file() {
+    let rows = TABLE.iter().map(|(flags, _)| {
+        let options = options(flags);
+        let cells: Vec<String> = PAIRS
+            .iter()
+            .filter_map(|pair| pair.chars().next().zip(pair.chars().nth(1)))
+            .map(|(from, to)| cell(&options, from, to))
+            .collect();
+        (*flags, cells.join(" ").trim_end().to_owned())
+    });
+    for ((flags, cells), (_, expected)) in rows.zip(TABLE) {
+        assert_eq!(cells, *expected, "-{flags}: {PAIRS:?}");
+    }
+}
+
+/// An occupant that is another file than the source.
+fn stranger(mode: u32) -> Occupant {
+    let stat = Stat { dev: 1, ino: 9, mode, nlink: 1, ..Stat::default() };
+    Occupant {
+        stat,
+        link: stat,
+        source_link: link_stat('f'),
+        dereference: Dereference::Always,
+        circular: false,
+        same_entry: false,
+        same_referent: false,
+        writable: true,
+        just_made: false,
+        backup_is_source: false,
+    }
+}
+
+#[test]
+fn a_free_name_is_made() {
+    for flags in ["", "f", "l", "s", "n", "i", "u", "b", "r", "d"] {
+        assert_eq!(decide(&options(flags), &link_stat('f'), None), Verdict::Make(Clear::Nothing), "{flags}");
+    }
+}
+
+#[test]
+fn directories_merge_and_replace_nothing_else() {
+    let directory = Stat { mode: DIRECTORY, ..link_stat('o') };
+    for flags in ["", "b", "f", "r", "u", "n", "i", "d"] {
+        let options = options(flags);
+        assert_eq!(decide(&options, &directory, Some(&stranger(DIRECTORY))), Verdict::Merge, "{flags}");
+        let verdict = decide(&options, &directory, Some(&stranger(REGULAR)));
+        assert_eq!(verdict, Verdict::Refuse(Refusal::DirectoryOverOther), "{flags}");
+    }
+}
+
+#[test]
+fn a_directory_is_not_overwritten() {
+    for flags in ["", "b", "f", "r", "l", "s", "d"] {
+        let verdict = decide(&options(flags), &link_stat('f'), Some(&stranger(DIRECTORY)));
+        assert_eq!(verdict, Verdict::Refuse(Refusal::OtherOverDirectory), "{flags}");
+    }
+}
+
+#[test]
+fn an_earlier_copy_is_not_lost() {
+    let just_made = Occupant { just_made: true, ..stranger(REGULAR) };
+    for flags in ["", "b", "f", "r", "l", "s"] {
+        let verdict = decide(&options(flags), &link_stat('f'), Some(&just_made));
+        assert_eq!(verdict, Verdict::Refuse(Refusal::JustMade), "{flags}");
+    }
+    let numbered = Backup { control: BackupControl::Numbered, suffix: "~".into() };
+    let options = Options { backup: Some(numbered), ..Options::default() };
+    assert_eq!(decide(&options, &link_stat('f'), Some(&just_made)), Verdict::Make(Clear::Backup));
+}
+
+#[test]
+fn a_backup_does_not_destroy_the_source() {
+    let occupant = Occupant { backup_is_source: true, ..stranger(REGULAR) };
+    let verdict = decide(&options("b"), &link_stat('f'), Some(&occupant));
+    assert_eq!(verdict, Verdict::Refuse(Refusal::BackupIsSource));
+}
+
+#[test]
+fn newer_is_told_by_the_nanosecond() {
+    let at = |sec, nsec| crate::sys::Time { sec, nsec };
+    let occupant = |mtime| Occupant { stat: Stat { mtime, ..stranger(REGULAR).stat }, ..stranger(REGULAR) };
+    let source = Stat { mtime: at(5, 5), ..link_stat('f') };
+    let options = options("u");
+    assert_eq!(decide(&options, &source, Some(&occupant(at(5, 4)))), Verdict::Overwrite);
+    for later in [at(5, 5), at(5, 6), at(6, 0)] {
+        assert_eq!(decide(&options, &source, Some(&occupant(later))), Verdict::Skip(Skip::UpToDate));
+    }
+}
+
+#[test]
+fn questions_say_what_is_at_stake() {
+    let closed = Occupant { writable: false, ..stranger(REGULAR) };
+    for (flags, expected) in
+        [("i", Question::TryUnwritable), ("if", Question::ReplaceUnwritable), ("ir", Question::ReplaceUnwritable)]
+    {
+        let verdict = decide(&options(flags), &link_stat('f'), Some(&closed));
+        assert!(matches!(verdict, Verdict::Ask(question, _) if question == expected), "{flags}: {verdict:?}");
+    }
+    let verdict = decide(&options("i"), &link_stat('f'), Some(&stranger(REGULAR)));
+    assert_eq!(verdict, Verdict::Ask(Question::Overwrite, Box::new(Verdict::Overwrite)));
+}
+
+#[test]
+fn special_files_are_made_anew_or_read() {
+    let fifo = Stat { mode: 0o010_644, ..link_stat('o') };
+    let occupant = Occupant { dereference: Dereference::Never, ..stranger(REGULAR) };
+    let options = Options { read_special: false, dereference: Dereference::Never, ..Options::default() };
+    assert_eq!(decide(&options, &fifo, Some(&occupant)), Verdict::Make(Clear::Unlink));
+    assert_eq!(decide(&Options::default(), &fifo, Some(&stranger(REGULAR))), Verdict::Overwrite);
+}
+
+#[test]
+fn a_circular_link_is_only_opened() {
+    let circular = Occupant { circular: true, ..stranger(LINK) };
+    for flags in ["f", "fi", "fn", "fu"] {
+        assert_eq!(decide(&options(flags), &link_stat('f'), Some(&circular)), Verdict::Overwrite, "{flags}");
+    }
+}
