@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod generated;
 mod needs;
+mod oracle;
 mod report;
 mod rooms;
 mod rungs;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         errors::trials(),
         faults::trials(),
         generated::trials(),
+        oracle::trials(),
         report::trials(),
         rooms::trials(),
         rungs::trials(),

@@ -1,0 +1,231 @@
+//! The oracle: the system's cp and zcp do the same to twins, and may not differ.
+//!
+//! proptest invents trees, destinations, flags and operands, and makes a case that fails smaller.
+//! `ZCP_ORACLE_CASES` sets how many there are in all (100000, say), `ZCP_ORACLE_SEED` another seed
+//! than the fixed one. Compared are the tree afterwards, the exit status, and the sorted lines of
+//! stderr and stdout. Where they are known to differ stands in one table, [`known`].
+
+mod case;
+mod known;
+
+use crate::needs::{Need, SHM, trial};
+use crate::sandbox::{Sandbox, ZCP};
+use crate::snapshot::Snapshot;
+use assert_cmd::Command;
+use case::Case;
+use libtest_mimic::Trial;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How many cases there are if nobody says otherwise.
+const CASES: u32 = 2400;
+/// Who the ordinary user is, if root has to play one.
+const NOBODY: u32 = 65534;
+/// Longer than any of these copies lasts.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Ways to run zcp: what it is told besides, and of how many cases in a hundred.
+const WAYS: [(&str, &[&str], u32); 8] = [
+    ("plain", &[], 40),
+    ("j1", &["-j1"], 10),
+    ("j8", &["-j8"], 10),
+    ("copy_file_range", &["--strategy=copy_file_range"], 8),
+    ("splice", &["--strategy=splice"], 8),
+    ("sendfile", &["--strategy=sendfile"], 8),
+    ("mmap", &["--strategy=mmap"], 8),
+    ("read_write", &["--strategy=read_write"], 8),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut number = 0;
+    let stage = Arc::new(Stage::default());
+    for user in [User::Root, User::Ordinary] {
+        for (name, told, share) in WAYS {
+            number += 1;
+            let needs: &[Need] = match user {
+                User::Root => &[Need::Program("cp"), Need::Shm, Need::Root],
+                User::Ordinary => &[Need::Program("cp"), Need::Shm],
+            };
+            let name = format!("oracle::{}::{name}", user.name());
+            let stage = Arc::clone(&stage);
+            trials.push(trial(name, needs, move || compare_many(Setting { user, told }, share, number, &stage)));
+        }
+    }
+    trials
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Root,
+    Ordinary,
+}
+
+impl User {
+    fn name(self) -> &'static str {
+        if self == User::Root { "root" } else { "user" }
+    }
+
+    /// Whom to become for it.
+    fn to_become(self) -> Option<u32> {
+        (self == User::Ordinary && rustix::process::geteuid().is_root()).then_some(NOBODY)
+    }
+}
+
+/// What is the same for all cases of a trial.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    user: User,
+    told: &'static [&'static str],
+}
+
+/// What one program did.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// `None` if it had to be stopped.
+    status: Option<i32>,
+    errors: Vec<String>,
+    lines: Vec<String>,
+    snapshot: Snapshot,
+}
+
+impl Run {
+    fn says(&self, words: &str) -> bool {
+        self.errors.iter().any(|line| line.contains(words))
+    }
+
+    /// Whether a backup is in the topmost directory that the other run has further down.
+    fn has_backup_astray(&self, other: &Run) -> bool {
+        let is_astray = |name: &&PathBuf| {
+            name.parent() == Some(Path::new(case::WITHIN)) && !other.snapshot.0.contains_key(*name)
+        };
+        self.snapshot.0.keys().any(|name| is_astray(&name)) || self.says("un-backup")
+    }
+}
+
+impl Case {
+    fn has_backup(&self) -> bool {
+        self.flags
+            .iter()
+            .any(|flag| flag.starts_with("-b") || flag.starts_with("--backup") || flag.starts_with("-S"))
+    }
+}
+
+fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn compare_many(setting: Setting, share: u32, number: u64, stage: &Stage) {
+    let all: u32 = from_env("ZCP_ORACLE_CASES").unwrap_or(CASES);
+    let cases = (u64::from(all) * u64::from(share) / 200).max(1);
+    let seed = from_env::<u64>("ZCP_ORACLE_SEED").unwrap_or(1) << 8 | number;
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config {
+        cases: u32::try_from(cases).unwrap(),
+        failure_persistence: None,
+        max_shrink_iters: 400,
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let answer = TestRunner::new_with_rng(config, rng)
+        .run(&case::cases(), |case| compare(&case, setting, stage).map_err(TestCaseError::fail));
+    if let Err(error) = answer {
+        panic!("{setting:?}, seed {seed}: {error}");
+    }
+}
+
+/// What differs, if anything does.
+fn compare(case: &Case, setting: Setting, stage: &Stage) -> Result<(), String> {
+    let told = if case.is_forcible() { setting.told } else { &[] };
+    let mut cp = run(case, setting, Path::new("cp"), &[]);
+    let mut zcp = run(case, setting, &stage.program(), told);
+    if known::KNOWN.iter().any(|known| !known.why.is_empty() && (known.shows)(case, &cp, &zcp)) {
+        return Ok(());
+    }
+    known::modernise(&mut cp, &mut zcp);
+    let mut text = String::new();
+    if cp.status != zcp.status {
+        text += &format!("status {:?} {:?}\n", cp.status, zcp.status);
+    }
+    for (name, theirs, ours) in [("stderr", &cp.errors, &zcp.errors), ("stdout", &cp.lines, &zcp.lines)] {
+        if theirs != ours {
+            text += &format!("{name}\n- {theirs:#?}\n+ {ours:#?}\n");
+        }
+    }
+    text += &cp.snapshot.diff(&zcp.snapshot);
+    if text.is_empty() { Ok(()) } else { Err(format!("- cp, + zcp:\n{text}")) }
+}
+
+impl Case {
+    /// Whether one path can do all that is asked for.
+    fn is_forcible(&self) -> bool {
+        !self.flags.iter().any(|flag| flag.starts_with("--sparse") || flag.starts_with("--reflink"))
+    }
+}
+
+fn run(case: &Case, setting: Setting, program: &Path, told: &[&str]) -> Run {
+    let sandbox = Sandbox::within(SHM);
+    case.build(&sandbox);
+    if let Some(user) = setting.user.to_become() {
+        give(&sandbox.path(""), user);
+    }
+    let mut command = std::process::Command::new("sh");
+    let line = format!("umask {:03o}; exec \"$@\"", case.umask);
+    command.arg("-c").arg(line).arg("sh").arg(program).args(told).args(case.args());
+    command.current_dir(sandbox.path(case::WITHIN)).env("LC_ALL", "C");
+    if let Some(user) = setting.user.to_become() {
+        command.uid(user).gid(user);
+    }
+    let output = Command::from_std(command).write_stdin(case.answers.as_str()).timeout(PATIENCE).output().unwrap();
+    let (status, errors) = (output.status.code(), lines(&output.stderr));
+    if status.is_none() || errors.iter().any(|line| line.contains("File name too long")) {
+        // It copied into itself without end: too deep for anybody but rm.
+        let removed = std::process::Command::new("rm").arg("-rf").arg(sandbox.path("")).status();
+        assert!(removed.unwrap().success());
+        return Run { status, errors, lines: Vec::new(), snapshot: Snapshot(BTreeMap::new()) };
+    }
+    Run { status, errors, lines: lines(&output.stdout), snapshot: sandbox.snapshot("") }
+}
+
+/// Makes the user the owner of all of it. chown takes set-ID bits away, so they are given again.
+fn give(path: &Path, user: u32) {
+    let stat = path.symlink_metadata().unwrap();
+    if stat.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), user));
+    }
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if !stat.is_symlink() {
+        fs::set_permissions(path, stat.permissions()).unwrap();
+    }
+}
+
+/// Sorted; each prompt is a line.
+fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes).replace("? ", "?\n");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// zcp under the name cp, where every user can run it. Made when it is wanted, gone with the trials.
+#[derive(Debug, Default)]
+struct Stage(OnceLock<tempfile::TempDir>);
+
+impl Stage {
+    fn program(&self) -> PathBuf {
+        let dir = self.0.get_or_init(|| {
+            let dir = tempfile::Builder::new().prefix("zcp-it-").tempdir().unwrap();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::copy(ZCP, dir.path().join("cp")).unwrap();
+            dir
+        });
+        dir.path().join("cp")
+    }
+}
