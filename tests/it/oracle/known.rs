@@ -59,8 +59,11 @@ pub(crate) fn modernise(cp: &mut Run, zcp: &mut Run) {
             theirs.mode = ours.mode;
         }
     }
-    // 9.2: a quote in a name that ends in an escape was quoted twice at the start, and not at the end.
+    // A name with a quote that ends in an escape was quoted twice at the start, and not at the end.
     for line in cp.errors.iter_mut().chain(&mut cp.lines).chain(&mut zcp.errors).chain(&mut zcp.lines) {
-        *line = line.replace("'''", "'").trim_end_matches('\'').replace(" '' ", " ");
+        if line.contains(r"'\''") {
+            line.retain(|letter| letter != '\'');
+        }
     }
+    [&mut cp.errors, &mut cp.lines, &mut zcp.errors, &mut zcp.lines].into_iter().for_each(|lines| lines.sort());
 }
