@@ -69,6 +69,8 @@ pub struct Total {
     pub files: AtomicU64,
     /// Whether that is all.
     pub complete: AtomicBool,
+    /// Whether there is a stream among them, which ends when it ends.
+    pub endless: AtomicBool,
     /// Raised when nobody needs the answer any more.
     pub cancelled: AtomicBool,
 }
@@ -205,7 +207,7 @@ impl Watch {
         let rate = done as f64 / seconds;
         let mut line = format!("{}: {} files, {}", self.program, count(files), bytes(done));
         let all = total.bytes.load(Ordering::Relaxed);
-        if total.complete.load(Ordering::Relaxed) && all > 0 {
+        if total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed) && all > 0 {
             let percent = (100.0 * done as f64 / all as f64).min(100.0);
             line.push_str(&format!(" of {} ({percent:.0}%)", bytes(all)));
         }
@@ -223,10 +225,11 @@ impl Watch {
     fn draw(&self, bar: &ProgressBar, total: &Total) {
         let (done, files) = self.meters.read();
         let complete = total.complete.load(Ordering::Relaxed);
+        let endless = total.endless.load(Ordering::Relaxed);
         // What is done is at least what there was to do.
         let all = total.bytes.load(Ordering::Relaxed).max(done);
         let all_files = total.files.load(Ordering::Relaxed).max(files);
-        if let Ok(style) = ProgressStyle::with_template(template(proc::terminal_width(), complete)) {
+        if let Ok(style) = ProgressStyle::with_template(template(proc::terminal_width(), complete, endless)) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_position(done);
@@ -240,9 +243,11 @@ impl Watch {
 }
 
 /// A line that fits: what matters most comes first, and only the file's name is cut.
-fn template(width: usize, complete: bool) -> &'static str {
+fn template(width: usize, complete: bool, endless: bool) -> &'static str {
     match (width, complete) {
         (..40, _) => "{bytes} {wide_msg}",
+        (..80, _) if endless => "{spinner} {bytes} {bytes_per_sec} {wide_msg}",
+        _ if endless => "{spinner} {bytes} {bytes_per_sec} {elapsed} {prefix} {wide_msg}",
         (..80, true) => "{percent:>3}% {bytes}/{total_bytes} ETA {eta} {wide_msg}",
         (..80, false) => "{spinner} {bytes}/{total_bytes}+ {wide_msg}",
         (_, true) => "[{bar:16}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {prefix} {wide_msg}",

@@ -34,8 +34,8 @@ pub fn headline(summary: &Summary) -> String {
     let stats = &summary.stats;
     let seconds = summary.elapsed.as_secs_f64().max(1e-9);
     format!(
-        "copied {} files, {}, in {} ({} files/s, {}/s)",
-        count(stats.files),
+        "copied {}, {}, in {} ({} files/s, {}/s)",
+        of_files(stats.files),
         bytes(stats.bytes_logical),
         duration(summary.elapsed),
         count((stats.files as f64 / seconds) as u64),
@@ -86,7 +86,7 @@ fn paths(out: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(
         out,
         "\n{:<15} {:>9} {:>10} {:>6} {:>9} {:>9} {:>8} {:>8}",
-        "path", "files", "bytes", "share", "calls", "switches", "copies", "time"
+        "path", "files", "bytes", "share", "calls", "switches", "copies", "in calls"
     )?;
     for strategy in &used {
         let tally = account.path(*strategy);
@@ -139,12 +139,16 @@ fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
     for (case, (route, files)) in &summary.stats.routes {
         let rungs: Vec<_> = route.rungs.iter().map(|s| s.name()).collect();
         let (from, to) = (case.source.name(), case.destination.name());
-        let same = if case.same_device { "" } else { " (another)" };
-        writeln!(out, "  {from} -> {to}{same}, {}: {} files", case.size.name(), count(*files))?;
+        let another = if case.same_device || from != to { "" } else { "another " };
+        writeln!(out, "  {from} -> {another}{to}, {}: {}", case.size.name(), of_files(*files))?;
         writeln!(out, "    {}", rungs.join(" > "))?;
         writeln!(out, "    because {}", route.why)?;
     }
     Ok(())
+}
+
+fn of_files(n: u64) -> String {
+    format!("{} {}", count(n), if n == 1 { "file" } else { "files" })
 }
 
 /// A count with thousands set apart.

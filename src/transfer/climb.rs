@@ -203,9 +203,14 @@ impl<'a, 'f> Climb<'a, 'f> {
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
         match strategy {
-            // Behind other rungs it can still take the whole file, but nothing less.
-            Strategy::Reflink if at == 0 => reflink::clone_file(src, dst, self.t.stat.size, tally),
-            Strategy::Reflink => Step::Refused(Errno::OPNOTSUPP),
+            // Behind other rungs it can still take the whole file, but nothing less. A size that is
+            // not believed may be 0, and what was cloned may have an end further on.
+            Strategy::Reflink if at == 0 => match reflink::clone_file(src, dst, self.t.stat.size, tally) {
+                Step::Moved(0) => Step::Dry,
+                step => step,
+            },
+            Strategy::Reflink if at >= self.t.stat.size => Step::Dry,
+            Strategy::Reflink => Step::Refused(Errno::INVAL),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
             Strategy::Splice => splice::step(&mut ladder.pipe, src, dst, at, len, tally),
             Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),

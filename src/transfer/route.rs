@@ -141,7 +141,7 @@ pub struct Route {
 /// The route that measured best for the case, with the rest of the ladder behind it.
 pub fn default_route(case: Case, cloning: Cloning) -> Route {
     if cloning == Cloning::Require {
-        return Route { rungs: vec![Strategy::Reflink], preallocate: false, why: "--reflink=always" };
+        return Route { rungs: vec![Strategy::Reflink], preallocate: false, why: "--reflink=always asked for it" };
     }
     let (first, preallocate, why) = fastest(case, cloning);
     let mut rungs = first.to_vec();
@@ -157,7 +157,7 @@ pub fn default_route(case: Case, cloning: Cloning) -> Route {
 
 /// The routes of `--strategy`: exactly the listed rungs.
 pub fn forced_route(rungs: &[Strategy]) -> Route {
-    Route { rungs: rungs.to_vec(), preallocate: false, why: "--strategy" }
+    Route { rungs: rungs.to_vec(), preallocate: false, why: "--strategy asked for it" }
 }
 
 /// Two btrfs subvolumes differ in `st_dev` and yet share blocks.
@@ -177,13 +177,22 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
         (Remote, _, _) | (_, Remote, _) if cloning != Cloning::Forbid => {
             (&[CopyFileRange], false, "the server may copy by itself")
         }
+        (_, _, Size::Small) if !case.same_device => {
+            (&[Sendfile], false, "between two file systems one call moves a small file")
+        }
         (_, _, Size::Small) => (&[Sendfile], false, "one call moves a small file"),
         (Tmpfs, Tmpfs, _) if case.same_device => {
             (&[CopyFileRange], false, "tmpfs works page by page whatever one does")
         }
-        (_, Ext4, _) => (&[Splice], large, "a 1 MiB pipe fills the page cache in large folios"),
+        (_, Ext4, _) if large => {
+            (&[Splice], true, "blocks allocated at once, then large pieces through a 1 MiB pipe")
+        }
+        (_, Ext4, _) => (&[Splice], false, "a 1 MiB pipe fills the page cache in large pieces"),
         _ if clone => (&[Reflink, CopyFileRange], false, "the file system may share blocks"),
-        _ => (&[Splice], false, "a 1 MiB pipe needs one copy a byte"),
+        _ if !case.same_device => {
+            (&[Splice], false, "between two file systems a 1 MiB pipe has the largest pieces")
+        }
+        _ => (&[Splice], false, "a 1 MiB pipe has the largest pieces and one copy a byte"),
     }
 }
 

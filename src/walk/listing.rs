@@ -63,23 +63,24 @@ impl Iterator for Listing {
     }
 }
 
-/// The sizes of all files below a path but directories; 0 for what is no regular file.
+/// The sizes of all files below a path but directories; `None` for what is a stream or a device.
 pub(super) fn sizes(
     root: &OsStr,
     depth: usize,
     follow_root: bool,
     follow: bool,
     one_file_system: bool,
-) -> impl Iterator<Item = u64> {
+) -> impl Iterator<Item = Option<u64>> {
     let walk = WalkDir::new(root)
         .max_depth(depth)
         .follow_root_links(follow_root)
         .follow_links(follow)
         .same_file_system(one_file_system);
     let files = walk.into_iter().filter_map(Result::ok).filter(|entry| !entry.file_type().is_dir());
-    files.map(|entry| {
-        let regular = entry.file_type().is_file();
-        if regular { entry.metadata().map_or(0, |metadata| metadata.len()) } else { 0 }
+    files.map(|entry| match entry.file_type() {
+        kind if kind.is_file() => Some(entry.metadata().map_or(0, |metadata| metadata.len())),
+        kind if kind.is_symlink() => Some(0),
+        _ => None,
     })
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 /// A count of all that is below `sources`, to be run on a thread of its own.
 pub fn scout(options: &Options, sources: Vec<OsString>) -> Box<dyn FnOnce(&Total) + Send> {
     let depth = if options.recursive { usize::MAX } else { 0 };
+    let streams = options.read_special;
     let (dereference, stay) = (options.dereference, options.one_file_system);
     Box::new(move |total| {
         for source in sources {
@@ -21,7 +22,11 @@ pub fn scout(options: &Options, sources: Vec<OsString>) -> Box<dyn FnOnce(&Total
                 if total.cancelled.load(Ordering::Relaxed) {
                     return;
                 }
-                total.bytes.fetch_add(size, Ordering::Relaxed);
+                match size {
+                    Some(size) => drop(total.bytes.fetch_add(size, Ordering::Relaxed)),
+                    None if streams => total.endless.store(true, Ordering::Relaxed),
+                    None => {}
+                }
                 total.files.fetch_add(1, Ordering::Relaxed);
             }
         }

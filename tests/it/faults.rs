@@ -1,7 +1,7 @@
 //! The ladder under sabotage: whatever call fails, at first or in the middle of a file, the next
 //! rung goes on from the same byte; and what no rung can mend ends the file with a clear message.
 
-use crate::needs::{Need, trial};
+use crate::needs::{Need, mounted, trial};
 use crate::rungs::RUNGS;
 use crate::sandbox::{Sandbox, assert_done, bytes_by, noise, stats};
 use crate::strace;
@@ -96,6 +96,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("staircase".into(), Box::new(staircase));
     add("down_to_the_ground".into(), Box::new(down_to_the_ground));
     add("small_pipe".into(), Box::new(small_pipe));
+    let needs = [Need::Strace, Need::Mount("btrfs")];
+    trials.push(trial("faults::clone_behind_another_rung", &needs, clone_behind_another_rung));
     trials
 }
 
@@ -312,4 +314,20 @@ fn small_pipe() {
     assert_copied(&sandbox);
     let calls = stats(&trace.output)["paths"]["splice"]["calls"]["splice"].as_u64().unwrap();
     assert!(calls > 10, "{calls} calls, as with a large pipe");
+}
+
+/// A clone takes a file whole or not at all, and that one has begun says nothing of the next.
+fn clone_behind_another_rung() {
+    let sandbox = Sandbox::within(mounted("btrfs").unwrap());
+    let len = 3_000_000;
+    sandbox.file("src/a", noise(len)).file("src/b", noise(len));
+    // The first file is left after one fill and one drain of the pipe, the second at once.
+    let options = ["-e", "inject=splice:error=EINVAL:when=3+"];
+    let args = ["-rj1", "--stats=json", "--strategy=splice,reflink,read_write", "src", "dst"];
+    let trace = strace::zcp(&sandbox, &options, &args);
+    assert_done(&trace.output);
+    sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+    let stats = stats(&trace.output);
+    let by = |rung: &str| bytes_by(&stats, rung);
+    assert_eq!((by("reflink"), by("splice") + by("read_write")), (len as u64, len as u64), "{stats}");
 }

@@ -18,6 +18,7 @@ mod smoke;
 mod snapshot;
 mod sources;
 mod strace;
+mod terminal;
 mod witness;
 
 use libtest_mimic::Arguments;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         rungs::trials(),
         smoke::trials(),
         sources::trials(),
+        terminal::trials(),
         witness::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()

@@ -3,6 +3,7 @@
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
+use crate::strace;
 use libtest_mimic::Trial;
 use std::path::Path;
 
@@ -63,6 +64,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
         let name = format!("rungs::default::{}", place.name());
         trials.push(trial(name, &place.needs(), move || default_ladder(place)));
+        for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink" || place.clones()) {
+            let name = format!("rungs::unknown_file_system::{}::{rung}", place.name());
+            let needs = [place.needs(), vec![Need::Strace]].concat();
+            trials.push(trial(name, &needs, move || unknown_file_system(place, rung)));
+        }
     }
     let images = [Need::Mount("xfs"), Need::Mount("btrfs")];
     trials.push(trial("rungs::no_clone_on_tmpfs", &[Need::Shm], no_clone_on_tmpfs));
@@ -120,6 +126,21 @@ fn default_ladder(place: Place) {
         let rungs: Vec<_> = route["rungs"].as_array().unwrap().iter().map(|rung| rung.as_str().unwrap()).collect();
         let all = RUNGS.iter().skip(1).all(|rung| rungs.contains(rung));
         assert!(all && rungs.last() == Some(&"read_write"), "not the whole ladder: {route}");
+    }
+}
+
+/// Where nothing is known of a file system, sizes are not believed: each rung is asked for the end,
+/// an empty file is asked for bytes, and a clone behind another rung has to know when it is done.
+fn unknown_file_system(place: Place, rung: &str) {
+    let sandbox = sizes(place);
+    let options = ["-e", "inject=fstatfs:error=ENOSYS"];
+    for (to, strategy) in [("dst", rung.to_owned()), ("dst2", format!("mmap,{rung},read_write"))] {
+        let strategy = format!("--strategy={strategy}");
+        let trace = strace::zcp(&sandbox, &options, &["-rj1", "--stats=json", &strategy, "src", to]);
+        assert_done(&trace.output);
+        assert!(trace.injected() > 0);
+        assert_eq!(stats(&trace.output)["routes"][0]["source"], "other");
+        sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot(to).plain());
     }
 }
 

@@ -5,19 +5,24 @@
 //! tree may be deeper than the process may have files open, so a directory that is not in use may
 //! be closed and is found again, by its name from its parent, and recognised by device and inode.
 
+mod descriptors;
+mod finish;
+
+pub use descriptors::Descriptors;
+pub use finish::{Extent, Finish};
+
 use crate::context::Context;
-use crate::metadata::{self, Handle, Trouble, times, xattr};
+use crate::metadata::{Handle, xattr};
 use crate::report::failure::Failure;
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Kind, Result, Stat, io, proc};
-use std::collections::VecDeque;
+use crate::sys::{Errno, Result, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 /// An open directory, or the working directory.
 #[derive(Debug)]
@@ -59,30 +64,6 @@ pub struct Place {
     pub follow_source: Follow,
     /// Whether the destination was.
     pub follow_destination: Follow,
-}
-
-/// How much of a source directory its destination gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// All that is preserved.
-    Full,
-    /// It only leads to an operand (`--parents`): no extended attributes.
-    Leading,
-    /// The like, and the whole way was there before: it is left as it is.
-    Nothing,
-}
-
-/// What is to be done with a destination directory when its entries are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finish {
-    /// What the source says.
-    pub source: Stat,
-    /// Whether the destination was made by this run.
-    pub made: bool,
-    /// Which attributes it is to get.
-    pub extent: Extent,
-    /// The mode to give it in the end, where that is not the source's.
-    pub mode: Option<u32>,
 }
 
 /// The name without trailing slashes; `/` stays.
@@ -300,103 +281,6 @@ impl Drop for Dir {
         let mut parent = self.place.take().map(|place| place.parent);
         while let Some(mut dir) = parent.take().and_then(Arc::into_inner) {
             parent = dir.place.take().map(|place| place.parent);
-        }
-    }
-}
-
-impl Finish {
-    fn is_needed(&self, ctx: &Context) -> bool {
-        let keep = &ctx.options.preserve;
-        if self.extent == Extent::Nothing {
-            return false;
-        }
-        keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
-    }
-
-    fn apply(&self, ctx: &Context, fds: &Fds, path: &OsStr, may_have_acl: bool) {
-        let keep = &ctx.options.preserve;
-        let file = Handle::Open(fds.dst.as_fd());
-        let answer = self.dress(ctx, fds, path, may_have_acl);
-        answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
-        if !keep.mode
-            && let Some(mode) = self.mode
-            && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode && may_have_acl)
-        {
-            ctx.reporter.fail(Failure::new("preserving permissions for {}", path).errno(errno));
-        }
-    }
-
-    fn dress(
-        &self,
-        ctx: &Context,
-        fds: &Fds,
-        path: &OsStr,
-        may_have_acl: bool,
-    ) -> std::result::Result<(), Trouble> {
-        let keep = &ctx.options.preserve;
-        let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
-        let mut mode = self.source.permissions();
-        if keep.timestamps {
-            times::set(file, &self.source)?;
-        }
-        if keep.ownership
-            && let Ok(before) = at::fstat(&fds.dst)
-            && (before.uid, before.gid) != (self.source.uid, self.source.gid)
-        {
-            let privileged = ctx.process.privileged;
-            if !self.made && keep.mode && !metadata::close_to_others(file, &before, &self.source, privileged)? {
-                ctx.reporter.fail_silently();
-                return Ok(());
-            }
-            if !metadata::set_owner(file, &self.source, privileged)? {
-                mode &= 0o777;
-            }
-        }
-        if self.extent == Extent::Full {
-            ctx.copy_xattrs(source, file, path);
-        }
-        if keep.mode {
-            metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made)?;
-        }
-        Ok(())
-    }
-}
-
-/// How many directories may be open at once, and which are.
-#[derive(Debug)]
-pub struct Descriptors {
-    most: usize,
-    reserved: usize,
-    open: Mutex<VecDeque<Weak<Dir>>>,
-}
-
-impl Descriptors {
-    /// A budget that leaves each of `workers` enough for its files and its pipe.
-    pub fn new(workers: usize) -> Descriptors {
-        // A worker has a source, a destination, two ends of a pipe and its parcel's two directories;
-        // the rest is for the listing, stdio and what the process was started with.
-        let reserved = 16 + 6 * workers;
-        let most = (proc::descriptor_limit().saturating_sub(reserved) / 2).clamp(2, 400);
-        Descriptors { most, reserved, open: Mutex::default() }
-    }
-
-    /// How many descriptors that makes at most.
-    pub fn highest(&self) -> usize {
-        2 * self.most + self.reserved
-    }
-
-    /// Notes an opened directory; the one that was opened first is closed if there are too many.
-    /// Whoever is using it has its own hold on the descriptors.
-    fn opened(&self, dir: &Arc<Dir>) {
-        let mut open = lock(&self.open);
-        open.push_back(Arc::downgrade(dir));
-        if open.len() > self.most {
-            open.retain(|weak| weak.upgrade().is_some_and(|dir| lock(&dir.fds).is_some()));
-        }
-        while open.len() > self.most {
-            if let Some(oldest) = open.pop_front().and_then(|weak| weak.upgrade()) {
-                *lock(&oldest.fds) = None;
-            }
         }
     }
 }

@@ -1,0 +1,92 @@
+//! What a destination directory gets when all that is in it is there: owner, attributes, mode, times.
+
+use super::Fds;
+use crate::context::Context;
+use crate::metadata::{self, Handle, Trouble, times};
+use crate::report::Failure;
+use crate::sys::at;
+use crate::sys::{Kind, Stat};
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+
+/// How much of a source directory its destination gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All that is preserved.
+    Full,
+    /// It only leads to an operand (`--parents`): no extended attributes.
+    Leading,
+    /// The like, and the whole way was there before: it is left as it is.
+    Nothing,
+}
+
+/// What is to be done with a destination directory when its entries are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// What the source says.
+    pub source: Stat,
+    /// Whether the destination was made by this run.
+    pub made: bool,
+    /// Which attributes it is to get.
+    pub extent: Extent,
+    /// The mode to give it in the end, where that is not the source's.
+    pub mode: Option<u32>,
+}
+
+impl Finish {
+    pub(super) fn is_needed(&self, ctx: &Context) -> bool {
+        let keep = &ctx.options.preserve;
+        if self.extent == Extent::Nothing {
+            return false;
+        }
+        keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
+    }
+
+    pub(super) fn apply(&self, ctx: &Context, fds: &Fds, path: &OsStr, may_have_acl: bool) {
+        let keep = &ctx.options.preserve;
+        let file = Handle::Open(fds.dst.as_fd());
+        let answer = self.dress(ctx, fds, path, may_have_acl);
+        answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
+        if !keep.mode
+            && let Some(mode) = self.mode
+            && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode && may_have_acl)
+        {
+            ctx.reporter.fail(Failure::new("preserving permissions for {}", path).errno(errno));
+        }
+    }
+
+    fn dress(
+        &self,
+        ctx: &Context,
+        fds: &Fds,
+        path: &OsStr,
+        may_have_acl: bool,
+    ) -> std::result::Result<(), Trouble> {
+        let keep = &ctx.options.preserve;
+        let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
+        let mut mode = self.source.permissions();
+        if keep.timestamps {
+            times::set(file, &self.source)?;
+        }
+        if keep.ownership
+            && let Ok(before) = at::fstat(&fds.dst)
+            && (before.uid, before.gid) != (self.source.uid, self.source.gid)
+        {
+            let privileged = ctx.process.privileged;
+            if !self.made && keep.mode && !metadata::close_to_others(file, &before, &self.source, privileged)? {
+                ctx.reporter.fail_silently();
+                return Ok(());
+            }
+            if !metadata::set_owner(file, &self.source, privileged)? {
+                mode &= 0o777;
+            }
+        }
+        if self.extent == Extent::Full {
+            ctx.copy_xattrs(source, file, path);
+        }
+        if keep.mode {
+            metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made)?;
+        }
+        Ok(())
+    }
+}
