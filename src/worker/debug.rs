@@ -5,6 +5,7 @@
 use super::Worker;
 use crate::report::errno;
 use crate::report::table::{bytes, count};
+use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
 use crate::transfer::{Account, Call, Outcome, Strategy};
 use std::fmt::Write;
@@ -16,6 +17,7 @@ impl Worker<'_> {
         let offload = self.offload(before);
         let reflink = self.reflink(before);
         let holes = match (outcome.asked_for_holes, outcome.searched_zeros) {
+            _ if reflink == "yes" => "unknown",
             (true, true) => "SEEK_HOLE + zeros",
             (true, false) => "SEEK_HOLE",
             (false, true) => "zeros",
@@ -32,27 +34,47 @@ impl Worker<'_> {
         self.say(&[text.as_bytes()]);
     }
 
+    /// Whether the kernel moved the bytes by itself. cp knows one call for that, zcp three.
     fn offload(&self, before: &Account) -> &'static str {
-        let (was, is) = (before.path(Strategy::CopyFileRange), self.stats.account.path(Strategy::CopyFileRange));
-        match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
-            (true, _) => "yes",
-            (false, true) => "unsupported",
-            (false, false) if self.stats.account.bytes_moved() == before.bytes_moved() => "unknown",
-            (false, false) => "avoided",
+        let limits = &self.ctx.options.limits;
+        let changed = |strategy| self.change(before, strategy);
+        let by_kernel = [Strategy::CopyFileRange, Strategy::Splice, Strategy::Sendfile].map(changed);
+        match self.stats.account.bytes_moved() > before.bytes_moved() {
+            false => "unknown",
+            true if limits.cloning == Cloning::Forbid || limits.sparse != Sparse::Auto => "avoided",
+            true if by_kernel.contains(&Change::Moved) => "yes",
+            true if by_kernel.contains(&Change::Refused) => "unsupported",
+            true => "no",
         }
     }
 
     fn reflink(&self, before: &Account) -> &'static str {
-        let (was, is) = (before.path(Strategy::Reflink), self.stats.account.path(Strategy::Reflink));
-        match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
-            (true, _) => "yes",
-            (false, true) => "unsupported",
-            (false, false) if self.ctx.options.limits.cloning == Cloning::Forbid => "no",
+        match self.change(before, Strategy::Reflink) {
+            Change::Moved => "yes",
+            Change::Refused => "unsupported",
+            Change::Nothing if self.ctx.options.limits.cloning == Cloning::Forbid => "no",
             // The server or the file system may have done it inside copy_file_range.
-            (false, false) if self.offload(before) == "yes" => "unknown",
-            (false, false) => "unsupported",
+            Change::Nothing if self.change(before, Strategy::CopyFileRange) == Change::Moved => "unknown",
+            Change::Nothing => "unsupported",
         }
     }
+
+    /// What a path had to do with the file in hand.
+    fn change(&self, before: &Account, strategy: Strategy) -> Change {
+        let (was, is) = (before.path(strategy), self.stats.account.path(strategy));
+        match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
+            (true, _) => Change::Moved,
+            (false, true) => Change::Refused,
+            (false, false) => Change::Nothing,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Moved,
+    Refused,
+    Nothing,
 }
 
 /// One path's part in a file: bytes, calls, and why it was left.

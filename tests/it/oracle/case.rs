@@ -220,6 +220,44 @@ impl Debug for Case {
     }
 }
 
+/// The same-file matrix: two names of one file, or nearly so, under all flags that decide about them
+/// and all pairs of those. The table of `src/plan/tests.rs` has the same cells, and more.
+pub(crate) fn same_file() -> Vec<Case> {
+    const FLAGS: [&str; 9] = ["-b", "-d", "-f", "-l", "-s", "-i", "-n", "-u", "--remove-destination"];
+    const NAMES: [&str; 9] = ["file", "hard", "soft", "also", "link", "other", "aside", "dangling", "sub/soft"];
+    let node = |path: &str, kind| {
+        let time = TIMES[0];
+        Node { path: path.into(), kind, mode: 0o644, time, xattr: false, acl: false }
+    };
+    let file = || Placed::File { size: 5, hole: false };
+    let link = |target: &str| Placed::Link(target.into());
+    let nodes = vec![
+        node("file", file()),
+        node("hard", Placed::HardLink("file".into())),
+        node("soft", link("file")),
+        node("also", link("file")),
+        node("link", Placed::HardLink("soft".into())),
+        node("other", Placed::File { size: 1, hole: false }),
+        node("aside", link("other")),
+        node("dangling", link("nowhere")),
+        node("sub/soft", link("../file")),
+    ];
+    let mut sets: Vec<Vec<&'static str>> = vec![Vec::new()];
+    for (at, flag) in FLAGS.into_iter().enumerate() {
+        sets.push(vec![flag]);
+        sets.extend(FLAGS[..at].iter().map(|other| vec![*other, flag]));
+    }
+    let mut cases = Vec::new();
+    for flags in sets.iter().filter(|flags| **flags != ["-l", "-s"] && **flags != ["-b", "-n"]) {
+        for (from, to) in NAMES.into_iter().flat_map(|from| NAMES.map(|to| (from, to))) {
+            let operands = vec![from.into(), to.into()];
+            let (nodes, flags) = (nodes.clone(), flags.clone());
+            cases.push(Case { nodes, flags, operands, answers: "y\n".into(), umask: 0o022 });
+        }
+    }
+    cases
+}
+
 fn bytes(size: u64) -> Vec<u8> {
     crate::sandbox::noise(usize::try_from(size).unwrap())
 }
