@@ -136,7 +136,7 @@ pub fn decide(options: &Options, source: &Stat, occupant: Option<&Occupant>) -> 
 }
 
 fn question(options: &Options, occupant: &Occupant) -> Question {
-    match occupant.writable || occupant.link.is_symlink() {
+    match occupant.writable || occupant.stat.is_symlink() {
         true => Question::Overwrite,
         false if options.force || options.remove_destination => Question::ReplaceUnwritable,
         false => Question::TryUnwritable,

@@ -19,7 +19,7 @@ impl Worker<'_> {
     ) -> Result<(), Failure> {
         match verdict {
             Verdict::Ask(question, then) => {
-                let mode = occupant.map_or(0, |occupant| occupant.link.mode);
+                let mode = occupant.map_or(0, |occupant| occupant.stat.mode);
                 if self.ctx.reporter.ask(&prompt(question, &task.destination_path(), mode)) {
                     return self.carry_out(task, source, occupant, *then);
                 }
