@@ -67,7 +67,7 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     });
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
@@ -114,9 +114,10 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     }
 }
 
-/// Whether new entries of this directory get an ACL from it.
+/// Whether new entries of this directory may get an ACL from it.
 pub fn has_default_acl(dir: Handle<'_>) -> bool {
-    matches!(get(dir, OsStr::new(ACL_DEFAULT)), Ok(Some(_)))
+    // Where that cannot be told, each of them is looked at.
+    !matches!(get(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
 }
 
 /// Repeats a call with more room until the answer fits (ERANGE). 64 KiB is the most that the
