@@ -151,7 +151,7 @@ pub fn set_plain_mode(file: Handle<'_>, mode: u32, may_have_acl: bool) -> sys::R
 /// from its directory's default; that one has to go.
 ///
 /// # Errors
-/// When the mode or an ACL that the source has cannot be set.
+/// When an ACL of the source cannot be read, or it or the mode cannot be set.
 pub fn copy_mode(
     source: Handle<'_>,
     file: Handle<'_>,
@@ -172,8 +172,9 @@ pub fn copy_mode(
                 Ok(false) => {}
                 Err(errno) => return Err(Doing::Permissions.failed(errno)),
             },
-            // A source whose lists cannot be read has none to give.
-            Ok(None) | Err(_) => {}
+            Ok(None) => {}
+            // Whoever may have been let in or kept out by it would not be any more.
+            Err(errno) => return Err(Doing::Permissions.failed(errno)),
         }
     }
     Ok(())

@@ -20,10 +20,10 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
             }
             answer => answer,
         },
-        Handle::Entry(..) => {
+        Handle::Entry(..) => retry_on_intr(|| {
             filetime::set_symlink_file_times(file.path(), file_time(stat.atime), file_time(stat.mtime))
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        }
+        }),
     };
     answer.map_err(|errno| Doing::Times.failed(errno))
 }

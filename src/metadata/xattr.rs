@@ -3,6 +3,7 @@
 use super::{Doing, Handle, Trouble};
 use crate::sys::{Errno, Result};
 use rustix::fs::{self, XattrFlags};
+use rustix::io::retry_on_intr;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -66,7 +67,7 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     });
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
@@ -88,24 +89,24 @@ fn list(file: Handle<'_>) -> Result<Vec<u8>> {
 
 /// Sets an attribute, made or replaced.
 pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
-    match file {
+    retry_on_intr(|| match file {
         Handle::Open(fd) => match fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
             Err(Errno::BADF) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
             answer => answer,
         },
         Handle::Entry(..) => fs::lsetxattr(file.path(), name, value, XattrFlags::empty()),
-    }
+    })
 }
 
 /// Removes an attribute; says whether there was one.
 pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
-    let answer = match file {
+    let answer = retry_on_intr(|| match file {
         Handle::Open(fd) => match fs::fremovexattr(fd, name) {
             Err(Errno::BADF) => fs::removexattr(file.path(), name),
             answer => answer,
         },
         Handle::Entry(..) => fs::lremovexattr(file.path(), name),
-    };
+    });
     match answer {
         Ok(()) => Ok(true),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
@@ -113,9 +114,10 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     }
 }
 
-/// Whether new entries of this directory get an ACL from it.
+/// Whether new entries of this directory may get an ACL from it.
 pub fn has_default_acl(dir: Handle<'_>) -> bool {
-    matches!(get(dir, OsStr::new(ACL_DEFAULT)), Ok(Some(_)))
+    // Where that cannot be told, each of them is looked at.
+    !matches!(get(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
 }
 
 /// Repeats a call with more room until the answer fits (ERANGE). 64 KiB is the most that the

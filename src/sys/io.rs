@@ -15,7 +15,7 @@ pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
 
 /// Where the next data at or after `from` starts; `None` when only a hole is left (lseek(2)).
 pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
-    match fs::seek(&fd, SeekFrom::Data(from)) {
+    match retry_on_intr(|| fs::seek(&fd, SeekFrom::Data(from))) {
         Ok(at) => Ok(Some(at)),
         Err(Errno::NXIO) => Ok(None),
         Err(errno) => Err(errno),
@@ -24,12 +24,12 @@ pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
 
 /// Where the data at `from` ends; the end of the file is a hole (lseek(2)).
 pub fn seek_hole(fd: impl AsFd, from: u64) -> Result<u64> {
-    fs::seek(&fd, SeekFrom::Hole(from))
+    retry_on_intr(|| fs::seek(&fd, SeekFrom::Hole(from)))
 }
 
 /// Sets the file's own position.
 pub fn seek_to(fd: impl AsFd, at: u64) -> Result<u64> {
-    fs::seek(&fd, SeekFrom::Start(at))
+    retry_on_intr(|| fs::seek(&fd, SeekFrom::Start(at)))
 }
 
 /// ftruncate(2).

@@ -80,13 +80,19 @@ impl<'a, 'f> Climb<'a, 'f> {
         if self.route.rungs.first() != Some(&Strategy::Reflink) {
             return Ok(false);
         }
-        self.ladder.check_stop()?;
         if self.ladder.is_known_refusal(Strategy::Reflink, self.pair()) && self.route.rungs.len() > 1 {
             self.rung = 1;
             return Ok(false);
         }
         let tally = self.account.path_mut(Strategy::Reflink);
-        match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
+        let step = loop {
+            self.ladder.check_stop()?;
+            match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
+                Step::Refused(Errno::INTR) => {}
+                step => break step,
+            }
+        };
+        match step {
             Step::Moved(n) => {
                 self.credit(Strategy::Reflink, n);
                 Ok(true)
@@ -171,6 +177,8 @@ impl<'a, 'f> Climb<'a, 'f> {
                 }
                 Step::Dry if strategy == Strategy::ReadWrite || self.at_end(strategy, at)? => return Ok(at),
                 Step::Dry => self.step_down(Reason::EarlyEnd, Errno::NODATA)?,
+                // A signal came; whether it asked for the end is looked at above.
+                Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}
                 Step::Refused(errno) => self.step_down(errno.into(), errno)?,
                 Step::Failed(fault) => return Err(fault),
             }
@@ -263,6 +271,6 @@ impl<'a, 'f> Climb<'a, 'f> {
     }
 
     fn exhausted(&self, errno: Errno) -> Fault {
-        Fault { side: Side::Both, errno, refused: self.route.rungs.last().copied() }
+        Fault { refused: self.route.rungs.last().copied(), ..Fault::at(Side::Both, errno) }
     }
 }

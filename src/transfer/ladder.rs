@@ -33,16 +33,13 @@ pub struct Fault {
     pub errno: Errno,
     /// The last allowed path, if all allowed paths were refused.
     pub refused: Option<Strategy>,
+    /// Whether a signal asked for the end. EINTR alone does not say so: any signal gives that.
+    pub interrupted: bool,
 }
 
 impl Fault {
     pub(super) fn at(side: Side, errno: Errno) -> Fault {
-        Fault { side, errno, refused: None }
-    }
-
-    /// Whether a signal asked to stop in the middle.
-    pub fn is_interruption(&self) -> bool {
-        self.errno == Errno::INTR
+        Fault { side, errno, refused: None, interrupted: false }
     }
 }
 
@@ -187,7 +184,10 @@ impl Ladder {
     }
 
     pub(super) fn check_stop(&self) -> Result<(), Fault> {
-        if self.stop.is_raised() { Err(Fault::at(Side::Both, Errno::INTR)) } else { Ok(()) }
+        if !self.stop.is_raised() {
+            return Ok(());
+        }
+        Err(Fault { interrupted: true, ..Fault::at(Side::Both, Errno::INTR) })
     }
 
     /// What a refusal teaches beyond this file.

@@ -21,7 +21,7 @@ impl Ladder {
             _ => None,
         };
         if refused.is_some() {
-            return Err(Fault { side: Side::Both, errno: Errno::OPNOTSUPP, refused });
+            return Err(Fault { refused, ..Fault::at(Side::Both, Errno::OPNOTSUPP) });
         }
         let ends = ends(t);
         let zeros = limits.sparse == Sparse::Always && t.dst_regular;
@@ -44,6 +44,7 @@ impl Ladder {
                     self.meter.bytes.fetch_add(n, Ordering::Relaxed);
                 }
                 Step::Dry => break,
+                Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}
                 Step::Refused(errno) => return Err(Fault::at(Side::Both, errno)),
                 Step::Failed(fault) => return Err(fault),
             }

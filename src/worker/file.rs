@@ -121,10 +121,10 @@ impl Worker<'_> {
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
     /// nothing new is left by a path that was never able to begin, or by an interruption.
     fn give_up(&self, task: &Task<'_>, landed: &Landed, fault: Fault) -> Result<(), Failure> {
-        if landed.before.is_none() && (fault.refused.is_some() || fault.is_interruption()) {
+        if landed.before.is_none() && (fault.refused.is_some() || fault.interrupted) {
             let _ = at::unlink(&task.fds.dst, task.entry.destination());
         }
-        if fault.is_interruption() {
+        if fault.interrupted {
             return Ok(());
         }
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))

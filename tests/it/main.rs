@@ -8,6 +8,7 @@ mod engine;
 mod errors;
 mod faults;
 mod generated;
+mod matrix;
 mod needs;
 mod oracle;
 mod report;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         errors::trials(),
         faults::trials(),
         generated::trials(),
+        matrix::trials(),
         oracle::trials(),
         report::trials(),
         rooms::trials(),

@@ -1,0 +1,211 @@
+//! The fault matrix: every system call that zcp makes on a file or directory, met by every errno
+//! that is to be feared there, at first, in the middle, and from then on. Either the copy is right
+//! to the byte and the exit status is 0, or it is 1 and stderr says what failed, on what, and why;
+//! and what it does not name is right all the same.
+//!
+//! What each cell did is written to `fault-matrix.tsv` in the target directory.
+
+mod judge;
+mod stage;
+
+use crate::needs::{Need, trial};
+use libtest_mimic::Trial;
+use stage::{Fault, Site, Stage};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// What is to be feared, of any call.
+const ERRNOS: [&str; 17] = [
+    "ENOSYS",
+    "EXDEV",
+    "EINVAL",
+    "EOPNOTSUPP",
+    "EPERM",
+    "EACCES",
+    "EIO",
+    "ENOSPC",
+    "EDQUOT",
+    "ENOMEM",
+    "EINTR",
+    "EAGAIN",
+    "ETXTBSY",
+    "EFBIG",
+    "EMFILE",
+    "ESTALE",
+    "EBADF",
+];
+
+/// Calls that move data: they also fail from some moment on, and give 0 too early.
+const DATA: [&str; 8] =
+    ["ioctl", "copy_file_range", "splice", "sendfile", "mmap", "pread64", "pwrite64", "fallocate"];
+/// What opens, looks and closes.
+const NAMES: [&str; 7] = ["openat", "fstat", "newfstatat", "statx", "close", "fstatfs", "statfs"];
+/// What lists and makes names.
+const MAKES: [&str; 5] = ["getdents64", "mkdirat", "symlinkat", "readlinkat", "mknodat"];
+/// What keeps attributes.
+const KEEPS: [&str; 7] = ["fchown", "fchownat", "fchmod", "fchmodat", "utimensat", "flistxattr", "fgetxattr"];
+const XATTRS: [&str; 5] = ["flistxattr", "llistxattr", "fgetxattr", "lgetxattr", "fsetxattr"];
+/// What an existing tree adds.
+const REPLACES: [&str; 4] = ["renameat", "unlinkat", "linkat", "renameat2"];
+
+/// How zcp is called, and which of its calls are sabotaged.
+pub(crate) struct Setting {
+    name: &'static str,
+    args: &'static [&'static str],
+    calls: &'static [&'static [&'static str]],
+    /// Whether attributes are to be the source's too.
+    full: bool,
+    /// Whether something stands at the destination.
+    occupied: bool,
+    fs: &'static str,
+}
+
+const fn setting(
+    name: &'static str,
+    args: &'static [&'static str],
+    calls: &'static [&'static [&'static str]],
+) -> Setting {
+    Setting { name, args, calls, full: false, occupied: false, fs: "ext4" }
+}
+
+const SETTINGS: [Setting; 12] = [
+    setting(
+        "default",
+        &["-r"],
+        &[&["pipe2", "ftruncate", "lseek", "splice", "sendfile", "fallocate"], &NAMES, &MAKES],
+    ),
+    Setting { fs: "btrfs", ..setting("reflink", &["-r", "--strategy=reflink"], &[&["ioctl", "openat", "close"]]) },
+    Setting { fs: "btrfs", ..setting("btrfs", &["-r"], &[&["ioctl", "copy_file_range", "ftruncate"]]) },
+    setting(
+        "copy_file_range",
+        &["-r", "--strategy=copy_file_range"],
+        &[&["copy_file_range", "openat", "close", "ftruncate", "lseek"]],
+    ),
+    setting(
+        "splice",
+        &["-r", "--strategy=splice"],
+        &[&["splice", "pipe2", "openat", "close", "ftruncate", "lseek"]],
+    ),
+    setting("sendfile", &["-r", "--strategy=sendfile"], &[&["sendfile", "openat", "close", "ftruncate", "lseek"]]),
+    setting("mmap", &["-r", "--strategy=mmap"], &[&["mmap", "pwrite64", "fstat", "openat", "close", "ftruncate"]]),
+    setting(
+        "read_write",
+        &["-r", "--strategy=read_write"],
+        &[&["pread64", "pwrite64", "openat", "close", "ftruncate", "lseek"]],
+    ),
+    Setting {
+        full: true,
+        ..setting("archive", &["-a"], &[&KEEPS, &XATTRS, &MAKES, &NAMES, &["linkat", "splice"]])
+    },
+    Setting { full: true, ..setting("attributes", &["-a", "--preserve=xattr"], &[&XATTRS]) },
+    setting("holes", &["-r", "--sparse=always"], &[&["pread64", "pwrite64", "ftruncate", "lseek", "close"]]),
+    Setting {
+        full: true,
+        occupied: true,
+        ..setting("backup", &["-ab"], &[&REPLACES, &["openat", "newfstatat", "fchmod", "close", "pwrite64"]])
+    },
+];
+
+/// Calls that a setting has in its list for others' sake, by the file system or the kernel.
+const MAY_BE_MISSING: [&str; 9] =
+    ["statx", "fallocate", "renameat2", "fchmodat", "pwrite64", "lseek", "copy_file_range", "unlinkat", "statfs"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut stages = Vec::new();
+    for setting in &SETTINGS {
+        let needs = [Need::Strace, Need::Mount(setting.fs)];
+        let stage: Arc<LazyLock<Stage, _>> = Arc::new(LazyLock::new(|| Stage::set(setting)));
+        let mut calls = setting.calls.concat();
+        calls.sort_unstable();
+        calls.dedup();
+        for call in calls {
+            let stage = Arc::clone(&stage);
+            let name = format!("matrix::{}::{call}", setting.name);
+            trials.push(trial(name, &needs, move || sabotage(&stage, call)));
+        }
+        stages.push(stage);
+    }
+    let needs = [Need::Strace, Need::Mount("ext4"), Need::Mount("btrfs")];
+    trials.push(trial("matrix::enough", &needs, move || {
+        enough(&stages.iter().map(|stage| &***stage).collect::<Vec<_>>())
+    }));
+    trials
+}
+
+/// All cells of one call in one setting. All of them are run before any is complained about.
+fn sabotage(stage: &Stage, call: &str) {
+    let sites: Vec<_> = stage.sites().iter().filter(|site| site.call == call).collect();
+    assert!(!sites.is_empty() || MAY_BE_MISSING.contains(&call), "{call} is not made any more");
+    let mut wrong = Vec::new();
+    for site in sites {
+        for fault in faults(site) {
+            let verdict = stage.run(site, &fault);
+            let did = verdict.as_deref().unwrap_or("WRONG");
+            let cell = format!("{}\t{}\t{fault}\t{did}", stage.setting.name, site.label);
+            record(&cell);
+            wrong.extend(verdict.err().map(|why| format!("{cell}: {why}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The cells of one site.
+fn faults(site: &Site) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for when in &site.moments {
+        faults.extend(ERRNOS.map(|errno| Fault {
+            what: format!("error={errno}"),
+            errno: Some(errno),
+            when: when.to_string(),
+        }));
+        // These say that nothing came of it; of others a count would be a lie.
+        if matches!(site.call.as_str(), "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64") {
+            faults.push(Fault { what: "retval=0".into(), errno: None, when: when.to_string() });
+        }
+    }
+    // A call that is only to be repeated (EINTR, EAGAIN) would be repeated for ever.
+    let lasting = ERRNOS.into_iter().filter(|errno| !matches!(*errno, "EINTR" | "EAGAIN"));
+    if DATA.contains(&site.call.as_str()) {
+        let from = format!("{}+", site.moments[0]);
+        faults.extend(lasting.map(|errno| Fault {
+            what: format!("error={errno}"),
+            errno: Some(errno),
+            when: from.clone(),
+        }));
+    }
+    faults
+}
+
+/// The matrix has not shrunk, and no call on files has come into the house that it does not know.
+fn enough(stages: &[&Stage]) {
+    let mut cells = 0;
+    for stage in stages {
+        let known = stage.setting.calls.concat();
+        cells += stage
+            .sites()
+            .iter()
+            .filter(|site| known.contains(&site.call.as_str()))
+            .map(|site| faults(site).len())
+            .sum::<usize>();
+    }
+    assert!(cells >= 1500, "only {cells} cells");
+    let known: Vec<_> = SETTINGS.iter().flat_map(|setting| setting.calls.concat()).collect();
+    let strange = |site: &&Site| !known.contains(&site.call.as_str());
+    let strange: Vec<_> =
+        stages.iter().flat_map(|stage| stage.sites()).filter(strange).map(|site| &site.label).collect();
+    assert!(strange.is_empty(), "nobody sabotages {strange:?}");
+}
+
+/// Adds a line to the table.
+fn record(line: &str) {
+    static TABLE: LazyLock<Mutex<File>> = LazyLock::new(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let mut table = File::create(target.join("fault-matrix.tsv")).unwrap();
+        writeln!(table, "setting\tcall\tfault\tdid").unwrap();
+        Mutex::new(table)
+    });
+    writeln!(TABLE.lock().unwrap(), "{line}").unwrap();
+}

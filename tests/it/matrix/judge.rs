@@ -1,0 +1,137 @@
+//! What may become of a copy whose calls fail: the law of the matrix.
+
+use super::stage::{Fault, Site, Stage};
+use crate::snapshot::{Node, Snapshot};
+use std::path::Path;
+use std::process::Output;
+
+/// A cell that was run.
+pub(super) struct Case<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) site: &'a Site,
+    pub(super) fault: &'a Fault,
+    /// The file that the call was made on, where there was one call.
+    pub(super) file: Option<String>,
+    pub(super) output: &'a Output,
+    pub(super) log: &'a str,
+    /// The name of the copy.
+    pub(super) dst: &'a str,
+    pub(super) copy: &'a Snapshot,
+}
+
+/// What became of it in a word, or which law was broken.
+pub(super) fn judge(case: &Case<'_>) -> Result<String, String> {
+    let errors = String::from_utf8_lossy(&case.output.stderr).into_owned();
+    let wrong = |law: &str| Err(format!("{law}\n{errors}"));
+    if !case.log.contains("(INJECTED)") {
+        return wrong("nothing was sabotaged");
+    }
+    if errors.contains("panicked") {
+        return wrong("panics");
+    }
+    let named = |path: &Path| case.is_named(&errors, path);
+    match case.output.status.code() {
+        Some(0) => match case.difference(|_| false) {
+            None => Ok("copied".into()),
+            Some(difference) => wrong(&format!("exit status 0, but {difference}")),
+        },
+        Some(1) => match (case.is_said(&errors), case.difference(named)) {
+            (false, _) => wrong("exit status 1, but nothing says what failed, on what and why"),
+            (true, Some(difference)) => wrong(&format!("unsaid: {difference}")),
+            (true, None) => Ok(format!("failed: {}", errors.lines().next().unwrap_or_default())),
+        },
+        _ => wrong(&format!("{}", case.output.status)),
+    }
+}
+
+impl Case<'_> {
+    /// Whether a line of stderr has an operation, the path and the reason.
+    fn is_said(&self, errors: &str) -> bool {
+        errors.lines().any(|line| {
+            let Some(said) = line.strip_prefix("zcp: ") else { return false };
+            let operation = said.split('\'').next().unwrap_or_default();
+            let of_file = match &self.file {
+                Some(file) => said.contains(&format!("/{file}'")),
+                None => said.contains("'src") || said.contains(&format!("'{}", self.dst)),
+            };
+            let reason = self.fault.errno.is_none_or(|errno| said.ends_with(&format!(": {}", words(errno))));
+            operation.trim().len() > 5 && of_file && reason
+        })
+    }
+
+    /// Whether stderr names a path or a directory above it. A complaint about an attribute is about
+    /// that path alone.
+    fn is_named(&self, errors: &str, path: &Path) -> bool {
+        errors.lines().any(|line| {
+            let said = line.strip_prefix("zcp: ").unwrap_or(line);
+            let alone = ["preserving", "failed to preserve", "clearing", "setting", "getting", "listing"];
+            let alone = alone.iter().any(|words| said.starts_with(words));
+            let mut paths = path.ancestors().take(if alone { 1 } else { usize::MAX });
+            paths.any(|path| {
+                ["src", self.dst].iter().any(|root| {
+                    let full = Path::new(root).join(path);
+                    said.contains(&format!("'{}'", full.to_str().unwrap().trim_end_matches('/')))
+                })
+            })
+        })
+    }
+
+    /// A path that is not as it is in the source, but for those that are excused.
+    fn difference(&self, excused: impl Fn(&Path) -> bool) -> Option<String> {
+        let failed = self.output.status.code() == Some(1);
+        for (path, node) in &self.stage.source.0 {
+            let kept = |node: Node| self.kept(node, failed);
+            let (here, there) = (kept(node.clone()), self.copy.0.get(path).cloned().map(kept));
+            if there.as_ref() != Some(&here) && !excused(path) {
+                return Some(format!("{path:?} differs:\n- {here:?}\n+ {there:?}"));
+            }
+        }
+        let source = &self.stage.source.0;
+        let is_kept = |path: &Path| self.stage.setting.occupied && path.to_str().unwrap().ends_with('~');
+        let left = self.copy.0.keys().find(|path| !source.contains_key(*path) && !is_kept(path));
+        left.map(|path| format!("{path:?} is left behind"))
+    }
+
+    /// The part of a node that is to be the source's.
+    fn kept(&self, mut node: Node, failed: bool) -> Node {
+        node.spans.clear();
+        if self.stage.setting.full {
+            // With -a attributes are kept if that is possible; an ACL is part of the mode.
+            if self.site.call.contains("xattr") && !self.stage.setting.args.contains(&"--preserve=xattr") {
+                node.xattrs.retain(|key, _| key.to_bytes().starts_with(b"system."));
+            }
+            if failed {
+                node.links = None;
+            }
+            return node;
+        }
+        let mode = node.mode;
+        let mut plain = Node { mode, rdev: node.rdev, ..Node::default() };
+        (plain.target, plain.bytes) = (node.target, node.bytes);
+        plain
+    }
+}
+
+/// The C library's words for an errno.
+fn words(errno: &str) -> &'static str {
+    match errno {
+        "ENOSYS" => "Function not implemented",
+        "EXDEV" => "Invalid cross-device link",
+        "EINVAL" => "Invalid argument",
+        "EOPNOTSUPP" => "Operation not supported",
+        "EPERM" => "Operation not permitted",
+        "EACCES" => "Permission denied",
+        "EIO" => "Input/output error",
+        "ENOSPC" => "No space left on device",
+        "EDQUOT" => "Disk quota exceeded",
+        "ENOMEM" => "Cannot allocate memory",
+        "EINTR" => "Interrupted system call",
+        "EAGAIN" => "Resource temporarily unavailable",
+        "ETXTBSY" => "Text file busy",
+        "EFBIG" => "File too large",
+        "EMFILE" => "Too many open files",
+        "ESTALE" => "Stale file handle",
+        "EBADF" => "Bad file descriptor",
+        other => panic!("no words for {other}"),
+    }
+}

@@ -1,0 +1,231 @@
+//! A source tree and a way to call zcp on it, and which system calls that makes, found out by a run
+//! that nobody disturbs: the order of the calls of one worker is always the same.
+
+use super::{Setting, judge};
+use crate::needs::mounted;
+use crate::sandbox::{Sandbox, ZCP, noise};
+use crate::snapshot::Snapshot;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Far more than any cell takes: what has not ended by then hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A call to be sabotaged: what it is made on, and when.
+pub(super) struct Site {
+    pub(super) call: String,
+    /// The call and what it is made on, for people.
+    pub(super) label: String,
+    /// Which of the thread's calls of that name: the first on such a file, and one in the middle.
+    pub(super) moments: Vec<usize>,
+    /// The names of the files at those moments, where they can be told.
+    pub(super) files: Vec<Option<String>>,
+}
+
+/// What strace makes of a call.
+pub(super) struct Fault {
+    pub(super) what: String,
+    pub(super) errno: Option<&'static str>,
+    pub(super) when: String,
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} @{}", self.what, self.when)
+    }
+}
+
+/// All cells of a setting share it.
+pub(super) struct Stage {
+    pub(super) setting: &'static Setting,
+    sandbox: Sandbox,
+    pub(super) source: Snapshot,
+    sites: Vec<Site>,
+    /// So that each run has a destination of its own.
+    runs: AtomicUsize,
+}
+
+impl Stage {
+    pub(super) fn set(setting: &'static Setting) -> Stage {
+        let sandbox = Sandbox::within(mounted(setting.fs).unwrap());
+        make_tree(&sandbox);
+        let source = sandbox.snapshot("src");
+        let mut stage = Stage { setting, sandbox, source, sites: Vec::new(), runs: AtomicUsize::new(0) };
+        let (_, log) = stage.trace(&["-ff"], |_| ());
+        stage.sites = find_sites(&log, &stage.sandbox.path("").canonicalize().unwrap());
+        stage
+    }
+
+    pub(super) fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// One cell: what became of the copy, or what is wrong with that.
+    pub(super) fn run(&self, site: &Site, fault: &Fault) -> Result<String, String> {
+        let calls = format!("trace={}", site.call);
+        let inject = format!("inject={}:{}:when={}", site.call, fault.what, fault.when);
+        let mut copy = None;
+        let options = ["-f", "--seccomp-bpf", "-e", &calls, "-e", &inject];
+        let (answer, log) = self.trace(&options, |dst| copy = Some((dst.to_owned(), self.sandbox.snapshot(dst))));
+        let output = answer?;
+        let (dst, copy) = copy.unwrap();
+        let index = site.moments.iter().position(|when| fault.when == when.to_string());
+        let file = index.and_then(|index| site.files[index].clone());
+        judge::judge(&judge::Case {
+            stage: self,
+            site,
+            fault,
+            file,
+            output: &output,
+            log: &log,
+            dst: &dst,
+            copy: &copy,
+        })
+    }
+
+    /// Runs zcp under strace, shows what it left, and clears that away. Gives the log of the thread
+    /// that copies.
+    fn trace(&self, options: &[&str], look: impl FnOnce(&str)) -> (Result<Output, String>, String) {
+        let dst = format!("d{}", self.runs.fetch_add(1, Ordering::Relaxed));
+        if self.setting.occupied {
+            occupy(&self.sandbox, &dst);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("strace");
+        command.args(["-y", "-o"]).arg(dir.path().join("log")).args(options).arg(ZCP);
+        command.args(self.setting.args).args(["-j1", "-T", "src", &dst]);
+        command.current_dir(self.sandbox.path("")).env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
+        let answer = run(command);
+        look(&dst);
+        let _ = std::fs::remove_dir_all(self.sandbox.path(&dst));
+        let logs = std::fs::read_dir(dir.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let logs: Vec<_> = logs.map(|log| String::from_utf8_lossy(&log).into_owned()).collect();
+        let log = logs.iter().find(|log| log.contains("execve(")).or(logs.first()).cloned();
+        (answer, log.unwrap_or_default())
+    }
+}
+
+/// The output of a run that ends; one that hangs is killed with all that it started.
+fn run(mut command: Command) -> Result<Output, String> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let group = Pid::from_child(&child);
+    let (send, ended) = channel();
+    std::thread::spawn(move || send.send(child.wait_with_output().unwrap()));
+    ended.recv_timeout(LIMIT).map_err(|_| {
+        let _ = kill_process_group(group, Signal::KILL);
+        "hangs".to_owned()
+    })
+}
+
+/// Files of several kinds in two directories, one of them in several pieces for any rung.
+fn make_tree(sandbox: &Sandbox) {
+    let mut big = noise(1_150_000);
+    big[200_000..300_000].fill(0); // for --sparse=always
+    let bytes = noise(24_576);
+    let pieces: Vec<_> = (0..3).map(|i| (i * 81_920, &bytes[i as usize * 8192..][..8192])).collect();
+    sandbox.file("src/a/big", &big).sparse("src/a/holes", 300_007, &pieces).symlink("big", "src/a/link");
+    sandbox.file("src/b/one", noise(5000)).hard_link("src/b/one", "src/b/two").fifo("src/b/fifo");
+    sandbox.file("src/b/plain", noise(9001)).mode("src/b/plain", 0o640);
+    sandbox.xattr("src/b/plain", "user.k", "v").xattr("src/b/plain", "system.posix_acl_access", acl());
+    sandbox.dir("src/a").dir("src/b").dir("src");
+}
+
+/// An access control list that says more than the mode (struct posix_acl_xattr_entry).
+fn acl() -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [tag.to_le_bytes().as_slice(), &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
+}
+
+/// What is there before: other content under the same names.
+fn occupy(sandbox: &Sandbox, dst: &str) {
+    for name in ["a/big", "a/holes", "b/one", "b/plain"] {
+        sandbox.file(format!("{dst}/{name}"), format!("old {name}"));
+    }
+    sandbox.symlink("old", format!("{dst}/a/link"));
+}
+
+/// The calls on the sandbox, sorted by what they are made on.
+fn find_sites(log: &str, root: &Path) -> Vec<Site> {
+    let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut found: BTreeMap<String, (String, Vec<(usize, PathBuf)>)> = BTreeMap::new();
+    for line in log.lines() {
+        let Some((call, arguments)) = line.split_once('(') else { continue };
+        let ordinal = ordinals.entry(call).or_default();
+        *ordinal += 1;
+        let Some(path) = path_of(call, arguments, root) else { continue };
+        let Some(place) = place(&path, root) else { continue };
+        // std asserts that closedir(3) succeeds, and no file system has a say in that.
+        if matches!(call, "execve" | "fcntl") || (call, place.as_str()) == ("close", "source directory") {
+            continue;
+        }
+        let label = format!("{call} {place}");
+        let entry = found.entry(label).or_insert_with(|| (call.to_owned(), Vec::new()));
+        entry.1.push((*ordinal, path));
+    }
+    found.into_iter().map(|(label, (call, calls))| site(call, label, &calls)).collect()
+}
+
+/// The first of the calls; and the first that is not the file's first, or else the one in the middle.
+fn site(call: String, label: String, calls: &[(usize, PathBuf)]) -> Site {
+    let again = (1..calls.len()).find(|index| calls[..*index].iter().any(|(_, path)| *path == calls[*index].1));
+    let mut chosen = vec![0, again.unwrap_or(calls.len() / 2)];
+    chosen.dedup();
+    let (moments, files) = chosen.into_iter().map(|index| (calls[index].0, name_of(&calls[index].1))).unzip();
+    Site { call, label, moments, files }
+}
+
+/// What a call is made on, by the paths that strace annotates descriptors with.
+fn path_of(call: &str, arguments: &str, root: &Path) -> Option<PathBuf> {
+    if call == "pipe2" {
+        return Some("pipe:".into());
+    }
+    let quoted = |text: &str| Some(text.strip_prefix('"')?.split_once('"')?.0.to_owned());
+    if let Some(name) = quoted(arguments) {
+        if !call.ends_with("at") {
+            return Some(root.join(name));
+        }
+    }
+    let descriptors = arguments.split('<').skip(1).filter_map(|rest| rest.split_once('>'));
+    if call.ends_with("at") || matches!(call, "statx" | "renameat2") {
+        let names = descriptors.filter(|(path, _)| path.starts_with('/'));
+        let (dir, rest) = names.last()?;
+        let name = rest.strip_prefix(", ").and_then(quoted).unwrap_or_default();
+        return Some(if name.is_empty() { dir.into() } else { Path::new(dir).join(name) });
+    }
+    descriptors.map(|(path, _)| PathBuf::from(path)).find(|path| path.starts_with(root))
+}
+
+/// The tree that a path is in, and whether it is a directory of it.
+fn place(path: &Path, root: &Path) -> Option<String> {
+    if path.starts_with("pipe:") {
+        return Some("pipe".into());
+    }
+    if path.starts_with("/proc/self/fd") {
+        return Some("by descriptor".into());
+    }
+    let mut parts = path.strip_prefix(root).ok()?.components();
+    let tree = match parts.next()?.as_os_str().to_str()? {
+        "src" => "source",
+        name if name.starts_with('d') => "destination",
+        _ => return None,
+    };
+    let kind = if matches!(parts.as_path().to_str()?, "" | "a" | "b") { "directory" } else { "file" };
+    Some(format!("{tree} {kind}"))
+}
+
+fn name_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_owned();
+    let in_tree = ["a", "b", "big", "holes", "link", "one", "two", "fifo", "plain"].contains(&name.as_str());
+    in_tree.then_some(name)
+}
