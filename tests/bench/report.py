@@ -22,7 +22,8 @@ def contest(cell):
 
 def text(cell):
     """The table of one cell, for the terminal."""
-    out = [f"\n{cell['fs']}: {title(cell['workload'])}", f"  {'':10}{'median':>10}{'min':>10}{'user+sys':>10}{'RSS':>9}  zcp/it"]
+    out = [f"\n{cell['fs']}: {title(cell['workload'])}"]
+    out.append(f"  {'':10}{'median':>10}{'min':>10}{'user+sys':>10}{'RSS':>9}  zcp/it")
     ratios = {name: r for r, name in contest(cell)}
     for name, t in cell["tools"].items():
         if t["wall"]:
@@ -86,7 +87,7 @@ def svg(cells):
             best, peer = found[0]
             colour = COLOURS.get(cell["fs"], "#888")
             write(left - 6, y + 11, cell["fs"], "quiet", "end")
-            body.append(f'<rect x="{left}" y="{y + 2}" width="{x(best) - left:.1f}" height="{high - 4}" fill="{colour}"/>')
+            body.append(f'<rect x="{left}" y="{y + 2}" width="{x(best) - left:.1f}" height="11" fill="{colour}"/>')
             for r in [r for r, name in found if name == "cp"]:
                 body.append(f'<path class="cp" d="M{x(r):.1f} {y} v{high}"/>')
             write(x(best) + 8, y + 11, f"{best:.2f} {peer}", "loss" if best > 1 else "")
