@@ -191,10 +191,10 @@ fn path_of(call: &str, arguments: &str, root: &Path) -> Option<PathBuf> {
         return Some("pipe:".into());
     }
     let quoted = |text: &str| Some(text.strip_prefix('"')?.split_once('"')?.0.to_owned());
-    if let Some(name) = quoted(arguments) {
-        if !call.ends_with("at") {
-            return Some(root.join(name));
-        }
+    if let Some(name) = quoted(arguments)
+        && !call.ends_with("at")
+    {
+        return Some(root.join(name));
     }
     let descriptors = arguments.split('<').skip(1).filter_map(|rest| rest.split_once('>'));
     if call.ends_with("at") || matches!(call, "statx" | "renameat2") {
