@@ -15,6 +15,9 @@ use std::sync::atomic::Ordering;
 /// The most bytes for one call, so that Ctrl-C and the progress bar stay alive.
 const STEP: u64 = 64 << 20;
 
+/// How often `read` may give 0 before the end: once may be a file that others truncate and fill again.
+const PATIENCE: u32 = 3;
+
 /// One file on its way up the ladder.
 pub(super) struct Climb<'a, 'f> {
     ladder: &'a mut Ladder,
@@ -153,6 +156,7 @@ impl<'a, 'f> Climb<'a, 'f> {
     /// which is short of `end` only if the file ends there.
     fn climb(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, Fault> {
         let mut known_end = end.unwrap_or(self.t.stat.size);
+        let mut dry = 0;
         loop {
             self.ladder.check_stop()?;
             if at >= known_end {
@@ -170,10 +174,16 @@ impl<'a, 'f> Climb<'a, 'f> {
             let len = if at < known_end { (known_end - at).min(STEP) } else { 64 << 10 };
             match self.step(strategy, at, len) {
                 Step::Moved(n) => {
-                    at += n;
+                    (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
                     self.credit(strategy, written);
                     self.ladder.meter.bytes.fetch_add(n, Ordering::Relaxed);
+                }
+                Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
+                    dry += 1;
+                    if dry > PATIENCE {
+                        return Err(Fault::at(Side::Source, Errno::IO));
+                    }
                 }
                 Step::Dry if strategy == Strategy::ReadWrite || self.at_end(strategy, at)? => return Ok(at),
                 Step::Dry => self.step_down(Reason::EarlyEnd, Errno::NODATA)?,
@@ -238,13 +248,24 @@ impl<'a, 'f> Climb<'a, 'f> {
         }
     }
 
+    /// Whether `read` gave 0 before the end, on a file system whose sizes are to be believed. A file
+    /// that others truncate ends where it says so; if it still claims to go on, the rest is lost.
+    fn ends_early(&self, at: u64) -> Result<bool, Fault> {
+        if !self.true_size {
+            return Ok(false);
+        }
+        let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
+        Ok(stat.size > at)
+    }
+
     /// A rung that gave 0 proves nothing: only `read` knows the end of a file.
     fn at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, Fault> {
         let tally = self.account.path_mut(strategy);
         let mut byte = [0];
         loop {
             match tally.call(Call::Pread, || rustix::io::pread(self.t.src, &mut byte, at)) {
-                Ok(n) => return Ok(n == 0),
+                Ok(0) => return Ok(!self.ends_early(at)?),
+                Ok(_) => return Ok(false),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Fault::at(Side::Source, errno)),
             }

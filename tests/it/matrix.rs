@@ -48,7 +48,7 @@ const MAKES: [&str; 5] = ["getdents64", "mkdirat", "symlinkat", "readlinkat", "m
 const KEEPS: [&str; 7] = ["fchown", "fchownat", "fchmod", "fchmodat", "utimensat", "flistxattr", "fgetxattr"];
 const XATTRS: [&str; 5] = ["flistxattr", "llistxattr", "fgetxattr", "lgetxattr", "fsetxattr"];
 /// What an existing tree adds.
-const REPLACES: [&str; 4] = ["renameat", "unlinkat", "linkat", "renameat2"];
+const REPLACES: [&str; 3] = ["renameat", "linkat", "fremovexattr"];
 
 /// How zcp is called, and which of its calls are sabotaged.
 pub(crate) struct Setting {
@@ -70,14 +70,14 @@ const fn setting(
     Setting { name, args, calls, full: false, occupied: false, fs: "ext4" }
 }
 
-const SETTINGS: [Setting; 12] = [
+const SETTINGS: [Setting; 13] = [
     setting(
         "default",
         &["-r"],
         &[&["pipe2", "ftruncate", "lseek", "splice", "sendfile", "fallocate"], &NAMES, &MAKES],
     ),
     Setting { fs: "btrfs", ..setting("reflink", &["-r", "--strategy=reflink"], &[&["ioctl", "openat", "close"]]) },
-    Setting { fs: "btrfs", ..setting("btrfs", &["-r"], &[&["ioctl", "copy_file_range", "ftruncate"]]) },
+    Setting { fs: "btrfs", ..setting("btrfs", &["-r"], &[&["ioctl"]]) },
     setting(
         "copy_file_range",
         &["-r", "--strategy=copy_file_range"],
@@ -104,13 +104,17 @@ const SETTINGS: [Setting; 12] = [
     Setting {
         full: true,
         occupied: true,
-        ..setting("backup", &["-ab"], &[&REPLACES, &["openat", "newfstatat", "fchmod", "close", "pwrite64"]])
+        ..setting("backup", &["-ab"], &[&REPLACES, &["openat", "newfstatat", "fchmod", "close"]])
+    },
+    Setting {
+        full: true,
+        occupied: true,
+        ..setting("remove", &["-a", "--remove-destination"], &[&["unlinkat", "openat", "newfstatat", "symlinkat"]])
     },
 ];
 
 /// Calls that a setting has in its list for others' sake, by the file system or the kernel.
-const MAY_BE_MISSING: [&str; 9] =
-    ["statx", "fallocate", "renameat2", "fchmodat", "pwrite64", "lseek", "copy_file_range", "unlinkat", "statfs"];
+const MAY_BE_MISSING: [&str; 4] = ["statx", "fallocate", "lseek", "statfs"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
