@@ -9,7 +9,7 @@ mod case;
 mod known;
 
 use crate::needs::{Need, SHM, trial};
-use crate::sandbox::{LONGEST, Sandbox, ZCP};
+use crate::sandbox::{Sandbox, ZCP};
 use crate::snapshot::Snapshot;
 use assert_cmd::Command;
 use case::Case;
@@ -22,6 +22,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// How many cases there are if nobody says otherwise.
 const CASES: u32 = 2400;
@@ -30,6 +31,8 @@ const NOBODY: u32 = 65534;
 /// More processor time than any of these copies takes, in seconds: cp 9.1 may copy without end. Not
 /// time on the clock, which a busy machine stretches.
 const PROCESSOR_TIME: u32 = 3;
+/// What has not ended by then is blocked, as both are who open a fifo that nobody reads.
+const BLOCKED: Duration = Duration::from_secs(20);
 
 /// Ways to run zcp: what it is told besides, and of how many cases in a hundred.
 const WAYS: [(&str, &[&str], u32); 8] = [
@@ -213,7 +216,7 @@ fn run(case: &Case, setting: Setting, program: &Path, told: &[&str]) -> Run {
     if let Some(user) = setting.user.to_become() {
         command.uid(user).gid(user);
     }
-    let output = Command::from_std(command).write_stdin(case.answers.as_str()).timeout(LONGEST).output().unwrap();
+    let output = Command::from_std(command).write_stdin(case.answers.as_str()).timeout(BLOCKED).output().unwrap();
     let (status, errors) = (output.status.code(), lines(&output.stderr));
     if status.is_none() || errors.iter().any(|line| line.contains("File name too long")) {
         // It copied into itself without end: too deep for anybody but rm.
