@@ -6,6 +6,7 @@
 
 mod definition;
 mod getopt;
+mod own;
 mod settle;
 mod words;
 

@@ -1,12 +1,11 @@
 //! What was typed -> what it means together: the last of rivals wins, contradictions are refused.
 
-use super::Misuse;
 use super::getopt::Given;
 use super::words::{self, Words};
-use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, StatsForm, When};
+use super::{Misuse, own};
+use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, When};
 use crate::report::Failure;
 use crate::sys::selinux;
-use crate::transfer::Strategy;
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
 use crate::walk::operands::Operands;
@@ -26,8 +25,6 @@ const BACKUP: &Words<Option<BackupControl>> = &[
 const SPARSE: &Words<Sparse> = &[("never", Sparse::Never), ("auto", Sparse::Auto), ("always", Sparse::Always)];
 const REFLINK: &Words<Cloning> =
     &[("auto", Cloning::Try), ("always", Cloning::Require), ("never", Cloning::Forbid)];
-const STATS: &Words<StatsForm> = &[("text", StatsForm::Text), ("json", StatsForm::Json)];
-const PROGRESS: &Words<When> = &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Update {
@@ -59,16 +56,6 @@ const ATTRIBUTES: &Words<Attribute> = &[
     ("context", Attribute::Context),
     ("xattr", Attribute::Xattr),
     ("all", Attribute::All),
-];
-
-/// Words of `--strategy`; none of them may be shortened into another.
-const STRATEGIES: &Words<Strategy> = &[
-    ("reflink", Strategy::Reflink),
-    ("copy_file_range", Strategy::CopyFileRange),
-    ("splice", Strategy::Splice),
-    ("sendfile", Strategy::Sendfile),
-    ("mmap", Strategy::Mmap),
-    ("read_write", Strategy::ReadWrite),
 ];
 
 /// What has been said so far, where one option does not settle a field by itself.
@@ -188,18 +175,7 @@ impl Draft {
                 Some(context) => self.context.explicit = Some(context.to_owned()),
                 None => self.context.default = true,
             },
-            "jobs" => options.jobs = Some(jobs(value.unwrap_or_default())?),
-            "strategy" => options.limits.forced = Some(strategies(value.unwrap_or_default())?),
-            "stats" => {
-                options.stats =
-                    Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
-            }
-            "stats-file" => options.stats_file = value.map(OsStr::to_owned),
-            "progress" => {
-                let word = value.unwrap_or(OsStr::new("always"));
-                options.progress = words::find("--progress", word, PROGRESS)?;
-            }
-            _ => {}
+            _ => own::take(options, given)?,
         }
         Ok(())
     }
@@ -270,7 +246,7 @@ impl Draft {
         if limits.cloning == Cloning::Require && limits.sparse != Sparse::Auto {
             return Err(Misuse::new("--reflink can be used only with --sparse=auto"));
         }
-        self.settle_strategies()?;
+        own::check(&self.options)?;
         self.options.backup = settle_backup(self.backup.take(), self.suffix.take())?;
         let options = &mut self.options;
         options.action = match (self.hard_links, self.symbolic_links) {
@@ -286,22 +262,6 @@ impl Draft {
         }
         settle_context(self.context, options, warn)?;
         Ok((self.options, self.operands))
-    }
-
-    /// A forced path must be able to do what else is asked for.
-    fn settle_strategies(&self) -> Result<(), Misuse> {
-        let limits = &self.options.limits;
-        let Some(forced) = &limits.forced else { return Ok(()) };
-        if limits.cloning == Cloning::Require && forced.as_slice() != [Strategy::Reflink] {
-            return Err(Misuse::new("--reflink=always allows no other strategy"));
-        }
-        if limits.cloning == Cloning::Forbid && forced.contains(&Strategy::Reflink) {
-            return Err(Misuse::new("--reflink=never forbids --strategy=reflink"));
-        }
-        if limits.sparse == Sparse::Always && !forced.contains(&Strategy::ReadWrite) {
-            return Err(Misuse::new("--sparse=always needs --strategy=read_write"));
-        }
-        Ok(())
     }
 }
 
@@ -344,25 +304,4 @@ fn settle_context(context: Context, options: &mut Options, warn: &mut dyn FnMut(
     keep.context = preserve || (keep.xattr && !keep.xattr_required && !set);
     options.context = explicit;
     Ok(())
-}
-
-fn jobs(value: &OsStr) -> Result<usize, Misuse> {
-    match value.to_str().and_then(|text| text.parse().ok()) {
-        Some(jobs @ 1..=1024) => Ok(jobs),
-        _ => {
-            let value = crate::report::quote::plainly_quoted(value.as_bytes());
-            Err(Misuse::new([b"invalid number of jobs: ".as_slice(), &value].concat()))
-        }
-    }
-}
-
-fn strategies(list: &OsStr) -> Result<Vec<Strategy>, Misuse> {
-    let mut found: Vec<Strategy> = Vec::new();
-    for word in list.as_bytes().split(|b| *b == b',') {
-        let strategy = words::find("--strategy", OsStr::from_bytes(word), STRATEGIES)?;
-        if !found.contains(&strategy) {
-            found.push(strategy);
-        }
-    }
-    Ok(found)
 }
