@@ -3,6 +3,7 @@
 use crate::dir::Descriptors;
 use crate::metadata::{Handle, xattr};
 use crate::options::Options;
+use crate::report::progress::Listener;
 use crate::report::{Failure, Reporter};
 use crate::sys::Errno;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
@@ -18,9 +19,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads them. To be called before any thread exists.
-    pub fn look() -> Process {
-        Process { umask: proc::umask(), privileged: proc::effective_uid() == 0 }
+    /// Reads them. `alone` says that the process has no other thread, which might make a file just
+    /// when the mask is read by setting it.
+    pub fn look(alone: bool) -> Process {
+        let umask = if alone { proc::umask() } else { proc::umask_among_threads() };
+        Process { umask, privileged: proc::effective_uid() == 0 }
     }
 }
 
@@ -37,6 +40,8 @@ pub struct Context {
     pub status: StatusRequest,
     /// Whether the copy may last: else nobody needs to look on.
     pub may_last: bool,
+    /// Who else wants to know how far it is.
+    pub listener: Option<Listener>,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.
@@ -57,7 +62,7 @@ impl Context {
             if keep.xattr_required {
                 self.reporter.fail(failure);
             } else if !keep.xattr_quiet && !unsupported {
-                self.reporter.warn(&failure);
+                self.reporter.warn(failure);
             }
         });
     }

@@ -1,53 +1,108 @@
-//! zcp: a file-copy program for Linux that replaces cp, in parallel, by the fastest path the kernel
-//! offers, and says which path that was.
+//! Copies files on Linux, in parallel, by the fastest path that the kernel offers (reflink,
+//! copy_file_range, splice, sendfile, mmap, read/write), and says which path moved how many bytes.
+//! What the program `zcp` does as a replacement for cp, other programs can do through this crate:
 //!
-//! # Three sentences that everything hangs on
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # std::env::set_current_dir(dir.path())?;
+//! # std::fs::create_dir("photos")?;
+//! # std::fs::write("photos/1.jpg", "...")?;
+//! let report = zcp::copy(["photos"], "backup")?; // zcp -r photos backup
+//! for path in report.paths() {
+//!     println!("{:?} moved {} bytes in {:?}", path.strategy, path.bytes, path.calls);
+//! }
+//! # assert_eq!(report.bytes(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`CopyOptions`] has the options, [`Report`] what was done, [`Error`] what was not, [`Cancel`] ends it early.
+//! A library call prints nothing, asks nobody, catches no signal and changes nothing of the process.
+//!
+//! # What is promised
+//! All that is documented here follows semantic versioning: what compiles with a version, and what it is
+//! documented to do, holds for all later ones of the same major number (of the same minor number
+//! while the major is 0). The other modules are public only so that the program's own tests and examples
+//! reach them; they are hidden from this page and change without notice.
+//!
+//! # How it is built
+//! Three sentences that everything hangs on:
+//!
 //! 1. **The walk finds, the worker does, the ladder moves.**
 //! 2. **What depends on order is decided by the walk, one thread at a time; everything else runs on
 //!    the workers.**
 //! 3. **A name is relative to an open directory; a full path exists only to be printed.**
 //!
-//! # The rooms
+//! ## The rooms
 //! From the door inwards; each sees only those that come after it, and rooms on one line do not see
 //! each other (`tests/it/rooms.rs` holds this).
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`program`] | parse, run, exit status |
-//! | [`cli`] | the only room that knows flags: arguments -> [`options::Options`] |
-//! | [`engine`] | walk -> pool -> report: who works, and on what next |
-//! | [`walk`] · [`worker`] | finds names, makes directories · makes everything else, one name at a time |
-//! | [`survey`] | looks at what stands at a destination |
-//! | [`plan`] · [`backup`] · [`job`] | pure: what is to be done with a name · names of backups · parcels |
-//! | [`dir`] · [`context`] | a pair of directories while they are in use · what all threads share |
-//! | [`report`] | the only printer: messages, statistics, the bar |
-//! | [`options`] | what was asked, settled |
-//! | [`transfer`] · [`metadata`] | the ladder and its rungs · owner, mode, attributes, times |
-//! | [`sys`] | the system calls, thin |
+//! | `program` | parse, run, exit status |
+//! | `cli` | the only room that knows flags: arguments -> `options::Options` |
+//! | `api` | the face of the library |
+//! | `session` | one copy from its preparation to its end, for the program or for a guest |
+//! | `engine` | walk -> pool -> report: who works, and on what next |
+//! | `walk` · `worker` | finds names, makes directories · makes everything else, one name at a time |
+//! | `survey` | looks at what stands at a destination |
+//! | `plan` · `backup` · `job` | pure: what is to be done with a name · names of backups · parcels |
+//! | `dir` · `context` | a pair of directories while they are in use · what all threads share |
+//! | `report` | the only printer: messages, statistics, the bar |
+//! | `options` | what was asked, settled |
+//! | `transfer` · `metadata` | the ladder and its rungs · owner, mode, attributes, times |
+//! | `sys` | the system calls, thin |
 //!
-//! # How a copy goes
-//! [`cli::parse`] settles the options and [`walk::operands::resolve`] the operands.
-//! [`engine::run`] lets the workers pull [`job::Parcel`]s out of the [`walk::Walk`]: names of one
-//! directory, with its open descriptors. A worker asks [`plan::decide`] about each name and hands
-//! the open files to [`transfer::Ladder::copy`], which takes the [`transfer::Route`] for the pair of
+//! ## How a copy goes
+//! `cli::parse` settles the options and `walk::operands::resolve` the operands.
+//! `engine::run` lets the workers pull `job::Parcel`s out of the `walk::Walk`: names of one
+//! directory, with its open descriptors. A worker asks `plan::decide` about each name and hands
+//! the open files to `transfer::Ladder::copy`, which takes the `transfer::Route` for the pair of
 //! file systems and steps down from rung to rung as the kernel refuses. The last name of a directory
-//! closes it ([`dir::Dir::leave`]): only then does it get its times and its final mode.
+//! closes it (`dir::Dir::leave`): only then does it get its times and its final mode.
 //!
-//! Figures are plain integers in each worker ([`report::Stats`]), added up at the end.
+//! Figures are plain integers in each worker (`report::Stats`), added up at the end.
 
+#[doc(hidden)]
+pub mod api;
+#[doc(hidden)]
 pub mod backup;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod context;
+#[doc(hidden)]
 pub mod dir;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
 pub mod job;
+#[doc(hidden)]
 pub mod metadata;
+#[doc(hidden)]
 pub mod options;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod program;
+#[doc(hidden)]
 pub mod report;
+#[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
 pub mod survey;
+#[doc(hidden)]
 pub mod sys;
+#[doc(hidden)]
 pub mod transfer;
+#[doc(hidden)]
 pub mod walk;
+#[doc(hidden)]
 pub mod worker;
+
+pub use api::{Attribute, Cancel, CopyOptions, Error, PathReport, Report, copy};
+pub use options::{Action, BackupControl, Dereference};
+pub use report::Failure;
+pub use report::progress::Progress;
+pub use transfer::Strategy;
+pub use transfer::ladder::Sparse;
+pub use transfer::route::Cloning;

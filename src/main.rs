@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+#[ctor::ctor(unsafe)]
+fn before_main() {
+    zcp::program::before_main();
+}
+
 fn main() -> ExitCode {
     zcp::program::main(std::env::args_os())
 }

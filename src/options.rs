@@ -3,9 +3,9 @@
 //! No clap types and no raw words: each field has one meaning and a default. Rooms below this one
 //! (transfer, metadata) do not see it; they are handed their part.
 
-use crate::transfer::Limits;
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
+use crate::transfer::{Limits, Strategy};
 use std::ffi::OsString;
 
 /// Which symbolic links are followed (`-H`, `-L`, `-P`).
@@ -106,6 +106,9 @@ pub enum When {
     Never,
 }
 
+/// Where nothing is replaced there is nothing to back up.
+pub const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
+
 /// Everything that was asked for, except which files.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -195,6 +198,39 @@ impl Options {
     /// Whether existing destinations are to be left alone in any case.
     pub fn never_replaces(&self) -> bool {
         matches!(self.existing, Existing::Skip | Existing::SkipFail)
+    }
+
+    /// Settles what follows from several fields together: which links are followed if nobody said,
+    /// whether special files are read (`copy_contents` is about those in a tree), and that holes that
+    /// are to be filled forbid sharing blocks.
+    pub fn complete(&mut self, dereference: Option<Dereference>, copy_contents: bool) {
+        let links = self.action == Action::HardLink;
+        let default = if self.recursive && !links { Dereference::Never } else { Dereference::Always };
+        self.dereference = dereference.unwrap_or(default);
+        self.read_special = !self.recursive || copy_contents;
+        if self.limits.sparse == Sparse::Never && self.limits.cloning == Cloning::Try {
+            self.limits.cloning = Cloning::Forbid;
+        }
+    }
+
+    /// What contradicts itself, in words. A forced path must be able to do what else is asked for.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        let limits = &self.limits;
+        if self.backup.is_some() && self.never_replaces() {
+            return Some(NO_BACKUP);
+        }
+        if limits.cloning == Cloning::Require && limits.sparse != Sparse::Auto {
+            return Some("--reflink can be used only with --sparse=auto");
+        }
+        let forced = limits.forced.as_ref()?;
+        if limits.cloning == Cloning::Require && forced.as_slice() != [Strategy::Reflink] {
+            return Some("--reflink=always allows no other strategy");
+        }
+        if limits.cloning == Cloning::Forbid && forced.contains(&Strategy::Reflink) {
+            return Some("--reflink=never forbids --strategy=reflink");
+        }
+        let cannot_search = limits.sparse == Sparse::Always && !forced.contains(&Strategy::ReadWrite);
+        cannot_search.then_some("--sparse=always needs --strategy=read_write")
     }
 
     /// Whether each decision depends on what was done before, so that one worker has to go in

@@ -1,20 +1,22 @@
 //! The program as a function: parse, run, report, exit status.
 
 use crate::cli::{self, Misuse, Request};
-use crate::context::{Context, Process};
-use crate::dir::Descriptors;
-use crate::engine;
+use crate::context::Context;
 use crate::options::{Options, StatsForm};
-use crate::report::output::Output;
-use crate::report::progress::Handle;
+use crate::report::output::{self, Output};
 use crate::report::stats::Summary;
-use crate::report::{Failure, Reporter, table};
+use crate::report::{Failure, table};
+use crate::session::{Host, Session};
 use crate::sys::Errno;
-use crate::sys::proc::{self, StatusRequest, StopFlag};
-use crate::walk::operands::{self, Operands};
+use crate::walk::operands::Operands;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+
+/// What has to be seen before std's start-up changes it.
+pub fn before_main() {
+    output::look_at_stdout();
+}
 
 /// Runs zcp. The first of `args` is the name that it calls itself by.
 ///
@@ -29,28 +31,14 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn copy(program: &str, mut options: Options, operands: Operands) -> ExitCode {
-    let process = Process::look();
-    let roots = match operands::resolve(operands, &mut options) {
-        Ok(roots) => roots,
+fn copy(program: &str, options: Options, operands: Operands) -> ExitCode {
+    let session = match Session::prepare(options, operands, Host::Program(program.to_owned())) {
+        Ok(session) => session,
         Err(unusable) => return refuse(program, &unusable.into()),
     };
-    let stdout_taken = options.stats.is_some() && roots.lead_to(std::io::stdout());
-    let may_last = roots.may_last(&options);
-    let (stop, status) = if may_last {
-        (StopFlag::install().unwrap_or_default(), StatusRequest::install().unwrap_or_default())
-    } else {
-        (StopFlag::default(), StatusRequest::default())
-    };
-    let bar = Handle::default();
-    let reporter = Reporter::new(program, bar.clone());
-    let workers = if roots.are_many(&options) { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
-    let descriptors = Descriptors::new(workers);
-    if roots.are_many(&options) {
-        proc::reserve_descriptors(descriptors.highest());
-    }
-    let ctx = Context { options, reporter, stop, status, may_last, process, descriptors };
-    let summary = engine::run(&ctx, roots, bar.clone());
+    let stdout_taken = session.ctx.options.stats.is_some() && session.roots.lead_to(std::io::stdout());
+    let bar = session.bar.clone();
+    let (ctx, summary) = session.run();
     if bar.was_shown() && ctx.options.verbose && ctx.options.stats.is_none() {
         // The bar is gone; who wanted to know more keeps a line.
         let _ = writeln!(std::io::stderr(), "{program}: {}", table::headline(&summary));

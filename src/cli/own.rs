@@ -1,4 +1,4 @@
-//! zcp's own options: what each means, and which of them contradict each other.
+//! zcp's own options: what each means.
 //!
 //! cp's options, and how they play together, are in `settle.rs`.
 
@@ -7,8 +7,6 @@ use super::getopt::Given;
 use super::words::{self, Words};
 use crate::options::{Options, StatsForm, When};
 use crate::transfer::Strategy;
-use crate::transfer::ladder::Sparse;
-use crate::transfer::route::Cloning;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -40,22 +38,6 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
             options.progress = words::find("--progress", value.unwrap_or(OsStr::new("always")), PROGRESS)?;
         }
         _ => {}
-    }
-    Ok(())
-}
-
-/// Refuses what contradicts itself. A forced path must be able to do what else is asked for.
-pub(super) fn check(options: &Options) -> Result<(), Misuse> {
-    let limits = &options.limits;
-    let Some(forced) = &limits.forced else { return Ok(()) };
-    if limits.cloning == Cloning::Require && forced.as_slice() != [Strategy::Reflink] {
-        return Err(Misuse::new("--reflink=always allows no other strategy"));
-    }
-    if limits.cloning == Cloning::Forbid && forced.contains(&Strategy::Reflink) {
-        return Err(Misuse::new("--reflink=never forbids --strategy=reflink"));
-    }
-    if limits.sparse == Sparse::Always && !forced.contains(&Strategy::ReadWrite) {
-        return Err(Misuse::new("--sparse=always needs --strategy=read_write"));
     }
     Ok(())
 }

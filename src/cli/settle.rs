@@ -3,7 +3,7 @@
 use super::getopt::Given;
 use super::words::{self, Words};
 use super::{Misuse, own};
-use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, When};
+use crate::options::{Action, Backup, BackupControl, Dereference, Existing, NO_BACKUP, Options, When};
 use crate::report::Failure;
 use crate::sys::selinux;
 use crate::transfer::ladder::Sparse;
@@ -240,13 +240,11 @@ impl Draft {
             return Err(Misuse::new("cannot make both hard and symbolic links"));
         }
         if self.backup.is_some() && self.options.never_replaces() {
-            return Err(Misuse::new("--backup is mutually exclusive with -n or --update=none-fail"));
+            return Err(Misuse::new(NO_BACKUP));
         }
-        let limits = &self.options.limits;
-        if limits.cloning == Cloning::Require && limits.sparse != Sparse::Auto {
-            return Err(Misuse::new("--reflink can be used only with --sparse=auto"));
+        if let Some(words) = self.options.contradiction() {
+            return Err(Misuse::new(words));
         }
-        own::check(&self.options)?;
         self.options.backup = settle_backup(self.backup.take(), self.suffix.take())?;
         let options = &mut self.options;
         options.action = match (self.hard_links, self.symbolic_links) {
@@ -254,12 +252,7 @@ impl Draft {
             (_, true) => Action::SymbolicLink,
             _ => Action::Copy,
         };
-        let default = if options.recursive && !self.hard_links { Dereference::Never } else { Dereference::Always };
-        options.dereference = self.dereference.unwrap_or(default);
-        options.read_special = !options.recursive || self.copy_contents;
-        if options.limits.sparse == Sparse::Never && options.limits.cloning == Cloning::Try {
-            options.limits.cloning = Cloning::Forbid;
-        }
+        options.complete(self.dereference, self.copy_contents);
         settle_context(self.context, options, warn)?;
         Ok((self.options, self.operands))
     }

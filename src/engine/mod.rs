@@ -8,7 +8,7 @@ mod overseer;
 
 use crate::context::Context;
 use crate::options::When;
-use crate::report::progress::{Display, Handle, Progress, Watch};
+use crate::report::progress::{Display, Handle, Watch, Watcher};
 use crate::report::stats::Summary;
 use crate::sys::proc;
 use crate::walk::operands::Roots;
@@ -24,7 +24,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let start = Instant::now();
     let workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let progress = watch(ctx, &roots, &shared, bar).map(Progress::start);
+    let progress = watch(ctx, &roots, &shared, bar).map(Watcher::start);
     let gauge = overseer::Gauge::for_copy(&roots);
     let crew = Crew::new(ctx, &shared, Walk::new(ctx, roots, workers == 1));
     match workers {
@@ -41,6 +41,8 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
         peak_in_flight: work.peak_in_flight,
         failed: ctx.reporter.failures(),
         failures: ctx.reporter.kept_failures(),
+        warnings: ctx.reporter.kept_warnings(),
+        interrupted: ctx.stop.is_raised(),
     }
 }
 
@@ -54,7 +56,9 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
 
 /// Who looks on. A copy that is over at once is not worth a thread.
 fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Option<Watch> {
-    if !ctx.may_last {
+    let program = ctx.reporter.program().unwrap_or_default().to_owned();
+    // A library has nobody to show anything to but a listener.
+    if ctx.listener.is_none() && (!ctx.may_last || program.is_empty()) {
         return None;
     }
     let terminal = std::io::stderr().is_terminal();
@@ -65,11 +69,12 @@ fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Optio
     };
     let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
     Some(Watch {
-        program: ctx.reporter.program().to_owned(),
+        program,
         meters: Arc::clone(&shared.meters),
         handle,
         display,
         request: ctx.status.clone(),
         scout: scout::scout(&ctx.options, sources),
+        listener: ctx.listener.clone(),
     })
 }

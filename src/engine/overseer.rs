@@ -115,7 +115,7 @@ fn send<'s>(crew: &'s Crew<'_>, scope: &Scope<'s>, workers: usize) {
 fn pool(crew: &Crew<'_>, threads: usize) -> Option<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     if pool.is_err() {
-        crew.ctx.reporter.warn(&Failure::plain("warning: cannot start worker threads; copying with one"));
+        crew.ctx.reporter.warn(Failure::plain("warning: cannot start worker threads; copying with one"));
         crew.shift();
     }
     pool.ok()

@@ -7,8 +7,9 @@ use crate::metadata::{Doing, Trouble};
 use crate::sys::Errno;
 use crate::transfer::{Fault, Side, Strategy};
 use std::ffi::{OsStr, OsString};
+use std::fmt::{Display, Formatter};
 
-/// One failure (or warning), not yet printed.
+/// One failure, or warning: an operation, the paths it was about, and the system's reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The words, with `{}` for each path, or `{?}` for one that is only quoted if it has to be.
@@ -19,31 +20,31 @@ pub struct Failure {
 
 impl Failure {
     /// A failure without a path.
-    pub fn plain(operation: &'static str) -> Failure {
+    pub(crate) fn plain(operation: &'static str) -> Failure {
         Failure { operation, paths: Vec::new(), errno: None }
     }
 
     /// A failure about `path`, which stands for the first `{}` of `operation`.
-    pub fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
+    pub(crate) fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
         Failure::plain(operation).and(path)
     }
 
     /// A further path, for the next `{}`.
     #[must_use]
-    pub fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
+    pub(crate) fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
         self.paths.push(path.as_ref().into());
         self
     }
 
     /// The system's reason.
     #[must_use]
-    pub fn errno(mut self, errno: Errno) -> Failure {
+    pub(crate) fn errno(mut self, errno: Errno) -> Failure {
         self.errno = Some(errno);
         self
     }
 
     /// A fault of the ladder, in cp's words. A forced path that was refused is named.
-    pub fn transfer(fault: Fault, source: &OsStr, destination: &OsStr) -> Failure {
+    pub(crate) fn transfer(fault: Fault, source: &OsStr, destination: &OsStr) -> Failure {
         let failure = match (fault.refused, fault.side) {
             (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
             (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
@@ -55,7 +56,7 @@ impl Failure {
     }
 
     /// An attribute that could not be kept.
-    pub fn attribute(trouble: Trouble, path: &OsStr) -> Failure {
+    pub(crate) fn attribute(trouble: Trouble, path: &OsStr) -> Failure {
         let failure = match trouble.doing {
             Doing::Ownership => Failure::new("failed to preserve ownership for {}", path),
             Doing::Permissions => Failure::new("preserving permissions for {}", path),
@@ -69,7 +70,8 @@ impl Failure {
         failure.errno(trouble.errno)
     }
 
-    /// The message without the program's name and the newline.
+    /// The whole message in bytes, since a file name need not be UTF-8: the words, the paths quoted
+    /// as a shell would need them, and the system's reason.
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let mut paths = self.paths.iter();
@@ -100,11 +102,30 @@ impl Failure {
         self.paths.first().map(OsString::as_os_str)
     }
 
+    /// All paths that it is about, in the order of the message.
+    pub fn paths(&self) -> impl Iterator<Item = &OsStr> {
+        self.paths.iter().map(OsString::as_os_str)
+    }
+
+    /// The system's reason, for `std::io::Error::from_raw_os_error`; `None` if the reason is zcp's own.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.errno.map(Errno::raw_os_error)
+    }
+
     /// The symbolic name of the reason, such as `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
-        self.errno.map(|e| errno::name(e.raw_os_error()))
+        self.raw_os_error().map(errno::name)
     }
 }
+
+/// The message; what is no UTF-8 in it is replaced.
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.text()))
+    }
+}
+
+impl std::error::Error for Failure {}
 
 fn cannot_copy_by(strategy: Strategy) -> &'static str {
     match strategy {

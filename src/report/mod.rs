@@ -21,8 +21,8 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many failures are kept for the statistics; all of them are printed.
-const KEPT_FAILURES: usize = 1000;
+/// How many failures, and warnings, are kept for the statistics; all of them are printed and counted.
+pub const KEPT_FAILURES: usize = 1000;
 
 /// Takes a lock whose holder may have panicked: what it guards here is still whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -30,11 +30,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Where all words go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reporter {
-    program: String,
     failed: AtomicU64,
     kept: Mutex<Vec<Failure>>,
+    warned: Mutex<Vec<Failure>>,
+    /// `None` in a library, which says nothing.
+    console: Option<Console>,
+}
+
+/// The terminal, or what stands in its place.
+#[derive(Debug)]
+struct Console {
+    program: String,
     output: Mutex<Output>,
     bar: progress::Handle,
 }
@@ -42,28 +50,25 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter that calls itself `program`, and moves `bar` aside to print.
     pub fn new(program: &str, bar: progress::Handle) -> Reporter {
-        Reporter {
-            program: program.to_owned(),
-            failed: AtomicU64::new(0),
-            kept: Mutex::default(),
-            output: Mutex::new(Output::stdout()),
-            bar,
-        }
+        let console = Console { program: program.to_owned(), output: Mutex::new(Output::stdout()), bar };
+        Reporter { console: Some(console), ..Reporter::default() }
     }
 
-    /// What the program calls itself.
-    pub fn program(&self) -> &str {
-        &self.program
+    /// A reporter that keeps what it is told and prints nothing.
+    pub fn silent() -> Reporter {
+        Reporter::default()
+    }
+
+    /// What the program calls itself; `None` where nothing is printed.
+    pub fn program(&self) -> Option<&str> {
+        self.console.as_ref().map(|console| console.program.as_str())
     }
 
     /// Reports that something was not done. The exit status is then 1.
     pub fn fail(&self, failure: Failure) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.message(&failure.text());
-        let mut kept = lock(&self.kept);
-        if kept.len() < KEPT_FAILURES {
-            kept.push(failure);
-        }
+        self.message(&failure);
+        keep(&self.kept, failure);
     }
 
     /// Makes the exit status 1 without a word, as a declined prompt does.
@@ -72,8 +77,9 @@ impl Reporter {
     }
 
     /// Tells the user something that is no failure.
-    pub fn warn(&self, failure: &Failure) {
-        self.message(&failure.text());
+    pub fn warn(&self, failure: Failure) {
+        self.message(&failure);
+        keep(&self.warned, failure);
     }
 
     /// How many failures there were.
@@ -86,17 +92,25 @@ impl Reporter {
         lock(&self.kept).clone()
     }
 
+    /// The first warnings.
+    pub fn kept_warnings(&self) -> Vec<Failure> {
+        lock(&self.warned).clone()
+    }
+
     /// One or more whole lines on stdout (`-v`, `--debug`).
     pub fn lines(&self, lines: &[u8]) {
-        self.bar.suspend(|| lock(&self.output).write(lines));
+        if let Some(Console { output, bar, .. }) = &self.console {
+            bar.suspend(|| lock(output).write(lines));
+        }
     }
 
     /// Asks on stderr and reads the answer from stdin: yes if it begins with a y, as the POSIX
-    /// locale has it (`yesexpr` of locale(5)).
+    /// locale has it (`yesexpr` of locale(5)). Where there is nobody to ask, the answer is no.
     pub fn ask(&self, question: &[u8]) -> bool {
-        self.bar.suspend(|| {
-            lock(&self.output).flush();
-            let mut text = self.program.clone().into_bytes();
+        let Some(Console { program, output, bar }) = &self.console else { return false };
+        bar.suspend(|| {
+            lock(output).flush();
+            let mut text = program.clone().into_bytes();
             text.extend_from_slice(b": ");
             text.extend_from_slice(question);
             let _ = std::io::stderr().lock().write_all(&text);
@@ -109,8 +123,9 @@ impl Reporter {
 
     /// Writes out what is still held back. A write that failed, now or before, is a failure.
     pub fn finish(&self) {
+        let Some(console) = &self.console else { return };
         let answer = {
-            let mut output = lock(&self.output);
+            let mut output = lock(&console.output);
             output.flush();
             output.error()
         };
@@ -119,13 +134,18 @@ impl Reporter {
         }
     }
 
-    fn message(&self, text: &[u8]) {
-        let mut line = self.program.clone().into_bytes();
-        line.extend_from_slice(b": ");
-        line.extend_from_slice(text);
-        line.push(b'\n');
+    fn message(&self, failure: &Failure) {
+        let Some(Console { program, bar, .. }) = &self.console else { return };
+        let line = [program.as_bytes(), b": ", &failure.text(), b"\n"].concat();
         // A message that nobody can be shown is no reason to stop copying.
-        self.bar.suspend(|| drop(std::io::stderr().lock().write_all(&line)));
+        bar.suspend(|| drop(std::io::stderr().lock().write_all(&line)));
+    }
+}
+
+fn keep(kept: &Mutex<Vec<Failure>>, failure: Failure) {
+    let mut kept = lock(kept);
+    if kept.len() < KEPT_FAILURES {
+        kept.push(failure);
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set before main, for std's start-up opens /dev/null in the place of a closed descriptor.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-#[ctor::ctor(unsafe)]
-fn look_at_stdout() {
+/// Looks whether stdout is open. For the program to call before main; a library has no business there.
+pub fn look_at_stdout() {
     let closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
     CLOSED.store(closed, Ordering::Relaxed);
 }

@@ -11,6 +11,7 @@ use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsString;
+use std::fmt::{Debug, Formatter};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -75,6 +76,33 @@ pub struct Total {
     pub cancelled: AtomicBool,
 }
 
+/// How far a copy is, for those who asked to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes that are in their destinations, or had no need to be moved (holes, shared blocks, files
+    /// that were skipped).
+    pub bytes: u64,
+    /// Files of all kinds but directories that are done with.
+    pub files: u64,
+    /// Bytes that there are, as far as has been counted; counted ahead, in the background.
+    pub total_bytes: u64,
+    /// The files to them.
+    pub total_files: u64,
+    /// Whether the totals are final. They stay open where the source is a pipe.
+    pub total_is_known: bool,
+}
+
+/// Who is told a few times a second how far the copy is.
+#[derive(Clone)]
+pub struct Listener(pub Arc<dyn Fn(&Progress) + Send + Sync>);
+
+impl Debug for Listener {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
 /// A way for others to print past the bar.
 #[derive(Clone, Debug, Default)]
 pub struct Handle {
@@ -123,25 +151,27 @@ pub struct Watch {
     pub request: StatusRequest,
     /// Counts what there is to do, into the total.
     pub scout: Box<dyn FnOnce(&Total) + Send>,
+    /// Whom to tell.
+    pub listener: Option<Listener>,
 }
 
 /// The thread that watches. Dropping it takes the bar away.
 #[derive(Debug)]
-pub struct Progress {
+pub struct Watcher {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Progress {
+impl Watcher {
     /// Starts watching.
-    pub fn start(watch: Watch) -> Progress {
+    pub fn start(watch: Watch) -> Watcher {
         let (end, ended) = channel();
         let thread = std::thread::Builder::new().name("progress".into()).spawn(move || watch.run(&ended)).ok();
-        Progress { end: Some(end), thread }
+        Watcher { end: Some(end), thread }
     }
 }
 
-impl Drop for Progress {
+impl Drop for Watcher {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
@@ -158,6 +188,9 @@ impl Watch {
     fn run(mut self, ended: &Receiver<()>) {
         let start = Instant::now();
         let total = Arc::new(Total::default());
+        if let Some(listener) = self.listener.take() {
+            return self.tell(&listener, &total, ended);
+        }
         while start.elapsed() < PATIENCE {
             if is_over(ended, TICK) {
                 return;
@@ -183,6 +216,26 @@ impl Watch {
             *lock(&self.handle.bar) = None;
             bar.finish_and_clear();
         }
+    }
+
+    /// Tells the listener until the end, and then once more.
+    fn tell(&mut self, listener: &Listener, total: &Arc<Total>, ended: &Receiver<()>) {
+        self.send_scout(total);
+        loop {
+            let over = is_over(ended, TICK);
+            let (bytes, files) = self.meters.read();
+            (listener.0)(&Progress {
+                bytes,
+                files,
+                total_bytes: total.bytes.load(Ordering::Relaxed).max(bytes),
+                total_files: total.files.load(Ordering::Relaxed).max(files),
+                total_is_known: total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed),
+            });
+            if over {
+                break;
+            }
+        }
+        total.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// The scout is left to itself: it ends when it is through, or soon after it is told to.

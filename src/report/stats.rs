@@ -67,6 +67,10 @@ pub struct Summary {
     pub failed: u64,
     /// The first of them.
     pub failures: Vec<Failure>,
+    /// The first warnings.
+    pub warnings: Vec<Failure>,
+    /// Whether it ended before everything was copied, because that was asked for.
+    pub interrupted: bool,
 }
 
 impl Summary {

@@ -15,6 +15,19 @@ pub fn umask() -> u32 {
     mask.as_raw_mode()
 }
 
+/// The same where other threads may be making files (`Umask` of proc_pid_status(5), Linux 4.7); where
+/// /proc does not say, by setting it all the same.
+pub fn umask_among_threads() -> u32 {
+    let mask = status_field("Umask:").and_then(|octal| u32::from_str_radix(&octal, 8).ok());
+    mask.unwrap_or_else(umask)
+}
+
+/// A field of the process's status in /proc.
+fn status_field(name: &str) -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+}
+
 /// The effective user id.
 pub fn effective_uid() -> u32 {
     process::geteuid().as_raw()
@@ -44,7 +57,7 @@ pub fn end_by_broken_pipe() {
     let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
 }
 
-/// The signals that ask for an end, and which of them has come.
+/// A wish for the end: a signal that asks for one, and which, or the caller's own.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 
@@ -67,7 +80,12 @@ impl StopFlag {
         Ok(flag)
     }
 
-    /// Whether a signal asked for the end.
+    /// Asks for the end without a signal.
+    pub fn raise(&self) {
+        self.0.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked for the end.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
@@ -135,7 +153,5 @@ pub fn terminal_width() -> usize {
 
 /// The signals that the parent left ignored, as a mask (`SigIgn` of proc_pid_status(5)).
 fn ignored_at_start() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+    status_field("SigIgn:").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
 }

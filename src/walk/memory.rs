@@ -68,7 +68,7 @@ impl Walk<'_> {
         }
         if survey::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
             let words = "warning: source directory {} specified more than once";
-            self.ctx.reporter.warn(&Failure::new(words, &self.operand.source));
+            self.ctx.reporter.warn(Failure::new(words, &self.operand.source));
             return Ok(true);
         }
         match self.ctx.options.dereference {

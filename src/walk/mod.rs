@@ -197,7 +197,7 @@ impl<'c> Walk<'c> {
             && self.ctx.options.backup.is_none()
         {
             let path = dir.source_path(&entry.name);
-            self.ctx.reporter.warn(&Failure::new("warning: source file {} specified more than once", path));
+            self.ctx.reporter.warn(Failure::new("warning: source file {} specified more than once", path));
             return Class::Nothing;
         }
         entry.hint = Some(stat.kind());

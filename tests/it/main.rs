@@ -8,6 +8,7 @@ mod engine;
 mod errors;
 mod faults;
 mod generated;
+mod library;
 mod matrix;
 mod needs;
 mod oracle;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         errors::trials(),
         faults::trials(),
         generated::trials(),
+        library::trials(),
         matrix::trials(),
         oracle::trials(),
         report::trials(),

@@ -1,0 +1,198 @@
+//! What was done, and how it failed.
+
+use crate::report::stats::Summary;
+use crate::report::{Failure, table};
+use crate::transfer::{Call, Strategy};
+use std::fmt::{Display, Formatter};
+use std::time::Duration;
+
+/// What a copy did, counted while it happened. Printed, it is the table of `zcp --stats`.
+#[derive(Clone, Debug)]
+pub struct Report(Box<Summary>);
+
+/// What one kernel path did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathReport {
+    /// Which path.
+    pub strategy: Strategy,
+    /// Files that it moved bytes of. A file that changed paths counts on each.
+    pub files: u64,
+    /// Bytes that it put into destinations; for a reflink, bytes that are shared now.
+    pub bytes: u64,
+    /// Time inside its system calls, all workers together.
+    pub time: Duration,
+    /// The system calls that it made on the data, by their names in strace(1).
+    pub calls: Vec<(&'static str, u64)>,
+}
+
+impl Report {
+    pub(super) fn new(summary: Summary) -> Report {
+        Report(Box::new(summary))
+    }
+
+    /// An error, unless all was copied.
+    pub(super) fn into_result(self) -> Result<Report, Error> {
+        match (self.0.interrupted, self.0.failed) {
+            (true, _) => Err(Error::Cancelled(self)),
+            (false, 0) => Ok(self),
+            (false, _) => Err(Error::Incomplete(self)),
+        }
+    }
+
+    /// Regular files (and streams) whose content was copied.
+    pub fn files(&self) -> u64 {
+        self.0.stats.files
+    }
+
+    /// Directories that were made or copied into.
+    pub fn directories(&self) -> u64 {
+        self.0.stats.directories
+    }
+
+    /// Symbolic links that were made.
+    pub fn symlinks(&self) -> u64 {
+        self.0.stats.symlinks
+    }
+
+    /// Hard links that were made, instead of a second copy or because links were asked for.
+    pub fn hard_links(&self) -> u64 {
+        self.0.stats.hard_links
+    }
+
+    /// Fifos, sockets and device nodes that were made.
+    pub fn special(&self) -> u64 {
+        self.0.stats.special
+    }
+
+    /// Files that were left alone because of what stands at the destination.
+    pub fn skipped(&self) -> u64 {
+        self.0.stats.skipped
+    }
+
+    /// The lengths of the copied files, in bytes: those moved, in holes and shared together.
+    pub fn bytes(&self) -> u64 {
+        self.0.stats.bytes_logical
+    }
+
+    /// Bytes that a path wrote.
+    pub fn bytes_moved(&self) -> u64 {
+        self.0.stats.account.bytes_moved()
+    }
+
+    /// Bytes in holes that were kept or made.
+    pub fn bytes_in_holes(&self) -> u64 {
+        self.0.stats.account.holes
+    }
+
+    /// Bytes that a reflink shares with the source.
+    pub fn bytes_shared(&self) -> u64 {
+        self.0.stats.account.bytes_shared()
+    }
+
+    /// From the start of the walk to the last file.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed
+    }
+
+    /// How many workers there were, at most.
+    pub fn workers(&self) -> usize {
+        self.0.workers
+    }
+
+    /// The kernel paths that were used or tried.
+    pub fn paths(&self) -> impl Iterator<Item = PathReport> {
+        let account = &self.0.stats.account;
+        Strategy::ALL.into_iter().filter(|s| account.path(*s).is_used()).map(|strategy| {
+            let tally = account.path(strategy);
+            let calls = Call::ALL.into_iter().map(Call::name).zip(tally.calls).filter(|(_, made)| *made > 0);
+            PathReport {
+                strategy,
+                files: tally.files,
+                bytes: tally.bytes,
+                time: Duration::from_nanos(tally.ns),
+                calls: calls.collect(),
+            }
+        })
+    }
+
+    /// How many failures there were.
+    pub fn failed(&self) -> u64 {
+        self.0.failed
+    }
+
+    /// The failures; the first 1,000, if there were more. One that was declined or could not be worded
+    /// has only been counted.
+    pub fn failures(&self) -> &[Failure] {
+        &self.0.failures
+    }
+
+    /// What is worth knowing and no failure, such as a source that was named twice; the first 1,000.
+    pub fn warnings(&self) -> &[Failure] {
+        &self.0.warnings
+    }
+
+    /// The object of `zcp --stats=json`, on one line. Fields may be added to it, none will change.
+    pub fn to_json(&self) -> String {
+        self.0.json().to_string()
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&table::text(&self.0, false))
+    }
+}
+
+/// Why a copy is not whole.
+///
+/// # Examples
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # std::env::set_current_dir(dir.path())?;
+/// std::fs::write("here", "1")?;
+/// std::fs::create_dir("into")?;
+/// let error = zcp::copy(["here", "missing"], "into").unwrap_err();
+/// assert_eq!(error.to_string(), "cannot stat 'missing': No such file or directory");
+/// let zcp::Error::Incomplete(report) = error else { panic!() };
+/// assert_eq!(report.files(), 1); // the other one was copied
+/// assert_eq!(report.failures()[0].path().unwrap(), "missing");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was asked for makes no sense, or the destination cannot be used. Nothing was copied.
+    Unusable(Failure),
+    /// Something failed; the rest was copied.
+    Incomplete(Report),
+    /// [`Cancel`](super::Cancel) stopped it; what had been copied by then is there.
+    Cancelled(Report),
+}
+
+impl Error {
+    /// What was done nevertheless.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Error::Unusable(_) => None,
+            Error::Incomplete(report) | Error::Cancelled(report) => Some(report),
+        }
+    }
+}
+
+/// The first failure, and how many more there are.
+impl Display for Error {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Unusable(failure) => failure.fmt(f),
+            Error::Cancelled(_) => f.write_str("the copy was cancelled"),
+            Error::Incomplete(report) => match (report.failures().first(), report.failed()) {
+                (None, failed) => write!(f, "{failed} files were not copied as asked for"),
+                (Some(first), 1) => first.fmt(f),
+                (Some(first), failed) => write!(f, "{first} (and {} more failures)", failed - 1),
+            },
+        }
+    }
+}
+
+impl std::error::Error for Error {}

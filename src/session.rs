@@ -1,0 +1,75 @@
+//! One copy from its preparation to its end: what the program and the library have in common, and
+//! what only the program may do to the process that it runs in.
+
+use crate::context::{Context, Process};
+use crate::dir::Descriptors;
+use crate::engine;
+use crate::options::Options;
+use crate::report::Reporter;
+use crate::report::progress::{Handle, Listener};
+use crate::report::stats::Summary;
+use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::walk::operands::{self, Operands, Roots, Unusable};
+
+/// On whose behalf a copy runs.
+#[derive(Debug)]
+pub enum Host {
+    /// The program of this name: it prints, catches signals, shows a bar.
+    Program(String),
+    /// Some other program, whose signals, terminal and descriptors are none of our business.
+    Guest {
+        /// Raised by it to end the copy.
+        stop: StopFlag,
+        /// Told how far the copy is.
+        listener: Option<Listener>,
+    },
+}
+
+/// A copy that is about to begin.
+#[derive(Debug)]
+pub struct Session {
+    /// What all threads are going to share.
+    pub ctx: Context,
+    /// Where the walk starts.
+    pub roots: Roots,
+    /// The progress bar, if there will be one.
+    pub bar: Handle,
+}
+
+impl Session {
+    /// Finds out what the operands mean, and gets ready for them.
+    ///
+    /// # Errors
+    /// See [`Unusable`]: nothing can be copied at all.
+    pub fn prepare(mut options: Options, operands: Operands, host: Host) -> Result<Session, Unusable> {
+        let process = Process::look(matches!(host, Host::Program(_)));
+        let roots = operands::resolve(operands, &mut options)?;
+        let may_last = roots.may_last(&options);
+        let many = roots.are_many(&options);
+        let descriptors = Descriptors::new(if many { options.jobs.unwrap_or_else(proc::processors) } else { 1 });
+        let bar = Handle::default();
+        let mut status = StatusRequest::default();
+        let (reporter, stop, listener) = match host {
+            Host::Guest { stop, listener } => (Reporter::silent(), stop, listener),
+            Host::Program(name) => {
+                let mut stop = StopFlag::default();
+                if may_last {
+                    stop = StopFlag::install().unwrap_or_default();
+                    status = StatusRequest::install().unwrap_or_default();
+                }
+                if many {
+                    proc::reserve_descriptors(descriptors.highest());
+                }
+                (Reporter::new(&name, bar.clone()), stop, None)
+            }
+        };
+        let ctx = Context { options, reporter, stop, status, may_last, listener, process, descriptors };
+        Ok(Session { ctx, roots, bar })
+    }
+
+    /// Copies. The context is handed back for what is still to be said.
+    pub fn run(self) -> (Context, Summary) {
+        let summary = engine::run(&self.ctx, self.roots, self.bar);
+        (self.ctx, summary)
+    }
+}

@@ -1,0 +1,175 @@
+//! The crate as another program uses it: what it gives back, and that it leaves its host alone.
+
+use crate::needs::{Need, SHM, trial};
+use crate::sandbox::{Sandbox, noise};
+use crate::smoke::mixed;
+use libtest_mimic::Trial;
+use std::sync::{Arc, Mutex};
+use zcp::{BackupControl, Cancel, CopyOptions, Error, Strategy};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("library::archive", &[], archive),
+        trial("library::report", &[Need::Shm], report),
+        trial("library::incomplete", &[], incomplete),
+        trial("library::unusable", &[], unusable),
+        trial("library::target", &[], target),
+        trial("library::existing", &[], existing),
+        trial("library::cancel", &[], cancel),
+        trial("library::progress", &[], progress),
+        trial("library::good_guest", &[Need::Strace], good_guest),
+    ]
+}
+
+fn archive() {
+    let sandbox = mixed("src");
+    let report = CopyOptions::new().archive().jobs(3).copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+    // small has a second name.
+    assert_eq!((report.files(), report.hard_links(), report.symlinks(), report.special()), (6, 1, 2, 1));
+    assert_eq!((report.directories(), report.failed(), report.skipped()), (3, 0, 0));
+}
+
+/// The figures are those of --stats=json, and add up.
+fn report() {
+    let sandbox = Sandbox::within(SHM);
+    sandbox.file("src", noise(3 << 20));
+    let options = CopyOptions::new().strategies([Strategy::Splice]);
+    let report = options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    let paths: Vec<_> = report.paths().collect();
+    assert_eq!(paths.len(), 1);
+    assert_eq!((paths[0].strategy, paths[0].bytes, paths[0].files), (Strategy::Splice, 3 << 20, 1));
+    assert!(paths[0].calls.iter().any(|(name, made)| *name == "splice" && *made >= 6), "{paths:?}");
+    assert_eq!((report.bytes(), report.bytes_moved()), (3 << 20, 3 << 20));
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["paths"]["splice"]["bytes"], 3 << 20);
+    assert!(report.to_string().contains("copied 1 file, 3.0 MiB"), "{report}");
+}
+
+/// What failed is a value, and the rest is there.
+fn incomplete() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "a").file("b", "b").file("into/b/below", "");
+    let sources = ["a", "b", "missing"].map(|name| sandbox.path(name));
+    let error = CopyOptions::new().copy(&sources, sandbox.path("into")).unwrap_err();
+    let Error::Incomplete(report) = &error else { panic!("{error:?}") };
+    assert_eq!((report.files(), report.failed()), (1, 2));
+    let about: Vec<_> = report.failures().iter().map(|failure| failure.path().unwrap()).collect();
+    assert!(about.contains(&sources[2].as_os_str()), "{about:?}");
+    let missing = report.failures().iter().find(|failure| failure.raw_os_error().is_some()).unwrap();
+    assert_eq!(missing.errno_name().as_deref(), Some("ENOENT"));
+    assert!(error.to_string().ends_with("(and 1 more failures)"), "{error}");
+    assert_eq!(std::fs::read(sandbox.path("into/a")).unwrap(), b"a");
+}
+
+/// Nothing is begun that cannot be meant.
+fn unusable() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "a").file("b", "b");
+    let before = sandbox.snapshot("");
+    let one = || vec![sandbox.path("a")];
+    let options = CopyOptions::new;
+    for (options, sources) in [
+        (options(), Vec::new()),
+        (options().target_directory(), one()),
+        (options().backup(BackupControl::Simple).skip_existing(), one()),
+        (options().reflink(zcp::Cloning::Require).sparse(zcp::Sparse::Always), one()),
+    ] {
+        let error = options.copy(sources, sandbox.path("b")).unwrap_err();
+        assert!(matches!(error, Error::Unusable(_)) && error.report().is_none(), "{options:?}: {error:?}");
+    }
+    sandbox.snapshot("").assert_same(&before);
+}
+
+fn target() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/x", "1").dir("dst");
+    let onto = CopyOptions::new().recursive(true).no_target_directory();
+    let into = onto.clone().target_directory();
+    for options in [onto, into] {
+        options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    }
+    for name in ["dst/x", "dst/src/x"] {
+        assert_eq!(std::fs::read(sandbox.path(name)).unwrap(), b"1", "{name}");
+    }
+}
+
+fn existing() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "new").file("b", "old");
+    let copy = |options: CopyOptions| options.copy([sandbox.path("a")], sandbox.path("b")).unwrap();
+    assert_eq!(copy(CopyOptions::new().skip_existing()).skipped(), 1);
+    assert_eq!(copy(CopyOptions::new().update(true)).skipped(), 1); // as old as it is
+    copy(CopyOptions::new().backup(BackupControl::Numbered));
+    assert_eq!(std::fs::read(sandbox.path("b")).unwrap(), b"new");
+    assert_eq!(std::fs::read(sandbox.path("b.~1~")).unwrap(), b"old");
+}
+
+/// From the start, and in the middle of a file.
+fn cancel() {
+    let sandbox = Sandbox::new();
+    sandbox.sparse("src/a", 1 << 40, &[]).file("src/b", "b");
+    let cancel = Cancel::new();
+    let (sources, dst) = ([sandbox.path("src")], sandbox.path("dst"));
+    let options = CopyOptions::new().recursive(true).jobs(1).cancel_by(&cancel);
+    let told = {
+        let cancel = cancel.clone();
+        options.clone().on_progress(move |progress| {
+            if progress.bytes > 0 {
+                cancel.cancel();
+            }
+        })
+    };
+    // All of a TiB would have to be written: it cannot end before it is cancelled.
+    let endless = told.sparse(zcp::Sparse::Never).strategies([Strategy::ReadWrite]);
+    let error = endless.copy(&sources, &dst).unwrap_err();
+    assert!(matches!(error, Error::Cancelled(_)), "{error:?}");
+    assert!(!sandbox.path("dst/a").exists(), "a part of a file was left");
+    let error = options.copy(&sources, &dst).unwrap_err();
+    assert_eq!(error.report().unwrap().files(), 0);
+}
+
+/// The last word is the whole truth.
+fn progress() {
+    let sandbox = Sandbox::new();
+    for n in 0..50 {
+        sandbox.file(format!("src/{n}"), noise(10_000));
+    }
+    let last = Arc::new(Mutex::new(zcp::Progress::default()));
+    let seen = Arc::clone(&last);
+    let options = CopyOptions::new().recursive(true);
+    let told = options.on_progress(move |progress| *seen.lock().unwrap() = *progress);
+    told.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    let last = *last.lock().unwrap();
+    assert_eq!((last.bytes, last.files), (500_000, 50));
+    assert!((last.total_bytes, last.total_files) == (500_000, 50), "{last:?}");
+}
+
+/// No word, no signal handler, no umask, no directory of its own. The example is such a host.
+fn good_guest() {
+    let example = std::env::current_exe().unwrap().with_file_name("../examples/library");
+    assert!(example.exists(), "cargo test builds the examples: {example:?}");
+    let sandbox = mixed("src");
+    let calls = "trace=umask,rt_sigaction,write,chdir,prctl,setpriority,ioctl";
+    let run = |source: &str| {
+        let mut command = sandbox.command("strace");
+        command.args(["-f", "-o", "log", "-e", calls]).arg(&example).args([source, "dst"]);
+        let output = command.output().unwrap();
+        (output, std::fs::read_to_string(sandbox.path("log")).unwrap())
+    };
+    let (output, with) = run("src");
+    assert!(output.status.success(), "{output:?}");
+    let (output, without) = run("missing");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap().lines().next().unwrap().split(':').next(),
+        Some("not copied")
+    );
+    for log in [with, without] {
+        assert!(!log.contains("umask(") && !log.contains("chdir("), "{log}");
+        // std's own handlers, and its ignoring of SIGPIPE, are there before main.
+        for signal in ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"] {
+            assert!(!log.contains(&format!("rt_sigaction({signal}, {{sa_handler=0x")), "{signal}: {log}");
+        }
+    }
+}
