@@ -1,131 +1,61 @@
-_zcp() {
-    local i cur prev opts cmd
-    COMPREPLY=()
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        cur="$2"
-    else
-        cur="${COMP_WORDS[COMP_CWORD]}"
-    fi
-    prev="$3"
-    cmd=""
-    opts=""
+# Completion of zcp for bash. Rendered from the definition of the options; do not edit.
 
-    for i in "${COMP_WORDS[@]:0:COMP_CWORD}"
-    do
-        case "${cmd},${i}" in
-            ",$1")
-                cmd="zcp"
-                ;;
-            *)
-                ;;
-        esac
+_zcp() {
+    local word=$2 before=${COMP_WORDS[COMP_CWORD - 1]} option= prefix= i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == -- ]] && return
     done
 
-    case "${cmd}" in
-        zcp)
-            opts="-a -b -d -L -f -H -i -l -n -P -T -x -p -R -r -S -s -t -u -v -Z -j --archive --attributes-only --backup --copy-contents --debug --dereference --force --interactive --keep-directory-symlink --link --no-clobber --no-dereference --no-preserve --no-target-directory --one-file-system --parents --preserve --recursive --remove-destination --sparse --reflink --strip-trailing-slashes --suffix --symbolic-link --target-directory --update --verbose --context --help --version --jobs --strategy --stats --stats-file --progress"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --backup)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --no-preserve)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --preserve)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --sparse)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --reflink)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --suffix)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -S)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --target-directory)
-                    COMPREPLY=()
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o plusdirs
-                    fi
-                    return 0
-                    ;;
-                -t)
-                    COMPREPLY=()
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o plusdirs
-                    fi
-                    return 0
-                    ;;
-                --update)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --context)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --jobs)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -j)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --strategy)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --stats)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --stats-file)
-                    local oldifs
-                    if [ -n "${IFS+x}" ]; then
-                        oldifs="$IFS"
-                    fi
-                    IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    if [ -n "${oldifs+x}" ]; then
-                        IFS="$oldifs"
-                    fi
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
-                    fi
-                    return 0
-                    ;;
-                --progress)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
+    # The option that the word is an argument of.
+    if [[ ${COMP_WORDS[COMP_CWORD]} == = ]]; then
+        option=$before word=
+    elif [[ $before == = ]]; then
+        option=${COMP_WORDS[COMP_CWORD - 2]}
+    elif [[ $word == --*=* ]]; then
+        option=${word%%=*} prefix=$option= word=${word#*=}
+    else
+        [[ $before == -[!-]* ]] && before=-${before: -1}
+        case $before in
+            --no-preserve | --sparse | -S | --suffix | -t | --target-directory | -j | --jobs | --strategy | --stats-file) option=$before ;;
+        esac
+    fi
+
+    local words= list=
+    case $option in
+        --backup) words='none simple existing numbered' ;;
+        --no-preserve) list='mode timestamps ownership links context xattr all' ;;
+        --preserve) list='mode timestamps ownership links context xattr all' ;;
+        --sparse) words='never auto always' ;;
+        --reflink) words='auto always never' ;;
+        -S | --suffix) compopt +o bashdefault +o default; return ;;
+        -t | --target-directory) compopt +o bashdefault +o default -o dirnames; return ;;
+        --update) words='all none none-fail older' ;;
+        --context) compopt +o bashdefault +o default; return ;;
+        -j | --jobs) compopt +o bashdefault +o default; return ;;
+        --strategy) list='reflink copy_file_range splice sendfile mmap read_write' ;;
+        --stats) words='text json' ;;
+        --stats-file) return ;;
+        --progress) words='auto always never' ;;
+        '')
+            [[ $word == -* ]] || return
+            compopt -o nospace
+            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help --version --jobs= -j --strategy= --stats --stats= --stats-file= --progress --progress='
+            local IFS=$'\n'
+            COMPREPLY=($(compgen -W "${words// /$'\n'}" -- "$word"))
+            # Only what waits for an argument gets no space.
+            for i in "${!COMPREPLY[@]}"; do
+                [[ ${COMPREPLY[i]} == *= ]] || COMPREPLY[i]+=' '
+            done
+            return ;;
+        *) return ;;
     esac
+    if [[ -n $list ]]; then
+        [[ $word == *,* ]] && prefix+=${word%,*}, word=${word##*,}
+        compopt -o nospace
+        words=$list
+    fi
+    COMPREPLY=($(compgen -P "$prefix" -W "$words" -- "$word"))
 }
 
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _zcp -o nosort -o bashdefault -o default zcp
-else
-    complete -F _zcp -o bashdefault -o default zcp
-fi
+complete -o bashdefault -o default -F _zcp zcp

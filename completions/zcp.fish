@@ -1,19 +1,8 @@
-complete -c zcp -l backup -d 'Back up each existing destination: none, numbered, existing, simple' -r
-complete -c zcp -l no-preserve -d 'Do not preserve these attributes' -r
-complete -c zcp -l preserve -d 'Preserve attributes: mode, ownership, timestamps (these three by default), links, context, xattr, all' -r
-complete -c zcp -l sparse -d 'Control sparse files: auto (default), always, never' -r
-complete -c zcp -l reflink -d 'Control clones: auto (default), always (if no WHEN is given), never' -r
-complete -c zcp -s S -l suffix -d 'Use SUFFIX for simple backups; implies --backup' -r
-complete -c zcp -s t -l target-directory -d 'Copy all SOURCEs into DIRECTORY' -r -f -a "(__fish_complete_directories)"
-complete -c zcp -l update -d 'Which existing files to replace: all, none, none-fail, older (the default if given bare)' -r
-complete -c zcp -l context -d 'Like -Z, or set the SELinux or SMACK context to CTX' -r
-complete -c zcp -s j -l jobs -d 'Copy with N workers; 1 copies in cp\'s order (default: one a processor)' -r
-complete -c zcp -l strategy -d 'Move data only by these paths, in this order: reflink, copy_file_range, splice, sendfile, mmap, read_write; a file that they cannot copy is an error' -r
-complete -c zcp -l stats -d 'Report afterwards which kernel path moved how many bytes: text (default), json' -r
-complete -c zcp -l stats-file -d 'Write the statistics as JSON to FILE, also if the copy failed' -r -F
-complete -c zcp -l progress -d 'Show progress on stderr: auto (default, if it is a terminal), always, never' -r
+# Completion of zcp for fish. Rendered from the definition of the options; do not edit.
+
 complete -c zcp -s a -l archive -d 'Same as -dR --preserve=all'
 complete -c zcp -l attributes-only -d 'Copy no data, only the attributes'
+complete -c zcp -l backup -f -a 'none simple existing numbered' -d 'Back up each existing destination: none, numbered, existing, simple'
 complete -c zcp -s b -d 'Like --backup, but takes no CONTROL'
 complete -c zcp -l copy-contents -d 'Copy the content of special files when recursive'
 complete -c zcp -s d -d 'Same as --no-dereference --preserve=links'
@@ -26,16 +15,29 @@ complete -c zcp -l keep-directory-symlink -d 'Follow existing symbolic links to 
 complete -c zcp -s l -l link -d 'Make hard links instead of copying'
 complete -c zcp -s n -l no-clobber -d 'Skip existing files silently (overrides a previous -i)'
 complete -c zcp -s P -l no-dereference -d 'Never follow symbolic links in SOURCE'
+complete -c zcp -l no-preserve -r -f -a '(__fish_append , mode timestamps ownership links context xattr all)' -d 'Do not preserve these attributes'
 complete -c zcp -s T -l no-target-directory -d 'Treat DEST as a file, never as a directory to copy into'
 complete -c zcp -s x -l one-file-system -d 'Stay on this file system'
 complete -c zcp -l parents -d 'Use the full source name under DIRECTORY'
 complete -c zcp -s p -d 'Same as --preserve=mode,ownership,timestamps'
+complete -c zcp -l preserve -f -a '(__fish_append , mode timestamps ownership links context xattr all)' -d 'Preserve attributes: mode, ownership, timestamps (these three by default), links, context, xattr, all'
 complete -c zcp -s r -s R -l recursive -d 'Copy directories with all that is in them'
 complete -c zcp -l remove-destination -d 'Remove each existing destination before trying to open it'
+complete -c zcp -l sparse -r -f -a 'never auto always' -d 'Control sparse files: auto (default), always, never'
+complete -c zcp -l reflink -f -a 'auto always never' -d 'Control clones: auto (default), always (if no WHEN is given), never'
 complete -c zcp -l strip-trailing-slashes -d 'Remove trailing slashes from each SOURCE'
+complete -c zcp -s S -l suffix -r -f -d 'Use SUFFIX for simple backups; implies --backup'
 complete -c zcp -s s -l symbolic-link -d 'Make symbolic links instead of copying'
+complete -c zcp -s t -l target-directory -r -f -a '(__fish_complete_directories)' -d 'Copy all SOURCEs into DIRECTORY'
+complete -c zcp -l update -f -a 'all none none-fail older' -d 'Which existing files to replace: all, none, none-fail, older (the default if given bare)'
 complete -c zcp -s u -d 'Same as --update=older'
 complete -c zcp -s v -l verbose -d 'Name each file as it is copied'
 complete -c zcp -s Z -d 'Set the default SELinux context of the destination'
+complete -c zcp -l context -f -d 'Like -Z, or set the SELinux or SMACK context to CTX'
 complete -c zcp -l help -d 'Print this help'
 complete -c zcp -l version -d 'Print the version'
+complete -c zcp -s j -l jobs -r -f -d 'Copy with N workers; 1 copies in cp\'s order (default: one a processor)'
+complete -c zcp -l strategy -r -f -a '(__fish_append , reflink copy_file_range splice sendfile mmap read_write)' -d 'Move data only by these paths, in this order: reflink, copy_file_range, splice, sendfile, mmap, read_write; a file that they cannot copy is an error'
+complete -c zcp -l stats -f -a 'text json' -d 'Report afterwards which kernel path moved how many bytes: text (default), json'
+complete -c zcp -l stats-file -r -F -d 'Write the statistics as JSON to FILE, also if the copy failed'
+complete -c zcp -l progress -f -a 'auto always never' -d 'Show progress on stderr: auto (default, if it is a terminal), always, never'

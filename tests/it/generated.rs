@@ -1,9 +1,8 @@
-//! The manual page and the completions are rendered from the definition of the options and compared
-//! with the committed files. `BLESS=1 cargo test` writes them anew.
+//! The manual page's options are rendered from the definition of the options, and the page is compared
+//! with the committed file. `BLESS=1 cargo test` writes it anew.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::Sandbox;
-use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
@@ -17,30 +16,19 @@ const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 const DATE: &str = "2026-11-23";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![
+    vec![
         trial("generated::man", &[], || is_current("man/zcp.1", &man())),
         trial("generated::man_lint", &[Need::Program("mandoc")], man_lint),
         trial("generated::man_names_every_option", &[], man_names_every_option),
-    ];
-    for (file, shell) in [("zcp.bash", Shell::Bash), ("_zcp", Shell::Zsh), ("zcp.fish", Shell::Fish)] {
-        let name = format!("generated::{shell}");
-        trials.push(trial(name, &[], move || is_current(&format!("completions/{file}"), &completion(shell))));
-        let parse = move || parses(shell, file);
-        let program = match shell {
-            Shell::Bash => "bash",
-            Shell::Zsh => "zsh",
-            _ => "fish",
-        };
-        trials.push(trial(format!("generated::{shell}_parses"), &[Need::Program(program)], parse));
-    }
-    trials
+    ]
 }
 
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-fn is_current(file: &str, rendered: &[u8]) {
+/// Whether a committed file is what is rendered today.
+pub(crate) fn is_current(file: &str, rendered: &[u8]) {
     let path = path(file);
     if std::env::var_os("BLESS").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -76,12 +64,6 @@ fn section(man: &Man, render: impl Fn(&Man, &mut dyn Write) -> std::io::Result<(
     String::from_utf8(text).unwrap().replace(PREAMBLE, "")
 }
 
-fn completion(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    generate(shell, &mut zcp::cli::command(), "zcp", &mut script);
-    script
-}
-
 fn man_lint() {
     let sandbox = Sandbox::new();
     let output =
@@ -97,15 +79,4 @@ fn man_names_every_option() {
     for option in zcp::cli::command().get_arguments().filter_map(|argument| argument.get_long()) {
         assert!(page.contains(&format!("--{option}\\fR")), "--{option} is not in the manual page");
     }
-}
-
-fn parses(shell: Shell, file: &str) {
-    let (program, option) = match shell {
-        Shell::Bash => ("bash", "-n"),
-        Shell::Zsh => ("zsh", "-n"),
-        _ => ("fish", "--no-execute"),
-    };
-    let sandbox = Sandbox::new();
-    let output = sandbox.file(file, completion(shell)).command(program).args([option, file]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

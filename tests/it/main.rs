@@ -4,6 +4,7 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod completions;
 mod engine;
 mod errors;
 mod faults;
@@ -12,6 +13,7 @@ mod library;
 mod matrix;
 mod needs;
 mod oracle;
+mod pty;
 mod report;
 mod rooms;
 mod rungs;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let trials = [
+        completions::trials(),
         engine::trials(),
         errors::trials(),
         faults::trials(),

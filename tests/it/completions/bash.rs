@@ -1,0 +1,92 @@
+//! bash. readline splits words at `=`, so the script puts `--option=word` together again; where it
+//! has nothing to offer, bash's own completion of file names takes over, with its quoting and tildes.
+
+use super::{Kind, Known, Takes};
+use std::fmt::Write;
+
+const SCRIPT: &str = r#"# Completion of zcp for bash. Rendered from the definition of the options; do not edit.
+
+_zcp() {
+    local word=$2 before=${COMP_WORDS[COMP_CWORD - 1]} option= prefix= i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == -- ]] && return
+    done
+
+    # The option that the word is an argument of.
+    if [[ ${COMP_WORDS[COMP_CWORD]} == = ]]; then
+        option=$before word=
+    elif [[ $before == = ]]; then
+        option=${COMP_WORDS[COMP_CWORD - 2]}
+    elif [[ $word == --*=* ]]; then
+        option=${word%%=*} prefix=$option= word=${word#*=}
+    else
+        [[ $before == -[!-]* ]] && before=-${before: -1}
+        case $before in
+            @REQUIRED@) option=$before ;;
+        esac
+    fi
+
+    local words= list=
+    case $option in
+@VALUES@
+        '')
+            [[ $word == -* ]] || return
+            compopt -o nospace
+            words='@OPTIONS@'
+            local IFS=$'\n'
+            COMPREPLY=($(compgen -W "${words// /$'\n'}" -- "$word"))
+            # Only what waits for an argument gets no space.
+            for i in "${!COMPREPLY[@]}"; do
+                [[ ${COMPREPLY[i]} == *= ]] || COMPREPLY[i]+=' '
+            done
+            return ;;
+        *) return ;;
+    esac
+    if [[ -n $list ]]; then
+        [[ $word == *,* ]] && prefix+=${word%,*}, word=${word##*,}
+        compopt -o nospace
+        words=$list
+    fi
+    COMPREPLY=($(compgen -P "$prefix" -W "$words" -- "$word"))
+}
+
+complete -o bashdefault -o default -F _zcp zcp
+"#;
+
+pub(super) fn render(table: &[Known]) -> String {
+    let mut required = Vec::new();
+    let mut options = Vec::new();
+    let mut values = String::new();
+    for known in table {
+        let shorts: Vec<String> = known.shorts.iter().map(|short| format!("-{short}")).collect();
+        let longs: Vec<String> = known.long.iter().map(|long| format!("--{long}")).collect();
+        let (own, rest) = match known.takes {
+            Takes::Nothing => (longs.clone(), None),
+            Takes::Optional(_) => {
+                (longs.iter().flat_map(|long| [long.clone(), format!("{long}=")]).collect(), None)
+            }
+            Takes::Required(_) => {
+                (longs.iter().map(|long| format!("{long}=")).collect(), Some(shorts.iter().chain(&longs)))
+            }
+        };
+        required.extend(rest.into_iter().flatten().cloned());
+        options.extend(own);
+        options.extend(shorts.clone());
+        let Some(value) = known.value() else { continue };
+        let action = match &value.kind {
+            Kind::Word(words) => format!("words='{}'", words.join(" ")),
+            Kind::List(words) => format!("list='{}'", words.join(" ")),
+            Kind::Directory => "compopt +o bashdefault +o default -o dirnames; return".to_owned(),
+            Kind::File => "return".to_owned(),
+            Kind::Free => "compopt +o bashdefault +o default; return".to_owned(),
+        };
+        let names = shorts.into_iter().chain(longs).collect::<Vec<_>>().join(" | ");
+        // Writing to a String does not fail.
+        let _ = writeln!(values, "        {names}) {action} ;;");
+    }
+    SCRIPT
+        .replace("@REQUIRED@", &required.join(" | "))
+        .replace("@VALUES@", values.trim_end())
+        .replace("@OPTIONS@", &options.join(" "))
+}
