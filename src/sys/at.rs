@@ -2,6 +2,7 @@
 //!
 //! A flag that follows symbolic links is always said by the caller; the default is not to.
 
+use super::dirents::Room;
 use super::{Errno, Kind, Result, Stat};
 use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::retry_on_intr;
@@ -85,23 +86,27 @@ pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Resul
 /// Opens a directory for use as the base of other names. A directory that may be searched but not
 /// read is opened by O_PATH (open(2)), which is enough for that.
 pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
-    match retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty())) {
-        Err(Errno::ACCESS) => retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
+    match open_dir_to_read(&dir, name, follow) {
+        Err(Errno::ACCESS) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
+            retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+        }
         other => other,
     }
 }
 
-/// The names in a directory, but for `.` and `..` (getdents64(2)).
+/// Opens a directory to list it.
+pub fn open_dir_to_read(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+}
+
+/// The names in a directory (getdents64(2)).
 pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
-    let mut names = Vec::new();
-    for entry in fs::Dir::new(fd)? {
-        let entry = entry?;
-        let bytes = entry.file_name().to_bytes();
-        if bytes != b"." && bytes != b".." {
-            names.push(OsString::from_vec(bytes.to_vec()));
-        }
+    let (mut names, mut room) = (Vec::new(), Room::default());
+    while let Some(batch) = room.next_batch(fd.as_fd())? {
+        names.extend(batch.into_iter().map(|entry| entry.name));
     }
     Ok(names)
 }

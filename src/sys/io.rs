@@ -4,13 +4,18 @@ use super::{Errno, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{self, FallocateFlags, Gid, Mode, SeekFrom, Uid};
 use rustix::io::retry_on_intr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The `f_type` of fstatfs(2): which file system holds the file.
 // The field's width differs between architectures.
 #[allow(clippy::unnecessary_cast)]
 pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
     retry_on_intr(|| fs::fstatfs(&fd)).map(|s| s.f_type as u64)
+}
+
+/// Another descriptor of the same open file (dup(2)).
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
 /// Where the next data at or after `from` starts; `None` when only a hole is left (lseek(2)).

@@ -4,6 +4,7 @@
 //! repeated, and hands back the kernel's answer. What an answer means belongs to the rooms above.
 
 pub mod at;
+pub mod dirents;
 pub mod io;
 pub mod proc;
 pub mod selinux;

@@ -4,17 +4,27 @@ use super::listing::Listing;
 use super::{Entries, Frame, Operand, Walk, operands};
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Place, without_slashes};
 use crate::job::Entry;
+use crate::metadata::{self, Handle};
 use crate::options::Dereference;
 use crate::plan::{self, Refusal, Verdict};
 use crate::report::{Failure, copied_line};
 use crate::survey;
 use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
+use crate::sys::stat::FileId;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+
+/// A destination directory, ready for its entries.
+struct Opened {
+    fd: OwnedFd,
+    id: FileId,
+    /// The mode that it is to have later, if not the one that it has now.
+    mode: Option<u32>,
+}
 
 impl Walk<'_> {
     /// Makes the destination of a directory and puts its entries on the stack.
@@ -88,14 +98,11 @@ impl Walk<'_> {
         let source = at::fstat(&src).map_err(no_attributes)?;
         let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
         let made = there.is_err();
-        let (dst, mode) = match there {
+        let dst = match there {
             Ok(stat) if !stat.is_dir() => {
                 return Err(Failure::new("{} exists but is not a directory", destination_path()));
             }
-            Ok(_) => {
-                let opened = at::open_dir(&fds.dst, part.destination(), Follow::Yes);
-                (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
-            }
+            Ok(_) => open_existing(&fds, part, Follow::Yes, &destination_path)?,
             Err(_) => {
                 let keep = &self.ctx.options.preserve;
                 let withheld = match (keep.ownership, keep.mode) {
@@ -110,7 +117,6 @@ impl Walk<'_> {
             let (from, to) = (source_path(), destination_path());
             self.ctx.reporter.lines(&[from.as_bytes(), b" -> ", to.as_bytes(), b"\n"].concat());
         }
-        let dst_id = at::fstat(&dst).map_err(no_attributes)?.id();
         let place = Place {
             parent: Arc::clone(parent),
             name: part.name.clone(),
@@ -118,8 +124,8 @@ impl Walk<'_> {
             follow_source: Follow::Yes,
             follow_destination: Follow::from(!made),
         };
-        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
-        Ok(Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, extent, mode }))
+        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst.fd) };
+        Ok(Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode }))
     }
 
     fn try_descend(&mut self, parent: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
@@ -157,7 +163,7 @@ impl Walk<'_> {
         self.check_loop(parent, entry, &source)?;
         let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let made = verdict != Verdict::Merge;
-        let (dst, mode) = if made {
+        let dst = if made {
             let withheld = if self.ctx.options.preserve.ownership { 0o077 } else { 0o022 };
             let source = (&source, withheld);
             let made = self.make(&fds, entry, source, "cannot create directory {}", &destination_path);
@@ -166,15 +172,12 @@ impl Walk<'_> {
             }
             made?
         } else {
-            let opened = at::open_dir(&fds.dst, entry.destination(), follow_destination);
-            (opened.map_err(|errno| Failure::new("cannot access {}", destination_path()).errno(errno))?, None)
+            open_existing(&fds, entry, follow_destination, &destination_path)?
         };
-        let dst_id =
-            at::fstat(&dst).map_err(|errno| Failure::new("cannot stat {}", destination_path()).errno(errno))?.id();
         if made {
             // What is below a new directory can only be met through it.
             if !parent.fresh || parent.is_leading() {
-                self.note(parent, entry, &fds, dst_id);
+                self.note(parent, entry, &fds, dst.id);
             }
             if self.ctx.options.verbose {
                 self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
@@ -182,7 +185,7 @@ impl Walk<'_> {
         }
         self.stats.directories += 1;
         let elsewhere = self.ctx.options.one_file_system && source.dev != self.operand.dev;
-        let entries = if elsewhere { Entries::Exhausted } else { self.list(&src, &source_path())? };
+        let entries = if elsewhere { Entries::Exhausted } else { self.list(src.as_fd(), &source_path()) };
         let place = Place {
             parent: Arc::clone(parent),
             name: without_slashes(&entry.name).to_owned(),
@@ -190,8 +193,9 @@ impl Walk<'_> {
             follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
             follow_destination,
         };
-        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst) };
-        let dir = Dir::below(self.ctx, place, fds, dst_id, Finish { source, made, extent: Extent::Full, mode });
+        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst.fd) };
+        let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
+        let dir = Dir::below(self.ctx, place, fds, dst.id, finish);
         self.stack.push(Frame { dir, entries, later: VecDeque::new() });
         Ok(())
     }
@@ -232,7 +236,7 @@ impl Walk<'_> {
         (source, withheld): (&Stat, u32),
         cannot: &'static str,
         path: &impl Fn() -> OsString,
-    ) -> Result<(OwnedFd, Option<u32>), Failure> {
+    ) -> Result<Opened, Failure> {
         let keep = &self.ctx.options.preserve;
         let mode = source.permissions();
         // Until owner and ACL are right, nobody else gets in.
@@ -240,33 +244,45 @@ impl Walk<'_> {
         let name = entry.destination();
         at::mkdir(&fds.dst, name, mode & !withheld).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
         let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
-        let given = at::stat(&fds.dst, name, Follow::No).map_err(cannot_stat)?.permissions();
+        let dst = at::open_dir(&fds.dst, name, Follow::No).map_err(cannot_stat)?;
+        let stat = at::fstat(&dst).map_err(cannot_stat)?;
+        let given = stat.permissions();
         if given & 0o700 != 0o700 {
-            at::chmod(&fds.dst, name, given | 0o700)
+            metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
                 .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
         }
-        let dst = at::open_dir(&fds.dst, name, Follow::No).map_err(cannot_stat)?;
         let wanted = if keep.no_mode {
             // The sticky and set-group-ID bits that it was given stay.
             given & 0o7000 | 0o777 & !self.ctx.process.umask
         } else {
             given | withheld & !self.ctx.process.umask
         };
-        Ok((dst, (keep.no_mode || wanted != given | 0o700).then_some(wanted)))
+        Ok(Opened { fd: dst, id: stat.id(), mode: (keep.no_mode || wanted != given | 0o700).then_some(wanted) })
     }
 
-    fn list(&self, src: impl AsFd, path: &OsStr) -> Result<Entries, Failure> {
-        let listing = Listing::open(src.as_fd(), path);
-        if !self.in_order {
-            return Ok(Entries::Listing(listing));
-        }
-        match listing.sorted() {
-            Ok(sorted) => Ok(Entries::Listing(sorted)),
+    /// A directory that cannot be listed still gets its attributes.
+    fn list(&mut self, src: BorrowedFd<'_>, path: &OsStr) -> Entries {
+        let listing = Listing::open(src, &mut self.room);
+        let listing = if self.in_order { listing.and_then(Listing::sorted) } else { listing };
+        match listing {
+            Ok(listing) => Entries::Listing(listing),
             Err(errno) => {
-                // The directory itself still gets its attributes.
                 self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
-                Ok(Entries::Exhausted)
+                Entries::Exhausted
             }
         }
     }
+}
+
+/// Opens a destination directory that was there before.
+fn open_existing(
+    fds: &Fds,
+    entry: &Entry,
+    follow: Follow,
+    path: &impl Fn() -> OsString,
+) -> Result<Opened, Failure> {
+    let fd = at::open_dir(&fds.dst, entry.destination(), follow)
+        .map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
+    let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
+    Ok(Opened { fd, id: stat.id(), mode: None })
 }

@@ -17,6 +17,7 @@ use crate::report::{Failure, Stats};
 use crate::survey;
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
+use crate::sys::dirents::{Dirent, Room};
 use listing::Listing;
 use memory::Memory;
 use operands::Roots;
@@ -37,6 +38,8 @@ pub struct Walk<'c> {
     /// Whether there are several operands: naming one twice is worth a warning.
     several: bool,
     memory: Memory,
+    /// Where listings are read into.
+    room: Room,
     operand: Operand,
     stats: Stats,
 }
@@ -73,8 +76,16 @@ impl<'c> Walk<'c> {
         let several = roots.entries.len() > 1;
         let entries = Entries::Operands(roots.entries.into_iter());
         let frame = Frame { dir: roots.dir, entries, later: VecDeque::new() };
-        let (memory, operand, stats) = (Memory::default(), Operand::default(), Stats::default());
-        Walk { ctx, stack: vec![frame], in_order, several, memory, operand, stats }
+        Walk {
+            ctx,
+            stack: vec![frame],
+            in_order,
+            several,
+            memory: Memory::default(),
+            room: Room::default(),
+            operand: Operand::default(),
+            stats: Stats::default(),
+        }
     }
 
     /// What the walk itself did: the directories.
@@ -141,7 +152,9 @@ impl<'c> Walk<'c> {
         let next = match &mut frame.entries {
             Entries::Operands(entries) => entries.next(),
             Entries::Listing(listing) => match listing.next() {
-                Some(Ok((name, hint))) => Some(Entry { name, new_name: None, hint, operand: false }),
+                Some(Ok(Dirent { name, kind, .. })) => {
+                    Some(Entry { name, new_name: None, hint: kind, operand: false })
+                }
                 Some(Err(errno)) => {
                     // Of an operand itself, the name as it was written.
                     let path = match depth == self.operand.depth {
@@ -169,7 +182,9 @@ impl<'c> Walk<'c> {
         }
         match entry.hint {
             Some(Kind::Directory) => Class::Directory,
-            Some(Kind::Symlink) if follow == Follow::Yes && self.leads_to_directory(entry) => Class::Directory,
+            Some(Kind::Symlink) if follow == Follow::Yes && self.is_directory(entry, follow) => Class::Directory,
+            // Not every file system says in its directories what the entries are.
+            None if self.is_directory(entry, follow) => Class::Directory,
             _ => Class::Other,
         }
     }
@@ -204,10 +219,10 @@ impl<'c> Walk<'c> {
         Class::Other
     }
 
-    fn leads_to_directory(&self, entry: &Entry) -> bool {
+    fn is_directory(&self, entry: &Entry, follow: Follow) -> bool {
         let Some(frame) = self.stack.last() else { return false };
         let fds = frame.dir.fds(self.ctx);
-        fds.is_ok_and(|fds| at::stat(&fds.src, &entry.name, Follow::Yes).is_ok_and(|stat| stat.is_dir()))
+        fds.is_ok_and(|fds| at::stat(&fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_dir()))
     }
 }
 

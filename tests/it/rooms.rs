@@ -31,7 +31,7 @@ const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 /// What may be named only there: files and directories of src.
 const NAMED: [(&str, &[&str]); 4] = [
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
-    ("walkdir", &["walk/listing.rs"]),
+    ("walkdir", &["walk/scout.rs"]),
     ("filetime", &["metadata/times.rs"]),
     ("unsafe", &["transfer/mmap.rs"]),
 ];
