@@ -40,7 +40,7 @@ _zcp() {
         '')
             [[ $word == -* ]] || return
             compopt -o nospace
-            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help --version --jobs= -j --strategy= --stats --stats= --stats-file= --progress --progress='
+            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help --version --jobs= -j --strategy= --atomic --stats --stats= --stats-file= --progress --progress='
             local IFS=$'\n'
             COMPREPLY=($(compgen -W "${words// /$'\n'}" -- "$word"))
             # Only what waits for an argument gets no space.

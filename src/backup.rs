@@ -1,7 +1,8 @@
 //! The names of backups, simple and numbered, and the renaming to them.
 
 use crate::options::{Backup, BackupControl};
-use crate::sys::{Errno, Result, at};
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -52,7 +53,7 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
     loop {
         let suffix = suffix(backup, dir, name);
         let new_name = with_suffix(name, &suffix);
-        let numbered = suffix.as_bytes().starts_with(b".~") && backup.control != BackupControl::Simple;
+        let numbered = is_numbered(backup, &suffix);
         let answer = if numbered {
             at::rename_no_replace(dir, name, dir, &new_name)
         } else {
@@ -71,6 +72,29 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Gives a file the name of its backup besides its own, so that its own is never missing, and gives the
+/// suffix; `None` if the file is gone.
+///
+/// # Errors
+/// The errno of link(2), or of removing an earlier simple backup.
+pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
+    loop {
+        let suffix = suffix(backup, dir, name);
+        let new_name = with_suffix(name, &suffix);
+        match at::link(dir, name, dir, &new_name, Follow::No) {
+            Ok(()) => return Ok(Some(suffix)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::EXIST) if is_numbered(backup, &suffix) => {}
+            Err(Errno::EXIST) => at::unlink(dir, &new_name)?,
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn is_numbered(backup: &Backup, suffix: &OsStr) -> bool {
+    suffix.as_bytes().starts_with(b".~") && backup.control != BackupControl::Simple
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@
 //! | `session` | one copy from its preparation to its end, for the program or for a guest |
 //! | `engine` | walk -> pool -> report: who works, and on what next |
 //! | `walk` · `worker` | finds names, makes directories · makes everything else, one name at a time |
-//! | `survey` | looks at what stands at a destination |
+//! | `survey` · `temporary` | looks at what stands at a destination · what things are called until they are complete |
 //! | `plan` · `backup` · `job` | pure: what is to be done with a name · names of backups · parcels |
 //! | `dir` · `context` | a pair of directories while they are in use · what all threads share |
 //! | `report` | the only printer: messages, statistics, the bar |
@@ -92,6 +92,8 @@ pub mod session;
 pub mod survey;
 #[doc(hidden)]
 pub mod sys;
+#[doc(hidden)]
+pub mod temporary;
 #[doc(hidden)]
 pub mod transfer;
 #[doc(hidden)]

@@ -150,6 +150,8 @@ pub struct Options {
     pub verbose: bool,
     /// Say how each file was copied (`--debug`).
     pub debug: bool,
+    /// Each file gets its name only when it is complete (`--atomic`).
+    pub atomic: bool,
     /// What the ladder may do.
     pub limits: Limits,
     /// Workers; `None` follows the machine.
@@ -185,6 +187,7 @@ impl Default for Options {
             write_through_dangling: false,
             verbose: false,
             debug: false,
+            atomic: false,
             limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
             jobs: None,
             stats: None,

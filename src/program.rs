@@ -7,7 +7,8 @@ use crate::report::output::{self, Output};
 use crate::report::stats::Summary;
 use crate::report::{Failure, table};
 use crate::session::{Host, Session};
-use crate::sys::Errno;
+use crate::sys::{Errno, at};
+use crate::temporary;
 use crate::walk::operands::Operands;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -80,10 +81,12 @@ fn write_stats_file(ctx: &Context, summary: &Summary) {
     let answer = if special {
         std::fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()))
     } else {
-        let mut temporary = file.clone();
-        temporary.push(format!(".zcp-{}", std::process::id()));
-        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, file));
-        written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        temporary::replace(at::CWD, file, |temporary| {
+            let written = std::fs::write(temporary, &text);
+            let written = written.inspect_err(|_| drop(std::fs::remove_file(temporary)));
+            written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })
+        .map_err(std::io::Error::from)
     };
     if let Err(error) = answer {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);

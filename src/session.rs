@@ -53,8 +53,11 @@ impl Session {
             Host::Guest { stop, listener } => (Reporter::silent(), stop, listener),
             Host::Program(name) => {
                 let mut stop = StopFlag::default();
-                if may_last {
+                // A temporary name has to go before the program does.
+                if may_last || options.atomic {
                     stop = StopFlag::install().unwrap_or_default();
+                }
+                if may_last {
                     status = StatusRequest::install().unwrap_or_default();
                 }
                 if many {

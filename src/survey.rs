@@ -66,7 +66,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         occupant.same_referent = is_same_referent(fds, entry);
     }
     if options.existing == Existing::Ask {
-        occupant.writable = at::is_writable(dst, name);
+        occupant.writable = at::may_write(dst, name).is_ok();
     }
     if let Some(backup) = &options.backup
         && backup.control != BackupControl::Numbered

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, Command};
 pub(super) const CP: &str = "Options of cp";
 /// The headings of zcp's own.
 const COPYING: &str = "Copying (zcp)";
+const SAFETY: &str = "Safety (zcp)";
 const OUTPUT: &str = "Output (zcp)";
 
 /// Options of the program, for help, manual page and completions.
@@ -138,6 +139,7 @@ fn own_options() -> Vec<Arg> {
              read_write; a file that they cannot copy is an error",
         )
         .help_heading(COPYING),
+        flag("atomic", None, "Give each file its name only when it is complete").help_heading(SAFETY),
         optional(
             "stats",
             "FORM",

@@ -28,6 +28,7 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
     let value = given.value.as_deref();
     let text = value.unwrap_or_default();
     match given.id.as_str() {
+        "atomic" => options.atomic = true,
         "jobs" => options.jobs = Some(jobs(text)?),
         "strategy" => options.limits.forced = Some(strategies(text)?),
         "stats" => {

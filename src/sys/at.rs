@@ -7,7 +7,7 @@ use super::{Errno, Kind, Result, Stat};
 use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::retry_on_intr;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 /// The working directory as an open directory (`AT_FDCWD`).
@@ -81,6 +81,25 @@ pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Resul
         flags |= OFlags::EXCL;
     }
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
+}
+
+/// Creates a file for writing that has no name (O_TMPFILE): it is gone when it is closed, unless
+/// [`name_nameless`] gives it one. Not every file system has such files.
+pub fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    retry_on_intr(|| fs::openat(&dir, directory, flags, Mode::from_raw_mode(mode)))
+}
+
+/// Gives such a file a name, EEXIST if that is taken. Before Linux 6.10 only a privileged process may
+/// do so by the descriptor alone; else it goes through /proc (open(2), O_TMPFILE).
+pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
+    match retry_on_intr(|| fs::linkat(fd, "", &dir, name, AtFlags::EMPTY_PATH)) {
+        Err(Errno::NOENT) => {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            retry_on_intr(|| fs::linkat(CWD, &path, &dir, name, AtFlags::SYMLINK_FOLLOW))
+        }
+        answer => answer,
+    }
 }
 
 /// Opens a directory for use as the base of other names. A directory that may be searched but not
@@ -173,6 +192,6 @@ pub fn chmod(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
 }
 
 /// faccessat(2) for writing, by the effective ids.
-pub fn is_writable(dir: impl AsFd, name: &OsStr) -> bool {
-    retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS)).is_ok()
+pub fn may_write(dir: impl AsFd, name: &OsStr) -> Result<()> {
+    retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS))
 }

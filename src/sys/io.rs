@@ -2,7 +2,7 @@
 
 use super::{Errno, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{self, FallocateFlags, Gid, Mode, SeekFrom, Uid};
+use rustix::fs::{self, FallocateFlags, FlockOperation, Gid, Mode, SeekFrom, Uid};
 use rustix::io::retry_on_intr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -64,6 +64,17 @@ pub fn close(fd: OwnedFd) -> Result<()> {
         Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(Errno::from_raw_os_error(errno as i32)),
     }
+}
+
+/// Has a network file system write out what it holds back, as close(2) would, and gives the answer of
+/// that; the file stays open.
+pub fn flush(fd: impl AsFd) -> Result<()> {
+    close(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?)
+}
+
+/// flock(2), exclusive, without waiting: EWOULDBLOCK where another open file holds it.
+pub fn lock(fd: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::flock(&fd, FlockOperation::NonBlockingLockExclusive))
 }
 
 /// Waits until a descriptor that does not block can be read (or written) again (poll(2)).

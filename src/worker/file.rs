@@ -1,23 +1,15 @@
-//! One regular file: open, land, move, dress, close.
+//! One regular file: open, land (`landing.rs`), move, dress, commit.
 
+use super::landing::Landed;
 use super::{Landing, Source, Task, Worker};
 use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
-use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat, io, selinux};
+use crate::sys::at;
+use crate::sys::{Stat, selinux};
 use crate::transfer::{Fault, Outcome, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-
-/// The destination, open for writing.
-struct Landed {
-    fd: OwnedFd,
-    /// What it was when it was opened; for a new file that is not asked.
-    before: Option<Stat>,
-    /// Permission bits that a new file does not have yet.
-    withheld: u32,
-}
 
 /// Whose the destination is now.
 enum Owned {
@@ -41,8 +33,7 @@ impl Worker<'_> {
         }
         self.stats.files += 1;
         self.dress(task, &src, &stat, &landed);
-        io::close(landed.fd)
-            .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))
+        self.commit(task, landed)
     }
 
     fn open_source(&self, task: &Task<'_>, source: Source) -> Result<(OwnedFd, Stat), Failure> {
@@ -59,47 +50,6 @@ impl Worker<'_> {
             return Err(Failure::new(words, task.source_path()));
         }
         Ok((fd, stat))
-    }
-
-    /// Opens the destination. An existing file keeps its inode; `-f` unlinks one that refuses.
-    fn land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Failure> {
-        let (dst, name) = (&task.fds.dst, task.entry.destination());
-        let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
-        if let Landing::Overwrite(before) = landing {
-            let truncate = !self.ctx.options.attributes_only;
-            match at::open_write(dst, name, Follow::Yes, truncate) {
-                Ok(fd) => return Ok(Landed { fd, before: Some(before), withheld: 0 }),
-                Err(Errno::NOENT) => {}
-                Err(_) if self.ctx.options.force => self.unlink(task)?,
-                Err(errno) => return Err(cannot(errno)),
-            }
-        }
-        let mode = source.permissions() & 0o777;
-        let withheld = if self.ctx.options.preserve.ownership { mode & 0o077 } else { 0 };
-        match at::create(dst, name, mode & !withheld, true) {
-            Ok(fd) => Ok(Landed { fd, before: None, withheld }),
-            Err(Errno::EXIST) => {
-                self.create_through_link(task, mode & !withheld).map(|fd| Landed { fd, before: None, withheld })
-            }
-            // A missing directory, named with its slash.
-            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(Errno::NOTDIR)),
-            Err(errno) => Err(cannot(errno)),
-        }
-    }
-
-    /// Something has the name after all. A dangling symbolic link is only written through if POSIX
-    /// is to be followed to the letter.
-    fn create_through_link(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
-        let (dst, name) = (&task.fds.dst, task.entry.destination());
-        let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
-        let is_link = at::stat(dst, name, Follow::No).is_ok_and(|stat| stat.is_symlink());
-        if !is_link {
-            return Err(cannot(Errno::EXIST));
-        }
-        if !self.ctx.options.write_through_dangling {
-            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()));
-        }
-        at::create(dst, name, mode, false).map_err(cannot)
     }
 
     fn move_content(&mut self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) -> Result<(), Fault> {
@@ -119,10 +69,10 @@ impl Worker<'_> {
     }
 
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
-    /// nothing new is left by a path that was never able to begin, or by an interruption.
+    /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic.
     fn give_up(&self, task: &Task<'_>, landed: &Landed, fault: Fault) -> Result<(), Failure> {
-        if landed.before.is_none() && (fault.refused.is_some() || fault.interrupted) {
-            let _ = at::unlink(&task.fds.dst, task.entry.destination());
+        if landed.is_unseen() || fault.refused.is_some() || fault.interrupted {
+            self.discard(task, landed);
         }
         if fault.interrupted {
             return Ok(());

@@ -36,7 +36,7 @@ impl Worker<'_> {
         names: u64,
     ) -> Result<(), Failure> {
         let id = source.stat.id();
-        match self.shared.links.claim(&source.stat, names, task.dir, task.entry) {
+        match self.shared.links.claim(&source.stat, names, task.dir, task.entry, landing) {
             Claim::Parked => Ok(()),
             Claim::Link(copied) => self.link_to(task, &copied),
             Claim::First => {
@@ -63,7 +63,7 @@ impl Worker<'_> {
             let mut done = false;
             self.with_name(&parked, |worker, task| {
                 let source = worker.look_at_source(task)?;
-                let answer = worker.make_file(task, source, Landing::Create);
+                let answer = worker.make_file(task, source, parked.landing);
                 done = answer.is_ok();
                 if done {
                     worker.link_parked(id, task);
@@ -110,7 +110,7 @@ impl Worker<'_> {
         if source.nlink < 2 {
             return Ok(());
         }
-        match self.shared.links.claim(source, source.nlink, task.dir, task.entry) {
+        match self.shared.links.claim(source, source.nlink, task.dir, task.entry, Landing::Create) {
             Claim::First => self.link_parked(source.id(), task),
             Claim::Link(copied) => self.link_to(task, &copied)?,
             Claim::Parked => {}

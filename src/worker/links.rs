@@ -4,6 +4,7 @@
 //! their work; they never wait. When the copy is done, whoever made it links what was parked; if it
 //! failed, it tries the next name as the first.
 
+use super::Landing;
 use crate::dir::Dir;
 use crate::job::Entry;
 use crate::report::lock;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex};
 pub(super) struct Name {
     pub(super) dir: Arc<Dir>,
     pub(super) entry: Entry,
+    pub(super) landing: Landing,
 }
 
 /// What a worker is to do with a name of an inode that has several.
@@ -58,7 +60,14 @@ pub(super) struct Links(Mutex<HashMap<FileId, Inode>>);
 
 impl Links {
     /// Says what to do with a name. `names` is how many the inode has, as far as can be known.
-    pub(super) fn claim(&self, source: &Stat, names: u64, dir: &Arc<Dir>, entry: &Entry) -> Claim {
+    pub(super) fn claim(
+        &self,
+        source: &Stat,
+        names: u64,
+        dir: &Arc<Dir>,
+        entry: &Entry,
+        landing: Landing,
+    ) -> Claim {
         let mut inodes = lock(&self.0);
         let slot = match inodes.entry(source.id()) {
             Slot::Vacant(slot) => {
@@ -75,7 +84,7 @@ impl Links {
             State::Copied(copied) => Claim::Link(copied.clone()),
             State::Copying(parked) => {
                 dir.enter();
-                parked.push(Name { dir: Arc::clone(dir), entry: entry.clone() });
+                parked.push(Name { dir: Arc::clone(dir), entry: entry.clone(), landing });
                 return Claim::Parked;
             }
         };

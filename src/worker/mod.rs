@@ -7,6 +7,7 @@
 mod debug;
 mod file;
 mod landed;
+mod landing;
 mod linked;
 mod links;
 mod prompt;
@@ -18,7 +19,7 @@ use crate::context::Context;
 use crate::dir::{Dir, Fds};
 use crate::job::{Entry, Parcel};
 use crate::metadata::{self, Handle, Trouble};
-use crate::options::Action;
+use crate::options::{Action, Existing};
 use crate::plan::{self, Occupant};
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
@@ -96,8 +97,10 @@ struct Source {
 enum Landing {
     /// A new file, and it must be new.
     Create,
-    /// Into the file that is there, which has this device.
+    /// Into the file that is there, which is this.
     Overwrite(Stat),
+    /// A new file in the place of the one that is there, whose name is never missing.
+    Replace,
 }
 
 impl<'c> Worker<'c> {
@@ -235,9 +238,10 @@ impl<'c> Worker<'c> {
 
     fn make_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
         match self.ctx.options.action {
-            Action::SymbolicLink => return self.link_symbolically(task, &source.stat),
+            Action::SymbolicLink => return self.link_symbolically(task, &source.stat, landing),
             Action::HardLink => {
-                let over = self.ctx.options.force || self.ctx.options.existing == crate::options::Existing::Ask;
+                let options = &self.ctx.options;
+                let over = options.force || options.existing == Existing::Ask || landing == Landing::Replace;
                 let failure = |errno| {
                     let words = "cannot create hard link {} to {}";
                     Failure::new(words, task.destination_path()).and(task.source_path()).errno(errno)
@@ -249,10 +253,10 @@ impl<'c> Worker<'c> {
         }
         match source.stat.kind() {
             Kind::Regular => self.copy_file(task, source, landing),
-            Kind::Symlink => self.copy_symlink(task, &source.stat),
+            Kind::Symlink => self.copy_symlink(task, &source.stat, landing),
             _ if self.ctx.options.read_special => self.copy_file(task, source, landing),
             Kind::Unknown => Err(Failure::new("{} has unknown file type", task.source_path())),
-            _ => self.copy_special(task, &source.stat),
+            _ => self.copy_special(task, &source.stat, landing),
         }
     }
 

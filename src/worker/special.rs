@@ -1,22 +1,26 @@
 //! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
 
-use super::{Task, Worker};
-use crate::backup;
+use super::{Landing, Task, Worker};
 use crate::metadata::{self, Handle, times};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
-use std::ffi::{OsStr, OsString};
+use crate::{backup, temporary};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Worker<'_> {
     /// Copies a symbolic link as a link.
-    pub(super) fn copy_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+    pub(super) fn copy_symlink(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        landing: Landing,
+    ) -> Result<(), Failure> {
         let target = at::read_link(&task.fds.src, &task.entry.name)
             .map_err(|errno| Failure::new("cannot read symbolic link {}", task.source_path()).errno(errno))?;
-        self.symlink(task, &target).map_err(|errno| {
+        self.symlink(task, &target, landing).map_err(|errno| {
             Failure::new("cannot create symbolic link {}", task.destination_path()).errno(errno)
         })?;
         self.stats.symlinks += 1;
@@ -34,7 +38,12 @@ impl Worker<'_> {
     }
 
     /// `-s`: a symbolic link to the source, by the name that was given.
-    pub(super) fn link_symbolically(&mut self, task: &Task<'_>, stat: &Stat) -> Result<(), Failure> {
+    pub(super) fn link_symbolically(
+        &mut self,
+        task: &Task<'_>,
+        stat: &Stat,
+        landing: Landing,
+    ) -> Result<(), Failure> {
         let source = task.source_path();
         let destination = task.destination_path();
         // A relative name means something else from another directory.
@@ -42,7 +51,7 @@ impl Worker<'_> {
             let words = "{?}: can make relative symbolic links only in current directory";
             return Err(Failure::new(words, destination));
         }
-        self.symlink(task, &source).map_err(|errno| {
+        self.symlink(task, &source, landing).map_err(|errno| {
             Failure::new("cannot create symbolic link {} to {}", destination).and(source).errno(errno)
         })?;
         self.stats.symlinks += 1;
@@ -52,14 +61,9 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn symlink(&self, task: &Task<'_>, target: &OsStr) -> Result<(), Errno> {
-        let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
-        match at::symlink(target, dst, name) {
-            Err(Errno::EXIST) if self.ctx.options.force => {
-                replace(dst, name, |temporary| at::symlink(target, dst, temporary))
-            }
-            answer => answer,
-        }
+    fn symlink(&self, task: &Task<'_>, target: &OsStr, landing: Landing) -> Result<(), Errno> {
+        let over_existing = self.ctx.options.force || landing == Landing::Replace;
+        make_or_replace(task, over_existing, |dst, name| at::symlink(target, dst, name)).map(|_| ())
     }
 
     /// Gives `old`, which is in `old_dir`, the task's destination as a further name. True if that
@@ -71,25 +75,27 @@ impl Worker<'_> {
         follow: Follow,
         over_existing: bool,
     ) -> Result<bool, Errno> {
-        let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
-        let answer = at::link(old_dir, old, dst, name, follow);
-        let replaced = over_existing && answer == Err(Errno::EXIST);
-        if replaced {
-            replace(dst, name, |temporary| at::link(old_dir, old, dst, temporary, follow))?;
-        } else {
-            answer?;
-        }
+        let replaced =
+            make_or_replace(task, over_existing, |dst, name| at::link(old_dir, old, dst, name, follow))?;
         self.stats.hard_links += 1;
         Ok(replaced)
     }
 
     /// Makes a fifo, a socket or a device node.
-    pub(super) fn copy_special(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+    pub(super) fn copy_special(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        landing: Landing,
+    ) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
         let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
         let mode = source.permissions();
         let withheld = if keep.ownership { mode & 0o077 } else { 0 };
-        at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev).map_err(|errno| {
+        make_or_replace(task, landing == Landing::Replace, |dst, name| {
+            at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev)
+        })
+        .map_err(|errno| {
             let words = match source.kind() {
                 Kind::Fifo => "cannot create fifo {}",
                 _ => "cannot create special file {}",
@@ -124,23 +130,19 @@ impl Worker<'_> {
     }
 }
 
-/// Puts something new under a name that is taken: made under a temporary name, then renamed, so that
-/// the name is never missing.
-fn replace(dir: BorrowedFd<'_>, name: &OsStr, make: impl Fn(&OsStr) -> Result<(), Errno>) -> Result<(), Errno> {
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let (parent, _) = backup::split(name);
-    loop {
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = OsString::from(parent);
-        temporary.push(format!(".zcp-{}-{serial}", std::process::id()));
-        match make(&temporary) {
-            Err(Errno::EXIST) => continue,
-            answer => answer?,
+/// Makes something under the task's name, or else in the place of what has that name. True if it
+/// replaced something.
+fn make_or_replace(
+    task: &Task<'_>,
+    over_existing: bool,
+    make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
+    match make(dst, name) {
+        Err(Errno::EXIST) if over_existing => {
+            temporary::replace(dst, name, |temporary| make(dst, temporary)).map(|()| true)
         }
-        let renamed = at::rename(dir, &temporary, dir, name);
-        // Where both are names of one inode already, rename(2) leaves both.
-        let _ = at::unlink(dir, &temporary);
-        return renamed;
+        answer => answer.map(|()| false),
     }
 }
 

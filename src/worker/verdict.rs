@@ -47,13 +47,19 @@ impl Worker<'_> {
                 self.make(task, source, landing, None)
             }
             Verdict::Make(Clear::Nothing) => self.make(task, source, Landing::Create, None),
+            Verdict::Make(Clear::Unlink) if self.ctx.options.atomic => {
+                self.say_removed(task);
+                self.make(task, source, Landing::Replace, None)
+            }
             Verdict::Make(Clear::Unlink) => {
                 self.unlink(task)?;
                 self.make(task, source, Landing::Create, None)
             }
             Verdict::Make(Clear::Backup) => {
                 let suffix = self.back_up(task)?;
-                let answer = self.make(task, source, Landing::Create, suffix.as_deref());
+                let stays = self.ctx.options.atomic && suffix.is_some();
+                let landing = if stays { Landing::Replace } else { Landing::Create };
+                let answer = self.make(task, source, landing, suffix.as_deref());
                 if let (Err(_), Some(suffix)) = (&answer, &suffix) {
                     self.un_back_up(task, suffix);
                 }
@@ -88,7 +94,8 @@ impl Worker<'_> {
 
     fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
         let Some(backup) = &self.ctx.options.backup else { return Ok(None) };
-        backup::make(backup, task.fds.dst.as_fd(), task.entry.destination())
+        let make = if self.ctx.options.atomic { backup::make_by_link } else { backup::make };
+        make(backup, task.fds.dst.as_fd(), task.entry.destination())
             .map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
     }
 
@@ -96,7 +103,10 @@ impl Worker<'_> {
         let name = task.entry.destination();
         let dst = &task.fds.dst;
         let kept = backup::with_suffix(name, suffix);
-        if let Err(errno) = at::rename(dst, &kept, dst, name) {
+        // With --atomic the name was never missing: its second name goes.
+        let undo =
+            if self.ctx.options.atomic { at::unlink(dst, &kept) } else { at::rename(dst, &kept, dst, name) };
+        if let Err(errno) = undo {
             self.ctx.reporter.fail(Failure::new("cannot un-backup {}", task.destination_path()).errno(errno));
         } else if self.ctx.options.verbose {
             let from = quote::quoted(backup::with_suffix(&task.destination_path(), suffix));

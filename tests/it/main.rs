@@ -4,6 +4,7 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod atomic;
 mod completions;
 mod engine;
 mod errors;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let trials = [
+        atomic::trials(),
         completions::trials(),
         engine::trials(),
         errors::trials(),

@@ -16,7 +16,7 @@ const ROOMS: [&[&str]; 13] = [
     &["session"],
     &["engine"],
     &["walk", "worker"],
-    &["survey"],
+    &["survey", "temporary"],
     &["plan", "backup", "job"],
     &["dir", "context"],
     &["report"],

@@ -1,0 +1,59 @@
+//! Temporary names: what something is called until it is complete.
+//!
+//! There is one scheme for all of them, `.zcp-PID-N` in the directory of the final name, so that
+//! whatever a run that was killed left behind can be found. A regular file is locked (flock(2)) as
+//! long as it has such a name: of one that nobody holds, the program is dead.
+
+use crate::backup;
+use crate::sys::at;
+use crate::sys::{Errno, Result, io};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Makes something under a new temporary name beside `name`, and gives that name.
+///
+/// # Errors
+/// Those of `make`, which is called again with another name after EEXIST.
+pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Result<(OsString, T)> {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let (parent, _) = backup::split(name);
+    loop {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = OsString::from(parent);
+        temporary.push(format!(".zcp-{}-{serial}", std::process::id()));
+        match make(&temporary) {
+            Err(Errno::EXIST) => {}
+            answer => return answer.map(|made| (temporary, made)),
+        }
+    }
+}
+
+/// Creates a regular file under a new temporary name beside `name`, locked and open for writing.
+///
+/// # Errors
+/// Those of open(2).
+pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString, OwnedFd)> {
+    make(name, |temporary| {
+        let fd = at::create(dir, temporary, mode, true)?;
+        match io::lock(&fd) {
+            // Who sweeps held it before we did, and by now it has no name any more.
+            Ok(()) if at::fstat(&fd).is_ok_and(|stat| stat.nlink == 0) => Err(Errno::EXIST),
+            Err(Errno::WOULDBLOCK) => Err(Errno::EXIST),
+            // Nobody can sweep by locks here.
+            _ => Ok(fd),
+        }
+    })
+}
+
+/// Puts something new under a name that is taken, so that the name is never missing.
+///
+/// # Errors
+/// Those of `make` and of rename(2).
+pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr) -> Result<()>) -> Result<()> {
+    let (temporary, ()) = make(name, &mut make_it)?;
+    let renamed = at::rename(dir, &temporary, dir, name);
+    // Where both are names of one inode already, rename(2) leaves both.
+    let _ = at::unlink(dir, &temporary);
+    renamed
+}

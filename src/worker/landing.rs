@@ -1,0 +1,268 @@
+//! How the bytes of a regular file land: where they are written, and how they get their name.
+//!
+//! By default a file has its name from the start, as with cp. With `--atomic` it gets it in
+//! [`Worker::commit`], whole and dressed: a new one has no name at all until then (O_TMPFILE) where
+//! the file system knows that, else a temporary one; one that replaces another has a temporary name
+//! and is renamed over it.
+
+use super::{Landing, Task, Worker};
+use crate::metadata::{self, Handle, xattr};
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat, io};
+use crate::{backup, temporary};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// How many symbolic links are followed to a name (MAXSYMLINKS of the kernel).
+const MOST_LINKS: usize = 40;
+
+/// The destination, open for writing.
+pub(super) struct Landed {
+    pub(super) fd: OwnedFd,
+    /// What it was before, if it is to keep that: for a new file, nothing.
+    pub(super) before: Option<Stat>,
+    /// Permission bits that a new file does not have yet.
+    pub(super) withheld: u32,
+    name: Name,
+}
+
+impl Landed {
+    /// Whether nobody can find it yet by its final name.
+    pub(super) fn is_unseen(&self) -> bool {
+        !matches!(self.name, Name::Final)
+    }
+}
+
+/// What an open destination is called.
+enum Name {
+    /// By the name that it is to have.
+    Final,
+    /// Not at all, until it is given that name.
+    None(Place),
+    /// By a temporary one.
+    Temporary(Place, OsString),
+    /// By a temporary one, to be renamed over a file that is there.
+    Replacing(Place, OsString),
+}
+
+/// The final name of a file, and the directory that it is relative to: the task's own, unless a
+/// symbolic link leads elsewhere.
+#[derive(Default)]
+struct Place {
+    elsewhere: Option<(OwnedFd, OsString)>,
+}
+
+impl Place {
+    fn of<'a>(&'a self, task: &'a Task<'_>) -> (BorrowedFd<'a>, &'a OsStr) {
+        match &self.elsewhere {
+            Some((dir, name)) => (dir.as_fd(), name),
+            None => (task.fds.dst.as_fd(), task.entry.destination()),
+        }
+    }
+
+    /// Where a symbolic link under the task's name leads, which may be a name that is free.
+    fn behind_link(task: &Task<'_>) -> Result<Place, Errno> {
+        let mut place = Place::default();
+        for _ in 0..MOST_LINKS {
+            let (dir, name) = place.of(task);
+            let target = match at::read_link(dir, name) {
+                Ok(target) => target,
+                Err(Errno::INVAL | Errno::NOENT) => return Ok(place),
+                Err(errno) => return Err(errno),
+            };
+            let (parent, base) = backup::split(&target);
+            // A link without a directory is relative to the one that it is in.
+            let (own, _) = backup::split(name);
+            let up = [own.as_bytes(), parent.as_bytes()].concat();
+            let parent = if parent.as_bytes().starts_with(b"/") { parent } else { OsStr::from_bytes(&up) };
+            let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
+            place = Place { elsewhere: Some((at::open_dir(dir, parent, Follow::Yes)?, base.to_owned())) };
+        }
+        Err(Errno::LOOP)
+    }
+}
+
+impl Worker<'_> {
+    /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks one that
+    /// refuses.
+    pub(super) fn land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Failure> {
+        let options = &self.ctx.options;
+        match landing {
+            Landing::Overwrite(before) if options.atomic && before.is_regular() && !options.attributes_only => {
+                self.land_over(task, before)
+            }
+            Landing::Overwrite(before) => match self.open_existing(task)? {
+                Some(fd) => Ok(Landed { fd, before: Some(before), withheld: 0, name: Name::Final }),
+                None => self.land_new(task, source),
+            },
+            Landing::Create => self.land_new(task, source),
+            Landing::Replace => {
+                let (mode, withheld) = self.first_mode(source);
+                let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
+                let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
+                Ok(Landed { fd, before: None, withheld, name: Name::Replacing(Place::default(), temporary) })
+            }
+        }
+    }
+
+    /// The mode to create a file with, and what it is to get only when its owner is right.
+    fn first_mode(&self, source: &Stat) -> (u32, u32) {
+        let mode = source.permissions() & 0o777;
+        let withheld = if self.ctx.options.preserve.ownership { mode & 0o077 } else { 0 };
+        (mode & !withheld, withheld)
+    }
+
+    fn open_existing(&self, task: &Task<'_>) -> Result<Option<OwnedFd>, Failure> {
+        let truncate = !self.ctx.options.attributes_only;
+        match at::open_write(&task.fds.dst, task.entry.destination(), Follow::Yes, truncate) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(_) if self.ctx.options.force => self.unlink(task).map(|()| None),
+            Err(errno) => Err(cannot(task, errno)),
+        }
+    }
+
+    fn land_new(&self, task: &Task<'_>, source: &Stat) -> Result<Landed, Failure> {
+        let (mode, withheld) = self.first_mode(source);
+        let (fd, name) = if self.ctx.options.atomic {
+            self.create_unseen(task, mode)?
+        } else {
+            (self.create(task, mode)?, Name::Final)
+        };
+        Ok(Landed { fd, before: None, withheld, name })
+    }
+
+    fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        match at::create(dst, name, mode, true) {
+            Ok(fd) => Ok(fd),
+            Err(Errno::EXIST) => {
+                self.check_dangling(task)?;
+                at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno))
+            }
+            // A missing directory, named with its slash.
+            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR)),
+            Err(errno) => Err(cannot(task, errno)),
+        }
+    }
+
+    /// Something has the name after all. A dangling symbolic link is only written through if POSIX
+    /// is to be followed to the letter.
+    fn check_dangling(&self, task: &Task<'_>) -> Result<(), Failure> {
+        let is_link =
+            at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok_and(|stat| stat.is_symlink());
+        if !is_link {
+            return Err(cannot(task, Errno::EXIST));
+        }
+        if !self.ctx.options.write_through_dangling {
+            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()));
+        }
+        Ok(())
+    }
+
+    /// A new file that nobody can find yet. That its name is free is looked at once more when it
+    /// gets it; what may stand there is a dangling link, which is better refused now.
+    fn create_unseen(&self, task: &Task<'_>, mode: u32) -> Result<(OwnedFd, Name), Failure> {
+        let mut place = Place::default();
+        if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
+            self.check_dangling(task)?;
+            place = Place::behind_link(task).map_err(|errno| cannot(task, errno))?;
+        }
+        let (dir, name) = place.of(task);
+        if name.as_bytes().ends_with(b"/") {
+            return Err(cannot(task, Errno::NOTDIR));
+        }
+        let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
+        if let Ok(fd) = at::create_nameless(dir, parent.unwrap_or(OsStr::new(".")), mode) {
+            return Ok((fd, Name::None(place)));
+        }
+        let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
+        Ok((fd, Name::Temporary(place, temporary)))
+    }
+
+    /// A new file that will take the place of one that is there, with what overwriting that would
+    /// have left as it is: its owner, its mode, its attributes. One that could not be overwritten is
+    /// not replaced either, unless by `-f`.
+    fn land_over(&self, task: &Task<'_>, before: Stat) -> Result<Landed, Failure> {
+        let failed = |errno| cannot(task, errno);
+        let place = Place::behind_link(task).map_err(failed)?;
+        let (dir, name) = place.of(task);
+        if !self.ctx.options.force {
+            at::may_write(dir, name).map_err(failed)?;
+        }
+        let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
+        self.take_over(task, Handle::Entry(dir, name), &fd, &before);
+        let before = at::fstat(&fd).map_err(failed)?;
+        Ok(Landed { fd, before: Some(before), withheld: 0, name: Name::Replacing(place, temporary) })
+    }
+
+    /// Gives a new file what the one had that it replaces, as far as this process may.
+    fn take_over(&self, task: &Task<'_>, old: Handle<'_>, fd: &OwnedFd, before: &Stat) {
+        let new = Handle::Open(fd.as_fd());
+        let is_owner = |now: Stat| (now.uid, now.gid) == (before.uid, before.gid);
+        let owned = at::fstat(fd).is_ok_and(is_owner) || metadata::set_owner(new, before, false) == Ok(true);
+        xattr::copy(old, new, xattr::Wanted { all: true, context: true }, |_| ());
+        let mode = if owned { before.permissions() } else { before.permissions() & 0o777 };
+        if let Err(trouble) = metadata::copy_mode(old, new, before.kind(), mode, true) {
+            self.attribute_failed(task, trouble);
+        }
+    }
+
+    /// Gives the file its name, and closes it: all that was to be done with it is done.
+    pub(super) fn commit(&self, task: &Task<'_>, landed: Landed) -> Result<(), Failure> {
+        let close_failed = |errno| Failure::new("failed to close {}", task.destination_path()).errno(errno);
+        if landed.is_unseen()
+            && let Err(errno) = io::flush(&landed.fd)
+        {
+            self.discard(task, &landed);
+            return Err(close_failed(errno));
+        }
+        if let Err(errno) = self.name(task, &landed) {
+            self.discard(task, &landed);
+            return Err(cannot(task, errno));
+        }
+        io::close(landed.fd).map_err(close_failed)
+    }
+
+    fn name(&self, task: &Task<'_>, landed: &Landed) -> Result<(), Errno> {
+        match &landed.name {
+            Name::Final => Ok(()),
+            Name::None(place) => {
+                let (dir, name) = place.of(task);
+                at::name_nameless(&landed.fd, dir, name)
+            }
+            Name::Temporary(place, temporary) => {
+                let (dir, name) = place.of(task);
+                match at::rename_no_replace(dir, temporary, dir, name) {
+                    // Not every file system can rename without replacing.
+                    Err(Errno::INVAL | Errno::NOSYS) => match at::stat(dir, name, Follow::No) {
+                        Err(Errno::NOENT) => at::rename(dir, temporary, dir, name),
+                        _ => Err(Errno::EXIST),
+                    },
+                    answer => answer,
+                }
+            }
+            Name::Replacing(place, temporary) => {
+                let (dir, name) = place.of(task);
+                at::rename(dir, temporary, dir, name)
+            }
+        }
+    }
+
+    /// Takes away what is not to be found: a temporary name, or a new file under its final one.
+    pub(super) fn discard(&self, task: &Task<'_>, landed: &Landed) {
+        let _ = match &landed.name {
+            Name::Temporary(place, temporary) | Name::Replacing(place, temporary) => {
+                at::unlink(place.of(task).0, temporary)
+            }
+            Name::Final if landed.before.is_none() => at::unlink(&task.fds.dst, task.entry.destination()),
+            Name::Final | Name::None(_) => Ok(()),
+        };
+    }
+}
+
+fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
+    Failure::new("cannot create regular file {}", task.destination_path()).errno(errno)
+}

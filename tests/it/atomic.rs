@@ -1,0 +1,316 @@
+//! `--atomic`: a name stands for a whole file, old or new, whatever happens and whenever it ends.
+
+use crate::needs::{Need, SHM, mounted, trial};
+use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
+use crate::snapshot::Snapshot;
+use crate::strace;
+use libtest_mimic::Trial;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("atomic::existing_keeps_what_cp_keeps", &[Need::Root], existing_keeps_what_cp_keeps),
+        trial("atomic::other_links_keep_the_old", &[], other_links_keep_the_old),
+        trial("atomic::link_is_written_through", &[], link_is_written_through),
+        trial("atomic::dangling_link", &[], dangling_link),
+        trial("atomic::unwritable", &[Need::Root, Need::Program("setpriv")], unwritable),
+        trial("atomic::device_is_written_into", &[], device_is_written_into),
+        trial("atomic::stats_file_leaves_nothing", &[], stats_file_leaves_nothing),
+        trial("atomic::name_is_never_missing", &[Need::Strace], name_is_never_missing),
+        trial("atomic::without_nameless_files", &[Need::Strace], without_nameless_files),
+        trial("atomic::name_taken_meanwhile", &[Need::Strace], name_taken_meanwhile),
+        trial("atomic::interrupted", &[Need::Strace], interrupted),
+        trial("atomic::failed_backup_is_undone", &[Need::Strace], failed_backup_is_undone),
+    ];
+    for fs in ["ext4", "xfs", "btrfs"] {
+        trials.push(trial(format!("atomic::tree_on_{fs}"), &[Need::Mount(fs)], move || {
+            tree(&Sandbox::within(mounted(fs).unwrap()));
+        }));
+    }
+    for (name, call) in [("write", "splice"), ("attributes", "fchown"), ("close", "fcntl"), ("name", "linkat")] {
+        trials.push(trial(format!("atomic::nothing_is_left::{name}"), &[Need::Strace], move || {
+            nothing_is_left(call);
+        }));
+    }
+    trials.push(trial("atomic::killed_fresh", &[Need::Shm], || killed(&[])));
+    trials.push(trial("atomic::killed_over_existing", &[Need::Shm], || killed(&["old"])));
+    trials
+}
+
+/// All that a directory holds, hidden names too.
+fn names(sandbox: &Sandbox, dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(sandbox.path(dir)).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Files of all kinds: as without the option, attributes included, over nothing and over a copy.
+fn tree(sandbox: &Sandbox) {
+    sandbox.file("src/small", noise(3000)).file("src/big", noise(3 << 20)).file("src/empty", "");
+    sandbox.sparse("src/holes", 1 << 20, &[(300_000, b"data")]).symlink("small", "src/link").fifo("src/fifo");
+    sandbox.hard_link("src/small", "src/sub/again").mode("src/big", 0o640).xattr("src/big", "user.k", "v");
+    sandbox.dir("src/sub").dir("src");
+    for args in [&["-a", "--atomic"][..], &["-a", "--atomic"], &["-ab", "--atomic"], &["-a", "--atomic", "-j4"]] {
+        let output = sandbox.zcp(args.iter().chain(&["-T", "src", "dst"])).output().unwrap();
+        assert_done(&output);
+        let copy = sandbox.snapshot("dst").0.into_iter();
+        let copy = Snapshot(copy.filter(|(path, _)| !path.to_str().unwrap().ends_with('~')).collect());
+        let kept = |snapshot: Snapshot| snapshot.without(|node| node.spans.clear());
+        kept(sandbox.snapshot("src")).assert_same(&kept(copy));
+    }
+    assert!(names(sandbox, "dst").contains(&"big~".to_owned()));
+}
+
+/// The new inode has the old one's owner, mode, access control list and attributes.
+fn existing_keeps_what_cp_keeps() {
+    let sandbox = Sandbox::new();
+    for name in ["by-cp", "by-zcp"] {
+        sandbox.file(name, "old").xattr(name, "user.k", "v").mode(name, 0o4640);
+        std::os::unix::fs::chown(sandbox.path(name), Some(1234), Some(2345)).unwrap();
+        sandbox.mode(name, 0o4640);
+    }
+    sandbox.file("src", "new").mode("src", 0o777);
+    let inode = fs::metadata(sandbox.path("by-zcp")).unwrap().ino();
+    assert_done(&sandbox.command("cp").args(["src", "by-cp"]).output().unwrap());
+    assert_done(&sandbox.zcp(["--atomic", "src", "by-zcp"]).output().unwrap());
+    sandbox.snapshot("by-cp").assert_same(&sandbox.snapshot("by-zcp"));
+    assert_ne!(fs::metadata(sandbox.path("by-zcp")).unwrap().ino(), inode);
+}
+
+fn other_links_keep_the_old() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "new").file("dst", "old").hard_link("dst", "other");
+    assert_done(&sandbox.zcp(["--atomic", "src", "dst"]).output().unwrap());
+    assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"new");
+    assert_eq!(fs::read(sandbox.path("other")).unwrap(), b"old");
+}
+
+/// The file behind the link is replaced, in its own directory, through several links.
+fn link_is_written_through() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "new").file("far/file", "old").symlink("../far/file", "near/second");
+    sandbox.symlink("near/second", "first");
+    assert_done(&sandbox.zcp(["--atomic", "src", "first"]).output().unwrap());
+    assert_eq!(fs::read(sandbox.path("far/file")).unwrap(), b"new");
+    assert!(fs::symlink_metadata(sandbox.path("first")).unwrap().is_symlink());
+    assert_eq!((names(&sandbox, "far"), names(&sandbox, "near")), (vec!["file".into()], vec!["second".into()]));
+}
+
+fn dangling_link() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "new").dir("far").symlink("far/file", "dst");
+    let output = sandbox.zcp(["--atomic", "src", "dst"]).output().unwrap();
+    assert_eq!(output.stderr, b"zcp: not writing through dangling symlink 'dst'\n");
+    let output = sandbox.zcp(["--atomic", "src", "dst"]).env("POSIXLY_CORRECT", "1").output().unwrap();
+    assert_done(&output);
+    assert_eq!(fs::read(sandbox.path("far/file")).unwrap(), b"new");
+}
+
+/// What cp could not have overwritten is not replaced either, but for `-f`.
+fn unwritable() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "new").file("dst", "old").mode("dst", 0o444).mode("", 0o777);
+    let run = |options: &[&str]| {
+        let args = ["--reuid=65534", "--regid=65534", "--clear-groups", ZCP];
+        sandbox.command("setpriv").args(args).args(options).args(["--atomic", "src", "dst"]).output().unwrap()
+    };
+    std::os::unix::fs::chown(sandbox.path("dst"), Some(65534), Some(65534)).unwrap();
+    let output = run(&[]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.ends_with("cannot create regular file 'dst': Permission denied\n"), "{errors}");
+    assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"old");
+    assert_done(&run(&["-f"]));
+    assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"new");
+    assert_eq!(names(&sandbox, ""), ["dst", "src"]);
+}
+
+fn device_is_written_into() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "text");
+    let output = sandbox.zcp(["--atomic", "src", "/dev/stdout"]).output().unwrap();
+    assert_done(&output);
+    assert_eq!(output.stdout, b"text");
+}
+
+fn stats_file_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "text").dir("out");
+    assert_done(&sandbox.zcp(["--stats-file=out/stats", "src", "dst"]).output().unwrap());
+    assert_eq!(names(&sandbox, "out"), ["stats"]);
+}
+
+/// With every option that clears a name first, each name stands for something at every moment.
+fn name_is_never_missing() {
+    for option in ["-r", "-a", "-ab", "-af", "-a --remove-destination", "-r --backup=numbered"] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/a", "new").file("src/b", "new").hard_link("src/b", "src/c").symlink("a", "src/l");
+        sandbox.file("dst/a", "old").file("dst/b", "old").hard_link("dst/b", "dst/c").symlink("b", "dst/l");
+        sandbox.fifo("src/p").fifo("dst/p");
+        let there = names(&sandbox, "dst");
+        let mut args: Vec<_> = option.split(' ').collect();
+        args.extend(["-j1", "--atomic", "-T", "src", "dst"]);
+        let inject = ["unlinkat", "renameat", "renameat2", "linkat"];
+        let inject = inject.map(|call| format!("--inject={call}:delay_exit=0:signal=STOP"));
+        let mut stops = 0;
+        let trace = strace::zcp_with_stops(&sandbox, &inject, &args, |_| {
+            stops += 1;
+            let now = names(&sandbox, "dst");
+            assert!(there.iter().all(|name| now.contains(name)), "{option}: {now:?}");
+        });
+        assert_done(&trace.output);
+        assert!(stops >= 4, "{option}: {stops}");
+        assert!(!names(&sandbox, "dst").iter().any(|name| name.starts_with(".zcp-")));
+    }
+}
+
+/// An option for strace that makes the file system one that knows no files without a name.
+fn no_nameless_files(sandbox: &Sandbox, args: &[&str]) -> String {
+    let trace = strace::zcp(sandbox, &["-e", "trace=openat"], args);
+    let ordinal = trace.lines().position(|line| line.contains("O_TMPFILE")).unwrap() + 1;
+    format!("inject=openat:error=EOPNOTSUPP:when={ordinal}")
+}
+
+/// There a new file has a temporary name.
+fn without_nameless_files() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(5000)).dir("first").dir("dst");
+    let inject = no_nameless_files(&sandbox, &["--atomic", "src", "first"]);
+    let trace = strace::zcp(&sandbox, &["-e", &inject], &["--atomic", "src", "dst"]);
+    assert_done(&trace.output);
+    assert!(trace.lines().any(|line| line.starts_with("renameat2(") && line.contains(".zcp-")));
+    assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), noise(5000));
+    assert_eq!(names(&sandbox, "dst"), ["src"]);
+}
+
+/// Whoever takes the name first keeps it.
+fn name_taken_meanwhile() {
+    for nameless in [true, false] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src", noise(5000)).dir("first").dir("dst");
+        let mut options = vec!["-e".to_owned(), "inject=sendfile:signal=STOP:when=1".to_owned()];
+        let args = |dir| ["--atomic", "--strategy=sendfile", "src", dir];
+        if !nameless {
+            options.extend(["-e".into(), no_nameless_files(&sandbox, &args("first"))]);
+        }
+        let trace = strace::zcp_with_stops(&sandbox, &options, &args("dst"), |_| {
+            sandbox.file("dst/src", "first");
+        });
+        assert_eq!(trace.output.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&trace.output.stderr);
+        assert_eq!(errors, "zcp: cannot create regular file 'dst/src': File exists\n");
+        assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), b"first");
+        assert_eq!(names(&sandbox, "dst"), ["src"]);
+    }
+}
+
+/// Whichever call fails: the old file is whole, a new one is not there, and no other name is.
+fn nothing_is_left(call: &str) {
+    for errno in ["ENOSPC", "EIO"] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/new", noise(300_000)).file("src/over", noise(300_000)).file("dst/over", "old");
+        let inject = format!("inject={call}:error={errno}:when=1+");
+        let args = ["-rj1", "--atomic", "--strategy=splice", "-T", "src", "dst"];
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &args);
+        let names = names(&sandbox, "dst");
+        assert!(!names.iter().any(|name| name.starts_with(".zcp-")), "{names:?}");
+        if call == "fchown" {
+            assert_done(&trace.output);
+            continue; // nobody changes owners here
+        }
+        assert!(trace.injected() > 0);
+        assert_eq!(trace.output.status.code(), Some(1));
+        assert_eq!(names, ["over"]);
+        // Only a new file is linked.
+        let over = fs::read(sandbox.path("dst/over")).unwrap();
+        assert!(over == b"old" || (call == "linkat" && over == noise(300_000)));
+    }
+}
+
+/// A signal in the middle of a file: what it was to replace is whole, and the shell sees the signal.
+fn interrupted() {
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        for over in [false, true] {
+            let sandbox = Sandbox::new();
+            sandbox.file("src", noise(8 << 20)).dir("dst");
+            if over {
+                sandbox.file("dst/src", "old");
+            }
+            let inject = format!("inject=splice:signal={signal}:when=4");
+            let args = ["--atomic", "--strategy=splice", "src", "dst"];
+            let trace = strace::zcp(&sandbox, &["-e", &inject], &args);
+            // strace ends as its child did.
+            assert_eq!(trace.output.status.signal(), Some(number), "{:?}", trace.output);
+            assert_eq!(names(&sandbox, "dst"), if over { vec!["src"] } else { vec![] });
+            assert!(!over || fs::read(sandbox.path("dst/src")).unwrap() == b"old");
+        }
+    }
+}
+
+/// The name of the backup goes again, and nothing was ever missing.
+fn failed_backup_is_undone() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(300_000)).file("dst/src", "old");
+    let args = ["--atomic", "-b", "--strategy=splice", "src", "dst"];
+    let trace = strace::zcp(&sandbox, &["-e", "inject=splice:error=EIO"], &args);
+    assert_eq!(trace.output.status.code(), Some(1));
+    assert_eq!(names(&sandbox, "dst"), ["src"]);
+    assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), b"old");
+}
+
+/// Kills copies of a tree at random moments: every name that is there stands for a whole file.
+/// `ZCP_KILLS` says how often (500 and more are a soak).
+fn killed(before: &[&str]) {
+    let kills = std::env::var("ZCP_KILLS").map_or(25, |text| text.parse().unwrap());
+    let sandbox = Sandbox::within(SHM);
+    let sizes = [0, 1, 700, 4096, 5000, 65_537, 300_000];
+    for i in 0..200 {
+        let (path, size) = (format!("d{}/f{i}", i % 7), sizes[i % sizes.len()]);
+        sandbox.file(format!("new/{path}"), noise(size + i));
+        sandbox.file(format!("old/{path}"), &noise(size + i + 100)[100..]);
+    }
+    sandbox.file("new/big", noise(6 << 20)).file("old/big", noise(5 << 20));
+    let mut longest = Duration::from_millis(40);
+    let mut random = 1_u64;
+    let mut killed = 0;
+    while killed < kills {
+        let _ = fs::remove_dir_all(sandbox.path("dst"));
+        for tree in before {
+            assert_done(&sandbox.command("cp").args(["-a", tree, "dst"]).output().unwrap());
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let moment = longest.mul_f64((random >> 33) as f64 / f64::from(u32::MAX >> 1));
+        if kill_after(&sandbox, &["-r", "--atomic", "-T", "new", "dst"], moment) {
+            killed += 1;
+            longest = longest.mul_f64(1.02);
+        } else {
+            longest = moment.max(Duration::from_micros(500)); // it was over by then
+        }
+        let whole = |path: &Path, tree: &str| fs::read(sandbox.path(tree).join(path)).ok();
+        for (path, node) in sandbox.snapshot("dst").0 {
+            let Some(bytes) = node.bytes else { continue };
+            if path.file_name().unwrap().to_str().unwrap().starts_with(".zcp-") {
+                continue;
+            }
+            let is = |tree| whole(&path, tree).as_ref() == Some(&bytes);
+            assert!(is("new") || (!before.is_empty() && is("old")), "{path:?} has {} bytes", bytes.len());
+        }
+    }
+}
+
+/// Starts zcp and kills it after a while; false if it had ended by itself.
+fn kill_after(sandbox: &Sandbox, args: &[&str], moment: Duration) -> bool {
+    let start = Instant::now();
+    let mut child =
+        Command::new(ZCP).args(args).current_dir(sandbox.path("")).stdin(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(moment.saturating_sub(start.elapsed()));
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success() || status.signal() == Some(9), "{status:?}");
+    !status.success()
+}
