@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zcp::sys::at;
 use zcp::sys::proc::StopFlag;
-use zcp::transfer::ladder::{Limits, Sparse};
-use zcp::transfer::route::Cloning;
+use zcp::transfer::ladder::Limits;
 use zcp::transfer::{Account, Call, Ladder, Meter, Strategy, Tally, Transfer};
 
 /// Rounds; each path is run once in each, so that a machine that changes its speed changes it for all.
@@ -55,7 +54,7 @@ fn copy(strategy: Strategy, source: &Path, target: &Path) -> std::io::Result<(Du
     let stat = at::fstat(&src)?;
     let dst_dev = at::fstat(&dst)?.dev;
     let transfer = Transfer { src: src.as_fd(), stat, dst: dst.as_fd(), dst_dev, dst_regular: true };
-    let limits = Limits { forced: Some(vec![strategy]), cloning: Cloning::Try, sparse: Sparse::Auto };
+    let limits = Limits { forced: Some(vec![strategy]), ..Limits::default() };
     let mut ladder = Ladder::new(limits, StopFlag::default(), Arc::new(Meter::default()));
     let mut account = Account::default();
     let (start, cpu) = (Instant::now(), cpu_time());

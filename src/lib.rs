@@ -49,7 +49,7 @@
 //! | `dir` · `context` | a pair of directories while they are in use · what all threads share |
 //! | `report` | the only printer: messages, statistics, the bar |
 //! | `options` | what was asked, settled |
-//! | `transfer` · `metadata` | the ladder and its rungs · owner, mode, attributes, times |
+//! | `transfer` · `metadata` · `filter` | the ladder and its rungs · owner, mode, attributes, times · which names are left out |
 //! | `sys` | the system calls, thin |
 //!
 //! ## How a copy goes
@@ -74,6 +74,8 @@ pub mod context;
 pub mod dir;
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod filter;
 #[doc(hidden)]
 pub mod job;
 #[doc(hidden)]

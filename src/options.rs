@@ -3,10 +3,12 @@
 //! No clap types and no raw words: each field has one meaning and a default. Rooms below this one
 //! (transfer, metadata) do not see it; they are handed their part.
 
+use crate::filter::Filter;
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
 use crate::transfer::{Limits, Strategy};
 use std::ffi::OsString;
+use std::sync::Arc;
 
 /// Which symbolic links are followed (`-H`, `-L`, `-P`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +154,18 @@ pub struct Options {
     pub debug: bool,
     /// Each file gets its name only when it is complete (`--atomic`).
     pub atomic: bool,
+    /// Names that are left out (`--exclude` and its like).
+    pub filter: Option<Arc<Filter>>,
+    /// A list of the names that are to be copied (`--files-from`); `-` is stdin.
+    pub files_from: Option<OsString>,
+    /// Names in the list end with NUL, not with a newline (`--null`).
+    pub null: bool,
+    /// Only say what would be done (`--dry-run`).
+    pub dry_run: bool,
     /// What the ladder may do.
     pub limits: Limits,
+    /// Give way to others (`--nice`).
+    pub nice: bool,
     /// Workers; `None` follows the machine.
     pub jobs: Option<usize>,
     /// The statistics, if wanted.
@@ -188,7 +200,12 @@ impl Default for Options {
             verbose: false,
             debug: false,
             atomic: false,
-            limits: Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto },
+            filter: None,
+            files_from: None,
+            null: false,
+            dry_run: false,
+            limits: Limits::default(),
+            nice: false,
             jobs: None,
             stats: None,
             stats_file: None,
@@ -219,6 +236,9 @@ impl Options {
     /// What contradicts itself, in words. A forced path must be able to do what else is asked for.
     pub fn contradiction(&self) -> Option<&'static str> {
         let limits = &self.limits;
+        if self.existing == Existing::Ask && self.files_from.as_ref().is_some_and(|list| list == "-") {
+            return Some("--files-from=- needs stdin, and so does -i");
+        }
         if self.backup.is_some() && self.never_replaces() {
             return Some(NO_BACKUP);
         }

@@ -52,6 +52,9 @@ impl Session {
         let (reporter, stop, listener) = match host {
             Host::Guest { stop, listener } => (Reporter::silent(), stop, listener),
             Host::Program(name) => {
+                if options.nice {
+                    proc::lowest_priority(); // before there are threads to inherit it
+                }
                 let mut stop = StopFlag::default();
                 // A temporary name has to go before the program does.
                 if may_last || options.atomic {

@@ -4,7 +4,7 @@
 
 use crate::backup;
 use crate::context::Context;
-use crate::dir::Fds;
+use crate::dir::{Base, Fds};
 use crate::job::Entry;
 use crate::options::{Action, BackupControl, Dereference, Existing, Options};
 use crate::plan::{self, Occupant};
@@ -131,4 +131,16 @@ pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
         Dereference::CommandLine => entry.operand,
         Dereference::Always => true,
     })
+}
+
+/// Whether a name could be made in the directory that it leads to.
+///
+/// # Errors
+/// The errno that making it would most likely meet.
+pub fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
+    if matches!(dir, Base::Absent) {
+        return Ok(()); // in what would have been made just before
+    }
+    let parent = backup::split(name).0;
+    at::may_write(dir, if parent.is_empty() { OsStr::new(".") } else { parent })
 }

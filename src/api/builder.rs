@@ -1,6 +1,7 @@
 //! What is to be copied, and how: the builder, and the handle that stops it.
 
 use super::{Error, Report};
+use crate::filter::Filter;
 use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, When};
 use crate::report::Failure;
 use crate::report::progress::{Listener, Progress};
@@ -8,6 +9,7 @@ use crate::session::{Host, Session};
 use crate::sys::proc::StopFlag;
 use crate::transfer::Strategy;
 use crate::transfer::ladder::Sparse;
+use crate::transfer::pace::Pace;
 use crate::transfer::route::Cloning;
 use crate::walk::operands::Operands;
 use std::ffi::OsStr;
@@ -241,6 +243,42 @@ impl CopyOptions {
         self
     }
 
+    /// Leaves out what matches `glob`, in the syntax of gitignore(5): relative to each source, the last of
+    /// all globs that match decides, and what is below a directory that is left out is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if it is no glob.
+    pub fn exclude(mut self, glob: &str) -> Result<CopyOptions, Error> {
+        self.filter().exclude(glob).map_err(|_| invalid(glob))?;
+        Ok(self)
+    }
+
+    /// Takes in what matches `glob` although an earlier one left it out (see [`exclude`](CopyOptions::exclude)).
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if it is no glob.
+    pub fn include(mut self, glob: &str) -> Result<CopyOptions, Error> {
+        self.filter().include(glob).map_err(|_| invalid(glob))?;
+        Ok(self)
+    }
+
+    /// Leaves out what the `.gitignore` files in the sources say.
+    pub fn gitignore(mut self) -> CopyOptions {
+        self.filter().gitignore = true;
+        self
+    }
+
+    fn filter(&mut self) -> &mut Filter {
+        Arc::make_mut(self.options.filter.get_or_insert_default())
+    }
+
+    /// Does nothing, but counts what would be done: the report's figures are those of the plan, and its
+    /// failures those that can be foreseen.
+    pub fn dry_run(mut self, yes: bool) -> CopyOptions {
+        self.options.dry_run = yes;
+        self
+    }
+
     /// Whether blocks are shared with the source (`--reflink`).
     pub fn reflink(mut self, when: Cloning) -> CopyOptions {
         self.options.limits.cloning = when;
@@ -257,6 +295,20 @@ impl CopyOptions {
     /// (`--strategy`). By default the fastest known path comes first and all the others stand behind it.
     pub fn strategies(mut self, strategies: impl IntoIterator<Item = Strategy>) -> CopyOptions {
         self.options.limits.forced = Some(strategies.into_iter().collect());
+        self
+    }
+
+    /// Moves at most so many bytes a second, by all workers together (`--bwlimit`). Each copy that is made
+    /// with these options, and with clones of them, counts.
+    pub fn bandwidth_limit(mut self, bytes_per_second: u64) -> CopyOptions {
+        self.options.limits.pace = Some(Arc::new(Pace::new(bytes_per_second)));
+        self
+    }
+
+    /// Gives pages back that the copy brings into the page cache, so that it does not push out what others
+    /// work with (`--cache=drop`).
+    pub fn drop_cache(mut self, yes: bool) -> CopyOptions {
+        self.options.limits.drop_cache = yes;
         self
     }
 
@@ -307,4 +359,8 @@ impl CopyOptions {
         let (_, summary) = session.map_err(|unusable| Error::Unusable(unusable.failure))?.run();
         Report::new(summary).into_result()
     }
+}
+
+fn invalid(glob: &str) -> Error {
+    Error::Unusable(Failure::new("invalid pattern {}", glob))
 }

@@ -70,6 +70,16 @@ impl Report {
         self.0.stats.skipped
     }
 
+    /// Names that globs left out; what is below a directory that was left out is not counted.
+    pub fn excluded(&self) -> u64 {
+        self.0.stats.excluded
+    }
+
+    /// Whether nothing was done in truth.
+    pub fn is_dry_run(&self) -> bool {
+        self.0.dry_run
+    }
+
     /// The lengths of the copied files, in bytes: those moved, in holes and shared together.
     pub fn bytes(&self) -> u64 {
         self.0.stats.bytes_logical

@@ -10,6 +10,7 @@ pub(super) const CP: &str = "Options of cp";
 /// The headings of zcp's own.
 const COPYING: &str = "Copying (zcp)";
 const SAFETY: &str = "Safety (zcp)";
+const CHOICE: &str = "What is copied (zcp)";
 const OUTPUT: &str = "Output (zcp)";
 
 /// Options of the program, for help, manual page and completions.
@@ -35,24 +36,92 @@ pub fn command() -> Command {
         )
 }
 
-/// The text that `--help` or `--version` asks for.
+/// The options under the name that the program was called by: cp has no `-h`.
+pub(super) fn command_as(called_cp: bool) -> Command {
+    let command = command();
+    if called_cp { command.mut_arg("h", |arg| arg.short(None)) } else { command }
+}
+
+/// The text that `--help`, `-h` or `--version` asks for.
 pub(super) fn text_for(id: &str, program: &str) -> Option<String> {
+    let command = || {
+        let command = command_as(program == "cp").mut_arg("operands", |operands| operands.hide(true));
+        command.override_usage(format!(
+            "{program} [OPTION]... [-T] SOURCE DEST\n       \
+             {program} [OPTION]... SOURCE... DIRECTORY\n       \
+             {program} [OPTION]... -t DIRECTORY SOURCE..."
+        ))
+    };
     match id {
-        "help" => {
-            let usage = format!(
-                "{program} [OPTION]... [-T] SOURCE DEST\n       \
-                 {program} [OPTION]... SOURCE... DIRECTORY\n       \
-                 {program} [OPTION]... -t DIRECTORY SOURCE..."
-            );
-            Some(command().override_usage(usage).render_long_help().to_string())
+        "help" => Some(command().after_help(EXAMPLES).render_help().to_string()),
+        "h" => {
+            let short = command().mut_args(|arg| {
+                let shown = IN_SHORT_HELP.contains(&arg.get_id().as_str());
+                arg.hide(!shown)
+            });
+            Some(short.after_help(MORE).render_help().to_string())
         }
         "version" => Some(format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))),
         _ => None,
     }
 }
 
+/// What most people need, for `-h`.
+const IN_SHORT_HELP: [&str; 26] = [
+    "archive",
+    "backup",
+    "force",
+    "interactive",
+    "dereference",
+    "no-clobber",
+    "no-target-directory",
+    "one-file-system",
+    "parents",
+    "preserve",
+    "recursive",
+    "reflink",
+    "sparse",
+    "target-directory",
+    "update",
+    "verbose",
+    "help",
+    "jobs",
+    "bwlimit",
+    "exclude",
+    "gitignore",
+    "dry-run",
+    "atomic",
+    "stats",
+    "progress",
+    "version",
+];
+const MORE: &str = "These are the most used options. 'zcp --help' lists all, 'man zcp' explains them.";
+const EXAMPLES: &str = "\
+Examples:
+  zcp -a project /backup              all of it, with all its attributes
+  zcp -r --gitignore project /backup  without what git ignores
+  zcp -r --dry-run -u photos /backup  what would be copied, because it is newer
+  zcp -r --stats data /mnt            and which kernel path moved how many bytes
+
+Options in the environment variable ZCP_OPTS are read first, such as ZCP_OPTS='--jobs=4 --stats'; those
+that say what is copied are refused there. Under the name cp it is not read.";
+
+/// Whether an option is about how it is copied, or reported, and not about what.
+pub(super) fn says_how(command: &Command, id: &str) -> bool {
+    let heading = command.get_arguments().find(|arg| arg.get_id() == id).and_then(Arg::get_help_heading);
+    heading.is_some_and(|heading| ![CP, CHOICE].contains(&heading))
+}
+
+/// An option as one types it.
+pub(super) fn spelling(command: &Command, id: &str) -> String {
+    match command.get_arguments().find(|arg| arg.get_id() == id).and_then(Arg::get_long) {
+        Some(long) => format!("--{long}"),
+        None => format!("-{id}"),
+    }
+}
+
 fn flag(id: &'static str, short: Option<char>, help: &'static str) -> Arg {
-    Arg::new(id).long(id).short(short).help(help).action(ArgAction::Count).help_heading(CP)
+    Arg::new(id).long(id).short(short).help(help).action(ArgAction::SetTrue).help_heading(CP)
 }
 
 fn value(id: &'static str, short: Option<char>, name: &'static str, help: &'static str) -> Arg {
@@ -72,7 +141,7 @@ fn optional(id: &'static str, name: &'static str, help: &'static str) -> Arg {
 }
 
 fn short_only(id: &'static str, short: char, help: &'static str) -> Arg {
-    Arg::new(id).short(short).help(help).action(ArgAction::Count).help_heading(CP)
+    Arg::new(id).short(short).help(help).action(ArgAction::SetTrue).help_heading(CP)
 }
 
 /// In the order of cp's own table, which is the order of the possibilities that are listed for an
@@ -122,7 +191,8 @@ fn cp_options() -> Vec<Arg> {
         flag("verbose", Some('v'), "Name each file as it is copied"),
         short_only("Z", 'Z', "Set the default SELinux context of the destination"),
         optional("context", "CTX", "Like -Z, or set the SELinux or SMACK context to CTX"),
-        flag("help", None, "Print this help"),
+        flag("help", None, "Print all options"),
+        short_only("h", 'h', "Print the most used options"),
         flag("version", None, "Print the version"),
     ]
 }
@@ -139,7 +209,42 @@ fn own_options() -> Vec<Arg> {
              read_write; a file that they cannot copy is an error",
         )
         .help_heading(COPYING),
+        value(
+            "bwlimit",
+            None,
+            "RATE",
+            "Move at most RATE bytes a second, such as 500K, 20MiB or 1.5GB, by all workers together",
+        )
+        .help_heading(COPYING),
+        value(
+            "cache",
+            None,
+            "WHAT",
+            "What becomes of the page cache: keep (default), or drop what the copy brought in",
+        )
+        .help_heading(COPYING),
+        flag("nice", None, "Give way to others: lowest priority for processors and disks").help_heading(COPYING),
         flag("atomic", None, "Give each file its name only when it is complete").help_heading(SAFETY),
+        value("exclude", None, "GLOB", "Leave out what matches GLOB, in the syntax of .gitignore")
+            .help_heading(CHOICE),
+        value("include", None, "GLOB", "Take in what matches GLOB all the same; the last match decides")
+            .help_heading(CHOICE),
+        value("exclude-from", None, "FILE", "Read patterns from FILE, which is like a .gitignore; - for stdin")
+            .value_hint(clap::ValueHint::FilePath)
+            .help_heading(CHOICE),
+        flag("gitignore", None, "Leave out what .gitignore files in SOURCE say").help_heading(CHOICE),
+        value(
+            "files-from",
+            None,
+            "FILE",
+            "Copy exactly the names that FILE lists, relative to the one SOURCE; - for stdin",
+        )
+        .value_hint(clap::ValueHint::FilePath)
+        .help_heading(CHOICE),
+        flag("null", Some('0'), "Names in FILE end with a NUL byte, as find -print0 writes them")
+            .help_heading(CHOICE),
+        flag("dry-run", None, "Only say what would be done: the lines of -v, or the totals of --stats")
+            .help_heading(CHOICE),
         optional(
             "stats",
             "FORM",

@@ -81,7 +81,7 @@ fn known(arg: &Arg) -> Option<Known> {
         return None;
     }
     let takes = match (arg.get_action(), arg.get_num_args().map(|n| n.min_values())) {
-        (ArgAction::Count, _) => Takes::Nothing,
+        (ArgAction::SetTrue, _) => Takes::Nothing,
         (_, Some(0)) => Takes::Optional,
         _ => Takes::Required,
     };

@@ -13,10 +13,15 @@ mod words;
 pub use definition::command;
 
 use crate::options::Options;
-use crate::report::Failure;
+use crate::report::{Failure, quote};
 use crate::walk::operands::Operands;
+use getopt::Given;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+
+/// Options that are always wanted, for zcp and not for cp. Only those that say how to copy, never what:
+/// a script must be able to rely on what its command line means.
+const PRESET: &str = "ZCP_OPTS";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -62,9 +67,15 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
 /// # Errors
 /// A [`Misuse`], in cp's words.
 pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) -> Result<Request, Misuse> {
-    let command = definition::command();
+    let called_cp = program == "cp";
+    let command = definition::command_as(called_cp);
     let read = getopt::read(&command, args, std::env::var_os("POSIXLY_CORRECT").is_some());
     let mut draft = settle::Draft::new(program);
+    if let Some(preset) = std::env::var_os(PRESET).filter(|_| !called_cp) {
+        for given in preset_options(&command, &preset)? {
+            draft.take(&given).map_err(|misuse| in_preset(&misuse.text))?;
+        }
+    }
     // In order: what comes first, be it nonsense or --help, ends it.
     for given in &read.given {
         if let Some(text) = definition::text_for(&given.id, program) {
@@ -78,4 +89,26 @@ pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) 
     let (options, mut operands) = draft.settle(warn)?;
     operands.names = read.operands;
     Ok(Request::Copy(Box::new(options), operands))
+}
+
+/// The options in `$ZCP_OPTS`, set apart by white space.
+fn preset_options(command: &clap::Command, preset: &OsStr) -> Result<Vec<Given>, Misuse> {
+    let words = preset.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let read = getopt::read(command, words.map(|word| OsStr::from_bytes(word).to_owned()).collect(), false);
+    if let Some(misuse) = read.misuse {
+        return Err(in_preset(&misuse.text));
+    }
+    if let Some(operand) = read.operands.first() {
+        return Err(in_preset(&[quote::quoted(operand).as_slice(), b" is no option"].concat()));
+    }
+    let is_foreign = |given: &&Given| !definition::says_how(command, &given.id);
+    if let Some(given) = read.given.iter().find(is_foreign) {
+        let name = definition::spelling(command, &given.id);
+        return Err(in_preset(format!("{name} is not allowed there: it is about what is copied").as_bytes()));
+    }
+    Ok(read.given)
+}
+
+fn in_preset(text: &[u8]) -> Misuse {
+    Misuse { text: [b"$ZCP_OPTS: ".as_slice(), text].concat(), hint: false }
 }

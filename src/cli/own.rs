@@ -5,13 +5,22 @@
 use super::Misuse;
 use super::getopt::Given;
 use super::words::{self, Words};
+use crate::filter::Filter;
 use crate::options::{Options, StatsForm, When};
+use crate::report::Failure;
+use crate::report::quote::{plainly_quoted, quoted};
+use crate::sys::Errno;
 use crate::transfer::Strategy;
+use crate::transfer::pace::Pace;
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 const STATS: &Words<StatsForm> = &[("text", StatsForm::Text), ("json", StatsForm::Json)];
 const PROGRESS: &Words<When> = &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
+
+const CACHE: &Words<bool> = &[("keep", false), ("drop", true)];
 
 /// Words of `--strategy`; none of them may be shortened into another.
 const STRATEGIES: &Words<Strategy> = &[
@@ -31,10 +40,20 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
         "atomic" => options.atomic = true,
         "jobs" => options.jobs = Some(jobs(text)?),
         "strategy" => options.limits.forced = Some(strategies(text)?),
+        "bwlimit" => options.limits.pace = Some(Arc::new(Pace::new(rate(text)?))),
+        "cache" => options.limits.drop_cache = words::find("--cache", text, CACHE)?,
+        "nice" => options.nice = true,
         "stats" => {
             options.stats = Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
         }
         "stats-file" => options.stats_file = value.map(OsStr::to_owned),
+        "exclude" => pattern(filter(options).exclude(utf8(text)?), text)?,
+        "include" => pattern(filter(options).include(utf8(text)?), text)?,
+        "exclude-from" => patterns_from(filter(options), text)?,
+        "gitignore" => filter(options).gitignore = true,
+        "files-from" => options.files_from = value.map(OsStr::to_owned),
+        "null" => options.null = true,
+        "dry-run" => options.dry_run = true,
         "progress" => {
             options.progress = words::find("--progress", value.unwrap_or(OsStr::new("always")), PROGRESS)?;
         }
@@ -43,11 +62,78 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
     Ok(())
 }
 
+/// The filter, which begins with the first option that is about it.
+fn filter(options: &mut Options) -> &mut Filter {
+    Arc::make_mut(options.filter.get_or_insert_default())
+}
+
+fn utf8(glob: &OsStr) -> Result<&str, Misuse> {
+    glob.to_str().map_or_else(|| pattern(Err("not UTF-8".to_owned()), glob).map(|()| ""), Ok)
+}
+
+fn pattern(added: Result<(), String>, glob: &OsStr) -> Result<(), Misuse> {
+    added.map_err(|why| {
+        let glob = plainly_quoted(glob.as_bytes());
+        Misuse::new([b"invalid pattern ".as_slice(), &glob, b": ", why.as_bytes()].concat())
+    })
+}
+
+fn patterns_from(filter: &mut Filter, file: &OsStr) -> Result<(), Misuse> {
+    let mut text = Vec::new();
+    let read = match file.as_bytes() {
+        b"-" => std::io::stdin().lock().read_to_end(&mut text),
+        _ => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut text)),
+    };
+    let unusable = |text| Misuse { text, hint: false };
+    read.map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        unusable(Failure::new("cannot read {}", file).errno(errno).text())
+    })?;
+    filter
+        .exclude_from(&text)
+        .map_err(|(line, why)| unusable([&quoted(file), format!(":{line}: {why}").as_bytes()].concat()))
+}
+
+/// Bytes a second: a number, which may have a fraction, and a unit. K, M, G and KiB, MiB, GiB are powers
+/// of 1024, kB, MB, GB of 1000.
+fn rate(value: &OsStr) -> Result<u64, Misuse> {
+    const UNITS: &[(&str, f64)] = &[
+        ("", 1.0),
+        ("B", 1.0),
+        ("K", 1024.0),
+        ("M", 1048576.0),
+        ("G", 1073741824.0),
+        ("T", 1099511627776.0),
+        ("kB", 1e3),
+        ("KB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("TiB", 1099511627776.0),
+    ];
+    let parsed = value.to_str().and_then(|text| {
+        let text = text.strip_suffix("/s").unwrap_or(text);
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let factor = UNITS.iter().find(|(name, _)| *name == unit || unit == name.to_lowercase())?.1;
+        let rate = number.parse::<f64>().ok()? * factor;
+        (1.0..1e18).contains(&rate).then_some(rate as u64)
+    });
+    parsed.ok_or_else(|| {
+        let value = plainly_quoted(value.as_bytes());
+        let hint = b" (bytes a second, such as 500K, 20MiB, 1.5GB)".as_slice();
+        Misuse::new([b"invalid rate: ".as_slice(), &value, hint].concat())
+    })
+}
+
 fn jobs(value: &OsStr) -> Result<usize, Misuse> {
     match value.to_str().and_then(|text| text.parse().ok()) {
         Some(jobs @ 1..=1024) => Ok(jobs),
         _ => {
-            let value = crate::report::quote::plainly_quoted(value.as_bytes());
+            let value = plainly_quoted(value.as_bytes());
             Err(Misuse::new([b"invalid number of jobs: ".as_slice(), &value].concat()))
         }
     }
@@ -62,4 +148,23 @@ fn strategies(list: &OsStr) -> Result<Vec<Strategy>, Misuse> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_units() {
+        let rate = |text: &str| rate(OsStr::new(text)).ok();
+        assert_eq!(rate("1000"), Some(1000));
+        assert_eq!(
+            (rate("1k"), rate("1K"), rate("1KiB"), rate("1kB")),
+            (Some(1024), Some(1024), Some(1024), Some(1000))
+        );
+        assert_eq!((rate("1.5M"), rate("2mb/s"), rate("1GiB/s")), (Some(1572864), Some(2000000), Some(1 << 30)));
+        for wrong in ["", "0", "M", "1X", "-1", "1e9", "1.2.3M", "9999999999T", "1 M"] {
+            assert_eq!(rate(wrong), None, "{wrong}");
+        }
+    }
 }

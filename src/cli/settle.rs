@@ -252,6 +252,8 @@ impl Draft {
             (_, true) => Action::SymbolicLink,
             _ => Action::Copy,
         };
+        // Who only asks what would be done wants to be told.
+        options.verbose |= options.dry_run && options.stats.is_none();
         options.complete(self.dereference, self.copy_contents);
         settle_context(self.context, options, warn)?;
         Ok((self.options, self.operands))

@@ -36,7 +36,7 @@ pub struct Finish {
 impl Finish {
     pub(super) fn is_needed(&self, ctx: &Context) -> bool {
         let keep = &ctx.options.preserve;
-        if self.extent == Extent::Nothing {
+        if self.extent == Extent::Nothing || ctx.options.dry_run {
             return false;
         }
         keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()

@@ -31,6 +31,8 @@ pub enum Base {
     Cwd,
     /// Any other.
     Open(OwnedFd),
+    /// A directory that a dry run did not make.
+    Absent,
 }
 
 impl AsFd for Base {
@@ -38,6 +40,7 @@ impl AsFd for Base {
         match self {
             Base::Cwd => at::CWD,
             Base::Open(fd) => fd.as_fd(),
+            Base::Absent => at::NOWHERE,
         }
     }
 }
@@ -77,10 +80,14 @@ pub fn without_slashes(name: &OsStr) -> &OsStr {
 #[derive(Debug)]
 pub struct Dir {
     place: Option<Place>,
+    /// The path of the source root, for messages: empty where operands are relative to the working directory.
+    source_root: OsString,
     /// The path of the destination root, for messages.
     root: OsString,
     fds: Mutex<Option<Arc<Fds>>>,
     src_id: Option<FileId>,
+    /// The destination's identity; `None` for the working directory, and in a dry run for one that is
+    /// not there.
     dst_id: Option<FileId>,
     /// The device that the destination is on.
     pub dst_dev: Option<u64>,
@@ -98,18 +105,25 @@ impl Dir {
     /// The directory that the operands are in: names are relative to the working directory on one
     /// side, and to `destination` (shown as `root`) on the other.
     pub fn operands(destination: Base, root: OsString) -> Arc<Dir> {
+        Dir::roots((Base::Cwd, OsString::new()), (destination, root))
+    }
+
+    /// The two directories that names on either side are relative to, and how they are shown.
+    pub fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Arc<Dir> {
+        let fresh = matches!(destination, Base::Absent);
         let dst_id = match &destination {
-            Base::Cwd => None,
+            Base::Cwd | Base::Absent => None,
             Base::Open(fd) => at::fstat(fd).ok().map(|stat| stat.id()),
         };
         Arc::new(Dir {
             place: None,
+            source_root: without_slashes(&source_root).to_owned(),
             root: without_slashes(&root).to_owned(),
-            fds: Mutex::new(Some(Arc::new(Fds { src: Base::Cwd, dst: destination }))),
+            fds: Mutex::new(Some(Arc::new(Fds { src: source, dst: destination }))),
             src_id: None,
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
-            fresh: false,
+            fresh,
             gives_acl: true,
             finish: None,
             abandoned: AtomicBool::new(false),
@@ -118,17 +132,18 @@ impl Dir {
     }
 
     /// A directory below another. It is entered, and its parent with it.
-    pub fn below(ctx: &Context, place: Place, fds: Fds, dst_id: FileId, finish: Finish) -> Arc<Dir> {
+    pub fn below(ctx: &Context, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Arc<Dir> {
         place.parent.enter();
         let keep = &ctx.options.preserve;
         let gives_acl = (keep.mode || keep.no_mode) && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
         let dir = Arc::new(Dir {
             place: Some(place),
+            source_root: OsString::new(),
             root: OsString::new(),
             fds: Mutex::new(Some(Arc::new(fds))),
             src_id: Some(finish.source.id()),
-            dst_id: Some(dst_id),
-            dst_dev: Some(dst_id.dev),
+            dst_id,
+            dst_dev: dst_id.map(|id| id.dev),
             fresh: finish.made,
             gives_acl,
             finish: Some(finish),
@@ -164,16 +179,20 @@ impl Dir {
 
     /// The path of a source entry, for printing.
     pub fn source_path(&self, name: &OsStr) -> OsString {
-        self.path(name, |place| &place.name, OsStr::new(""))
+        self.path(name, |place| &place.name, &self.top().source_root)
     }
 
     /// The path of a destination entry, for printing.
     pub fn destination_path(&self, name: &OsStr) -> OsString {
+        self.path(name, |place| &place.new_name, &self.top().root)
+    }
+
+    fn top(&self) -> &Dir {
         let mut top = self;
         while let Some(place) = &top.place {
             top = &place.parent;
         }
-        self.path(name, |place| &place.new_name, &top.root)
+        top
     }
 
     fn path(&self, name: &OsStr, part: impl Fn(&Place) -> &OsString, root: &OsStr) -> OsString {
@@ -222,8 +241,15 @@ impl Dir {
     fn reopen(&self, parent: &Fds) -> Result<Fds> {
         let Some(place) = &self.place else { return Err(Errno::BADF) };
         let src = at::open_dir(&parent.src, &place.name, place.follow_source)?;
+        let is = |fd: &OwnedFd, id| at::fstat(fd).map(|stat| Some(stat.id()) == id);
+        if !is(&src, self.src_id)? {
+            return Err(Errno::NOENT);
+        }
+        if self.dst_id.is_none() {
+            return Ok(Fds { src: Base::Open(src), dst: Base::Absent });
+        }
         let dst = at::open_dir(&parent.dst, &place.new_name, place.follow_destination)?;
-        let same = Some(at::fstat(&src)?.id()) == self.src_id && Some(at::fstat(&dst)?.id()) == self.dst_id;
+        let same = is(&dst, self.dst_id)?;
         if same { Ok(Fds { src: Base::Open(src), dst: Base::Open(dst) }) } else { Err(Errno::NOENT) }
     }
 

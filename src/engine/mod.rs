@@ -36,6 +36,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let work = crew.into_work();
     Summary {
         stats: work.stats,
+        dry_run: ctx.options.dry_run,
         elapsed: start.elapsed(),
         workers: work.peak_workers,
         peak_in_flight: work.peak_in_flight,

@@ -25,6 +25,8 @@ pub struct Stats {
     pub special: u64,
     /// Files left alone because of what stands at the destination.
     pub skipped: u64,
+    /// Names that patterns left out; what is below a directory that was left out is not counted.
+    pub excluded: u64,
     /// The lengths of the copied files in bytes.
     pub bytes_logical: u64,
     /// What the data paths did.
@@ -43,6 +45,7 @@ impl Stats {
         self.hard_links += other.hard_links;
         self.special += other.special;
         self.skipped += other.skipped;
+        self.excluded += other.excluded;
         self.bytes_logical += other.bytes_logical;
         self.account.merge(&other.account);
         for (case, (route, files)) in other.routes {
@@ -57,6 +60,8 @@ impl Stats {
 pub struct Summary {
     /// All workers' figures.
     pub stats: Stats,
+    /// Whether nothing was done in truth: then the figures are of what would have been.
+    pub dry_run: bool,
     /// From the start of the walk to the last file.
     pub elapsed: Duration,
     /// How many workers there were.
@@ -80,6 +85,7 @@ impl Summary {
         json!({
             "schema": 1,
             "version": env!("CARGO_PKG_VERSION"),
+            "dry_run": self.dry_run,
             "elapsed_ns": u64::try_from(self.elapsed.as_nanos()).unwrap_or(u64::MAX),
             "workers": self.workers,
             "peak_in_flight": self.peak_in_flight,
@@ -90,6 +96,7 @@ impl Summary {
                 "hard_links": stats.hard_links,
                 "special": stats.special,
                 "skipped": stats.skipped,
+                "excluded": stats.excluded,
                 "failed": self.failed,
                 "bytes_logical": stats.bytes_logical,
                 "bytes_moved": stats.account.bytes_moved(),

@@ -21,8 +21,9 @@ pub fn text(summary: &Summary, colours: bool) -> String {
 
 /// Lines that are not indented are headings (or the rows of the table, which begin with a path).
 fn with_headings(text: &str) -> String {
-    let is_heading =
-        |line: &str| ["copied ", "path ", "step-downs", "routes"].iter().any(|word| line.starts_with(word));
+    let is_heading = |line: &str| {
+        ["copied ", "would copy ", "path ", "step-downs", "routes"].iter().any(|word| line.starts_with(word))
+    };
     let lines = text
         .lines()
         .map(|line| if is_heading(line) { format!("\x1b[1m{line}\x1b[0m\n") } else { format!("{line}\n") });
@@ -32,6 +33,9 @@ fn with_headings(text: &str) -> String {
 /// The first line: what was copied, and how fast.
 pub fn headline(summary: &Summary) -> String {
     let stats = &summary.stats;
+    if summary.dry_run {
+        return format!("would copy {}, {}", of_files(stats.files), bytes(stats.bytes_logical));
+    }
     let seconds = summary.elapsed.as_secs_f64().max(1e-9);
     format!(
         "copied {}, {}, in {} ({} files/s, {}/s)",
@@ -46,9 +50,11 @@ pub fn headline(summary: &Summary) -> String {
 fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let stats = &summary.stats;
     writeln!(out, "{}", headline(summary))?;
+    let excluded =
+        if stats.excluded > 0 { format!("excluded {}, ", count(stats.excluded)) } else { String::new() };
     writeln!(
         out,
-        "  directories {}, symlinks {}, hard links {}, special {}, skipped {}, failed {}",
+        "  directories {}, symlinks {}, hard links {}, special {}, skipped {}, {excluded}failed {}",
         count(stats.directories),
         count(stats.symlinks),
         count(stats.hard_links),

@@ -7,11 +7,15 @@ use super::{Errno, Kind, Result, Stat};
 use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::retry_on_intr;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 /// The working directory as an open directory (`AT_FDCWD`).
 pub const CWD: BorrowedFd<'static> = fs::CWD;
+
+/// What no name is in: a call on a relative name fails with EBADF.
+pub const NOWHERE: BorrowedFd<'static> = fs::ABS;
 
 /// Whether a symbolic link at the end of a name is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,21 @@ pub fn open_read(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Re
         flags |= OFlags::NONBLOCK;
     }
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+}
+
+/// The content of a regular file that is small enough to be held, `None` if there is none of that name.
+pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
+    let file = match open_read(dir, name, Follow::No, false) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    if !fstat(&file)?.is_regular() {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    let read = std::fs::File::from(file).read_to_end(&mut content);
+    read.map(|_| Some(content)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Opens an existing file for writing, truncated if `truncate`; never creates.
@@ -194,4 +213,9 @@ pub fn chmod(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
 /// faccessat(2) for writing, by the effective ids.
 pub fn may_write(dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS))
+}
+
+/// Whether [`may_write`] is content.
+pub fn is_writable(dir: impl AsFd, name: &OsStr) -> bool {
+    may_write(dir, name).is_ok()
 }

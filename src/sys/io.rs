@@ -47,6 +47,25 @@ pub fn preallocate(fd: impl AsFd, size: u64) -> Result<()> {
     retry_on_intr(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, size))
 }
 
+/// Begins to write back the pages of a file from `at` on, and forgets those that are clean
+/// (POSIX_FADV_DONTNEED of posix_fadvise(2)); a `len` of 0 means to the end. It is advice: it may fail.
+pub fn drop_pages(fd: impl AsFd, at: u64, len: u64) {
+    let _ = fs::fadvise(&fd, at, std::num::NonZeroU64::new(len), fs::Advice::DontNeed);
+}
+
+/// fdatasync(2).
+pub fn flush_data(fd: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::fdatasync(&fd))
+}
+
+/// Whether a byte of a file is in the page cache, so that it can be read without waiting (RWF_NOWAIT of
+/// preadv2(2)); false where the file system cannot tell.
+pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
+    let mut byte = [0];
+    let room = &mut [std::io::IoSliceMut::new(&mut byte)];
+    rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
+}
+
 /// fchmod(2).
 pub fn chmod(fd: impl AsFd, mode: u32) -> Result<()> {
     retry_on_intr(|| fs::fchmod(&fd, Mode::from_raw_mode(mode)))

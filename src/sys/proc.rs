@@ -140,7 +140,9 @@ impl StatusRequest {
     }
 }
 
-/// Makes the calling thread give way to all others (on Linux setpriority(2) is about a thread).
+/// Makes the calling thread give way to all others, and so those that it starts from then on (on Linux
+/// setpriority(2) is about a thread). Its I/O follows: nice 19 is the lowest of the best-effort class
+/// (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
 pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }

@@ -172,12 +172,13 @@ impl<'a, 'f> Climb<'a, 'f> {
             let Some(strategy) = self.current_rung() else { return Err(self.exhausted(Errno::OPNOTSUPP)) };
             // Beyond a size that is not believed, ask for a bufferful and see.
             let len = if at < known_end { (known_end - at).min(STEP) } else { 64 << 10 };
+            let len = self.ladder.most(at, len);
             match self.step(strategy, at, len) {
                 Step::Moved(n) => {
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
                     self.credit(strategy, written);
-                    self.ladder.meter.bytes.fetch_add(n, Ordering::Relaxed);
+                    self.ladder.moved(self.t, at, n);
                 }
                 Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
                     dry += 1;

@@ -4,6 +4,8 @@
 
 use super::buffered::Buffer;
 use super::climb::Climb;
+use super::evict::Evictor;
+use super::pace::Pace;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
 use super::{Account, Meter, Route, Strategy};
@@ -12,6 +14,7 @@ use crate::sys::{Errno, Stat, io};
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Which of the two files a failure is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,16 @@ pub struct Limits {
     pub cloning: Cloning,
     /// `--sparse`.
     pub sparse: Sparse,
+    /// `--bwlimit`, which all ladders of a run share.
+    pub pace: Option<Arc<Pace>>,
+    /// `--cache=drop`: give pages back that the copy brought into the page cache.
+    pub drop_cache: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto, pace: None, drop_cache: false }
+    }
 }
 
 impl Limits {
@@ -121,6 +134,7 @@ pub struct Ladder {
     pub(super) meter: Arc<Meter>,
     pub(super) pipe: Pipe,
     pub(super) buffer: Buffer,
+    evictor: Option<Evictor>,
     // A copy meets a handful of devices and cases, and asks for each file: a list is the fastest map.
     file_systems: Vec<(u64, FsKind)>,
     routes: Vec<(Case, Arc<Route>, u64)>,
@@ -131,8 +145,10 @@ pub struct Ladder {
 impl Ladder {
     /// A ladder that adds to `meter` as bytes arrive, and stops when `stop` is raised.
     pub fn new(limits: Limits, stop: StopFlag, meter: Arc<Meter>) -> Ladder {
+        let evictor = limits.drop_cache.then(Evictor::default);
         Ladder {
             limits,
+            evictor,
             stop,
             meter,
             pipe: Pipe::default(),
@@ -161,7 +177,31 @@ impl Ladder {
         let destination = self.file_system(t.dst_dev, t.dst);
         let case = Case::new(source, destination, &t.stat, t.dst_dev);
         let route = self.route(case);
-        Climb::new(self, t, &route, account, source.sizes_are_true()).run()
+        if let Some(evictor) = &mut self.evictor {
+            evictor.begin(t);
+        }
+        let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run()?;
+        if let Some(evictor) = &mut self.evictor {
+            evictor.end(t, outcome.size);
+        }
+        Ok(outcome)
+    }
+
+    /// The most bytes for one step from `at`, of the `len` that a rung could take.
+    pub(super) fn most(&self, at: u64, len: u64) -> u64 {
+        let paced = self.limits.pace.as_ref().map_or(len, |pace| len.min(pace.step()));
+        self.evictor.as_ref().map_or(paced, |evictor| paced.min(evictor.most(at)))
+    }
+
+    /// `bytes` have arrived, and the destination now has all up to `at`.
+    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) {
+        self.meter.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| t.stat.is_regular() && t.dst_regular) {
+            evictor.passed(t, at);
+        }
+        if let Some(pace) = &self.limits.pace {
+            pace.pay(bytes, || self.stop.is_raised());
+        }
     }
 
     fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {

@@ -6,7 +6,6 @@ use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
 use super::route::Cloning;
 use super::{Account, Step, Strategy, Tally, spans};
 use crate::sys::{self, Errno, io};
-use std::sync::atomic::Ordering;
 
 /// The most bytes for one step.
 const STEP: u64 = 64 << 20;
@@ -31,17 +30,18 @@ impl Ladder {
         let mut holes = 0;
         loop {
             self.check_stop()?;
+            let most = self.limits.pace.as_ref().map_or(STEP, |pace| pace.step().min(STEP));
             let step = if zeros {
-                skip_zeros(&mut self.buffer, ends, at, STEP, block, tally, &mut holes)
+                skip_zeros(&mut self.buffer, ends, at, most, block, tally, &mut holes)
             } else {
-                buffered::step(&mut self.buffer, ends.0, ends.1, at, STEP, tally)
+                buffered::step(&mut self.buffer, ends.0, ends.1, at, most, tally)
             };
             match step {
                 Step::Moved(n) => {
                     tally.files += u64::from(at == 0);
                     tally.bytes += n;
                     at += n;
-                    self.meter.bytes.fetch_add(n, Ordering::Relaxed);
+                    self.moved(t, at, n);
                 }
                 Step::Dry => break,
                 Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}

@@ -9,19 +9,20 @@ use crate::options::Dereference;
 use crate::plan::{self, Refusal, Verdict};
 use crate::report::{Failure, copied_line};
 use crate::survey;
-use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
+use crate::sys::{Errno, Stat};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// A destination directory, ready for its entries.
 struct Opened {
-    fd: OwnedFd,
-    id: FileId,
+    base: Base,
+    /// None, where a dry run did not make it.
+    id: Option<FileId>,
     /// The mode that it is to have later, if not the one that it has now.
     mode: Option<u32>,
 }
@@ -61,7 +62,7 @@ impl Walk<'_> {
             dir = below?;
         }
         let entries = Entries::Operands(vec![last].into_iter());
-        self.stack.push(Frame { dir, entries, later: VecDeque::new() });
+        self.stack.push(Frame { dir, entries, level: None, later: VecDeque::new() });
         Ok(())
     }
 
@@ -89,7 +90,12 @@ impl Walk<'_> {
         }
     }
 
-    fn recreate(&self, parent: &Arc<Dir>, part: &Entry, extent: Extent) -> Result<Arc<Dir>, Failure> {
+    pub(super) fn recreate(
+        &mut self,
+        parent: &Arc<Dir>,
+        part: &Entry,
+        extent: Extent,
+    ) -> Result<Arc<Dir>, Failure> {
         let source_path = || without_slashes(&parent.source_path(&part.name)).to_owned();
         let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
         let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
@@ -113,7 +119,7 @@ impl Walk<'_> {
                 self.make(&fds, part, (&source, withheld), "cannot make directory {}", &destination_path)?
             }
         };
-        if made && self.ctx.options.verbose {
+        if made && self.is_first_to_make(&destination_path) && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
             self.ctx.reporter.lines(&[from.as_bytes(), b" -> ", to.as_bytes(), b"\n"].concat());
         }
@@ -124,7 +130,7 @@ impl Walk<'_> {
             follow_source: Follow::Yes,
             follow_destination: Follow::from(!made),
         };
-        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst.fd) };
+        let fds = Fds { src: Base::Open(src), dst: dst.base };
         Ok(Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode }))
     }
 
@@ -174,14 +180,19 @@ impl Walk<'_> {
         } else {
             open_existing(&fds, entry, follow_destination, &destination_path)?
         };
+        let made = made && self.is_first_to_make(&destination_path);
         if made {
             // What is below a new directory can only be met through it.
-            if !parent.fresh || parent.is_leading() {
-                self.note(parent, entry, &fds, dst.id);
+            if let Some(id) = dst.id.filter(|_| !parent.fresh || parent.is_leading()) {
+                self.note(parent, entry, &fds, id);
             }
             if self.ctx.options.verbose {
                 self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
             }
+        }
+        if self.ctx.options.dry_run && entry.operand && made && operands::is_below_itself(entry, fds.dst.as_fd()) {
+            // A copy meets what it made itself; here nothing was made.
+            self.ctx.reporter.fail(self.meets_itself());
         }
         self.stats.directories += 1;
         let elsewhere = self.ctx.options.one_file_system && source.dev != self.operand.dev;
@@ -193,10 +204,14 @@ impl Walk<'_> {
             follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
             follow_destination,
         };
-        let fds = Fds { src: Base::Open(src), dst: Base::Open(dst.fd) };
+        let above = self.stack.last().and_then(|frame| frame.level.as_ref());
+        let level = self.level_below(above, &entry.name, &src, &source_path);
+        // What a dry run did not make is empty, whoever would have been the first to make it.
+        let made = made || dst.id.is_none();
+        let fds = Fds { src: Base::Open(src), dst: dst.base };
         let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
         let dir = Dir::below(self.ctx, place, fds, dst.id, finish);
-        self.stack.push(Frame { dir, entries, later: VecDeque::new() });
+        self.stack.push(Frame { dir, entries, level, later: VecDeque::new() });
         Ok(())
     }
 
@@ -237,6 +252,16 @@ impl Walk<'_> {
         cannot: &'static str,
         path: &impl Fn() -> OsString,
     ) -> Result<Opened, Failure> {
+        if self.ctx.options.dry_run {
+            let name = entry.destination();
+            let answer = match at::stat(&fds.dst, without_slashes(name), Follow::No) {
+                Ok(_) => Err(Errno::EXIST), // a link that leads nowhere
+                Err(_) => survey::may_make(&fds.dst, name),
+            };
+            return answer
+                .map(|()| Opened { base: Base::Absent, id: None, mode: None })
+                .map_err(|errno| Failure::new(cannot, path()).errno(errno));
+        }
         let keep = &self.ctx.options.preserve;
         let mode = source.permissions();
         // Until owner and ACL are right, nobody else gets in.
@@ -257,7 +282,14 @@ impl Walk<'_> {
         } else {
             given | withheld & !self.ctx.process.umask
         };
-        Ok(Opened { fd: dst, id: stat.id(), mode: (keep.no_mode || wanted != given | 0o700).then_some(wanted) })
+        let mode = (keep.no_mode || wanted != given | 0o700).then_some(wanted);
+        Ok(Opened { base: Base::Open(dst), id: Some(stat.id()), mode })
+    }
+
+    /// Whether no directory has been made under that name yet. Only a dry run has to remember.
+    fn is_first_to_make(&mut self, path: &impl Fn() -> OsString) -> bool {
+        let remembers = self.ctx.options.dry_run && (self.several || self.ctx.options.parents);
+        !remembers || self.memory.pretend(path())
     }
 
     /// A directory that cannot be listed still gets its attributes.
@@ -284,5 +316,5 @@ fn open_existing(
     let fd = at::open_dir(&fds.dst, entry.destination(), follow)
         .map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
     let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
-    Ok(Opened { fd, id: stat.id(), mode: None })
+    Ok(Opened { base: Base::Open(fd), id: Some(stat.id()), mode: None })
 }

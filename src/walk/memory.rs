@@ -27,12 +27,19 @@ struct Earlier {
 pub(super) struct Memory {
     files: HashSet<(Location, FileId)>,
     directories: HashMap<FileId, Earlier>,
+    /// Directories that a dry run did not make, by the paths that they would have.
+    pretended: HashSet<OsString>,
 }
 
 impl Memory {
     /// Notes an operand that is no directory; false if it was named before.
     pub(super) fn name_file(&mut self, location: Location, id: FileId) -> bool {
         self.files.insert((location, id))
+    }
+
+    /// Notes a directory that was not made; false if it was noted before.
+    pub(super) fn pretend(&mut self, path: OsString) -> bool {
+        self.pretended.insert(path)
     }
 }
 
@@ -63,8 +70,7 @@ impl Walk<'_> {
         if survey::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location) {
             // It was made by this very copy, so whatever else is below would be met again too.
             self.abandon_operand();
-            let words = "cannot copy a directory, {}, into itself, {}";
-            return Err(Failure::new(words, &self.operand.source).and(&self.operand.destination));
+            return Err(self.meets_itself());
         }
         if survey::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
             let words = "warning: source directory {} specified more than once";
@@ -80,6 +86,11 @@ impl Walk<'_> {
                 Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
             }
         }
+    }
+
+    pub(super) fn meets_itself(&self) -> Failure {
+        let words = "cannot copy a directory, {}, into itself, {}";
+        Failure::new(words, &self.operand.source).and(&self.operand.destination)
     }
 
     /// Forgets an operand whose destination could not be made.

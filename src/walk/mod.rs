@@ -5,24 +5,29 @@
 //! twice. It never touches the content of a file.
 
 mod descend;
+mod listed;
 mod listing;
 mod memory;
 pub mod operands;
 pub mod scout;
 
+use crate::backup;
 use crate::context::Context;
 use crate::dir::Dir;
+use crate::filter::{self, Level};
 use crate::job::{Entry, Parcel};
 use crate::report::{Failure, Stats};
 use crate::survey;
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, Room};
+use listed::Listed;
 use listing::Listing;
 use memory::Memory;
 use operands::Roots;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// The most names in a parcel. A directory of source code fits; the lock is taken once for it.
@@ -41,6 +46,8 @@ pub struct Walk<'c> {
     /// Where listings are read into.
     room: Room,
     operand: Operand,
+    /// Names that are read from a list, in the place of operands.
+    listed: Option<Listed>,
     stats: Stats,
 }
 
@@ -59,6 +66,8 @@ struct Operand {
 struct Frame {
     dir: Arc<Dir>,
     entries: Entries,
+    /// Where patterns see it, if there are any.
+    level: Option<Arc<Level>>,
     /// Subdirectories that were listed and are still to be entered.
     later: VecDeque<Entry>,
 }
@@ -74,8 +83,9 @@ impl<'c> Walk<'c> {
     /// A walk over the operands.
     pub fn new(ctx: &'c Context, roots: Roots, in_order: bool) -> Walk<'c> {
         let several = roots.entries.len() > 1;
+        let listed = roots.list.map(Listed::new);
         let entries = Entries::Operands(roots.entries.into_iter());
-        let frame = Frame { dir: roots.dir, entries, later: VecDeque::new() };
+        let frame = Frame { dir: roots.dir, entries, level: None, later: VecDeque::new() };
         Walk {
             ctx,
             stack: vec![frame],
@@ -84,6 +94,7 @@ impl<'c> Walk<'c> {
             memory: Memory::default(),
             room: Room::default(),
             operand: Operand::default(),
+            listed,
             stats: Stats::default(),
         }
     }
@@ -95,6 +106,11 @@ impl<'c> Walk<'c> {
 
     /// The next parcel, or `None` at the end (also after a signal).
     pub fn next_parcel(&mut self) -> Option<Parcel> {
+        if let Some(mut listed) = self.listed.take() {
+            let parcel = self.next_listed(&mut listed);
+            self.listed = Some(listed);
+            return parcel;
+        }
         loop {
             if self.ctx.stop.is_raised() {
                 self.stack.clear();
@@ -138,6 +154,9 @@ impl<'c> Walk<'c> {
             }
             let Some(mut entry) = self.next_entry() else { break };
             match self.classify(&mut entry) {
+                class @ (Class::Directory | Class::Other) if self.is_excluded(&entry, &class) => {
+                    self.stats.excluded += 1;
+                }
                 Class::Directory => self.stack.last_mut()?.later.push_back(entry),
                 Class::Other => names.push(entry),
                 Class::Nothing => {}
@@ -219,11 +238,56 @@ impl<'c> Walk<'c> {
         Class::Other
     }
 
+    /// Whether patterns leave it out.
+    fn is_excluded(&self, entry: &Entry, class: &Class) -> bool {
+        if self.ctx.options.filter.is_none() {
+            return false;
+        }
+        let level = self.stack.last().and_then(|frame| frame.level.as_deref());
+        // The way to an operand of --parents is no operand.
+        let on_the_way = level.is_none() && self.ctx.options.parents && self.stack.len() == 1;
+        !on_the_way && is_excluded(self.ctx, level, &entry.name, matches!(class, Class::Directory))
+    }
+
+    /// Where patterns see a directory below `above`, or one where they begin.
+    fn level_below(
+        &self,
+        above: Option<&Arc<Level>>,
+        name: &OsStr,
+        source: &impl AsFd,
+        path: &impl Fn() -> OsString,
+    ) -> Option<Arc<Level>> {
+        let filter = self.ctx.options.filter.as_ref()?;
+        let ignores = if filter.gitignore { self.gitignore(source, path) } else { None };
+        Some(match above {
+            Some(above) => filter.below(above, name, ignores.as_deref()),
+            None => filter.top(ignores.as_deref()),
+        })
+    }
+
+    /// What the `.gitignore` of a directory says; one that is no regular file says nothing, as for git.
+    fn gitignore(&self, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Option<Vec<u8>> {
+        let answer = at::read_small(dir, OsStr::new(filter::GITIGNORE));
+        answer.unwrap_or_else(|errno| {
+            let path = std::path::Path::new(&path()).join(filter::GITIGNORE);
+            self.ctx.reporter.fail(Failure::new("cannot read {}", path).errno(errno));
+            None
+        })
+    }
+
     fn is_directory(&self, entry: &Entry, follow: Follow) -> bool {
         let Some(frame) = self.stack.last() else { return false };
         let fds = frame.dir.fds(self.ctx);
         fds.is_ok_and(|fds| at::stat(&fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_dir()))
     }
+}
+
+/// Whether patterns leave out a name in a directory, or an operand if that is at no level.
+fn is_excluded(ctx: &Context, level: Option<&Level>, name: &OsStr, is_dir: bool) -> bool {
+    ctx.options.filter.as_ref().is_some_and(|filter| match level {
+        Some(level) => filter.excludes(level, name, is_dir),
+        None => filter.excludes_operand(backup::split(name).1, is_dir),
+    })
 }
 
 enum Class {

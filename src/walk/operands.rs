@@ -1,12 +1,13 @@
 //! SOURCE... DESTINATION -> the entries to start from, with cp's rules for what the last one means.
 
+use super::listed::List;
 use crate::backup;
 use crate::dir::{Base, Dir, without_slashes};
 use crate::job::Entry;
 use crate::options::Options;
 use crate::report::Failure;
-use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,12 +52,14 @@ pub struct Roots {
     /// Whether two of them may meet at the destination, so that the last one has to win, or the
     /// first one to be protected: then they are copied in order.
     pub collide: bool,
+    /// A list of names, in the place of entries.
+    pub list: Option<List>,
 }
 
 impl Roots {
     /// Whether there may be work for several: directories to go down into, or many operands.
     pub fn are_many(&self, options: &Options) -> bool {
-        options.recursive || self.entries.len() > 1
+        options.recursive || self.entries.len() > 1 || self.list.is_some()
     }
 
     /// Whether the copy may last long enough for somebody to look on, or to interrupt it. One small
@@ -98,6 +101,10 @@ impl Roots {
 /// # Errors
 /// See [`Unusable`].
 pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
+    if let Some(list) = List::open(options) {
+        let list = list.map_err(|failure| Unusable { failure, hint: false })?;
+        return listed(operands, list, options);
+    }
     let Operands { mut names, target_directory, no_target_directory } = operands;
     check_count(&names, target_directory.is_some())?;
     if no_target_directory {
@@ -160,9 +167,38 @@ fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusab
     }
     let entry = Entry { name: source, new_name: Some(destination), hint: None, operand: true };
     let entries = vec![entry];
-    let collide = options.recursive && is_below_parent(&entries);
+    let collide = options.recursive && entries.iter().any(|entry| is_below_itself(entry, at::CWD));
     let dir = Dir::operands(Base::Cwd, OsString::new());
-    Ok(Roots { dir, entries, into_directory: false, collide })
+    Ok(Roots { dir, entries, into_directory: false, collide, list: None })
+}
+
+/// `zcp --files-from=LIST SOURCE DIRECTORY`: the names are those of the list, on both sides.
+fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Unusable> {
+    let Operands { mut names, target_directory, .. } = operands;
+    check_count(&names, target_directory.is_some())?;
+    // What -t names has to be there, as with cp.
+    let may_be_made = target_directory.is_none();
+    let target = target_directory.or_else(|| names.pop()).unwrap_or_default();
+    let (source, extra) = (names.first().cloned().unwrap_or_default(), names.get(1));
+    if let Some(extra) = extra {
+        let words = "extra operand {}: --files-from takes one SOURCE, which the names are relative to";
+        return Err(Unusable::usage(Failure::new(words, extra)));
+    }
+    let unusable =
+        |words, name: &OsStr, errno| Unusable { failure: Failure::new(words, name).errno(errno), hint: false };
+    let src = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|e| unusable("cannot access {}", &source, e))?;
+    let dst = match at::open_dir(at::CWD, &target, Follow::Yes) {
+        Err(Errno::NOENT) if may_be_made && options.dry_run => Base::Absent,
+        Err(Errno::NOENT) if may_be_made => {
+            let made = at::mkdir(at::CWD, &target, 0o777);
+            made.map_err(|errno| unusable("cannot create directory {}", &target, errno))?;
+            let opened = at::open_dir(at::CWD, &target, Follow::Yes);
+            Base::Open(opened.map_err(|errno| unusable("target directory {}", &target, errno))?)
+        }
+        opened => Base::Open(opened.map_err(|errno| unusable("target directory {}", &target, errno))?),
+    };
+    let dir = Dir::roots((Base::Open(src), source), (dst, target));
+    Ok(Roots { dir, entries: Vec::new(), into_directory: true, collide: false, list: Some(list) })
 }
 
 /// `zcp SOURCE... DIRECTORY`.
@@ -181,7 +217,7 @@ fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Optio
     let collide = options.parents && entries.len() > 1
         || may_meet(&entries)
         || (options.recursive && is_below(&entries, fd.as_fd()));
-    Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide }
+    Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide, list: None }
 }
 
 /// The name in the target directory: the last component; for `..` the target itself, so that its
@@ -208,13 +244,11 @@ fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
     })
 }
 
-fn is_below_parent(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| {
-        let name = entry.destination();
-        let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
-        let parent = at::open_dir(at::CWD, parent.unwrap_or(OsStr::new(".")), Follow::Yes);
-        parent.is_ok_and(|parent| is_below(entries, parent.as_fd()))
-    })
+/// Whether an entry, with its destination relative to `dst`, would be copied into itself.
+pub(super) fn is_below_itself(entry: &Entry, dst: BorrowedFd<'_>) -> bool {
+    let parent = Some(backup::split(entry.destination()).0).filter(|parent| !parent.is_empty());
+    let parent = at::open_dir(dst, parent.unwrap_or(OsStr::new(".")), Follow::Yes);
+    parent.is_ok_and(|parent| is_below(std::slice::from_ref(entry), parent.as_fd()))
 }
 
 /// Whether two operands get the same name, or one is copied right into the target.

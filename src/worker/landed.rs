@@ -9,7 +9,9 @@ impl Worker<'_> {
     pub(super) fn landed_here(&self, task: &Task<'_>, stat: &Stat) -> bool {
         self.shared.several_operands
             && task.entry.operand
-            && lock(&self.shared.landed).get(&task.destination_path()) == Some(&stat.id())
+            && lock(&self.shared.landed)
+                .get(&task.destination_path())
+                .is_some_and(|id| self.ctx.options.dry_run || *id == stat.id())
     }
 
     /// An earlier operand may have made a symbolic link here, which must not be written through.
@@ -29,7 +31,9 @@ impl Worker<'_> {
     pub(super) fn note_landed(&self, task: &Task<'_>) {
         if self.shared.several_operands
             && task.entry.operand
-            && let Ok(stat) = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
+            && let stat = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
+            && let Ok(stat) =
+                stat.or_else(|errno| if self.ctx.options.dry_run { Ok(Stat::default()) } else { Err(errno) })
         {
             lock(&self.shared.landed).insert(task.destination_path(), stat.id());
         }

@@ -10,6 +10,7 @@ mod landed;
 mod landing;
 mod linked;
 mod links;
+mod pretend;
 mod prompt;
 mod special;
 mod verdict;
@@ -29,6 +30,7 @@ use crate::sys::stat::FileId;
 use crate::sys::{Kind, Stat, selinux};
 use crate::transfer::{Ladder, Meter};
 use links::Links;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -65,6 +67,8 @@ pub struct Worker<'c> {
     size: u64,
     /// The line of `-v` for the name in hand, until `--debug` knows what belongs below it.
     held: Vec<u8>,
+    /// In a dry run: whether the name in hand would have been cleared by now.
+    cleared: Cell<bool>,
 }
 
 /// One name, with all that is needed to reach it.
@@ -106,7 +110,7 @@ enum Landing {
 impl<'c> Worker<'c> {
     /// A worker with nothing done yet.
     pub fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
-        if let Some(context) = &ctx.options.context
+        if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
             && let Err(errno) = selinux::create_as(context)
         {
             let words = "failed to set default file creation context to {}";
@@ -114,7 +118,16 @@ impl<'c> Worker<'c> {
         }
         let meter = shared.meters.add();
         let ladder = Ladder::new(ctx.options.limits.clone(), ctx.stop.clone(), Arc::clone(&meter));
-        Worker { ctx, shared, ladder, meter, stats: Stats::default(), size: 0, held: Vec::new() }
+        Worker {
+            ctx,
+            shared,
+            ladder,
+            meter,
+            stats: Stats::default(),
+            size: 0,
+            held: Vec::new(),
+            cleared: Cell::new(false),
+        }
     }
 
     /// What it did.
@@ -149,6 +162,7 @@ impl<'c> Worker<'c> {
     }
 
     fn try_copy(&mut self, task: &Task<'_>) -> Result<(), Failure> {
+        self.cleared.set(false);
         let source = self.look_at_source(task)?;
         self.show(task, &source.stat);
         if source.stat.is_dir() {
@@ -164,6 +178,7 @@ impl<'c> Worker<'c> {
         };
         let occupant =
             occupant.map(|occupant| Occupant { just_made: self.landed_here(task, &occupant.stat), ..occupant });
+        let occupant = occupant.or_else(|| self.pretended(task));
         let verdict = plan::decide(&self.ctx.options, &source.stat, occupant.as_ref());
         self.carry_out(task, source, occupant.as_ref(), verdict)
     }
@@ -249,6 +264,7 @@ impl<'c> Worker<'c> {
                 self.link(task, (task.fds.src.as_fd(), &task.entry.name), task.follow, over).map_err(failure)?;
                 return Ok(());
             }
+            Action::Copy if self.ctx.options.dry_run => return self.pretend(task, &source, landing),
             Action::Copy => {}
         }
         match source.stat.kind() {

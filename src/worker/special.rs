@@ -55,7 +55,7 @@ impl Worker<'_> {
             Failure::new("cannot create symbolic link {} to {}", destination).and(source).errno(errno)
         })?;
         self.stats.symlinks += 1;
-        if self.ctx.options.preserve.timestamps {
+        if self.ctx.options.preserve.timestamps && !self.ctx.options.dry_run {
             self.keep_times(task, Handle::Entry(task.fds.dst.as_fd(), task.entry.destination()), stat);
         }
         Ok(())
@@ -63,6 +63,9 @@ impl Worker<'_> {
 
     fn symlink(&self, task: &Task<'_>, target: &OsStr, landing: Landing) -> Result<(), Errno> {
         let over_existing = self.ctx.options.force || landing == Landing::Replace;
+        if self.ctx.options.dry_run {
+            return self.foresee_name(task, over_existing).map(|_| ());
+        }
         make_or_replace(task, over_existing, |dst, name| at::symlink(target, dst, name)).map(|_| ())
     }
 
@@ -75,8 +78,11 @@ impl Worker<'_> {
         follow: Follow,
         over_existing: bool,
     ) -> Result<bool, Errno> {
-        let replaced =
-            make_or_replace(task, over_existing, |dst, name| at::link(old_dir, old, dst, name, follow))?;
+        let replaced = if self.ctx.options.dry_run {
+            self.foresee_name(task, over_existing)?
+        } else {
+            make_or_replace(task, over_existing, |dst, name| at::link(old_dir, old, dst, name, follow))?
+        };
         self.stats.hard_links += 1;
         Ok(replaced)
     }

@@ -5,6 +5,7 @@ use super::{Landing, Source, Task, Worker};
 use crate::backup;
 use crate::plan::{Clear, Occupant, Refusal, Skip, Verdict};
 use crate::report::{Failure, quote};
+use crate::survey;
 use crate::sys::{Errno, at};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
@@ -20,7 +21,12 @@ impl Worker<'_> {
         match verdict {
             Verdict::Ask(question, then) => {
                 let mode = occupant.map_or(0, |occupant| occupant.stat.mode);
-                if self.ctx.reporter.ask(&prompt(question, &task.destination_path(), mode)) {
+                let question = prompt(question, &task.destination_path(), mode);
+                if self.ctx.options.dry_run {
+                    self.ctx.reporter.lines(&[b"would ask: ".as_slice(), question.trim_ascii(), b"\n"].concat());
+                    return Ok(());
+                }
+                if self.ctx.reporter.ask(&question) {
                     return self.carry_out(task, source, occupant, *then);
                 }
                 self.skip(task);
@@ -60,7 +66,7 @@ impl Worker<'_> {
                 let stays = self.ctx.options.atomic && suffix.is_some();
                 let landing = if stays { Landing::Replace } else { Landing::Create };
                 let answer = self.make(task, source, landing, suffix.as_deref());
-                if let (Err(_), Some(suffix)) = (&answer, &suffix) {
+                if let (Err(_), Some(suffix), false) = (&answer, &suffix, self.ctx.options.dry_run) {
                     self.un_back_up(task, suffix);
                 }
                 answer
@@ -77,7 +83,14 @@ impl Worker<'_> {
     }
 
     pub(super) fn unlink(&self, task: &Task<'_>) -> Result<(), Failure> {
-        match at::unlink(&task.fds.dst, task.entry.destination()) {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let answer = if self.ctx.options.dry_run {
+            self.cleared.set(true);
+            survey::may_make(dst, name)
+        } else {
+            at::unlink(dst, name)
+        };
+        match answer {
             Ok(()) => self.say_removed(task),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(Failure::new("cannot remove {}", task.destination_path()).errno(errno)),
@@ -94,9 +107,16 @@ impl Worker<'_> {
 
     fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
         let Some(backup) = &self.ctx.options.backup else { return Ok(None) };
-        let make = if self.ctx.options.atomic { backup::make_by_link } else { backup::make };
-        make(backup, task.fds.dst.as_fd(), task.entry.destination())
-            .map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let answer = if self.ctx.options.dry_run {
+            self.cleared.set(true);
+            survey::may_make(dst, name).map(|()| Some(backup::suffix(backup, dst.as_fd(), name)))
+        } else if self.ctx.options.atomic {
+            backup::make_by_link(backup, dst.as_fd(), name)
+        } else {
+            backup::make(backup, dst.as_fd(), name)
+        };
+        answer.map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
     }
 
     fn un_back_up(&self, task: &Task<'_>, suffix: &OsStr) {

@@ -6,13 +6,18 @@
 
 mod atomic;
 mod completions;
+mod dry_run;
 mod engine;
 mod errors;
 mod faults;
+mod files_from;
+mod filter;
 mod generated;
 mod library;
+mod limits;
 mod matrix;
 mod needs;
+mod options;
 mod oracle;
 mod pty;
 mod report;
@@ -37,12 +42,17 @@ fn main() -> ExitCode {
     let trials = [
         atomic::trials(),
         completions::trials(),
+        dry_run::trials(),
         engine::trials(),
         errors::trials(),
         faults::trials(),
+        files_from::trials(),
+        filter::trials(),
         generated::trials(),
         library::trials(),
+        limits::trials(),
         matrix::trials(),
+        options::trials(),
         oracle::trials(),
         report::trials(),
         rooms::trials(),

@@ -5,7 +5,7 @@
 //! than the fixed one. Compared are the tree afterwards, the exit status, and the sorted lines of
 //! stderr and stdout. Where they are known to differ stands in one table, [`known`].
 
-mod case;
+pub(crate) mod case;
 mod known;
 
 use crate::needs::{Need, SHM, trial};
@@ -32,7 +32,7 @@ const NOBODY: u32 = 65534;
 /// time on the clock, which a busy machine stretches.
 const PROCESSOR_TIME: u32 = 3;
 /// What has not ended by then is blocked, as both are who open a fifo that nobody reads.
-const BLOCKED: Duration = Duration::from_secs(20);
+pub(crate) const BLOCKED: Duration = Duration::from_secs(20);
 
 /// Ways to run zcp: what it is told besides, and of how many cases in a hundred.
 const WAYS: [(&str, &[&str], u32); 8] = [
@@ -133,7 +133,7 @@ impl Case {
     }
 }
 
-fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
+pub(crate) fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
@@ -240,7 +240,7 @@ fn give(path: &Path, user: u32) {
 }
 
 /// Sorted; each prompt is a line.
-fn lines(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes).replace("? ", "?\n");
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.sort();

@@ -21,7 +21,7 @@ const ROOMS: [&[&str]; 13] = [
     &["dir", "context"],
     &["report"],
     &["options"],
-    &["transfer", "metadata"],
+    &["transfer", "metadata", "filter"],
     &["sys"],
 ];
 
@@ -29,9 +29,10 @@ const ROOMS: [&[&str]; 13] = [
 const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 
 /// What may be named only there: files and directories of src.
-const NAMED: [(&str, &[&str]); 4] = [
+const NAMED: [(&str, &[&str]); 5] = [
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
     ("walkdir", &["walk/scout.rs"]),
+    ("ignore", &["filter.rs"]),
     ("filetime", &["metadata/times.rs"]),
     ("unsafe", &["transfer/mmap.rs"]),
 ];

@@ -1,0 +1,129 @@
+//! `--cache=drop`: a copy that leaves the page cache as it found it.
+//!
+//! What has been copied is given back, window by window: pages of the source at once, unless they were
+//! there before; pages of the destination when they are on the disk. POSIX_FADV_DONTNEED begins to write
+//! back what is dirty and drops what is clean (`generic_fadvise` in mm/fadvise.c), so each window is given
+//! back twice: when it is full, and when a flush has made sure that it is clean. Small files are flushed
+//! many at a time, since a flush is a commit of the journal.
+//!
+//! RWF_DONTCACHE (Linux 6.14) does the like page by page, but for read and write only; this serves every
+//! path.
+
+use super::Transfer;
+use crate::sys::{io, proc};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes after which pages are given back for the first time.
+const WINDOW: u64 = 8 << 20;
+/// Bytes of one file, or of many, after which they are flushed.
+const FLUSH: u64 = 64 << 20;
+/// Files that wait for a flush, at most, in each worker.
+const FILES: usize = 64;
+
+/// Files that wait for a flush in the whole process: each has a descriptor.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// What one worker has to give back.
+#[derive(Debug, Default)]
+pub(super) struct Evictor {
+    /// Where the window in hand begins.
+    start: u64,
+    /// Whether the source's pages of this window were in the cache before.
+    was_cached: bool,
+    /// Whether any of the file's were.
+    any_cached: bool,
+    /// Up to where the destination is on the disk.
+    flushed: u64,
+    /// Destinations that are complete, and not yet on the disk.
+    waiting: Vec<OwnedFd>,
+    waiting_bytes: u64,
+}
+
+impl Evictor {
+    /// A file is about to be copied.
+    pub(super) fn begin(&mut self, t: &Transfer<'_>) {
+        (self.start, self.flushed) = (0, 0);
+        self.was_cached = was_cached(t, 0);
+        self.any_cached = self.was_cached;
+    }
+
+    /// The most bytes to move from `at`, so that a window ends where it should.
+    pub(super) fn most(&self, at: u64) -> u64 {
+        (self.start + WINDOW).saturating_sub(at).max(4096)
+    }
+
+    /// The file has been copied up to `at`.
+    pub(super) fn passed(&mut self, t: &Transfer<'_>, at: u64) {
+        if at >= self.start + WINDOW {
+            self.give_back(t, at);
+            if at - self.flushed >= FLUSH {
+                flush(t.dst, self.flushed, Some(at - self.flushed));
+                self.flushed = at;
+            }
+            self.was_cached = was_cached(t, at);
+            self.any_cached |= self.was_cached;
+        }
+    }
+
+    fn give_back(&mut self, t: &Transfer<'_>, at: u64) {
+        let len = at.saturating_sub(self.start);
+        if !self.was_cached {
+            io::drop_pages(t.src, self.start, len);
+        }
+        io::drop_pages(t.dst, self.start, len);
+        self.start = at;
+    }
+
+    /// The file is complete, with `size` bytes.
+    pub(super) fn end(&mut self, t: &Transfer<'_>, size: u64) {
+        self.give_back(t, size);
+        if !self.any_cached {
+            io::drop_pages(t.src, 0, 0); // what was read ahead, and the edges of windows
+        }
+        let most = proc::descriptor_limit() / 4;
+        match io::duplicate(t.dst) {
+            Ok(fd) if WAITING.fetch_add(1, Ordering::Relaxed) < most => {
+                self.waiting.push(fd);
+                self.waiting_bytes += size - self.flushed.min(size);
+            }
+            Ok(_) => {
+                WAITING.fetch_sub(1, Ordering::Relaxed);
+                flush(t.dst, 0, None);
+            }
+            Err(_) => flush(t.dst, 0, None),
+        }
+        if self.waiting.len() >= FILES || self.waiting_bytes >= FLUSH {
+            self.flush_waiting();
+        }
+    }
+
+    /// Makes sure that all files so far are on the disk, and gives their pages back.
+    fn flush_waiting(&mut self) {
+        self.waiting_bytes = 0;
+        for fd in self.waiting.drain(..) {
+            flush(&fd, 0, None);
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Evictor {
+    fn drop(&mut self) {
+        self.flush_waiting();
+    }
+}
+
+/// Whether the window of the source from `at` on was read by somebody before. Its last byte tells, which
+/// readahead for the window before has not reached.
+fn was_cached(t: &Transfer<'_>, at: u64) -> bool {
+    let last = t.stat.size.min(at + WINDOW).saturating_sub(1);
+    last >= at && io::is_cached(t.src, last)
+}
+
+/// An error here would be one of the disk, met after the file was complete: as without this option, it is
+/// for fsync(2) to tell.
+fn flush(fd: impl std::os::fd::AsFd, at: u64, len: Option<u64>) {
+    let _ = io::flush_data(&fd);
+    io::drop_pages(&fd, at, len.unwrap_or(0));
+}

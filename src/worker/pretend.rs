@@ -1,0 +1,101 @@
+//! What a dry run does where a copy would make something: it counts, and foresees what can be foreseen.
+//!
+//! Everything up to here is the same code: the walk, the survey, the plan. From here on nothing may be
+//! changed: files are opened for reading at most, to see whether that would work.
+
+use super::{Landing, Source, Task, Worker};
+use crate::dir::without_slashes;
+use crate::plan::Occupant;
+use crate::report::{Failure, lock};
+use crate::survey;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Kind, Stat, Time};
+use std::os::unix::ffi::OsStrExt;
+
+impl Worker<'_> {
+    /// Stands in for making a file that is no link to the source.
+    pub(super) fn pretend(&mut self, task: &Task<'_>, source: &Source, landing: Landing) -> Result<(), Failure> {
+        let cannot = |words| move |errno| Failure::new(words, task.destination_path()).errno(errno);
+        match source.stat.kind() {
+            Kind::Symlink => {
+                self.foresee_name(task, true).map_err(cannot("cannot create symbolic link {}"))?;
+                self.stats.symlinks += 1;
+            }
+            kind if kind == Kind::Regular || self.ctx.options.read_special => {
+                self.foresee_file(task, source, landing)?;
+                self.stats.files += 1;
+                if kind == Kind::Regular && !self.ctx.options.attributes_only {
+                    self.stats.bytes_logical += source.stat.size;
+                }
+            }
+            Kind::Unknown => return Err(Failure::new("{} has unknown file type", task.source_path())),
+            _ => {
+                self.foresee_name(task, true).map_err(cannot("cannot create special file {}"))?;
+                self.stats.special += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn foresee_file(&self, task: &Task<'_>, source: &Source, landing: Landing) -> Result<(), Failure> {
+        if source.stat.is_regular()
+            && source.fd.is_none()
+            && let Err(errno) = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
+        {
+            return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(errno));
+        }
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+        if matches!(landing, Landing::Overwrite(_)) {
+            match at::may_write(dst, name) {
+                Ok(()) => return Ok(()),
+                Err(_) if self.ctx.options.force => return self.unlink(task),
+                Err(errno) => return Err(cannot(errno)),
+            }
+        }
+        if name.as_bytes().ends_with(b"/") {
+            return Err(cannot(Errno::NOTDIR));
+        }
+        match self.foresee_name(task, false) {
+            Err(Errno::EXIST) if !self.ctx.options.write_through_dangling => {
+                Err(Failure::new("not writing through dangling symlink {}", task.destination_path()))
+            }
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(cannot(errno)),
+        }
+    }
+
+    /// Whether the destination's name could be made; true if that would replace something.
+    pub(super) fn foresee_name(&self, task: &Task<'_>, over_existing: bool) -> Result<bool, Errno> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let there = !self.cleared.get() && at::stat(dst, without_slashes(name), Follow::No).is_ok();
+        if there && !over_existing {
+            return Err(Errno::EXIST);
+        }
+        if name.as_bytes().ends_with(b"/") {
+            return Err(Errno::NOENT); // a slash asks for a directory
+        }
+        survey::may_make(dst, name).map(|()| there)
+    }
+
+    /// In a dry run an earlier operand's copy is not there to be met: this is what would be.
+    pub(super) fn pretended(&self, task: &Task<'_>) -> Option<Occupant> {
+        let is_taken = self.ctx.options.dry_run
+            && self.shared.several_operands
+            && task.entry.operand
+            && lock(&self.shared.landed).contains_key(&task.destination_path());
+        let stat = Stat { mode: 0o100_644, mtime: Time { sec: i64::MAX, nsec: 0 }, nlink: 1, ..Stat::default() };
+        is_taken.then_some(Occupant {
+            stat,
+            link: stat,
+            source_link: stat,
+            dereference: self.ctx.options.dereference,
+            circular: false,
+            same_entry: false,
+            same_referent: false,
+            writable: true,
+            just_made: true,
+            backup_is_source: false,
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! `--files-from`: exactly what the list names, and the way to it.
+
+use crate::needs::{Need, SHM, trial};
+use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
+use libtest_mimic::Trial;
+use std::os::unix::ffi::OsStrExt;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("files_from::names", &[], names),
+        trial("files_from::spellings", &[], spellings),
+        trial("files_from::archive", &[Need::Program("find")], archive),
+        trial("files_from::filters", &[], filters),
+        trial("files_from::dry", &[], dry),
+        trial("files_from::many", &[Need::Shm], many),
+        trial("files_from::refusals", &[], refusals),
+    ]
+}
+
+fn tree(sandbox: &Sandbox) {
+    for name in ["src/a", "src/sub/b", "src/sub/deep/c", "src/sub/deep/d", "src/other/e"] {
+        sandbox.file(name, name);
+    }
+    sandbox.symlink("a", "src/link");
+}
+
+fn copied(sandbox: &Sandbox, dst: &str) -> String {
+    let paths: Vec<_> =
+        sandbox.snapshot(dst).0.into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
+    paths.join(" ").trim().to_owned()
+}
+
+/// From a file and from stdin, ended by newlines and by NULs; a directory comes without its content.
+fn names() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    sandbox.file("list", "sub/deep/c\nother\nlink\na").file("list0", "sub/deep/c\0other\0link\0a\0");
+    for (args, input) in [
+        (&["--files-from=list", "src", "dst"][..], ""),
+        (&["--files-from=list0", "-0", "src/", "dst/"], ""),
+        (&["--files-from=-", "-j4", "src", "dst"], "sub/deep/c\n\nother\nlink\na\n"),
+        (&["--files-from", "-", "--null", "-j1", "src/.", "dst"], "sub/deep/c\0other\0link\0a"),
+        (&["--files-from=list", "-t", "dst", "src"], ""),
+    ] {
+        if args.contains(&"-t") {
+            sandbox.dir("dst");
+        }
+        let output = sandbox.zcp(args).args(["-P", "--stats=json"]).write_stdin(input).output().unwrap();
+        assert_done(&output);
+        assert_eq!(copied(&sandbox, "dst"), "a link other sub sub/deep sub/deep/c", "{args:?}");
+        let totals = &stats(&output)["totals"];
+        assert_eq!(
+            (&totals["files"], &totals["symlinks"], &totals["directories"]),
+            (&2.into(), &1.into(), &3.into())
+        );
+        std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    }
+}
+
+/// Slashes and dots make no difference, names may be any bytes, and one that leads out is refused.
+fn spellings() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    sandbox
+        .file("outside", "")
+        .file(std::path::Path::new("src").join(std::ffi::OsStr::from_bytes(b"x\ny\xff")), "1");
+    let list = b"./a\0/sub//b\0sub/./deep/c\0x\ny\xff\0../outside\0sub/../../outside\0missing\0a\0";
+    let output = sandbox.zcp(["--files-from=-", "-0", "src", "dst"]).write_stdin(&list[..]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(copied(&sandbox, "dst"), "a sub sub/b sub/deep sub/deep/c x\ny\u{fffd}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "zcp: '../outside' leads out of the source\n\
+         zcp: 'sub/../../outside' leads out of the source\n\
+         zcp: cannot stat 'src/missing': No such file or directory\n\
+         zcp: warning: source file 'a' specified more than once\n"
+    );
+}
+
+/// All names that find gives make a copy like that of -a: directories get their times at the very end.
+fn archive() {
+    let sandbox = crate::smoke::mixed("src");
+    sandbox
+        .file("src/sub/more/x", "1")
+        .time("src/sub/more", LONG_AGO)
+        .time("src/sub", LONG_AGO)
+        .time("src", LONG_AGO);
+    for (jobs, order) in [("-j1", ""), ("-j4", ""), ("-j4", "-depth")] {
+        let line = format!("find src {order} -mindepth 1 -printf '%P\\0'");
+        let found = sandbox.command("sh").args(["-c", &line]).output().unwrap();
+        let command = ["-a", jobs, "-0", "--files-from=-", "src", "dst"];
+        assert_done(&sandbox.zcp(command).write_stdin(found.stdout).output().unwrap());
+        let (from, mut to) = (sandbox.snapshot("src"), sandbox.snapshot("dst"));
+        // The directory itself is not in the list.
+        to.0.insert("".into(), from.0[std::path::Path::new("")].clone());
+        from.assert_same(&to);
+        std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    }
+}
+
+/// Patterns say the last word about listed names, and about the directories on the way.
+fn filters() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    let list = "a\nsub/b\nsub/deep/c\nsub/deep/d\nother/e\n";
+    let args = [
+        "--files-from=-",
+        "--exclude=d",
+        "--exclude=/sub/deep/c",
+        "--exclude=other/",
+        "--stats=json",
+        "src",
+        "dst",
+    ];
+    let output = sandbox.zcp(args).write_stdin(list).output().unwrap();
+    assert_done(&output);
+    assert_eq!(copied(&sandbox, "dst"), "a sub sub/b sub/deep");
+    assert_eq!(stats(&output)["totals"]["excluded"], 3);
+}
+
+fn dry() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    let run = |args: &[&str]| {
+        let mut command = sandbox.zcp(args);
+        command.args(["-v", "--files-from=-", "src", "dst"]).write_stdin("a\nsub/b\nother\n");
+        let output = command.output().unwrap();
+        assert_done(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = sandbox.snapshot("");
+    let said = run(&["--dry-run", "-j1"]);
+    sandbox.snapshot("").assert_same(&before);
+    assert_eq!(said, run(&["-j1"]));
+    assert_eq!(
+        said,
+        "src/sub -> dst/sub\n'src/a' -> 'dst/a'\nsrc/other -> dst/other\n'src/sub/b' -> 'dst/sub/b'\n"
+    );
+}
+
+/// A long list, its directories in turns: all of it arrives, by several workers.
+fn many() {
+    let sandbox = Sandbox::within(SHM);
+    let mut list = String::new();
+    for n in 0..3000 {
+        let name = format!("{}/{}", n % 7, n);
+        sandbox.file(format!("src/{name}"), noise(n % 50));
+        list += &format!("{name}\n");
+    }
+    let output = sandbox.zcp(["-j4", "--files-from=-", "src", "dst"]).write_stdin(list).output().unwrap();
+    assert_done(&output);
+    sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+}
+
+fn refusals() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "").file("list", "a\n").file("file", "");
+    for (args, words) in [
+        (
+            &["--files-from=list", "src", "b", "dst"][..],
+            "extra operand 'b': --files-from takes one SOURCE, which the names are relative to",
+        ),
+        (&["--files-from=list", "src"], "missing destination file operand after 'src'"),
+        (&["--files-from=none", "src", "dst"], "cannot open 'none' for reading: No such file or directory"),
+        (&["--files-from=list", "none", "dst"], "cannot access 'none': No such file or directory"),
+        (&["--files-from=list", "src", "file"], "target directory 'file': Not a directory"),
+        (&["--files-from=-", "-i", "src", "dst"], "--files-from=- needs stdin, and so does -i"),
+    ] {
+        let output = sandbox.zcp(args).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            errors.starts_with(&format!("zcp: {words}\n")) && output.status.code() == Some(1),
+            "{args:?}: {errors}"
+        );
+        assert!(!sandbox.path("dst").exists());
+    }
+}

@@ -1,0 +1,271 @@
+//! What patterns leave out: against git for the syntax, and against everything that moves names about.
+
+use crate::needs::{Need, SHM, trial};
+use crate::sandbox::{Sandbox, assert_done, noise, stats};
+use libtest_mimic::Trial;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use zcp::filter::Filter;
+use zcp::options::Options;
+use zcp::report::progress::Total;
+use zcp::walk::scout::scout;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("filter::order", &[], order),
+        trial("filter::operands", &[], operands),
+        trial("filter::exclude_from", &[], exclude_from),
+        trial("filter::refusals", &[], refusals),
+        trial("filter::not_entered", &[Need::Root], not_entered),
+        trial("filter::gitignore_is_gits", &[Need::Program("git")], gitignore_is_gits),
+        trial("filter::with_links", &[], with_links),
+        trial("filter::with_parents", &[], with_parents),
+        trial("filter::scout_agrees", &[], scout_agrees),
+        trial("filter::costs_nothing_unused", &[Need::Strace, Need::Shm], costs_nothing_unused),
+    ]
+}
+
+/// The names below `dst`, with their directories, in a line.
+fn names(sandbox: &Sandbox, dst: &str) -> String {
+    let paths: Vec<_> =
+        sandbox.snapshot(dst).0.into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
+    paths.join(" ").trim().to_owned()
+}
+
+fn tree(sandbox: &Sandbox) {
+    for name in
+        ["src/a.c", "src/a.o", "src/keep.o", "src/sub/b.c", "src/sub/b.o", "src/build/x", "src/sub/build/y"]
+    {
+        sandbox.file(name, name);
+    }
+}
+
+/// The last match decides; what is left out is not entered; a slash ties a pattern to the operand.
+fn order() {
+    for (args, expected) in [
+        (&["--exclude=*.o"][..], "a.c build build/x sub sub/b.c sub/build sub/build/y"),
+        (
+            &["--exclude=*.o", "--include=keep.o", "--exclude=/build"],
+            "a.c keep.o sub sub/b.c sub/build sub/build/y",
+        ),
+        (&["--include=keep.o", "--exclude=*.o", "--exclude=build/"], "a.c sub sub/b.c"),
+        (&["--exclude=*", "--include=*/", "--include=*.c"], "a.c build sub sub/b.c sub/build"),
+        (&["--exclude=sub/*.c"], "a.c a.o build build/x keep.o sub sub/b.o sub/build sub/build/y"),
+        // What is below a directory that is left out cannot be taken in again.
+        (&["--exclude=sub", "--include=b.c"], "a.c a.o build build/x keep.o"),
+    ] {
+        for jobs in ["-j1", "-j4"] {
+            let sandbox = Sandbox::new();
+            tree(&sandbox);
+            let output = sandbox.zcp(["-r", jobs]).args(args).args(["src", "dst"]).output().unwrap();
+            assert_done(&output);
+            assert_eq!(names(&sandbox, "dst"), expected, "{args:?}");
+        }
+    }
+}
+
+/// Operands are judged by their own names, like what a shell's glob gives; the figures count both kinds.
+fn operands() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    sandbox.dir("dst");
+    let all = ["src/a.c", "src/a.o", "src/keep.o", "src/build", "src/sub"];
+    let output = sandbox
+        .zcp(["-r", "--stats=json", "--exclude=*.o", "--exclude=/build"])
+        .args(all)
+        .arg("dst")
+        .output()
+        .unwrap();
+    assert_done(&output);
+    assert_eq!(names(&sandbox, "dst"), "a.c build build/x sub sub/b.c");
+    assert_eq!(stats(&output)["totals"]["excluded"], 4);
+    // The directory that one is in has no name to be judged by.
+    let output =
+        sandbox.command_as(crate::sandbox::ZCP, "zcp").args(["-r", "--exclude=.*", "src/.", "dot"]).output();
+    assert_done(&output.unwrap());
+    assert!(sandbox.path("dot/sub/b.o").exists());
+    // Nothing is left: that is no failure.
+    assert_done(&sandbox.zcp(["--exclude=a.c", "src/a.c", "new"]).output().unwrap());
+    assert!(!sandbox.path("new").exists());
+}
+
+fn exclude_from() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    sandbox.file("list", "# objects\n*.o\n!keep.o\n\n/build/\r\n");
+    for (from, dst) in [("list", "by-file"), ("-", "by-stdin")] {
+        let mut command = sandbox.zcp(["-r", "--exclude-from", from, "src", dst]);
+        command.write_stdin("*.o\n!keep.o\n/build");
+        assert_done(&command.output().unwrap());
+        assert_eq!(names(&sandbox, dst), "a.c keep.o sub sub/b.c sub/build sub/build/y", "{from}");
+    }
+}
+
+fn refusals() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "").file("list", "fine\n{\n");
+    for (args, words) in [
+        (&["--exclude={"][..], "zcp: invalid pattern '{': "),
+        (&["--include={"], "zcp: invalid pattern '{': "),
+        (&["--exclude-from=list"], "zcp: 'list':2: "),
+        (&["--exclude-from=missing"], "zcp: cannot read 'missing': No such file or directory"),
+    ] {
+        let output = sandbox.zcp(args).args(["a", "b"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.starts_with(words) && output.status.code() == Some(1), "{args:?}: {errors}");
+        assert!(!sandbox.path("b").exists());
+    }
+    let not_utf8 = sandbox.zcp([OsStr::from_bytes(b"--exclude=\xff"), OsStr::new("a"), OsStr::new("b")]).output();
+    assert_eq!(
+        not_utf8.unwrap().stderr,
+        b"zcp: invalid pattern '\\377': not UTF-8\nTry 'zcp --help' for more information.\n"
+    );
+}
+
+/// An ordinary user may not read it, and need not.
+fn not_entered() {
+    use std::os::unix::process::CommandExt;
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "").file("src/secret/b", "").mode("src/secret", 0o700).dir("out").mode("", 0o755);
+    sandbox.mode("out", 0o777);
+    let zcp = tempfile::Builder::new().prefix("zcp-it-").tempdir().unwrap();
+    std::fs::set_permissions(zcp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::copy(crate::sandbox::ZCP, zcp.path().join("zcp")).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(zcp.path().join("zcp"));
+        command.current_dir(sandbox.path("")).uid(65534).gid(65534).args(args).output().unwrap()
+    };
+    assert!(!run(&["-r", "src", "out/1"]).status.success(), "nobody was kept out");
+    assert_done(&run(&["-r", "--exclude=secret/", "src", "out/2"]));
+}
+
+/// git says which files it does not ignore, and those are copied: no more and no fewer.
+fn gitignore_is_gits() {
+    let sandbox = Sandbox::new();
+    let git = |args: &[&str]| {
+        let output =
+            sandbox.command("git").args(["-C", "src"]).args(args).env("HOME", "/nonexistent").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    sandbox
+        .file("src/.gitignore", "*.log\n!kept.log\n/target\ndeep/**/x\ndoc/*.txt\n\\#odd\n\\!odd\nspace\\ \n[ab]1\nq?\n**/any\nfoo/**\n")
+        .file("src/sub/.gitignore", "!*.log\n/only-here\ndir-only/\n")
+        .file("src/sub/deeper/.gitignore", "*\n!*.rs\n");
+    let contents = [
+        "a.log",
+        "kept.log",
+        "target/x",
+        "sub/target/x",
+        "deep/x",
+        "deep/1/2/x",
+        "doc/a.txt",
+        "doc/sub/a.txt",
+        "#odd",
+        "!odd",
+        "space ",
+        "space",
+        "a1",
+        "c1",
+        "q1",
+        "q12",
+        "any",
+        "sub/any/y",
+        "foo/1",
+        "foo/2/3",
+        "sub/a.log",
+        "only-here",
+        "sub/only-here",
+        "sub/x/only-here",
+        "sub/dir-only/f",
+        "sub/y/dir-only",
+        "sub/deeper/a.rs",
+        "sub/deeper/a.c",
+        "sub/deeper/b/c.rs",
+        "plain/file",
+    ];
+    for name in contents {
+        sandbox.file(format!("src/{name}"), name);
+    }
+    let odd = PathBuf::from("src").join(OsStr::from_bytes(b"\xff.log"));
+    sandbox.file(&odd, "").file(odd.with_extension("txt"), "");
+    git(&["init", "-q"]);
+    let listed: BTreeSet<PathBuf> = git(&["ls-files", "-z", "-o", "--exclude-standard"])
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+        .collect();
+    assert!(listed.len() > 12 && listed.len() < contents.len(), "{listed:?}");
+    assert_done(&sandbox.zcp(["-r", "--gitignore", "--exclude=/.git", "src", "dst"]).output().unwrap());
+    let copied =
+        sandbox.snapshot("dst").0.into_iter().filter(|(_, node)| node.mode >> 12 == 0o10).map(|(path, _)| path);
+    assert_eq!(copied.collect::<BTreeSet<_>>(), listed);
+}
+
+/// A link that is followed is what it leads to; a hard link whose other name is left out is a file.
+fn with_links() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .file("src/file.o", "1")
+        .hard_link("src/file.o", "src/name")
+        .file("far/x", "2")
+        .symlink("../far", "src/dir");
+    for (flags, expected) in [
+        (&["-r", "-L", "--exclude=dir/"][..], "file.o name"),
+        (&["-r", "--exclude=dir/"], "dir file.o name"),
+        (&["-a", "--exclude=*.o"], "dir name"),
+        (&["-rH", "--exclude=*.o", "--exclude=dir"], "name"),
+    ] {
+        let output = sandbox.zcp(flags).args(["src", "dst"]).output().unwrap();
+        assert_done(&output);
+        assert_eq!(names(&sandbox, "dst"), expected, "{flags:?}");
+        std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    }
+}
+
+/// The operand's own place is where patterns begin, however long the way there is.
+fn with_parents() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    sandbox.dir("dst");
+    let args =
+        ["-r", "--parents", "--exclude=src", "--exclude=/build", "--exclude=*.o", "src/sub", "src/a.o", "dst"];
+    assert_done(&sandbox.zcp(args).output().unwrap());
+    assert_eq!(names(&sandbox, "dst"), "src src/sub src/sub/b.c");
+}
+
+/// The bar's total counts the same files.
+fn scout_agrees() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    sandbox.file("src/.gitignore", "/sub/build\n").file("src/large.o", noise(100_000));
+    let mut filter = Filter::default();
+    filter.gitignore = true;
+    filter.exclude("*.o").unwrap();
+    filter.include("keep.o").unwrap();
+    let options = Options { recursive: true, filter: Some(Arc::new(filter)), ..Options::default() };
+    let total = Total::default();
+    scout(&options, vec![sandbox.path("src").into()])(&total);
+    let options = zcp::CopyOptions::new().recursive(true).gitignore().exclude("*.o").unwrap().include("keep.o");
+    let report = options.unwrap().copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    assert_eq!((report.excluded(), report.files()), (4, 5));
+    assert!(total.complete.into_inner());
+    assert_eq!((total.files.into_inner(), total.bytes.into_inner()), (report.files(), report.bytes()));
+}
+
+/// Neither a look for .gitignore nor anything else.
+fn costs_nothing_unused() {
+    let sandbox = Sandbox::within(SHM);
+    tree(&sandbox);
+    sandbox.file("src/.gitignore", "*.o\n");
+    let trace = crate::strace::zcp(&sandbox, &["-e", "trace=open,openat"], &["-r", "src", "dst"]);
+    assert!(trace.output.status.success());
+    // Once to be read, and once to be made.
+    assert_eq!(
+        trace.lines().filter(|line| line.contains("\".gitignore\"") || line.contains("\".gitigno\"...")).count(),
+        2
+    );
+}

@@ -1,0 +1,148 @@
+//! What a copy may take from others: bandwidth (`--bwlimit`), the page cache (`--cache`), processors
+//! (`--nice`).
+
+use crate::needs::{Need, SHM, mounted, trial};
+use crate::sandbox::{Sandbox, assert_done, noise, stats};
+use libtest_mimic::Trial;
+use std::fs::File;
+use std::path::Path;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("limits::bandwidth", &[Need::Shm], bandwidth),
+        trial("limits::bandwidth_can_be_stopped", &[Need::Shm], bandwidth_can_be_stopped),
+        trial("limits::refusals", &[], refusals),
+        trial("limits::cache", &[Need::Mount("ext4"), Need::Program("fincore")], cache),
+        trial("limits::cache_of_many", &[Need::Mount("ext4"), Need::Program("fincore")], cache_of_many),
+        trial("limits::nice", &[Need::Strace], nice),
+    ]
+}
+
+/// No faster than that, by whichever path and however many workers. How much slower is no matter here.
+fn bandwidth() {
+    let sandbox = Sandbox::within(SHM);
+    for n in 0..8 {
+        sandbox.file(format!("src/{n}"), noise(256 << 10));
+    }
+    for told in
+        [&["-j1"][..], &["-j4"], &["--strategy=sendfile"], &["--strategy=read_write"], &["--sparse=always"]]
+    {
+        let output = sandbox
+            .zcp(["-r", "--stats=json", "--bwlimit=4MiB"])
+            .args(told)
+            .args(["src", "dst"])
+            .output()
+            .unwrap();
+        assert_done(&output);
+        let elapsed = stats(&output)["elapsed_ns"].as_f64().unwrap() / 1e9;
+        // 2 MiB at 4 MiB/s, less what may be caught up with.
+        assert!(elapsed >= 0.39, "{told:?}: {elapsed} s");
+        sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+        std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    }
+}
+
+/// At a byte a second the file would take a day.
+fn bandwidth_can_be_stopped() {
+    let sandbox = Sandbox::within(SHM);
+    sandbox.file("src", noise(100_000));
+    let cancel = zcp::Cancel::new();
+    let canceller = cancel.clone();
+    let options = zcp::CopyOptions::new().bandwidth_limit(1).cancel_by(&cancel);
+    let told = options.on_progress(move |progress| {
+        if progress.bytes > 0 {
+            canceller.cancel();
+        }
+    });
+    let error = told.copy([sandbox.path("src")], sandbox.path("dst")).unwrap_err();
+    assert!(matches!(error, zcp::Error::Cancelled(_)), "{error:?}");
+}
+
+fn refusals() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "");
+    for (arg, words) in [
+        ("--bwlimit=fast", "zcp: invalid rate: 'fast' (bytes a second, such as 500K, 20MiB, 1.5GB)\n"),
+        (
+            "--cache=lose",
+            "zcp: invalid argument 'lose' for '--cache'\nValid arguments are:\n  - 'keep'\n  - 'drop'\n",
+        ),
+    ] {
+        let output = sandbox.zcp([arg, "a", "b"]).output().unwrap();
+        let hint = "Try 'zcp --help' for more information.\n";
+        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("{words}{hint}"));
+    }
+}
+
+/// Bytes of a file that are in the page cache.
+fn cached(path: &Path) -> u64 {
+    let output = std::process::Command::new("fincore").args(["-b", "-n", "-o", "RES"]).arg(path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// A file on the disk of which nothing is in the page cache.
+fn cold(sandbox: &Sandbox, name: &str, bytes: Vec<u8>) {
+    sandbox.file(name, bytes);
+    let file = File::open(sandbox.path(name)).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert_eq!(cached(&sandbox.path(name)), 0, "the cache keeps what it is told to forget");
+}
+
+/// A file of several windows, by each path: nothing of it stays but what was there before.
+fn cache() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    const SIZE: u64 = 12 << 20;
+    let copy = |told: &[&str]| {
+        let output = sandbox.zcp(told).args(["src", "dst"]).output().unwrap();
+        assert_done(&output);
+        let left = (cached(&sandbox.path("src")), cached(&sandbox.path("dst")));
+        assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), noise(SIZE as usize));
+        std::fs::remove_file(sandbox.path("dst")).unwrap();
+        left
+    };
+    for strategy in ["copy_file_range", "splice", "sendfile", "mmap", "read_write"] {
+        let told = ["--cache=drop", &format!("--strategy={strategy}")];
+        cold(&sandbox, "src", noise(SIZE as usize));
+        assert_eq!(copy(&told), (0, 0), "{strategy}");
+        std::fs::read(sandbox.path("src")).unwrap();
+        assert_eq!(copy(&told), (SIZE, 0), "{strategy}, and the source was there before");
+    }
+    cold(&sandbox, "src", noise(SIZE as usize));
+    assert_eq!(copy(&["--cache=keep"]), (SIZE, SIZE), "else the figures above say nothing");
+}
+
+/// Small files wait for each other to be flushed, and the last of them for the end.
+fn cache_of_many() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    for n in 0..150 {
+        cold(&sandbox, &format!("src/{n}"), noise(5000 + 100 * n));
+    }
+    let output = sandbox.zcp(["-a", "-j2", "--cache=drop", "src", "dst"]).output().unwrap();
+    assert_done(&output);
+    for n in 0..150 {
+        let left = ["src", "dst"].map(|dir| cached(&sandbox.path(format!("{dir}/{n}"))));
+        assert_eq!(left, [0, 0], "{n}");
+    }
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+}
+
+/// Once, before there are threads; and not unless it is asked for.
+fn nice() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "");
+    for (told, times) in [(&["--nice"][..], 1), (&[], 0)] {
+        let args = [&["-r", "-j2"], told, &["src", "dst"]].concat();
+        let trace = crate::strace::zcp(&sandbox, &["-e", "trace=setpriority,clone3"], &args);
+        assert_done(&trace.output);
+        let calls: Vec<_> = trace.lines().filter(|line| !line.starts_with("+++")).collect();
+        assert_eq!(calls.iter().filter(|line| line.contains("setpriority")).count(), times, "{calls:?}");
+        if times == 1 {
+            assert!(
+                calls.iter().any(|line| line.starts_with("setpriority") && line.contains(", 19) ")),
+                "{calls:?}"
+            );
+        }
+    }
+}

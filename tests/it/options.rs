@@ -1,0 +1,74 @@
+//! Help in two lengths, and options from the environment.
+
+use crate::needs::trial;
+use crate::sandbox::{Sandbox, ZCP, assert_done};
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("options::help", &[], help),
+        trial("options::preset", &[], preset),
+        trial("options::preset_refuses", &[], preset_refuses),
+    ]
+}
+
+/// The short one fits a screen, and all it names is in the long one. cp has no -h.
+fn help() {
+    let sandbox = Sandbox::new();
+    let print = |option: &str| {
+        let output = sandbox.zcp([option]).output().unwrap();
+        assert_done(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (short, long) = (print("-h"), print("--help"));
+    assert!(short.lines().count() <= 50 && long.lines().count() > 70, "{}", short.lines().count());
+    let names = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| c.is_whitespace() || ",[=<'".contains(c));
+        words.filter(|word| word.starts_with("--") && word.len() > 2).map(str::to_owned).collect()
+    };
+    let (few, all) = (names(&short), names(&long));
+    assert!(few.len() > 20 && few.iter().all(|name| all.contains(name)), "{few:?}");
+    for option in zcp::cli::command().get_arguments().filter_map(|arg| arg.get_long()) {
+        assert!(all.contains(&format!("--{option}")), "--{option} is not in --help");
+    }
+    let cp = sandbox.command_as(ZCP, "cp").arg("-h").output().unwrap();
+    assert_eq!(cp.stderr, b"cp: invalid option -- 'h'\nTry 'cp --help' for more information.\n");
+}
+
+/// Before the command line, which has the last word; and not for cp.
+fn preset() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1");
+    let run = |name: &str, preset: &str, args: &[&str]| {
+        let output =
+            sandbox.command_as(ZCP, name).env("ZCP_OPTS", preset).args(args).args(["a", "b"]).output().unwrap();
+        assert_done(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run("zcp", " --stats=json\n-j2 ", &[]).starts_with('{'));
+    assert!(run("zcp", "--stats=json", &["--stats=text"]).starts_with("copied 1 file"));
+    assert_eq!(run("zcp", "", &[]), "");
+    assert_eq!(run("cp", "--stats=json", &[]), "");
+    assert_eq!(run("cp", "--nonsense", &[]), "");
+}
+
+/// What is copied is for the command line alone to say.
+fn preset_refuses() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1");
+    for (preset, words) in [
+        ("-r", "--recursive is not allowed there: it is about what is copied"),
+        ("-jb", "invalid number of jobs: 'b'"),
+        ("--stats -d", "-d is not allowed there: it is about what is copied"),
+        ("--exclude=*.o", "--exclude is not allowed there: it is about what is copied"),
+        ("--dry-run", "--dry-run is not allowed there: it is about what is copied"),
+        ("--help", "--help is not allowed there: it is about what is copied"),
+        ("a", "'a' is no option"),
+        ("--nonsense", "unrecognized option '--nonsense'"),
+    ] {
+        let output = sandbox.zcp(["a", "b"]).env("ZCP_OPTS", preset).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(errors.starts_with(&format!("zcp: $ZCP_OPTS: {words}\n")), "{preset}: {errors}");
+        assert!(output.status.code() == Some(1) && !sandbox.path("b").exists());
+    }
+}
