@@ -11,11 +11,15 @@
 
 use super::Transfer;
 use crate::sys::{io, proc};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes after which pages are given back for the first time.
 const WINDOW: u64 = 8 << 20;
+/// How many windows ahead it is asked whether the source is in the cache: further than it is read ahead
+/// (`read_ahead_kb` of a disk may be 8 MiB and more).
+const AHEAD: usize = 4;
 /// Bytes of one file, or of many, after which they are flushed.
 const FLUSH: u64 = 64 << 20;
 /// Files that wait for a flush, at most, in each worker.
@@ -29,8 +33,8 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Evictor {
     /// Where the window in hand begins.
     start: u64,
-    /// Whether the source's pages of this window were in the cache before.
-    was_cached: bool,
+    /// Whether the source's pages of this window, and of those to come, were in the cache before.
+    cached: VecDeque<bool>,
     /// Whether any of the file's were.
     any_cached: bool,
     /// Up to where the destination is on the disk.
@@ -43,9 +47,15 @@ pub(super) struct Evictor {
 impl Evictor {
     /// A file is about to be copied.
     pub(super) fn begin(&mut self, t: &Transfer<'_>) {
-        (self.start, self.flushed) = (0, 0);
-        self.was_cached = was_cached(t, 0);
-        self.any_cached = self.was_cached;
+        (self.flushed, self.any_cached) = (0, false);
+        self.look_from(t, 0);
+    }
+
+    fn look_from(&mut self, t: &Transfer<'_>, start: u64) {
+        self.start = start;
+        self.cached.clear();
+        let windows = (0..AHEAD as u64).map(|n| start + n * WINDOW).take_while(|at| *at < t.stat.size);
+        self.cached.extend(windows.map(|at| was_cached(t, at)));
     }
 
     /// The most bytes to move from `at`, so that a window ends where it should.
@@ -55,29 +65,38 @@ impl Evictor {
 
     /// The file has been copied up to `at`.
     pub(super) fn passed(&mut self, t: &Transfer<'_>, at: u64) {
-        if at >= self.start + WINDOW {
-            self.give_back(t, at);
-            if at - self.flushed >= FLUSH {
-                flush(t.dst, self.flushed, Some(at - self.flushed));
-                self.flushed = at;
-            }
-            self.was_cached = was_cached(t, at);
-            self.any_cached |= self.was_cached;
+        let end = self.start + WINDOW;
+        if at < end {
+            return;
+        }
+        self.give_back(t, WINDOW);
+        if at - end >= WINDOW {
+            self.look_from(t, at - at % WINDOW); // beyond a hole
+        } else {
+            self.start = end;
+            let next = end + (AHEAD as u64 - 1) * WINDOW;
+            self.cached.extend((next < t.stat.size).then(|| was_cached(t, next)));
+        }
+        if at - self.flushed >= FLUSH {
+            flush(t.dst, self.flushed, Some(at - self.flushed));
+            self.flushed = at;
         }
     }
 
-    fn give_back(&mut self, t: &Transfer<'_>, at: u64) {
-        let len = at.saturating_sub(self.start);
-        if !self.was_cached {
+    fn give_back(&mut self, t: &Transfer<'_>, len: u64) {
+        let was_cached = self.cached.pop_front().unwrap_or(false);
+        self.any_cached |= was_cached;
+        if !was_cached {
             io::drop_pages(t.src, self.start, len);
         }
         io::drop_pages(t.dst, self.start, len);
-        self.start = at;
     }
 
     /// The file is complete, with `size` bytes.
     pub(super) fn end(&mut self, t: &Transfer<'_>, size: u64) {
-        self.give_back(t, size);
+        if size > self.start {
+            self.give_back(t, size - self.start);
+        }
         if !self.any_cached {
             io::drop_pages(t.src, 0, 0); // what was read ahead, and the edges of windows
         }
@@ -114,11 +133,9 @@ impl Drop for Evictor {
     }
 }
 
-/// Whether the window of the source from `at` on was read by somebody before. Its last byte tells, which
-/// readahead for the window before has not reached.
+/// Whether the window of the source from `at` on was read by somebody before. Its last byte tells.
 fn was_cached(t: &Transfer<'_>, at: u64) -> bool {
-    let last = t.stat.size.min(at + WINDOW).saturating_sub(1);
-    last >= at && io::is_cached(t.src, last)
+    io::is_cached(t.src, t.stat.size.min(at + WINDOW).saturating_sub(1))
 }
 
 /// An error here would be one of the disk, met after the file was complete: as without this option, it is
