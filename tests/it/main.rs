@@ -31,7 +31,7 @@ mod strace;
 mod terminal;
 mod witness;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -62,5 +62,22 @@ fn main() -> ExitCode {
         terminal::trials(),
         witness::trials(),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
+    let (arguments, filters) = arguments();
+    let is_wanted =
+        |trial: &Trial| filters.is_empty() || filters.iter().any(|filter| trial.name().contains(filter));
+    let trials = trials.into_iter().flatten().filter(is_wanted).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The arguments but for filters, and those: any number of them, as with the harness of Rust itself.
+fn arguments() -> (Arguments, Vec<String>) {
+    const WITH_VALUE: [&str; 6] = ["--skip", "--test-threads", "--logfile", "--color", "--format", "-Z"];
+    let mut filters = Vec::new();
+    let mut others = Vec::new();
+    for argument in std::env::args() {
+        let is_value = others.last().is_some_and(|last: &String| WITH_VALUE.contains(&last.as_str()));
+        let is_filter = !others.is_empty() && !is_value && !argument.starts_with('-');
+        if is_filter { filters.push(argument) } else { others.push(argument) }
+    }
+    (Arguments::from_iter(others), filters)
 }
