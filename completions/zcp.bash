@@ -17,7 +17,7 @@ _zcp() {
     else
         [[ $before == -[!-]* ]] && before=-${before: -1}
         case $before in
-            --no-preserve | --sparse | -S | --suffix | -t | --target-directory | -j | --jobs | --strategy | --stats-file) option=$before ;;
+            --no-preserve | --sparse | -S | --suffix | -t | --target-directory | -j | --jobs | --strategy | --bwlimit | --cache | --exclude | --include | --exclude-from | --files-from | --stats-file) option=$before ;;
         esac
     fi
 
@@ -34,13 +34,19 @@ _zcp() {
         --context) compopt +o bashdefault +o default; return ;;
         -j | --jobs) compopt +o bashdefault +o default; return ;;
         --strategy) list='reflink copy_file_range splice sendfile mmap read_write' ;;
+        --bwlimit) compopt +o bashdefault +o default; return ;;
+        --cache) words='keep drop' ;;
+        --exclude) compopt +o bashdefault +o default; return ;;
+        --include) compopt +o bashdefault +o default; return ;;
+        --exclude-from) return ;;
+        --files-from) return ;;
         --stats) words='text json' ;;
         --stats-file) return ;;
         --progress) words='auto always never' ;;
         '')
             [[ $word == -* ]] || return
             compopt -o nospace
-            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help --version --jobs= -j --strategy= --atomic --stats --stats= --stats-file= --progress --progress='
+            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help -h --version --jobs= -j --strategy= --bwlimit= --cache= --nice --atomic --exclude= --include= --exclude-from= --gitignore --files-from= --null -0 --dry-run --stats --stats= --stats-file= --progress --progress='
             local IFS=$'\n'
             COMPREPLY=($(compgen -W "${words// /$'\n'}" -- "$word"))
             # Only what waits for an argument gets no space.

@@ -13,7 +13,7 @@ mod zsh;
 
 use crate::generated::is_current;
 use crate::needs::{Need, trial};
-use clap::{Arg, ArgAction, ValueHint};
+use clap::{Arg, ValueHint};
 use libtest_mimic::Trial;
 use std::ffi::OsString;
 use zcp::cli;
@@ -82,9 +82,9 @@ fn table() -> Vec<Known> {
 }
 
 fn known(arg: &Arg) -> Known {
-    let takes = match (arg.get_action(), arg.get_num_args().map(|n| n.min_values())) {
-        (ArgAction::Count, _) => Takes::Nothing,
-        (_, Some(0)) => Takes::Optional(value(arg)),
+    let takes = match arg.get_num_args() {
+        _ if !arg.get_action().takes_values() => Takes::Nothing,
+        Some(count) if count.min_values() == 0 => Takes::Optional(value(arg)),
         _ => Takes::Required(value(arg)),
     };
     let mut shorts: Vec<char> = arg.get_short().into_iter().collect();
