@@ -1,44 +1,64 @@
-//! The textbook's table of zero-copy I/O, measured: one file copied by each path.
+//! The textbook's table of zero-copy I/O, measured: one file copied by each path, into a file and into
+//! sockets.
 //!
 //! `cargo run --release --example zero_copy [SIZE_MIB [DIRECTORY]]` prints it as Markdown. The calls
-//! are those that zcp's own account counted; CPU time is what the kernel's scheduler has charged the process.
+//! are those that zcp's own account counted; CPU time is what the kernel's scheduler has charged the
+//! process. Who reads from a socket is another process, so its CPU time is not in the figures; the time
+//! is over when it has read the last byte.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zcp::sys::at;
 use zcp::sys::proc::StopFlag;
 use zcp::transfer::ladder::Limits;
-use zcp::transfer::{Account, Call, Ladder, Meter, Strategy, Tally, Transfer};
+use zcp::transfer::{Account, Call, Ladder, Meter, Strategy, Tally, Target, Transfer};
 
 /// Rounds; each path is run once in each, so that a machine that changes its speed changes it for all.
 const ROUNDS: usize = 7;
+/// The argument that makes this program the reader of a socket.
+const READER: &str = "--read-stdin";
 
-type Outcome = Result<Tally, String>;
+/// What one run took, and what the path did, or why it could not.
+#[derive(Clone)]
+struct Run {
+    wall: Duration,
+    cpu: Duration,
+    outcome: Result<Tally, String>,
+}
+
+/// Where the bytes go.
+#[derive(Clone, Copy)]
+enum Destination<'a> {
+    File(&'a Path),
+    Unix,
+    Tcp,
+}
 
 fn main() -> std::io::Result<()> {
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.peek().is_some_and(|arg| arg == READER) {
+        return read_stdin();
+    }
     let mib = args.next().and_then(|arg| arg.to_str()?.parse().ok()).unwrap_or(256_u64);
     let dir = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let source = dir.join(format!("zcp-example-{}-source", std::process::id()));
     let target = dir.join(format!("zcp-example-{}-copy", std::process::id()));
     write_source(&source, mib << 20)?;
-    let mut best: Vec<Option<(Duration, Duration, Outcome)>> = vec![None; Strategy::ALL.len()];
-    for _ in 0..ROUNDS {
-        for strategy in Strategy::ALL {
-            let run = copy(strategy, &source, &target)?;
-            let slot = &mut best[strategy as usize];
-            if slot.as_ref().is_none_or(|(wall, ..)| run.0 < *wall) {
-                *slot = Some(run);
-            }
-        }
+    for (destination, words) in [
+        (Destination::File(&target), "by"),
+        (Destination::Unix, "to a UNIX socket by"),
+        (Destination::Tcp, "to TCP over loopback by"),
+    ] {
+        print(&format!("{mib} MiB {words}"), destination, &measure(&source, destination)?);
     }
-    std::fs::remove_file(&source)?;
-    print(mib, &best);
-    Ok(())
+    std::fs::remove_file(&source)
 }
 
 fn write_source(path: &Path, size: u64) -> std::io::Result<()> {
@@ -47,23 +67,102 @@ fn write_source(path: &Path, size: u64) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Wall time, CPU time, and what the path did, or why it could not.
-fn copy(strategy: Strategy, source: &Path, target: &Path) -> std::io::Result<(Duration, Duration, Outcome)> {
-    let src = File::open(source)?;
+/// The best run of each path.
+fn measure(source: &Path, destination: Destination<'_>) -> std::io::Result<Vec<(Strategy, Run)>> {
+    let mut best: Vec<(Strategy, Run)> = Vec::new();
+    for _ in 0..ROUNDS {
+        for strategy in Strategy::ALL.into_iter().rev() {
+            let run = match destination {
+                Destination::File(target) => to_file(strategy, source, target)?,
+                // Neither takes a socket.
+                _ if matches!(strategy, Strategy::Reflink | Strategy::CopyFileRange) => continue,
+                Destination::Unix => to_socket(strategy, source, UnixStream::pair()?)?,
+                Destination::Tcp => to_socket(strategy, source, connection()?)?,
+            };
+            match best.iter_mut().find(|(known, _)| *known == strategy) {
+                Some((_, slot)) if run.wall < slot.wall => *slot = run,
+                Some(_) => {}
+                None => best.push((strategy, run)),
+            }
+        }
+    }
+    Ok(best)
+}
+
+fn connection() -> std::io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let here = TcpStream::connect(listener.local_addr()?)?;
+    Ok((here, listener.accept()?.0))
+}
+
+fn to_file(strategy: Strategy, source: &Path, target: &Path) -> std::io::Result<Run> {
     let dst = File::create_new(target)?;
-    let stat = at::fstat(&src)?;
-    let dst_dev = at::fstat(&dst)?.dev;
-    let transfer = Transfer { src: src.as_fd(), stat, dst: dst.as_fd(), dst_dev, dst_regular: true };
+    let run = copy(strategy, source, &dst.into(), Target::File, || Ok(()));
+    std::fs::remove_file(target)?;
+    run
+}
+
+fn to_socket(
+    strategy: Strategy,
+    source: &Path,
+    (here, there): (impl Into<OwnedFd>, impl Into<OwnedFd>),
+) -> std::io::Result<Run> {
+    let here = here.into();
+    let mut reader = reader(there.into())?;
+    let target = Target::Stream(at::fstat(&here)?);
+    copy(strategy, source, &here.try_clone()?, target, || {
+        drop(here);
+        reader.wait().map(drop)
+    })
+}
+
+/// A process that reads the socket to its end, and is ready to do so.
+fn reader(socket: OwnedFd) -> std::io::Result<Child> {
+    let program = std::env::current_exe()?;
+    let mut child = Command::new(program).arg(READER).stdin(socket).stdout(Stdio::piped()).spawn()?;
+    if let Some(ready) = &mut child.stdout {
+        ready.read_exact(&mut [0])?;
+    }
+    Ok(child)
+}
+
+fn read_stdin() -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    std::io::stdout().write_all(b".")?;
+    std::io::stdout().flush()?;
+    while std::io::stdin().read(&mut buffer)? > 0 {}
+    Ok(())
+}
+
+/// Copies, lets go of the destination, and waits until `arrived`.
+fn copy(
+    strategy: Strategy,
+    source: &Path,
+    dst: &OwnedFd,
+    target: Target,
+    arrived: impl FnOnce() -> std::io::Result<()>,
+) -> std::io::Result<Run> {
+    let src = File::open(source)?;
+    let transfer = Transfer {
+        src: src.as_fd(),
+        stat: at::fstat(&src)?,
+        dst: dst.as_fd(),
+        dst_dev: at::fstat(dst)?.dev,
+        target,
+    };
     let limits = Limits { forced: Some(vec![strategy]), ..Limits::default() };
     let mut ladder = Ladder::new(limits, StopFlag::default(), Arc::new(Meter::default()));
     let mut account = Account::default();
     let (start, cpu) = (Instant::now(), cpu_time());
     let answer = ladder.copy(&transfer, &mut account);
-    let (wall, cpu) = (start.elapsed(), cpu_time().saturating_sub(cpu));
-    drop(dst);
-    std::fs::remove_file(target)?;
+    let cpu = cpu_time().saturating_sub(cpu);
+    if target != Target::File {
+        // The reader's end of the file, though others still have the descriptor.
+        let _ = rustix::net::shutdown(dst, rustix::net::Shutdown::Write);
+    }
+    arrived()?;
     let outcome = answer.map(|_| account.path(strategy).clone()).map_err(|fault| fault.errno.to_string());
-    Ok((wall, cpu, outcome))
+    Ok(Run { wall: start.elapsed(), cpu, outcome })
 }
 
 /// Time that this process has been on a processor (/proc/PID/schedstat, ns).
@@ -73,27 +172,26 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(ns)
 }
 
-fn print(mib: u64, best: &[Option<(Duration, Duration, Outcome)>]) {
+fn print(heading: &str, destination: Destination<'_>, best: &[(Strategy, Run)]) {
     let mut out = std::io::stdout().lock();
-    let _ =
-        writeln!(out, "| {mib} MiB by | calls | mode switches | CPU copies | through user space | ms | CPU ms |");
+    let _ = writeln!(out, "| {heading} | calls | mode switches | CPU copies | through user space | ms | CPU ms |");
     let _ = writeln!(out, "|---|---|---|---|---|---|---|");
-    for (strategy, run) in Strategy::ALL.into_iter().zip(best).rev() {
-        let (copies, user) = copies(strategy);
-        let Some((wall, cpu, outcome)) = run else { continue };
-        let _ = match outcome {
+    for (strategy, run) in best {
+        let (copies, user) = copies(*strategy, destination);
+        let _ = match &run.outcome {
             Ok(tally) => writeln!(
                 out,
                 "| {} | {} | {} | {copies} | {user} | {:.1} | {:.1} |",
                 strategy.name(),
                 calls(tally),
                 2 * tally.total_calls(),
-                wall.as_secs_f64() * 1e3,
-                cpu.as_secs_f64() * 1e3,
+                run.wall.as_secs_f64() * 1e3,
+                run.cpu.as_secs_f64() * 1e3,
             ),
             Err(reason) => writeln!(out, "| {} | {reason} | - | {copies} | {user} | - | - |", strategy.name()),
         };
     }
+    let _ = writeln!(out);
 }
 
 fn calls(tally: &Tally) -> String {
@@ -101,13 +199,15 @@ fn calls(tally: &Tally) -> String {
     made.map(|(call, count)| format!("{count} {}", call.label())).collect::<Vec<_>>().join(", ")
 }
 
-/// How often the CPU copies each byte on its way into a file, and how many of these copies go
+/// How often the CPU copies each byte on its way into a file or a socket, and how many of these copies go
 /// through user space.
-fn copies(strategy: Strategy) -> (&'static str, &'static str) {
+fn copies(strategy: Strategy, destination: Destination<'_>) -> (&'static str, &'static str) {
+    let into_file = matches!(destination, Destination::File(_));
     match strategy {
         Strategy::Reflink => ("0", "0"),
         Strategy::CopyFileRange => ("1 here, 0 where it clones", "0"),
-        Strategy::Splice | Strategy::Sendfile => ("1", "0"),
+        Strategy::Splice | Strategy::Sendfile if into_file => ("1", "0"),
+        Strategy::Splice | Strategy::Sendfile => ("0", "0"),
         Strategy::Mmap => ("1", "0 (mapped)"),
         Strategy::ReadWrite => ("2", "2"),
     }

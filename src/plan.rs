@@ -4,7 +4,7 @@
 //! comment says what they protect from.
 
 use crate::options::{Action, BackupControl, Dereference, Existing, Options};
-use crate::sys::Stat;
+use crate::sys::{Kind, Stat};
 
 /// What stands at the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,10 @@ enum Sameness {
 /// Whether source and destination are one file in a way that matters for what is asked.
 fn sameness(options: &Options, source: &Stat, occupant: &Occupant) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
+    // The two directions of a socket are two streams.
+    if source.kind() == Kind::Socket && options.read_special {
+        return Distinct;
+    }
     let same = source.id() == occupant.stat.id();
     let linking = options.action == Action::HardLink;
     let never = occupant.dereference == Dereference::Never;

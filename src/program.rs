@@ -3,7 +3,7 @@
 use crate::cli::{self, Misuse, Request};
 use crate::context::Context;
 use crate::options::{Options, StatsForm};
-use crate::report::output::{self, Output};
+use crate::report::output::Output;
 use crate::report::stats::Summary;
 use crate::report::{Failure, table};
 use crate::session::{Host, Session};
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 /// What has to be seen before std's start-up changes it.
 pub fn before_main() {
-    output::look_at_stdout();
+    crate::sys::start::look();
 }
 
 /// Runs zcp. The first of `args` is the name that it calls itself by.

@@ -112,6 +112,11 @@ impl Failure {
         self.errno.map(Errno::raw_os_error)
     }
 
+    /// Whether this is the system's reason.
+    pub fn has_errno(&self, errno: Errno) -> bool {
+        self.errno == Some(errno)
+    }
+
     /// The symbolic name of the reason, such as `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         self.raw_os_error().map(errno::name)

@@ -3,18 +3,8 @@
 //! std's own handle takes a closed descriptor for a sink and says nothing; a program that promised
 //! output must say that it could not give it.
 
-use crate::sys::{Errno, proc};
+use crate::sys::{Errno, proc, start};
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Set before main, for std's start-up opens /dev/null in the place of a closed descriptor.
-static CLOSED: AtomicBool = AtomicBool::new(false);
-
-/// Looks whether stdout is open. For the program to call before main; a library has no business there.
-pub fn look_at_stdout() {
-    let closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
-    CLOSED.store(closed, Ordering::Relaxed);
-}
 
 /// Bytes held back before a write, unless stdout is a terminal.
 const HELD: usize = 16 << 10;
@@ -47,7 +37,7 @@ impl Output {
         let held = std::mem::take(&mut self.held);
         let mut rest = held.as_slice();
         while !rest.is_empty() && self.error.is_none() {
-            if CLOSED.load(Ordering::Relaxed) {
+            if start::was_closed(1) {
                 self.error = Some(Errno::BADF);
                 return;
             }
@@ -56,7 +46,9 @@ impl Output {
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE) => {
                     // Nobody reads any more. std has the signal ignored; cp dies of it.
-                    proc::end_by_broken_pipe();
+                    if start::dies_of_broken_pipe() {
+                        proc::end_by_broken_pipe();
+                    }
                     self.error = Some(Errno::PIPE);
                 }
                 Err(errno) => self.error = Some(errno),

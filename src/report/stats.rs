@@ -123,6 +123,7 @@ impl Summary {
         json!({
             "files": tally.files,
             "bytes": tally.bytes,
+            "by_reference": tally.by_reference,
             "ns": tally.ns,
             "mode_switches": 2 * tally.total_calls(),
             "calls": calls.map(|(call, count)| (call.name().to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),

@@ -72,9 +72,11 @@ fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(out, "  workers {}, parcels in flight at most {}", summary.workers, summary.peak_in_flight)
 }
 
-/// How often the CPU copies each byte on a path into a file, and how much of that is in user space.
-fn cpu_copies(strategy: Strategy) -> &'static str {
+/// How often the CPU copied each byte on a path, and how much of that was in user space.
+fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
     match strategy {
+        _ if tally.by_reference > 0 && tally.by_reference == tally.bytes => "0",
+        _ if tally.by_reference > 0 => "0 or 1",
         Strategy::Reflink => "0",
         Strategy::CopyFileRange => "kernel's",
         Strategy::Splice | Strategy::Sendfile | Strategy::Mmap => "1",
@@ -106,7 +108,7 @@ fn paths(out: &mut String, summary: &Summary) -> std::fmt::Result {
             share,
             count(tally.total_calls()),
             count(2 * tally.total_calls()),
-            cpu_copies(*strategy),
+            cpu_copies(*strategy, tally),
             duration(Duration::from_nanos(tally.ns)),
         )?;
     }

@@ -92,6 +92,12 @@ pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, truncate: bool) 
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
+/// Opens an existing file for writing, but does not wait: ENXIO for a fifo that nobody reads.
+pub fn open_write_no_wait(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | follow.open();
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+}
+
 /// Creates a file for writing. `exclusive` (O_EXCL) fails with EEXIST on any existing name, and
 /// never goes through a symbolic link.
 pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Result<OwnedFd> {

@@ -1,7 +1,7 @@
 //! Calls on open files. The data paths themselves are in the transfer room.
 
 use super::{Errno, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, Gid, Mode, SeekFrom, Uid};
 use rustix::io::retry_on_intr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -96,9 +96,28 @@ pub fn lock(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::flock(&fd, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// Waits until a descriptor that does not block can be read (or written) again (poll(2)).
-pub fn poll_ready(fd: impl AsFd, write: bool) -> Result<()> {
+/// How long [`poll_a_while`] waits. A signal ends it at once if this thread gets it; if another one
+/// does, or it comes just before the wait, that is noticed after this time.
+const A_WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Waits until a descriptor can be read (or written), or its other end is gone; false if a signal or
+/// the end of a short while came first, so that the caller can look whether it should go on (poll(2)).
+pub fn poll_a_while(fd: impl AsFd, write: bool) -> Result<bool> {
     let events = if write { PollFlags::OUT } else { PollFlags::IN };
-    let fd = fd.as_fd();
-    retry_on_intr(|| poll(&mut [PollFd::new(&fd, events)], None)).map(|_| ())
+    match poll(&mut [PollFd::new(&fd, events)], Some(&A_WHILE)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A moment's rest for who was told by poll(2) that a call would not wait, and then by the call that it
+/// would: better than to ask again at once.
+pub fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(5));
+}
+
+/// How many bytes wait to be read (FIONREAD of ioctl_tty(2), also for pipes and sockets).
+pub fn readable_bytes(fd: impl AsFd) -> Result<u64> {
+    rustix::io::ioctl_fionread(fd)
 }

@@ -5,9 +5,11 @@
 
 pub mod at;
 pub mod dirents;
+pub mod inherited;
 pub mod io;
 pub mod proc;
 pub mod selinux;
+pub mod start;
 pub mod stat;
 
 pub use rustix::io::Errno;

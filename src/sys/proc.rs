@@ -67,7 +67,7 @@ impl StopFlag {
     /// nohup does) stays ignored.
     pub fn install() -> std::io::Result<StopFlag> {
         let flag = StopFlag::default();
-        let ignored = ignored_at_start();
+        let ignored = ignored_signals();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
             if ignored >> (signal - 1) & 1 == 1 {
                 continue;
@@ -78,6 +78,11 @@ impl StopFlag {
             signal_hook::flag::register_usize(signal, Arc::clone(&flag.0), usize::try_from(signal).unwrap_or(1))?;
         }
         Ok(flag)
+    }
+
+    /// Ends the run as SIGPIPE would end it at once, but in good order.
+    pub fn raise_broken_pipe(&self) {
+        self.0.store(usize::try_from(signal_hook::consts::SIGPIPE).unwrap_or(1), Ordering::Relaxed);
     }
 
     /// Asks for the end without a signal.
@@ -153,7 +158,7 @@ pub fn terminal_width() -> usize {
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
-/// The signals that the parent left ignored, as a mask (`SigIgn` of proc_pid_status(5)).
-fn ignored_at_start() -> u64 {
+/// The signals that are ignored, as a mask (`SigIgn` of proc_pid_status(5)).
+pub(super) fn ignored_signals() -> u64 {
     status_field("SigIgn:").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
 }

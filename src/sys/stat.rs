@@ -105,6 +105,11 @@ impl Stat {
         self.kind() == Kind::Regular
     }
 
+    /// Whether it is /dev/null: character device 1:3 (null(4)).
+    pub fn is_null_device(&self) -> bool {
+        self.kind() == Kind::CharDevice && self.rdev == 0x103
+    }
+
     /// Device and inode, both: an inode number alone says nothing.
     pub fn id(&self) -> FileId {
         FileId { dev: self.dev, ino: self.ino }

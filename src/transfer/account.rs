@@ -32,11 +32,13 @@ pub enum Call {
     Read,
     /// write(2), on what has no offsets.
     Write,
+    /// poll(2), to wait for whoever is at the other end.
+    Poll,
 }
 
 impl Call {
     /// All of them; the order is that of the enum.
-    pub const ALL: [Call; 10] = [
+    pub const ALL: [Call; 11] = [
         Call::Ficlone,
         Call::CopyFileRange,
         Call::Splice,
@@ -47,6 +49,7 @@ impl Call {
         Call::Pwrite,
         Call::Read,
         Call::Write,
+        Call::Poll,
     ];
 
     /// The name that strace prints: the key in the JSON.
@@ -62,6 +65,7 @@ impl Call {
             Call::Pwrite => "pwrite64",
             Call::Read => "read",
             Call::Write => "write",
+            Call::Poll => "poll",
         }
     }
 
@@ -93,6 +97,9 @@ pub struct Tally {
     pub files: u64,
     /// Bytes that this path put into destinations (shared, for a reflink).
     pub bytes: u64,
+    /// Those of them that went as references to pages, without a copy by the CPU: into a socket, a pipe
+    /// or /dev/null.
+    pub by_reference: u64,
     /// Nanoseconds inside the calls.
     pub ns: u64,
     /// Calls made, indexed by [`Call`].
@@ -125,6 +132,7 @@ impl Tally {
     fn merge(&mut self, other: &Tally) {
         self.files += other.files;
         self.bytes += other.bytes;
+        self.by_reference += other.by_reference;
         self.ns += other.ns;
         for (mine, theirs) in self.calls.iter_mut().zip(other.calls) {
             *mine += theirs;

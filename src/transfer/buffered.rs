@@ -1,20 +1,13 @@
 //! read and write through a buffer: the ground of the ladder, and the one way for streams.
 
+use super::end::End;
 use super::{Call, Fault, Side, Step, Tally};
 use crate::sys::{Errno, Result, io};
-use std::os::fd::{AsFd, BorrowedFd};
 
 /// The most bytes a read asks for; a larger buffer leaves the processor's cache.
 const LARGEST: usize = 1 << 20;
 /// The fewest bytes that the buffer is made for, so that small files do not make it grow each time.
 const SMALLEST: usize = 64 << 10;
-
-/// One side of a copy: a file with offsets, or a stream without (pipe, socket, terminal).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct End<'a> {
-    pub(super) fd: BorrowedFd<'a>,
-    pub(super) seekable: bool,
-}
 
 /// The bytes on their way. It is as large as the largest read so far needed, and no larger.
 #[derive(Debug, Default)]
@@ -38,6 +31,7 @@ impl Buffer {
         self.filled = 0;
         let room = &mut self.bytes[..want];
         self.filled = loop {
+            src.wait_if_needed(false, tally)?;
             let answer = if src.seekable {
                 tally.call(Call::Pread, || rustix::io::pread(src.fd, &mut *room, at))
             } else {
@@ -47,8 +41,8 @@ impl Buffer {
                 // Some files of /proc call themselves regular and have no offsets all the same.
                 Err(Errno::SPIPE) if src.seekable => src.seekable = false,
                 Ok(n) => break n,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => io::poll_ready(src.fd, false)?,
+                Err(Errno::INTR) if !src.stop.is_raised() => {}
+                Err(Errno::AGAIN) => await_again(src, false, tally)?,
                 Err(errno) => return Err(errno),
             }
         };
@@ -70,10 +64,17 @@ pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len
     }
 }
 
+/// A descriptor that does not block has nothing, or no room: it is waited for, never asked in a circle.
+fn await_again(end: End<'_>, write: bool, tally: &mut Tally) -> Result<()> {
+    io::pause();
+    end.wait(write, tally)
+}
+
 /// Writes all of `bytes`, however many calls that takes.
 pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
     let mut written = 0;
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
+        dst.wait_if_needed(true, tally)?;
         let answer = if dst.seekable {
             tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, rest, at + written as u64))
         } else {
@@ -84,8 +85,8 @@ pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tal
             Ok(0) => return Err(Errno::IO),
             Ok(n) => written += n,
             Err(Errno::SPIPE) if dst.seekable => dst.seekable = false,
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => io::poll_ready(dst.fd.as_fd(), true)?,
+            Err(Errno::INTR) if !dst.stop.is_raised() => {}
+            Err(Errno::AGAIN) => await_again(dst, true, tally)?,
             Err(errno) => return Err(errno),
         }
     }

@@ -5,10 +5,10 @@
 
 use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
 use super::route::{Cloning, LARGE};
+use super::rungs::Rungs;
 use super::spans::{self, Next};
-use super::stream::{block_size, ends, skip_zeros};
-use super::{Account, Call, Reason, Route, Step, Strategy};
-use super::{buffered, copy_range, mmap, reflink, sendfile, splice};
+use super::{Account, Reason, Route, Step, Strategy};
+use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, io};
 use std::sync::atomic::Ordering;
 
@@ -22,18 +22,16 @@ const PATIENCE: u32 = 3;
 pub(super) struct Climb<'a, 'f> {
     ladder: &'a mut Ladder,
     t: &'a Transfer<'f>,
-    route: &'a Route,
+    rungs: Rungs<'a>,
+    /// Whether the destination's blocks are allocated first.
+    preallocate: bool,
     account: &'a mut Account,
     /// Whether `st_size` is where the data ends.
     true_size: bool,
-    /// The rung in use, as an index into the route.
-    rung: usize,
     /// The destination's own position, which sendfile writes at.
     position: u64,
     /// Zeros that the last step read but did not write.
     skipped: u64,
-    /// Which paths were already credited with this file.
-    credited: [bool; Strategy::ALL.len()],
     outcome: Outcome,
 }
 
@@ -45,17 +43,15 @@ impl<'a, 'f> Climb<'a, 'f> {
         account: &'a mut Account,
         true_size: bool,
     ) -> Self {
-        let credited = [false; Strategy::ALL.len()];
         Climb {
             ladder,
             t,
-            route,
+            rungs: Rungs::new(route, (t.stat.dev, t.dst_dev)),
+            preallocate: route.preallocate,
             account,
             true_size,
-            rung: 0,
             position: 0,
             skipped: 0,
-            credited,
             outcome: Outcome::default(),
         }
     }
@@ -74,17 +70,9 @@ impl<'a, 'f> Climb<'a, 'f> {
         Ok(self.outcome)
     }
 
-    fn pair(&self) -> (u64, u64) {
-        (self.t.stat.dev, self.t.dst_dev)
-    }
-
     /// Whole files only, so it is tried before anything else, if the route has it.
     fn try_reflink(&mut self) -> Result<bool, Fault> {
-        if self.route.rungs.first() != Some(&Strategy::Reflink) {
-            return Ok(false);
-        }
-        if self.ladder.is_known_refusal(Strategy::Reflink, self.pair()) && self.route.rungs.len() > 1 {
-            self.rung = 1;
+        if self.rungs.current(self.ladder) != Some(Strategy::Reflink) {
             return Ok(false);
         }
         let tally = self.account.path_mut(Strategy::Reflink);
@@ -97,7 +85,7 @@ impl<'a, 'f> Climb<'a, 'f> {
         };
         match step {
             Step::Moved(n) => {
-                self.credit(Strategy::Reflink, n);
+                self.rungs.credit(self.account, Strategy::Reflink, n);
                 Ok(true)
             }
             Step::Failed(fault) => Err(Fault { refused: Some(Strategy::Reflink), ..fault }),
@@ -109,7 +97,7 @@ impl<'a, 'f> Climb<'a, 'f> {
     /// A file without holes: from the start to its end.
     fn copy_dense(&mut self) -> Result<u64, Fault> {
         let size = self.t.stat.size;
-        let allocated = self.route.preallocate && io::preallocate(self.t.dst, size).is_ok();
+        let allocated = self.preallocate && io::preallocate(self.t.dst, size).is_ok();
         let end = self.climb(0, None)?;
         if (allocated && end < size) || self.outcome.searched_zeros {
             // Blocks beyond a source that shrank, or a hole at the end.
@@ -169,7 +157,9 @@ impl<'a, 'f> Climb<'a, 'f> {
                     None => {}
                 }
             }
-            let Some(strategy) = self.current_rung() else { return Err(self.exhausted(Errno::OPNOTSUPP)) };
+            let Some(strategy) = self.rungs.current(self.ladder) else {
+                return Err(self.rungs.exhausted(Errno::OPNOTSUPP));
+            };
             // Beyond a size that is not believed, ask for a bufferful and see.
             let len = if at < known_end { (known_end - at).min(STEP) } else { 64 << 10 };
             let len = self.ladder.most(at, len);
@@ -177,7 +167,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                 Step::Moved(n) => {
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
-                    self.credit(strategy, written);
+                    self.rungs.credit(self.account, strategy, written);
                     self.ladder.moved(self.t, at, n);
                 }
                 Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
@@ -206,25 +196,14 @@ impl<'a, 'f> Climb<'a, 'f> {
         Ok((stat.size > at).then_some(stat.size))
     }
 
-    /// The rung to use now, past those that are known to refuse. The last is always tried: its
-    /// refusal is the reason to be reported.
-    fn current_rung(&mut self) -> Option<Strategy> {
-        while self.rung + 1 < self.route.rungs.len()
-            && self.ladder.is_known_refusal(self.route.rungs[self.rung], self.pair())
-        {
-            self.rung += 1;
-        }
-        self.route.rungs.get(self.rung).copied()
-    }
-
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
-        let Transfer { src, dst, .. } = *self.t;
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
+        let (src, dst) = self.t.ends(&ladder.stop);
         match strategy {
             // Behind other rungs it can still take the whole file, but nothing less. A size that is
             // not believed may be 0, and what was cloned may have an end further on.
-            Strategy::Reflink if at == 0 => match reflink::clone_file(src, dst, self.t.stat.size, tally) {
+            Strategy::Reflink if at == 0 => match reflink::clone_file(src.fd, dst.fd, self.t.stat.size, tally) {
                 Step::Moved(0) => Step::Dry,
                 step => step,
             },
@@ -236,16 +215,13 @@ impl<'a, 'f> Climb<'a, 'f> {
             Strategy::Mmap => mmap::step(src, dst, at, len, tally),
             Strategy::ReadWrite if self.outcome.searched_zeros => {
                 let mut holes = 0;
-                let block = block_size(self.t);
-                let step = skip_zeros(&mut ladder.buffer, ends(self.t), at, len, block, tally, &mut holes);
+                let block = zeros::block_size(&self.t.stat);
+                let step = zeros::step(&mut ladder.buffer, (src, dst), at, len, block, tally, &mut holes);
                 self.account.holes += holes;
                 self.skipped = holes;
                 step
             }
-            Strategy::ReadWrite => {
-                let (src, dst) = ends(self.t);
-                buffered::step(&mut ladder.buffer, src, dst, at, len, tally)
-            }
+            Strategy::ReadWrite => buffered::step(&mut ladder.buffer, src, dst, at, len, tally),
         }
     }
 
@@ -261,38 +237,12 @@ impl<'a, 'f> Climb<'a, 'f> {
 
     /// A rung that gave 0 proves nothing: only `read` knows the end of a file.
     fn at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, Fault> {
-        let tally = self.account.path_mut(strategy);
-        let mut byte = [0];
-        loop {
-            match tally.call(Call::Pread, || rustix::io::pread(self.t.src, &mut byte, at)) {
-                Ok(0) => return Ok(!self.ends_early(at)?),
-                Ok(_) => return Ok(false),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Fault::at(Side::Source, errno)),
-            }
-        }
-    }
-
-    fn credit(&mut self, strategy: Strategy, bytes: u64) {
-        let first = !std::mem::replace(&mut self.credited[strategy as usize], true);
-        let tally = self.account.path_mut(strategy);
-        tally.bytes += bytes;
-        tally.files += u64::from(first);
+        let (src, _) = self.t.ends(&self.ladder.stop);
+        Ok(src.is_at_end(at, self.account.path_mut(strategy))? && !self.ends_early(at)?)
     }
 
     /// Leaves the rung in use for the next one; an error if there is none.
     fn step_down(&mut self, reason: Reason, errno: Errno) -> Result<(), Fault> {
-        let Some(&strategy) = self.route.rungs.get(self.rung) else { return Err(self.exhausted(errno)) };
-        *self.account.path_mut(strategy).step_downs.entry(reason).or_default() += 1;
-        self.ladder.learn(strategy, errno, self.pair());
-        if self.rung + 1 == self.route.rungs.len() {
-            return Err(self.exhausted(errno));
-        }
-        self.rung += 1;
-        Ok(())
-    }
-
-    fn exhausted(&self, errno: Errno) -> Fault {
-        Fault { refused: self.route.rungs.last().copied(), ..Fault::at(Side::Both, errno) }
+        self.rungs.step_down(self.ladder, self.account, reason, errno)
     }
 }

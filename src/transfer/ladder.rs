@@ -4,10 +4,12 @@
 
 use super::buffered::Buffer;
 use super::climb::Climb;
+use super::end::{End, Form};
 use super::evict::Evictor;
 use super::pace::Pace;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
+use super::stream_route::stream_route;
 use super::{Account, Meter, Route, Strategy};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, io};
@@ -41,7 +43,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn at(side: Side, errno: Errno) -> Fault {
+    /// A failure of one side.
+    pub fn at(side: Side, errno: Errno) -> Fault {
         Fault { side, errno, refused: None, interrupted: false }
     }
 }
@@ -82,10 +85,16 @@ impl Default for Limits {
 impl Limits {
     /// The route for a case, within what is allowed.
     fn route(&self, case: Case) -> Route {
-        let mut route = match &self.forced {
-            Some(rungs) => forced_route(rungs),
-            None => default_route(case, self.cloning),
-        };
+        self.restrict(default_route(case, self.cloning))
+    }
+
+    /// The same where a stream is on either side.
+    pub(super) fn stream_route(&self, case: Case) -> Route {
+        self.restrict(stream_route(case, self.cloning))
+    }
+
+    fn restrict(&self, default: Route) -> Route {
+        let mut route = self.forced.as_deref().map_or(default, forced_route);
         match self.sparse {
             Sparse::Auto => {}
             // Only bytes that pass through user space can be searched for zeros.
@@ -107,12 +116,41 @@ pub struct Transfer<'a> {
     pub src: BorrowedFd<'a>,
     /// What fstat said of it.
     pub stat: Stat,
-    /// Open for writing, empty.
+    /// Open for writing.
     pub dst: BorrowedFd<'a>,
     /// The device that holds the destination.
     pub dst_dev: u64,
-    /// Whether the destination is a regular file; otherwise it has neither holes nor offsets.
-    pub dst_regular: bool,
+    /// How it takes bytes.
+    pub target: Target,
+}
+
+/// How a destination takes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A regular file, empty: bytes have offsets, and there may be holes.
+    File,
+    /// Anything else, and what fstat said of it. A regular file may be among them, if it is to be
+    /// written where its descriptor stands (`>> file`).
+    Stream(Stat),
+}
+
+impl<'a> Transfer<'a> {
+    /// Both sides; `stop` ends a wait for them.
+    pub(super) fn ends<'e>(&self, stop: &'e StopFlag) -> (End<'e>, End<'e>)
+    where
+        'a: 'e,
+    {
+        let src = Form::of(&self.stat);
+        let dst = match &self.target {
+            Target::File => Form::File,
+            Target::Stream(stat) => Form::of(stat),
+        };
+        let seekable = self.target == Target::File;
+        (
+            End { fd: self.src, form: src, seekable: src == Form::File, stop },
+            End { fd: self.dst, form: dst, seekable, stop },
+        )
+    }
 }
 
 /// What was learnt on the way, for `--debug`.
@@ -130,7 +168,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Ladder {
     pub(super) limits: Limits,
-    stop: StopFlag,
+    pub(super) stop: StopFlag,
     pub(super) meter: Arc<Meter>,
     pub(super) pipe: Pipe,
     pub(super) buffer: Buffer,
@@ -170,13 +208,13 @@ impl Ladder {
     /// # Errors
     /// The first fault that no rung could go around. The destination then has an unspecified part.
     pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
-        if !t.stat.is_regular() || !t.dst_regular {
+        if !t.stat.is_regular() || t.target != Target::File {
             return self.copy_stream(t, account);
         }
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
         let case = Case::new(source, destination, &t.stat, t.dst_dev);
-        let route = self.route(case);
+        let route = self.route(case, Limits::route);
         if let Some(evictor) = &mut self.evictor {
             evictor.begin(t);
         }
@@ -196,7 +234,7 @@ impl Ladder {
     /// `bytes` have arrived, and the destination now has all up to `at`.
     pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) {
         self.meter.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(evictor) = self.evictor.as_mut().filter(|_| t.stat.is_regular() && t.dst_regular) {
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| t.stat.is_regular() && t.target == Target::File) {
             evictor.passed(t, at);
         }
         if let Some(pace) = &self.limits.pace {
@@ -204,7 +242,7 @@ impl Ladder {
         }
     }
 
-    fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
+    pub(super) fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
         if let Some((_, kind)) = self.file_systems.iter().find(|(known, _)| *known == dev) {
             return *kind;
         }
@@ -213,12 +251,12 @@ impl Ladder {
         kind
     }
 
-    fn route(&mut self, case: Case) -> Arc<Route> {
+    pub(super) fn route(&mut self, case: Case, choose: fn(&Limits, Case) -> Route) -> Arc<Route> {
         if let Some((_, route, files)) = self.routes.iter_mut().find(|(known, ..)| *known == case) {
             *files += 1;
             return Arc::clone(route);
         }
-        let route = Arc::new(self.limits.route(case));
+        let route = Arc::new(choose(&self.limits, case));
         self.routes.push((case, Arc::clone(&route), 1));
         route
     }

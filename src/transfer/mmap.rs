@@ -1,14 +1,14 @@
-//! mmap(2) of the source, pwrite(2) from the map: the only unsafe code of the house.
+//! mmap(2) of the source, pwrite(2) or write(2) from the map: the only unsafe code of the house.
 //!
-//! The map is touched by the kernel alone, inside pwrite. No Rust code reads through it and no
+//! The map is touched by the kernel alone, inside that call. No Rust code reads through it and no
 //! reference that Rust could assume to be stable is kept: a source that others truncate meanwhile
 //! then gives a short count or EFAULT, where a load from user space would be SIGBUS.
 #![allow(unsafe_code)]
 
+use super::end::{End, Form};
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use crate::sys::{self, Errno};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use std::os::fd::BorrowedFd;
 use std::ptr;
 
 /// Bytes mapped at once. 8 MiB measured best for mmap; the step stays short enough for Ctrl-C.
@@ -16,14 +16,20 @@ const WINDOW: u64 = 8 << 20;
 /// Offsets of maps are multiples of the page size (mmap(2)).
 const PAGE_MASK: u64 = 4095;
 
-/// Moves up to one window, at most `len` bytes, at offset `at` of both files.
-pub(super) fn step(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+/// Moves up to one window, at most `len` bytes, from offset `at` of the source, which must have offsets.
+pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+    if src.form != Form::File {
+        return Step::Refused(Errno::NODEV); // as mmap(2) says of pipes and sockets
+    }
     // Past the end of the file the last page reads as zeros, so the map must end where the file does.
-    let size = match sys::at::fstat(src) {
+    let size = match sys::at::fstat(src.fd) {
         Ok(stat) => stat.size,
         Err(errno) => return Step::Refused(errno),
     };
     let Some(left @ 1..) = size.checked_sub(at) else { return Step::Dry };
+    if let Err(errno) = dst.wait_if_needed(true, tally) {
+        return Step::Refused(errno);
+    }
     let page_mask = (rustix::param::page_size() as u64).wrapping_sub(1) | PAGE_MASK;
     let start = at & !page_mask;
     let skip = (at - start) as usize;
@@ -31,7 +37,7 @@ pub(super) fn step(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, at: u64, len: u64, 
     let mapped = skip + want;
     // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
     let map = tally.call(Call::Mmap, || unsafe {
-        mmap(ptr::null_mut(), mapped, ProtFlags::READ, MapFlags::SHARED, src, start)
+        mmap(ptr::null_mut(), mapped, ProtFlags::READ, MapFlags::SHARED, src.fd, start)
     });
     let map = match map {
         Ok(map) => map,
@@ -39,10 +45,14 @@ pub(super) fn step(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, at: u64, len: u64, 
         Err(errno) => return Step::Refused(errno),
     };
     // SAFETY: the range lies inside the mapping, which lives until munmap below. The slice is only
-    // handed to pwrite, which reads it in the kernel; the compiler never sees a load from it, so
-    // that the file may change or shrink under it (then pwrite stops early or gives EFAULT).
+    // handed to pwrite or write, which reads it in the kernel; the compiler never sees a load from it, so
+    // that the file may change or shrink under it (then the call stops early or gives EFAULT).
     let bytes = unsafe { std::slice::from_raw_parts(map.cast::<u8>().add(skip), want) };
-    let answer = tally.call(Call::Pwrite, || rustix::io::pwrite(dst, bytes, at));
+    let answer = if dst.seekable {
+        tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, bytes, at))
+    } else {
+        tally.call(Call::Write, || rustix::io::write(dst.fd, bytes))
+    };
     // SAFETY: `map` and `mapped` are those of the mapping above, and `bytes` is not used after this.
     let unmapped = tally.call(Call::Munmap, || unsafe { munmap(map, mapped) });
     match (answer, unmapped) {

@@ -7,19 +7,23 @@ pub mod account;
 mod buffered;
 mod climb;
 mod copy_range;
+mod end;
 mod evict;
 pub mod ladder;
 mod mmap;
 pub mod pace;
 mod reflink;
 pub mod route;
+mod rungs;
 mod sendfile;
 mod spans;
 mod splice;
 mod stream;
+mod stream_route;
+mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};
-pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Transfer};
+pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Target, Transfer};
 pub use route::Route;
 
 use crate::sys::Errno;

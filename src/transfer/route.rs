@@ -6,7 +6,8 @@
 use super::Strategy;
 use crate::sys::Stat;
 
-/// File systems whose behaviour is known well enough to choose by it.
+/// Where bytes come from or go to: file systems whose behaviour is known well enough to choose by it,
+/// and what is no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FsKind {
     /// ext2, ext3 and ext4 share a magic number.
@@ -19,8 +20,14 @@ pub enum FsKind {
     Tmpfs,
     /// A server holds the data: NFS, SMB, FUSE.
     Remote,
-    /// Anything else, /proc and /sys among them: sizes are not believed.
+    /// Any other file system, /proc and /sys among them: sizes are not believed.
     Other,
+    /// A pipe or a fifo.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A device.
+    Device,
 }
 
 impl FsKind {
@@ -45,12 +52,15 @@ impl FsKind {
             FsKind::Tmpfs => "tmpfs",
             FsKind::Remote => "remote",
             FsKind::Other => "other",
+            FsKind::Pipe => "pipe",
+            FsKind::Socket => "socket",
+            FsKind::Device => "device",
         }
     }
 
     /// Whether `st_size` of a regular file there is the end of its data.
     pub fn sizes_are_true(self) -> bool {
-        !matches!(self, FsKind::Remote | FsKind::Other)
+        matches!(self, FsKind::Ext4 | FsKind::Xfs | FsKind::Btrfs | FsKind::Tmpfs)
     }
 
     /// Whether files there may share blocks. What is unknown may.
@@ -68,6 +78,8 @@ pub enum Size {
     Medium,
     /// [`LARGE`] bytes and more: the size of page cache folios is what counts.
     Large,
+    /// A stream on either side: what comes is what there is.
+    Any,
 }
 
 /// Up to here a file is moved by one call. sendfile and copy_file_range work in chunks of this size
@@ -92,6 +104,7 @@ impl Size {
             Size::Small => "up to 64 KiB",
             Size::Medium => "up to 1 MiB",
             Size::Large => "1 MiB and more",
+            Size::Any => "any length",
         }
     }
 }

@@ -1,29 +1,26 @@
-//! sendfile(2): the kernel's own splice, 64 KiB at a time, in one call.
+//! sendfile(2): the kernel's own splice, 64 KiB at a time, in one call. Into a socket it hands over
+//! references to the page cache, and nothing is copied.
 
+use super::end::End;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use crate::sys::io;
 use rustix::fs::sendfile;
-use std::os::fd::BorrowedFd;
 
 /// Moves up to `len` bytes at offset `at`. The destination is written at its own position, which
 /// `position` follows, so that the seek is only made when another rung was here in between.
-pub(super) fn step(
-    src: BorrowedFd<'_>,
-    dst: BorrowedFd<'_>,
-    at: u64,
-    len: u64,
-    position: &mut u64,
-    tally: &mut Tally,
-) -> Step {
-    if *position != at {
-        match io::seek_to(dst, at) {
+pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, position: &mut u64, tally: &mut Tally) -> Step {
+    if dst.seekable && *position != at {
+        match io::seek_to(dst.fd, at) {
             Ok(there) => *position = there,
             Err(errno) => return Step::Refused(errno),
         }
     }
+    if let Err(errno) = dst.wait_if_needed(true, tally) {
+        return Step::Refused(errno);
+    }
     let mut from = at;
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    match tally.call(Call::Sendfile, || sendfile(dst, src, Some(&mut from), len)) {
+    match tally.call(Call::Sendfile, || sendfile(dst.fd, src.fd, src.offset(&mut from), len)) {
         Ok(0) => Step::Dry,
         Ok(n) => {
             *position += n as u64;

@@ -1,21 +1,27 @@
-//! splice(2) through a pipe of our own: page references in, one copy out.
+//! splice(2): references to pages move, through a pipe of our own where neither side is one.
 //!
-//! What is left in a pipe after a failed write must never reach another file: then the pipe is
-//! thrown away, and the copy resumes from what was written.
+//! What is left in our pipe after a failed write must never reach another file. Where the source has
+//! offsets the pipe is thrown away, and the copy resumes from what was written; what came out of a
+//! stream is gone there, so the pipe keeps it until somebody takes it over ([`Pipe::take_rest`]).
 
+use super::end::End;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
-use crate::sys::Errno;
+use crate::sys::{Errno, io};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Pipe sizes to ask for, in bytes; an unprivileged user may be refused the larger ones (pipe(7),
 /// `pipe-user-pages-soft`). With 1 MiB the page cache gets folios of that size on ext4 and xfs, the
 /// fastest of what was measured.
 const SIZES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 64 << 10];
 
-/// A pipe that is empty whenever no step is under way.
+/// A pipe of our own, empty whenever no step is under way but for what a refused write left in it.
 #[derive(Debug, Default)]
-pub(super) struct Pipe(Option<Ends>);
+pub(super) struct Pipe {
+    ends: Option<Ends>,
+    /// Bytes in it that no file or stream has otherwise.
+    left: usize,
+}
 
 #[derive(Debug)]
 struct Ends {
@@ -33,40 +39,62 @@ impl Ends {
     }
 }
 
-/// Moves up to one pipe-full, at most `len` bytes, at offset `at` of both files.
-pub(super) fn step(
-    pipe: &mut Pipe,
-    src: BorrowedFd<'_>,
-    dst: BorrowedFd<'_>,
-    at: u64,
-    len: u64,
-    tally: &mut Tally,
-) -> Step {
-    let ends = match pipe.0.take() {
+impl Pipe {
+    /// The bytes of a stream that could not be written: where to read them, and how many they are.
+    pub(super) fn take_rest(&mut self) -> Option<(OwnedFd, usize)> {
+        let left = std::mem::take(&mut self.left);
+        if left == 0 { None } else { self.ends.take().map(|ends| (ends.read, left)) }
+    }
+
+    /// Whether there are such bytes.
+    pub(super) fn has_rest(&self) -> bool {
+        self.left > 0
+    }
+}
+
+/// Moves up to `len` bytes in one call, where one side is a pipe.
+pub(super) fn direct(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+    let waited = src.wait_if_needed(false, tally).and_then(|()| dst.wait_if_needed(true, tally));
+    if let Err(errno) = waited {
+        return Step::Refused(errno);
+    }
+    let (mut from, mut to) = (at, at);
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    let mut copy = || splice(src.fd, src.offset(&mut from), dst.fd, dst.offset(&mut to), len, flags);
+    match tally.call(Call::Splice, &mut copy) {
+        Ok(0) => Step::Dry,
+        Ok(n) => Step::Moved(n as u64),
+        Err(errno) => refuse_or_fail(errno, Side::Both),
+    }
+}
+
+/// Moves up to one pipe-full, at most `len` bytes, at offset `at` of each side that has offsets.
+pub(super) fn step(pipe: &mut Pipe, src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+    let ends = match pipe.ends.take() {
         Some(ends) => ends,
         None => match Ends::open() {
             Ok(ends) => ends,
             Err(errno) => return Step::Refused(errno),
         },
     };
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(ends.size);
-    let mut from = at;
-    let filled = tally
-        .call(Call::Splice, || splice(src, Some(&mut from), ends.write.as_fd(), None, len, SpliceFlags::MOVE));
-    let filled = match filled {
+    let rest = std::mem::take(&mut pipe.left);
+    let filled = match if rest > 0 { Ok(rest) } else { fill(&ends, src, at, len, tally) } {
         Ok(0) => {
-            pipe.0 = Some(ends);
+            pipe.ends = Some(ends);
             return Step::Dry;
         }
-        Ok(n) => n,
+        Ok(filled) => filled,
         Err(errno) => {
-            pipe.0 = Some(ends);
+            pipe.ends = Some(ends);
             return refuse_or_fail(errno, Side::Source);
         }
     };
     let (written, outcome) = drain(&ends, dst, at, filled, tally);
     if written == filled {
-        pipe.0 = Some(ends);
+        pipe.ends = Some(ends);
+    } else if !src.seekable {
+        (pipe.ends, pipe.left) = (Some(ends), filled - written);
     }
     match outcome {
         _ if written > 0 => Step::Moved(written as u64),
@@ -75,24 +103,32 @@ pub(super) fn step(
     }
 }
 
+/// One call that puts up to a pipe-full into the pipe.
+fn fill(ends: &Ends, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<usize, Errno> {
+    src.wait_if_needed(false, tally)?;
+    let mut from = at;
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(ends.size);
+    let pipe = ends.write.as_fd();
+    tally.call(Call::Splice, || splice(src.fd, src.offset(&mut from), pipe, None, len, SpliceFlags::MOVE))
+}
+
 /// Empties the pipe into `dst`. An error after some bytes is met again by the next step.
-fn drain(
-    ends: &Ends,
-    dst: BorrowedFd<'_>,
-    at: u64,
-    filled: usize,
-    tally: &mut Tally,
-) -> (usize, Result<(), Errno>) {
+fn drain(ends: &Ends, dst: End<'_>, at: u64, filled: usize, tally: &mut Tally) -> (usize, Result<(), Errno>) {
     let mut written = 0;
     while written < filled {
+        if let Err(errno) = dst.wait_if_needed(true, tally) {
+            return (written, Err(errno));
+        }
         let mut to = at + written as u64;
         let left = filled - written;
-        let answer = tally
-            .call(Call::Splice, || splice(ends.read.as_fd(), None, dst, Some(&mut to), left, SpliceFlags::MOVE));
+        let pipe = ends.read.as_fd();
+        let answer =
+            tally.call(Call::Splice, || splice(pipe, None, dst.fd, dst.offset(&mut to), left, SpliceFlags::MOVE));
         match answer {
             Ok(0) => break,
             Ok(n) => written += n,
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if dst.may_block() => io::pause(),
             Err(errno) => return (written, Err(errno)),
         }
     }

@@ -1,95 +1,254 @@
-//! Copies where one side has no offsets: pipes, sockets, terminals, devices. And the search for
-//! zeros, which is read/write of another kind.
+//! Copies where one side is a stream: a pipe, a socket, a terminal, a device, or a file that is written
+//! where its descriptor stands.
+//!
+//! The same ladder as for files, with three differences. What comes out of a stream cannot be read
+//! again, so what a refused call left in our pipe is taken over by read and write. Whoever is at the
+//! other end may be slow, or asleep: a wait happens in poll(2), where a signal can end it, and never
+//! in a loop. And the end is where the stream says so.
 
-use super::buffered::{self, Buffer, End};
-use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
-use super::route::Cloning;
-use super::{Account, Step, Strategy, Tally, spans};
+use super::end::{End, Form};
+use super::ladder::{Fault, Ladder, Limits, Outcome, Side, Sparse, Target, Transfer};
+use super::route::{Case, FsKind, Size};
+use super::rungs::Rungs;
+use super::{Account, Reason, Step, Strategy};
+use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, io};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The most bytes for one step.
+/// The most bytes for one call, so that Ctrl-C and the progress bar stay alive. A peer may be slow, so
+/// a call on it asks for less.
 const STEP: u64 = 64 << 20;
+const STEP_TO_PEER: u64 = 1 << 20;
+/// How often `read` may give 0 before the end.
+const PATIENCE: u32 = 3;
+
+/// One copy from a stream or to one.
+struct Flow<'a, 'f> {
+    ladder: &'a mut Ladder,
+    t: &'a Transfer<'f>,
+    rungs: Rungs<'a>,
+    account: &'a mut Account,
+    /// Where the source ends, if it is a file whose size can be believed.
+    known_size: Option<u64>,
+    /// What source and destination are.
+    forms: (Form, Form),
+    /// Whether runs of zeros become holes.
+    zeros: bool,
+    /// Zeros that the last step read but did not write.
+    skipped: u64,
+    /// How often `read` gave 0 too early.
+    dry: u32,
+    /// The destination's own position, which sendfile writes at.
+    position: u64,
+}
 
 impl Ladder {
-    /// A pipe, a device or a terminal on either side: what comes is what there is.
+    /// A stream on either side: what comes is what there is.
     pub(super) fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
-        let limits = &self.limits;
-        let refused = match &limits.forced {
-            _ if limits.cloning == Cloning::Require => Some(Strategy::Reflink),
-            Some(forced) if !forced.contains(&Strategy::ReadWrite) => forced.last().copied(),
-            _ => None,
-        };
-        if refused.is_some() {
-            return Err(Fault { refused, ..Fault::at(Side::Both, Errno::OPNOTSUPP) });
+        let (src, dst) = t.ends(&self.stop);
+        let forms = (src.form, dst.form);
+        let source = self.place(forms.0, t.stat.dev, t.src);
+        let destination = self.place(forms.1, t.dst_dev, t.dst);
+        let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);
+        let case = Case { source, destination, same_device: false, size: Size::Any };
+        let route = self.route(case, Limits::stream_route);
+        let zeros = self.limits.sparse == Sparse::Always && t.target == Target::File;
+        let rungs = Rungs::new(&route, (t.stat.dev, t.dst_dev));
+        let flow =
+            Flow { ladder: self, t, rungs, account, known_size, forms, zeros, skipped: 0, dry: 0, position: 0 };
+        flow.run()
+    }
+
+    fn place(&mut self, form: Form, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
+        match form {
+            Form::File => self.file_system(dev, fd),
+            Form::Pipe => FsKind::Pipe,
+            Form::Socket => FsKind::Socket,
+            Form::Null | Form::Device => FsKind::Device,
         }
-        let ends = ends(t);
-        let zeros = limits.sparse == Sparse::Always && t.dst_regular;
-        let block = block_size(t);
+    }
+}
+
+impl Flow<'_, '_> {
+    fn run(mut self) -> Result<Outcome, Fault> {
         let mut at = 0;
-        let tally = account.path_mut(Strategy::ReadWrite);
-        let mut holes = 0;
-        loop {
-            self.check_stop()?;
-            let most = self.limits.pace.as_ref().map_or(STEP, |pace| pace.step().min(STEP));
-            let step = if zeros {
-                skip_zeros(&mut self.buffer, ends, at, most, block, tally, &mut holes)
-            } else {
-                buffered::step(&mut self.buffer, ends.0, ends.1, at, most, tally)
+        while self.goes_on(at)? {
+            self.ladder.check_stop()?;
+            let Some(strategy) = self.rungs.current(self.ladder) else {
+                return Err(self.rungs.exhausted(Errno::OPNOTSUPP));
             };
-            match step {
+            match self.step(strategy, at) {
                 Step::Moved(n) => {
-                    tally.files += u64::from(at == 0);
-                    tally.bytes += n;
-                    at += n;
-                    self.moved(t, at, n);
+                    (at, self.dry) = (at + n, 0);
+                    self.credit(strategy, n, at);
                 }
-                Step::Dry => break,
+                Step::Dry if self.is_over(strategy, at)? => break,
+                Step::Dry if strategy == Strategy::ReadWrite => self.lose_patience()?,
+                Step::Dry => at += self.step_down(Reason::EarlyEnd, Errno::NODATA, at)?,
+                // A signal came; whether it asked for the end is looked at above.
                 Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}
-                Step::Refused(errno) => return Err(Fault::at(Side::Both, errno)),
+                Step::Refused(Errno::AGAIN) => io::pause(),
+                Step::Refused(errno) if is_refusal(errno) => {
+                    at += self.step_down(errno.into(), errno, at)?;
+                }
+                Step::Refused(errno) => return Err(self.fault(errno)),
+                Step::Failed(Fault { side: Side::Both, errno, .. }) => return Err(self.fault(errno)),
                 Step::Failed(fault) => return Err(fault),
             }
         }
-        if zeros {
-            tally.bytes -= holes;
-            account.holes += holes;
-            io::truncate(t.dst, at).map_err(|errno| Fault::at(Side::Destination, errno))?;
+        if self.zeros {
+            io::truncate(self.t.dst, at).map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
-        Ok(Outcome { size: at, searched_zeros: zeros, ..Outcome::default() })
+        Ok(Outcome { size: at, searched_zeros: self.zeros, ..Outcome::default() })
     }
-}
 
-/// Block devices have offsets; pipes, sockets and most character devices do not.
-pub(super) fn ends<'a>(t: &Transfer<'a>) -> (End<'a>, End<'a>) {
-    let seekable = matches!(t.stat.kind(), sys::Kind::Regular | sys::Kind::BlockDevice);
-    (End { fd: t.src, seekable }, End { fd: t.dst, seekable: t.dst_regular })
-}
-
-/// The unit in which zeros are looked for: smaller holes would be filled by the file system.
-pub(super) fn block_size(t: &Transfer<'_>) -> usize {
-    usize::try_from(t.stat.blksize).unwrap_or(4096).clamp(512, 1 << 16)
-}
-
-/// Reads a buffer and writes what is not zeros. Moved counts the zeros too; `holes` says how many.
-pub(super) fn skip_zeros(
-    buffer: &mut Buffer,
-    (src, dst): (End<'_>, End<'_>),
-    at: u64,
-    len: u64,
-    block: usize,
-    tally: &mut Tally,
-    holes: &mut u64,
-) -> Step {
-    if let Err(errno) = buffer.fill(src, at, len, tally) {
-        return Step::Failed(Fault::at(Side::Source, errno));
+    /// Whether there is more to come, as far as a size can tell.
+    fn goes_on(&mut self, at: u64) -> Result<bool, Fault> {
+        let Some(size) = self.known_size.filter(|size| at >= *size) else { return Ok(true) };
+        // A file may have grown meanwhile.
+        let now = if at < STEP_TO_PEER { size } else { self.source_size()? };
+        self.known_size = Some(now);
+        Ok(at < now)
     }
-    let bytes = buffer.content();
-    for (zero, run) in spans::runs(bytes, block) {
-        let start = at + run.start as u64;
-        if zero {
-            *holes += run.len() as u64;
-        } else if let Err(errno) = buffered::write_all(&bytes[run], dst, start, tally) {
-            return Step::Failed(Fault::at(Side::Destination, errno));
+
+    /// `read` gave 0 before the end: once may be a file that others truncate and fill again.
+    fn lose_patience(&mut self) -> Result<(), Fault> {
+        self.dry += 1;
+        if self.dry > PATIENCE { Err(Fault::at(Side::Source, Errno::IO)) } else { Ok(()) }
+    }
+
+    fn source_size(&self) -> Result<u64, Fault> {
+        let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
+        Ok(stat.size)
+    }
+
+    fn step(&mut self, strategy: Strategy, at: u64) -> Step {
+        let tally = self.account.path_mut(strategy);
+        let ladder = &mut *self.ladder;
+        let (src, dst) = self.t.ends(&ladder.stop);
+        let most = if dst.may_block() { STEP_TO_PEER } else { STEP };
+        let most = ladder.limits.pace.as_ref().map_or(most, |pace| most.min(pace.step()));
+        let len = self.known_size.map_or(most, |size| most.min(size - at));
+        match strategy {
+            // A clone begins at the first byte of both.
+            Strategy::Reflink if !dst.seekable => Step::Refused(Errno::XDEV),
+            Strategy::Reflink => reflink::clone_file(src.fd, dst.fd, 0, tally),
+            Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
+            Strategy::Splice if src.form == Form::Pipe || dst.form == Form::Pipe => {
+                splice::direct(src, dst, at, len, tally)
+            }
+            Strategy::Splice => splice::step(&mut ladder.pipe, src, dst, at, len, tally),
+            Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),
+            Strategy::Mmap => mmap::step(src, dst, at, len, tally),
+            Strategy::ReadWrite if self.zeros => {
+                let block = zeros::block_size(&self.t.stat);
+                zeros::step(&mut ladder.buffer, (src, dst), at, len, block, tally, &mut self.skipped)
+            }
+            Strategy::ReadWrite => buffered::step(&mut ladder.buffer, src, dst, at, len, tally),
         }
     }
-    if bytes.is_empty() { Step::Dry } else { Step::Moved(bytes.len() as u64) }
+
+    /// `bytes` have arrived, and the destination has all up to `at`.
+    fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) {
+        let holes = std::mem::take(&mut self.skipped);
+        self.account.holes += holes;
+        self.rungs.credit(self.account, strategy, bytes - holes);
+        let referring = matches!(strategy, Strategy::Splice | Strategy::Sendfile);
+        if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Null) {
+            self.account.path_mut(strategy).by_reference += bytes;
+        }
+        self.ladder.moved(self.t, at, bytes);
+    }
+
+    /// A call gave 0: is that the end? For a file only `read` knows. A stream that can be read, but
+    /// has nothing to read, is at its end.
+    fn is_over(&mut self, strategy: Strategy, at: u64) -> Result<bool, Fault> {
+        if self.ladder.pipe.has_rest() {
+            return Ok(false);
+        }
+        let by_read = strategy == Strategy::ReadWrite;
+        let tally = self.account.path_mut(strategy);
+        let (src, _) = self.t.ends(&self.ladder.stop);
+        let answer = match src.form {
+            Form::File => (by_read || src.is_at_end(at, tally)?) && !self.ends_early(at)?,
+            Form::Pipe | Form::Socket if !by_read => {
+                src.wait(false, tally).map_err(|errno| Fault::at(Side::Source, errno))?;
+                io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
+            }
+            _ => true,
+        };
+        Ok(answer)
+    }
+
+    /// Whether the file still claims to go on.
+    fn ends_early(&self, at: u64) -> Result<bool, Fault> {
+        Ok(self.known_size.is_some() && self.source_size()? > at)
+    }
+
+    /// Leaves the rung in use for the next one. Gives how many bytes that took along.
+    fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, Fault> {
+        self.rungs.step_down(self.ladder, self.account, reason, errno)?;
+        let Some((pipe, left)) = self.ladder.pipe.take_rest() else { return Ok(0) };
+        if !self.rungs.contain(Strategy::ReadWrite) {
+            return Err(self.rungs.exhausted(errno));
+        }
+        self.rescue(&pipe, left as u64, at)?;
+        Ok(left as u64)
+    }
+
+    /// What left its stream for good, and was then refused, goes on by read and write.
+    fn rescue(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), Fault> {
+        let mut moved = 0;
+        while moved < left {
+            let tally = self.account.path_mut(Strategy::ReadWrite);
+            let ladder = &mut *self.ladder;
+            let (_, dst) = self.t.ends(&ladder.stop);
+            let src = End { fd: pipe.as_fd(), form: Form::Pipe, seekable: false, stop: &ladder.stop };
+            match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
+                Step::Moved(n) => {
+                    moved += n;
+                    self.credit(Strategy::ReadWrite, n, at + moved);
+                }
+                Step::Failed(fault) => return Err(fault),
+                // Our pipe holds them: nothing but the end of the world makes this happen.
+                Step::Dry | Step::Refused(_) => return Err(Fault::at(Side::Source, Errno::IO)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A failure of a call that works on both sides, put to the one that it must be about: reading a file
+    /// hardly fails, a peer often does, and only what is written to can be full.
+    fn fault(&self, errno: Errno) -> Fault {
+        let side = match (errno, self.forms) {
+            (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Side::Destination,
+            (_, (Form::File, Form::File)) => Side::Both,
+            (_, (Form::File, _)) => Side::Destination,
+            (_, (_, Form::File)) => Side::Source,
+            _ => Side::Both,
+        };
+        Fault::at(side, errno)
+    }
+}
+
+/// What is about the call: another one may do. Anything else is about the peer, or the disk, and is
+/// reported as it came, for a socket tells its error only once (socket(7), `SO_ERROR`).
+fn is_refusal(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::INVAL
+            | Errno::NOSYS
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::ACCESS
+            | Errno::BADF
+            | Errno::SPIPE
+            | Errno::XDEV
+            | Errno::NODEV
+            | Errno::NOTTY
+            | Errno::TXTBSY
+            | Errno::FAULT
+            | Errno::MFILE
+            | Errno::NFILE
+    )
 }

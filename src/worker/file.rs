@@ -1,12 +1,11 @@
 //! One regular file: open, land (`landing.rs`), move, dress, commit.
 
-use super::landing::Landed;
+use super::landing::{Landed, Written};
 use super::{Landing, Source, Task, Worker};
 use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
-use crate::sys::at;
-use crate::sys::{Stat, selinux};
-use crate::transfer::{Fault, Outcome, Transfer};
+use crate::sys::{Stat, at, io, selinux};
+use crate::transfer::{Fault, Outcome, Side, Target, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,9 +39,13 @@ impl Worker<'_> {
         if let Some(fd) = source.fd {
             return Ok((fd, source.stat));
         }
-        // What is not regular may block here until somebody writes, as it does for cp.
-        let fd = at::open_read(&task.fds.src, &task.entry.name, task.follow, !source.stat.is_regular())
-            .map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
+        let answer = if source.stat.is_regular() {
+            at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
+        } else {
+            self.open_stream(task, &source.stat)
+        };
+        let fd =
+            answer.map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
         let stat =
             at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
         if stat.id() != source.stat.id() {
@@ -53,14 +56,20 @@ impl Worker<'_> {
     }
 
     fn move_content(&mut self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) -> Result<(), Fault> {
-        let (dst_dev, dst_regular) = match (&landed.before, task.dir.dst_dev) {
-            (Some(before), _) => (before.dev, before.is_regular()),
-            (None, Some(dev)) => (dev, true),
-            (None, None) => (at::fstat(&landed.fd).map_or(0, |stat| stat.dev), true),
+        let (dst_dev, target) = match (&landed.before, task.dir.dst_dev) {
+            (Some(before), _) if before.is_regular() && landed.written != Written::Onwards => {
+                (before.dev, Target::File)
+            }
+            (Some(before), _) => (before.dev, Target::Stream(*before)),
+            (None, Some(dev)) => (dev, Target::File),
+            (None, None) => (at::fstat(&landed.fd).map_or(0, |stat| stat.dev), Target::File),
         };
-        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst: landed.fd.as_fd(), dst_dev, dst_regular };
+        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst: landed.fd.as_fd(), dst_dev, target };
         let before = self.ctx.options.debug.then(|| self.stats.account.clone());
         let outcome: Outcome = self.ladder.copy(&transfer, &mut self.stats.account)?;
+        if landed.written == Written::WholeForOthers {
+            io::seek_to(&landed.fd, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
+        }
         self.stats.bytes_logical += outcome.size;
         if let Some(before) = before {
             self.explain(&outcome, &before);
@@ -74,7 +83,7 @@ impl Worker<'_> {
         if landed.is_unseen() || fault.refused.is_some() || fault.interrupted {
             self.discard(task, landed);
         }
-        if fault.interrupted {
+        if fault.interrupted || self.ends_by_broken_pipe(fault) {
             return Ok(());
         }
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))

@@ -9,7 +9,7 @@ use super::{Landing, Task, Worker};
 use crate::metadata::{self, Handle, xattr};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat, io};
+use crate::sys::{Errno, Stat, inherited, io};
 use crate::{backup, temporary};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,10 +25,26 @@ pub(super) struct Landed {
     pub(super) before: Option<Stat>,
     /// Permission bits that a new file does not have yet.
     pub(super) withheld: u32,
+    pub(super) written: Written,
     name: Name,
 }
 
+/// How a destination is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// From its start to its end.
+    Whole,
+    /// The same, and the position goes with it, for others have the descriptor too.
+    WholeForOthers,
+    /// On from where the descriptor stands.
+    Onwards,
+}
+
 impl Landed {
+    fn new(fd: OwnedFd, before: Option<Stat>, withheld: u32, name: Name) -> Landed {
+        Landed { fd, before, withheld, written: Written::Whole, name }
+    }
+
     /// Whether nobody can find it yet by its final name.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, Name::Final)
@@ -89,12 +105,20 @@ impl Worker<'_> {
     /// refuses.
     pub(super) fn land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Failure> {
         let options = &self.ctx.options;
+        if let Landing::Overwrite(before) = landing
+            && let Some(answer) = self.open_stream_to_write(task, &before)
+        {
+            let fd = answer.map_err(|errno| cannot(task, errno))?;
+            let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
+            let written = if fresh { Written::WholeForOthers } else { Written::Onwards };
+            return Ok(Landed { fd, before: Some(before), withheld: 0, written, name: Name::Final });
+        }
         match landing {
             Landing::Overwrite(before) if options.atomic && before.is_regular() && !options.attributes_only => {
                 self.land_over(task, before)
             }
             Landing::Overwrite(before) => match self.open_existing(task)? {
-                Some(fd) => Ok(Landed { fd, before: Some(before), withheld: 0, name: Name::Final }),
+                Some(fd) => Ok(Landed::new(fd, Some(before), 0, Name::Final)),
                 None => self.land_new(task, source),
             },
             Landing::Create => self.land_new(task, source),
@@ -102,7 +126,7 @@ impl Worker<'_> {
                 let (mode, withheld) = self.first_mode(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
                 let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
-                Ok(Landed { fd, before: None, withheld, name: Name::Replacing(Place::default(), temporary) })
+                Ok(Landed::new(fd, None, withheld, Name::Replacing(Place::default(), temporary)))
             }
         }
     }
@@ -131,7 +155,7 @@ impl Worker<'_> {
         } else {
             (self.create(task, mode)?, Name::Final)
         };
-        Ok(Landed { fd, before: None, withheld, name })
+        Ok(Landed::new(fd, None, withheld, name))
     }
 
     fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
@@ -195,7 +219,7 @@ impl Worker<'_> {
         let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
         self.take_over(task, Handle::Entry(dir, name), &fd, &before);
         let before = at::fstat(&fd).map_err(failed)?;
-        Ok(Landed { fd, before: Some(before), withheld: 0, name: Name::Replacing(place, temporary) })
+        Ok(Landed::new(fd, Some(before), 0, Name::Replacing(place, temporary)))
     }
 
     /// Gives a new file what the one had that it replaces, as far as this process may.

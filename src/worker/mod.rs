@@ -13,6 +13,7 @@ mod links;
 mod pretend;
 mod prompt;
 mod special;
+mod stream;
 mod verdict;
 
 use crate::backup;
@@ -152,7 +153,9 @@ impl<'c> Worker<'c> {
         let follow = survey::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
         let before = self.meter.bytes.load(Ordering::Relaxed);
-        if let Err(failure) = self.try_copy(&task) {
+        if let Err(failure) = self.try_copy(&task)
+            && !self.is_interruption(&failure)
+        {
             self.ctx.reporter.fail(failure);
         }
         // What was skipped, linked, shared or a hole is done as well.

@@ -28,6 +28,7 @@ mod smoke;
 mod snapshot;
 mod sources;
 mod strace;
+mod streams;
 mod terminal;
 mod witness;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         rungs::trials(),
         smoke::trials(),
         sources::trials(),
+        streams::trials(),
         terminal::trials(),
         witness::trials(),
     ];

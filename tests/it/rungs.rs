@@ -73,7 +73,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let images = [Need::Mount("xfs"), Need::Mount("btrfs")];
     trials.push(trial("rungs::no_clone_on_tmpfs", &[Need::Shm], no_clone_on_tmpfs));
     trials.push(trial("rungs::no_clone_across", &images, no_clone_across));
-    trials.push(trial("rungs::streams_need_read_write", &[], streams_need_read_write));
+    trials.push(trial("rungs::streams_refuse", &[], streams_refuse));
     trials.push(trial("rungs::reflink_modes", &images, reflink_modes));
     trials
 }
@@ -174,16 +174,23 @@ fn no_clone_across() {
     assert_refused(&btrfs, &args, "reflink", "EXDEV", "Invalid cross-device link");
 }
 
-/// What is no regular file has no offsets: only read and write can do it.
-fn streams_need_read_write() {
+/// What is no regular file cannot be cloned or mapped, and not all calls take it.
+fn streams_refuse() {
     let sandbox = Sandbox::new();
     sandbox.file("a", noise(10));
-    for rung in &RUNGS[..5] {
+    for (rung, errno, words) in [
+        ("reflink", "EXDEV", "Invalid cross-device link"),
+        ("copy_file_range", "EINVAL", "Invalid argument"),
+        ("sendfile", "EINVAL", "Invalid argument"),
+        ("mmap", "ENODEV", "No such device"),
+    ] {
         let args = ["--stats=json", &format!("--strategy={rung}"), "/dev/null", "dst"];
-        assert_refused(&sandbox, &args, rung, "EOPNOTSUPP", "Operation not supported");
+        assert_refused(&sandbox, &args, rung, errno, words);
     }
-    sandbox.zcp(["--strategy=splice,read_write", "/dev/null", "dst"]).assert().success();
-    assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), b"");
+    for strategy in ["splice", "sendfile,read_write", "read_write"] {
+        sandbox.zcp([&format!("--strategy={strategy}"), "/dev/null", "dst"]).assert().success();
+        assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), b"", "{strategy}");
+    }
 }
 
 /// `--reflink=never` shares nothing, not even behind copy_file_range's back.

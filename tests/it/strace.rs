@@ -101,7 +101,8 @@ impl Trace {
             let (name, rest) = line.split_once('(')?;
             let writes = match name {
                 "copy_file_range" | "sendfile" | "pwrite64" | "write" => rest.contains(&self.root),
-                "splice" => rest.split_once("<pipe:")?.1.contains(&self.root),
+                // The third argument is where the bytes go.
+                "splice" => rest.split(", ").nth(2)?.contains(&self.root),
                 _ => false,
             };
             if writes { rest.rsplit_once("= ")?.1.split(' ').next()?.parse().ok() } else { None }
@@ -115,7 +116,9 @@ impl Trace {
         let (name, rest) = line.split_once('(')?;
         let on_data = rest.contains(&self.root);
         match name {
-            "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" if on_data => {
+            "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" | "poll"
+                if on_data =>
+            {
                 Some(name)
             }
             "ioctl" if on_data && rest.contains("FICLONE") => Some("ioctl"),

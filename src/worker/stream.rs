@@ -1,0 +1,80 @@
+//! Sources and destinations that are streams: how they are opened.
+//!
+//! A name of one of this process's own descriptors (/dev/stdout, /dev/fd/3) means that descriptor. A
+//! fifo is opened without blocking, so that a signal can end the wait for whoever is to open its other
+//! end. How bytes move is in `transfer`.
+
+use super::{Task, Worker};
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Kind, Result, Stat, inherited, io, start};
+use crate::transfer::Fault;
+use std::os::fd::OwnedFd;
+
+impl Worker<'_> {
+    /// Opens what is no regular file for reading; `seen` is what stat said of the name.
+    pub(super) fn open_stream(&self, task: &Task<'_>, seen: &Stat) -> Result<OwnedFd> {
+        let (src, name) = (&task.fds.src, &task.entry.name);
+        if task.entry.operand
+            && let Some(number) = inherited::number(name, true)
+        {
+            return inherited::take(number, false);
+        }
+        if seen.kind() != Kind::Fifo {
+            return at::open_read(src, name, task.follow, true);
+        }
+        let fifo = at::open_read(src, name, task.follow, false)?;
+        // As long as there never was a writer, this is neither readable nor at its end.
+        while !io::poll_a_while(&fifo, false)? {
+            self.go_on()?;
+        }
+        Ok(fifo)
+    }
+
+    /// Opens a destination that is a stream, or one of this process's own descriptors, for writing;
+    /// `None` if it is neither.
+    pub(super) fn open_stream_to_write(&self, task: &Task<'_>, before: &Stat) -> Option<Result<OwnedFd>> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        if task.entry.operand
+            && let Some(number) = inherited::number(name, !before.is_regular())
+        {
+            return match inherited::take(number, true) {
+                // Open for reading only: then the name may still be opened for writing.
+                Err(Errno::BADF) if !start::was_closed(number) => None,
+                answer => Some(answer),
+            };
+        }
+        if before.kind() != Kind::Fifo {
+            return None;
+        }
+        loop {
+            match at::open_write_no_wait(dst, name, Follow::Yes) {
+                // Nobody reads yet (fifo(7)).
+                Err(Errno::NXIO) => io::pause(),
+                answer => return Some(answer),
+            }
+            if let Err(errno) = self.go_on() {
+                return Some(Err(errno));
+            }
+        }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.ctx.stop.is_raised() { Err(Errno::INTR) } else { Ok(()) }
+    }
+
+    /// Whether a copy ends because nobody reads its destination any more. A program dies of that
+    /// quietly, by SIGPIPE, unless whoever started it does not want that.
+    pub(super) fn ends_by_broken_pipe(&self, fault: Fault) -> bool {
+        let quietly = fault.errno == Errno::PIPE && fault.refused.is_none() && start::dies_of_broken_pipe();
+        if quietly {
+            self.ctx.stop.raise_broken_pipe();
+        }
+        quietly
+    }
+
+    /// Whether a failure is only that a signal asked for the end: that goes without saying.
+    pub(super) fn is_interruption(&self, failure: &Failure) -> bool {
+        self.ctx.stop.is_raised() && failure.has_errno(Errno::INTR)
+    }
+}

@@ -1,0 +1,176 @@
+//! The ladder of streams under sabotage: whatever call fails, at first or in the middle, the next path
+//! goes on from the same byte, and what came out of a stream is never lost.
+
+use super::{Link, assert_ok, feed, read_all, stats_on_stderr, with_file};
+use crate::needs::{Need, trial};
+use crate::sandbox::{Sandbox, ZCP, bytes_by, noise};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Output, Stdio};
+
+const LEN: usize = 3_000_001;
+
+/// Answers that say something about the call, and what that is called in the statistics.
+const REFUSALS: [(&str, &str); 6] = [
+    ("error=EINVAL", "EINVAL"),
+    ("error=ENOSYS", "ENOSYS"),
+    ("error=EOPNOTSUPP", "EOPNOTSUPP"),
+    ("error=EPERM", "EPERM"),
+    ("error=EBADF", "EBADF"),
+    ("retval=0", "EARLY_END"),
+];
+
+/// Answers after which the same call is made again.
+const AGAIN: [&str; 2] = ["error=EINTR", "error=EAGAIN"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut add = |name: String, run: Box<dyn FnOnce() + Send>| {
+        trials.push(trial(format!("streams::fault::{name}"), &[Need::Strace], run));
+    };
+    for link in [Link::Pipe, Link::Unix, Link::TinyTcp] {
+        for when in [1, 2, 3] {
+            for (fault, reason) in REFUSALS {
+                for path in ["splice", "sendfile"] {
+                    let name = format!("file_to_{}::{path}::{reason}@{when}", link.name());
+                    add(name, Box::new(move || steps_down_from_file(link, path, fault, reason, when)));
+                }
+                let name = format!("{}_to_file::splice::{reason}@{when}", link.name());
+                add(name, Box::new(move || steps_down_from_stream(link, fault, reason, when)));
+            }
+            for fault in AGAIN {
+                let name = format!("{}::{fault}@{when}", link.name());
+                add(name, Box::new(move || made_again(link, fault, when)));
+            }
+        }
+        add(format!("{}::full_disk", link.name()), Box::new(move || full_disk(link)));
+        add(format!("{}::down_to_the_ground", link.name()), Box::new(move || down_to_the_ground(link)));
+    }
+    trials
+}
+
+/// zcp under strace, with `fault` injected; its statistics are on stderr's last line in any case.
+fn sabotaged(sandbox: &Sandbox, fault: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command.arg("-o").arg(sandbox.path("log")).args(["-f", "-e", fault, ZCP, "--stats=json"]).args(args);
+    command.current_dir(sandbox.path("")).env("LC_ALL", "C");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn send(link: Link, fault: &str, args: &[&str]) -> (Vec<u8>, Output, Sandbox) {
+    let sandbox = with_file(LEN);
+    let (read, write) = link.ends();
+    let args: Vec<_> = args.iter().copied().chain(["a", "/dev/stdout"]).collect();
+    let child = super::start({
+        let mut command = sabotaged(&sandbox, fault, &args);
+        command.stdout(write);
+        command
+    });
+    let bytes = read_all(read);
+    (bytes, super::finish(child), sandbox)
+}
+
+/// Bytes into `b`; the statistics go where stdout goes, a file.
+fn receive(link: Link, fault: &str, args: &[&str]) -> (Output, Value, Sandbox) {
+    let sandbox = Sandbox::new();
+    let (read, write): (OwnedFd, OwnedFd) = link.ends();
+    let args: Vec<_> = args.iter().copied().chain(["/dev/stdin", "b"]).collect();
+    let child = super::start({
+        let mut command = sabotaged(&sandbox, fault, &args);
+        command.stdin(read).stdout(fs::File::create(sandbox.path("stats")).unwrap());
+        command
+    });
+    let feeder = feed(write, noise(LEN));
+    let output = super::finish(child);
+    let _ = feeder.join().unwrap(); // refused, where zcp has given up
+    let stats = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
+    (output, stats, sandbox)
+}
+
+fn was_injected(sandbox: &Sandbox) -> bool {
+    fs::read_to_string(sandbox.path("log")).unwrap().contains("(INJECTED)")
+}
+
+#[track_caller]
+fn assert_stepped_down(stats: &Value, path: &str, reason: &str) {
+    let downs = stats["paths"][path]["step_downs"].as_array().unwrap();
+    assert!(downs.iter().any(|down| down["errno"] == reason), "{stats}");
+    let sum: u64 = stats["paths"].as_object().unwrap().values().map(|path| path["bytes"].as_u64().unwrap()).sum();
+    assert_eq!((sum, &stats["totals"]["bytes_moved"]), (LEN as u64, &Value::from(LEN)), "{stats}");
+}
+
+fn steps_down_from_file(link: Link, path: &str, fault: &str, reason: &str, when: u32) {
+    let ladder = if path == "splice" { "splice,sendfile,read_write" } else { "sendfile,splice,read_write" };
+    let inject = format!("inject={path}:{fault}:when={when}");
+    let (bytes, output, sandbox) = send(link, &inject, &[&format!("--strategy={ladder}")]);
+    assert_ok(&output);
+    assert!(bytes == noise(LEN), "{} bytes", bytes.len());
+    assert!(was_injected(&sandbox));
+    assert_stepped_down(&stats_on_stderr(&output), path, reason);
+}
+
+fn steps_down_from_stream(link: Link, fault: &str, reason: &str, when: u32) {
+    let inject = format!("inject=splice:{fault}:when={when}");
+    let (output, stats, sandbox) = receive(link, &inject, &[]);
+    assert_ok(&output);
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
+    assert!(was_injected(&sandbox));
+    assert_stepped_down(&stats, "splice", reason);
+    // The same with nothing behind it: an error, for what is in the pipe may not go on by another path.
+    let (output, _, _) = receive(link, &inject, &["--strategy=splice"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot copy '/dev/stdin' to 'b' by splice: "));
+}
+
+fn made_again(link: Link, fault: &str, when: u32) {
+    for (path, calls) in [
+        ("splice", "splice"),
+        ("sendfile", "sendfile"),
+        ("mmap", "write"),
+        ("read_write", "write"),
+        ("read_write", "poll"),
+    ] {
+        if calls == "poll" && fault != "error=EINTR" {
+            continue;
+        }
+        // std polls as well, before main.
+        let when = if calls == "poll" { when + 2 } else { when };
+        let inject = format!("inject={calls}:{fault}:when={when}");
+        let (bytes, output, _) = send(link, &inject, &[&format!("--strategy={path}")]);
+        assert_ok(&output);
+        assert!(bytes == noise(LEN), "{path} {calls}: {} bytes", bytes.len());
+    }
+    let (output, _, sandbox) =
+        receive(link, &format!("inject=splice:{fault}:when={when}"), &["--strategy=splice"]);
+    assert_ok(&output);
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
+}
+
+/// What ends a file ends a stream, and is said to be about the file that is full.
+fn full_disk(link: Link) {
+    let when = if link == Link::Pipe { 2 } else { 4 };
+    let (output, _, _) = receive(link, &format!("inject=splice:error=ENOSPC:when={when}"), &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "zcp: error writing 'b': No space left on device\n");
+}
+
+/// A kernel that has nothing left but read and write, as for a socket with TLS.
+fn down_to_the_ground(link: Link) {
+    let inject = "inject=splice,sendfile,copy_file_range:error=EINVAL";
+    let (bytes, output, _) = send(link, inject, &["--strategy=sendfile,splice,copy_file_range,read_write"]);
+    assert_ok(&output);
+    assert!(bytes == noise(LEN));
+    let stats = stats_on_stderr(&output);
+    assert_eq!(
+        (bytes_by(&stats, "read_write"), &stats["paths"]["read_write"]["by_reference"]),
+        (LEN as u64, &0.into())
+    );
+    let (output, stats, sandbox) = receive(link, inject, &[]);
+    assert_ok(&output);
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
+    assert_eq!(bytes_by(&stats, "read_write"), LEN as u64);
+}

@@ -1,0 +1,201 @@
+//! Every pair of ends by every path: the bytes arrive, by that path and no other, and `--stats` says how
+//! often they were copied.
+
+use super::{Link, assert_ok, feed, finish, read_all, start, stats_on_stderr, with_file, zcp};
+use crate::needs::{Need, trial};
+use crate::sandbox::{Sandbox, bytes_by, noise, stats};
+use crate::strace;
+use libtest_mimic::Trial;
+use std::fs;
+use std::process::Stdio;
+
+/// More than any buffer in between.
+const LEN: usize = 4_000_001;
+
+/// From a file; nothing else can be sent or mapped.
+const FROM_FILE: [&str; 4] = ["splice", "sendfile", "mmap", "read_write"];
+const FROM_STREAM: [&str; 2] = ["splice", "read_write"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for to in Link::ALL {
+        for path in FROM_FILE {
+            let name = format!("streams::file_to_{}::{path}", to.name());
+            trials.push(trial(name, &[], move || from_file(to, Some(path))));
+        }
+        trials.push(trial(format!("streams::file_to_{}::default", to.name()), &[], move || from_file(to, None)));
+        for path in FROM_STREAM.map(Some).into_iter().chain([None]) {
+            let name = format!("streams::{}_to_file::{}", to.name(), path.unwrap_or("default"));
+            trials.push(trial(name, &[], move || to_file(to, path)));
+            for from in Link::ALL {
+                let name = format!("streams::{}_to_{}::{}", from.name(), to.name(), path.unwrap_or("default"));
+                trials.push(trial(name, &[], move || between(from, to, path)));
+            }
+        }
+    }
+    trials.push(trial("streams::refused_paths", &[], refused_paths));
+    trials.push(trial("streams::holes_arrive_as_zeros", &[], holes_arrive_as_zeros));
+    trials.push(trial("streams::zeros_become_holes", &[], zeros_become_holes));
+    trials.push(trial("streams::devices", &[], devices));
+    trials.push(trial("streams::no_data_in_user_space", &[Need::Strace], no_data_in_user_space));
+    trials
+}
+
+fn options(path: Option<&str>) -> Vec<String> {
+    ["--stats=json".to_owned()].into_iter().chain(path.map(|path| format!("--strategy={path}"))).collect()
+}
+
+/// Holds the statistics to what is known: all bytes by one path, and by reference or not.
+fn assert_credited(stats: &serde_json::Value, path: &str, referring: bool, route: [&str; 2]) {
+    assert_eq!(bytes_by(stats, path), LEN as u64, "{stats}");
+    let by_reference = if referring { LEN } else { 0 };
+    assert_eq!(stats["paths"][path]["by_reference"], by_reference, "{stats}");
+    assert_eq!(stats["totals"]["bytes_moved"], LEN, "{stats}");
+    if route[0] != "file" {
+        assert_eq!(stats["routes"][0]["source"], route[0], "{stats}");
+    }
+    if route[1] != "file" {
+        assert_eq!(stats["routes"][0]["destination"], route[1], "{stats}");
+    }
+}
+
+fn is_referring(path: &str) -> bool {
+    matches!(path, "splice" | "sendfile")
+}
+
+fn from_file(to: Link, path: Option<&str>) {
+    let sandbox = with_file(LEN);
+    let (read, write) = to.ends();
+    let options = options(path);
+    let args: Vec<_> = options.iter().map(String::as_str).chain(["a", "/dev/stdout"]).collect();
+    let mut command = zcp(&sandbox, &args);
+    command.stdout(write);
+    let child = start(command);
+    assert!(read_all(read) == noise(LEN));
+    let output = finish(child);
+    assert_ok(&output);
+    let used = path.unwrap_or(if to == Link::Pipe { "splice" } else { "sendfile" });
+    assert_credited(&stats_on_stderr(&output), used, is_referring(used), ["file", to.place()]);
+}
+
+fn to_file(from: Link, path: Option<&str>) {
+    let sandbox = Sandbox::new();
+    let (read, write) = from.ends();
+    let options = options(path);
+    let args: Vec<_> = options.iter().map(String::as_str).chain(["/dev/stdin", "b"]).collect();
+    let mut command = zcp(&sandbox, &args);
+    command.stdin(read).stdout(Stdio::piped());
+    let child = start(command);
+    let feeder = feed(write, noise(LEN));
+    let output = finish(child);
+    feeder.join().unwrap().unwrap();
+    assert_ok(&output);
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
+    assert_credited(&stats(&output), path.unwrap_or("splice"), false, [from.place(), "file"]);
+}
+
+fn between(from: Link, to: Link, path: Option<&str>) {
+    let sandbox = Sandbox::new();
+    let ((read_from, write_from), (read_to, write_to)) = (from.ends(), to.ends());
+    let options = options(path);
+    let args: Vec<_> = options.iter().map(String::as_str).chain(["/dev/stdin", "/dev/stdout"]).collect();
+    let mut command = zcp(&sandbox, &args);
+    command.stdin(read_from).stdout(write_to);
+    let child = start(command);
+    let feeder = feed(write_from, noise(LEN));
+    let arrived = read_all(read_to);
+    feeder.join().unwrap().unwrap();
+    let output = finish(child);
+    assert_ok(&output);
+    assert!(arrived == noise(LEN));
+    let used = path.unwrap_or("splice");
+    assert_credited(&stats_on_stderr(&output), used, is_referring(used), [from.place(), to.place()]);
+}
+
+/// A path that cannot do it says so, and no other is taken in its place.
+fn refused_paths() {
+    for to in [Link::Pipe, Link::Unix] {
+        for (option, words) in [
+            ("--strategy=reflink", "zcp: failed to clone '/dev/stdout' from 'a': Invalid cross-device link\n"),
+            ("--reflink=always", "zcp: failed to clone '/dev/stdout' from 'a': Invalid cross-device link\n"),
+            (
+                "--strategy=copy_file_range",
+                "zcp: cannot copy 'a' to '/dev/stdout' by copy_file_range: Invalid argument\n",
+            ),
+        ] {
+            let sandbox = with_file(100_000);
+            let (read, write) = to.ends();
+            let mut command = zcp(&sandbox, &[option, "a", "/dev/stdout"]);
+            command.stdout(write);
+            let child = start(command);
+            assert_eq!(read_all(read), b"", "{to:?} {option}");
+            let output = finish(child);
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{to:?} {option}");
+        }
+    }
+}
+
+fn holes_arrive_as_zeros() {
+    for to in Link::ALL {
+        for option in ["--sparse=auto", "--sparse=always", "--sparse=never", "--strategy=mmap"] {
+            let sandbox = Sandbox::new();
+            sandbox.sparse("a", 3 << 20, &[(1 << 20, b"middle")]);
+            let (read, write) = to.ends();
+            let mut command = zcp(&sandbox, &[option, "a", "/dev/stdout"]);
+            command.stdout(write);
+            let child = start(command);
+            assert!(read_all(read) == fs::read(sandbox.path("a")).unwrap(), "{to:?} {option}");
+            assert_ok(&finish(child));
+        }
+    }
+}
+
+fn zeros_become_holes() {
+    for from in Link::ALL {
+        let sandbox = Sandbox::new();
+        let mut bytes = vec![0; 4 << 20];
+        bytes[1 << 20..][..100_000].copy_from_slice(&noise(100_000));
+        let (read, write) = from.ends();
+        let mut command = zcp(&sandbox, &["--sparse=always", "--stats=json", "/dev/stdin", "b"]);
+        command.stdin(read).stdout(Stdio::piped());
+        let child = start(command);
+        feed(write, bytes.clone()).join().unwrap().unwrap();
+        let output = finish(child);
+        assert_ok(&output);
+        assert!(fs::read(sandbox.path("b")).unwrap() == bytes, "{from:?}");
+        let stats = stats(&output);
+        let holes = stats["totals"]["bytes_holes"].as_u64().unwrap();
+        assert!(holes > 3 << 20, "{from:?} {stats}");
+        let sum = holes + stats["totals"]["bytes_moved"].as_u64().unwrap();
+        assert_eq!(stats["totals"]["bytes_logical"], sum, "{stats}");
+    }
+}
+
+/// /dev/null takes references, and never from a map, which nobody would read; /dev/full takes nothing.
+fn devices() {
+    let sandbox = with_file(LEN);
+    let output = sandbox.zcp(["--stats=json", "a", "/dev/null"]).output().unwrap();
+    assert_ok(&output);
+    assert_credited(&stats(&output), "sendfile", true, ["file", "device"]);
+    let rungs = stats(&output)["routes"][0]["rungs"].clone();
+    assert!(!rungs.as_array().unwrap().contains(&"mmap".into()), "{rungs}");
+    let output = sandbox.zcp(["a", "/dev/full"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "zcp: error writing '/dev/full': No space left on device\n"
+    );
+}
+
+/// strace as a witness: where there is a path that copies nothing, no data is read or written.
+fn no_data_in_user_space() {
+    let sandbox = with_file(3_000_000);
+    let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &["a", "/dev/stdout"]);
+    assert!(trace.output.stdout == noise(3_000_000));
+    let calls = trace.data_calls();
+    assert!(calls["splice"] > 0, "{calls:?}");
+    assert!(!["read", "write", "pread64", "pwrite64"].iter().any(|call| calls.contains_key(*call)), "{calls:?}");
+    let lines: Vec<_> = trace.lines().filter(|line| line.starts_with("write(1<pipe")).collect();
+    assert!(lines.is_empty(), "{lines:?}");
+}

@@ -1,0 +1,318 @@
+//! Peers that are slow, stop, go away, or never end. No test here waits for a time to pass: a peer goes on
+//! when zcp has done something that can be seen.
+
+use super::{Link, assert_ok, finish, start, with_file, zcp};
+use crate::needs::{Need, trial};
+use crate::sandbox::{LONGEST, Sandbox, ZCP, noise};
+use libtest_mimic::Trial;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+
+const PATHS: [&str; 4] = ["splice", "sendfile", "mmap", "read_write"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for link in Link::ALL {
+        for path in PATHS {
+            let mut add = |what: &str, run: fn(Link, &str)| {
+                let name = format!("streams::{what}::{}::{path}", link.name());
+                trials.push(trial(name, &[], move || run(link, path)));
+            };
+            add("does_not_block", does_not_block);
+            add("reader_dies", reader_dies);
+            add("reader_stalls", reader_stalls);
+        }
+        for path in ["splice", "read_write"] {
+            let mut add = |what: &str, run: fn(Link, &str)| {
+                let name = format!("streams::{what}::{}::{path}", link.name());
+                trials.push(trial(name, &[], move || run(link, path)));
+            };
+            add("writer_stalls", writer_stalls);
+            add("writer_does_not_block", writer_does_not_block);
+            add("endless", endless);
+        }
+    }
+    trials.push(trial("streams::half_closed", &[], half_closed));
+    trials.push(trial("streams::writer_resets", &[], writer_resets));
+    trials.push(trial("streams::broken_pipe_ignored", &[Need::Program("sh")], broken_pipe_ignored));
+    trials.push(trial("streams::fifo_without_peer", &[], fifo_without_peer));
+    trials.push(trial("streams::waits_and_does_not_spin", &[Need::Strace], waits_and_does_not_spin));
+    trials
+}
+
+/// Ends a child that hangs, so that its test fails and the others go on. Over when it is dropped.
+fn guard(child: &Child) -> Sender<()> {
+    let (end, ended) = channel();
+    let pid = pid(child);
+    std::thread::spawn(move || {
+        if ended.recv_timeout(LONGEST / 5) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    end
+}
+
+/// Until SIGINT is caught: from then on it has to end the copy in good order.
+fn await_handlers(child: &Child) {
+    let is_caught = |line: &str| {
+        let mask = line.strip_prefix("SigCgt:").map(str::trim);
+        mask.is_some_and(|mask| u64::from_str_radix(mask, 16).unwrap() >> (Signal::INT.as_raw() - 1) & 1 == 1)
+    };
+    while !fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap().lines().any(is_caught) {
+        std::thread::yield_now();
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+fn forced(path: &str) -> String {
+    format!("--strategy={path}")
+}
+
+/// A descriptor that others have set not to block stays so, a blocking one too; the bytes arrive.
+fn does_not_block(link: Link, path: &str) {
+    for flags in [OFlags::empty(), OFlags::NONBLOCK] {
+        let sandbox = with_file(3_000_000);
+        let (read, write) = link.ends();
+        fcntl_setfl(&write, flags).unwrap();
+        let ours = write.try_clone().unwrap();
+        let mut command = zcp(&sandbox, &[&forced(path), "a", "/dev/stdout"]);
+        command.stdout(write);
+        let child = start(command);
+        let _guard = guard(&child);
+        // Pieces of a size of their own, and the first one only when something is there.
+        while ioctl_fionread(&read).unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        let mut bytes = vec![0; 3_000_000];
+        let mut read = File::from(read);
+        for part in bytes.chunks_mut(777_777) {
+            read.read_exact(part).unwrap();
+        }
+        assert!(bytes == noise(3_000_000), "{link:?} {path}");
+        assert_ok(&finish(child));
+        assert_eq!(fcntl_getfl(&ours).unwrap() & OFlags::NONBLOCK, flags);
+    }
+}
+
+fn writer_does_not_block(link: Link, path: &str) {
+    let sandbox = Sandbox::new();
+    let (read, write) = link.ends();
+    fcntl_setfl(&read, OFlags::NONBLOCK).unwrap();
+    let ours = read.try_clone().unwrap();
+    let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "b"]);
+    command.stdin(read);
+    let child = start(command);
+    let _guard = guard(&child);
+    let mut write = File::from(write);
+    for part in noise(3_000_000).chunks(99_999) {
+        write.write_all(part).unwrap();
+        // The next piece when this one has been taken.
+        while ioctl_fionread(&ours).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+    }
+    drop(write);
+    assert_ok(&finish(child));
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(3_000_000), "{link:?} {path}");
+    assert!(fcntl_getfl(&ours).unwrap().contains(OFlags::NONBLOCK));
+}
+
+/// As for cp: SIGPIPE, and not a word. A reset of TCP is an error, with the system's reason.
+fn reader_dies(link: Link, path: &str) {
+    let sandbox = with_file(20 << 20);
+    let (read, write) = link.ends();
+    let mut command = zcp(&sandbox, &[&forced(path), "a", "/dev/stdout"]);
+    command.stdout(write);
+    let child = start(command);
+    let _guard = guard(&child);
+    let mut read = File::from(read);
+    read.read_exact(&mut vec![0; 100_000]).unwrap();
+    drop(read);
+    let output = finish(child);
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.signal() {
+        Some(signal) => assert_eq!((signal, &*said), (Signal::PIPE.as_raw(), ""), "{link:?} {path}"),
+        None => {
+            assert!(matches!(link, Link::Unix | Link::Tcp | Link::TinyTcp), "{output:?}");
+            assert_eq!(said, "zcp: error writing '/dev/stdout': Connection reset by peer\n");
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
+}
+
+/// Ctrl-C ends a copy whose peer has stopped reading.
+fn reader_stalls(link: Link, path: &str) {
+    let sandbox = with_file(20 << 20);
+    let (read, write) = link.ends();
+    let mut command = zcp(&sandbox, &[&forced(path), "a", "/dev/stdout"]);
+    command.stdout(write);
+    let child = start(command);
+    let _guard = guard(&child);
+    while ioctl_fionread(&read).unwrap() == 0 {
+        std::thread::yield_now();
+    }
+    await_handlers(&child);
+    kill_process(pid(&child), Signal::INT).unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {path} {output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// The same with a peer that has stopped writing; the half that arrived is taken away.
+fn writer_stalls(link: Link, path: &str) {
+    let sandbox = Sandbox::new();
+    let (read, write) = link.ends();
+    let ours = read.try_clone().unwrap();
+    let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "b"]);
+    command.stdin(read);
+    let child = start(command);
+    let _guard = guard(&child);
+    let mut write = File::from(write);
+    write.write_all(b"first and only").unwrap();
+    while ioctl_fionread(&ours).unwrap() > 0 {
+        std::thread::yield_now();
+    }
+    await_handlers(&child);
+    kill_process(pid(&child), Signal::INT).unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {path} {output:?}");
+    assert!(output.stderr.is_empty() && !sandbox.path("b").exists(), "{output:?}");
+}
+
+/// A source that never ends, until its reader does not want more: bounded memory on the way.
+fn endless(link: Link, path: &str) {
+    let sandbox = Sandbox::new();
+    let ((read_from, write_from), (read_to, write_to)) = (link.ends(), link.ends());
+    let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "/dev/stdout"]);
+    command.stdin(read_from).stdout(write_to);
+    let child = start(command);
+    let _guard = guard(&child);
+    let piece = noise(1 << 20);
+    let writer = std::thread::spawn(move || {
+        let mut write = File::from(write_from);
+        while write.write_all(&piece).is_ok() {}
+    });
+    let mut read = File::from(read_to);
+    let mut piece = vec![0; 1 << 20];
+    for _ in 0..32 {
+        read.read_exact(&mut piece).unwrap();
+        assert!(piece == noise(1 << 20));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 24 << 10, "{peak} KiB");
+    drop(read);
+    let output = finish(child);
+    writer.join().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+}
+
+/// The end of what the peer writes is not the end of what it reads.
+fn half_closed() {
+    let sandbox = Sandbox::new();
+    let (read, write) = Link::Tcp.ends();
+    let mut command = zcp(&sandbox, &["/dev/stdin", "b"]);
+    command.stdin(read);
+    let child = start(command);
+    let peer = write.try_clone().unwrap();
+    File::from(write).write_all(&noise(500_000)).unwrap();
+    rustix::net::shutdown(&peer, rustix::net::Shutdown::Write).unwrap();
+    assert_ok(&finish(child));
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(500_000));
+    drop(peer);
+}
+
+/// A connection that is reset has not ended: that is an error.
+fn writer_resets() {
+    for path in ["splice,read_write", "splice", "read_write"] {
+        let sandbox = Sandbox::new();
+        let (read, write) = Link::Tcp.ends();
+        let ours = read.try_clone().unwrap();
+        let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "b"]);
+        command.stdin(read);
+        let child = start(command);
+        let _guard = guard(&child);
+        File::from(write.try_clone().unwrap()).write_all(&noise(100_000)).unwrap();
+        while ioctl_fionread(&ours).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+        rustix::net::sockopt::set_socket_linger(&write, Some(std::time::Duration::ZERO)).unwrap();
+        drop(write);
+        let output = finish(child);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "zcp: error reading '/dev/stdin': Connection reset by peer\n", "{path}");
+    }
+}
+
+/// Whoever has SIGPIPE ignored wants to be told.
+fn broken_pipe_ignored() {
+    let sandbox = with_file(3_000_000);
+    let (read, write) = Link::Pipe.ends();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap '' PIPE; exec "$0" a /dev/stdout"#, ZCP]).current_dir(sandbox.path(""));
+    command.stdout(write).stderr(Stdio::piped()).env("LC_ALL", "C");
+    drop(read);
+    let output = finish(start(command));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error writing '/dev/stdout': Broken pipe\n");
+}
+
+/// Nobody opens the other end of a fifo: a signal ends the wait, and nothing was touched.
+fn fifo_without_peer() {
+    for args in [["fifo", "b"], ["a", "fifo"], ["fifo", "old"]] {
+        let sandbox = with_file(20 << 20);
+        sandbox.fifo("fifo").file("old", "old");
+        let child = start(zcp(&sandbox, &args));
+        let _guard = guard(&child);
+        await_handlers(&child);
+        kill_process(pid(&child), Signal::INT).unwrap();
+        let output = finish(child);
+        assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{args:?} {output:?}");
+        assert!(output.stderr.is_empty() && !sandbox.path("b").exists(), "{output:?}");
+        assert_eq!(fs::read(sandbox.path("old")).unwrap(), b"old");
+    }
+    // And it goes on when somebody does.
+    let sandbox = with_file(100_000);
+    sandbox.fifo("fifo");
+    let child = start(zcp(&sandbox, &["a", "fifo"]));
+    let mut bytes = Vec::new();
+    OpenOptions::new().read(true).open(sandbox.path("fifo")).unwrap().read_to_end(&mut bytes).unwrap();
+    assert!(bytes == noise(100_000));
+    assert_ok(&finish(child));
+}
+
+/// A pipe of one page that does not block, read in 300 pieces: a few calls for each, not thousands.
+fn waits_and_does_not_spin() {
+    let sandbox = with_file(300 * 4096);
+    let (read, write) = Link::Pipe.ends();
+    rustix::pipe::fcntl_setpipe_size(&write, 4096).unwrap();
+    fcntl_setfl(&write, OFlags::NONBLOCK).unwrap();
+    let log = sandbox.path("log");
+    let mut command = Command::new("strace");
+    command.arg("-o").arg(&log).args(["-f", ZCP, "a", "/dev/stdout"]).current_dir(sandbox.path(""));
+    command.stdout(write).stderr(Stdio::piped());
+    let child = start(command);
+    let mut read = File::from(read);
+    let mut piece = [0; 4096];
+    for _ in 0..300 {
+        while ioctl_fionread(&read).unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        read.read_exact(&mut piece).unwrap();
+    }
+    assert_eq!(read.read(&mut piece).unwrap(), 0);
+    assert_ok(&finish(child));
+    let calls = fs::read_to_string(log).unwrap().lines().count();
+    assert!((300..2_000).contains(&calls), "{calls} calls");
+}
