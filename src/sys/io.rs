@@ -53,6 +53,14 @@ pub fn drop_pages(fd: impl AsFd, at: u64, len: u64) {
     let _ = fs::fadvise(&fd, at, std::num::NonZeroU64::new(len), fs::Advice::DontNeed);
 }
 
+/// Lets a file that is open for reading be read without a trace (O_NOATIME by fcntl(2)). Only its owner and
+/// root may.
+pub fn leave_access_time(fd: impl AsFd) {
+    if let Ok(flags) = fs::fcntl_getfl(&fd) {
+        let _ = fs::fcntl_setfl(&fd, flags | fs::OFlags::NOATIME);
+    }
+}
+
 /// fdatasync(2).
 pub fn flush_data(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::fdatasync(&fd))

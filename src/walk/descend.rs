@@ -11,7 +11,7 @@ use crate::report::{Failure, copied_line};
 use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Stat};
+use crate::sys::{Errno, Stat, io};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -294,6 +294,9 @@ impl Walk<'_> {
 
     /// A directory that cannot be listed still gets its attributes.
     fn list(&mut self, src: BorrowedFd<'_>, path: &OsStr) -> Entries {
+        if self.ctx.options.dry_run {
+            io::leave_access_time(src);
+        }
         let listing = Listing::open(src, &mut self.room);
         let listing = if self.in_order { listing.and_then(Listing::sorted) } else { listing };
         match listing {

@@ -3,10 +3,10 @@
 //! Cases of the oracle are run dry, and then in truth on a twin: what is said may not differ, as far as
 //! it can be known in advance, and the dry run may not leave a trace.
 
-use crate::needs::{Need, SHM, trial};
+use crate::needs::{Need, SHM, mounted, trial};
 use crate::oracle::case::{self, Case};
 use crate::oracle::{BLOCKED, from_env, lines};
-use crate::sandbox::{Sandbox, ZCP, assert_done, stats};
+use crate::sandbox::{LONG_AGO, Sandbox, ZCP, assert_done, stats};
 use assert_cmd::Command;
 use libtest_mimic::Trial;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("dry_run::totals", &[], totals),
         trial("dry_run::foresees", &[], foresees),
         trial("dry_run::asks_nobody", &[], asks_nobody),
+        trial("dry_run::leaves_no_access_time", &[Need::Mount("ext4")], leaves_no_access_time),
         trial("dry_run::changes_nothing", &[Need::Strace, Need::Shm], changes_nothing),
     ]
 }
@@ -147,6 +148,19 @@ fn asks_nobody() {
     let output = sandbox.zcp(["-i", "--dry-run", "a", "b"]).output().unwrap();
     assert_done(&output);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "would ask: overwrite 'b'?\n");
+}
+
+/// Reading a directory would set its access time, which is as old as it is.
+fn leaves_no_access_time() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    sandbox.file("src/sub/a", "1").time("src/sub", LONG_AGO).time("src", LONG_AGO);
+    let accessed =
+        || ["src", "src/sub"].map(|name| std::fs::metadata(sandbox.path(name)).unwrap().accessed().unwrap());
+    let before = accessed();
+    assert_done(&sandbox.zcp(["-a", "--dry-run", "--stats", "src", "dst"]).output().unwrap());
+    assert_eq!(accessed(), before);
+    assert_done(&sandbox.zcp(["-a", "src", "dst"]).output().unwrap());
+    assert_ne!(accessed(), before, "the file system keeps no access times");
 }
 
 /// Not a call that could change anything, even if that would be changed back.
