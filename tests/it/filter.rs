@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("filter::operands", &[], operands),
         trial("filter::exclude_from", &[], exclude_from),
         trial("filter::refusals", &[], refusals),
-        trial("filter::not_entered", &[Need::Root], not_entered),
+        trial("filter::not_entered", &[Need::Root, Need::Program("cp")], not_entered),
         trial("filter::gitignore_is_gits", &[Need::Program("git")], gitignore_is_gits),
         trial("filter::with_links", &[], with_links),
         trial("filter::with_parents", &[], with_parents),
@@ -133,7 +133,9 @@ fn not_entered() {
     sandbox.mode("out", 0o777);
     let zcp = tempfile::Builder::new().prefix("zcp-it-").tempdir().unwrap();
     std::fs::set_permissions(zcp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::copy(crate::sandbox::ZCP, zcp.path().join("zcp")).unwrap();
+    // By another process: a child that is started meanwhile would hold the file open for writing.
+    let copied = std::process::Command::new("cp").arg(crate::sandbox::ZCP).arg(zcp.path()).status();
+    assert!(copied.unwrap().success());
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(zcp.path().join("zcp"));
         command.current_dir(sandbox.path("")).uid(65534).gid(65534).args(args).output().unwrap()

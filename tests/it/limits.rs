@@ -10,6 +10,7 @@ use std::path::Path;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("limits::bandwidth", &[Need::Shm], bandwidth),
+        trial("limits::bandwidth_of_a_pipe", &[Need::Shm], bandwidth_of_a_pipe),
         trial("limits::bandwidth_can_be_stopped", &[Need::Shm], bandwidth_can_be_stopped),
         trial("limits::refusals", &[], refusals),
         trial("limits::cache", &[Need::Mount("ext4"), Need::Program("fincore")], cache),
@@ -40,6 +41,16 @@ fn bandwidth() {
         sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
         std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }
+}
+
+/// What has no length is held to it as well.
+fn bandwidth_of_a_pipe() {
+    let sandbox = Sandbox::within(SHM);
+    let mut command = sandbox.zcp(["--stats=json", "--bwlimit=2MiB", "/dev/stdin", "dst"]);
+    let output = command.write_stdin(noise(1 << 20)).output().unwrap();
+    assert_done(&output);
+    assert!(stats(&output)["elapsed_ns"].as_f64().unwrap() / 1e9 >= 0.39, "{output:?}");
+    assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), noise(1 << 20));
 }
 
 /// At a byte a second the file would take a day.
