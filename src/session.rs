@@ -44,8 +44,8 @@ impl Session {
     pub fn prepare(mut options: Options, operands: Operands, host: Host) -> Result<Session, Unusable> {
         let process = Process::look(matches!(host, Host::Program(_)));
         let roots = operands::resolve(operands, &mut options)?;
-        let may_last = roots.may_last(&options);
-        let many = roots.are_many(&options);
+        let may_last = roots.may_last();
+        let many = roots.are_many;
         let descriptors = Descriptors::new(if many { options.jobs.unwrap_or_else(proc::processors) } else { 1 });
         let bar = Handle::default();
         let mut status = StatusRequest::default();

@@ -25,12 +25,13 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
     let progress = watch(ctx, &roots, &shared, bar).map(Watcher::start);
-    let gauge = overseer::Gauge::for_copy(&roots);
+    let adaptive = workers > 1 && ctx.options.jobs.is_none();
+    let gauge = adaptive.then(|| overseer::Gauge::for_copy(&roots));
     let crew = Crew::new(ctx, &shared, Walk::new(ctx, roots, workers == 1));
-    match workers {
-        1 => crew.shift(),
-        _ if ctx.options.jobs.is_some() => overseer::fixed(&crew, workers),
-        _ => overseer::adaptive(&crew, workers, gauge),
+    match gauge {
+        Some(gauge) => overseer::adaptive(&crew, workers, gauge),
+        None if workers > 1 => overseer::fixed(&crew, workers),
+        None => crew.shift(),
     }
     drop(progress);
     let work = crew.into_work();
@@ -49,7 +50,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
 
 /// One, where order matters or there is nothing to share.
 fn workers(ctx: &Context, roots: &Roots) -> usize {
-    if ctx.options.needs_order() || roots.collide || !roots.are_many(&ctx.options) {
+    if ctx.options.needs_order() || roots.collide || !roots.are_many {
         return 1;
     }
     ctx.options.jobs.unwrap_or_else(proc::processors)

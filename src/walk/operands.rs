@@ -54,18 +54,15 @@ pub struct Roots {
     pub collide: bool,
     /// A list of names, in the place of entries.
     pub list: Option<List>,
+    /// Whether there may be work for several: a directory to go down into, or many operands.
+    pub are_many: bool,
 }
 
 impl Roots {
-    /// Whether there may be work for several: directories to go down into, or many operands.
-    pub fn are_many(&self, options: &Options) -> bool {
-        options.recursive || self.entries.len() > 1 || self.list.is_some()
-    }
-
     /// Whether the copy may last long enough for somebody to look on, or to interrupt it. One small
     /// file is over before a signal handler or a thread would be in place.
-    pub fn may_last(&self, options: &Options) -> bool {
-        self.are_many(options) || self.has_large_file()
+    pub fn may_last(&self) -> bool {
+        self.are_many || self.has_large_file()
     }
 
     /// Whether the destination is what `fd` is open on, such as /dev/stdout.
@@ -169,7 +166,8 @@ fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusab
     let entries = vec![entry];
     let collide = options.recursive && entries.iter().any(|entry| is_below_itself(entry, at::CWD));
     let dir = Dir::operands(Base::Cwd, OsString::new());
-    Ok(Roots { dir, entries, into_directory: false, collide, list: None })
+    let are_many = are_many(&entries, options);
+    Ok(Roots { dir, entries, into_directory: false, collide, list: None, are_many })
 }
 
 /// `zcp --files-from=LIST SOURCE DIRECTORY`: the names are those of the list, on both sides.
@@ -198,7 +196,7 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Un
         opened => Base::Open(opened.map_err(|errno| unusable("target directory {}", &target, errno))?),
     };
     let dir = Dir::roots((Base::Open(src), source), (dst, target));
-    Ok(Roots { dir, entries: Vec::new(), into_directory: true, collide: false, list: Some(list) })
+    Ok(Roots { dir, entries: Vec::new(), into_directory: true, collide: false, list: Some(list), are_many: true })
 }
 
 /// `zcp SOURCE... DIRECTORY`.
@@ -217,7 +215,15 @@ fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Optio
     let collide = options.parents && entries.len() > 1
         || may_meet(&entries)
         || (options.recursive && is_below(&entries, fd.as_fd()));
-    Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide, list: None }
+    let are_many = are_many(&entries, options);
+    Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide, list: None, are_many }
+}
+
+fn are_many(entries: &[Entry], options: &Options) -> bool {
+    match entries {
+        [only] if options.recursive => at::stat(at::CWD, &only.name, Follow::Yes).is_ok_and(|stat| stat.is_dir()),
+        entries => entries.len() > 1,
+    }
 }
 
 /// The name in the target directory: the last component; for `..` the target itself, so that its
