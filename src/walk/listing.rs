@@ -32,6 +32,8 @@ impl Listing {
                 Some((io::duplicate(dir)?, Room::default()))
             }
         };
+        // In the order in which most file systems lay files out: cold, from a disk, 0.85 of the time.
+        batch.sort_unstable_by_key(|entry| entry.ino);
         Ok(Listing { batch: batch.into_iter(), rest })
     }
 
