@@ -149,6 +149,7 @@ fn copy(
         dst: dst.as_fd(),
         dst_dev: at::fstat(dst)?.dev,
         target,
+        overwritten: false,
     };
     let limits = Limits { forced: Some(vec![strategy]), ..Limits::default() };
     let mut ladder = Ladder::new(limits, StopFlag::default(), Arc::new(Meter::default()));

@@ -22,16 +22,23 @@ use std::time::Instant;
 /// Copies everything below the roots, and says what was done.
 pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let start = Instant::now();
-    let workers = workers(ctx, &roots);
+    let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let progress = watch(ctx, &roots, &shared, bar).map(Watcher::start);
+    let watch = watch(ctx, &roots, &shared, bar);
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let gauge = adaptive.then(|| overseer::Gauge::for_copy(&roots));
-    let crew = Crew::new(ctx, &shared, Walk::new(ctx, roots, workers == 1));
+    let mut walk = Walk::new(ctx, roots, workers == 1);
+    let little = adaptive && walk.is_little();
+    if little {
+        workers = 1;
+    }
+    // A copy that is over at once is not worth a thread, unless somebody wants to hear of it.
+    let progress = watch.filter(|watch| !little || watch.listener.is_some()).map(Watcher::start);
+    let crew = Crew::new(ctx, &shared, walk);
     match gauge {
-        Some(gauge) => overseer::adaptive(&crew, workers, gauge),
+        Some(gauge) if workers > 1 => overseer::adaptive(&crew, workers, gauge),
         None if workers > 1 => overseer::fixed(&crew, workers),
-        None => crew.shift(),
+        _ => crew.shift(),
     }
     drop(progress);
     let work = crew.into_work();
@@ -56,7 +63,7 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     ctx.options.jobs.unwrap_or_else(proc::processors)
 }
 
-/// Who looks on. A copy that is over at once is not worth a thread.
+/// Who looks on.
 fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Option<Watch> {
     let program = ctx.reporter.program().unwrap_or_default().to_owned();
     // A library has nobody to show anything to but a listener.

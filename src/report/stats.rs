@@ -138,6 +138,7 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
         "destination": case.destination.name(),
         "same_device": case.same_device,
         "size": case.size.name(),
+        "overwritten": case.overwritten,
         "rungs": route.rungs.iter().map(|s| s.name()).collect::<Vec<_>>(),
         "why": route.why,
         "files": files,

@@ -148,7 +148,8 @@ fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
         let rungs: Vec<_> = route.rungs.iter().map(|s| s.name()).collect();
         let (from, to) = (case.source.name(), case.destination.name());
         let another = if case.same_device || from != to { "" } else { "another " };
-        writeln!(out, "  {from} -> {another}{to}, {}: {}", case.size.name(), of_files(*files))?;
+        let state = if case.overwritten { ", overwritten" } else { "" };
+        writeln!(out, "  {from} -> {another}{to}, {}{state}: {}", case.size.name(), of_files(*files))?;
         writeln!(out, "    {}", rungs.join(" > "))?;
         writeln!(out, "    because {}", route.why)?;
     }

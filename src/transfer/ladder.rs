@@ -122,6 +122,8 @@ pub struct Transfer<'a> {
     pub dst_dev: u64,
     /// How it takes bytes.
     pub target: Target,
+    /// Whether the destination was there before, and has just been truncated.
+    pub overwritten: bool,
 }
 
 /// How a destination takes bytes.
@@ -213,7 +215,7 @@ impl Ladder {
         }
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
-        let case = Case::new(source, destination, &t.stat, t.dst_dev);
+        let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
         let route = self.route(case, Limits::route);
         if let Some(evictor) = &mut self.evictor {
             evictor.begin(t);

@@ -50,7 +50,7 @@ impl Ladder {
         let source = self.place(forms.0, t.stat.dev, t.src);
         let destination = self.place(forms.1, t.dst_dev, t.dst);
         let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);
-        let case = Case { source, destination, same_device: false, size: Size::Any };
+        let case = Case { source, destination, same_device: false, size: Size::Any, overwritten: false };
         let route = self.route(case, Limits::stream_route);
         let zeros = self.limits.sparse == Sparse::Always && t.target == Target::File;
         let rungs = Rungs::new(&route, (t.stat.dev, t.dst_dev));

@@ -33,6 +33,14 @@ use std::sync::Arc;
 /// The most names in a parcel. A directory of source code fits; the lock is taken once for it.
 const PARCEL: usize = 1024;
 
+/// A tree of no more names, in no more directories, is looked at before anybody is called to help.
+const FEW: usize = 16;
+/// If these have no more bytes on their disk than this, one worker is through before a second one
+/// has started: a pool of two costs 0.4 ms, a small file 0.01 to 0.02.
+const LITTLE: u64 = 1 << 20;
+/// The same for a single file, with which nobody else could help.
+const LITTLE_ALONE: u64 = 16 << 20;
+
 /// The state of the walk.
 #[derive(Debug)]
 pub struct Walk<'c> {
@@ -43,6 +51,8 @@ pub struct Walk<'c> {
     /// Whether there are several operands: naming one twice is worth a warning.
     several: bool,
     memory: Memory,
+    /// Parcels that were found before they were asked for.
+    ahead: VecDeque<Parcel>,
     /// Where listings are read into.
     room: Room,
     operand: Operand,
@@ -92,6 +102,7 @@ impl<'c> Walk<'c> {
             in_order,
             several,
             memory: Memory::default(),
+            ahead: VecDeque::new(),
             room: Room::default(),
             operand: Operand::default(),
             listed,
@@ -104,8 +115,27 @@ impl<'c> Walk<'c> {
         std::mem::take(&mut self.stats)
     }
 
+    /// Whether one worker is enough for all there is: a single file, or a few small ones.
+    pub fn is_little(&mut self) -> bool {
+        let mut names = 0;
+        while names <= FEW
+            && self.stats.directories <= FEW as u64
+            && let Some(parcel) = self.find_parcel()
+        {
+            names += parcel.entries().len();
+            self.ahead.push_back(parcel);
+        }
+        let most = if names <= 1 { LITTLE_ALONE } else { LITTLE };
+        let bytes = || self.ahead.iter().map(Parcel::bytes).fold(0, u64::saturating_add);
+        self.stack.is_empty() && names <= FEW && bytes() <= most
+    }
+
     /// The next parcel, or `None` at the end (also after a signal).
     pub fn next_parcel(&mut self) -> Option<Parcel> {
+        self.ahead.pop_front().or_else(|| self.find_parcel())
+    }
+
+    fn find_parcel(&mut self) -> Option<Parcel> {
         if let Some(mut listed) = self.listed.take() {
             let parcel = self.next_listed(&mut listed);
             self.listed = Some(listed);

@@ -216,7 +216,14 @@ fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Optio
         || may_meet(&entries)
         || (options.recursive && is_below(&entries, fd.as_fd()));
     let are_many = are_many(&entries, options);
-    Roots { dir: Dir::operands(Base::Open(fd), target), entries, into_directory: true, collide, list: None, are_many }
+    Roots {
+        dir: Dir::operands(Base::Open(fd), target),
+        entries,
+        into_directory: true,
+        collide,
+        list: None,
+        are_many,
+    }
 }
 
 fn are_many(entries: &[Entry], options: &Options) -> bool {

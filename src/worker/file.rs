@@ -64,7 +64,8 @@ impl Worker<'_> {
             (None, Some(dev)) => (dev, Target::File),
             (None, None) => (at::fstat(&landed.fd).map_or(0, |stat| stat.dev), Target::File),
         };
-        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst: landed.fd.as_fd(), dst_dev, target };
+        let (dst, overwritten) = (landed.fd.as_fd(), landed.before.is_some());
+        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst, dst_dev, target, overwritten };
         let before = self.ctx.options.debug.then(|| self.stats.account.clone());
         let outcome: Outcome = self.ladder.copy(&transfer, &mut self.stats.account)?;
         if landed.written == Written::WholeForOthers {
