@@ -5,8 +5,8 @@ use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::{Failure, Reporter};
-use crate::sys::Errno;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::sys::{Errno, Time};
 use std::ffi::OsStr;
 
 /// Facts about the process that do not change while it runs.
@@ -14,8 +14,12 @@ use std::ffi::OsStr;
 pub struct Process {
     /// The file creation mask.
     pub umask: u32,
+    /// The effective user id.
+    pub uid: u32,
     /// Whether it runs as root: then a chown that fails is worth a message.
     pub privileged: bool,
+    /// When it looked.
+    pub start: Time,
 }
 
 impl Process {
@@ -23,7 +27,8 @@ impl Process {
     /// when the mask is read by setting it.
     pub fn look(alone: bool) -> Process {
         let umask = if alone { proc::umask() } else { proc::umask_among_threads() };
-        Process { umask, privileged: proc::effective_uid() == 0 }
+        let uid = proc::effective_uid();
+        Process { umask, uid, privileged: uid == 0, start: proc::now() }
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Occupant {
     pub writable: bool,
     /// Whether it was made by this very run, for an earlier operand.
     pub just_made: bool,
+    /// Whether it is a symbolic link that somebody else may have put there, or that was put there
+    /// while the copy went on.
+    pub planted: bool,
     /// Whether its backup would be the source (`cp -b a a~` and its spellings).
     pub backup_is_source: bool,
 }
@@ -96,6 +99,8 @@ pub enum Refusal {
     JustMade,
     /// The backup would overwrite the source.
     BackupIsSource,
+    /// The copy would go through a symbolic link that is not to be trusted.
+    PlantedLink,
 }
 
 /// Whether cp looks at the destination through a symbolic link: only where it would write through.
@@ -150,6 +155,7 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
         (true, false) => return Verdict::Refuse(Refusal::DirectoryOverOther),
         (_, false) if occupant.just_made && !numbered(options) => return Verdict::Refuse(Refusal::JustMade),
         (false, true) => return Verdict::Refuse(Refusal::OtherOverDirectory),
+        (true, true) if occupant.planted => return Verdict::Refuse(Refusal::PlantedLink),
         (true, true) => return Verdict::Merge,
         (false, false) => {}
     }
@@ -168,7 +174,11 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
     }
     let written =
         options.action == Action::Copy && (source.is_regular() || (options.read_special && !source.is_symlink()));
-    if written { Verdict::Overwrite } else { Verdict::Make(Clear::Nothing) }
+    match written {
+        true if occupant.planted => Verdict::Refuse(Refusal::PlantedLink),
+        true => Verdict::Overwrite,
+        false => Verdict::Make(Clear::Nothing),
+    }
 }
 
 fn numbered(options: &Options) -> bool {

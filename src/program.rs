@@ -82,8 +82,12 @@ fn write_stats_file(ctx: &Context, summary: &Summary) {
         std::fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()))
     } else {
         temporary::replace(at::CWD, file, |temporary| {
-            let written = std::fs::write(temporary, &text);
-            let written = written.inspect_err(|_| drop(std::fs::remove_file(temporary)));
+            // A new file or none: in a directory like /tmp somebody may have guessed the name.
+            let new = std::fs::File::create_new(temporary);
+            let written = new.and_then(|mut new| {
+                let written = new.write_all(text.as_bytes());
+                written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
+            });
             written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         })
         .map_err(std::io::Error::from)

@@ -10,7 +10,7 @@ use crate::options::{Action, BackupControl, Dereference, Existing, Options};
 use crate::plan::{self, Occupant};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Result, Stat};
+use crate::sys::{Errno, Result, Stat, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -55,6 +55,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         same_referent: false,
         writable: true,
         just_made: false,
+        planted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
         backup_is_source: false,
     };
     let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
@@ -92,6 +93,18 @@ fn referent(options: &Options, dst: BorrowedFd<'_>, name: &OsStr, link: &Stat, s
         return Ok(to_directory().unwrap_or(*link));
     }
     Ok(*link)
+}
+
+/// Whether a symbolic link at the destination may be written through, as cp does it: it was there
+/// before this run, and nobody but this user or root can have put it there.
+pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
+    /// `f_type` of /proc, whose links (`/dev/fd/1`) are made when they are looked at.
+    const PROC: u64 = 0x9FA0;
+    let ours = |stat: &Stat| stat.uid == ctx.process.uid || stat.uid == 0;
+    let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
+    let Ok(dir) = at::open_dir(dst, parent, Follow::Yes) else { return false };
+    let older = link.ctime < ctx.process.start || io::fs_magic(&dir) == Ok(PROC);
+    older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
 }
 
 /// Where a name stands: two spellings of one entry of one directory have the same.

@@ -3,6 +3,7 @@
 //! The table is the clap definition. Nothing here knows what an option means.
 
 use super::{Misuse, definition};
+use crate::report::quote::shown;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -127,7 +128,7 @@ fn find_long<'t>(table: &'t [Known], name: &[u8], text: &[u8]) -> Result<(&'t Kn
             if found.iter().all(|(known, _)| known.id == first.0.id) {
                 return Ok(*first);
             }
-            let mut words = [b"option '--".as_slice(), text, b"' is ambiguous; possibilities:"].concat();
+            let mut words = [b"option '--".as_slice(), &shown(text), b"' is ambiguous; possibilities:"].concat();
             let mut last = None;
             for (known, long) in found {
                 if last != Some(&known.id) {
@@ -138,7 +139,7 @@ fn find_long<'t>(table: &'t [Known], name: &[u8], text: &[u8]) -> Result<(&'t Kn
             return Err(Misuse::new(words));
         }
     }
-    Err(Misuse::new([b"unrecognized option '--".as_slice(), text, b"'"].concat()))
+    Err(Misuse::new([b"unrecognized option '--".as_slice(), &shown(text), b"'"].concat()))
 }
 
 fn read_cluster(
@@ -149,7 +150,7 @@ fn read_cluster(
 ) -> Result<(), Misuse> {
     for (at, short) in shorts.iter().enumerate() {
         let Some(option) = table.iter().find(|known| known.short.contains(&char::from(*short))) else {
-            return Err(Misuse::new([b"invalid option -- '".as_slice(), &[*short], b"'"].concat()));
+            return Err(Misuse::new([b"invalid option -- '".as_slice(), &shown(&[*short]), b"'"].concat()));
         };
         if option.takes == Takes::Nothing {
             given.push(Given { id: option.id.clone(), value: None });

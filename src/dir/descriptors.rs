@@ -6,22 +6,37 @@ use crate::sys::proc;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
+/// A worker has a source, a destination, two ends of a pipe and its parcel's two directories.
+const EACH: usize = 6;
+/// For the listing, stdio and what the process was started with.
+const FOR_ALL: usize = 16;
+/// Directories, of two descriptors each, that are open in any case.
+const LEAST: usize = 2;
+
 /// How many directories may be open at once, and which are.
 #[derive(Debug)]
 pub struct Descriptors {
     most: usize,
     reserved: usize,
+    workers: usize,
     open: Mutex<VecDeque<Weak<Dir>>>,
 }
 
 impl Descriptors {
-    /// A budget that leaves each of `workers` enough for its files and its pipe.
+    /// A budget that leaves each of `workers` enough for its files and its pipe. Where there are too
+    /// few for all of them, there will be fewer workers.
     pub fn new(workers: usize) -> Descriptors {
-        // A worker has a source, a destination, two ends of a pipe and its parcel's two directories;
-        // the rest is for the listing, stdio and what the process was started with.
-        let reserved = 16 + 6 * workers;
-        let most = (proc::descriptor_limit().saturating_sub(reserved) / 2).clamp(2, 400);
-        Descriptors { most, reserved, open: Mutex::default() }
+        let limit = proc::descriptor_limit();
+        let affordable = limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH;
+        let workers = workers.min(affordable).max(1);
+        let reserved = FOR_ALL + EACH * workers;
+        let most = (limit.saturating_sub(reserved) / 2).clamp(LEAST, 400);
+        Descriptors { most, reserved, workers, open: Mutex::default() }
+    }
+
+    /// For how many workers there is enough.
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// How many descriptors that makes at most.

@@ -253,6 +253,23 @@ impl Dir {
         if same { Ok(Fds { src: Base::Open(src), dst: Base::Open(dst) }) } else { Err(Errno::NOENT) }
     }
 
+    /// Opens a directory that had to be closed again, by `..` from one that is below it: on the way up a
+    /// deep tree that is one step, where from the top it would be as many as the tree is deep. What is
+    /// not found there is looked for from the top, when it is wanted.
+    fn reopen_from(self: &Arc<Dir>, ctx: &Context, below: &Fds) {
+        if self.place.is_none() || lock(&self.fds).is_some() {
+            return;
+        }
+        let up = |fd: &Base, id| {
+            let fd = at::open_dir(fd, OsStr::new(".."), Follow::No).ok()?;
+            at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
+        };
+        if let (Some(src), Some(dst)) = (up(&below.src, self.src_id), up(&below.dst, self.dst_id)) {
+            *lock(&self.fds) = Some(Arc::new(Fds { src, dst }));
+            ctx.descriptors.opened(self);
+        }
+    }
+
     /// The way to an operand ends here: neither this directory nor those above get attributes.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
@@ -281,6 +298,10 @@ impl Dir {
     }
 
     fn finish(self: &Arc<Dir>, ctx: &Context) {
+        let open = lock(&self.fds).clone();
+        if let (Some(fds), Some(place)) = (open, &self.place) {
+            place.parent.reopen_from(ctx, &fds);
+        }
         if let (Some(finish), Some(place)) = (&self.finish, &self.place)
             && finish.is_needed(ctx)
             && !self.abandoned.load(Ordering::Relaxed)

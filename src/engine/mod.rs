@@ -60,7 +60,7 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     if ctx.options.needs_order() || roots.collide || !roots.are_many {
         return 1;
     }
-    ctx.options.jobs.unwrap_or_else(proc::processors)
+    ctx.options.jobs.unwrap_or_else(proc::processors).min(ctx.descriptors.workers())
 }
 
 /// Who looks on.

@@ -15,12 +15,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// A file to read attributes from or to set them on: open, or a name that must not be followed.
+/// A file to read attributes from or to set them on. Owner, mode and attributes are only ever given to
+/// what is held by a descriptor: behind a name there may be another file by now.
 #[derive(Clone, Copy, Debug)]
 pub enum Handle<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A symbolic link or special file, by its directory.
+    /// A symbolic link or special file, held but not opened ([`at::pin`]).
+    Pinned(BorrowedFd<'a>),
+    /// The like, by its directory: to be read, and for the times of a link.
     Entry(BorrowedFd<'a>, &'a OsStr),
 }
 
@@ -28,7 +31,7 @@ impl Handle<'_> {
     /// A path that names the same file for the calls that have no descriptor form (proc_pid_fd(5)).
     fn path(&self) -> OsString {
         match self {
-            Handle::Open(fd) => format!("/proc/self/fd/{}", fd.as_raw_fd()).into(),
+            Handle::Open(fd) | Handle::Pinned(fd) => format!("/proc/self/fd/{}", fd.as_raw_fd()).into(),
             Handle::Entry(dir, name)
                 if dir.as_raw_fd() == at::CWD.as_raw_fd() || name.as_bytes().starts_with(b"/") =>
             {
@@ -116,21 +119,23 @@ fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()
             Err(Errno::BADF) => at::chown(fd, OsStr::new(""), uid, gid),
             answer => answer,
         },
-        Handle::Entry(dir, name) => at::chown(dir, name, uid, gid),
+        Handle::Pinned(fd) => at::chown(fd, OsStr::new(""), uid, gid),
+        Handle::Entry(..) => Err(Errno::BADF),
     }
 }
 
-/// chmod(2) by whatever the handle allows; a directory opened by O_PATH goes through /proc.
+/// chmod(2) by whatever the handle allows; what was opened by O_PATH goes through /proc.
 ///
 /// # Errors
 /// The errno of the last call tried.
 pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
     match file {
         Handle::Open(fd) => match io::chmod(fd, mode) {
-            Err(Errno::BADF) => at::chmod(at::CWD, &file.path(), mode),
+            Err(Errno::BADF) => at::chmod(&file.path(), mode),
             answer => answer,
         },
-        Handle::Entry(dir, name) => at::chmod(dir, name, mode),
+        Handle::Pinned(_) => at::chmod(&file.path(), mode),
+        Handle::Entry(..) => Err(Errno::BADF),
     }
 }
 
@@ -159,22 +164,22 @@ pub fn copy_mode(
     mode: u32,
     may_have_acl: bool,
 ) -> Result<(), Trouble> {
-    set_mode(file, mode).map_err(|errno| Doing::Permissions.failed(errno))?;
+    // The lists first: the mode's group bits are a list's mask (acl(5)), so the mode alone would let in
+    // the group, or whoever a list that has to go names, until the lists are right.
+    let lists = copy_lists(source, file, kind, may_have_acl);
+    let mode = set_mode(file, mode);
+    lists.and(mode).map_err(|errno| Doing::Permissions.failed(errno))
+}
+
+fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind, may_have_acl: bool) -> sys::Result<()> {
     let lists: &[&str] =
         if kind == Kind::Directory { &[xattr::ACL_ACCESS, xattr::ACL_DEFAULT] } else { &[xattr::ACL_ACCESS] };
     for list in lists {
         let name = OsStr::new(list);
-        match xattr::get(source, name) {
-            Ok(Some(acl)) => xattr::set(file, name, &acl).map_err(|errno| Doing::Permissions.failed(errno))?,
-            Ok(None) if may_have_acl => match xattr::remove(file, name) {
-                // Removing the list leaves its mask as the group's bits.
-                Ok(true) => set_mode(file, mode).map_err(|errno| Doing::Permissions.failed(errno))?,
-                Ok(false) => {}
-                Err(errno) => return Err(Doing::Permissions.failed(errno)),
-            },
-            Ok(None) => {}
-            // Whoever may have been let in or kept out by it would not be any more.
-            Err(errno) => return Err(Doing::Permissions.failed(errno)),
+        match xattr::get(source, name)? {
+            Some(acl) => xattr::set(file, name, &acl)?,
+            None if may_have_acl => drop(xattr::remove(file, name)?),
+            None => {}
         }
     }
     Ok(())

@@ -14,18 +14,22 @@ use std::os::fd::BorrowedFd;
 pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
     let answer = match file {
         Handle::Open(fd) => match set_open(fd, stat) {
-            // An O_PATH descriptor: by its name in /proc, which is a link to be followed.
-            Err(Errno::BADF) => {
-                retry_on_intr(|| utimensat(at::CWD, file.path(), &timestamps(stat), AtFlags::empty()))
-            }
+            // An O_PATH descriptor.
+            Err(Errno::BADF) => set_by_path(file, stat),
             answer => answer,
         },
+        Handle::Pinned(_) => set_by_path(file, stat),
         Handle::Entry(..) => retry_on_intr(|| {
             filetime::set_symlink_file_times(file.path(), file_time(stat.atime), file_time(stat.mtime))
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         }),
     };
     answer.map_err(|errno| Doing::Times.failed(errno))
+}
+
+/// By the name in /proc, which is a link to be followed: to the inode and not beyond.
+fn set_by_path(file: Handle<'_>, stat: &Stat) -> Result<(), Errno> {
+    retry_on_intr(|| utimensat(at::CWD, file.path(), &timestamps(stat), AtFlags::empty()))
 }
 
 /// futimens(3), which filetime has for `File` only: the same call on a borrowed descriptor.

@@ -63,6 +63,7 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
             Err(Errno::BADF) => fs::getxattr(file.path(), name, room),
             answer => answer,
         },
+        Handle::Pinned(_) => fs::getxattr(file.path(), name, room),
         Handle::Entry(..) => fs::lgetxattr(file.path(), name, room),
     });
     match answer {
@@ -79,6 +80,7 @@ fn list(file: Handle<'_>) -> Result<Vec<u8>> {
             Err(Errno::BADF) => fs::listxattr(file.path(), room),
             answer => answer,
         },
+        Handle::Pinned(_) => fs::listxattr(file.path(), room),
         Handle::Entry(..) => fs::llistxattr(file.path(), room),
     });
     match answer {
@@ -94,7 +96,8 @@ pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
             Err(Errno::BADF) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
             answer => answer,
         },
-        Handle::Entry(..) => fs::lsetxattr(file.path(), name, value, XattrFlags::empty()),
+        Handle::Pinned(_) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
+        Handle::Entry(..) => Err(Errno::BADF),
     })
 }
 
@@ -105,7 +108,8 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
             Err(Errno::BADF) => fs::removexattr(file.path(), name),
             answer => answer,
         },
-        Handle::Entry(..) => fs::lremovexattr(file.path(), name),
+        Handle::Pinned(_) => fs::removexattr(file.path(), name),
+        Handle::Entry(..) => Err(Errno::BADF),
     });
     match answer {
         Ok(()) => Ok(true),

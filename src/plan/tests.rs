@@ -73,6 +73,7 @@ fn cell(options: &Options, from: char, to: char) -> String {
         same_referent: stat(from).is_some() && stat(from).map(|s| s.id()) == stat(to).map(|s| s.id()),
         writable: true,
         just_made: false,
+        planted: false,
         backup_is_source: false,
     });
     match decide(options, &source, occupant.as_ref()) {
@@ -192,6 +193,7 @@ fn stranger(mode: u32) -> Occupant {
         same_referent: false,
         writable: true,
         just_made: false,
+        planted: false,
         backup_is_source: false,
     }
 }
@@ -239,6 +241,23 @@ fn a_backup_does_not_destroy_the_source() {
     let occupant = Occupant { backup_is_source: true, ..stranger(REGULAR) };
     let verdict = decide(&options("b"), &link_stat('f'), Some(&occupant));
     assert_eq!(verdict, Verdict::Refuse(Refusal::BackupIsSource));
+}
+
+#[test]
+fn a_planted_link_is_only_refused_where_it_would_be_written_through() {
+    let through = Occupant { planted: true, link: link_stat('s'), ..stranger(REGULAR) };
+    let decide = |flags| decide(&options(flags), &link_stat('f'), Some(&through));
+    for flags in ["", "f", "d"] {
+        assert_eq!(decide(flags), Verdict::Refuse(Refusal::PlantedLink), "{flags}");
+    }
+    assert_eq!(decide("n"), Verdict::Skip(Skip::Exists));
+    assert_eq!(decide("r"), Verdict::Make(Clear::Unlink));
+    assert_eq!(decide("b"), Verdict::Make(Clear::Backup));
+    assert_eq!(decide("l"), Verdict::Make(Clear::Nothing));
+    let directory = Stat { mode: DIRECTORY, ..link_stat('o') };
+    let through = Occupant { planted: true, ..stranger(DIRECTORY) };
+    let verdict = super::decide(&options("r"), &directory, Some(&through));
+    assert_eq!(verdict, Verdict::Refuse(Refusal::PlantedLink));
 }
 
 #[test]

@@ -26,6 +26,15 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The text as it is, but for what could drive a terminal: for the few places where cp does not quote.
+pub fn shown(text: &[u8]) -> Vec<u8> {
+    let show = |piece| match piece {
+        Piece::Plain(text, _) => text.to_owned(),
+        Piece::Escape(text) => text.into_bytes(),
+    };
+    split(text, true).into_iter().flat_map(show).collect()
+}
+
 /// The name, in quotes only if a shell would need them.
 pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     let bytes = name.as_ref().as_bytes();

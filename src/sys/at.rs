@@ -83,18 +83,20 @@ pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
     read.map(|_| Some(content)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// Opens an existing file for writing, truncated if `truncate`; never creates.
-pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, truncate: bool) -> Result<OwnedFd> {
+/// Opens an existing file for writing, as it is; never creates. With `wait` false a fifo that nobody
+/// reads does not block the open, but gives ENXIO.
+pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
     let mut flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | follow.open();
-    if truncate {
-        flags |= OFlags::TRUNC;
+    if !wait {
+        flags |= OFlags::NONBLOCK;
     }
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
-/// Opens an existing file for writing, but does not wait: ENXIO for a fifo that nobody reads.
-pub fn open_write_no_wait(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | follow.open();
+/// Takes hold of what has the name now, be it a symbolic link, without opening it (O_PATH of
+/// open(2)): whatever happens to the name, the descriptor stays with the inode.
+pub fn pin(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
@@ -211,9 +213,10 @@ pub fn chown(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -
     retry_on_intr(|| fs::chownat(&dir, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags))
 }
 
-/// fchmodat(2), which follows a symbolic link: only for names that were just made.
-pub fn chmod(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
-    retry_on_intr(|| fs::chmodat(&dir, name, Mode::from_raw_mode(mode), AtFlags::empty()))
+/// chmod(2), which follows a symbolic link: only for the names of descriptors in /proc, which nobody
+/// else can make lead elsewhere.
+pub fn chmod(path: &OsStr, mode: u32) -> Result<()> {
+    retry_on_intr(|| fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()))
 }
 
 /// faccessat(2) for writing, by the effective ids.

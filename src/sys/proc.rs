@@ -1,5 +1,6 @@
 //! What the process is and may do: its mask, its ids, its limits, the signals that end it.
 
+use super::Time;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::process::{self, Resource};
@@ -26,6 +27,12 @@ pub fn umask_among_threads() -> u32 {
 fn status_field(name: &str) -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+}
+
+/// The time by the clock that file systems use for their stamps.
+pub fn now() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
 /// The effective user id.

@@ -68,6 +68,8 @@ pub struct Stat {
     pub atime: Time,
     /// Last change of the content.
     pub mtime: Time,
+    /// Last change of anything about the inode; nobody can set it.
+    pub ctime: Time,
 }
 
 /// The bits that chmod(2) can set.
@@ -143,6 +145,7 @@ impl From<rustix::fs::Stat> for Stat {
             blksize: u64::try_from(s.st_blksize).unwrap_or(4096),
             atime: Time { sec: s.st_atime as i64, nsec: s.st_atime_nsec as u32 },
             mtime: Time { sec: s.st_mtime as i64, nsec: s.st_mtime_nsec as u32 },
+            ctime: Time { sec: s.st_ctime as i64, nsec: s.st_ctime_nsec as u32 },
         }
     }
 }

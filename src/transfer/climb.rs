@@ -123,6 +123,9 @@ impl<'a, 'f> Climb<'a, 'f> {
                     let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
                     self.account.holes += stat.size.saturating_sub(at);
                     at = at.max(stat.size);
+                    if !self.true_size {
+                        at = self.climb(at, None)?; // it may go on beyond the size that it admits
+                    }
                     break;
                 }
                 Ok(Next::Unknown) => {

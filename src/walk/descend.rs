@@ -7,11 +7,12 @@ use crate::job::Entry;
 use crate::metadata::{self, Handle};
 use crate::options::Dereference;
 use crate::plan::{self, Refusal, Verdict};
-use crate::report::{Failure, copied_line};
+use crate::report::{Failure, copied_line, quote};
 use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
+use crate::transfer::route::FsKind;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -104,11 +105,20 @@ impl Walk<'_> {
         let source = at::fstat(&src).map_err(no_attributes)?;
         let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
         let made = there.is_err();
+        let mut follow_destination = Follow::No;
         let dst = match there {
             Ok(stat) if !stat.is_dir() => {
                 return Err(Failure::new("{} exists but is not a directory", destination_path()));
             }
-            Ok(_) => open_existing(&fds, part, Follow::Yes, &destination_path)?,
+            Ok(_) => {
+                let name = without_slashes(part.destination());
+                let link = at::stat(&fds.dst, name, Follow::No).ok().filter(Stat::is_symlink);
+                if link.is_some_and(|link| !survey::is_trusted(self.ctx, &fds.dst, name, &link)) {
+                    return Err(Failure::new("not writing through untrusted symlink {}", destination_path()));
+                }
+                follow_destination = Follow::from(link.is_some());
+                open_existing(&fds, part, follow_destination, &destination_path)?
+            }
             Err(_) => {
                 let keep = &self.ctx.options.preserve;
                 let withheld = match (keep.ownership, keep.mode) {
@@ -121,14 +131,15 @@ impl Walk<'_> {
         };
         if made && self.is_first_to_make(&destination_path) && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
-            self.ctx.reporter.lines(&[from.as_bytes(), b" -> ", to.as_bytes(), b"\n"].concat());
+            let (from, to) = (quote::shown(from.as_bytes()), quote::shown(to.as_bytes()));
+            self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b"\n"].concat());
         }
         let place = Place {
             parent: Arc::clone(parent),
             name: part.name.clone(),
             new_name: part.destination().to_owned(),
             follow_source: Follow::Yes,
-            follow_destination: Follow::from(!made),
+            follow_destination,
         };
         let fds = Fds { src: Base::Open(src), dst: dst.base };
         Ok(Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode }))
@@ -170,7 +181,8 @@ impl Walk<'_> {
         let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let made = verdict != Verdict::Merge;
         let dst = if made {
-            let withheld = if self.ctx.options.preserve.ownership { 0o077 } else { 0o022 };
+            let keep = &self.ctx.options.preserve;
+            let withheld = if keep.ownership || keep.mode { 0o077 } else { 0o022 };
             let source = (&source, withheld);
             let made = self.make(&fds, entry, source, "cannot create directory {}", &destination_path);
             if made.is_err() {
@@ -222,6 +234,9 @@ impl Walk<'_> {
             Verdict::Refuse(Refusal::SameFile) => {
                 Err(Failure::new("{} and {} are the same file", source_path()).and(destination_path()))
             }
+            Verdict::Refuse(Refusal::PlantedLink) => {
+                Err(Failure::new("not writing through untrusted symlink {}", destination_path()))
+            }
             Verdict::Refuse(_) => {
                 let words = "cannot overwrite non-directory {} with directory {}";
                 Err(Failure::new(words, destination_path()).and(source_path()))
@@ -269,12 +284,18 @@ impl Walk<'_> {
         let name = entry.destination();
         at::mkdir(&fds.dst, name, mode & !withheld).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
         let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
-        let dst = at::open_dir(&fds.dst, name, Follow::No).map_err(cannot_stat)?;
+        // With a slash behind it, a symbolic link would be followed all the same.
+        let mut dst = at::open_dir(&fds.dst, without_slashes(name), Follow::No).map_err(cannot_stat)?;
         let stat = at::fstat(&dst).map_err(cannot_stat)?;
+        if self.is_strange(&stat, &dst) {
+            return Err(Failure::new("skipping directory {}, as it was replaced while being copied", path()));
+        }
         let given = stat.permissions();
         if given & 0o700 != 0o700 {
             metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
                 .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
+            // What could not be read before was opened by O_PATH.
+            dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
         }
         let wanted = if keep.no_mode {
             // The sticky and set-group-ID bits that it was given stay.
@@ -290,6 +311,14 @@ impl Walk<'_> {
     fn is_first_to_make(&mut self, path: &impl Fn() -> OsString) -> bool {
         let remembers = self.ctx.options.dry_run && (self.several || self.ctx.options.parents);
         !remembers || self.memory.pretend(path())
+    }
+
+    /// Whether a directory that stands where one was just made is somebody else's, put there in
+    /// between: its owner could then see what the right one would hide. Only file systems that keep
+    /// owners can tell.
+    fn is_strange(&self, made: &Stat, fd: impl AsFd) -> bool {
+        let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
+        made.uid != self.ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Other)
     }
 
     /// A directory that cannot be listed still gets its attributes.

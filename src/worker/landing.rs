@@ -8,6 +8,7 @@
 use super::{Landing, Task, Worker};
 use crate::metadata::{self, Handle, xattr};
 use crate::report::Failure;
+use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, inherited, io};
 use crate::{backup, temporary};
@@ -105,8 +106,8 @@ impl Worker<'_> {
     /// refuses.
     pub(super) fn land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Failure> {
         let options = &self.ctx.options;
-        if let Landing::Overwrite(before) = landing
-            && let Some(answer) = self.open_stream_to_write(task, &before)
+        if let Landing::Overwrite(before, follow) = landing
+            && let Some(answer) = self.open_stream_to_write(task, &before, follow)
         {
             let fd = answer.map_err(|errno| cannot(task, errno))?;
             let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
@@ -114,11 +115,11 @@ impl Worker<'_> {
             return Ok(Landed { fd, before: Some(before), withheld: 0, written, name: Name::Final });
         }
         match landing {
-            Landing::Overwrite(before) if options.atomic && before.is_regular() && !options.attributes_only => {
-                self.land_over(task, before)
+            Landing::Overwrite(met, follow) if options.atomic && met.is_regular() && !options.attributes_only => {
+                self.land_over(task, met, follow)
             }
-            Landing::Overwrite(before) => match self.open_existing(task)? {
-                Some(fd) => Ok(Landed::new(fd, Some(before), 0, Name::Final)),
+            Landing::Overwrite(met, follow) => match self.open_existing(task, &met, follow)? {
+                Some(fd) => self.clear(task, fd, &met),
                 None => self.land_new(task, source),
             },
             Landing::Create => self.land_new(task, source),
@@ -131,21 +132,35 @@ impl Worker<'_> {
         }
     }
 
-    /// The mode to create a file with, and what it is to get only when its owner is right.
+    /// The mode to create a file with, and what it is to get only when its owner and its access list
+    /// are right.
     fn first_mode(&self, source: &Stat) -> (u32, u32) {
         let mode = source.permissions() & 0o777;
-        let withheld = if self.ctx.options.preserve.ownership { mode & 0o077 } else { 0 };
+        let keep = &self.ctx.options.preserve;
+        let withheld = if keep.ownership || keep.mode { mode & 0o077 } else { 0 };
         (mode & !withheld, withheld)
     }
 
-    fn open_existing(&self, task: &Task<'_>) -> Result<Option<OwnedFd>, Failure> {
-        let truncate = !self.ctx.options.attributes_only;
-        match at::open_write(&task.fds.dst, task.entry.destination(), Follow::Yes, truncate) {
+    fn open_existing(&self, task: &Task<'_>, met: &Stat, follow: Follow) -> Result<Option<OwnedFd>, Failure> {
+        match at::open_write(&task.fds.dst, task.entry.destination(), follow, !met.is_regular()) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT) => Ok(None),
             Err(_) if self.ctx.options.force => self.unlink(task).map(|()| None),
             Err(errno) => Err(cannot(task, errno)),
         }
+    }
+
+    /// Empties the file that is there, if it still is the one that was decided about.
+    fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Landed, Failure> {
+        let before = at::fstat(&fd).map_err(|errno| cannot(task, errno))?;
+        if (before.id(), before.kind()) != (met.id(), met.kind()) {
+            let words = "not overwriting {}, as it was replaced while being copied";
+            return Err(Failure::new(words, task.destination_path()));
+        }
+        if before.is_regular() && before.size > 0 && !self.ctx.options.attributes_only {
+            io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?;
+        }
+        Ok(Landed::new(fd, Some(before), 0, Name::Final))
     }
 
     fn land_new(&self, task: &Task<'_>, source: &Stat) -> Result<Landed, Failure> {
@@ -175,12 +190,10 @@ impl Worker<'_> {
     /// Something has the name after all. A dangling symbolic link is only written through if POSIX
     /// is to be followed to the letter.
     fn check_dangling(&self, task: &Task<'_>) -> Result<(), Failure> {
-        let is_link =
-            at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok_and(|stat| stat.is_symlink());
-        if !is_link {
-            return Err(cannot(task, Errno::EXIST));
-        }
-        if !self.ctx.options.write_through_dangling {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let link = at::stat(dst, name, Follow::No).ok().filter(Stat::is_symlink);
+        let Some(link) = link else { return Err(cannot(task, Errno::EXIST)) };
+        if !self.ctx.options.write_through_dangling || !survey::is_trusted(self.ctx, dst, name, &link) {
             return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()));
         }
         Ok(())
@@ -209,9 +222,12 @@ impl Worker<'_> {
     /// A new file that will take the place of one that is there, with what overwriting that would
     /// have left as it is: its owner, its mode, its attributes. One that could not be overwritten is
     /// not replaced either, unless by `-f`.
-    fn land_over(&self, task: &Task<'_>, before: Stat) -> Result<Landed, Failure> {
+    fn land_over(&self, task: &Task<'_>, before: Stat, follow: Follow) -> Result<Landed, Failure> {
         let failed = |errno| cannot(task, errno);
-        let place = Place::behind_link(task).map_err(failed)?;
+        let place = match follow {
+            Follow::Yes => Place::behind_link(task).map_err(failed)?,
+            Follow::No => Place::default(),
+        };
         let (dir, name) = place.of(task);
         if !self.ctx.options.force {
             at::may_write(dir, name).map_err(failed)?;

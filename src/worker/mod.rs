@@ -102,8 +102,8 @@ struct Source {
 enum Landing {
     /// A new file, and it must be new.
     Create,
-    /// Into the file that is there, which is this.
-    Overwrite(Stat),
+    /// Into the file that is there: this one, through a symbolic link or not.
+    Overwrite(Stat, Follow),
     /// A new file in the place of the one that is there, whose name is never missing.
     Replace,
 }

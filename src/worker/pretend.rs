@@ -46,7 +46,7 @@ impl Worker<'_> {
         }
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
-        if matches!(landing, Landing::Overwrite(_)) {
+        if matches!(landing, Landing::Overwrite(..)) {
             match at::may_write(dst, name) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.ctx.options.force => return self.unlink(task),
@@ -96,6 +96,7 @@ impl Worker<'_> {
             writable: true,
             just_made: true,
             backup_is_source: false,
+            planted: false,
         })
     }
 }

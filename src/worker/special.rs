@@ -7,7 +7,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
 use crate::{backup, temporary};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 impl Worker<'_> {
@@ -25,16 +25,32 @@ impl Worker<'_> {
         })?;
         self.stats.symlinks += 1;
         let keep = &self.ctx.options.preserve;
-        let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-        let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-        if keep.ownership {
-            self.keep_owner(task, to, source);
+        if keep.ownership || keep.xattr || keep.context {
+            let made = self.pin(task, Kind::Symlink, 0)?;
+            let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
+            let to = Handle::Pinned(made.as_fd());
+            if keep.ownership {
+                self.keep_owner(task, to, source);
+            }
+            self.ctx.copy_xattrs(from, to, &task.destination_path());
         }
-        self.ctx.copy_xattrs(from, to, &task.destination_path());
         if keep.timestamps {
-            self.keep_times(task, to, source);
+            self.keep_times(task, Handle::Entry(task.fds.dst.as_fd(), task.entry.destination()), source);
         }
         Ok(())
+    }
+
+    /// Holds what was just made, so that its attributes go to nothing else: in somebody else's
+    /// directory there may be another file under the name by now.
+    fn pin(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Failure> {
+        let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
+        let made = at::pin(&task.fds.dst, task.entry.destination()).map_err(cannot_stat)?;
+        let stat = at::fstat(&made).map_err(cannot_stat)?;
+        if (stat.kind(), stat.rdev) != (kind, rdev) {
+            let words = "skipping file {}, as it was replaced while being copied";
+            return Err(Failure::new(words, task.destination_path()));
+        }
+        Ok(made)
     }
 
     /// `-s`: a symbolic link to the source, by the name that was given.
@@ -95,9 +111,8 @@ impl Worker<'_> {
         landing: Landing,
     ) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
-        let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
         let mode = source.permissions();
-        let withheld = if keep.ownership { mode & 0o077 } else { 0 };
+        let withheld = if keep.ownership || keep.mode { mode & 0o077 } else { 0 };
         make_or_replace(task, landing == Landing::Replace, |dst, name| {
             at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev)
         })
@@ -109,8 +124,14 @@ impl Worker<'_> {
             Failure::new(words, task.destination_path()).errno(errno)
         })?;
         self.stats.special += 1;
+        let wants_mode = keep.mode || keep.no_mode || withheld != 0;
+        if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {
+            return Ok(());
+        }
+        let rdev = if matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice) { source.rdev } else { 0 };
+        let made = self.pin(task, source.kind(), rdev)?;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-        let to = Handle::Entry(dst, name);
+        let to = Handle::Pinned(made.as_fd());
         if keep.timestamps {
             self.keep_times(task, to, source);
         }

@@ -33,7 +33,12 @@ impl Worker<'_> {
 
     /// Opens a destination that is a stream, or one of this process's own descriptors, for writing;
     /// `None` if it is neither.
-    pub(super) fn open_stream_to_write(&self, task: &Task<'_>, before: &Stat) -> Option<Result<OwnedFd>> {
+    pub(super) fn open_stream_to_write(
+        &self,
+        task: &Task<'_>,
+        before: &Stat,
+        follow: Follow,
+    ) -> Option<Result<OwnedFd>> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         if task.entry.operand
             && let Some(number) = inherited::number(name, !before.is_regular())
@@ -48,7 +53,7 @@ impl Worker<'_> {
             return None;
         }
         loop {
-            match at::open_write_no_wait(dst, name, Follow::Yes) {
+            match at::open_write(dst, name, follow, false) {
                 // Nobody reads yet (fifo(7)).
                 Err(Errno::NXIO) => io::pause(),
                 answer => return Some(answer),

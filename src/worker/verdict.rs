@@ -6,7 +6,8 @@ use crate::backup;
 use crate::plan::{Clear, Occupant, Refusal, Skip, Verdict};
 use crate::report::{Failure, quote};
 use crate::survey;
-use crate::sys::{Errno, at};
+use crate::sys::Errno;
+use crate::sys::at::{self, Follow};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 
@@ -49,7 +50,9 @@ impl Worker<'_> {
             Verdict::Merge => Ok(()), // only directories are merged
             Verdict::Refuse(refusal) => Err(refused(task, refusal)),
             Verdict::Overwrite => {
-                let landing = occupant.map_or(Landing::Create, |occupant| Landing::Overwrite(occupant.stat));
+                let through = |occupant: &Occupant| Follow::from(occupant.link.is_symlink());
+                let landing = occupant
+                    .map_or(Landing::Create, |occupant| Landing::Overwrite(occupant.stat, through(occupant)));
                 self.make(task, source, landing, None)
             }
             Verdict::Make(Clear::Nothing) => self.make(task, source, Landing::Create, None),
@@ -147,6 +150,7 @@ fn refused(task: &Task<'_>, refusal: Refusal) -> Failure {
             Failure::new("cannot overwrite directory {} with non-directory {}", destination).and(source)
         }
         Refusal::JustMade => Failure::new("will not overwrite just-created {} with {}", destination).and(source),
+        Refusal::PlantedLink => Failure::new("not writing through untrusted symlink {}", destination),
         Refusal::BackupIsSource => {
             Failure::new("backing up {} might destroy source;  {} not copied", destination).and(source)
         }
