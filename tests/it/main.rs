@@ -20,6 +20,7 @@ mod needs;
 mod options;
 mod oracle;
 mod pty;
+mod races;
 mod report;
 mod rooms;
 mod rungs;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         matrix::trials(),
         options::trials(),
         oracle::trials(),
+        races::trials(),
         report::trials(),
         rooms::trials(),
         rungs::trials(),

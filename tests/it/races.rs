@@ -1,0 +1,366 @@
+//! Somebody exchanges names while they are copied: on either side, at the worst moment (strace stops
+//! zcp between two calls), and at random for as long as one likes (`ZCP_RACE_SWAPS`). What is outside
+//! of the two trees is neither read nor written, and no file is ever more open than in the end.
+
+use crate::needs::{Need, trial};
+use crate::sandbox::{Sandbox, noise};
+use crate::strace::{self, Trace};
+use libtest_mimic::Trial;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Somebody else.
+const MALLORY: u32 = 4321;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let traced = [Need::Strace, Need::Root];
+    vec![
+        trial("races::made_directory_becomes_a_link", &traced, made_directory_becomes_a_link),
+        trial("races::made_directory_becomes_anothers", &traced, made_directory_becomes_anothers),
+        trial("races::made_fifo_becomes_a_link", &traced, made_fifo_becomes_a_link),
+        trial("races::made_link_becomes_a_file", &traced, made_link_becomes_a_file),
+        trial("races::file_to_overwrite_becomes", &traced, file_to_overwrite_becomes),
+        trial("races::source_becomes_a_link", &traced, source_becomes_a_link),
+        trial("races::links_of_others", &[Need::Root], links_of_others),
+        trial("races::statistics_go_through_no_link", &[Need::Strace], statistics_go_through_no_link),
+        trial("races::never_more_open", &traced, never_more_open),
+        trial("races::soak", &[Need::Root], soak),
+    ]
+}
+
+/// Stops zcp once, behind the first such call on `path`, and exchanges something meanwhile.
+fn at_call(sandbox: &Sandbox, call: &str, path: &str, args: &[&str], exchange: impl Fn()) -> Trace {
+    let inject = format!("inject={call}:signal=STOP:when=1");
+    let path = sandbox.path(path);
+    let options = ["-P", path.to_str().unwrap(), "-e", &inject];
+    let mut stops = 0;
+    let trace = strace::zcp_with_stops(sandbox, &options, args, |stop| {
+        stops = stop;
+        exchange();
+    });
+    assert_eq!(stops, 1, "{call} is not made on {path:?}");
+    trace
+}
+
+fn replace_by_link(sandbox: &Sandbox, name: &str, target: &str) {
+    let path = sandbox.path(name);
+    fs::rename(&path, sandbox.path("aside")).unwrap();
+    symlink(sandbox.path(target), path).unwrap();
+}
+
+/// A file outside that nobody is to touch.
+fn with_victim() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.file("victim", "precious").mode("victim", 0o640).dir("dst");
+    sandbox
+}
+
+#[track_caller]
+fn assert_victim_is_well(sandbox: &Sandbox) {
+    let stat = sandbox.path("victim").metadata().unwrap();
+    assert_eq!((stat.mode() & 0o7777, stat.uid(), stat.gid()), (0o640, 0, 0));
+    assert_eq!(fs::read(sandbox.path("victim")).unwrap(), b"precious");
+}
+
+#[track_caller]
+fn assert_failed(trace: &Trace, words: &str) {
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert!(trace.output.status.code() == Some(1) && errors.contains(words), "{:?}", trace.output);
+}
+
+/// A directory that lacks rights for itself gets them before it is filled.
+fn made_directory_becomes_a_link() {
+    let sandbox = with_victim();
+    sandbox.file("src/d/f", "f").mode("src/d", 0o577);
+    let trace = at_call(&sandbox, "mkdirat", "dst/d", &["-r", "-j1", "src/.", "dst"], || {
+        replace_by_link(&sandbox, "dst/d", "victim");
+    });
+    assert_failed(&trace, "'dst/./d'");
+    assert_victim_is_well(&sandbox);
+}
+
+/// What a closed directory hides does not come to lie in somebody else's.
+fn made_directory_becomes_anothers() {
+    let sandbox = with_victim();
+    sandbox.file("src/d/f", "secret").mode("src/d", 0o700).dir("mallorys");
+    chown(sandbox.path("mallorys"), Some(MALLORY), None).unwrap();
+    let trace = at_call(&sandbox, "mkdirat", "dst/d", &["-r", "-j1", "src/.", "dst"], || {
+        fs::rename(sandbox.path("dst/d"), sandbox.path("aside")).unwrap();
+        fs::rename(sandbox.path("mallorys"), sandbox.path("dst/d")).unwrap();
+    });
+    assert_failed(&trace, "replaced while being copied");
+    assert_eq!(fs::read_dir(sandbox.path("dst/d")).unwrap().count(), 0);
+}
+
+fn made_fifo_becomes_a_link() {
+    let sandbox = with_victim();
+    sandbox.fifo("src/f").mode("src/f", 0o666);
+    lchown(sandbox.path("src/f"), Some(MALLORY), Some(MALLORY)).unwrap();
+    for args in [["-a", "-j1", "src/.", "dst"], ["-r", "-j1", "--no-preserve=mode", "src/."]] {
+        let args: Vec<_> = args.into_iter().chain((args[3] != "dst").then_some("dst")).collect();
+        let trace = at_call(&sandbox, "mknodat", "dst/f", &args, || replace_by_link(&sandbox, "dst/f", "victim"));
+        assert_failed(&trace, "replaced while being copied");
+        assert_victim_is_well(&sandbox);
+        fs::remove_file(sandbox.path("dst/f")).unwrap();
+    }
+}
+
+/// The owner of a symbolic link does not become the owner of a file.
+fn made_link_becomes_a_file() {
+    let sandbox = with_victim();
+    sandbox.symlink("nowhere", "src/l");
+    lchown(sandbox.path("src/l"), Some(MALLORY), Some(MALLORY)).unwrap();
+    let trace = at_call(&sandbox, "symlinkat", "dst/l", &["-a", "-j1", "src/.", "dst"], || {
+        fs::rename(sandbox.path("dst/l"), sandbox.path("aside")).unwrap();
+        fs::hard_link(sandbox.path("victim"), sandbox.path("dst/l")).unwrap();
+    });
+    assert_failed(&trace, "replaced while being copied");
+    assert_victim_is_well(&sandbox);
+}
+
+/// Between the look at a destination and its opening.
+fn file_to_overwrite_becomes() {
+    let exchanges: [(&str, fn(&Sandbox)); 4] = [
+        ("a link", |sandbox| replace_by_link(sandbox, "dst/f", "victim")),
+        ("another file", |sandbox| fs::hard_link(sandbox.path("victim"), sandbox.path("dst/f")).unwrap()),
+        ("a fifo", |sandbox| {
+            sandbox.fifo("dst/f");
+        }),
+        ("the source", |sandbox| fs::hard_link(sandbox.path("src/f"), sandbox.path("dst/f")).unwrap()),
+    ];
+    for (what, exchange) in exchanges {
+        for args in [["-r", "-j1", "src/.", "dst"], ["-r", "--atomic", "src/.", "dst"]] {
+            let sandbox = with_victim();
+            sandbox.file("src/f", "new").file("dst/f", "old");
+            let trace = at_call(&sandbox, "newfstatat", "dst/f", &args, || {
+                let _ = fs::remove_file(sandbox.path("dst/f"));
+                if what == "a link" {
+                    sandbox.file("dst/f", "");
+                }
+                exchange(&sandbox);
+            });
+            assert_victim_is_well(&sandbox);
+            assert_eq!(fs::read(sandbox.path("src/f")).unwrap(), b"new", "{what}");
+            if args[1] == "--atomic" {
+                let copy = fs::read(sandbox.path("dst/f")).unwrap();
+                assert!(!trace.output.status.success() || copy == b"new", "{what}: {:?}", trace.output);
+            } else {
+                assert_failed(&trace, "'dst/./f'");
+            }
+        }
+    }
+}
+
+/// Between the listing and the opening: what the link leads to is not read.
+fn source_becomes_a_link() {
+    for (call, path, link, target) in
+        [("getdents64", "src", "src/f", "victim"), ("getdents64", "src", "src/d", "outside")]
+    {
+        let sandbox = with_victim();
+        sandbox.file("src/f", "open").file("src/d/g", "open").file("outside/g", "secret");
+        let trace = at_call(&sandbox, call, path, &["-r", "-j1", "src/.", "dst"], || {
+            replace_by_link(&sandbox, link, target);
+        });
+        let copied = sandbox.snapshot("dst");
+        assert!(copied.0.values().all(|node| node.bytes.as_deref().is_none_or(|bytes| bytes == b"open")));
+        let kept = sandbox.path(link.replace("src", "dst"));
+        assert!(!trace.output.status.success() || kept.is_symlink(), "{:?}", trace.output);
+    }
+}
+
+/// A link that was there before is written through, as by cp, if it is one's own (or root's) and in a
+/// directory of one's own. Root does not write where somebody else's link leads.
+fn links_of_others() {
+    for (owner, of_dir, recursive, trusted) in [
+        (0, 0, true, true),
+        (MALLORY, 0, true, false),
+        (0, MALLORY, true, false),
+        (0, 0, false, true),
+        (MALLORY, MALLORY, false, false),
+    ] {
+        let sandbox = with_victim();
+        sandbox.file("src/f", "new").symlink("../victim", "dst/f");
+        lchown(sandbox.path("dst/f"), Some(owner), None).unwrap();
+        chown(sandbox.path("dst"), Some(of_dir), None).unwrap();
+        let args = if recursive { ["-r", "src/.", "dst"] } else { ["-p", "src/f", "dst"] };
+        let output = sandbox.zcp(args).output().unwrap();
+        if trusted {
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(fs::read(sandbox.path("victim")).unwrap(), b"new");
+            continue;
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.starts_with("zcp: not writing through untrusted symlink 'dst/"), "{errors}");
+        assert_eq!(output.status.code(), Some(1));
+        assert_victim_is_well(&sandbox);
+        // There is a way all the same.
+        assert!(sandbox.zcp(["--remove-destination"]).args(args).output().unwrap().status.success());
+        assert_eq!(fs::read(sandbox.path("dst/f")).unwrap(), b"new");
+        assert_victim_is_well(&sandbox);
+    }
+}
+
+/// The temporary name of a statistics file can be guessed.
+fn statistics_go_through_no_link() {
+    let sandbox = with_victim();
+    sandbox.file("src", "f");
+    // The number of the process is known once it runs, so the links are planted then.
+    let args = ["--stats-file=dst/stats", "src", "copy"];
+    let inject = ["-e", "inject=openat:signal=STOP:when=1"];
+    let trace = strace::zcp_with_stops(&sandbox, &inject, &args, |_| {
+        let tracees =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        for id in tracees.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+            for serial in 0..3 {
+                let _ = symlink("../victim", sandbox.path(format!("dst/.zcp-{id}-{serial}")));
+            }
+        }
+    });
+    assert!(trace.output.status.success(), "{:?}", trace.output);
+    assert_victim_is_well(&sandbox);
+    assert!(fs::read(sandbox.path("dst/stats")).unwrap().starts_with(b"{"));
+}
+
+/// An access list that lets user 1000 do more than the group (struct posix_acl_xattr_entry).
+fn acl(group: u16, user: u16, mask: u16) -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, user, 1000), (4, group, u32::MAX), (0x10, mask, u32::MAX), (0x20, 0, u32::MAX)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [tag.to_le_bytes().as_slice(), &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
+}
+
+/// What each class of users may do with a file: owner, group, others, and user 1000 by name.
+fn rights(path: &Path) -> Option<[u32; 4]> {
+    let mode = path.symlink_metadata().ok()?.mode();
+    let (owner, group, others) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
+    let mut list = [0; 256];
+    let Ok(len) = rustix::fs::getxattr(path, "system.posix_acl_access", &mut list[..]) else {
+        return Some([owner, group, others, others]);
+    };
+    let entries: Vec<_> = list[4..len].chunks(8).map(|entry| (entry[0], u32::from(entry[2]))).collect();
+    let of = |tag| entries.iter().find(|(found, _)| *found == tag).map(|(_, rights)| *rights);
+    let mask = of(0x10).unwrap_or(7);
+    Some([owner, of(4)? & mask, others, of(2).map_or(others, |rights| rights & mask)])
+}
+
+/// After each call that makes or changes a file, nobody may do more with it than in the end, and it
+/// has no set-ID bit before its owner.
+fn never_more_open() {
+    let list = "system.posix_acl_access";
+    let build = |sandbox: &Sandbox| {
+        sandbox.file("src/d/plain", noise(5000)).mode("src/d/plain", 0o664);
+        sandbox.file("src/d/suid", noise(5000)).mode("src/d/suid", 0o6755);
+        sandbox.file("src/d/closed", "x").mode("src/d/closed", 0o400);
+        sandbox.file("src/d/list", "x").xattr("src/d/list", list, acl(0, 6, 6));
+        sandbox.fifo("src/d/fifo").mode("src/d/fifo", 0o622);
+        for name in ["plain", "suid", "list", "fifo"] {
+            lchown(sandbox.path(format!("src/d/{name}")), Some(MALLORY), Some(MALLORY)).unwrap();
+        }
+        sandbox.mode("src/d/suid", 0o6755).mode("src/d", 0o770).dir("dst");
+        // What is made in there lets user 1000 in by itself.
+        sandbox.xattr("dst", "system.posix_acl_default", acl(7, 7, 7));
+    };
+    let names = ["d", "d/plain", "d/suid", "d/closed", "d/list", "d/fifo"];
+    for flags in [&["-a"][..], &["-a", "--atomic"], &["-rp"], &["-r", "--preserve=mode"]] {
+        let sandbox = Sandbox::new();
+        build(&sandbox);
+        let args = [flags, &["-j1", "src/.", "dst"]].concat();
+        let calls = "openat,mkdirat,mknodat,fchmod,fchmodat,chmod,fchown,fchownat,setxattr,fsetxattr,\
+                     removexattr,fremovexattr,renameat,renameat2,linkat,utimensat";
+        let inject = ["-e", &format!("inject={calls}:signal=STOP:when=1+")];
+        let mut seen = Vec::new();
+        let trace = strace::zcp_with_stops(&sandbox, &inject, &args, |_| {
+            for name in names {
+                let path = sandbox.path("dst").join(name);
+                let Some(rights) = rights(&path) else { continue };
+                let stat = path.symlink_metadata().unwrap();
+                seen.push((name, rights, stat.mode() & 0o6000, stat.uid()));
+            }
+        });
+        assert!(trace.output.status.success(), "{:?}", trace.output);
+        assert!(seen.len() > 20, "only {} looks", seen.len());
+        for (name, then, set_id, owner) in seen {
+            let path = sandbox.path("dst").join(name);
+            let (last, stat) = (rights(&path).unwrap(), path.symlink_metadata().unwrap());
+            // The owner of the process can do all things anyway; a directory is being filled.
+            let open = (1..4).any(|class| then[class] & !last[class] != 0);
+            assert!(!open, "{flags:?} {name}: {then:?} before {last:?}");
+            assert!(set_id == 0 || owner == stat.uid(), "{flags:?} {name}: set-ID before its owner");
+        }
+    }
+}
+
+/// Swaps at random, with everything that has a window at stake. Nothing secret arrives, and nothing
+/// outside is changed, whatever is reported.
+fn soak() {
+    let swaps = std::env::var("ZCP_RACE_SWAPS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
+    let sandbox = Sandbox::new();
+    for index in 0..6 {
+        sandbox.file(format!("src/d{index}/f"), noise(9000)).file(format!("src/d{index}/e/g"), "g");
+        sandbox.symlink("nowhere", format!("src/d{index}/l")).fifo(format!("src/d{index}/p"));
+        sandbox.mode(format!("src/d{index}/p"), 0o666).mode(format!("src/d{index}/e"), 0o577);
+        lchown(sandbox.path(format!("src/d{index}/l")), Some(MALLORY), None).unwrap();
+        sandbox.file(format!("outside/d{index}/f"), "secret").file(format!("outside/d{index}/e/g"), "secret");
+    }
+    // A mark that no copy may bear, and times that tell of any change.
+    let outside = sandbox.snapshot("outside");
+    let (done, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for tree in ["src", "dst"] {
+            let (sandbox, done, over) = (&sandbox, &done, &over);
+            scope.spawn(move || {
+                let mut random = noise(1 << 16).into_iter().cycle().skip(tree.len() + usize::from(tree == "dst"));
+                while !over.load(Ordering::Relaxed) {
+                    let index = random.next().unwrap() % 6;
+                    let name = ["", "/f", "/e", "/e/g", "/l", "/p"][usize::from(random.next().unwrap() % 6)];
+                    let path = sandbox.path(format!("{tree}/d{index}{name}"));
+                    let trap = sandbox.path(format!("trap-{tree}"));
+                    let _ = fs::remove_file(&trap);
+                    let there = sandbox.path(format!("outside/d{index}{name}"));
+                    let there = if there.exists() { there } else { sandbox.path("outside/d0/f") };
+                    if symlink(there, &trap).and_then(|()| lchown(&trap, Some(MALLORY), None)).is_err() {
+                        continue;
+                    }
+                    // There and back, so that there is always something to copy.
+                    if renameat_with(CWD, &trap, CWD, &path, RenameFlags::EXCHANGE).is_ok() {
+                        std::thread::yield_now();
+                        let _ = renameat_with(CWD, &trap, CWD, &path, RenameFlags::EXCHANGE);
+                        done.fetch_add(2, Ordering::Relaxed);
+                    }
+                    let _ = if trap.is_symlink() { fs::remove_file(&trap) } else { fs::remove_dir_all(&trap) };
+                }
+            });
+        }
+        let mut round = 0;
+        while done.load(Ordering::Relaxed) < swaps {
+            let kept = ["dst", "new"][round % 2];
+            // What -r made of a link would be one's own, and so written through in the next round.
+            let flags = [&["-a"][..], &["-rp"], &["-a", "--remove-destination"], &["-af"], &["-a", "--atomic"]];
+            let mut command = sandbox.zcp(flags[round / 2 % flags.len()]);
+            command.args(["-j", ["1", "2", "4"][round % 3], "src/.", kept]);
+            let _ = fs::create_dir(sandbox.path(kept));
+            let output = command.output().unwrap();
+            let code = output.status.code();
+            assert!(matches!(code, Some(0 | 1)), "{output:?}");
+            assert_eq!(code == Some(1), !output.stderr.is_empty(), "{output:?}");
+            let secrets = std::process::Command::new("grep")
+                .args(["-rlZ", "--devices=skip", "secret"]) // follows no link
+                .arg(sandbox.path(kept))
+                .output()
+                .unwrap();
+            assert!(secrets.stdout.is_empty(), "{:?} in round {round}", String::from_utf8_lossy(&secrets.stdout));
+            if kept == "new" {
+                let _ = fs::remove_dir_all(sandbox.path(kept));
+            }
+            round += 1;
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    outside.assert_same(&sandbox.snapshot("outside"));
+    let _ = fs::set_permissions(sandbox.path("src"), Permissions::from_mode(0o755));
+}
