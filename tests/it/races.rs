@@ -122,9 +122,12 @@ fn made_link_becomes_a_file() {
     assert_victim_is_well(&sandbox);
 }
 
+/// What somebody does to a sandbox.
+type Exchange = fn(&Sandbox);
+
 /// Between the look at a destination and its opening.
 fn file_to_overwrite_becomes() {
-    let exchanges: [(&str, fn(&Sandbox)); 4] = [
+    let exchanges: [(&str, Exchange); 4] = [
         ("a link", |sandbox| replace_by_link(sandbox, "dst/f", "victim")),
         ("another file", |sandbox| fs::hard_link(sandbox.path("victim"), sandbox.path("dst/f")).unwrap()),
         ("a fifo", |sandbox| {
@@ -298,6 +301,15 @@ fn never_more_open() {
     }
 }
 
+/// Ends the swaps, also when a check fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Swaps at random, with everything that has a window at stake. Nothing secret arrives, and nothing
 /// outside is changed, whatever is reported.
 fn soak() {
@@ -339,6 +351,7 @@ fn soak() {
                 }
             });
         }
+        let _end = Ending(&over);
         let mut round = 0;
         while done.load(Ordering::Relaxed) < swaps {
             let kept = ["dst", "new"][round % 2];
@@ -362,7 +375,6 @@ fn soak() {
             }
             round += 1;
         }
-        over.store(true, Ordering::Relaxed);
     });
     outside.assert_same(&sandbox.snapshot("outside"));
     let _ = fs::set_permissions(sandbox.path("src"), Permissions::from_mode(0o755));
