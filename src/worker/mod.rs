@@ -70,6 +70,8 @@ pub struct Worker<'c> {
     held: Vec<u8>,
     /// In a dry run: whether the name in hand would have been cleared by now.
     cleared: Cell<bool>,
+    /// The like: whether that would have taken the source away, which has the same name.
+    source_taken: Cell<bool>,
 }
 
 /// One name, with all that is needed to reach it.
@@ -127,7 +129,8 @@ impl<'c> Worker<'c> {
             stats: Stats::default(),
             size: 0,
             held: Vec::new(),
-            cleared: Cell::new(false),
+            cleared: Cell::default(),
+            source_taken: Cell::default(),
         }
     }
 
@@ -166,6 +169,7 @@ impl<'c> Worker<'c> {
 
     fn try_copy(&mut self, task: &Task<'_>) -> Result<(), Failure> {
         self.cleared.set(false);
+        self.source_taken.set(false);
         let source = self.look_at_source(task)?;
         self.show(task, &source.stat);
         if source.stat.is_dir() {

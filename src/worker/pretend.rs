@@ -3,6 +3,7 @@
 //! Everything up to here is the same code: the walk, the survey, the plan. From here on nothing may be
 //! changed: files are opened for reading at most, to see whether that would work.
 
+use super::special::cannot_make;
 use super::{Landing, Source, Task, Worker};
 use crate::dir::without_slashes;
 use crate::plan::Occupant;
@@ -18,7 +19,8 @@ impl Worker<'_> {
         let cannot = |words| move |errno| Failure::new(words, task.destination_path()).errno(errno);
         match source.stat.kind() {
             Kind::Symlink => {
-                self.foresee_name(task, true).map_err(cannot("cannot create symbolic link {}"))?;
+                let over = self.ctx.options.force;
+                self.foresee_name(task, over).map_err(cannot("cannot create symbolic link {}"))?;
                 self.stats.symlinks += 1;
             }
             kind if kind == Kind::Regular || self.ctx.options.read_special => {
@@ -29,8 +31,8 @@ impl Worker<'_> {
                 }
             }
             Kind::Unknown => return Err(Failure::new("{} has unknown file type", task.source_path())),
-            _ => {
-                self.foresee_name(task, true).map_err(cannot("cannot create special file {}"))?;
+            kind => {
+                self.foresee_name(task, false).map_err(cannot(cannot_make(kind)))?;
                 self.stats.special += 1;
             }
         }
@@ -38,6 +40,9 @@ impl Worker<'_> {
     }
 
     fn foresee_file(&self, task: &Task<'_>, source: &Source, landing: Landing) -> Result<(), Failure> {
+        if self.source_taken.get() {
+            return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(Errno::NOENT));
+        }
         if source.stat.is_regular()
             && source.fd.is_none()
             && let Err(errno) = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)

@@ -1,6 +1,7 @@
 //! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
 
 use super::{Landing, Task, Worker};
+use crate::dir::Base;
 use crate::metadata::{self, Handle, times};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
@@ -63,7 +64,8 @@ impl Worker<'_> {
         let source = task.source_path();
         let destination = task.destination_path();
         // A relative name means something else from another directory.
-        if !source.as_bytes().starts_with(b"/") && !is_in_working_directory(&destination) {
+        let elsewhere = matches!(task.fds.dst, Base::Absent) || !is_in_working_directory(&destination);
+        if elsewhere && !source.as_bytes().starts_with(b"/") {
             let words = "{?}: can make relative symbolic links only in current directory";
             return Err(Failure::new(words, destination));
         }
@@ -95,6 +97,9 @@ impl Worker<'_> {
         over_existing: bool,
     ) -> Result<bool, Errno> {
         let replaced = if self.ctx.options.dry_run {
+            if self.source_taken.get() {
+                return Err(Errno::NOENT);
+            }
             self.foresee_name(task, over_existing)?
         } else {
             make_or_replace(task, over_existing, |dst, name| at::link(old_dir, old, dst, name, follow))?
@@ -116,13 +121,7 @@ impl Worker<'_> {
         make_or_replace(task, landing == Landing::Replace, |dst, name| {
             at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev)
         })
-        .map_err(|errno| {
-            let words = match source.kind() {
-                Kind::Fifo => "cannot create fifo {}",
-                _ => "cannot create special file {}",
-            };
-            Failure::new(words, task.destination_path()).errno(errno)
-        })?;
+        .map_err(|errno| Failure::new(cannot_make(source.kind()), task.destination_path()).errno(errno))?;
         self.stats.special += 1;
         let wants_mode = keep.mode || keep.no_mode || withheld != 0;
         if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {
@@ -171,6 +170,11 @@ fn make_or_replace(
         }
         answer => answer.map(|()| false),
     }
+}
+
+/// The words for a special file that cannot be made.
+pub(super) fn cannot_make(kind: Kind) -> &'static str {
+    if kind == Kind::Fifo { "cannot create fifo {}" } else { "cannot create special file {}" }
 }
 
 fn is_in_working_directory(destination: &OsStr) -> bool {

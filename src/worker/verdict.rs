@@ -61,6 +61,7 @@ impl Worker<'_> {
                 self.make(task, source, Landing::Replace, None)
             }
             Verdict::Make(Clear::Unlink) => {
+                self.source_taken.set(occupant.is_some_and(|occupant| occupant.same_entry));
                 self.unlink(task)?;
                 self.make(task, source, Landing::Create, None)
             }

@@ -57,6 +57,9 @@ fn compare(case: &Case) -> Result<(), String> {
     if wet.status.code().is_none() {
         return Ok(()); // it waits for somebody to read the fifo that it writes to
     }
+    if case.operands.len() > 2 && said.contains("cannot overwrite non-directory") {
+        return Ok(()); // a directory met what an earlier operand had made
+    }
     if said.contains("into itself") || said.contains("(unbackup)") {
         return Ok(()); // it stopped where it met what it had made, or moved its own source away
     }
