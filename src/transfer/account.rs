@@ -32,7 +32,7 @@ pub enum Call {
     Read,
     /// write(2), on what has no offsets.
     Write,
-    /// poll(2), to wait for whoever is at the other end.
+    /// ppoll(2), to wait for whoever is at the other end.
     Poll,
 }
 
@@ -65,7 +65,7 @@ impl Call {
             Call::Pwrite => "pwrite64",
             Call::Read => "read",
             Call::Write => "write",
-            Call::Poll => "poll",
+            Call::Poll => "ppoll",
         }
     }
 

@@ -8,7 +8,7 @@
 
 use super::end::{End, Form};
 use super::ladder::{Fault, Ladder, Limits, Outcome, Side, Sparse, Target, Transfer};
-use super::route::{Case, FsKind, Size};
+use super::route::{Case, FsKind, SMALL, Size};
 use super::rungs::Rungs;
 use super::{Account, Reason, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
@@ -47,6 +47,10 @@ impl Ladder {
     pub(super) fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
         let (src, dst) = t.ends(&self.stop);
         let forms = (src.form, dst.form);
+        // One pipe-full is one call in any case.
+        if !t.stat.is_regular() || t.stat.size > SMALL {
+            [src, dst].into_iter().filter(|end| end.form == Form::Pipe).for_each(splice::enlarge);
+        }
         let source = self.place(forms.0, t.stat.dev, t.src);
         let destination = self.place(forms.1, t.dst_dev, t.dst);
         let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);

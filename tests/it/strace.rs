@@ -116,7 +116,7 @@ impl Trace {
         let (name, rest) = line.split_once('(')?;
         let on_data = rest.contains(&self.root);
         match name {
-            "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" | "poll"
+            "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64" | "read" | "write" | "ppoll"
                 if on_data =>
             {
                 Some(name)

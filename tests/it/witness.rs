@@ -116,11 +116,11 @@ fn streams() {
     writer.join().unwrap().unwrap();
     assert_done(&trace.output);
     let (mut seen, said) = (trace.data_calls(), counted(&stats(&trace.output)));
-    assert!(seen["poll"] > said["poll"], "{seen:?} {said:?}");
-    seen.insert("poll".into(), said["poll"]);
+    assert!(seen["ppoll"] > said["ppoll"], "{seen:?} {said:?}");
+    seen.insert("ppoll".into(), said["ppoll"]);
     assert_eq!(said, seen);
     assert_eq!(trace.bytes_moved(), 200_000);
-    assert!(seen["splice"] > 3 && !seen.contains_key("read"), "{seen:?}");
+    assert!(seen["splice"] > 1 && !seen.contains_key("read"), "{seen:?}");
     let reader = std::thread::spawn(move || fs::read(to));
     let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &["--stats=json", "a", "out"]);
     assert_done(&trace.output);

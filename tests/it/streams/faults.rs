@@ -131,13 +131,13 @@ fn made_again(link: Link, fault: &str, when: u32) {
         ("sendfile", "sendfile"),
         ("mmap", "write"),
         ("read_write", "write"),
-        ("read_write", "poll"),
+        ("read_write", "ppoll"),
     ] {
-        if calls == "poll" && fault != "error=EINTR" {
+        if calls == "ppoll" && fault != "error=EINTR" {
             continue;
         }
-        // std polls as well, before main.
-        let when = if calls == "poll" { when + 2 } else { when };
+        // The first one looks at stdin, stdout and stderr.
+        let when = if calls == "ppoll" { when + 1 } else { when };
         let inject = format!("inject={calls}:{fault}:when={when}");
         let (bytes, output, _) = send(link, &inject, &[&format!("--strategy={path}")]);
         assert_ok(&output);
