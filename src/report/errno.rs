@@ -32,13 +32,20 @@ pub fn reason_name(reason: Reason) -> String {
     match reason {
         Reason::Errno(errno) => name(errno),
         Reason::EarlyEnd => "EARLY_END".to_owned(),
+        Reason::Changed => "CHANGED".to_owned(),
     }
 }
 
 /// Why the kernel said no, in plain words.
 pub fn explain(strategy: Strategy, reason: Reason) -> String {
-    let Reason::Errno(errno) = reason else {
-        return "the call gave 0 bytes although the file goes on; read gets the rest".to_owned();
+    let errno = match reason {
+        Reason::Errno(errno) => errno,
+        Reason::EarlyEnd => {
+            return "the call gave 0 bytes although the file goes on; read gets the rest".to_owned();
+        }
+        Reason::Changed => {
+            return "the source was changed meanwhile; the next path took the piece again".to_owned();
+        }
     };
     let text = match (strategy, name(errno).as_str()) {
         (_, "ENOSYS") => "this kernel does not have the call",

@@ -82,6 +82,8 @@ pub enum Reason {
     Errno(i32),
     /// The call gave 0 although `read` still gets bytes there.
     EarlyEnd,
+    /// The source was changed while its pages were on their way.
+    Changed,
 }
 
 impl From<Errno> for Reason {

@@ -9,7 +9,7 @@ use super::rungs::Rungs;
 use super::spans::{self, Next};
 use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
-use crate::sys::{self, Errno, io};
+use crate::sys::{self, Errno, Stat, io};
 use std::sync::atomic::Ordering;
 
 /// The most bytes for one call, so that Ctrl-C and the progress bar stay alive.
@@ -167,6 +167,9 @@ impl<'a, 'f> Climb<'a, 'f> {
             let len = if at < known_end { (known_end - at).min(STEP) } else { 64 << 10 };
             let len = self.ladder.most(at, len);
             match self.step(strategy, at, len) {
+                Step::Moved(n) if self.is_torn(strategy, at + n) => {
+                    self.step_down(Reason::Changed, Errno::AGAIN)?
+                }
                 Step::Moved(n) => {
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
@@ -197,6 +200,16 @@ impl<'a, 'f> Climb<'a, 'f> {
         }
         let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
         Ok((stat.size > at).then_some(stat.size))
+    }
+
+    /// Whether what was moved by reference, up to `end`, may not be what was in the file. Pages of the
+    /// source that are in a pipe or in a map lose their bytes when the file is cut off there: the part
+    /// behind its new end becomes zeros, which were never in it if it grows again. Then the next rung
+    /// does it again, in smaller pieces or by reading. A rung that was forced alone is taken at its word.
+    fn is_torn(&self, strategy: Strategy, end: u64) -> bool {
+        let by_reference = matches!(strategy, Strategy::Splice | Strategy::Mmap);
+        let quiet = |now: Stat| now.size >= end && now.mtime == self.t.stat.mtime;
+        by_reference && self.true_size && self.rungs.has_another() && !sys::at::fstat(self.t.src).is_ok_and(quiet)
     }
 
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {

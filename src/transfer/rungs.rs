@@ -36,6 +36,11 @@ impl<'a> Rungs<'a> {
         self.route.rungs.get(self.index).copied()
     }
 
+    /// Whether there is a rung behind the one in use.
+    pub(super) fn has_another(&self) -> bool {
+        self.index + 1 < self.route.rungs.len()
+    }
+
     /// Puts bytes to a path's account.
     pub(super) fn credit(&mut self, account: &mut Account, strategy: Strategy, bytes: u64) {
         let first = !std::mem::replace(&mut self.credited[strategy as usize], true);

@@ -5,14 +5,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod atomic;
+mod churn;
 mod completions;
+mod disks;
 mod dry_run;
 mod engine;
 mod errors;
 mod faults;
 mod files_from;
 mod filter;
+mod fuse;
+mod fuzz;
 mod generated;
+mod law;
 mod library;
 mod limits;
 mod matrix;
@@ -44,12 +49,16 @@ fn main() -> ExitCode {
     let trials = [
         atomic::trials(),
         completions::trials(),
+        churn::trials(),
+        disks::trials(),
         dry_run::trials(),
         engine::trials(),
         errors::trials(),
         faults::trials(),
         files_from::trials(),
         filter::trials(),
+        fuse::trials(),
+        fuzz::trials(),
         generated::trials(),
         library::trials(),
         limits::trials(),

@@ -5,10 +5,12 @@
 
 use libtest_mimic::Trial;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// Where the second start finds its directory for mounts.
@@ -29,8 +31,12 @@ pub(crate) enum Need {
     Shm,
     /// A program in PATH.
     Program(&'static str),
-    /// A file system of this type, see [`mounted`].
+    /// A file system of this type, see [`mounted`] and [`Image`].
     Mount(&'static str),
+    /// A FUSE server of our own.
+    Fuse,
+    /// A group of processes with a limit on memory, see [`MemoryGroup`].
+    MemoryGroup,
 }
 
 impl Need {
@@ -45,6 +51,8 @@ impl Need {
                 std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
             }
             Need::Mount(fs) => mounted(fs).is_some(),
+            Need::Fuse => Path::new("/dev/fuse").exists() && std::env::var_os(PLACE).is_some(),
+            Need::MemoryGroup => MemoryGroup::make(1 << 30).is_some(),
         }
     }
 }
@@ -65,14 +73,75 @@ pub(crate) fn trial(name: impl Into<String>, needs: &[Need], run: impl FnOnce() 
 pub(crate) fn mounted(fs: &'static str) -> Option<PathBuf> {
     static MOUNTS: Mutex<BTreeMap<&str, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
     let mut mounts = MOUNTS.lock().unwrap();
-    mounts.entry(fs).or_insert_with(|| mount(fs, &PathBuf::from(std::env::var_os(PLACE)?))).clone()
+    mounts.entry(fs).or_insert_with(|| mount(fs, &PathBuf::from(std::env::var_os(PLACE)?), &[])).clone()
 }
 
-fn mount(fs: &str, place: &Path) -> Option<PathBuf> {
+/// A file system of one trial's own, to be filled or broken.
+pub(crate) struct Image {
+    point: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Image {
+    /// Made with further options of mkfs.
+    pub(crate) fn new(fs: &str, options: &[&str]) -> Image {
+        let dir = tempfile::tempdir_in(std::env::var_os(PLACE).unwrap()).unwrap();
+        let point = mount(fs, dir.path(), options).unwrap();
+        Image { point, _dir: dir }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.point
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // The directory with the image goes next; the device lets go of it when it is closed.
+        succeeds("umount", &["--lazy".as_ref(), self.point.as_os_str()]);
+    }
+}
+
+/// A control group (cgroups(7), of either version) that whoever joins may use so much memory in.
+pub(crate) struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    pub(crate) fn new(bytes: u64) -> MemoryGroup {
+        MemoryGroup::make(bytes).unwrap()
+    }
+
+    fn make(bytes: u64) -> Option<MemoryGroup> {
+        static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("zcp-it-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        let kinds = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        kinds.into_iter().find_map(|(root, limit)| {
+            let group = Path::new(root).join(&name);
+            fs::create_dir(&group).ok()?;
+            let group = MemoryGroup(group);
+            // Only a file that is there is opened: the group says which kind it is.
+            let mut limit = File::options().write(true).open(group.0.join(limit)).ok()?;
+            limit.write_all(bytes.to_string().as_bytes()).ok().map(|()| group)
+        })
+    }
+
+    /// The file to write the number of a process to.
+    pub(crate) fn join(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn mount(fs: &str, place: &Path, options: &[&str]) -> Option<PathBuf> {
     let (image, point) = (place.join(format!("{fs}.img")), place.join(fs));
     File::create(&image).ok()?.set_len(IMAGE).ok()?;
     fs::create_dir(&point).ok()?;
-    let made = succeeds(&format!("mkfs.{fs}"), &[image.as_os_str()]);
+    let arguments: Vec<_> = options.iter().map(OsStr::new).chain([image.as_os_str()]).collect();
+    let made = succeeds(&format!("mkfs.{fs}"), &arguments);
     let mounted =
         made && succeeds("mount", &["-o".into(), "loop".into(), image.into(), point.clone().into_os_string()]);
     mounted.then_some(point)

@@ -1,0 +1,244 @@
+//! A source on a file system that lies about sizes, fails midway or answers in dribs: what `read` gives
+//! until it gives nothing is the file, whatever stat(2) says.
+
+use crate::law;
+use crate::needs::{Need, trial};
+use crate::rungs::RUNGS;
+use crate::sandbox::{Sandbox, assert_done, noise};
+use fuser::{
+    BackgroundSession, FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyData, ReplyDirectory,
+    ReplyEntry, ReplyOpen, Request,
+};
+use libtest_mimic::Trial;
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The kernel asks each time.
+const TTL: Duration = Duration::ZERO;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let needs = [Need::Fuse];
+    let mut trials =
+        vec![trial("fuse::tree", &needs, tree), trial("fuse::directory_fails", &needs, directory_fails)];
+    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink").map(Some).chain([None]) {
+        let name = rung.unwrap_or("default");
+        trials.push(trial(format!("fuse::lies::{name}"), &needs, move || lies(rung)));
+        trials.push(trial(format!("fuse::fails_midway::{name}"), &needs, move || fails_midway(rung)));
+    }
+    trials
+}
+
+/// A file of [`Liar`].
+#[derive(Clone)]
+struct Lie {
+    name: &'static str,
+    bytes: Vec<u8>,
+    /// What stat says.
+    size: u64,
+    /// How many blocks of 512 bytes it says; fewer than the size needs look like holes.
+    blocks: u64,
+    /// From where on reading fails.
+    fails_from: Option<u64>,
+    /// The most that one read gives.
+    at_most: usize,
+}
+
+impl Lie {
+    fn new(name: &'static str, len: usize) -> Lie {
+        let size = len as u64;
+        Lie { name, bytes: noise(len), size, blocks: size.div_ceil(512), fails_from: None, at_most: usize::MAX }
+    }
+}
+
+/// One directory of lies; the page cache does not come between (direct I/O).
+struct Liar {
+    files: Vec<Lie>,
+    listing_fails: bool,
+}
+
+impl Liar {
+    fn mount(self, sandbox: &Sandbox) -> BackgroundSession {
+        sandbox.dir("lies");
+        let options = [MountOption::RO, MountOption::FSName("lies".into())];
+        fuser::spawn_mount2(self, sandbox.path("lies"), &options).unwrap()
+    }
+
+    fn file(&self, id: u64) -> Option<&Lie> {
+        self.files.get(usize::try_from(id).ok()?.checked_sub(2)?)
+    }
+
+    fn attributes(&self, id: u64) -> Option<FileAttr> {
+        let file = self.file(id);
+        if file.is_none() && id != 1 {
+            return None;
+        }
+        Some(FileAttr {
+            ino: id,
+            size: file.map_or(0, |file| file.size),
+            blocks: file.map_or(0, |file| file.blocks),
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: if file.is_some() { FileType::RegularFile } else { FileType::Directory },
+            perm: if file.is_some() { 0o644 } else { 0o755 },
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        })
+    }
+}
+
+impl Filesystem for Liar {
+    fn lookup(&mut self, _: &Request<'_>, _: u64, name: &OsStr, reply: ReplyEntry) {
+        let id = self.files.iter().position(|file| name == file.name).map(|index| index as u64 + 2);
+        match id.and_then(|id| self.attributes(id)) {
+            Some(attributes) => reply.entry(&TTL, &attributes, 0),
+            None => reply.error(Errno::NOENT.raw_os_error()),
+        }
+    }
+
+    fn getattr(&mut self, _: &Request<'_>, id: u64, _: Option<u64>, reply: ReplyAttr) {
+        match self.attributes(id) {
+            Some(attributes) => reply.attr(&TTL, &attributes),
+            None => reply.error(Errno::NOENT.raw_os_error()),
+        }
+    }
+
+    fn open(&mut self, _: &Request<'_>, _: u64, _: i32, reply: ReplyOpen) {
+        reply.opened(0, fuser::consts::FOPEN_DIRECT_IO);
+    }
+
+    fn read(
+        &mut self,
+        _: &Request<'_>,
+        id: u64,
+        _: u64,
+        offset: i64,
+        size: u32,
+        _: i32,
+        _: Option<u64>,
+        reply: ReplyData,
+    ) {
+        let file = self.file(id).unwrap();
+        let start = usize::try_from(offset).unwrap().min(file.bytes.len());
+        let mut end = (start + (size as usize).min(file.at_most)).min(file.bytes.len());
+        if let Some(from) = file.fails_from.map(|from| usize::try_from(from).unwrap()) {
+            if start >= from {
+                return reply.error(Errno::IO.raw_os_error());
+            }
+            end = end.min(from);
+        }
+        reply.data(&file.bytes[start..end]);
+    }
+
+    fn readdir(&mut self, _: &Request<'_>, _: u64, _: u64, offset: i64, mut reply: ReplyDirectory) {
+        let start = usize::try_from(offset).unwrap();
+        if self.listing_fails && start > 0 {
+            return reply.error(Errno::IO.raw_os_error());
+        }
+        let most = if self.listing_fails { self.files.len() / 2 } else { usize::MAX };
+        for (index, file) in self.files.iter().enumerate().skip(start).take(most) {
+            if reply.add(index as u64 + 2, index as i64 + 1, FileType::RegularFile, file.name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+}
+
+fn all_lies() -> Vec<Lie> {
+    let large = 3_000_000;
+    vec![
+        Lie::new("honest", large),
+        Lie { size: 0, blocks: 0, ..Lie::new("zero", large) },
+        Lie { size: 10, ..Lie::new("too-small", 100_000) },
+        Lie { size: 100_000, ..Lie::new("too-small-large", large) },
+        Lie { size: 1 << 20, blocks: 8, ..Lie::new("too-small-with-holes", large) },
+        Lie { size: 4096, blocks: 0, ..Lie::new("too-large", 23) },
+        Lie { size: 9_000_000, ..Lie::new("too-large-large", large) },
+        Lie { size: 1 << 40, blocks: 0, ..Lie::new("huge", 1000) },
+        Lie { at_most: 777, ..Lie::new("dribs", 300_000) },
+        Lie { size: 0, blocks: 0, at_most: 1, ..Lie::new("bytes", 900) },
+        Lie::new("empty", 0),
+    ]
+}
+
+fn strategy(rung: Option<&str>) -> String {
+    // Each with the ground behind it, for direct I/O is not for every call.
+    rung.map_or("--reflink=auto".into(), |rung| format!("--strategy={rung},read_write"))
+}
+
+fn lies(rung: Option<&'static str>) {
+    let sandbox = Sandbox::new();
+    let _mount = Liar { files: all_lies(), listing_fails: false }.mount(&sandbox);
+    for jobs in ["-j1", "-j4"] {
+        assert_done(&sandbox.zcp(["-r", jobs, &strategy(rung), "-T", "lies", "copy"]).output().unwrap());
+        for file in all_lies() {
+            let copy = fs::read(sandbox.path("copy").join(file.name)).unwrap();
+            assert!(copy == file.bytes, "{}: {} bytes instead of {}", file.name, copy.len(), file.bytes.len());
+        }
+        fs::remove_dir_all(sandbox.path("copy")).unwrap();
+    }
+    // Alone, and with zeros made to holes.
+    for file in all_lies() {
+        let name = format!("lies/{}", file.name);
+        assert_done(&sandbox.zcp(["--sparse=always", &name, "copy"]).output().unwrap());
+        assert!(fs::read(sandbox.path("copy")).unwrap() == file.bytes, "{name}");
+        fs::remove_file(sandbox.path("copy")).unwrap();
+    }
+}
+
+/// The same as one tree, compared with what cp makes of it.
+fn tree() {
+    let sandbox = Sandbox::new();
+    let _mount = Liar { files: all_lies(), listing_fails: false }.mount(&sandbox);
+    assert_done(
+        &sandbox
+            .command("sh")
+            .args(["-c", "mkdir read; cd lies; for f in *; do dd status=none if=$f of=../read/$f bs=64k; done"])
+            .output()
+            .unwrap(),
+    );
+    assert_done(&sandbox.zcp(["-r", "-T", "lies", "copy"]).output().unwrap());
+    sandbox.snapshot("read").plain().assert_same(&sandbox.snapshot("copy").plain());
+}
+
+fn fails_midway(rung: Option<&'static str>) {
+    let sandbox = Sandbox::new();
+    let files = vec![
+        Lie::new("good", 200_000),
+        Lie { fails_from: Some(0), ..Lie::new("at-once", 200_000) },
+        Lie { fails_from: Some(1_500_000), ..Lie::new("midway", 3_000_000) },
+        Lie { fails_from: Some(4096), ..Lie::new("early", 50_000) },
+        Lie { fails_from: Some(999), size: 0, blocks: 0, ..Lie::new("without-size", 50_000) },
+        Lie { fails_from: Some(100_000), blocks: 8, ..Lie::new("with-holes", 300_000) },
+        Lie::new("also-good", 5),
+    ];
+    let bad = files.iter().filter(|file| file.fails_from.is_some()).count();
+    let _mount = Liar { files: files.clone(), listing_fails: false }.mount(&sandbox);
+    let output = sandbox.zcp(["-r", &strategy(rung), "-T", "lies", "copy"]).output().unwrap();
+    law::assert_kept(&sandbox, "lies", "copy", &output);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors.matches(": Input/output error\n").count(), bad, "{errors}");
+    for good in ["good", "also-good"] {
+        assert!(!errors.contains(&format!("/{good}'")), "{errors}");
+    }
+}
+
+/// Half of the names come, then an error.
+fn directory_fails() {
+    let sandbox = Sandbox::new();
+    let _mount = Liar { files: all_lies(), listing_fails: true }.mount(&sandbox);
+    for jobs in ["-j1", "-j4"] {
+        let output = sandbox.zcp(["-r", jobs, "-T", "lies", "copy"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*errors), (Some(1), "zcp: cannot access 'lies': Input/output error\n"));
+        let _ = fs::remove_dir_all(sandbox.path("copy"));
+    }
+}

@@ -1,0 +1,48 @@
+//! The law of all copies that meet a fault: what is not reported is right, byte for byte, and what is
+//! reported is named, with an operation and a reason. It ends by itself, with 0 or 1.
+
+use crate::sandbox::Sandbox;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// Holds a run of `zcp ... -T SRC DST` to it.
+#[track_caller]
+pub(crate) fn assert_kept(sandbox: &Sandbox, source: &str, destination: &str, output: &Output) {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{} {errors}", output.status);
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert_eq!(output.status.success(), errors.is_empty(), "{} {errors}", output.status);
+    for line in errors.lines() {
+        let said = line.strip_prefix("zcp: ").unwrap_or_else(|| panic!("whose words are these: {line}"));
+        let (operation, rest) = said.split_once('\'').unwrap_or_else(|| panic!("no path in {line}"));
+        assert!(operation.trim().len() > 5 && rest.contains("': "), "no operation or reason in {line}");
+    }
+    let (here, there) = (contents(&sandbox.path(source)), contents(&sandbox.path(destination)));
+    for (name, bytes) in &here {
+        let named = |name: &Path| {
+            let path = |root: &str| format!("'{}'", Path::new(root).join(name).display()).replace("/'", "'");
+            errors.contains(&path(source)) || errors.contains(&path(destination))
+        };
+        let excused = name.ancestors().any(named);
+        assert!(there.get(name) == Some(bytes) || excused, "{name:?} is wrong, and nobody says so:\n{errors}");
+    }
+    let strange: Vec<_> = there.keys().filter(|name| !here.contains_key(*name)).collect();
+    assert!(strange.is_empty(), "left behind: {strange:?}");
+}
+
+/// What is below a directory; the bytes of what is no directory.
+fn contents(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
+            let (path, is_dir) = (entry.path(), entry.file_type().unwrap().is_dir());
+            let bytes = (!is_dir).then(|| fs::read(&path).unwrap_or_default());
+            found.insert(path.strip_prefix(root).unwrap().to_owned(), bytes);
+            dirs.extend(is_dir.then_some(path));
+        }
+    }
+    found
+}
