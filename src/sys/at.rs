@@ -132,19 +132,11 @@ pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
 /// Opens a directory for use as the base of other names. A directory that may be searched but not
 /// read is opened by O_PATH (open(2)), which is enough for that.
 pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
-    match open_dir_to_read(&dir, name, follow) {
-        Err(Errno::ACCESS) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
-            retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
-        }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
+    match retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty())) {
+        Err(Errno::ACCESS) => retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
         other => other,
     }
-}
-
-/// Opens a directory to list it.
-pub fn open_dir_to_read(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
 /// The names in a directory (getdents64(2)).

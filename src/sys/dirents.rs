@@ -1,11 +1,10 @@
 //! The entries of an open directory, as getdents64(2) gives them: one call, one batch.
 
-use super::at::{self, Follow};
 use super::{Errno, Kind, Result};
 use rustix::fs::{FileType, RawDir};
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// Bytes asked for at once: about a thousand names, which is what glibc's readdir takes too.
@@ -31,7 +30,7 @@ impl Room {
     /// call on this open directory, or a duplicate of it, has stopped.
     ///
     /// # Errors
-    /// That of getdents64(2); EACCES (or what open(2) says) for a directory that may not be read.
+    /// That of getdents64(2); EACCES for a directory that may not be read.
     pub fn next_batch(&mut self, dir: BorrowedFd<'_>) -> Result<Option<Vec<Dirent>>> {
         self.0.resize(ROOM, MaybeUninit::uninit());
         let mut entries = RawDir::new(dir, &mut self.0);
@@ -40,8 +39,8 @@ impl Room {
             match entries.next() {
                 None => return Ok(None),
                 Some(Err(Errno::INTR)) => continue,
-                // Opened by O_PATH, because it may not be read.
-                Some(Err(Errno::BADF)) => return Err(refusal(dir)),
+                // It was opened by O_PATH, because reading it was refused (see `at::open_dir`).
+                Some(Err(Errno::BADF)) => return Err(Errno::ACCESS),
                 Some(Err(errno)) => return Err(errno),
                 Some(Ok(entry)) => {
                     let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -59,11 +58,6 @@ impl Room {
             }
         }
     }
-}
-
-fn refusal(dir: BorrowedFd<'_>) -> Errno {
-    let again: Result<OwnedFd> = at::open_dir_to_read(dir.as_fd(), OsStr::new("."), Follow::No);
-    again.err().unwrap_or(Errno::BADF)
 }
 
 fn kind(file_type: FileType) -> Option<Kind> {
