@@ -1,7 +1,10 @@
 //! A FUSE file system that shows a directory as a slow server would: each request takes a while,
 //! and many of them may be under way at once.
 //!
-//!     cargo run --release --example slow_fs SOURCE MOUNTPOINT [--delay-us N]
+//!     cargo run --release --example slow_fs SOURCE MOUNTPOINT [--delay-us N] [--mib-per-s N]
+//!
+//! `--mib-per-s` is the bandwidth of this mount, as of the link of one client: all bytes that are read
+//! and written through it, one after the other.
 //!
 //! Runs until it is unmounted (`umount MOUNTPOINT`); needs root, or a user namespace with mounts. It
 //! is for measuring and for trying things out: names are followed by descriptor and nothing is
@@ -20,7 +23,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long the kernel may believe what it was told, as a network file system has it.
 const TTL: Duration = Duration::from_secs(1);
@@ -29,18 +32,20 @@ const AT_ONCE: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let mut delay = Duration::ZERO;
-    if let Some(at) = args.iter().position(|arg| arg == "--delay-us") {
-        let micros = args.drain(at..).nth(1).and_then(|text| text.to_str()?.parse().ok());
-        delay = Duration::from_micros(micros.ok_or("--delay-us takes a number of microseconds")?);
-    }
+    let mut number = |option: &str| -> Result<u64, Box<dyn Error>> {
+        let Some(at) = args.iter().position(|arg| arg == option) else { return Ok(0) };
+        let number = args.drain(at..(at + 2).min(args.len())).nth(1).and_then(|text| text.to_str()?.parse().ok());
+        number.ok_or_else(|| format!("{option} takes a number").into())
+    };
+    let delay = Duration::from_micros(number("--delay-us")?);
+    let link = Arc::new(Link { bytes_per_s: number("--mib-per-s")? << 20, free: Mutex::new(Instant::now()) });
     let [source, mountpoint] = args.as_slice() else {
-        return Err("usage: slow_fs SOURCE MOUNTPOINT [--delay-us N]".into());
+        return Err("usage: slow_fs SOURCE MOUNTPOINT [--delay-us N] [--mib-per-s N]".into());
     };
     raise_descriptor_limit();
     let root = fs::open(source, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build()?;
-    let slow = Slow { server: Arc::new(Server::new(root)?), pool, delay };
+    let slow = Slow { server: Arc::new(Server::new(root)?), pool, delay, link };
     let options = [MountOption::FSName("slow_fs".into()), MountOption::DefaultPermissions];
     fuser::mount2(slow, mountpoint, &options)?;
     Ok(())
@@ -58,6 +63,29 @@ struct Slow {
     server: Arc<Server>,
     pool: rayon::ThreadPool,
     delay: Duration,
+    link: Arc<Link>,
+}
+
+/// What all bytes have to pass, one after the other.
+struct Link {
+    /// No limit if 0.
+    bytes_per_s: u64,
+    /// When the bytes that are on their way will have passed.
+    free: Mutex<Instant>,
+}
+
+impl Link {
+    fn pass(&self, bytes: usize) {
+        if self.bytes_per_s == 0 {
+            return;
+        }
+        let until = {
+            let mut free = lock(&self.free);
+            *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
+            *free
+        };
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
 }
 
 impl Slow {
@@ -432,6 +460,7 @@ impl Filesystem for Slow {
         _: Option<u64>,
         reply: ReplyData,
     ) {
+        let link = Arc::clone(&self.link);
         self.later(move |server| {
             let mut bytes = vec![0; size as usize];
             let read = server.with_file(handle, |file| {
@@ -444,6 +473,7 @@ impl Filesystem for Slow {
                     }
                 }
             });
+            link.pass(*read.as_ref().unwrap_or(&0));
             answer!(reply, read, n => reply.data(&bytes[..n]));
         });
     }
@@ -461,7 +491,9 @@ impl Filesystem for Slow {
         reply: ReplyWrite,
     ) {
         let data = data.to_owned();
+        let link = Arc::clone(&self.link);
         self.later(move |server| {
+            link.pass(data.len());
             let written = server.with_file(handle, |file| rustix::io::pwrite(file, &data, offset.cast_unsigned()));
             answer!(reply, written, n => reply.written(u32::try_from(n).unwrap_or(u32::MAX)));
         });

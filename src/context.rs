@@ -5,6 +5,7 @@ use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::{Failure, Reporter};
+use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::{Errno, Time};
 use std::ffi::OsStr;
@@ -51,6 +52,8 @@ pub struct Context {
     pub process: Process,
     /// The budget of open directories.
     pub descriptors: Descriptors,
+    /// Where others are at work on the same tree: what they do may take a while to be seen.
+    pub patience: Patience,
 }
 
 impl Context {

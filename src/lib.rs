@@ -39,6 +39,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `program` | parse, run, exit status |
+//! | `shard` | a copy that many machines share: plan, run a part, finish |
 //! | `cli` | the only room that knows flags: arguments -> `options::Options` |
 //! | `api` | the face of the library |
 //! | `session` | one copy from its preparation to its end, for the program or for a guest |
@@ -90,6 +91,8 @@ pub mod program;
 pub mod report;
 #[doc(hidden)]
 pub mod session;
+#[doc(hidden)]
+pub mod shard;
 #[doc(hidden)]
 pub mod survey;
 #[doc(hidden)]

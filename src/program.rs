@@ -7,6 +7,7 @@ use crate::report::output::Output;
 use crate::report::stats::Summary;
 use crate::report::{Failure, table};
 use crate::session::{Host, Session};
+use crate::shard::{self, Prepared};
 use crate::sys::{Errno, at};
 use crate::temporary;
 use crate::walk::operands::Operands;
@@ -28,6 +29,10 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     match cli::parse(args.collect(), &program, &mut { warn }) {
         Ok(Request::Print(text)) => print(&program, &text),
         Ok(Request::Copy(options, operands)) => copy(&program, *options, operands),
+        Ok(Request::Job(step)) => match shard::prepare(step, &program) {
+            Ok(prepared) => share(&program, prepared),
+            Err(misuse) => refuse(&program, &misuse),
+        },
         Err(misuse) => refuse(&program, &misuse),
     }
 }
@@ -44,8 +49,19 @@ fn copy(program: &str, options: Options, operands: Operands) -> ExitCode {
         // The bar is gone; who wanted to know more keeps a line.
         let _ = writeln!(std::io::stderr(), "{program}: {}", table::headline(&summary));
     }
-    print_stats(&ctx, &summary, stdout_taken);
-    write_stats_file(&ctx, &summary);
+    conclude(&ctx, &summary, stdout_taken)
+}
+
+/// A step of a copy that many machines share.
+fn share(program: &str, prepared: Prepared) -> ExitCode {
+    let (ctx, summary) = shard::perform(prepared, program);
+    conclude(&ctx, &summary, false)
+}
+
+/// The statistics and the exit status.
+fn conclude(ctx: &Context, summary: &Summary, stdout_taken: bool) -> ExitCode {
+    print_stats(ctx, summary, stdout_taken);
+    write_stats_file(ctx, summary);
     ctx.reporter.finish();
     ctx.stop.reraise();
     ExitCode::from(u8::from(ctx.reporter.failures() > 0))

@@ -8,6 +8,7 @@ use crate::options::Options;
 use crate::report::Reporter;
 use crate::report::progress::{Handle, Listener};
 use crate::report::stats::Summary;
+use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::walk::operands::{self, Operands, Roots, Unusable};
 
@@ -69,7 +70,17 @@ impl Session {
                 (Reporter::new(&name, bar.clone()), stop, None)
             }
         };
-        let ctx = Context { options, reporter, stop, status, may_last, listener, process, descriptors };
+        let ctx = Context {
+            options,
+            reporter,
+            stop,
+            status,
+            may_last,
+            listener,
+            process,
+            descriptors,
+            patience: Patience::default(),
+        };
         Ok(Session { ctx, roots, bar })
     }
 
@@ -77,5 +88,25 @@ impl Session {
     pub fn run(self) -> (Context, Summary) {
         let summary = engine::run(&self.ctx, self.roots, self.bar);
         (self.ctx, summary)
+    }
+}
+
+/// What the threads of the program share in a long copy that others have a part in.
+pub fn context(options: Options, program: &str, patience: Patience) -> Context {
+    let process = Process::look(true);
+    let descriptors = Descriptors::new(options.jobs.unwrap_or_else(proc::processors));
+    proc::reserve_descriptors(descriptors.highest());
+    let reporter = Reporter::new(program, Handle::default());
+    let stop = StopFlag::install().unwrap_or_default();
+    Context {
+        options,
+        reporter,
+        stop,
+        status: StatusRequest::default(),
+        may_last: true,
+        listener: None,
+        process,
+        descriptors,
+        patience,
     }
 }

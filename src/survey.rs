@@ -11,6 +11,7 @@ use crate::plan::{self, Occupant};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Result, Stat, io};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -122,6 +123,23 @@ pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let (parent, name) = backup::split(name);
     let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
     Ok(Location { parent: at::stat(base, parent, Follow::Yes)?.id(), name: name.to_owned() })
+}
+
+/// The directory itself and all above it.
+pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
+    let mut above = HashSet::new();
+    let mut up = OsString::from(".");
+    while let Ok(stat) = at::stat(&dir, &up, Follow::Yes)
+        && above.insert(stat.id())
+    {
+        up.push("/..");
+    }
+    above
+}
+
+/// Whether the directory is, or is somewhere in, the one that `id` identifies.
+pub fn is_within(dir: impl AsFd, id: FileId) -> bool {
+    ancestors(dir).contains(&id)
 }
 
 /// Whether both names are the same entry of the same directory, however they are spelt.

@@ -29,6 +29,13 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
     }
 }
 
+/// The number of the process that made a temporary name; `None` if it is not one.
+pub fn maker(name: &OsStr) -> Option<u32> {
+    let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
+    serial.parse::<u64>().ok()?;
+    process.parse().ok()
+}
+
 /// Creates a regular file under a new temporary name beside `name`, locked and open for writing.
 ///
 /// # Errors

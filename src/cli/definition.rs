@@ -12,6 +12,7 @@ const COPYING: &str = "Copying (zcp)";
 const SAFETY: &str = "Safety (zcp)";
 const CHOICE: &str = "What is copied (zcp)";
 const OUTPUT: &str = "Output (zcp)";
+const MACHINES: &str = "Many machines (zcp)";
 
 /// Options of the program, for help, manual page and completions.
 pub fn command() -> Command {
@@ -260,5 +261,30 @@ fn own_options() -> Vec<Arg> {
             "Show progress on stderr: auto (default, if it is a terminal), always, never",
         )
         .help_heading(OUTPUT),
+        value("plan", None, "JOB", "Copy nothing yet: share the copy out to parts, in the job folder JOB")
+            .value_hint(clap::ValueHint::DirPath)
+            .help_heading(MACHINES),
+        value("parts", None, "N", "With --plan: how many parts").help_heading(MACHINES),
+        value(
+            "split-over",
+            None,
+            "SIZE",
+            "With --plan: copy files of more than SIZE (K, M, G, T) in byte ranges, by several parts \
+             (default: a quarter of a part, at least 64M)",
+        )
+        .help_heading(MACHINES),
+        value("run", None, "JOB", "Copy one part of JOB, on any machine, any number of times")
+            .value_hint(clap::ValueHint::DirPath)
+            .help_heading(MACHINES),
+        value(
+            "part",
+            None,
+            "K",
+            "With --run: the part, from 0; auto (default) takes it from Slurm, Kubernetes, GNU parallel or MPI",
+        )
+        .help_heading(MACHINES),
+        value("finish", None, "JOB", "When all parts of JOB have run: complete its files and directories")
+            .value_hint(clap::ValueHint::DirPath)
+            .help_heading(MACHINES),
     ]
 }

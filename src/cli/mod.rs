@@ -6,11 +6,13 @@
 
 mod definition;
 mod getopt;
+mod job;
 mod own;
 mod settle;
 mod words;
 
 pub use definition::command;
+pub use job::{Plan, Step};
 
 use crate::options::Options;
 use crate::report::{Failure, quote};
@@ -28,6 +30,8 @@ const PRESET: &str = "ZCP_OPTS";
 pub enum Request {
     /// A copy.
     Copy(Box<Options>, Operands),
+    /// A step of a copy that many machines share.
+    Job(Step),
     /// Text for stdout: --help or --version.
     Print(String),
 }
@@ -44,6 +48,12 @@ pub struct Misuse {
 impl Misuse {
     fn new(text: impl Into<Vec<u8>>) -> Misuse {
         Misuse { text: text.into(), hint: true }
+    }
+}
+
+impl From<Failure> for Misuse {
+    fn from(failure: Failure) -> Misuse {
+        Misuse { text: failure.text(), hint: false }
     }
 }
 
@@ -88,7 +98,10 @@ pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) 
     }
     let (options, mut operands) = draft.settle(warn)?;
     operands.names = read.operands;
-    Ok(Request::Copy(Box::new(options), operands))
+    Ok(match job::step(&read.given, options, operands)? {
+        Ok(step) => Request::Job(step),
+        Err((options, operands)) => Request::Copy(Box::new(options), operands),
+    })
 }
 
 /// The options in `$ZCP_OPTS`, set apart by white space.

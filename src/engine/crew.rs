@@ -7,17 +7,17 @@
 use crate::context::Context;
 use crate::job::Parcel;
 use crate::report::{Stats, lock};
-use crate::walk::Walk;
+use crate::walk::supply::Supply;
 use crate::worker::{Shared, Worker};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Everything that the workers of one run have in common.
-pub(super) struct Crew<'c> {
+pub(super) struct Crew<'c, S> {
     pub(super) ctx: &'c Context,
     shared: &'c Shared,
-    walk: Mutex<Walk<'c>>,
+    walk: Mutex<S>,
     in_flight: Mutex<InFlight>,
     muster: Mutex<Muster>,
     /// Told when the last worker goes.
@@ -48,8 +48,8 @@ pub(super) struct Work {
     pub(super) peak_in_flight: usize,
 }
 
-impl<'c> Crew<'c> {
-    pub(super) fn new(ctx: &'c Context, shared: &'c Shared, walk: Walk<'c>) -> Crew<'c> {
+impl<'c, S: Supply> Crew<'c, S> {
+    pub(super) fn new(ctx: &'c Context, shared: &'c Shared, walk: S) -> Crew<'c, S> {
         Crew {
             ctx,
             shared,

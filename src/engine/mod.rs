@@ -12,12 +12,13 @@ use crate::report::progress::{Display, Handle, Watch, Watcher};
 use crate::report::stats::Summary;
 use crate::sys::proc;
 use crate::walk::operands::Roots;
+use crate::walk::supply::Supply;
 use crate::walk::{Walk, scout};
 use crate::worker::Shared;
-use crew::Crew;
+use crew::{Crew, Work};
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Copies everything below the roots, and says what was done.
 pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
@@ -34,18 +35,41 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     }
     // A copy that is over at once is not worth a thread, unless somebody wants to hear of it.
     let progress = watch.filter(|watch| !little || watch.listener.is_some()).map(Watcher::start);
-    let crew = Crew::new(ctx, &shared, walk);
+    let work = work(ctx, &shared, walk, workers, gauge);
+    drop(progress);
+    summary(ctx, work, start.elapsed())
+}
+
+/// Copies what a supply other than a walk gives, from and to file systems of these types.
+pub fn run_supply(ctx: &Context, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
+    let start = Instant::now();
+    let workers = ctx.options.jobs.unwrap_or_else(proc::processors);
+    let gauge = ctx.options.jobs.is_none().then(|| overseer::Gauge::for_magics(magics));
+    let work = work(ctx, shared, supply, workers, gauge);
+    summary(ctx, work, start.elapsed())
+}
+
+fn work(
+    ctx: &Context,
+    shared: &Shared,
+    supply: impl Supply,
+    workers: usize,
+    gauge: Option<overseer::Gauge>,
+) -> Work {
+    let crew = Crew::new(ctx, shared, supply);
     match gauge {
         Some(gauge) if workers > 1 => overseer::adaptive(&crew, workers, gauge),
         None if workers > 1 => overseer::fixed(&crew, workers),
         _ => crew.shift(),
     }
-    drop(progress);
-    let work = crew.into_work();
+    crew.into_work()
+}
+
+fn summary(ctx: &Context, work: Work, elapsed: Duration) -> Summary {
     Summary {
         stats: work.stats,
         dry_run: ctx.options.dry_run,
-        elapsed: start.elapsed(),
+        elapsed,
         workers: work.peak_workers,
         peak_in_flight: work.peak_in_flight,
         failed: ctx.reporter.failures(),

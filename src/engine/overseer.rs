@@ -10,6 +10,7 @@ use crate::report::Failure;
 use crate::sys::proc::{self, Usage};
 use crate::transfer::route::FsKind;
 use crate::walk::operands::Roots;
+use crate::walk::supply::Supply;
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,12 @@ pub(super) enum Gauge {
 impl Gauge {
     /// The one that fits the file systems of a source and of the destination.
     pub(super) fn for_copy(roots: &Roots) -> Gauge {
-        let remote = roots.magics().into_iter().any(|magic| FsKind::from_magic(magic) == FsKind::Remote);
+        Gauge::for_magics(roots.magics())
+    }
+
+    /// The same by the types of the file systems (`f_type` of statfs(2)).
+    pub(super) fn for_magics(magics: Vec<u64>) -> Gauge {
+        let remote = magics.into_iter().any(|magic| FsKind::from_magic(magic) == FsKind::Remote);
         if remote { Gauge::IdleProcessors } else { Gauge::BlockReads }
     }
 
@@ -60,14 +66,14 @@ impl Gauge {
 }
 
 /// The number of workers that was asked for, from start to end.
-pub(super) fn fixed(crew: &Crew<'_>, workers: usize) {
+pub(super) fn fixed<S: Supply>(crew: &Crew<'_, S>, workers: usize) {
     if let Some(pool) = pool(crew, workers) {
         pool.in_place_scope(|scope| send(crew, scope, workers));
     }
 }
 
 /// As many workers as processors, and more while they wait.
-pub(super) fn adaptive(crew: &Crew<'_>, processors: usize, gauge: Gauge) {
+pub(super) fn adaptive<S: Supply>(crew: &Crew<'_, S>, processors: usize, gauge: Gauge) {
     let Some(pool) = pool(crew, processors) else { return };
     pool.in_place_scope(|scope| {
         send(crew, scope, processors);
@@ -85,7 +91,7 @@ pub(super) fn adaptive(crew: &Crew<'_>, processors: usize, gauge: Gauge) {
 }
 
 /// Doubles the crew while it waits, up to the most, and lets one go at a time while it does not.
-fn enlarged(crew: &Crew<'_>, processors: usize, gauge: Gauge) {
+fn enlarged<S: Supply>(crew: &Crew<'_, S>, processors: usize, gauge: Gauge) {
     let most = gauge.most(processors);
     let Ok(pool) = ThreadPoolBuilder::new().num_threads(most).build() else { return };
     pool.in_place_scope(|scope| {
@@ -104,7 +110,7 @@ fn enlarged(crew: &Crew<'_>, processors: usize, gauge: Gauge) {
     });
 }
 
-fn send<'s>(crew: &'s Crew<'_>, scope: &Scope<'s>, workers: usize) {
+fn send<'s, S: Supply>(crew: &'s Crew<'_, S>, scope: &Scope<'s>, workers: usize) {
     for _ in 0..workers {
         crew.enlist();
         scope.spawn(|_| crew.work_enlisted());
@@ -112,7 +118,7 @@ fn send<'s>(crew: &'s Crew<'_>, scope: &Scope<'s>, workers: usize) {
 }
 
 /// A pool of threads; without one the caller does all the work.
-fn pool(crew: &Crew<'_>, threads: usize) -> Option<ThreadPool> {
+fn pool<S: Supply>(crew: &Crew<'_, S>, threads: usize) -> Option<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     if pool.is_err() {
         crew.ctx.reporter.warn(Failure::plain("warning: cannot start worker threads; copying with one"));

@@ -27,6 +27,13 @@ pub fn name(errno: i32) -> String {
         .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
 }
 
+/// The reason to step down that has this name.
+pub fn reason(name: &str) -> Option<Reason> {
+    let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
+    let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
+    known.or_else(|| number(name)).or_else(|| (name == "EARLY_END").then_some(Reason::EarlyEnd))
+}
+
 /// The symbolic name of a reason to step down.
 pub fn reason_name(reason: Reason) -> String {
     match reason {

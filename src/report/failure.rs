@@ -117,6 +117,11 @@ impl Failure {
         self.errno == Some(errno)
     }
 
+    /// The system's reason.
+    pub(crate) fn reason(&self) -> Option<Errno> {
+        self.errno
+    }
+
     /// The symbolic name of the reason, such as `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         self.raw_os_error().map(errno::name)

@@ -5,6 +5,7 @@
 
 pub mod errno;
 pub mod failure;
+pub mod gather;
 pub mod output;
 pub mod progress;
 pub mod quote;

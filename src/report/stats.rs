@@ -56,7 +56,7 @@ impl Stats {
 }
 
 /// The figures together with what only the whole run knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// All workers' figures.
     pub stats: Stats,
@@ -146,7 +146,7 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
 }
 
 /// A path that is no UTF-8 is given as an array of bytes, so that nothing of it is lost.
-fn failure_json(failure: &Failure) -> Value {
+pub fn failure_json(failure: &Failure) -> Value {
     let path = failure.path().map(|path| match path.to_str() {
         Some(text) => json!(text),
         None => json!(path.as_bytes()),

@@ -129,6 +129,13 @@ pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
     }
 }
 
+/// Opens a file for writing that others may be making and writing as well; never through a symbolic
+/// link.
+pub fn open_shared(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
+}
+
 /// Opens a directory for use as the base of other names. A directory that may be searched but not
 /// read is opened by O_PATH (open(2)), which is enough for that.
 pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {

@@ -74,6 +74,11 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
 }
 
+/// syncfs(2): everything that was written to the file system is on its disk, or on the server's.
+pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::syncfs(&fd))
+}
+
 /// fchmod(2).
 pub fn chmod(fd: impl AsFd, mode: u32) -> Result<()> {
     retry_on_intr(|| fs::fchmod(&fd, Mode::from_raw_mode(mode)))

@@ -54,6 +54,26 @@ pub fn reserve_descriptors(count: usize) {
     let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
 }
 
+/// The name of this machine.
+pub fn host() -> String {
+    first_line("/proc/sys/kernel/hostname")
+}
+
+/// What tells this machine from others, until it is started again (random(4)).
+pub fn machine() -> String {
+    first_line("/proc/sys/kernel/random/boot_id")
+}
+
+/// Eight hexadecimal digits that nobody else has drawn (random(4)).
+pub fn random_id() -> String {
+    first_line("/proc/sys/kernel/random/uuid").chars().take(8).collect()
+}
+
+/// Empty where /proc is not mounted.
+fn first_line(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+}
+
 /// Processors that this process may run on.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

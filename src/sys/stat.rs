@@ -72,6 +72,12 @@ pub struct Stat {
     pub ctime: Time,
 }
 
+/// Whether a file on this device is on a block device of the machine. Network file systems, and those
+/// in memory, have a number of their own with each mount (major 0, "unnamed device").
+pub fn is_on_block_device(dev: u64) -> bool {
+    rustix::fs::major(dev) != 0
+}
+
 /// The bits that chmod(2) can set.
 pub const MODE_BITS: u32 = 0o7777;
 /// Type bits of a mode (`S_IFMT`).

@@ -10,6 +10,7 @@ use super::spans::{self, Next};
 use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, Stat, io};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// The most bytes for one call, so that Ctrl-C and the progress bar stay alive.
@@ -66,7 +67,19 @@ impl<'a, 'f> Climb<'a, 'f> {
         let ask = sparse != Sparse::Never && self.t.stat.seems_sparse();
         self.outcome.asked_for_holes = ask;
         self.outcome.searched_zeros = sparse == Sparse::Always;
-        self.outcome.size = if ask { self.copy_spans()? } else { self.copy_dense()? };
+        self.outcome.size = if ask { self.copy_whole_sparse()? } else { self.copy_dense()? };
+        Ok(self.outcome)
+    }
+
+    /// Copies a range into a destination that has its full length and nothing but holes, or these very
+    /// bytes, there. The outcome's size is where the copy ended.
+    pub(super) fn run_range(&mut self, range: Range<u64>) -> Result<Outcome, Fault> {
+        self.outcome.asked_for_holes = self.ladder.limits.sparse != Sparse::Never && self.t.stat.seems_sparse();
+        self.outcome.searched_zeros = self.ladder.limits.sparse == Sparse::Always;
+        self.outcome.size = match self.outcome.asked_for_holes {
+            true => self.copy_spans(range.start, Some(range.end))?,
+            false => self.climb(range.start, Some(range.end))?,
+        };
         Ok(self.outcome)
     }
 
@@ -107,36 +120,52 @@ impl<'a, 'f> Climb<'a, 'f> {
     }
 
     /// A file with holes: span after span of data, and the length at last.
-    fn copy_spans(&mut self) -> Result<u64, Fault> {
-        let mut at = 0;
-        loop {
+    fn copy_whole_sparse(&mut self) -> Result<u64, Fault> {
+        let size = self.copy_spans(0, None)?;
+        self.set_size(size)?;
+        Ok(size)
+    }
+
+    /// The data between `at` and `end`, or the end of the file; says where that is.
+    fn copy_spans(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, Fault> {
+        let until = end.unwrap_or(u64::MAX);
+        while at < until {
             match spans::next_span(self.t.src, at) {
-                Ok(Next::Data(span)) => {
-                    self.account.holes += span.start - at;
-                    self.ladder.meter.bytes.fetch_add(span.start - at, Ordering::Relaxed);
-                    at = self.climb(span.start, Some(span.end))?;
-                    if at < span.end {
+                Ok(Next::Data(span)) if span.start < until => {
+                    self.pass_hole(at, span.start);
+                    let span_end = span.end.min(until);
+                    at = self.climb(span.start, Some(span_end))?;
+                    if at < span_end {
                         break; // the source shrank
                     }
                 }
+                Ok(Next::Data(_)) => {
+                    self.pass_hole(at, until);
+                    at = until;
+                }
                 Ok(Next::Hole) => {
                     let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
-                    self.account.holes += stat.size.saturating_sub(at);
-                    at = at.max(stat.size);
-                    if !self.true_size {
+                    let hole_end = stat.size.clamp(at, until);
+                    self.account.holes += hole_end - at;
+                    at = hole_end;
+                    if !self.true_size && end.is_none() {
                         at = self.climb(at, None)?; // it may go on beyond the size that it admits
                     }
                     break;
                 }
                 Ok(Next::Unknown) => {
-                    at = self.climb(at, None)?;
+                    at = self.climb(at, end)?;
                     break;
                 }
                 Err(errno) => return Err(Fault::at(Side::Source, errno)),
             }
         }
-        self.set_size(at)?;
         Ok(at)
+    }
+
+    fn pass_hole(&mut self, from: u64, to: u64) {
+        self.account.holes += to - from;
+        self.ladder.meter.bytes.fetch_add(to - from, Ordering::Relaxed);
     }
 
     fn set_size(&self, size: u64) -> Result<(), Fault> {

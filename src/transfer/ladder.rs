@@ -14,6 +14,7 @@ use super::{Account, Meter, Route, Strategy};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, io};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -242,6 +243,26 @@ impl Ladder {
         if let Some(pace) = &self.limits.pace {
             pace.pay(bytes, || self.stop.is_raised());
         }
+    }
+
+    /// Copies a range of `t.src` to the same place in `t.dst`, which has its full length already and
+    /// nothing but holes there, or the same bytes. Blocks are not shared: that is for whole files.
+    ///
+    /// # Errors
+    /// As for [`Ladder::copy`].
+    pub fn copy_range(
+        &mut self,
+        t: &Transfer<'_>,
+        range: Range<u64>,
+        account: &mut Account,
+    ) -> Result<Outcome, Fault> {
+        let source = self.file_system(t.stat.dev, t.src);
+        let destination = self.file_system(t.dst_dev, t.dst);
+        let mut route = Route::clone(
+            &self.route(Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten), Limits::route),
+        );
+        route.rungs.retain(|strategy| *strategy != Strategy::Reflink);
+        Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)
     }
 
     pub(super) fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {

@@ -30,6 +30,9 @@ pub enum FsKind {
     Device,
 }
 
+/// FUSE_SUPER_MAGIC.
+const FUSE: u64 = 0x6573_5546;
+
 impl FsKind {
     /// From `f_type` of statfs(2); the numbers are those of linux/magic.h.
     pub fn from_magic(magic: u64) -> FsKind {
@@ -38,9 +41,20 @@ impl FsKind {
             0x5846_5342 => FsKind::Xfs,
             0x9123_683E => FsKind::Btrfs,
             0x0102_1994 => FsKind::Tmpfs,
-            0x6969 | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B | 0x6573_5546 => FsKind::Remote,
+            0x6969 | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B | FUSE => FsKind::Remote,
             _ => FsKind::Other,
         }
+    }
+
+    /// Whether it is known to be on this machine alone.
+    pub fn is_local(self) -> bool {
+        matches!(self, FsKind::Ext4 | FsKind::Xfs | FsKind::Btrfs | FsKind::Tmpfs)
+    }
+
+    /// Whether a file has one inode number, whichever machine looks. With FUSE it may be another in
+    /// each mount.
+    pub fn has_lasting_inodes(magic: u64) -> bool {
+        magic != FUSE
     }
 
     /// The name that people know it by.

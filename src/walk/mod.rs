@@ -4,12 +4,14 @@
 //! decides what depends on order: loops, copying into itself, other file systems, what was named
 //! twice. It never touches the content of a file.
 
+pub mod census;
 mod descend;
 mod listed;
 mod listing;
 mod memory;
 pub mod operands;
 pub mod scout;
+pub mod supply;
 
 use crate::backup;
 use crate::context::Context;
@@ -287,22 +289,7 @@ impl<'c> Walk<'c> {
         source: &impl AsFd,
         path: &impl Fn() -> OsString,
     ) -> Option<Arc<Level>> {
-        let filter = self.ctx.options.filter.as_ref()?;
-        let ignores = if filter.gitignore { self.gitignore(source, path) } else { None };
-        Some(match above {
-            Some(above) => filter.below(above, name, ignores.as_deref()),
-            None => filter.top(ignores.as_deref()),
-        })
-    }
-
-    /// What the `.gitignore` of a directory says; one that is no regular file says nothing, as for git.
-    fn gitignore(&self, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Option<Vec<u8>> {
-        let answer = at::read_small(dir, OsStr::new(filter::GITIGNORE));
-        answer.unwrap_or_else(|errno| {
-            let path = std::path::Path::new(&path()).join(filter::GITIGNORE);
-            self.ctx.reporter.fail(Failure::new("cannot read {}", path).errno(errno));
-            None
-        })
+        level_below(self.ctx, above, name, source, path)
     }
 
     fn is_directory(&self, entry: &Entry, follow: Follow) -> bool {
@@ -310,6 +297,32 @@ impl<'c> Walk<'c> {
         let fds = frame.dir.fds(self.ctx);
         fds.is_ok_and(|fds| at::stat(&fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_dir()))
     }
+}
+
+/// See [`Walk::level_below`].
+fn level_below(
+    ctx: &Context,
+    above: Option<&Arc<Level>>,
+    name: &OsStr,
+    source: &impl AsFd,
+    path: &impl Fn() -> OsString,
+) -> Option<Arc<Level>> {
+    let filter = ctx.options.filter.as_ref()?;
+    let ignores = if filter.gitignore { gitignore(ctx, source, path) } else { None };
+    Some(match above {
+        Some(above) => filter.below(above, name, ignores.as_deref()),
+        None => filter.top(ignores.as_deref()),
+    })
+}
+
+/// What the `.gitignore` of a directory says; one that is no regular file says nothing, as for git.
+fn gitignore(ctx: &Context, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Option<Vec<u8>> {
+    let answer = at::read_small(dir, OsStr::new(filter::GITIGNORE));
+    answer.unwrap_or_else(|errno| {
+        let path = std::path::Path::new(&path()).join(filter::GITIGNORE);
+        ctx.reporter.fail(Failure::new("cannot read {}", path).errno(errno));
+        None
+    })
 }
 
 /// Whether patterns leave out a name in a directory, or an operand if that is at no level.

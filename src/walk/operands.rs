@@ -6,6 +6,7 @@ use crate::dir::{Base, Dir, without_slashes};
 use crate::job::Entry;
 use crate::options::Options;
 use crate::report::Failure;
+use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use std::collections::HashSet;
@@ -245,13 +246,7 @@ fn landing_name(source: &OsStr) -> OsString {
 /// Whether the destination is inside one of the sources: what is copied until that is noticed
 /// depends on the order.
 fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
-    let mut above = HashSet::new();
-    let mut up = OsString::from(".");
-    while let Ok(stat) = at::stat(destination, &up, Follow::Yes)
-        && above.insert(stat.id())
-    {
-        up.push("/..");
-    }
+    let above = survey::ancestors(destination);
     entries.iter().any(|entry| {
         at::stat(at::CWD, &entry.name, Follow::Yes).is_ok_and(|stat| stat.is_dir() && above.contains(&stat.id()))
     })

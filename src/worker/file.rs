@@ -91,7 +91,7 @@ impl Worker<'_> {
     }
 
     /// Times, owner, extended attributes, mode with ACL: see `metadata`.
-    fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
+    pub(super) fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
         let keep = &self.ctx.options.preserve;
         let answer = self.dress_as_source(task, src, stat, landed);
         answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));

@@ -46,6 +46,11 @@ impl Landed {
         Landed { fd, before, withheld, written: Written::Whole, name }
     }
 
+    /// A file that is to be given its name by other means.
+    pub(super) fn by_other_means(fd: OwnedFd, before: Option<Stat>, withheld: u32) -> Landed {
+        Landed::new(fd, before, withheld, Name::Final)
+    }
+
     /// Whether nobody can find it yet by its final name.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, Name::Final)
@@ -239,7 +244,7 @@ impl Worker<'_> {
     }
 
     /// Gives a new file what the one had that it replaces, as far as this process may.
-    fn take_over(&self, task: &Task<'_>, old: Handle<'_>, fd: &OwnedFd, before: &Stat) {
+    pub(super) fn take_over(&self, task: &Task<'_>, old: Handle<'_>, fd: &OwnedFd, before: &Stat) {
         let new = Handle::Open(fd.as_fd());
         let is_owner = |now: Stat| (now.uid, now.gid) == (before.uid, before.gid);
         let owned = at::fstat(fd).is_ok_and(is_owner) || metadata::set_owner(new, before, false) == Ok(true);
@@ -261,9 +266,23 @@ impl Worker<'_> {
         }
         if let Err(errno) = self.name(task, &landed) {
             self.discard(task, &landed);
+            if errno == Errno::EXIST && self.is_done_by_sibling(task, &landed) {
+                return Ok(());
+            }
             return Err(cannot(task, errno));
         }
         io::close(landed.fd).map_err(close_failed)
+    }
+
+    /// Whether another process has meanwhile made the very file.
+    fn is_done_by_sibling(&self, task: &Task<'_>, landed: &Landed) -> bool {
+        if !self.ctx.patience.expects_siblings() {
+            return false;
+        }
+        let theirs = at::stat(&task.fds.dst, task.entry.destination(), Follow::No);
+        matches!((at::fstat(&landed.fd), theirs), (Ok(ours), Ok(theirs))
+            if (ours.kind(), ours.size) == (theirs.kind(), theirs.size)
+                && (ours.mtime == theirs.mtime || !self.ctx.options.preserve.timestamps))
     }
 
     fn name(&self, task: &Task<'_>, landed: &Landed) -> Result<(), Errno> {

@@ -10,6 +10,7 @@ mod landed;
 mod landing;
 mod linked;
 mod links;
+pub mod piece;
 mod pretend;
 mod prompt;
 mod special;
@@ -156,7 +157,9 @@ impl<'c> Worker<'c> {
         let follow = survey::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
         let before = self.meter.bytes.load(Ordering::Relaxed);
-        if let Err(failure) = self.try_copy(&task)
+        let ctx = self.ctx;
+        let answer = ctx.patience.operation(|| self.try_copy(&task), Failure::reason);
+        if let Err(failure) = answer
             && !self.is_interruption(&failure)
         {
             self.ctx.reporter.fail(failure);

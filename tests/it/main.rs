@@ -30,6 +30,8 @@ mod report;
 mod rooms;
 mod rungs;
 mod sandbox;
+mod shards;
+mod shards_engines;
 mod smoke;
 mod snapshot;
 mod sources;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         report::trials(),
         rooms::trials(),
         rungs::trials(),
+        shards::trials(),
+        shards_engines::trials(),
         smoke::trials(),
         sources::trials(),
         streams::trials(),

@@ -1,0 +1,72 @@
+//! Which part a process is to copy, by what the engine that started it says in the environment.
+
+use crate::report::Failure;
+use std::ffi::OsString;
+
+/// A variable, and the number of the first part in it.
+const VARIABLES: [(&str, u64); 5] = [
+    ("SLURM_ARRAY_TASK_ID", 0),  // sbatch(1), --array
+    ("JOB_COMPLETION_INDEX", 0), // Kubernetes, Indexed Job
+    ("PARALLEL_SEQ", 1),         // parallel(1)
+    ("OMPI_COMM_WORLD_RANK", 0), // Open MPI's mpirun
+    ("PMI_RANK", 0),             // MPICH, Intel MPI, Slurm's PMI
+];
+
+/// The part by the environment that `get` reads.
+///
+/// # Errors
+/// When nothing is said, or no number, or two variables say different things: an engine inside of
+/// another, of which only the user knows which is meant.
+pub(super) fn part(get: impl Fn(&str) -> Option<OsString>) -> Result<u64, Failure> {
+    let mut found: Option<(&str, u64)> = None;
+    for (name, first) in VARIABLES {
+        let Some(value) = get(name) else { continue };
+        let number = value.to_str().and_then(|text| text.parse::<u64>().ok()?.checked_sub(first));
+        let Some(number) = number else {
+            return Err(Failure::new("{} is no part: {}", name).and(value));
+        };
+        match found {
+            Some((other, part)) if part != number => {
+                let words = "{} and {} say different parts; say which by --part=K";
+                return Err(Failure::new(words, other).and(name));
+            }
+            _ => found = Some((name, number)),
+        }
+    }
+    let words = "no part: neither Slurm, Kubernetes, GNU parallel nor MPI says which; give --part=K";
+    found.map(|(_, part)| part).ok_or(Failure::plain(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part_of(variables: &[(&str, &str)]) -> Result<u64, String> {
+        let get = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        part(get).map_err(|failure| String::from_utf8_lossy(&failure.text()).into_owned())
+    }
+
+    #[test]
+    fn each_engine_counts_in_its_own_way() {
+        assert_eq!(part_of(&[("SLURM_ARRAY_TASK_ID", "3")]), Ok(3));
+        assert_eq!(part_of(&[("JOB_COMPLETION_INDEX", "0")]), Ok(0));
+        assert_eq!(part_of(&[("PARALLEL_SEQ", "1")]), Ok(0));
+        assert_eq!(part_of(&[("OMPI_COMM_WORLD_RANK", "6")]), Ok(6));
+        assert_eq!(part_of(&[("PMI_RANK", "6")]), Ok(6));
+    }
+
+    #[test]
+    fn two_that_agree_are_one() {
+        assert_eq!(part_of(&[("PARALLEL_SEQ", "3"), ("OMPI_COMM_WORLD_RANK", "2")]), Ok(2));
+        let answer = part_of(&[("SLURM_ARRAY_TASK_ID", "3"), ("PARALLEL_SEQ", "3")]);
+        let words = "'SLURM_ARRAY_TASK_ID' and 'PARALLEL_SEQ' say different parts; say which by --part=K";
+        assert_eq!(answer, Err(words.to_owned()));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(part_of(&[("PARALLEL_SEQ", "0")]), Err("'PARALLEL_SEQ' is no part: '0'".to_owned()));
+        assert!(part_of(&[("PMI_RANK", "-1")]).is_err());
+        assert!(part_of(&[]).unwrap_err().starts_with("no part: neither Slurm"));
+    }
+}

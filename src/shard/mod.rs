@@ -1,0 +1,142 @@
+//! A copy that many machines share, under whatever starts their processes: `--plan` writes a job
+//! folder, `--run` copies one part of it, `--finish` completes the tree.
+//!
+//! There is no daemon and no protocol: all that the machines share is a file system with the source,
+//! the destination and the job folder. So nothing here may rely on locks, on clocks, or on being
+//! alone; what a step does can be done again, by several at once, and killed at any moment.
+//!
+//! How a single name is copied is the worker's; how names become parcels, here, is `supply.rs` in the
+//! place of the walk.
+
+mod admit;
+mod auto;
+mod balance;
+mod branch;
+mod facts;
+mod finish;
+mod folder;
+mod inodes;
+mod joins;
+mod json;
+mod lists;
+mod manifest;
+mod plan;
+mod result;
+mod roots;
+mod run;
+mod spool;
+mod supply;
+mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use crate::cli::{self, Misuse, Request, Step};
+use crate::context::Context;
+use crate::options::Options;
+use crate::report::Failure;
+use crate::report::stats::Summary;
+use crate::session;
+use crate::sys::patience::Patience;
+use crate::sys::{at, proc};
+use crate::transfer::route::FsKind;
+use folder::Folder;
+use manifest::Manifest;
+use std::ffi::{OsStr, OsString};
+
+/// A step with its options settled, ready to be done.
+#[derive(Debug)]
+pub struct Prepared {
+    options: Options,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    Plan(cli::Plan),
+    Run(Folder, Box<Manifest>, u64),
+    Finish(Folder, Box<Manifest>),
+}
+
+/// Finds out what a step is about.
+///
+/// # Errors
+/// When the plan cannot be made, is not there, or has no such part.
+pub fn prepare(step: Step, program: &str) -> Result<Prepared, Misuse> {
+    match step {
+        Step::Plan(plan) => match admit::refusal(&plan) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(Prepared { options: Options::clone(&plan.options), task: Task::Plan(plan) }),
+        },
+        Step::Run { folder, part, arguments } => {
+            let (folder, manifest) = open(&folder)?;
+            let part = part.map_or_else(|| auto::part(|name| std::env::var_os(name)), Ok)?;
+            if part >= manifest.parts {
+                let last = (manifest.parts - 1).to_string();
+                let words = "there is no part {?} in {}: they go from 0 to {?}";
+                return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
+            }
+            let options = options(&manifest, arguments, program)?;
+            Ok(Prepared { options, task: Task::Run(folder, manifest, part) })
+        }
+        Step::Finish { folder, arguments } => {
+            let (folder, manifest) = open(&folder)?;
+            let options = options(&manifest, arguments, program)?;
+            Ok(Prepared { options, task: Task::Finish(folder, manifest) })
+        }
+    }
+}
+
+/// Does the step. Failures are reported; they are in the summary as well. The context is handed back
+/// for what is still to be said.
+pub fn perform(prepared: Prepared, program: &str) -> (Context, Summary) {
+    let magics = match &prepared.task {
+        Task::Plan(_) => Vec::new(),
+        Task::Run(_, manifest, _) | Task::Finish(_, manifest) => {
+            vec![manifest.source.magic, manifest.destination.magic]
+        }
+    };
+    let ctx = session::context(prepared.options, program, patience(&magics));
+    let summary = carry_out(&ctx, prepared.task);
+    (ctx, summary)
+}
+
+fn carry_out(ctx: &Context, task: Task) -> Summary {
+    let answer = match task {
+        Task::Plan(plan) => plan::plan(ctx, &plan).map(|()| Summary::default()),
+        Task::Run(folder, manifest, part) => run::run(ctx, &folder, &manifest, part),
+        Task::Finish(folder, manifest) => finish::finish(ctx, &folder, &manifest),
+    };
+    answer.unwrap_or_else(|failure| {
+        ctx.reporter.fail(failure);
+        Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..Summary::default() }
+    })
+}
+
+fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), Misuse> {
+    let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
+    let folder = Folder::new(path);
+    let manifest = folder.manifest(&patience(&[magic]))?;
+    Ok((folder, Box::new(manifest)))
+}
+
+/// As much patience as file systems of these types may need (`f_type` of statfs(2)).
+fn patience(magics: &[u64]) -> Patience {
+    Patience::new(magics.iter().all(|magic| FsKind::from_magic(*magic).is_local()))
+}
+
+/// The options of the plan, and behind them those of this run.
+fn options(manifest: &Manifest, arguments: Vec<OsString>, program: &str) -> Result<Options, Misuse> {
+    let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
+    let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
+    match cli::parse(all, program, &mut |_| {})? {
+        // What has its name is whole, whoever may be at work on it as well.
+        Request::Copy(options, _) => Ok(Options { atomic: true, ..*options }),
+        _ => Err(Failure::plain("the job has options that are of no copy").into()),
+    }
+}
+
+/// The name of this machine, as part of a file's name.
+fn host() -> String {
+    proc::host().replace('/', "_")
+}

@@ -1,0 +1,151 @@
+//! A large file that several processes copy, each a range of it.
+//!
+//! The copy has a name of its own until all ranges are there; who joins it then gives it the source's
+//! attributes and its final name. Ranges may be written any number of times, by several at once: each
+//! writes the same bytes to the same place.
+
+use super::landing::Landed;
+use super::{Task, Worker};
+use crate::dir::Dir;
+use crate::job::Entry;
+use crate::metadata::Handle;
+use crate::report::Failure;
+use crate::survey;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Stat, io};
+use crate::transfer::Transfer;
+use crate::transfer::ladder::Target;
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The file that a range is of.
+pub struct Whole<'p> {
+    /// Its directory.
+    pub dir: &'p Arc<Dir>,
+    /// Its name, and the one that the copy gets in the end.
+    pub entry: &'p Entry,
+    /// The name of the copy until then.
+    pub temporary: &'p OsStr,
+    /// Whether the source is still what it was when the ranges were settled.
+    pub is_same: &'p dyn Fn(&Stat) -> bool,
+}
+
+impl Worker<'_> {
+    /// Copies a range, and gives the inode number of the file that has it now; `None` if a signal
+    /// asked for the end.
+    ///
+    /// # Errors
+    /// When it was not copied, or the source has changed.
+    pub fn copy_piece(&mut self, whole: &Whole<'_>, range: Range<u64>) -> Result<Option<u64>, Failure> {
+        self.on(whole, |worker, task| {
+            let (src, stat) = worker.open_planned(task, whole)?;
+            let cannot =
+                |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+            let dst = at::open_shared(&task.fds.dst, whole.temporary, 0o600).map_err(cannot)?;
+            let before = at::fstat(&dst).map_err(cannot)?;
+            if before.size != stat.size {
+                io::truncate(&dst, stat.size).map_err(cannot)?;
+            }
+            let transfer = Transfer {
+                src: src.as_fd(),
+                stat,
+                dst: dst.as_fd(),
+                dst_dev: before.dev,
+                target: Target::File,
+                overwritten: false,
+            };
+            let outcome = match worker.ladder.copy_range(&transfer, range.clone(), &mut worker.stats.account) {
+                Ok(outcome) => outcome,
+                Err(fault) if fault.interrupted => return Ok(None),
+                Err(fault) => {
+                    return Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()));
+                }
+            };
+            let cannot_stat = |errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno);
+            let after = at::fstat(&src).map_err(cannot_stat)?;
+            if outcome.size != range.end || !(whole.is_same)(&after) {
+                return Err(changed(task));
+            }
+            worker.stats.bytes_logical += range.end - range.start;
+            io::close(dst)
+                .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
+            Ok(Some(before.ino))
+        })
+    }
+
+    /// All ranges are there: attributes, and the final name.
+    ///
+    /// # Errors
+    /// When it does not get that name. Attributes that cannot be kept are reported as for any file.
+    pub fn join(&mut self, whole: &Whole<'_>) -> Result<(), Failure> {
+        self.on(whole, |worker, task| {
+            let (src, stat) = worker.open_planned(task, whole)?;
+            let cannot =
+                |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+            let fd = at::open_write(&task.fds.dst, whole.temporary, Follow::No, false).map_err(cannot)?;
+            let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
+            let before = match at::stat(dst, name, Follow::No) {
+                Ok(before) if before.is_regular() => {
+                    worker.take_over(task, Handle::Entry(dst, name), &fd, &before);
+                    Some(at::fstat(&fd).map_err(cannot)?)
+                }
+                _ => None,
+            };
+            // Of a new file, no permission bit has been given yet.
+            let withheld = if before.is_none() { 0o777 } else { 0 };
+            let landed = Landed::by_other_means(fd, before, withheld);
+            worker.dress(task, &src, &stat, &landed);
+            io::close(landed.fd)
+                .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
+            at::rename(dst, whole.temporary, dst, name).map_err(cannot)?;
+            worker.stats.files += 1;
+            Ok(())
+        })
+    }
+
+    /// Makes the joined file's other names.
+    ///
+    /// # Errors
+    /// When the link cannot be made.
+    pub fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
+        let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
+        let other = Whole { dir, entry: &entry, ..*whole };
+        self.on(&other, |worker, task| {
+            let failure = |errno| {
+                let earlier = whole.dir.destination_path(whole.entry.destination());
+                Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
+            };
+            let fds = whole.dir.fds(worker.ctx).map_err(failure)?;
+            let old = whole.entry.destination();
+            worker.link(task, (fds.dst.as_fd(), old), Follow::No, true).map_err(failure)?;
+            Ok(())
+        })
+    }
+
+    fn on<T>(
+        &mut self,
+        whole: &Whole<'_>,
+        run: impl FnOnce(&mut Self, &Task<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Whole { dir, entry, .. } = *whole;
+        let cannot_access =
+            |errno| Failure::new("cannot access {}", dir.destination_path(entry.destination())).errno(errno);
+        let fds = dir.fds(self.ctx).map_err(cannot_access)?;
+        let follow = survey::follows_source(&self.ctx.options, entry);
+        run(self, &Task { dir, fds: &fds, entry, follow })
+    }
+
+    fn open_planned(&self, task: &Task<'_>, whole: &Whole<'_>) -> Result<(OwnedFd, Stat), Failure> {
+        let fd = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
+            .map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
+        let stat =
+            at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
+        if (whole.is_same)(&stat) { Ok((fd, stat)) } else { Err(changed(task)) }
+    }
+}
+
+fn changed(task: &Task<'_>) -> Failure {
+    Failure::new("{} has changed since the plan was made", task.source_path())
+}
