@@ -1,6 +1,6 @@
 //! What all workers and the walk share: the options, the reporter, and facts about the process.
 
-use crate::dir::Descriptors;
+use crate::dir::{Descriptors, Watched};
 use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
@@ -54,9 +54,18 @@ pub struct Context {
     pub descriptors: Descriptors,
     /// Where others are at work on the same tree: what they do may take a while to be seen.
     pub patience: Patience,
+    /// Whether what is written is synced by file systems, not by files (`--fsync`).
+    pub syncs_whole: bool,
+    /// Those file systems.
+    pub watched: Watched,
 }
 
 impl Context {
+    /// Whether what a killed run left is to be swept: a dry run only looks.
+    pub fn resumes(&self) -> bool {
+        self.options.resume && !self.options.dry_run
+    }
+
     /// Copies the extended attributes that are to be kept, as loud as was asked for.
     pub fn copy_xattrs(&self, source: Handle<'_>, file: Handle<'_>, path: &OsStr) {
         let keep = &self.options.preserve;

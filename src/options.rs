@@ -162,6 +162,12 @@ pub struct Options {
     pub null: bool,
     /// Only say what would be done (`--dry-run`).
     pub dry_run: bool,
+    /// Nothing is called done before it is on the disk (`--fsync`).
+    pub fsync: bool,
+    /// Read back what was written, and compare (`--verify`).
+    pub verify: bool,
+    /// Leave alone what an earlier run completed, and finish the rest (`--resume`).
+    pub resume: bool,
     /// What the ladder may do.
     pub limits: Limits,
     /// Give way to others (`--nice`).
@@ -206,6 +212,9 @@ impl Default for Options {
             dry_run: false,
             limits: Limits::default(),
             nice: false,
+            fsync: false,
+            verify: false,
+            resume: false,
             jobs: None,
             stats: None,
             stats_file: None,
@@ -221,8 +230,8 @@ impl Options {
     }
 
     /// Settles what follows from several fields together: which links are followed if nobody said,
-    /// whether special files are read (`copy_contents` is about those in a tree), and that holes that
-    /// are to be filled forbid sharing blocks.
+    /// whether special files are read (`copy_contents` is about those in a tree), that holes that are
+    /// to be filled forbid sharing blocks, and that a file is known to be complete by its times.
     pub fn complete(&mut self, dereference: Option<Dereference>, copy_contents: bool) {
         let links = self.action == Action::HardLink;
         let default = if self.recursive && !links { Dereference::Never } else { Dereference::Always };
@@ -231,6 +240,8 @@ impl Options {
         if self.limits.sparse == Sparse::Never && self.limits.cloning == Cloning::Try {
             self.limits.cloning = Cloning::Forbid;
         }
+        self.preserve.timestamps |= self.resume;
+        self.fsync &= !self.dry_run;
     }
 
     /// What contradicts itself, in words. A forced path must be able to do what else is asked for.
@@ -241,6 +252,10 @@ impl Options {
         }
         if self.backup.is_some() && self.never_replaces() {
             return Some(NO_BACKUP);
+        }
+        if self.resume && (self.update || self.never_replaces()) {
+            // They would take a half-written file for one that is to be kept.
+            return Some("--resume is mutually exclusive with -n, -u and --update");
         }
         if limits.cloning == Cloning::Require && limits.sparse != Sparse::Auto {
             return Some("--reflink can be used only with --sparse=auto");
@@ -254,6 +269,13 @@ impl Options {
         }
         let cannot_search = limits.sparse == Sparse::Always && !forced.contains(&Strategy::ReadWrite);
         cannot_search.then_some("--sparse=always needs --strategy=read_write")
+    }
+
+    /// Whether a tree is written to the disk as a whole (syncfs(2)): that is one wait for thousands of
+    /// files. It takes all that the file system still has to write with it, so for single files it
+    /// does not pay; and where each file gets its name when it is on the disk, it cannot be.
+    pub fn syncs_whole(&self) -> bool {
+        self.fsync && self.recursive && !self.atomic
     }
 
     /// Whether each decision depends on what was done before, so that one worker has to go in

@@ -47,6 +47,8 @@ pub enum Verdict {
     Ask(Question, Box<Verdict>),
     /// Leave it alone.
     Skip(Skip),
+    /// An earlier run completed it, as far as stat can tell; if that proves wrong, go on.
+    Complete(Box<Verdict>),
     /// It is there already.
     Done,
     /// This would lose data, or makes no sense.
@@ -129,6 +131,9 @@ pub fn decide(options: &Options, source: &Stat, occupant: Option<&Occupant>) -> 
     if source.is_dir() {
         return replace;
     }
+    if options.resume && seems_complete(options, source, occupant) && !matches!(replace, Verdict::Refuse(_)) {
+        return Verdict::Complete(Box::new(replace));
+    }
     if options.update && source.mtime <= occupant.stat.mtime {
         return Verdict::Skip(Skip::UpToDate);
     }
@@ -179,6 +184,22 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
         true => Verdict::Overwrite,
         false => Verdict::Make(Clear::Nothing),
     }
+}
+
+/// Whether an earlier run may have completed the destination. Times are set when all else is done, so
+/// nothing that was begun only, or has its length only, has the source's. Where the content is looked at
+/// as well, a file's times prove nothing.
+fn seems_complete(options: &Options, source: &Stat, occupant: &Occupant) -> bool {
+    let target = if source.is_symlink() { &occupant.link } else { &occupant.stat };
+    let same_content = match source.kind() {
+        Kind::Regular | Kind::Symlink => source.size == target.size,
+        kind => kind != Kind::Unknown && source.rdev == target.rdev,
+    };
+    options.action == Action::Copy
+        && !options.attributes_only
+        && source.kind() == target.kind()
+        && same_content
+        && (source.mtime == target.mtime || (options.verify && source.is_regular()))
 }
 
 fn numbered(options: &Options) -> bool {

@@ -45,7 +45,9 @@ fn copy(program: &str, options: Options, operands: Operands) -> ExitCode {
     let stdout_taken = session.ctx.options.stats.is_some() && session.roots.lead_to(std::io::stdout());
     let bar = session.bar.clone();
     let (ctx, summary) = session.run();
-    if bar.was_shown() && ctx.options.verbose && ctx.options.stats.is_none() {
+    if summary.interrupted {
+        let _ = writeln!(std::io::stderr(), "{program}: interrupted: {}", table::headline(&summary));
+    } else if bar.was_shown() && ctx.options.verbose && ctx.options.stats.is_none() {
         // The bar is gone; who wanted to know more keeps a line.
         let _ = writeln!(std::io::stderr(), "{program}: {}", table::headline(&summary));
     }

@@ -2,7 +2,7 @@
 //! what only the program may do to the process that it runs in.
 
 use crate::context::{Context, Process};
-use crate::dir::Descriptors;
+use crate::dir::{Descriptors, Watched};
 use crate::engine;
 use crate::options::Options;
 use crate::report::Reporter;
@@ -10,7 +10,7 @@ use crate::report::progress::{Handle, Listener};
 use crate::report::stats::Summary;
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
-use crate::walk::operands::{self, Operands, Roots, Unusable};
+use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
 
 /// On whose behalf a copy runs.
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl Session {
     pub fn prepare(mut options: Options, operands: Operands, host: Host) -> Result<Session, Unusable> {
         let process = Process::look(matches!(host, Host::Program(_)));
         let roots = operands::resolve(operands, &mut options)?;
-        let may_last = roots.may_last();
+        let duration = roots.duration();
+        let may_last = duration == Duration::Long;
         let many = roots.are_many;
         let descriptors = Descriptors::new(if many { options.jobs.unwrap_or_else(proc::processors) } else { 1 });
         let bar = Handle::default();
@@ -58,7 +59,7 @@ impl Session {
                 }
                 let mut stop = StopFlag::default();
                 // A temporary name has to go before the program does.
-                if may_last || options.atomic {
+                if duration != Duration::Moment || options.atomic {
                     stop = StopFlag::install().unwrap_or_default();
                 }
                 if may_last {
@@ -71,6 +72,8 @@ impl Session {
             }
         };
         let ctx = Context {
+            syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
+            watched: Watched::default(),
             options,
             reporter,
             stop,
@@ -99,6 +102,8 @@ pub fn context(options: Options, program: &str, patience: Patience) -> Context {
     let reporter = Reporter::new(program, Handle::default());
     let stop = StopFlag::install().unwrap_or_default();
     Context {
+        syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
+        watched: Watched::default(),
         options,
         reporter,
         stop,

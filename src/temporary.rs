@@ -5,10 +5,10 @@
 //! long as it has such a name: of one that nobody holds, the program is dead.
 
 use crate::backup;
-use crate::sys::at;
-use crate::sys::{Errno, Result, io};
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Result, io, proc};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes something under a new temporary name beside `name`, and gives that name.
@@ -46,7 +46,10 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString,
         match io::lock(&fd) {
             // Who sweeps held it before we did, and by now it has no name any more.
             Ok(()) if at::fstat(&fd).is_ok_and(|stat| stat.nlink == 0) => Err(Errno::EXIST),
-            Err(Errno::WOULDBLOCK) => Err(Errno::EXIST),
+            Err(Errno::WOULDBLOCK) => {
+                let _ = at::unlink(dir, temporary);
+                Err(Errno::EXIST)
+            }
             // Nobody can sweep by locks here.
             _ => Ok(fd),
         }
@@ -63,4 +66,49 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr
     // Where both are names of one inode already, rename(2) leaves both.
     let _ = at::unlink(dir, &temporary);
     renamed
+}
+
+/// Removes what runs that are dead left under temporary names in a directory, and gives those names.
+/// Whatever cannot be shown to be left over stays.
+pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<OsString> {
+    let Ok(names) = at::names(&dir, directory) else { return Vec::new() };
+    let mut ours = names.into_iter().filter_map(|name| Some((process(&name)?, name))).peekable();
+    if ours.peek().is_none() {
+        return Vec::new();
+    }
+    let Ok(dir) = at::open_dir(&dir, directory, Follow::Yes) else { return Vec::new() };
+    ours.filter(|(process, name)| remove_if_dead(&dir, name, *process)).map(|(_, name)| name).collect()
+}
+
+/// The process that made a temporary name.
+fn process(name: &OsStr) -> Option<u32> {
+    let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
+    serial.parse::<u64>().ok()?;
+    process.parse().ok()
+}
+
+fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> bool {
+    let Ok(stat) = at::stat(dir, name, Follow::No) else { return false };
+    if !stat.is_regular() {
+        // A link or a special file has its temporary name between two calls only, and cannot be locked.
+        return !proc::is_alive(process) && at::unlink(dir, name).is_ok();
+    }
+    // The lock is held until the name is gone, so that nobody starts to use it.
+    let Ok(fd) = at::open_write(dir, name, Follow::No, false) else { return false };
+    let still = at::fstat(&fd).is_ok_and(|now| now.id() == stat.id());
+    still && io::lock(&fd).is_ok() && at::unlink(dir, name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_names_are_ours() {
+        let process = |name: &str| process(OsStr::new(name));
+        assert_eq!(process(".zcp-12-0"), Some(12));
+        for other in [".zcp-12", ".zcp-12-", ".zcp--1", "zcp-12-0", ".zcp-12-0~", ".zcp-x-1", ".zcp-1-2-3"] {
+            assert_eq!(process(other), None, "{other}");
+        }
+    }
 }

@@ -246,6 +246,11 @@ fn own_options() -> Vec<Arg> {
             .help_heading(CHOICE),
         flag("dry-run", None, "Only say what would be done: the lines of -v, or the totals of --stats")
             .help_heading(CHOICE),
+        flag("fsync", None, "Call nothing done before it is on the disk").help_heading(SAFETY),
+        flag("verify", None, "Read each copy back, not from the cache, and compare it with its source")
+            .help_heading(SAFETY),
+        flag("resume", None, "Leave alone what an earlier run with --resume or -p completed, and finish the rest")
+            .help_heading(SAFETY),
         optional(
             "stats",
             "FORM",

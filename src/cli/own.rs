@@ -38,11 +38,13 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
     let text = value.unwrap_or_default();
     match given.id.as_str() {
         "atomic" => options.atomic = true,
+        "fsync" => options.fsync = true,
         "jobs" => options.jobs = Some(jobs(text)?),
         "strategy" => options.limits.forced = Some(strategies(text)?),
         "bwlimit" => options.limits.pace = Some(Arc::new(Pace::new(rate(text)?))),
         "cache" => options.limits.drop_cache = words::find("--cache", text, CACHE)?,
         "nice" => options.nice = true,
+        "resume" => options.resume = true,
         "stats" => {
             options.stats = Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
         }
@@ -57,6 +59,7 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
         "progress" => {
             options.progress = words::find("--progress", value.unwrap_or(OsStr::new("always")), PROGRESS)?;
         }
+        "verify" => options.verify = true,
         _ => {}
     }
     Ok(())

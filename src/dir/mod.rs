@@ -7,9 +7,11 @@
 
 mod descriptors;
 mod finish;
+mod watched;
 
 pub use descriptors::Descriptors;
 pub use finish::{Extent, Finish};
+pub use watched::Watched;
 
 use crate::context::Context;
 use crate::metadata::{Handle, xattr};
@@ -151,6 +153,13 @@ impl Dir {
             open: AtomicUsize::new(1),
         });
         ctx.descriptors.opened(&dir);
+        if ctx.syncs_whole
+            && let Some(id) = dst_id
+            && let Ok(fds) = dir.fds(ctx)
+            && let Err(errno) = ctx.watched.add(id.dev, &fds.dst)
+        {
+            ctx.reporter.fail(Failure::new("cannot sync {}", dir.destination_path(OsStr::new(""))).errno(errno));
+        }
         dir
     }
 
@@ -315,6 +324,15 @@ impl Dir {
                     ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
                 }
             }
+        }
+        if ctx.options.fsync
+            && !ctx.syncs_whole
+            && self.place.is_some()
+            && let Err(errno) = self.fds(ctx).and_then(|fds| io::sync(&fds.dst))
+            && errno != Errno::INVAL
+        {
+            // EINVAL is what file systems say that have nothing to write for a directory.
+            ctx.reporter.fail(Failure::new("cannot sync {}", self.destination_path(OsStr::new(""))).errno(errno));
         }
         if self.place.is_some() {
             *lock(&self.fds) = None;

@@ -28,6 +28,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let watch = watch(ctx, &roots, &shared, bar);
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let gauge = adaptive.then(|| overseer::Gauge::for_copy(&roots));
+    let landing = ctx.options.fsync.then(|| (Arc::clone(&roots.dir), roots.landing_directory()));
     let mut walk = Walk::new(ctx, roots, workers == 1);
     let little = adaptive && walk.is_little();
     if little {
@@ -36,6 +37,9 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     // A copy that is over at once is not worth a thread, unless somebody wants to hear of it.
     let progress = watch.filter(|watch| !little || watch.listener.is_some()).map(Watcher::start);
     let work = work(ctx, &shared, walk, workers, gauge);
+    if let Some((top, directory)) = landing {
+        shared.make_name_durable(ctx, &top, &directory);
+    }
     drop(progress);
     summary(ctx, work, start.elapsed())
 }
@@ -62,6 +66,7 @@ fn work(
         None if workers > 1 => overseer::fixed(&crew, workers),
         _ => crew.shift(),
     }
+    shared.make_files_durable(ctx);
     crew.into_work()
 }
 

@@ -27,6 +27,10 @@ pub struct Stats {
     pub skipped: u64,
     /// Names that patterns left out; what is below a directory that was left out is not counted.
     pub excluded: u64,
+    /// Files that an earlier run had completed (`--resume`).
+    pub complete: u64,
+    /// Files that were read back and found to be the same (`--verify`).
+    pub verified: u64,
     /// The lengths of the copied files in bytes.
     pub bytes_logical: u64,
     /// What the data paths did.
@@ -46,6 +50,8 @@ impl Stats {
         self.special += other.special;
         self.skipped += other.skipped;
         self.excluded += other.excluded;
+        self.complete += other.complete;
+        self.verified += other.verified;
         self.bytes_logical += other.bytes_logical;
         self.account.merge(&other.account);
         for (case, (route, files)) in other.routes {
@@ -97,6 +103,8 @@ impl Summary {
                 "special": stats.special,
                 "skipped": stats.skipped,
                 "excluded": stats.excluded,
+                "complete": stats.complete,
+                "verified": stats.verified,
                 "failed": self.failed,
                 "bytes_logical": stats.bytes_logical,
                 "bytes_moved": stats.account.bytes_moved(),

@@ -62,6 +62,11 @@ fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
         count(stats.skipped),
         count(summary.failed),
     )?;
+    for (words, number) in [("already complete", stats.complete), ("verified", stats.verified)] {
+        if number > 0 {
+            writeln!(out, "  {words} {}", count(number))?;
+        }
+    }
     writeln!(
         out,
         "  bytes moved {}, in holes {}, shared by reflink {}",

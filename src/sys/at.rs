@@ -136,6 +136,14 @@ pub fn open_shared(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
 }
 
+/// Opens an open file once more, to read: the same inode, whatever its name is or becomes. With
+/// `direct` not from the page cache (O_DIRECT of open(2)), EINVAL where that is not to be had.
+pub fn open_again(fd: impl AsFd, direct: bool) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | if direct { OFlags::DIRECT } else { OFlags::empty() };
+    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
+}
+
 /// Opens a directory for use as the base of other names. A directory that may be searched but not
 /// read is opened by O_PATH (open(2)), which is enough for that.
 pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {

@@ -74,7 +74,8 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
 }
 
-/// syncfs(2): everything that was written to the file system is on its disk, or on the server's.
+/// syncfs(2): all that the file system holds is on the disk. It reports what could not be written since
+/// `fd` was opened (from Linux 5.8, before that nothing).
 pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::syncfs(&fd))
 }
@@ -102,6 +103,16 @@ pub fn close(fd: OwnedFd) -> Result<()> {
 /// that; the file stays open.
 pub fn flush(fd: impl AsFd) -> Result<()> {
     close(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?)
+}
+
+/// fsync(2): content and attributes are on the disk, or it says why not.
+pub fn sync(fd: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::fsync(&fd))
+}
+
+/// fdatasync(2): the content can be read from the disk.
+pub fn sync_data(fd: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::fdatasync(&fd))
 }
 
 /// flock(2), exclusive, without waiting: EWOULDBLOCK where another open file holds it.

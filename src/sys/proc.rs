@@ -74,6 +74,19 @@ fn first_line(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
+/// Whether there is a process of this number (kill(2) with signal 0).
+pub fn is_alive(process: u32) -> bool {
+    let pid = i32::try_from(process).ok().and_then(process::Pid::from_raw);
+    pid.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+/// Whether syncfs(2) reports what could not be written, as it does from Linux 5.8.
+pub fn syncfs_reports() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(8))
+}
+
 /// Processors that this process may run on.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

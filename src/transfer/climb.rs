@@ -7,14 +7,12 @@ use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
 use super::route::{Cloning, LARGE};
 use super::rungs::Rungs;
 use super::spans::{self, Next};
+use super::stride::Stride;
 use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, Stat, io};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-
-/// The most bytes for one call, so that Ctrl-C and the progress bar stay alive.
-const STEP: u64 = 64 << 20;
 
 /// How often `read` may give 0 before the end: once may be a file that others truncate and fill again.
 const PATIENCE: u32 = 3;
@@ -31,6 +29,8 @@ pub(super) struct Climb<'a, 'f> {
     true_size: bool,
     /// The destination's own position, which sendfile writes at.
     position: u64,
+    /// How much a call is asked for, so that Ctrl-C and the progress bar stay alive.
+    stride: Stride,
     /// Zeros that the last step read but did not write.
     skipped: u64,
     outcome: Outcome,
@@ -52,6 +52,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             account,
             true_size,
             position: 0,
+            stride: Stride::default(),
             skipped: 0,
             outcome: Outcome::default(),
         }
@@ -193,13 +194,15 @@ impl<'a, 'f> Climb<'a, 'f> {
                 return Err(self.rungs.exhausted(Errno::OPNOTSUPP));
             };
             // Beyond a size that is not believed, ask for a bufferful and see.
-            let len = if at < known_end { (known_end - at).min(STEP) } else { 64 << 10 };
+            let len = if at < known_end { (known_end - at).min(self.stride.bytes()) } else { 64 << 10 };
             let len = self.ladder.most(at, len);
+            let before = self.account.path(strategy).ns;
             match self.step(strategy, at, len) {
                 Step::Moved(n) if self.is_torn(strategy, at + n) => {
                     self.step_down(Reason::Changed, Errno::AGAIN)?
                 }
                 Step::Moved(n) => {
+                    self.stride.learn(n, self.account.path(strategy).ns - before);
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
                     self.rungs.credit(self.account, strategy, written);

@@ -20,6 +20,8 @@ mod spans;
 mod splice;
 mod stream;
 mod stream_route;
+mod stride;
+pub mod verify;
 mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};

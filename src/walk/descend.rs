@@ -1,7 +1,7 @@
 //! Going down into a directory: what stands at its destination, making it, and listing it.
 
 use super::listing::Listing;
-use super::{Entries, Frame, Operand, Walk, operands};
+use super::{Entries, Frame, Operand, Walk, operands, resume};
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Place, without_slashes};
 use crate::job::Entry;
 use crate::metadata::{self, Handle};
@@ -78,6 +78,8 @@ impl Walk<'_> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
         let fds = root.fds(self.ctx).map_err(cannot_stat)?;
         match at::stat(&fds.dst, way, Follow::Yes) {
+            // What is there may be what a killed run left of it.
+            Ok(stat) if stat.is_dir() && self.ctx.options.resume => Ok(Extent::Leading),
             Ok(stat) if stat.is_dir() => {
                 let follow = survey::follows_source(&self.ctx.options, entry);
                 at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
@@ -103,6 +105,12 @@ impl Walk<'_> {
         let fds = parent.fds(self.ctx).map_err(no_attributes)?;
         let src = at::open_dir(&fds.src, &part.name, Follow::Yes).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
+        let keep = &self.ctx.options.preserve;
+        let withheld = match (keep.ownership, keep.mode) {
+            (true, _) => 0o077,
+            (false, true) => 0o022,
+            (false, false) => 0,
+        };
         let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
         let made = there.is_err();
         let mut follow_destination = Follow::No;
@@ -117,17 +125,9 @@ impl Walk<'_> {
                     return Err(Failure::new("not writing through untrusted symlink {}", destination_path()));
                 }
                 follow_destination = Follow::from(link.is_some());
-                open_existing(&fds, part, follow_destination, &destination_path)?
+                self.open_existing(&fds, part, follow_destination, (&source, withheld), &destination_path)?
             }
-            Err(_) => {
-                let keep = &self.ctx.options.preserve;
-                let withheld = match (keep.ownership, keep.mode) {
-                    (true, _) => 0o077,
-                    (false, true) => 0o022,
-                    (false, false) => 0,
-                };
-                self.make(&fds, part, (&source, withheld), "cannot make directory {}", &destination_path)?
-            }
+            Err(_) => self.make(&fds, part, (&source, withheld), "cannot make directory {}", &destination_path)?,
         };
         if made && self.is_first_to_make(&destination_path) && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
@@ -142,7 +142,11 @@ impl Walk<'_> {
             follow_destination,
         };
         let fds = Fds { src: Base::Open(src), dst: dst.base };
-        Ok(Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode }))
+        let dir = Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode });
+        if !made && self.ctx.resumes() {
+            resume::sweep(self.ctx, &dir, OsStr::new("."));
+        }
+        Ok(dir)
     }
 
     fn try_descend(&mut self, parent: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
@@ -180,9 +184,9 @@ impl Walk<'_> {
         self.check_loop(parent, entry, &source)?;
         let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let made = verdict != Verdict::Merge;
+        let keep = &self.ctx.options.preserve;
+        let withheld = if keep.ownership || keep.mode { 0o077 } else { 0o022 };
         let dst = if made {
-            let keep = &self.ctx.options.preserve;
-            let withheld = if keep.ownership || keep.mode { 0o077 } else { 0o022 };
             let source = (&source, withheld);
             let made = self.make(&fds, entry, source, "cannot create directory {}", &destination_path);
             if made.is_err() {
@@ -190,7 +194,7 @@ impl Walk<'_> {
             }
             made?
         } else {
-            open_existing(&fds, entry, follow_destination, &destination_path)?
+            self.open_existing(&fds, entry, follow_destination, (&source, withheld), &destination_path)?
         };
         let made = made && self.is_first_to_make(&destination_path);
         if made {
@@ -223,6 +227,9 @@ impl Walk<'_> {
         let fds = Fds { src: Base::Open(src), dst: dst.base };
         let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
         let dir = Dir::below(self.ctx, place, fds, dst.id, finish);
+        if !made && self.ctx.resumes() {
+            resume::sweep(self.ctx, &dir, OsStr::new("."));
+        }
         self.stack.push(Frame { dir, entries, level, later: VecDeque::new() });
         Ok(())
     }
@@ -336,17 +343,20 @@ impl Walk<'_> {
             }
         }
     }
-}
 
-/// Opens a destination directory that was there before.
-fn open_existing(
-    fds: &Fds,
-    entry: &Entry,
-    follow: Follow,
-    path: &impl Fn() -> OsString,
-) -> Result<Opened, Failure> {
-    let fd = at::open_dir(&fds.dst, entry.destination(), follow)
-        .map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
-    let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
-    Ok(Opened { base: Base::Open(fd), id: Some(stat.id()), mode: None })
+    /// Opens a destination directory that was there before.
+    fn open_existing(
+        &self,
+        fds: &Fds,
+        entry: &Entry,
+        follow: Follow,
+        (source, withheld): (&Stat, u32),
+        path: &impl Fn() -> OsString,
+    ) -> Result<Opened, Failure> {
+        let fd = at::open_dir(&fds.dst, entry.destination(), follow)
+            .map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
+        let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
+        let mode = resume::unfinished_mode(self.ctx, source, withheld, &stat);
+        Ok(Opened { base: Base::Open(fd), id: Some(stat.id()), mode })
+    }
 }

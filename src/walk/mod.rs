@@ -10,6 +10,7 @@ mod listed;
 mod listing;
 mod memory;
 pub mod operands;
+mod resume;
 pub mod scout;
 pub mod supply;
 
@@ -95,6 +96,9 @@ impl<'c> Walk<'c> {
     /// A walk over the operands.
     pub fn new(ctx: &'c Context, roots: Roots, in_order: bool) -> Walk<'c> {
         let several = roots.entries.len() > 1;
+        if ctx.resumes() {
+            resume::sweep(ctx, &roots.dir, &roots.landing_directory());
+        }
         let listed = roots.list.map(Listed::new);
         let entries = Entries::Operands(roots.entries.into_iter());
         let frame = Frame { dir: roots.dir, entries, level: None, later: VecDeque::new() };

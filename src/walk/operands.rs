@@ -60,10 +60,24 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Whether the copy may last long enough for somebody to look on, or to interrupt it. One small
-    /// file is over before a signal handler or a thread would be in place.
-    pub fn may_last(&self) -> bool {
-        self.are_many || self.has_large_file()
+    /// How long the copy may last. One small file is over before a signal handler or a thread would
+    /// be in place.
+    pub fn duration(&self) -> Duration {
+        const WATCHED: u64 = 16 << 20;
+        const SHORT: u64 = 1 << 20;
+        let largest = || self.entries.iter().map(largest).max().unwrap_or(0);
+        match if self.are_many { u64::MAX } else { largest() } {
+            WATCHED.. => Duration::Long,
+            SHORT.. => Duration::Short,
+            _ => Duration::Moment,
+        }
+    }
+
+    /// The directory that the first operand lands in, by a name in that of [`Roots::dir`].
+    pub fn landing_directory(&self) -> OsString {
+        let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
+        let (parent, _) = backup::split(name.unwrap_or_default());
+        if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
     }
 
     /// Whether the destination is what `fd` is open on, such as /dev/stdout.
@@ -83,14 +97,25 @@ impl Roots {
             if self.into_directory { self.dir.destination_magic() } else { at::fs_magic(parent).ok() };
         source.into_iter().chain(destination).collect()
     }
+}
 
-    /// Whether copying an operand may last: it is large, or has no size.
-    fn has_large_file(&self) -> bool {
-        const LARGE: u64 = 16 << 20;
-        self.entries.iter().any(|entry| {
-            let stat = at::stat(at::CWD, &entry.name, Follow::Yes);
-            stat.is_ok_and(|stat| !stat.is_regular() || stat.size >= LARGE)
-        })
+/// How long a copy may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duration {
+    /// Nobody could do anything about it.
+    Moment,
+    /// Long enough to be interrupted.
+    Short,
+    /// Long enough for somebody to look on.
+    Long,
+}
+
+/// The length of an operand, as far as it has one.
+fn largest(entry: &Entry) -> u64 {
+    match at::stat(at::CWD, &entry.name, Follow::Yes) {
+        Ok(stat) if stat.is_regular() => stat.size,
+        Ok(_) => u64::MAX,
+        Err(_) => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One regular file: open, land (`landing.rs`), move, dress, commit.
 
 use super::landing::{Landed, Written};
+use super::verify::cannot_read_back;
 use super::{Landing, Source, Task, Worker};
 use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
@@ -24,18 +25,34 @@ impl Worker<'_> {
     /// Copies the content of a file (or of what is read like one) and its attributes.
     pub(super) fn copy_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
         let (src, stat) = self.open_source(task, source)?;
+        let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
+        self.check_can_verify(task, &stat, before)?;
+        self.watch_file_system(task)?;
         let landed = self.land(task, &stat, landing)?;
+        if self.ctx.options.verify && landed.written != Written::Whole {
+            return Err(cannot_read_back(task));
+        }
         if !self.ctx.options.attributes_only
             && let Err(fault) = self.move_content(task, &src, &stat, &landed)
         {
             return self.give_up(task, &landed, fault);
         }
-        self.stats.files += 1;
+        if self.ctx.options.verify
+            && !self.ctx.options.attributes_only
+            && let Err(failure) = self.verify(task, &src, &landed.fd)
+        {
+            if landed.is_unseen() || failure.is_none() {
+                self.discard(task, &landed);
+            }
+            return failure.map_or(Ok(()), Err);
+        }
         self.dress(task, &src, &stat, &landed);
-        self.commit(task, landed)
+        self.commit(task, landed)?;
+        self.stats.files += 1;
+        Ok(())
     }
 
-    fn open_source(&self, task: &Task<'_>, source: Source) -> Result<(OwnedFd, Stat), Failure> {
+    pub(super) fn open_source(&self, task: &Task<'_>, source: Source) -> Result<(OwnedFd, Stat), Failure> {
         if let Some(fd) = source.fd {
             return Ok((fd, source.stat));
         }
@@ -79,10 +96,15 @@ impl Worker<'_> {
     }
 
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
-    /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic.
+    /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic;
+    /// and nobody is to take what an interruption left of an old file for a whole one.
     fn give_up(&self, task: &Task<'_>, landed: &Landed, fault: Fault) -> Result<(), Failure> {
         if landed.is_unseen() || fault.refused.is_some() || fault.interrupted {
             self.discard(task, landed);
+        }
+        if fault.interrupted && self.discard_overwritten(task, landed) {
+            let words = "{} was overwritten in part when a signal came; removed";
+            self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
         }
         if fault.interrupted || self.ends_by_broken_pipe(fault) {
             return Ok(());
@@ -90,14 +112,25 @@ impl Worker<'_> {
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))
     }
 
-    /// Times, owner, extended attributes, mode with ACL: see `metadata`.
+    /// Times, owner, extended attributes, mode with ACL: see `metadata`. With `--resume` the times come
+    /// last, because they say that all else is done.
     pub(super) fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
-        let keep = &self.ctx.options.preserve;
+        let keep = self.ctx.options.preserve;
         let answer = self.dress_as_source(task, src, stat, landed);
         answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
-        if keep.mode || landed.before.is_some() {
-            return;
+        if !keep.mode && landed.before.is_none() {
+            self.dress_mode(task, stat, landed);
         }
+        if self.ctx.options.resume
+            && let Err(trouble) = times::set(Handle::Open(landed.fd.as_fd()), stat)
+        {
+            self.attribute_failed(task, trouble);
+        }
+    }
+
+    /// The mode of a new file that is not to have the source's: nearly always it was created with it.
+    fn dress_mode(&self, task: &Task<'_>, stat: &Stat, landed: &Landed) {
+        let keep = &self.ctx.options.preserve;
         let umask = self.ctx.process.umask;
         let wanted = match (keep.no_mode, landed.withheld & !umask) {
             (true, _) => Some(0o666 & !umask),
@@ -124,7 +157,7 @@ impl Worker<'_> {
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
         let mut mode = stat.permissions();
         self.dress_context(task, to, landed);
-        if keep.timestamps {
+        if keep.timestamps && !self.ctx.options.resume {
             times::set(to, stat)?;
         }
         if keep.ownership {

@@ -51,6 +51,11 @@ impl Landed {
         Landed::new(fd, before, withheld, Name::Final)
     }
 
+    /// A file that is there and complete, to be given attributes.
+    pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Landed {
+        Landed::new(fd, Some(stat), 0, Name::Final)
+    }
+
     /// Whether nobody can find it yet by its final name.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, Name::Final)
@@ -261,11 +266,15 @@ impl Worker<'_> {
         if landed.is_unseen()
             && let Err(errno) = io::flush(&landed.fd)
         {
-            self.discard(task, &landed);
+            self.discard_unseen(task, &landed);
             return Err(close_failed(errno));
         }
+        if let Err(failure) = self.make_durable(task, &landed.fd) {
+            self.discard_unseen(task, &landed);
+            return Err(failure);
+        }
         if let Err(errno) = self.name(task, &landed) {
-            self.discard(task, &landed);
+            self.discard_unseen(task, &landed);
             if errno == Errno::EXIST && self.is_done_by_sibling(task, &landed) {
                 return Ok(());
             }
@@ -307,6 +316,25 @@ impl Worker<'_> {
                 let (dir, name) = place.of(task);
                 at::rename(dir, temporary, dir, name)
             }
+        }
+    }
+
+    /// Takes away the name of a file that was there before and is neither old nor new now.
+    pub(super) fn discard_overwritten(&self, task: &Task<'_>, landed: &Landed) -> bool {
+        let regular = landed.before.is_some_and(|before| before.is_regular());
+        if landed.is_unseen() || !regular || landed.written != Written::Whole {
+            return false;
+        }
+        let Ok(place) = Place::behind_link(task) else { return false };
+        let (dir, name) = place.of(task);
+        let id = |stat: Stat| stat.id();
+        let written = at::fstat(&landed.fd).map(id);
+        written.is_ok() && written == at::stat(dir, name, Follow::No).map(id) && at::unlink(dir, name).is_ok()
+    }
+
+    fn discard_unseen(&self, task: &Task<'_>, landed: &Landed) {
+        if landed.is_unseen() {
+            self.discard(task, landed);
         }
     }
 

@@ -6,8 +6,9 @@ use crate::options::Dereference;
 use crate::report::Failure;
 use crate::survey;
 use crate::sys::Stat;
-use crate::sys::at::Follow;
+use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -98,6 +99,10 @@ impl Worker<'_> {
             Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
         };
         let fds = copied.dir.fds(self.ctx).map_err(failure)?;
+        if self.ctx.options.resume && is_name_of(task, &fds.dst, &copied.name) {
+            self.stats.complete += 1;
+            return Ok(());
+        }
         if self.link(task, (fds.dst.as_fd(), &copied.name), Follow::No, true).map_err(failure)? {
             self.say_removed(task);
         }
@@ -107,14 +112,34 @@ impl Worker<'_> {
     /// `-u` left the destination alone; other names of the source become names of it, whether links
     /// are kept or not. (So it is with cp, even where the other destination was a newer file.)
     pub(super) fn link_up_to_date(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
-        if source.nlink < 2 {
-            return Ok(());
-        }
-        match self.shared.links.claim(source, source.nlink, task.dir, task.entry, Landing::Create) {
-            Claim::First => self.link_parked(source.id(), task),
-            Claim::Link(copied) => self.link_to(task, &copied)?,
-            Claim::Parked => {}
-        }
-        Ok(())
+        let names = (source.nlink > 1).then_some(source.nlink);
+        self.link_left_alone(task, source, names, Landing::Create).map(|_| ())
     }
+
+    /// The destination was left alone, and if there are more `names` of the source they become names
+    /// of it; or it becomes a name of an earlier one, and then the answer is false.
+    pub(super) fn link_left_alone(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        names: Option<u64>,
+        landing: Landing,
+    ) -> Result<bool, Failure> {
+        let Some(names) = names else { return Ok(true) };
+        match self.shared.links.claim(source, names, task.dir, task.entry, landing) {
+            Claim::First => {
+                self.link_parked(source.id(), task);
+                Ok(true)
+            }
+            Claim::Link(copied) => self.link_to(task, &copied).map(|()| false),
+            Claim::Parked => Ok(false),
+        }
+    }
+}
+
+/// Whether the task's destination is a name of that file already.
+fn is_name_of(task: &Task<'_>, dir: impl AsFd, name: &OsStr) -> bool {
+    let id = |stat: Stat| stat.id();
+    let copied = at::stat(dir, name, Follow::No).map(id);
+    copied.is_ok() && copied == at::stat(&task.fds.dst, task.entry.destination(), Follow::No).map(id)
 }

@@ -5,6 +5,7 @@
 //! `transfer`; this room opens, asks, and puts the two together.
 
 mod debug;
+mod durable;
 mod file;
 mod landed;
 mod landing;
@@ -13,9 +14,11 @@ mod links;
 pub mod piece;
 mod pretend;
 mod prompt;
+mod resume;
 mod special;
 mod stream;
 mod verdict;
+mod verify;
 
 use crate::backup;
 use crate::context::Context;
@@ -30,6 +33,7 @@ use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Kind, Stat, selinux};
+use crate::transfer::verify::Verifier;
 use crate::transfer::{Ladder, Meter};
 use links::Links;
 use std::cell::Cell;
@@ -43,6 +47,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Default)]
 pub struct Shared {
     links: Links,
+    unsynced: durable::Unsynced,
     /// What the operands' copies are, by their path: an earlier one must not be lost.
     landed: Mutex<HashMap<OsString, FileId>>,
     /// Whether there are several operands, so that they can meet.
@@ -63,6 +68,7 @@ pub struct Worker<'c> {
     ctx: &'c Context,
     shared: &'c Shared,
     ladder: Ladder,
+    verifier: Verifier,
     meter: Arc<Meter>,
     stats: Stats,
     /// The length of the file in hand, in bytes.
@@ -126,6 +132,7 @@ impl<'c> Worker<'c> {
             ctx,
             shared,
             ladder,
+            verifier: Verifier::default(),
             meter,
             stats: Stats::default(),
             size: 0,

@@ -131,7 +131,7 @@ impl Worker<'_> {
         let made = self.pin(task, source.kind(), rdev)?;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
         let to = Handle::Pinned(made.as_fd());
-        if keep.timestamps {
+        if keep.timestamps && !self.ctx.options.resume {
             self.keep_times(task, to, source);
         }
         let owned = !keep.ownership || self.keep_owner(task, to, source);
@@ -147,6 +147,9 @@ impl Worker<'_> {
                 let failure = Failure::new("preserving permissions for {}", task.destination_path());
                 self.ctx.reporter.fail(failure.errno(errno));
             }
+        }
+        if self.ctx.options.resume {
+            self.keep_times(task, to, source); // last, because they say that all else is done
         }
         Ok(())
     }

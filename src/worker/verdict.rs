@@ -46,6 +46,12 @@ impl Worker<'_> {
                 self.skip(task);
                 Ok(())
             }
+            Verdict::Complete(then) => match occupant {
+                Some(occupant) if self.is_complete(task, &source, occupant)? => {
+                    self.leave_complete(task, source, occupant)
+                }
+                _ => self.carry_out(task, source, occupant, *then),
+            },
             Verdict::Done => Ok(()),
             Verdict::Merge => Ok(()), // only directories are merged
             Verdict::Refuse(refusal) => Err(refused(task, refusal)),
@@ -80,6 +86,10 @@ impl Worker<'_> {
 
     fn skip(&mut self, task: &Task<'_>) {
         self.stats.skipped += 1;
+        self.say_skipped(task);
+    }
+
+    pub(super) fn say_skipped(&self, task: &Task<'_>) {
         if self.ctx.options.debug {
             let line = [b"skipped ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
             self.ctx.reporter.lines(&line);

@@ -9,6 +9,7 @@ mod churn;
 mod completions;
 mod disks;
 mod dry_run;
+mod durable;
 mod engine;
 mod errors;
 mod faults;
@@ -17,6 +18,7 @@ mod filter;
 mod fuse;
 mod fuzz;
 mod generated;
+mod interrupt;
 mod law;
 mod library;
 mod limits;
@@ -27,6 +29,7 @@ mod oracle;
 mod pty;
 mod races;
 mod report;
+mod resume;
 mod rooms;
 mod rungs;
 mod sandbox;
@@ -38,6 +41,7 @@ mod sources;
 mod strace;
 mod streams;
 mod terminal;
+mod verify;
 mod witness;
 
 use libtest_mimic::{Arguments, Trial};
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         churn::trials(),
         disks::trials(),
         dry_run::trials(),
+        durable::trials(),
         engine::trials(),
         errors::trials(),
         faults::trials(),
@@ -64,11 +69,13 @@ fn main() -> ExitCode {
         generated::trials(),
         library::trials(),
         limits::trials(),
+        interrupt::trials(),
         matrix::trials(),
         options::trials(),
         oracle::trials(),
         races::trials(),
         report::trials(),
+        resume::trials(),
         rooms::trials(),
         rungs::trials(),
         shards::trials(),
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
         sources::trials(),
         streams::trials(),
         terminal::trials(),
+        verify::trials(),
         witness::trials(),
     ];
     let (arguments, filters) = arguments();

@@ -70,7 +70,7 @@ const fn setting(
     Setting { name, args, calls, full: false, occupied: false, fs: "ext4" }
 }
 
-const SETTINGS: [Setting; 13] = [
+const SETTINGS: [Setting; 19] = [
     setting(
         "default",
         &["-r"],
@@ -110,6 +110,40 @@ const SETTINGS: [Setting; 13] = [
         full: true,
         occupied: true,
         ..setting("remove", &["-a", "--remove-destination"], &[&["unlinkat", "openat", "newfstatat", "symlinkat"]])
+    },
+    Setting {
+        full: true,
+        ..setting(
+            "atomic",
+            &["-a", "--atomic"],
+            &[&["openat", "linkat", "fchown", "utimensat", "close", "splice"]],
+        )
+    },
+    Setting {
+        full: true,
+        occupied: true,
+        ..setting(
+            "atomic over",
+            &["-a", "--atomic"],
+            &[&[
+                "openat",
+                "flock",
+                "renameat",
+                "unlinkat",
+                "fchown",
+                "fchmod",
+                "fstat",
+                "readlinkat",
+                "faccessat2",
+            ]],
+        )
+    },
+    Setting { full: true, ..setting("fsync", &["-a", "--fsync"], &[&["syncfs", "openat"]]) },
+    Setting { full: true, occupied: true, ..setting("durable", &["-a", "--atomic", "--fsync"], &[&["fsync"]]) },
+    setting("verify", &["-r", "--verify"], &[&["pread64", "openat", "fstat", "fstatfs", "lseek", "close"]]),
+    Setting {
+        fs: "btrfs",
+        ..setting("verify btrfs", &["-r", "--verify"], &[&["pread64", "fdatasync", "fadvise64"]])
     },
 ];
 

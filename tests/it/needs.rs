@@ -102,6 +102,46 @@ impl Drop for Image {
     }
 }
 
+/// The same, whose image a power cut or a broken disk can be played with.
+pub(crate) struct Mounted {
+    pub(crate) image: PathBuf,
+    pub(crate) point: PathBuf,
+}
+
+impl Mounted {
+    /// A new one, where images can be mounted. It stays until the tests end.
+    pub(crate) fn make(fs: &str) -> Option<Mounted> {
+        static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{fs}-{}.img", SERIAL.fetch_add(1, Ordering::Relaxed));
+        let image = PathBuf::from(std::env::var_os(PLACE)?).join(name);
+        File::create(&image).ok()?.set_len(IMAGE).ok()?;
+        if succeeds(&format!("mkfs.{fs}"), &[&image]) { Mounted::mount(fs, image) } else { None }
+    }
+
+    fn mount(fs: &str, image: PathBuf) -> Option<Mounted> {
+        let point = image.with_extension("");
+        fs::create_dir(&point).ok()?;
+        // A copy of an image has the same identity, which xfs minds.
+        let options = if fs == "xfs" { "loop,nouuid" } else { "loop" };
+        let args = ["-o".into(), options.into(), image.clone().into_os_string(), point.clone().into_os_string()];
+        succeeds("mount", &args).then_some(Mounted { image, point })
+    }
+
+    /// What a power cut would leave: a copy of the image as it is now, mounted anew.
+    pub(crate) fn after_power_cut(&self, fs: &str) -> Mounted {
+        let image = self.image.with_extension("cut.img");
+        assert!(succeeds("cp", &[&self.image, &image]));
+        Mounted::mount(fs, image).unwrap()
+    }
+
+    /// Takes it away.
+    pub(crate) fn end(self) {
+        assert!(succeeds("umount", &[&self.point]));
+        fs::remove_file(self.image).unwrap();
+        fs::remove_dir(self.point).unwrap();
+    }
+}
+
 /// A control group (cgroups(7), of either version) that whoever joins may use so much memory in.
 pub(crate) struct MemoryGroup(PathBuf);
 

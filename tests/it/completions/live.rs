@@ -97,7 +97,10 @@ pub(super) fn bash() {
     let mut session = Session::bash();
     session.completes_what_is_typed();
     // Meta-* inserts all that is offered.
-    assert_eq!(session.typed("--re\u{1b}*"), ["--recursive", "--reflink", "--reflink=", "--remove-destination"]);
+    assert_eq!(
+        session.typed("--re\u{1b}*"),
+        ["--recursive", "--reflink", "--reflink=", "--remove-destination", "--resume"]
+    );
     assert_eq!(session.typed("--sparse=\u{1b}*"), ["--sparse=always", "auto", "never"]);
     // Where a file is meant, files are offered and no options.
     let files = ["--foo", ".rc", "deep", "dull", "some file", "two"];

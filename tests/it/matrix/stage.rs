@@ -197,7 +197,7 @@ fn path_of(call: &str, arguments: &str, root: &Path) -> Option<PathBuf> {
         return Some(root.join(name));
     }
     let descriptors = arguments.split('<').skip(1).filter_map(|rest| rest.split_once('>'));
-    if call.ends_with("at") || matches!(call, "statx" | "renameat2") {
+    if call.ends_with("at") || matches!(call, "statx" | "renameat2" | "faccessat2") {
         let names = descriptors.filter(|(path, _)| path.starts_with('/'));
         let (dir, rest) = names.last()?;
         let name = rest.strip_prefix(", ").and_then(quoted).unwrap_or_default();

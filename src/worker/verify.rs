@@ -1,0 +1,83 @@
+//! `--verify`: what was written is read back and compared with the source.
+
+use super::{Source, Task, Worker};
+use crate::report::Failure;
+use crate::sys::Stat;
+use crate::sys::at::{self, Follow};
+use crate::transfer::Side;
+use crate::transfer::verify::Finding;
+use std::os::fd::AsFd;
+
+impl Worker<'_> {
+    /// What can be read only once cannot be compared with anything: it is not copied at all.
+    pub(super) fn check_can_verify(
+        &self,
+        task: &Task<'_>,
+        source: &Stat,
+        before: Option<&Stat>,
+    ) -> Result<(), Failure> {
+        if !self.ctx.options.verify || self.ctx.options.attributes_only {
+            return Ok(());
+        }
+        if !source.is_regular() {
+            return Err(Failure::new("cannot verify a copy of {}: it can be read only once", task.source_path()));
+        }
+        if before.is_some_and(|before| !before.is_regular()) {
+            return Err(cannot_read_back(task));
+        }
+        Ok(())
+    }
+
+    /// Compares a copy with its source. `None` is an interruption, of which nothing is to be said.
+    pub(super) fn verify(
+        &mut self,
+        task: &Task<'_>,
+        source: impl AsFd,
+        copy: impl AsFd,
+    ) -> Result<(), Option<Failure>> {
+        match self.verifier.compare(source.as_fd(), copy.as_fd(), &self.ctx.stop) {
+            Finding::Same => {
+                self.stats.verified += 1;
+                Ok(())
+            }
+            Finding::Differs(offset) => {
+                let words = "verification failed: {} and {} differ at offset {?}";
+                let failure = Failure::new(words, task.source_path()).and(task.destination_path());
+                Err(Some(failure.and(offset.to_string())))
+            }
+            Finding::Unreadable(Side::Source, errno) => {
+                Err(Some(Failure::new("error reading {}", task.source_path()).errno(errno)))
+            }
+            Finding::Unreadable(_, errno) => {
+                Err(Some(Failure::new("cannot read back {}", task.destination_path()).errno(errno)))
+            }
+            Finding::Interrupted => Err(None),
+        }
+    }
+
+    /// Whether a file that is there has the source's content.
+    ///
+    /// # Errors
+    /// When the source cannot be opened.
+    pub(super) fn has_content(&mut self, task: &Task<'_>, source: &Source) -> Result<bool, Failure> {
+        let opened = match &source.fd {
+            Some(_) => None,
+            None => {
+                Some(at::open_read(&task.fds.src, &task.entry.name, task.follow, false).map_err(|errno| {
+                    Failure::new("cannot open {} for reading", task.source_path()).errno(errno)
+                })?)
+            }
+        };
+        let Some(src) = opened.as_ref().or(source.fd.as_ref()) else { return Ok(false) };
+        // One that cannot be read is copied again, which says more.
+        let Ok(copy) = at::open_read(&task.fds.dst, task.entry.destination(), Follow::Yes, false) else {
+            return Ok(false);
+        };
+        Ok(self.verify(task, src, &copy).is_ok())
+    }
+}
+
+/// What is written on from where a descriptor stands, or is no file.
+pub(super) fn cannot_read_back(task: &Task<'_>) -> Failure {
+    Failure::new("cannot verify {}: it cannot be read back", task.destination_path())
+}

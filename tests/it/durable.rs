@@ -1,0 +1,220 @@
+//! `--fsync`: what is on the disk when, and what is said if it cannot be.
+
+use crate::needs::{Mounted, Need, trial};
+use crate::sandbox::{Sandbox, assert_done, noise};
+use crate::snapshot::Snapshot;
+use crate::strace::{self, Trace};
+use filetime::FileTime;
+use libtest_mimic::Trial;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("durable::file", &[Need::Strace], file),
+        trial("durable::tree_at_once", &[Need::Strace], tree_at_once),
+        trial("durable::before_the_name", &[Need::Strace], before_the_name),
+        trial("durable::complete_files_too", &[Need::Strace], complete_files_too),
+        trial("durable::errors_by_file", &[Need::Strace], errors_by_file),
+        trial("durable::device", &[], device),
+        trial("durable::costs_nothing_unasked", &[Need::Strace], costs_nothing_unasked),
+    ];
+    for fs in ["ext4", "xfs"] {
+        let needs = [Need::Strace, Need::Mount(fs)];
+        trials.push(trial(format!("durable::power_cut_after::{fs}"), &needs, move || power_cut_after(fs)));
+        trials.push(trial(format!("durable::power_cut_within::{fs}"), &needs, move || power_cut_within(fs)));
+    }
+    trials
+}
+
+/// The calls of the thread that copies, each with its number.
+fn positions(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
+    trace.lines().enumerate().filter(|(_, line)| wanted(line)).map(|(index, _)| index).collect()
+}
+
+/// The file after its last byte and attribute, then the directory with its name.
+fn file() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(300_000)).dir("far/dst");
+    let destinations = [("far/dst", "far/dst/src", "far/dst"), ("far/dst/other", "far/dst/other", "far/dst")];
+    for (destination, file, dir) in destinations.into_iter().chain([("here", "here", "")]) {
+        let trace = strace::zcp(&sandbox, &["-e", "trace=all"], &["-p", "--fsync", "src", destination]);
+        assert_done(&trace.output);
+        let root = sandbox.path("").canonicalize().unwrap();
+        let of = |call: &str, path: &str| {
+            let path = format!("<{}>", root.join(path).display().to_string().trim_end_matches('/'));
+            positions(&trace, |line| line.starts_with(&format!("{call}(")) && line.contains(&path))
+        };
+        let (file_sync, dir_sync) = (of("fsync", file), of("fsync", dir));
+        let last = ["splice", "sendfile", "copy_file_range", "fchmod", "utimensat"].map(|call| of(call, file));
+        let last = last.iter().flatten().max().unwrap();
+        assert!(file_sync.len() == 1 && dir_sync.len() == 1, "{destination}: {file_sync:?} {dir_sync:?}");
+        assert!(*last < file_sync[0] && file_sync[0] < dir_sync[0], "{destination}");
+    }
+}
+
+/// One wait for all files of a tree, after the last of them.
+fn tree_at_once() {
+    let sandbox = Sandbox::new();
+    for i in 0..20 {
+        sandbox.file(format!("src/{}/f{i}", i % 3), noise(5000));
+    }
+    let trace = strace::zcp(&sandbox, &["-e", "trace=all"], &["-rj1", "--fsync", "src", "dst"]);
+    assert_done(&trace.output);
+    let syncs = positions(&trace, |line| line.starts_with("syncfs("));
+    let last = positions(&trace, |line| line.starts_with("sendfile(") || line.starts_with("fchmod("));
+    assert!(syncs.len() == 1 && last.last() < syncs.first(), "{syncs:?}");
+    let file_syncs = positions(&trace, |line| line.starts_with("fsync(") && line.contains("/f"));
+    assert!(file_syncs.is_empty());
+}
+
+/// With --atomic a file is on the disk before it is called anything; the directories follow.
+fn before_the_name() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/sub/new", noise(5000)).file("src/over", noise(5000)).file("dst/over", "old");
+    let trace = strace::zcp(&sandbox, &["-e", "trace=all"], &["-rj1", "--atomic", "--fsync", "-T", "src", "dst"]);
+    assert_done(&trace.output);
+    let names = positions(&trace, |line| line.starts_with("linkat(") || line.starts_with("renameat("));
+    assert_eq!(names.len(), 2);
+    for name in &names {
+        let line = trace.lines().nth(*name - 1).unwrap();
+        assert!(line.starts_with("fsync("), "{line}");
+    }
+    for dir in ["dst/sub", "dst", ""] {
+        let path = sandbox.path(dir).canonicalize().unwrap();
+        let path = format!("<{}>)", path.display().to_string().trim_end_matches('/'));
+        let syncs = positions(&trace, |line| line.starts_with("fsync(") && line.contains(&path));
+        assert_eq!(syncs.len(), 1, "{dir:?}");
+        let named = if dir == "dst/sub" { names.iter().min() } else { names.iter().max() };
+        assert!(syncs.first() > named, "{dir:?}");
+    }
+}
+
+/// A file that a killed run completed need not be on the disk.
+fn complete_files_too() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(5000)).file("dst/src", noise(5000));
+    let trace = strace::zcp(&sandbox, &["-e", "trace=all"], &["--resume", "--fsync", "src", "dst"]);
+    assert_done(&trace.output);
+    let syncs = positions(&trace, |line| line.starts_with("fsync(") && line.contains("dst/src"));
+    assert_eq!((syncs.len(), trace.bytes_moved()), (1, 0));
+}
+
+fn errors_by_file() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "a").file("src/b", "b");
+    let run = |args: &[&str], injects: &[&str]| {
+        let _ = fs::remove_dir_all(sandbox.path("dst"));
+        let options: Vec<_> = injects.iter().flat_map(|inject| ["-e", inject]).collect();
+        let args = [&["-rj1", "--fsync"], args, &["-T", "src", "dst"]].concat();
+        let trace = strace::zcp(&sandbox, &options, &args);
+        assert_eq!(trace.output.status.code(), Some(1));
+        String::from_utf8_lossy(&trace.output.stderr).into_owned()
+    };
+    let whole = "inject=syncfs:error=EIO";
+    let errors = run(&[], &[whole]);
+    assert!(errors.starts_with("zcp: cannot sync the file system of 'dst/"), "{errors}");
+    assert!(errors.ends_with("': Input/output error\n") && errors.lines().count() == 1, "{errors}");
+    let errors = run(&[], &[whole, "inject=fsync:error=EIO:when=1"]);
+    assert!(
+        ["a", "b"].iter().any(|f| errors == format!("zcp: cannot sync 'dst/{f}': Input/output error\n")),
+        "{errors}"
+    );
+    // By file: it gets no name, and the other one does.
+    let errors = run(&["--atomic"], &["inject=fsync:error=EIO:when=1"]);
+    let failed =
+        ["a", "b"].into_iter().find(|f| errors == format!("zcp: cannot sync 'dst/{f}': Input/output error\n"));
+    let failed = failed.unwrap_or_else(|| panic!("{errors}"));
+    assert_eq!(["a", "b"].map(|f| sandbox.path("dst").join(f).exists()), ["a", "b"].map(|f| f != failed));
+    // A directory.
+    let errors = run(&["--atomic"], &["inject=fsync:error=EIO:when=3"]);
+    assert_eq!(errors, "zcp: cannot sync 'dst': Input/output error\n");
+}
+
+fn device() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "text");
+    assert_done(&sandbox.zcp(["--fsync", "src", "/dev/null"]).output().unwrap());
+    let output = sandbox.zcp(["--fsync", "src", "/dev/stdout"]).output().unwrap();
+    assert_done(&output);
+    assert_eq!(output.stdout, b"text");
+}
+
+/// Who asks for nothing pays nothing: a small file of a fresh directory takes six calls.
+fn costs_nothing_unasked() {
+    let sandbox = Sandbox::new();
+    for i in 0..50 {
+        sandbox.file(format!("src/f{i}"), noise(900));
+    }
+    let trace = strace::zcp(&sandbox, &["-e", "trace=all"], &["-rj1", "src", "dst"]);
+    assert_done(&trace.output);
+    let of_files = |line: &&str| ["/src/f", "/dst/f", ">, \"f"].iter().any(|name| line.contains(name));
+    // What a debug build asserts of a descriptor, and what is asked once, do not count.
+    let once = |line: &&str| !["fcntl(", "fstatfs("].iter().any(|call| line.starts_with(call));
+    let calls = trace.lines().filter(of_files).filter(once).count();
+    assert_eq!(calls, 6 * 50);
+}
+
+fn source() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for i in 0..30 {
+        sandbox.file(format!("src/d{}/f{i}", i % 4), noise(i * 3000));
+    }
+    sandbox.file("src/big", noise(5 << 20)).symlink("big", "src/link");
+    sandbox
+}
+
+/// Files and their content below a directory.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let nodes = Snapshot::take(dir, FileTime::zero()).0.into_iter();
+    nodes.filter_map(|(path, node)| Some((path, node.bytes?))).collect()
+}
+
+/// Once it has ended, all is there.
+fn power_cut_after(fs: &'static str) {
+    let source = source();
+    let disk = Mounted::make(fs).unwrap();
+    let all: [&[&str]; 4] = [&[], &["--atomic"], &["-j4", "--verify"], &["--resume"]];
+    for (index, options) in all.into_iter().enumerate() {
+        let name = format!("copy-{index}");
+        let destination = disk.point.join(&name);
+        let args = ["-r", "--fsync", "src", destination.to_str().unwrap()];
+        assert_done(&source.zcp(options.iter().chain(&args)).output().unwrap());
+        let cut = disk.after_power_cut(fs);
+        assert!(files(&cut.point.join(name)) == files(&source.path("src")), "{options:?}");
+        assert!(cut.point.join(format!("copy-{index}/link")).is_symlink());
+        cut.end();
+    }
+    disk.end();
+}
+
+/// With --atomic, whatever has a name has its content, at any moment.
+fn power_cut_within(fs: &'static str) {
+    let source = source();
+    let disk = Mounted::make(fs).unwrap();
+    let destination = disk.point.join("dst");
+    fs::create_dir(&destination).unwrap();
+    let old = noise(4 << 20);
+    fs::write(destination.join("big"), &old).unwrap();
+    rustix::fs::syncfs(File::open(&disk.point).unwrap()).unwrap();
+    let args = ["-rj1", "--fsync", "--atomic", "-T", "src", destination.to_str().unwrap()];
+    let inject = ["-e", "trace=linkat,renameat", "-e", "inject=linkat,renameat:signal=STOP:when=1+5"];
+    let mut seen = 0;
+    let trace = strace::zcp_with_stops(&source, &inject, &args, |_| {
+        // This writes the journal, and with it all names so far, but no file's content.
+        File::create(disk.point.join("other")).unwrap().sync_all().unwrap();
+        let cut = disk.after_power_cut(fs);
+        for (path, bytes) in files(&cut.point.join("dst")) {
+            if path.file_name().unwrap().to_str().unwrap().starts_with(".zcp-") {
+                continue;
+            }
+            let whole = bytes == fs::read(source.path("src").join(&path)).unwrap();
+            assert!(whole || (path == Path::new("big") && bytes == old), "{path:?} has {} bytes", bytes.len());
+            seen += 1;
+        }
+        cut.end();
+    });
+    assert_done(&trace.output);
+    assert!(seen > 20, "{seen}");
+    disk.end();
+}

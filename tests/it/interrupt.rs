@@ -1,0 +1,110 @@
+//! Signals that ask for the end: what is left under which name, what is said, and how soon.
+
+use crate::needs::{Need, trial};
+use crate::sandbox::{Sandbox, noise};
+use crate::strace::{self, Trace};
+use libtest_mimic::Trial;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("interrupt::new_file_goes", &[Need::Strace], new_file_goes),
+        trial("interrupt::half_overwritten_goes", &[Need::Strace], half_overwritten_goes),
+        trial("interrupt::what_is_done_stays", &[Need::Strace], what_is_done_stays),
+        trial("interrupt::second_ends_at_once", &[Need::Strace], second_ends_at_once),
+        trial("interrupt::slow_disk_is_asked_for_little", &[Need::Strace], slow_disk_is_asked_for_little),
+    ]
+}
+
+/// Runs zcp, which gets the signal after some call.
+fn interrupt(sandbox: &Sandbox, inject: &[&str], args: &[&str]) -> (Trace, String) {
+    let options: Vec<_> = inject.iter().flat_map(|inject| ["-e", inject]).collect();
+    let trace = strace::zcp(sandbox, &options, args);
+    let errors = String::from_utf8_lossy(&trace.output.stderr).into_owned();
+    (trace, errors)
+}
+
+/// Nothing half-written stays under a new name; the signal is raised again for the shell to see.
+fn new_file_goes() {
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        for size in [2 << 20, 20 << 20] {
+            let sandbox = Sandbox::new();
+            sandbox.file("src", noise(size));
+            let inject = format!("inject=splice:signal={signal}:when=3");
+            let (trace, errors) = interrupt(&sandbox, &[&inject], &["--strategy=splice", "src", "dst"]);
+            assert_eq!(trace.output.status.signal(), Some(number), "{errors}");
+            assert!(errors.starts_with("zcp: interrupted: copied 0 files, 0 B, in "), "{errors}");
+            assert!(!sandbox.path("dst").exists());
+        }
+    }
+}
+
+/// Nor under an old one: the old content is lost, and nobody is to take half of the new for the whole.
+fn half_overwritten_goes() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(8 << 20)).file("far/file", "old").symlink("far/file", "link");
+    sandbox.file("dst", "old");
+    for (name, file) in [("dst", "dst"), ("link", "far/file")] {
+        let args = ["--strategy=splice", "src", name];
+        let (trace, errors) = interrupt(&sandbox, &["inject=splice:signal=INT:when=4"], &args);
+        assert_eq!(trace.output.status.signal(), Some(2));
+        let said = format!("zcp: '{name}' was overwritten in part when a signal came; removed\n");
+        assert!(errors.starts_with(&said), "{errors}");
+        assert!(!sandbox.path(file).exists());
+    }
+    assert!(sandbox.path("link").is_symlink());
+    // What is written into a device is not taken away.
+    let args = ["--strategy=read_write", "src", "/dev/null"];
+    let (trace, _) = interrupt(&sandbox, &["inject=write:signal=INT:when=2"], &args);
+    assert_eq!(trace.output.status.signal(), Some(2));
+    assert!(fs::metadata("/dev/null").is_ok());
+}
+
+/// Files that were complete stay, the one in hand goes, the others are not begun.
+fn what_is_done_stays() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b", "c", "d"] {
+        sandbox.file(format!("src/{name}"), noise(3 << 20));
+    }
+    // Three fills and drains of the pipe a file.
+    let inject = ["inject=splice:signal=TERM:when=9"];
+    let (trace, errors) = interrupt(&sandbox, &inject, &["-rj1", "--strategy=splice", "src", "dst"]);
+    assert_eq!(trace.output.status.signal(), Some(15));
+    assert!(errors.starts_with("zcp: interrupted: copied 1 file, 3.0 MiB, in "), "{errors}");
+    let names: Vec<_> = fs::read_dir(sandbox.path("dst")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names.len(), 1);
+    assert_eq!(fs::read(&names[0]).unwrap(), noise(3 << 20));
+}
+
+/// Who insists does not wait for what is cleared away.
+fn second_ends_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(8 << 20));
+    let inject = ["inject=splice:signal=INT:when=4", "inject=unlinkat:signal=INT"];
+    let (trace, errors) = interrupt(&sandbox, &inject, &["--strategy=splice", "src", "dst"]);
+    assert_eq!((trace.output.status.signal(), errors.as_str()), (Some(2), ""));
+}
+
+/// A call that cannot be interrupted is asked for no more than what takes a moment: here each takes
+/// longer than a user should wait, and so the next is asked for the least.
+fn slow_disk_is_asked_for_little() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(3 << 20));
+    for call in ["sendfile", "copy_file_range"] {
+        let inject = format!("inject={call}:delay_enter=300000:when=1..2");
+        let strategy = format!("--strategy={call}");
+        let (trace, _) = interrupt(&sandbox, &[&inject], &[&strategy, "src", "dst"]);
+        assert!(trace.output.status.success());
+        let asked = |line: &str| -> Option<u64> {
+            let arguments = line.strip_prefix(call)?.split(") = ").next()?;
+            let count = if call == "sendfile" { 0 } else { 1 };
+            arguments.rsplit(", ").nth(count)?.parse().ok()
+        };
+        let asked: Vec<_> = trace.lines().filter_map(asked).collect();
+        assert_eq!(asked[0], 1 << 20, "{asked:?}");
+        assert!(asked[1] <= 256 << 10 && asked[2] == 64 << 10, "{asked:?}");
+        assert!(asked.last() > asked.get(2), "a disk that is fast again is asked for more: {asked:?}");
+        assert_eq!(fs::read(sandbox.path("dst")).unwrap(), noise(3 << 20));
+    }
+}

@@ -1,0 +1,228 @@
+//! `--verify`: a copy that is not what was read is never called a copy.
+
+use crate::needs::{Mounted, Need, SHM, mounted, trial};
+use crate::rungs::RUNGS;
+use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
+use crate::strace;
+use filetime::FileTime;
+use libtest_mimic::Trial;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Where the corruptor strikes: not at the start of anything.
+const OFFSET: usize = 1_234_567;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("verify::sparse_terabyte", &[], sparse_terabyte),
+        trial("verify::hole_for_data", &[], hole_for_data),
+        trial("verify::streams_are_refused", &[], streams_are_refused),
+        trial("verify::resumed_by_content", &[], resumed_by_content),
+        trial("verify::cannot_read_back", &[Need::Strace, Need::Mount("ext4")], cannot_read_back),
+        trial("verify::file_flipped", &[Need::Strace, Need::Shm], file_flipped),
+    ];
+    for fs in ["ext4", "xfs", "btrfs"] {
+        trials
+            .push(trial(format!("verify::tree_on_{fs}"), &[Need::Mount(fs)], move || tree(mounted(fs).unwrap())));
+    }
+    trials.push(trial("verify::tree_on_tmpfs", &[Need::Shm], || tree(SHM)));
+    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink") {
+        let needs = [Need::Strace, Need::Mount("ext4")];
+        trials.push(trial(format!("verify::disk_flipped::{rung}"), &needs, move || disk_flipped("ext4", rung)));
+    }
+    let needs = [Need::Strace, Need::Mount("xfs")];
+    trials.push(trial("verify::disk_flipped::on_xfs", &needs, || disk_flipped("xfs", "splice")));
+    let needs = [Need::Strace, Need::Mount("btrfs")];
+    trials.push(trial("verify::file_flipped_on_btrfs", &needs, || flip(mounted("btrfs").unwrap(), &[])));
+    trials
+}
+
+/// All sizes and shapes are found right, by one worker and by several.
+fn tree(place: impl AsRef<Path>) {
+    let sandbox = Sandbox::within(place);
+    for size in [0, 1, 511, 4095, 4096, 4097, 1_048_575, 1_048_576, 1_048_577, 3_000_000] {
+        sandbox.file(format!("src/{size}"), noise(size));
+    }
+    sandbox.sparse("src/holes", (8 << 20) + 5, &[(5000, b"data"), (4 << 20, &noise(10_000))]);
+    for options in ["-rj1", "-rj4", "-r --sparse=always", "-r --sparse=never", "-r --atomic --fsync"] {
+        let _ = fs::remove_dir_all(sandbox.path("dst"));
+        let args = options.split(' ').chain(["--verify", "--stats=json", "src", "dst"]);
+        let output = sandbox.zcp(args).output().unwrap();
+        assert_done(&output);
+        assert_eq!(stats(&output)["totals"]["verified"], 11, "{options}");
+        sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+    }
+}
+
+/// The number of the call that opens the copy once more.
+fn second_opening(sandbox: &Sandbox, args: &[&str]) -> usize {
+    let trace = strace::zcp(sandbox, &["-e", "trace=openat"], args);
+    assert_done(&trace.output);
+    trace.lines().position(|line| line.contains("\"/proc/self/fd/")).unwrap() + 1
+}
+
+/// Stops zcp between writing and reading back; gives what it said in the end.
+fn stopped_before_reading(
+    sandbox: &Sandbox,
+    args: &[&str],
+    dst: &str,
+    corrupt: impl FnMut(usize),
+) -> strace::Trace {
+    let with = |dst| args.iter().copied().chain(["--verify", "src", dst]).collect::<Vec<_>>();
+    let probe = format!("{dst}-probe");
+    let number = second_opening(sandbox, &with(&probe));
+    let inject = format!("inject=openat:signal=STOP:when={number}");
+    strace::zcp_with_stops(sandbox, &["-e", "trace=openat", "-e", &inject], &with(dst), corrupt)
+}
+
+fn assert_differs(trace: &strace::Trace, dst: &str) {
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert_eq!(errors, format!("zcp: verification failed: 'src' and '{dst}' differ at offset {OFFSET}\n"));
+    assert_eq!(trace.output.status.code(), Some(1));
+}
+
+/// One bit of the disk itself flips, under the copy that the page cache still holds right.
+fn disk_flipped(fs: &'static str, rung: &str) {
+    let disk = Mounted::make(fs).unwrap();
+    let sandbox = Sandbox::within(&disk.point);
+    let bytes = noise(3 << 20);
+    sandbox.file("src", &bytes);
+    let strategy = format!("--strategy={rung}");
+    let trace = stopped_before_reading(&sandbox, &[&strategy], "dst", |_| {
+        rustix::fs::syncfs(File::open(&disk.point).unwrap()).unwrap();
+        let start = OFFSET - OFFSET % 4096;
+        let image = File::options().read(true).write(true).open(&disk.image).unwrap();
+        for place in places(&disk.image, &bytes[start..start + 4096]) {
+            let at = place + (OFFSET % 4096) as u64;
+            let mut byte = [0];
+            image.read_exact_at(&mut byte, at).unwrap();
+            image.write_all_at(&[byte[0] ^ 4], at).unwrap();
+        }
+        // The page cache does not know.
+        assert!(["src", "dst"].iter().all(|name| fs::read(sandbox.path(name)).unwrap() == bytes));
+    });
+    assert_differs(&trace, "dst");
+    drop(sandbox);
+    disk.end();
+}
+
+/// Where an image has these bytes, at the start of a block.
+fn places(image: &Path, block: &[u8]) -> Vec<u64> {
+    let image = File::open(image).unwrap();
+    let mut found = Vec::new();
+    for span in crate::snapshot::spans(&image) {
+        let mut bytes = vec![0; (span.end - span.start) as usize];
+        image.read_exact_at(&mut bytes, span.start).unwrap();
+        let blocks = bytes.chunks(block.len()).enumerate().filter(|(_, bytes)| *bytes == block);
+        found.extend(blocks.map(|(index, _)| span.start + (index * block.len()) as u64));
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// A byte of the file changes, in plain sight of its file system.
+fn flip(place: impl AsRef<Path>, args: &[&str]) {
+    let sandbox = Sandbox::within(place);
+    sandbox.file("src", noise(3 << 20)).dir("to");
+    let trace = stopped_before_reading(&sandbox, args, "to/dst", |_| {
+        let dst = File::options().write(true).open(sandbox.path("to/dst")).unwrap();
+        dst.write_all_at(&[noise(OFFSET + 1)[OFFSET] ^ 4], OFFSET as u64).unwrap();
+    });
+    assert_differs(&trace, "to/dst");
+    assert_eq!(fs::metadata(sandbox.path("to/dst")).unwrap().len(), 3 << 20);
+}
+
+/// The same on tmpfs, and with --atomic over an old file: then that stays.
+fn file_flipped() {
+    flip(SHM, &[]);
+    let sandbox = Sandbox::within(SHM);
+    sandbox.file("src", noise(3 << 20)).file("to/dst", "old").file("to/dst-probe", "old");
+    let trace = stopped_before_reading(&sandbox, &["--atomic"], "to/dst", |_| {
+        let names = fs::read_dir(sandbox.path("to")).unwrap().map(|entry| entry.unwrap().path());
+        let temporary = names.into_iter().find(|path| path.to_str().unwrap().contains("/.zcp-")).unwrap();
+        let dst = File::options().write(true).open(temporary).unwrap();
+        dst.write_all_at(&[noise(OFFSET + 1)[OFFSET] ^ 4], OFFSET as u64).unwrap();
+    });
+    assert_differs(&trace, "to/dst");
+    assert_eq!(fs::read(sandbox.path("to/dst")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(sandbox.path("to")).unwrap().count(), 2);
+}
+
+/// A terabyte of holes is not read: if it were, this would not end in time.
+fn sparse_terabyte() {
+    let sandbox = Sandbox::new();
+    sandbox.sparse("src", 1 << 40, &[(1 << 30, b"data"), ((1 << 40) - 5, b"end")]);
+    let output = sandbox.zcp(["--verify", "--stats=json", "src", "dst"]).output().unwrap();
+    assert_done(&output);
+    assert_eq!(stats(&output)["totals"]["verified"], 1);
+}
+
+/// A hole where the source has data, and the other way round: not the same, and the same if zeros.
+fn hole_for_data() {
+    let sandbox = Sandbox::new();
+    let (size, mut zeros) = (4 << 20, noise(4 << 20));
+    zeros[1 << 20..3 << 20].fill(0);
+    let complete = || {
+        let output = sandbox.zcp(["--resume", "--verify", "--stats=json", "src", "dst"]).output().unwrap();
+        assert_done(&output);
+        assert_eq!(fs::read(sandbox.path("src")).unwrap(), fs::read(sandbox.path("dst")).unwrap());
+        stats(&output)["totals"]["complete"] == 1
+    };
+    let half = 1_usize << 20;
+    sandbox.file("src", noise(size)).sparse("dst", size as u64, &[(0, &noise(half))]);
+    assert!(!complete());
+    sandbox.sparse("src", size as u64, &[(0, &noise(half))]).file("dst", noise(size));
+    assert!(!complete());
+    sandbox.file("src", &zeros).sparse("dst", size as u64, &[(0, &zeros[..half]), (3 << 20, &zeros[3 << 20..])]);
+    assert!(complete());
+}
+
+fn streams_are_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "text").fifo("fifo");
+    let output = sandbox.zcp(["--verify", "/dev/zero", "dst"]).output().unwrap();
+    let words = "zcp: cannot verify a copy of '/dev/zero': it can be read only once\n";
+    assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
+    let output = sandbox.zcp(["--verify", "src", "/dev/null"]).output().unwrap();
+    let words = "zcp: cannot verify '/dev/null': it cannot be read back\n";
+    assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
+    assert!(!sandbox.path("dst").exists());
+    // A fifo that is copied as one has no content.
+    assert_done(&sandbox.zcp(["-r", "--verify", "fifo", "dst"]).output().unwrap());
+}
+
+/// With --resume the content decides, not the times.
+fn resumed_by_content() {
+    let sandbox = Sandbox::new();
+    let mut wrong = noise(300_000);
+    wrong[200_000] ^= 1;
+    sandbox.file("src/wrong", noise(300_000)).file("dst/wrong", &wrong);
+    sandbox.file("src/late", noise(300_000)).file("dst/late", noise(300_000)).time("dst/late", FileTime::now());
+    sandbox.dir("src");
+    // Without, it cannot be told.
+    let run = |options: &[&str]| {
+        let args = options.iter().chain(&["-r", "--resume", "--stats=json", "-T", "src", "dst"]);
+        let output = sandbox.zcp(args).output().unwrap();
+        assert_done(&output);
+        let totals = stats(&output)["totals"].clone();
+        (totals["complete"].as_u64().unwrap(), totals["files"].as_u64().unwrap())
+    };
+    assert_eq!(run(&["--verify"]), (1, 1));
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+    let time = FileTime::from_last_modification_time(&fs::metadata(sandbox.path("dst/late")).unwrap());
+    assert_eq!(time, LONG_AGO);
+    sandbox.file("dst/wrong", &wrong);
+    assert_eq!(run(&[]), (2, 0));
+}
+
+/// It is read from the disk, and an error of that is one of the copy.
+fn cannot_read_back() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    sandbox.file("src", noise(3 << 20));
+    let dst = sandbox.path("dst");
+    let options = ["-P", dst.to_str().unwrap(), "-e", "inject=pread64:error=EIO:when=2"];
+    let trace = strace::zcp(&sandbox, &options, &["--verify", "src", "dst"]);
+    assert_eq!(String::from_utf8_lossy(&trace.output.stderr), "zcp: cannot read back 'dst': Input/output error\n");
+    assert_eq!(trace.output.status.code(), Some(1));
+}
