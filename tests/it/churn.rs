@@ -148,6 +148,9 @@ fn check(dst: &Path, stream: &[u8], output: &std::process::Output) {
                 continue;
             }
             let bytes = fs::read(entry.path()).unwrap();
+            if stream.starts_with(&bytes) {
+                continue;
+            }
             // Who reads just when a file is cut off may get zeros from behind the cut, by read(2) too.
             let torn = |(here, there): (&u8, &u8)| here != there && *here != 0;
             let wrong = bytes.iter().zip(stream).position(torn);
