@@ -53,8 +53,8 @@ fn man() -> Vec<u8> {
     }
     let written = fs::read_to_string(path("man/zcp.1.in")).unwrap();
     let page = written.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
-    let page = page.replace("@SYNOPSIS@\n", &synopsis).replace("@OPTIONS@\n", &wrapped(&options));
-    format!("{MADE}{PREAMBLE}{page}").into_bytes()
+    let page = page.replace("@SYNOPSIS@\n", &synopsis).replace("@OPTIONS@\n", &options);
+    format!("{MADE}{PREAMBLE}{}", wrapped(&page)).into_bytes()
 }
 
 /// Long lines of text, broken where there is a space: troff fills them again.
@@ -98,7 +98,7 @@ fn man_names_every_option() {
     }
 }
 
-/// Every key of the JSON stands in the manual page and in the table of the README.
+/// Every key of the JSON stands in the manual page and in the table of docs/statistics.md.
 fn every_field_is_documented() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "content").dir("d");
@@ -108,11 +108,11 @@ fn every_field_is_documented() {
     collect_keys(&stats(&sandbox.zcp(args).output().unwrap()), &mut keys);
     assert!(["reason", "operation", "why"].iter().all(|key| keys.contains(*key)), "{keys:?}");
     let page = String::from_utf8(man()).unwrap();
-    let table = fs::read_to_string(path("README.md")).unwrap();
+    let table = fs::read_to_string(path("docs/statistics.md")).unwrap();
     for key in keys {
         let names_it = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
         assert!(names_it(&page), "{key} is not in the manual page");
-        assert!(names_it(&table), "{key} is not in the README");
+        assert!(names_it(&table), "{key} is not in docs/statistics.md");
     }
 }
 

@@ -8,6 +8,7 @@ mod atomic;
 mod churn;
 mod completions;
 mod disks;
+mod documents;
 mod dry_run;
 mod durable;
 mod engine;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         disks::trials(),
         dry_run::trials(),
         durable::trials(),
+        documents::trials(),
         engine::trials(),
         errors::trials(),
         faults::trials(),
