@@ -118,8 +118,13 @@ impl Worker<'_> {
         let keep = self.ctx.options.preserve;
         let answer = self.dress_as_source(task, src, stat, landed);
         answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
-        if !keep.mode && landed.before.is_none() {
-            self.dress_mode(task, stat, landed);
+        match &landed.before {
+            _ if keep.mode => {}
+            None => self.dress_mode(task, stat, landed, landed.withheld),
+            Some(before) if self.seems_begun(before, stat) => {
+                self.dress_mode(task, stat, landed, self.first_mode(stat).1);
+            }
+            Some(_) => {}
         }
         if self.ctx.options.resume
             && let Err(trouble) = times::set(Handle::Open(landed.fd.as_fd()), stat)
@@ -129,10 +134,10 @@ impl Worker<'_> {
     }
 
     /// The mode of a new file that is not to have the source's: nearly always it was created with it.
-    fn dress_mode(&self, task: &Task<'_>, stat: &Stat, landed: &Landed) {
+    fn dress_mode(&self, task: &Task<'_>, stat: &Stat, landed: &Landed, withheld: u32) {
         let keep = &self.ctx.options.preserve;
         let umask = self.ctx.process.umask;
-        let wanted = match (keep.no_mode, landed.withheld & !umask) {
+        let wanted = match (keep.no_mode, withheld & !umask) {
             (true, _) => Some(0o666 & !umask),
             (false, 0) => None,
             (false, _) => Some(stat.permissions() & 0o777 & !umask),
@@ -144,6 +149,13 @@ impl Worker<'_> {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
         }
+    }
+
+    /// Whether a file that is there has the very mode that a run, killed before it could give it the
+    /// last one, created it with.
+    fn seems_begun(&self, before: &Stat, source: &Stat) -> bool {
+        let (mode, _) = self.first_mode(source);
+        self.ctx.options.resume && before.permissions() == mode & !self.ctx.process.umask
     }
 
     fn dress_as_source(

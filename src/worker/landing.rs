@@ -144,7 +144,7 @@ impl Worker<'_> {
 
     /// The mode to create a file with, and what it is to get only when its owner and its access list
     /// are right.
-    fn first_mode(&self, source: &Stat) -> (u32, u32) {
+    pub(super) fn first_mode(&self, source: &Stat) -> (u32, u32) {
         let mode = source.permissions() & 0o777;
         let keep = &self.ctx.options.preserve;
         let withheld = if keep.ownership || keep.mode { mode & 0o077 } else { 0 };
