@@ -58,7 +58,7 @@ complete -c zcp -l stats-file -r -F -d 'Write the statistics as JSON to FILE, al
 complete -c zcp -l progress -f -a 'auto always never' -d 'Show progress on stderr: auto (default, if it is a terminal), always, never'
 complete -c zcp -l plan -r -f -a '(__fish_complete_directories)' -d 'Copy nothing yet: share the copy out to parts, in the job folder JOB'
 complete -c zcp -l parts -r -f -d 'With --plan: how many parts'
-complete -c zcp -l split-over -r -f -d 'With --plan: copy files of more than SIZE (K, M, G, T) in byte ranges, by several parts (default: a quarter of a part, at least 64M)'
+complete -c zcp -l split-over -r -f -d 'With --plan: copy files of more than SIZE (K, M, G, T) in byte ranges, by several parts (default: a quarter of a part, at least 16M)'
 complete -c zcp -l run -r -f -a '(__fish_complete_directories)' -d 'Copy one part of JOB, on any machine, any number of times'
 complete -c zcp -l part -r -f -d 'With --run: the part, from 0; auto (default) takes it from Slurm, Kubernetes, GNU parallel or MPI'
 complete -c zcp -l finish -r -f -a '(__fish_complete_directories)' -d 'When all parts of JOB have run: complete its files and directories'

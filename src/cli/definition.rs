@@ -275,7 +275,7 @@ fn own_options() -> Vec<Arg> {
             None,
             "SIZE",
             "With --plan: copy files of more than SIZE (K, M, G, T) in byte ranges, by several parts \
-             (default: a quarter of a part, at least 64M)",
+             (default: a quarter of a part, at least 16M)",
         )
         .help_heading(MACHINES),
         value("run", None, "JOB", "Copy one part of JOB, on any machine, any number of times")

@@ -26,6 +26,7 @@ pub fn summary(value: &Value) -> Summary {
         special: total("special"),
         skipped: total("skipped"),
         excluded: total("excluded"),
+        complete: total("complete"),
         bytes_logical: total("bytes_logical"),
         account,
         ..Stats::default()

@@ -130,8 +130,12 @@ fn options(manifest: &Manifest, arguments: Vec<OsString>, program: &str) -> Resu
     let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
     let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
     match cli::parse(all, program, &mut |_| {})? {
-        // What has its name is whole, whoever may be at work on it as well.
-        Request::Copy(options, _) => Ok(Options { atomic: true, ..*options }),
+        // What has its name is whole, whoever may be at work on it as well; and where times are copied,
+        // they tell what need not be done again.
+        Request::Copy(options, _) => {
+            let resume = options.preserve.timestamps;
+            Ok(Options { atomic: true, resume, ..*options })
+        }
         _ => Err(Failure::plain("the job has options that are of no copy").into()),
     }
 }

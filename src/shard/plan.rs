@@ -28,9 +28,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 /// Files of less are never cut, unless `--split-over` says so: a range has a cost of its own.
-const LEAST_SPLIT: u64 = 64 << 20;
+const LEAST_SPLIT: u64 = 16 << 20;
 /// Ranges are no smaller, unless `--split-over` says so.
-const LEAST_PIECE: u64 = 16 << 20;
+const LEAST_PIECE: u64 = 4 << 20;
 /// Where ranges begin: a multiple of any block size, and of the record size of most network mounts.
 const ALIGNMENT: u64 = 1 << 20;
 
