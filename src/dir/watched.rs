@@ -30,7 +30,8 @@ impl Watched {
     /// # Errors
     /// The errno of the last that could not be.
     pub fn sync(&self) -> Result<()> {
-        let answers = lock(&self.0).iter().map(|(_, fd)| io::sync_file_system(fd)).collect::<Vec<_>>();
+        let sync = |fd: &OwnedFd| io::sync_file_system(fd).map_err(|errno| at::refusal(fd, errno));
+        let answers = lock(&self.0).iter().map(|(_, fd)| sync(fd)).collect::<Vec<_>>();
         answers.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
     }
 }

@@ -285,10 +285,11 @@ impl Watch {
         if let Ok(style) = ProgressStyle::with_template(template(proc::terminal_width(), complete, endless)) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_position(done);
+        // The position last: it draws, and must not be seen beyond an old length.
         bar.set_length(all);
         let more = if complete { "" } else { "+" };
         bar.set_prefix(format!("{}/{}{more} files", count(files), count(all_files)));
+        bar.set_position(done);
         bar.set_message(shown(&lock(&self.meters.current)));
         self.meters.wanted.store(true, Ordering::Relaxed);
         bar.tick();

@@ -93,6 +93,14 @@ pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> R
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
+/// O_TRUNC on a file that is open and empty already: that sets its modification time, where ftruncate(2)
+/// to the same length does not.
+pub fn empty_again(fd: impl AsFd) -> Result<()> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
+    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())).map(drop)
+}
+
 /// Takes hold of what has the name now, be it a symbolic link, without opening it (O_PATH of
 /// open(2)): whatever happens to the name, the descriptor stays with the inode.
 pub fn pin(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
@@ -152,6 +160,12 @@ pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd>
         Err(Errno::ACCESS) => retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
         other => other,
     }
+}
+
+/// What EBADF means for an open directory: where it was opened by O_PATH, that reading it was refused.
+pub fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
+    let by_path = || fs::fcntl_getfl(&dir).is_ok_and(|flags| flags.contains(OFlags::PATH));
+    if errno == Errno::BADF && by_path() { Errno::ACCESS } else { errno }
 }
 
 /// The names in a directory (getdents64(2)).

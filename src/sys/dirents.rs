@@ -1,6 +1,6 @@
 //! The entries of an open directory, as getdents64(2) gives them: one call, one batch.
 
-use super::{Errno, Kind, Result};
+use super::{Errno, Kind, Result, at};
 use rustix::fs::{FileType, RawDir};
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
@@ -39,9 +39,7 @@ impl Room {
             match entries.next() {
                 None => return Ok(None),
                 Some(Err(Errno::INTR)) => continue,
-                // It was opened by O_PATH, because reading it was refused (see `at::open_dir`).
-                Some(Err(Errno::BADF)) => return Err(Errno::ACCESS),
-                Some(Err(errno)) => return Err(errno),
+                Some(Err(errno)) => return Err(at::refusal(dir, errno)),
                 Some(Ok(entry)) => {
                     let name = OsStr::from_bytes(entry.file_name().to_bytes());
                     if name != "." && name != ".." {

@@ -167,8 +167,12 @@ impl Worker<'_> {
             let words = "not overwriting {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.destination_path()));
         }
-        if before.is_regular() && before.size > 0 && !self.ctx.options.attributes_only {
-            io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?;
+        if before.is_regular() && !self.ctx.options.attributes_only {
+            match before.size {
+                // Without /proc, or the right to open it again, an empty file keeps its old time.
+                0 => drop(at::empty_again(&fd)),
+                _ => io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?,
+            }
         }
         Ok(Landed::new(fd, Some(before), 0, Name::Final))
     }

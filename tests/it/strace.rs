@@ -32,7 +32,9 @@ pub(crate) fn zcp_with_stops(
     mut at_stop: impl FnMut(usize),
 ) -> Trace {
     let log = tempfile::tempdir().unwrap();
-    let mut command = Command::new("strace");
+    // Whoever started the tests in the background may have left SIGINT ignored.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", "strace"]);
     // One file a thread, so that no line is torn; descriptors with their paths, and short strings.
     command.args(["-ff", "-y", "-s", "8", "-o"]).arg(log.path().join("log")).args(options).arg(ZCP).args(args);
     command.current_dir(sandbox.path("")).env("LC_ALL", "C").stdin(Stdio::null());

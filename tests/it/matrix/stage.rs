@@ -152,6 +152,8 @@ fn occupy(sandbox: &Sandbox, dst: &str) {
     for name in ["a/big", "a/holes", "b/one", "b/plain"] {
         sandbox.file(format!("{dst}/{name}"), format!("old {name}"));
     }
+    // Somebody else's, so that an owner has to be given.
+    std::os::unix::fs::chown(sandbox.path(format!("{dst}/b/one")), Some(1), Some(1)).unwrap();
     sandbox.symlink("old", format!("{dst}/a/link"));
 }
 
