@@ -45,7 +45,7 @@ fn copy(program: &str, options: Options, operands: Operands) -> ExitCode {
     let stdout_taken = session.ctx.options.stats.is_some() && session.roots.lead_to(std::io::stdout());
     let bar = session.bar.clone();
     let (ctx, summary) = session.run();
-    if summary.interrupted {
+    if summary.interrupted && !ctx.stop.is_broken_pipe() {
         let _ = writeln!(std::io::stderr(), "{program}: interrupted: {}", table::headline(&summary));
     } else if bar.was_shown() && ctx.options.verbose && ctx.options.stats.is_none() {
         // The bar is gone; who wanted to know more keeps a line.

@@ -125,6 +125,11 @@ impl StopFlag {
         self.0.store(usize::try_from(signal_hook::consts::SIGPIPE).unwrap_or(1), Ordering::Relaxed);
     }
 
+    /// Whether a reader that went away is why it ends, of which nobody wants to read.
+    pub fn is_broken_pipe(&self) -> bool {
+        usize::try_from(signal_hook::consts::SIGPIPE).is_ok_and(|signal| self.0.load(Ordering::Relaxed) == signal)
+    }
+
     /// Asks for the end without a signal.
     pub fn raise(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
