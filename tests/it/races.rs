@@ -137,7 +137,7 @@ fn file_to_overwrite_becomes() {
         ("the source", |sandbox| fs::hard_link(sandbox.path("src/f"), sandbox.path("dst/f")).unwrap()),
     ];
     for (what, exchange) in exchanges {
-        for args in [["-r", "-j1", "src/.", "dst"], ["-r", "--atomic", "src/.", "dst"]] {
+        for args in [["-r", "-j1", "src/.", "dst"], ["-rj1", "--atomic", "src/.", "dst"]] {
             let sandbox = with_victim();
             sandbox.file("src/f", "new").file("dst/f", "old");
             let trace = at_call(&sandbox, "newfstatat", "f", &args, || {
