@@ -6,7 +6,6 @@
 
 use crate::dir::{Dir, Fds};
 use crate::sys::Kind;
-use crate::sys::at::{self, Follow};
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,18 +53,6 @@ impl Parcel {
     /// All names, taken or not.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
-    }
-
-    /// About how many bytes there are to move; streams have no end.
-    pub fn bytes(&self) -> u64 {
-        let bytes = |entry: &Entry| match at::stat(&self.fds.src, &entry.name, Follow::Yes) {
-            // Where no blocks are counted (/proc, servers), the length has to do.
-            Ok(stat) if stat.is_regular() && stat.blocks == 0 => stat.size,
-            Ok(stat) if stat.is_regular() => stat.blocks.saturating_mul(512),
-            Ok(stat) if !stat.is_dir() => u64::MAX,
-            _ => 0,
-        };
-        self.entries.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// The next name that nobody has taken yet.

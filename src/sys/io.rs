@@ -61,11 +61,6 @@ pub fn leave_access_time(fd: impl AsFd) {
     }
 }
 
-/// fdatasync(2).
-pub fn flush_data(fd: impl AsFd) -> Result<()> {
-    retry_on_intr(|| fs::fdatasync(&fd))
-}
-
 /// Whether a byte of a file is in the page cache, so that it can be read without waiting (RWF_NOWAIT of
 /// preadv2(2)); false where the file system cannot tell.
 pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
@@ -102,7 +97,7 @@ pub fn close(fd: OwnedFd) -> Result<()> {
 /// Has a network file system write out what it holds back, as close(2) would, and gives the answer of
 /// that; the file stays open.
 pub fn flush(fd: impl AsFd) -> Result<()> {
-    close(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?)
+    close(duplicate(fd.as_fd())?)
 }
 
 /// fsync(2): content and attributes are on the disk, or it says why not.

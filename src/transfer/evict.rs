@@ -141,6 +141,6 @@ fn was_cached(t: &Transfer<'_>, at: u64) -> bool {
 /// An error here would be one of the disk, met after the file was complete: as without this option, it is
 /// for fsync(2) to tell.
 fn flush(fd: impl std::os::fd::AsFd, at: u64, len: Option<u64>) {
-    let _ = io::flush_data(&fd);
+    let _ = io::sync_data(&fd);
     io::drop_pages(&fd, at, len.unwrap_or(0));
 }

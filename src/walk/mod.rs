@@ -132,8 +132,23 @@ impl<'c> Walk<'c> {
             self.ahead.push_back(parcel);
         }
         let most = if names <= 1 { LITTLE_ALONE } else { LITTLE };
-        let bytes = || self.ahead.iter().map(Parcel::bytes).fold(0, u64::saturating_add);
+        let bytes = || self.ahead.iter().map(|parcel| self.bytes(parcel)).fold(0, u64::saturating_add);
         self.stack.is_empty() && names <= FEW && bytes() <= most
+    }
+
+    /// About how many bytes of a parcel there are to move; streams have no end.
+    fn bytes(&self, parcel: &Parcel) -> u64 {
+        let bytes = |entry: &Entry| {
+            let follow = survey::follows_source(&self.ctx.options, entry);
+            match at::stat(&parcel.fds.src, &entry.name, follow) {
+                // Where no blocks are counted (/proc, servers), the length has to do.
+                Ok(stat) if stat.is_regular() && stat.blocks == 0 => stat.size,
+                Ok(stat) if stat.is_regular() => stat.blocks.saturating_mul(512),
+                Ok(stat) if !stat.is_dir() && !stat.is_symlink() => u64::MAX,
+                _ => 0,
+            }
+        };
+        parcel.entries().iter().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// The next parcel, or `None` at the end (also after a signal).
