@@ -211,5 +211,6 @@ fn copies(strategy: Strategy, destination: Destination<'_>) -> (&'static str, &'
         Strategy::Splice | Strategy::Sendfile => ("0", "0"),
         Strategy::Mmap => ("1", "0 (mapped)"),
         Strategy::ReadWrite => ("2", "2"),
+        _ => ("not known", "not known"),
     }
 }

@@ -8,7 +8,10 @@ use crate::report::{Failure, Reporter};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::{Errno, Time};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fmt::{Debug, Formatter};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Facts about the process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,19 @@ impl Process {
     }
 }
 
+/// Who is told of each name that was made, with its source and its destination.
+#[derive(Clone)]
+pub struct Witness(pub Arc<Tell>);
+
+/// Takes a source and a destination.
+type Tell = dyn Fn(&Path, &Path) + Send + Sync;
+
+impl Debug for Witness {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Witness")
+    }
+}
+
 /// Shared by reference with every thread.
 #[derive(Debug)]
 pub struct Context {
@@ -48,6 +64,8 @@ pub struct Context {
     pub may_last: bool,
     /// Who else wants to know how far it is.
     pub listener: Option<Listener>,
+    /// Who else wants to know what was made.
+    pub witness: Option<Witness>,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.
@@ -64,6 +82,13 @@ impl Context {
     /// Whether what a killed run left is to be swept: a dry run only looks.
     pub fn resumes(&self) -> bool {
         self.options.resume && !self.options.dry_run
+    }
+
+    /// Tells whoever wants to know that a name was made.
+    pub fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
+        if let Some(witness) = &self.witness {
+            (witness.0)(Path::new(&source()), Path::new(&destination()));
+        }
     }
 
     /// Copies the extended attributes that are to be kept, as loud as was asked for.

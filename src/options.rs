@@ -8,10 +8,12 @@ use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
 use crate::transfer::{Limits, Strategy};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// Which symbolic links are followed (`-H`, `-L`, `-P`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Dereference {
     /// None: links are copied as links.
     Never,
@@ -23,6 +25,7 @@ pub enum Dereference {
 
 /// What is made of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Action {
     /// A copy.
     Copy,
@@ -47,6 +50,7 @@ pub enum Existing {
 
 /// How backups are named (`--backup`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BackupControl {
     /// `name~`.
     Simple,
@@ -63,6 +67,25 @@ pub struct Backup {
     pub control: BackupControl,
     /// What a simple backup's name ends in.
     pub suffix: OsString,
+}
+
+impl Backup {
+    /// A suffix that makes another name in the same directory is used, else `~`.
+    pub fn new(control: BackupControl, suffix: Option<OsString>) -> Backup {
+        let usable = |suffix: &OsString| !suffix.is_empty() && !suffix.as_bytes().contains(&b'/');
+        Backup { control, suffix: suffix.filter(usable).unwrap_or_else(|| "~".into()) }
+    }
+}
+
+/// Where the names come from that are to be copied, and no others (`--files-from`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameList {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File(OsString),
+    /// They are here.
+    Given(Arc<[OsString]>),
 }
 
 /// `-p`, `-a`, `--preserve`, `--no-preserve`.
@@ -156,10 +179,10 @@ pub struct Options {
     pub atomic: bool,
     /// Names that are left out (`--exclude` and its like).
     pub filter: Option<Arc<Filter>>,
-    /// A list of the names that are to be copied (`--files-from`); `-` is stdin.
-    pub files_from: Option<OsString>,
-    /// Names in the list end with NUL, not with a newline (`--null`).
-    pub null: bool,
+    /// The names that are to be copied, and no others (`--files-from`).
+    pub files_from: Option<NameList>,
+    /// The byte that each name in a list ends with: a newline, or NUL (`--null`).
+    pub name_end: u8,
     /// Only say what would be done (`--dry-run`).
     pub dry_run: bool,
     /// Nothing is called done before it is on the disk (`--fsync`).
@@ -208,7 +231,7 @@ impl Default for Options {
             atomic: false,
             filter: None,
             files_from: None,
-            null: false,
+            name_end: b'\n',
             dry_run: false,
             limits: Limits::default(),
             nice: false,
@@ -247,7 +270,7 @@ impl Options {
     /// What contradicts itself, in words. A forced path must be able to do what else is asked for.
     pub fn contradiction(&self) -> Option<&'static str> {
         let limits = &self.limits;
-        if self.existing == Existing::Ask && self.files_from.as_ref().is_some_and(|list| list == "-") {
+        if self.existing == Existing::Ask && self.files_from == Some(NameList::Stdin) {
             return Some("--files-from=- needs stdin, and so does -i");
         }
         if self.backup.is_some() && self.never_replaces() {

@@ -1,18 +1,15 @@
-//! What is to be copied, and how: the builder, and the handle that stops it.
+//! The builder: where a copy begins, who is told of it, and how it is started. What can be said of it is
+//! in the files beside this one, a question each.
 
-use super::{Error, Report};
-use crate::filter::Filter;
-use crate::options::{Action, Backup, BackupControl, Dereference, Existing, Options, When};
+use super::{Cancel, Error, Report};
+use crate::options::{Dereference, Options, When};
 use crate::report::Failure;
 use crate::report::progress::{Listener, Progress};
-use crate::session::{Host, Session};
-use crate::sys::proc::StopFlag;
-use crate::transfer::Strategy;
-use crate::transfer::ladder::Sparse;
-use crate::transfer::pace::Pace;
-use crate::transfer::route::Cloning;
+use crate::session::{Host, Session, Witness};
+use crate::sys::proc;
 use crate::walk::operands::Operands;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Copies files, and directories with all that is in them: `zcp -r SOURCE... DESTINATION`.
@@ -41,48 +38,23 @@ pub fn copy<S: AsRef<OsStr>>(
     CopyOptions::new().recursive(true).copy(sources, destination)
 }
 
-/// What a copy keeps of its source besides the content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Attribute {
-    /// Permission bits and access control lists.
-    Mode,
-    /// Owner and group, as far as the process may set them.
-    Ownership,
-    /// Access and modification times, in nanoseconds.
-    Timestamps,
-    /// Names of one file stay names of one file.
-    Links,
-    /// Extended attributes. One that cannot be kept is a failure.
-    Xattr,
-}
-
-/// Stops a copy from outside: from another thread, or from the progress callback.
-///
-/// Clones stop the same copies. The file that is in hand is given up and removed again if it is new;
-/// what was copied before stays, and [`CopyOptions::copy`] gives [`Error::Cancelled`].
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(StopFlag);
-
-impl Cancel {
-    /// A handle that has not been used yet.
-    pub fn new() -> Cancel {
-        Cancel::default()
-    }
-
-    /// Stops the copies that were told of it, soon; also those that begin later.
-    pub fn cancel(&self) {
-        self.0.raise();
-    }
-}
-
-/// How to copy: what `cp` has options for, as methods. To be kept, and used for as many copies as wanted.
+/// How to copy: what `zcp` has options for, as methods. To be kept, and used for as many copies as wanted.
 ///
 /// Without any of them it does what `cp SOURCE... DESTINATION` does: it copies files, follows symbolic
 /// links, refuses directories, and gives new files the source's permissions as the umask leaves them.
 ///
 /// Names are relative to the working directory. Nothing is printed, nobody is asked, and no signal is
 /// caught.
+///
+/// | what is asked | methods |
+/// |---|---|
+/// | which names | [`recursive`](Self::recursive), [`exclude`](Self::exclude), [`include`](Self::include), [`exclude_from`](Self::exclude_from), [`gitignore`](Self::gitignore), [`names`](Self::names), [`files_from`](Self::files_from), [`one_file_system`](Self::one_file_system), [`dry_run`](Self::dry_run) |
+/// | where they land | [`target_directory`](Self::target_directory), [`no_target_directory`](Self::no_target_directory), [`parents`](Self::parents) |
+/// | what is made of each | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
+/// | what stands there already | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink) |
+/// | what is certain | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume) |
+/// | how bytes travel | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache), [`low_priority`](Self::low_priority) |
+/// | who is told | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
 ///
 /// # Examples
 /// ```
@@ -102,10 +74,12 @@ impl Cancel {
 #[derive(Clone, Debug)]
 #[must_use = "nothing is copied yet"]
 pub struct CopyOptions {
-    options: Options,
+    pub(super) options: Options,
+    pub(super) dereference: Option<Dereference>,
+    pub(super) copy_contents: bool,
     target: Target,
-    dereference: Option<Dereference>,
     listener: Option<Listener>,
+    witness: Option<Witness>,
     cancel: Cancel,
 }
 
@@ -131,49 +105,13 @@ impl CopyOptions {
     pub fn new() -> CopyOptions {
         CopyOptions {
             options: Options { progress: When::Never, ..Options::default() },
-            target: Target::AsFound,
             dereference: None,
+            copy_contents: false,
+            target: Target::AsFound,
             listener: None,
+            witness: None,
             cancel: Cancel::default(),
         }
-    }
-
-    /// Copies directories with all that is in them (`-r`). Symbolic links in them stay links, unless
-    /// [`dereference`](CopyOptions::dereference) says otherwise.
-    pub fn recursive(mut self, yes: bool) -> CopyOptions {
-        self.options.recursive = yes;
-        self
-    }
-
-    /// Copies directories, keeps symbolic links, and keeps all attributes (`-a`). An extended attribute
-    /// that the destination cannot hold is passed over.
-    pub fn archive(mut self) -> CopyOptions {
-        use Attribute::{Links, Mode, Ownership, Timestamps, Xattr};
-        self = self.preserve([Mode, Ownership, Timestamps, Links, Xattr]);
-        self.options.preserve.xattr_required = false;
-        self.options.preserve.xattr_quiet = true;
-        self.recursive(true).dereference(Dereference::Never)
-    }
-
-    /// Keeps these attributes too (`--preserve`).
-    pub fn preserve(mut self, attributes: impl IntoIterator<Item = Attribute>) -> CopyOptions {
-        let keep = &mut self.options.preserve;
-        for attribute in attributes {
-            match attribute {
-                Attribute::Mode => keep.mode = true,
-                Attribute::Ownership => keep.ownership = true,
-                Attribute::Timestamps => keep.timestamps = true,
-                Attribute::Links => keep.links = true,
-                Attribute::Xattr => (keep.xattr, keep.xattr_required) = (true, true),
-            }
-        }
-        self
-    }
-
-    /// Which symbolic links are followed (`-P`, `-H`, `-L`).
-    pub fn dereference(mut self, which: Dereference) -> CopyOptions {
-        self.dereference = Some(which);
-        self
     }
 
     /// The destination must be a directory that is there, and is copied into (`-t`).
@@ -194,134 +132,33 @@ impl CopyOptions {
         self
     }
 
-    /// Makes links to the sources instead of copies (`-l`, `-s`).
-    pub fn action(mut self, action: Action) -> CopyOptions {
-        self.options.action = action;
-        self
-    }
-
-    /// Copies the attributes that are to be kept, and no content (`--attributes-only`).
-    pub fn attributes_only(mut self, yes: bool) -> CopyOptions {
-        self.options.attributes_only = yes;
-        self
-    }
-
-    /// Leaves existing files alone, silently (`--update=none`).
-    pub fn skip_existing(mut self) -> CopyOptions {
-        self.options.existing = Existing::Skip;
-        self
-    }
-
-    /// Replaces an existing file only if the source was modified later (`--update`).
-    pub fn update(mut self, yes: bool) -> CopyOptions {
-        self.options.update = yes;
-        self
-    }
-
-    /// Removes an existing file that cannot be opened, and makes it anew (`-f`).
-    pub fn force(mut self, yes: bool) -> CopyOptions {
-        self.options.force = yes;
-        self
-    }
-
-    /// Removes each existing file first, so that the copy is a new file (`--remove-destination`).
-    pub fn remove_destination(mut self, yes: bool) -> CopyOptions {
-        self.options.remove_destination = yes;
-        self
-    }
-
-    /// Renames each existing file to a backup before it is replaced (`--backup`). A simple backup's name
-    /// ends in `~`.
-    pub fn backup(mut self, control: BackupControl) -> CopyOptions {
-        self.options.backup = Some(Backup { control, suffix: "~".into() });
-        self
-    }
-
-    /// Stays on the file system of each source (`-x`).
-    pub fn one_file_system(mut self, yes: bool) -> CopyOptions {
-        self.options.one_file_system = yes;
-        self
-    }
-
-    /// Leaves out what matches `glob`, in the syntax of gitignore(5): relative to each source, the last of
-    /// all globs that match decides, and what is below a directory that is left out is not looked at.
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] if it is no glob.
-    pub fn exclude(mut self, glob: &str) -> Result<CopyOptions, Error> {
-        self.filter().exclude(glob).map_err(|_| invalid(glob))?;
-        Ok(self)
-    }
-
-    /// Takes in what matches `glob` although an earlier one left it out (see [`exclude`](CopyOptions::exclude)).
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] if it is no glob.
-    pub fn include(mut self, glob: &str) -> Result<CopyOptions, Error> {
-        self.filter().include(glob).map_err(|_| invalid(glob))?;
-        Ok(self)
-    }
-
-    /// Leaves out what the `.gitignore` files in the sources say.
-    pub fn gitignore(mut self) -> CopyOptions {
-        self.filter().gitignore = true;
-        self
-    }
-
-    fn filter(&mut self) -> &mut Filter {
-        Arc::make_mut(self.options.filter.get_or_insert_default())
-    }
-
-    /// Does nothing, but counts what would be done: the report's figures are those of the plan, and its
-    /// failures those that can be foreseen.
-    pub fn dry_run(mut self, yes: bool) -> CopyOptions {
-        self.options.dry_run = yes;
-        self
-    }
-
-    /// Whether blocks are shared with the source (`--reflink`).
-    pub fn reflink(mut self, when: Cloning) -> CopyOptions {
-        self.options.limits.cloning = when;
-        self
-    }
-
-    /// How holes are treated (`--sparse`).
-    pub fn sparse(mut self, how: Sparse) -> CopyOptions {
-        self.options.limits.sparse = how;
-        self
-    }
-
-    /// Moves data only by these kernel paths, in this order; a file that they cannot copy is a failure
-    /// (`--strategy`). By default the fastest known path comes first and all the others stand behind it.
-    pub fn strategies(mut self, strategies: impl IntoIterator<Item = Strategy>) -> CopyOptions {
-        self.options.limits.forced = Some(strategies.into_iter().collect());
-        self
-    }
-
-    /// Moves at most so many bytes a second, by all workers together (`--bwlimit`). Each copy that is made
-    /// with these options, and with clones of them, counts.
-    pub fn bandwidth_limit(mut self, bytes_per_second: u64) -> CopyOptions {
-        self.options.limits.pace = Some(Arc::new(Pace::new(bytes_per_second)));
-        self
-    }
-
-    /// Gives pages back that the copy brings into the page cache, so that it does not push out what others
-    /// work with (`--cache=drop`).
-    pub fn drop_cache(mut self, yes: bool) -> CopyOptions {
-        self.options.limits.drop_cache = yes;
-        self
-    }
-
-    /// Copies with so many workers, at least one; 1 copies in cp's order, on the calling thread (`-j`).
-    /// By default there are as many as processors, and more while they wait for a disk or a server.
-    pub fn jobs(mut self, workers: usize) -> CopyOptions {
-        self.options.jobs = Some(workers.max(1));
-        self
-    }
-
     /// Tells how far the copy is: from another thread, about eight times a second, and once at the end.
     pub fn on_progress(mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> CopyOptions {
         self.listener = Some(Listener(Arc::new(tell)));
+        self
+    }
+
+    /// Tells of each name that was made, written or linked, with its source and its destination: what
+    /// `zcp -v` prints. With [`dry_run`](Self::dry_run) it tells what would be. It is called by the threads
+    /// that copy, each time as soon as the name is done (a directory: as soon as it is there), so in no
+    /// particular order unless there is one job, and should not take long.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// std::fs::write("new", "1")?;
+    /// let would_be = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    /// let told = would_be.clone();
+    /// zcp::CopyOptions::new()
+    ///     .dry_run(true)
+    ///     .on_each(move |_, destination| told.lock().unwrap().push(destination.to_owned()))
+    ///     .copy(["new"], "copy")?;
+    /// assert_eq!(*would_be.lock().unwrap(), [std::path::Path::new("copy")]);
+    /// assert!(!std::fs::exists("copy")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_each(mut self, tell: impl Fn(&Path, &Path) + Send + Sync + 'static) -> CopyOptions {
+        self.witness = Some(Witness(Arc::new(tell)));
         self
     }
 
@@ -341,11 +178,6 @@ impl CopyOptions {
         sources: impl IntoIterator<Item = S>,
         destination: impl AsRef<OsStr>,
     ) -> Result<Report, Error> {
-        let mut options = self.options.clone();
-        options.complete(self.dereference, false);
-        if let Some(words) = options.contradiction() {
-            return Err(Error::Unusable(Failure::plain(words)));
-        }
         let names = sources.into_iter().map(|name| name.as_ref().to_owned());
         let mut operands = Operands { names: names.collect(), ..Operands::default() };
         let destination = destination.as_ref().to_owned();
@@ -354,13 +186,36 @@ impl CopyOptions {
             Target::AsFound | Target::Name => operands.names.push(destination),
         }
         operands.no_target_directory = self.target == Target::Name;
-        let host = Host::Guest { stop: self.cancel.0.clone(), listener: self.listener.clone() };
+        if !self.options.nice {
+            return self.run(operands);
+        }
+        // The caller's own thread could not be given its priority back.
+        std::thread::scope(|scope| {
+            let polite = std::thread::Builder::new().name("zcp".into()).spawn_scoped(scope, || {
+                proc::lowest_priority();
+                self.run(operands)
+            });
+            let unusable = |error: std::io::Error| {
+                let errno = crate::sys::Errno::from_io_error(&error).unwrap_or(crate::sys::Errno::AGAIN);
+                Error::Unusable(Failure::plain("cannot start a thread").errno(errno))
+            };
+            polite.map_err(unusable)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn run(&self, operands: Operands) -> Result<Report, Error> {
+        let mut options = self.options.clone();
+        options.complete(self.dereference, self.copy_contents);
+        if let Some(words) = options.contradiction() {
+            return Err(Error::Unusable(Failure::plain(words)));
+        }
+        let host = Host::Guest {
+            stop: self.cancel.flag(),
+            listener: self.listener.clone(),
+            witness: self.witness.clone(),
+        };
         let session = Session::prepare(options, operands, host);
         let (_, summary) = session.map_err(|unusable| Error::Unusable(unusable.failure))?.run();
         Report::new(summary).into_result()
     }
-}
-
-fn invalid(glob: &str) -> Error {
-    Error::Unusable(Failure::new("invalid pattern {}", glob))
 }

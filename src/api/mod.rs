@@ -4,7 +4,15 @@
 //! logic but that of passing on.
 
 mod builder;
+mod cancel;
+mod choice;
+mod existing;
+mod keep;
 mod report;
+mod route;
+mod safety;
 
-pub use builder::{Attribute, Cancel, CopyOptions, copy};
+pub use builder::{CopyOptions, copy};
+pub use cancel::Cancel;
+pub use keep::Attribute;
 pub use report::{Error, PathReport, Report};

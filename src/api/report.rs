@@ -70,6 +70,16 @@ impl Report {
         self.0.stats.skipped
     }
 
+    /// Files that an earlier run had completed, left alone by [`resume`](super::CopyOptions::resume).
+    pub fn complete(&self) -> u64 {
+        self.0.stats.complete
+    }
+
+    /// Files that were read back and found to be the same ([`verify`](super::CopyOptions::verify)).
+    pub fn verified(&self) -> u64 {
+        self.0.stats.verified
+    }
+
     /// Names that globs left out; what is below a directory that was left out is not counted.
     pub fn excluded(&self) -> u64 {
         self.0.stats.excluded

@@ -6,7 +6,7 @@ use super::Misuse;
 use super::getopt::Given;
 use super::words::{self, Words};
 use crate::filter::Filter;
-use crate::options::{Options, StatsForm, When};
+use crate::options::{NameList, Options, StatsForm, When};
 use crate::report::Failure;
 use crate::report::quote::{plainly_quoted, quoted};
 use crate::sys::Errno;
@@ -53,8 +53,13 @@ pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
         "include" => pattern(filter(options).include(utf8(text)?), text)?,
         "exclude-from" => patterns_from(filter(options), text)?,
         "gitignore" => filter(options).gitignore = true,
-        "files-from" => options.files_from = value.map(OsStr::to_owned),
-        "null" => options.null = true,
+        "files-from" => {
+            options.files_from = Some(match text.as_bytes() {
+                b"-" => NameList::Stdin,
+                _ => NameList::File(text.to_owned()),
+            });
+        }
+        "null" => options.name_end = 0,
         "dry-run" => options.dry_run = true,
         "progress" => {
             options.progress = words::find("--progress", value.unwrap_or(OsStr::new("always")), PROGRESS)?;

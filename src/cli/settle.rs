@@ -271,9 +271,7 @@ fn settle_backup(backup: Option<Option<OsString>>, suffix: Option<OsString>) -> 
         },
     };
     let suffix = suffix.or_else(|| std::env::var_os("SIMPLE_BACKUP_SUFFIX"));
-    let usable = |suffix: &OsString| !suffix.is_empty() && !suffix.as_bytes().contains(&b'/');
-    let suffix = suffix.filter(usable).unwrap_or_else(|| "~".into());
-    Ok(control.map(|control| Backup { control, suffix }))
+    Ok(control.map(|control| Backup::new(control, suffix)))
 }
 
 /// Security contexts. On a kernel without SELinux they are passed over, warned about or refused,

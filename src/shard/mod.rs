@@ -35,11 +35,13 @@ use crate::cli::{self, Misuse, Request, Step};
 use crate::context::Context;
 use crate::options::Options;
 use crate::report::Failure;
+use crate::report::progress::Handle;
 use crate::report::stats::Summary;
-use crate::session;
+use crate::session::{self, Host, Outlook};
 use crate::sys::patience::Patience;
 use crate::sys::{at, proc};
 use crate::transfer::route::FsKind;
+use crate::walk::operands::Duration;
 use folder::Folder;
 use manifest::Manifest;
 use std::ffi::{OsStr, OsString};
@@ -96,7 +98,10 @@ pub fn perform(prepared: Prepared, program: &str) -> (Context, Summary) {
             vec![manifest.source.magic, manifest.destination.magic]
         }
     };
-    let ctx = session::context(prepared.options, program, patience(&magics));
+    let outlook =
+        Outlook { duration: Duration::Long, are_many: true, is_watched: false, patience: patience(&magics) };
+    let host = Host::Program(program.to_owned());
+    let ctx = session::context(prepared.options, host, outlook, &Handle::default());
     let summary = carry_out(&ctx, prepared.task);
     (ctx, summary)
 }

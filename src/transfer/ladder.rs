@@ -52,6 +52,7 @@ impl Fault {
 
 /// How holes are treated (`--sparse`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sparse {
     /// Holes of the source stay holes.
     #[default]

@@ -44,6 +44,7 @@ pub struct Meter {
 
 /// A way to get bytes from one file into another, from the least to the most work for the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Strategy {
     /// ioctl(FICLONE): the destination shares the source's blocks, no byte moves.
     Reflink,

@@ -127,6 +127,7 @@ impl Size {
 
 /// Whether blocks may be shared with the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Cloning {
     /// `--reflink=auto`: where the file system can.
     Try,

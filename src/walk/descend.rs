@@ -129,7 +129,11 @@ impl Walk<'_> {
             }
             Err(_) => self.make(&fds, part, (&source, withheld), "cannot make directory {}", &destination_path)?,
         };
-        if made && self.is_first_to_make(&destination_path) && self.ctx.options.verbose {
+        let made = made && self.is_first_to_make(&destination_path);
+        if made {
+            self.ctx.made(source_path, destination_path);
+        }
+        if made && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
             let (from, to) = (quote::shown(from.as_bytes()), quote::shown(to.as_bytes()));
             self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b"\n"].concat());
@@ -202,6 +206,7 @@ impl Walk<'_> {
             if let Some(id) = dst.id.filter(|_| !parent.fresh || parent.is_leading()) {
                 self.note(parent, entry, &fds, id);
             }
+            self.ctx.made(source_path, destination_path);
             if self.ctx.options.verbose {
                 self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
             }

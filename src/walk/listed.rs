@@ -9,7 +9,7 @@ use super::{PARCEL, Walk, is_excluded};
 use crate::dir::{Dir, Extent};
 use crate::filter::Level;
 use crate::job::{Entry, Parcel};
-use crate::options::Options;
+use crate::options::{NameList, Options};
 use crate::report::Failure;
 use crate::survey;
 use crate::sys::at;
@@ -18,51 +18,53 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
 use std::hash::{BuildHasher, RandomState};
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
 /// A list of names that is being read.
 pub struct List {
-    reader: Box<dyn BufRead + Send>,
+    names: Box<dyn Iterator<Item = std::io::Result<Vec<u8>>> + Send>,
     /// For printing.
     name: OsString,
-    /// What a name ends with: a newline, or NUL.
-    separator: u8,
 }
 
 impl List {
-    /// Opens the list that the options name; `-` is stdin.
+    /// Opens the list that the options name.
     ///
     /// # Errors
     /// The errno of open(2).
     pub(super) fn open(options: &Options) -> Option<Result<List, Failure>> {
-        let name = options.files_from.clone()?;
-        let reader: Box<dyn BufRead + Send> = if name == "-" {
-            Box::new(std::io::BufReader::new(std::io::stdin()))
-        } else {
-            match std::fs::File::open(&name) {
-                Ok(file) => Box::new(std::io::BufReader::with_capacity(64 << 10, file)),
-                Err(error) => return Some(Err(failure("cannot open {} for reading", &name, &error))),
+        let end = options.name_end;
+        Some(Ok(match options.files_from.clone()? {
+            NameList::Stdin => {
+                List { names: Box::new(BufReader::new(std::io::stdin()).split(end)), name: "-".into() }
             }
-        };
-        Some(Ok(List { reader, name, separator: if options.null { 0 } else { b'\n' } }))
+            NameList::File(name) => match std::fs::File::open(&name) {
+                Ok(file) => List { names: Box::new(BufReader::with_capacity(64 << 10, file).split(end)), name },
+                Err(error) => return Some(Err(failure("cannot open {} for reading", &name, &error))),
+            },
+            NameList::Given(names) => {
+                let names = (0..names.len()).map(move |at| Ok(names[at].as_bytes().to_vec()));
+                List { names: Box::new(names), name: OsString::new() }
+            }
+        }))
     }
 
     /// The next name, as its components below the source; `None` at the end.
     fn next(&mut self) -> Option<Result<Vec<OsString>, Failure>> {
         loop {
-            let mut line = Vec::new();
-            match self.reader.read_until(self.separator, &mut line) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(error) => return Some(Err(failure("error reading {}", &self.name, &error))),
-            }
-            line.pop_if(|last| *last == self.separator);
-            let parts = line.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+            let name = match self.names.next()? {
+                Ok(name) => name,
+                Err(error) => {
+                    self.names = Box::new(std::iter::empty()); // it would fail for ever
+                    return Some(Err(failure("error reading {}", &self.name, &error)));
+                }
+            };
+            let parts = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
             let parts: Vec<_> = parts.map(|part| OsStr::from_bytes(part).to_owned()).collect();
             if parts.iter().any(|part| part == "..") {
-                return Some(Err(Failure::new("{} leads out of the source", OsString::from_vec(line))));
+                return Some(Err(Failure::new("{} leads out of the source", OsString::from_vec(name))));
             }
             if !parts.is_empty() {
                 return Some(Ok(parts));
@@ -145,7 +147,7 @@ impl Walk<'_> {
 
     /// The next name that is no directory, and the directory that it is in; directories are made on the way.
     fn next_name(&mut self, listed: &mut Listed) -> Option<(OsString, Entry)> {
-        loop {
+        while !self.ctx.stop.is_raised() {
             let answer = listed.list.next()?.and_then(|parts| self.take_name(listed, &parts));
             match answer {
                 Ok(Some(found)) => return Some(found),
@@ -153,6 +155,7 @@ impl Walk<'_> {
                 Err(failure) => self.ctx.reporter.fail(failure),
             }
         }
+        None
     }
 
     fn take_name(

@@ -264,6 +264,7 @@ impl<'c> Worker<'c> {
         self.say(&[]);
         if answer.is_ok() {
             self.note_landed(task);
+            self.ctx.made(|| task.source_path(), || task.destination_path());
         }
         answer
     }

@@ -3,7 +3,9 @@
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
 use libtest_mimic::Trial;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -14,6 +16,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("files_from::dry", &[], dry),
         trial("files_from::many", &[Need::Shm], many),
         trial("files_from::refusals", &[], refusals),
+        trial("files_from::what_cannot_be_read", &[], what_cannot_be_read),
+        trial("files_from::without_end", &[], without_end),
     ]
 }
 
@@ -174,4 +178,33 @@ fn refusals() {
         );
         assert!(!sandbox.path("dst").exists());
     }
+}
+
+/// It is said once, and the copy ends.
+fn what_cannot_be_read() {
+    let sandbox = Sandbox::new();
+    sandbox.dir("src").dir("list");
+    let output = sandbox.zcp(["--files-from=list", "src", "dst"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error reading 'list': Is a directory\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A list that never ends, and never says anything that can be copied, ends with a signal.
+fn without_end() {
+    let sandbox = Sandbox::new();
+    sandbox.dir("src");
+    let mut command = std::process::Command::new(crate::sandbox::ZCP);
+    command.current_dir(sandbox.path("")).args(["--files-from=-", "src", "dst"]);
+    let piped = std::process::Stdio::piped;
+    let mut zcp = command.stdin(piped()).stderr(piped()).spawn().unwrap();
+    let mut list = zcp.stdin.take().unwrap();
+    let feeder = std::thread::spawn(move || while list.write_all(b"../secret\n").is_ok() {});
+    let mut errors = BufReader::new(zcp.stderr.take().unwrap()).lines();
+    assert_eq!(errors.next().unwrap().unwrap(), "zcp: '../secret' leads out of the source");
+    let pid = rustix::process::Pid::from_child(&zcp);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let last = errors.map(Result::unwrap).last().unwrap();
+    assert!(last.starts_with("zcp: interrupted: "), "{last}");
+    assert_eq!(zcp.wait().unwrap().signal(), Some(15));
+    feeder.join().unwrap();
 }

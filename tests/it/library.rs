@@ -10,6 +10,9 @@ use zcp::{BackupControl, Cancel, CopyOptions, Error, Strategy};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("library::archive", &[], archive),
+        trial("library::like_the_program", &[], like_the_program),
+        trial("library::each_is_told", &[], each_is_told),
+        trial("library::low_priority", &[], low_priority),
         trial("library::report", &[Need::Shm], report),
         trial("library::incomplete", &[], incomplete),
         trial("library::unusable", &[], unusable),
@@ -28,6 +31,116 @@ fn archive() {
     // small has a second name.
     assert_eq!((report.files(), report.hard_links(), report.symlinks(), report.special()), (6, 1, 2, 1));
     assert_eq!((report.directories(), report.failed(), report.skipped()), (3, 0, 0));
+}
+
+/// Each method is the option that its documentation names: what is there afterwards is the same, and whether
+/// it was a success.
+fn like_the_program() {
+    use zcp::{Action, Attribute, Dereference, Sparse};
+    type Make = fn(&Sandbox) -> CopyOptions;
+    fn tree() -> CopyOptions {
+        CopyOptions::new().recursive(true)
+    }
+    let rows: &[(Make, &[&str])] = &[
+        (|_| CopyOptions::new(), &[]),
+        (|_| tree(), &["-r"]),
+        (|_| CopyOptions::new().archive(), &["-a"]),
+        (
+            |_| CopyOptions::new().archive().no_preserve([Attribute::Mode, Attribute::Links]),
+            &["-a", "--no-preserve=mode,links"],
+        ),
+        (|_| tree().preserve([Attribute::Mode, Attribute::Xattr]), &["-r", "--preserve=mode,xattr"]),
+        (|_| tree().dereference(Dereference::Always), &["-rL"]),
+        (|_| tree().action(Action::HardLink), &["-rl"]),
+        (|_| CopyOptions::new().archive().attributes_only(true), &["-a", "--attributes-only"]),
+        (
+            |_| tree().exclude("*.o").unwrap().include("keep.o").unwrap(),
+            &["-r", "--exclude=*.o", "--include=keep.o"],
+        ),
+        (|at| tree().exclude_from(at.path("rules")).unwrap(), &["-r", "--exclude-from=rules"]),
+        (|_| tree().gitignore(), &["-r", "--gitignore"]),
+        (|_| tree().skip_existing(), &["-rn"]),
+        (|_| tree().refuse_existing(), &["-r", "--update=none-fail"]),
+        (|_| tree().update(true), &["-ru"]),
+        (|_| tree().force(true), &["-rf"]),
+        (|_| tree().remove_destination(true), &["-r", "--remove-destination"]),
+        (|_| tree().backup(BackupControl::Numbered), &["-r", "--backup=t"]),
+        (|_| tree().backup_suffix(".old"), &["-r", "-S.old"]),
+        (|_| tree().backup(BackupControl::Simple).backup_suffix("a/b"), &["-r", "--backup=simple", "-Sa/b"]),
+        (|_| tree().keep_directory_symlink(true), &["-r", "--keep-directory-symlink"]),
+        (|_| tree().one_file_system(true).no_target_directory(), &["-rxT"]),
+        (|_| tree().atomic(true).fsync(true), &["-r", "--atomic", "--fsync"]),
+        (|_| tree().exclude("fifo").unwrap().verify(true), &["-r", "--exclude=fifo", "--verify"]),
+        (|_| CopyOptions::new().archive().resume(true), &["-a", "--resume"]),
+        (|_| tree().dry_run(true), &["-r", "--dry-run"]),
+        (|_| tree().sparse(Sparse::Always), &["-r", "--sparse=always"]),
+        (|_| tree().strategies([Strategy::Mmap]).jobs(3), &["-r", "--strategy=mmap", "-j3"]),
+        (|_| tree().drop_cache(true).low_priority(true), &["-r", "--cache=drop", "--nice"]),
+        (|_| CopyOptions::new().names(["sub/a.o", "missing"]), &["--files-from=list"]),
+        (|at| CopyOptions::new().files_from(at.path("list"), b'\n'), &["--files-from=list"]),
+        (|at| CopyOptions::new().files_from(at.path("list0"), 0).archive(), &["-a0", "--files-from=list0"]),
+    ];
+    let one = mixed("src");
+    one.file("src/sub/a.o", "o").file("src/keep.o", "o").file("src/.gitignore", "/small\n");
+    one.file("dst/src/small", "old").file("dst/small", "old").file("dst/src/small.~1~", "older");
+    one.dir("aside").symlink("../../aside", "dst/src/sub");
+    one.file("rules", "*.o\n!keep.o\n").file("list", "sub/a.o\nmissing\n").file("list0", "sub/a.o\0missing\0");
+    for (make, args) in rows {
+        let [by_program, by_library] = [(); 2].map(|()| {
+            let twin = Sandbox::new();
+            twin.command("cp").arg("-a").arg(one.path(".")).arg(".").assert().success();
+            twin
+        });
+        let output = by_program.zcp(*args).args(["src", "dst"]).output().unwrap();
+        let answer = make(&by_library).copy([by_library.path("src")], by_library.path("dst"));
+        assert_eq!(answer.is_ok(), output.status.success(), "{args:?}: {answer:?} {output:?}");
+        let seen = |twin: &Sandbox| {
+            // What was made just now has another time in each of them.
+            let archived = if args.iter().any(|arg| arg.starts_with("-a")) { "dst/src/sub" } else { "rules" };
+            (twin.snapshot("").plain(), twin.snapshot(archived))
+        };
+        let (program, library) = (seen(&by_program), seen(&by_library));
+        program.0.assert_same(&library.0);
+        program.1.assert_same(&library.1);
+    }
+}
+
+/// Every name once, with its source: in truth, and in a dry run before it.
+fn each_is_told() {
+    let sandbox = mixed("src");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let run = |dry: bool| {
+        let (here, place) = (Arc::clone(&told), sandbox.path(""));
+        let options = CopyOptions::new().archive().dry_run(dry).on_each(move |source, destination| {
+            let inner = |path: &std::path::Path| path.strip_prefix(&place).unwrap().to_owned();
+            here.lock().unwrap().push((inner(source), inner(destination)));
+        });
+        options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+        let mut told = std::mem::take(&mut *told.lock().unwrap());
+        told.sort();
+        told
+    };
+    let (dry, wet) = (run(true), run(false));
+    assert_eq!(dry, wet);
+    let made: Vec<_> = wet.iter().map(|(_, destination)| destination.as_path()).collect();
+    assert_eq!(made.len(), 13, "{made:?}");
+    for (source, destination) in &wet {
+        assert_eq!(source.strip_prefix("src").unwrap(), destination.strip_prefix("dst").unwrap());
+        assert!(sandbox.path(destination).symlink_metadata().is_ok(), "{destination:?}");
+    }
+}
+
+/// The copy gives way; its caller does not.
+fn low_priority() {
+    let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+    let (sandbox, before) = (Sandbox::new(), nice());
+    sandbox.file("src", "content");
+    let seen = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&seen);
+    let options = CopyOptions::new().low_priority(true).jobs(1);
+    let options = options.on_each(move |_, _| *noted.lock().unwrap() = Some(nice()));
+    options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    assert_eq!((*seen.lock().unwrap(), nice()), (Some(19), before));
 }
 
 /// The figures are those of --stats=json, and add up.

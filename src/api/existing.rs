@@ -1,0 +1,72 @@
+//! What happens to what stands at the destination already.
+
+use super::CopyOptions;
+use crate::options::{Backup, BackupControl, Existing};
+use std::ffi::OsString;
+
+impl CopyOptions {
+    /// Leaves existing files alone, silently (`--update=none`).
+    pub fn skip_existing(mut self) -> CopyOptions {
+        self.options.existing = Existing::Skip;
+        self
+    }
+
+    /// Leaves existing files alone, each of which is a failure (`--update=none-fail`).
+    pub fn refuse_existing(mut self) -> CopyOptions {
+        self.options.existing = Existing::SkipFail;
+        self
+    }
+
+    /// Replaces an existing file only if the source was modified later (`--update`).
+    pub fn update(mut self, yes: bool) -> CopyOptions {
+        self.options.update = yes;
+        self
+    }
+
+    /// Removes an existing file that cannot be opened, and makes it anew (`-f`).
+    pub fn force(mut self, yes: bool) -> CopyOptions {
+        self.options.force = yes;
+        self
+    }
+
+    /// Removes each existing file first, so that the copy is a new file (`--remove-destination`).
+    pub fn remove_destination(mut self, yes: bool) -> CopyOptions {
+        self.options.remove_destination = yes;
+        self
+    }
+
+    /// Renames each existing file to a backup before it is replaced (`--backup`). A simple backup's name
+    /// ends in `~`, unless [`backup_suffix`](CopyOptions::backup_suffix) says otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// std::fs::write("new", "new")?;
+    /// std::fs::write("conf", "old")?;
+    /// zcp::CopyOptions::new().backup(zcp::BackupControl::Numbered).copy(["new"], "conf")?;
+    /// assert_eq!(std::fs::read("conf.~1~")?, b"old");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backup(mut self, control: BackupControl) -> CopyOptions {
+        let suffix = self.options.backup.map_or_else(|| "~".into(), |backup| backup.suffix);
+        self.options.backup = Some(Backup { control, suffix });
+        self
+    }
+
+    /// What the name of a simple backup ends in (`--suffix`); as for cp, one that is empty or has a slash
+    /// is not used. Backups are made where [`backup`](CopyOptions::backup) did not say how: numbered where
+    /// there are numbered ones, else simple.
+    pub fn backup_suffix(mut self, suffix: impl Into<OsString>) -> CopyOptions {
+        let control = self.options.backup.map_or(BackupControl::Existing, |backup| backup.control);
+        self.options.backup = Some(Backup::new(control, Some(suffix.into())));
+        self
+    }
+
+    /// Where a directory is to land and a symbolic link to a directory stands, copies into the directory
+    /// that it leads to (`--keep-directory-symlink`).
+    pub fn keep_directory_symlink(mut self, yes: bool) -> CopyOptions {
+        self.options.keep_directory_symlink = yes;
+        self
+    }
+}

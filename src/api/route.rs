@@ -1,0 +1,69 @@
+//! How bytes travel, and what is left to others meanwhile.
+
+use super::CopyOptions;
+use crate::transfer::Strategy;
+use crate::transfer::ladder::Sparse;
+use crate::transfer::pace::Pace;
+use crate::transfer::route::Cloning;
+use std::sync::Arc;
+
+impl CopyOptions {
+    /// Whether blocks are shared with the source (`--reflink`).
+    pub fn reflink(mut self, when: Cloning) -> CopyOptions {
+        self.options.limits.cloning = when;
+        self
+    }
+
+    /// How holes are treated (`--sparse`).
+    pub fn sparse(mut self, how: Sparse) -> CopyOptions {
+        self.options.limits.sparse = how;
+        self
+    }
+
+    /// Moves data only by these kernel paths, in this order; a file that they cannot copy is a failure
+    /// (`--strategy`). By default the fastest known path comes first and all the others stand behind it.
+    ///
+    /// # Examples
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// # std::fs::write("big.iso", "...")?;
+    /// use zcp::Strategy::{ReadWrite, Splice};
+    /// let report = zcp::CopyOptions::new().strategies([Splice, ReadWrite]).copy(["big.iso"], "copy.iso")?;
+    /// let path = report.paths().next().unwrap();
+    /// assert_eq!((path.strategy, path.bytes), (Splice, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn strategies(mut self, strategies: impl IntoIterator<Item = Strategy>) -> CopyOptions {
+        self.options.limits.forced = Some(strategies.into_iter().collect());
+        self
+    }
+
+    /// Copies with so many workers, at least one; 1 copies in cp's order, on the calling thread (`-j`).
+    /// By default there are as many as processors, and more while they wait for a disk or a server.
+    pub fn jobs(mut self, workers: usize) -> CopyOptions {
+        self.options.jobs = Some(workers.max(1));
+        self
+    }
+
+    /// Moves at most so many bytes a second, by all workers together (`--bwlimit`). Each copy that is made
+    /// with these options, and with clones of them, counts.
+    pub fn bandwidth_limit(mut self, bytes_per_second: u64) -> CopyOptions {
+        self.options.limits.pace = Some(Arc::new(Pace::new(bytes_per_second)));
+        self
+    }
+
+    /// Gives pages back that the copy brings into the page cache, so that it does not push out what others
+    /// work with (`--cache=drop`).
+    pub fn drop_cache(mut self, yes: bool) -> CopyOptions {
+        self.options.limits.drop_cache = yes;
+        self
+    }
+
+    /// Gives way to others, on processors and disks (`--nice`). The copy then has threads of its own; the
+    /// priority of the caller's stays as it is.
+    pub fn low_priority(mut self, yes: bool) -> CopyOptions {
+        self.options.nice = yes;
+        self
+    }
+}
