@@ -100,8 +100,9 @@ impl Context {
         }
         xattr::copy(source, file, wanted, |trouble| {
             let unsupported = matches!(trouble.errno, Errno::OPNOTSUPP | Errno::NODATA);
+            let is_refusal = xattr::is_refusal(trouble.errno);
             let failure = Failure::attribute(trouble, path);
-            if keep.xattr_required {
+            if keep.xattr_required || (keep.xattr_quiet && !is_refusal) {
                 self.reporter.fail(failure);
             } else if !keep.xattr_quiet && !unsupported {
                 self.reporter.warn(failure);

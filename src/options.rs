@@ -107,7 +107,7 @@ pub struct Preserve {
     pub context: bool,
     /// An extended attribute that cannot be kept is a failure (`--preserve=xattr`).
     pub xattr_required: bool,
-    /// `-a`: trouble with extended attributes is not even mentioned.
+    /// `-a`: extended attributes that cannot be kept are not even mentioned, but those that are lost are.
     pub xattr_quiet: bool,
 }
 

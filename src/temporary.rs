@@ -68,35 +68,37 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr
     renamed
 }
 
-/// Removes what runs that are dead left under temporary names in a directory, and gives those names.
-/// Whatever cannot be shown to be left over stays.
-pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<OsString> {
+/// Removes what runs that are dead left under temporary names in a directory, and gives those names,
+/// each with what came of it. Whatever cannot be shown to be left over stays.
+pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
     let Ok(names) = at::names(&dir, directory) else { return Vec::new() };
-    let mut ours = names.into_iter().filter_map(|name| Some((process(&name)?, name))).peekable();
+    let mut ours = names.into_iter().filter_map(|name| Some((maker(&name)?, name))).peekable();
     if ours.peek().is_none() {
         return Vec::new();
     }
     let Ok(dir) = at::open_dir(&dir, directory, Follow::Yes) else { return Vec::new() };
-    ours.filter(|(process, name)| remove_if_dead(&dir, name, *process)).map(|(_, name)| name).collect()
+    ours.filter_map(|(process, name)| remove_if_dead(&dir, &name, process).map(|done| (name, done))).collect()
 }
 
-/// The process that made a temporary name.
-fn process(name: &OsStr) -> Option<u32> {
-    let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
-    serial.parse::<u64>().ok()?;
-    process.parse().ok()
-}
-
-fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> bool {
-    let Ok(stat) = at::stat(dir, name, Follow::No) else { return false };
-    if !stat.is_regular() {
+fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()>> {
+    let stat = at::stat(dir, name, Follow::No).ok()?;
+    let mut held = None;
+    if stat.is_regular() {
+        // The lock is held until the name is gone, so that nobody starts to use it.
+        let fd = held.insert(at::open_write(dir, name, Follow::No, false).ok()?);
+        let still = at::fstat(&*fd).is_ok_and(|now| now.id() == stat.id());
+        if !still || io::lock(&*fd).is_err() {
+            return None;
+        }
+    } else if proc::is_alive(process) {
         // A link or a special file has its temporary name between two calls only, and cannot be locked.
-        return !proc::is_alive(process) && at::unlink(dir, name).is_ok();
+        return None;
     }
-    // The lock is held until the name is gone, so that nobody starts to use it.
-    let Ok(fd) = at::open_write(dir, name, Follow::No, false) else { return false };
-    let still = at::fstat(&fd).is_ok_and(|now| now.id() == stat.id());
-    still && io::lock(&fd).is_ok() && at::unlink(dir, name).is_ok()
+    match at::unlink(dir, name) {
+        // Another sweeper's, or another user's.
+        Err(Errno::NOENT | Errno::PERM | Errno::ACCESS) => None,
+        done => Some(done),
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn only_our_names_are_ours() {
-        let process = |name: &str| process(OsStr::new(name));
+        let process = |name: &str| maker(OsStr::new(name));
         assert_eq!(process(".zcp-12-0"), Some(12));
         for other in [".zcp-12", ".zcp-12-", ".zcp--1", "zcp-12-0", ".zcp-12-0~", ".zcp-x-1", ".zcp-1-2-3"] {
             assert_eq!(process(other), None, "{other}");

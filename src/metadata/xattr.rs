@@ -45,6 +45,12 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
     }
 }
 
+/// Whether an attribute was not to be had or not to be given, by the kind of file system or for want of
+/// rights. All else, such as a full or a broken disk, is a loss.
+pub fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL)
+}
+
 /// ACLs belong to the mode, and the SELinux context to `context`.
 fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     match name.as_bytes() {

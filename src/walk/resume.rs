@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::dir::Dir;
-use crate::report::quote;
+use crate::report::{Failure, quote};
 use crate::sys::Stat;
 use crate::temporary;
 use std::ffi::OsStr;
@@ -12,11 +12,13 @@ use std::sync::Arc;
 /// Removes the temporary names of dead runs from a directory that is about to be copied into.
 pub(super) fn sweep(ctx: &Context, dir: &Arc<Dir>, directory: &OsStr) {
     let Ok(fds) = dir.fds(ctx) else { return };
-    for swept in temporary::sweep(&fds.dst, directory) {
-        if ctx.options.verbose {
-            let path = if directory == "." { PathBuf::from(swept) } else { Path::new(directory).join(swept) };
-            let path = quote::quoted(dir.destination_path(path.as_os_str()));
-            ctx.reporter.lines(&[b"removed ".as_slice(), &path, b"\n"].concat());
+    for (name, done) in temporary::sweep(&fds.dst, directory) {
+        let path = if directory == "." { PathBuf::from(name) } else { Path::new(directory).join(name) };
+        let path = dir.destination_path(path.as_os_str());
+        if let Err(errno) = done {
+            ctx.reporter.fail(Failure::new("cannot remove {}", path).errno(errno));
+        } else if ctx.options.verbose {
+            ctx.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path), b"\n"].concat());
         }
     }
 }

@@ -106,7 +106,7 @@ impl Worker<'_> {
             let words = "{} was overwritten in part when a signal came; removed";
             self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
         }
-        if fault.interrupted || self.ends_by_broken_pipe(fault) {
+        if fault.interrupted || self.ends_by_broken_pipe(fault, landed) {
             return Ok(());
         }
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))

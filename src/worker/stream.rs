@@ -4,6 +4,7 @@
 //! fifo is opened without blocking, so that a signal can end the wait for whoever is to open its other
 //! end. How bytes move is in `transfer`.
 
+use super::landing::Landed;
 use super::{Task, Worker};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
@@ -70,8 +71,11 @@ impl Worker<'_> {
 
     /// Whether a copy ends because nobody reads its destination any more. A program dies of that
     /// quietly, by SIGPIPE, unless whoever started it does not want that.
-    pub(super) fn ends_by_broken_pipe(&self, fault: Fault) -> bool {
-        let quietly = fault.errno == Errno::PIPE && fault.refused.is_none() && start::dies_of_broken_pipe();
+    pub(super) fn ends_by_broken_pipe(&self, fault: Fault, landed: &Landed) -> bool {
+        // A file system may say EPIPE too, of a file (FUSE).
+        let is_stream = landed.before.as_ref().is_some_and(|before| !before.is_regular());
+        let is_broken = fault.errno == Errno::PIPE && fault.refused.is_none() && is_stream;
+        let quietly = is_broken && start::dies_of_broken_pipe();
         if quietly {
             self.ctx.stop.raise_broken_pipe();
         }

@@ -70,7 +70,7 @@ const fn setting(
     Setting { name, args, calls, full: false, occupied: false, fs: "ext4" }
 }
 
-const SETTINGS: [Setting; 19] = [
+const SETTINGS: [Setting; 20] = [
     setting(
         "default",
         &["-r"],
@@ -140,6 +140,15 @@ const SETTINGS: [Setting; 19] = [
     },
     Setting { full: true, ..setting("fsync", &["-a", "--fsync"], &[&["syncfs", "openat"]]) },
     Setting { full: true, occupied: true, ..setting("durable", &["-a", "--atomic", "--fsync"], &[&["fsync"]]) },
+    Setting {
+        full: true,
+        occupied: true,
+        ..setting(
+            "resume",
+            &["-a", "--resume"],
+            &[&["openat", "fstat", "newfstatat", "utimensat", "linkat", "unlinkat"]],
+        )
+    },
     setting("verify", &["-r", "--verify"], &[&["pread64", "openat", "fstat", "fstatfs", "lseek", "close"]]),
     Setting {
         fs: "btrfs",

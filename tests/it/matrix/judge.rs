@@ -112,8 +112,9 @@ impl Case<'_> {
                 node.xattrs.clear();
                 node.mode &= !0o070;
             }
-            // With -a attributes are kept if that is possible; an ACL is part of the mode.
-            if of_xattr && !self.stage.setting.args.contains(&"--preserve=xattr") {
+            // With -a attributes are kept if the file system and the rights permit; an ACL is part of the mode.
+            let is_refused = matches!(self.fault.errno, Some("EPERM" | "EACCES" | "EINVAL"));
+            if of_xattr && is_refused && !self.stage.setting.args.contains(&"--preserve=xattr") {
                 node.xattrs.retain(|key, _| key.to_bytes().starts_with(b"system."));
             }
             if failed {

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Far more than any cell takes: what has not ended by then hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Far more seconds than any cell takes: what has not ended by then hangs.
+const LIMIT: u32 = 60;
 
 /// A call to be sabotaged: what it is made on, and when.
 pub(super) struct Site {
@@ -118,7 +118,9 @@ fn run(mut command: Command) -> Result<Output, String> {
     let group = Pid::from_child(&child);
     let (send, ended) = channel();
     std::thread::spawn(move || send.send(child.wait_with_output().unwrap()));
-    ended.recv_timeout(LIMIT).map_err(|_| {
+    // Second by second, so that a machine that slept in between is not taken for a hang.
+    let answer = (0..LIMIT).find_map(|_| ended.recv_timeout(Duration::from_secs(1)).ok());
+    answer.ok_or_else(|| {
         let _ = kill_process_group(group, Signal::KILL);
         "hangs".to_owned()
     })
