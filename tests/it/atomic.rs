@@ -1,6 +1,6 @@
 //! `--atomic`: a name stands for a whole file, old or new, whatever happens and whenever it ends.
 
-use crate::needs::{Need, SHM, mounted, trial};
+use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
 use crate::snapshot::Snapshot;
 use crate::strace;
@@ -8,9 +8,6 @@ use libtest_mimic::Trial;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -37,8 +34,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             nothing_is_left(call);
         }));
     }
-    trials.push(trial("atomic::killed_fresh", &[Need::Shm], || killed(&[])));
-    trials.push(trial("atomic::killed_over_existing", &[Need::Shm], || killed(&["old"])));
     trials
 }
 
@@ -261,56 +256,4 @@ fn failed_backup_is_undone() {
     assert_eq!(trace.output.status.code(), Some(1));
     assert_eq!(names(&sandbox, "dst"), ["src"]);
     assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), b"old");
-}
-
-/// Kills copies of a tree at random moments: every name that is there stands for a whole file.
-/// `ZCP_KILLS` says how often (500 and more are a soak).
-fn killed(before: &[&str]) {
-    let kills = std::env::var("ZCP_KILLS").map_or(25, |text| text.parse().unwrap());
-    let sandbox = Sandbox::within(SHM);
-    let sizes = [0, 1, 700, 4096, 5000, 65_537, 300_000];
-    for i in 0..200 {
-        let (path, size) = (format!("d{}/f{i}", i % 7), sizes[i % sizes.len()]);
-        sandbox.file(format!("new/{path}"), noise(size + i));
-        sandbox.file(format!("old/{path}"), &noise(size + i + 100)[100..]);
-    }
-    sandbox.file("new/big", noise(6 << 20)).file("old/big", noise(5 << 20));
-    let mut longest = Duration::from_millis(40);
-    let mut random = 1_u64;
-    let mut killed = 0;
-    while killed < kills {
-        let _ = fs::remove_dir_all(sandbox.path("dst"));
-        for tree in before {
-            assert_done(&sandbox.command("cp").args(["-a", tree, "dst"]).output().unwrap());
-        }
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let moment = longest.mul_f64((random >> 33) as f64 / f64::from(u32::MAX >> 1));
-        if kill_after(&sandbox, &["-r", "--atomic", "-T", "new", "dst"], moment) {
-            killed += 1;
-            longest = longest.mul_f64(1.02);
-        } else {
-            longest = moment.max(Duration::from_micros(500)); // it was over by then
-        }
-        let whole = |path: &Path, tree: &str| fs::read(sandbox.path(tree).join(path)).ok();
-        for (path, node) in sandbox.snapshot("dst").0 {
-            let Some(bytes) = node.bytes else { continue };
-            if path.file_name().unwrap().to_str().unwrap().starts_with(".zcp-") {
-                continue;
-            }
-            let is = |tree| whole(&path, tree).as_ref() == Some(&bytes);
-            assert!(is("new") || (!before.is_empty() && is("old")), "{path:?} has {} bytes", bytes.len());
-        }
-    }
-}
-
-/// Starts zcp and kills it after a while; false if it had ended by itself.
-fn kill_after(sandbox: &Sandbox, args: &[&str], moment: Duration) -> bool {
-    let start = Instant::now();
-    let mut child =
-        Command::new(ZCP).args(args).current_dir(sandbox.path("")).stdin(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(moment.saturating_sub(start.elapsed()));
-    child.kill().unwrap();
-    let status = child.wait().unwrap();
-    assert!(status.success() || status.signal() == Some(9), "{status:?}");
-    !status.success()
 }

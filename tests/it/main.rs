@@ -20,6 +20,7 @@ mod fuse;
 mod fuzz;
 mod generated;
 mod interrupt;
+mod kills;
 mod law;
 mod library;
 mod limits;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         library::trials(),
         limits::trials(),
         interrupt::trials(),
+        kills::trials(),
         matrix::trials(),
         options::trials(),
         oracle::trials(),

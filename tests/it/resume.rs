@@ -49,7 +49,7 @@ fn tree() -> Sandbox {
 }
 
 /// As it should be in the end.
-fn kept(snapshot: Snapshot, options: &[&str]) -> Snapshot {
+pub(crate) fn kept(snapshot: Snapshot, options: &[&str]) -> Snapshot {
     let full = options.contains(&"-a");
     snapshot.without(|node| {
         node.spans.clear();
