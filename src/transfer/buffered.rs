@@ -8,28 +8,35 @@ use crate::sys::{Errno, Result, io};
 const LARGEST: usize = 1 << 20;
 /// The fewest bytes that the buffer is made for, so that small files do not make it grow each time.
 const SMALLEST: usize = 64 << 10;
+/// Where the buffer begins is a multiple of this, a line of the processor's cache. An allocator leaves large
+/// blocks 16 bytes off, and there the kernel's copies are slow: 1 GiB into a UNIX socket by reads and writes
+/// of 1 MiB took 175 ms of CPU time, and 116 from an aligned buffer (Zen 4).
+const LINE: usize = 64;
 
 /// The bytes on their way. It is as large as the largest read so far needed, and no larger.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
+    /// Where in `bytes` the buffer begins.
+    start: usize,
     filled: usize,
 }
 
 impl Buffer {
     /// What the last `fill` read.
     pub(super) fn content(&self) -> &[u8] {
-        self.bytes.get(..self.filled).unwrap_or_default()
+        self.bytes.get(self.start..self.start + self.filled).unwrap_or_default()
     }
 
     /// Reads once, at most `len` bytes; no content is the end of the file.
     pub(super) fn fill(&mut self, mut src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
-        if self.bytes.len() < want {
-            self.bytes = vec![0; want.max(SMALLEST)];
+        if self.bytes.len() < self.start + want {
+            self.bytes = vec![0; want.max(SMALLEST) + LINE];
+            self.start = self.bytes.as_ptr().align_offset(LINE).min(LINE);
         }
         self.filled = 0;
-        let room = &mut self.bytes[..want];
+        let room = &mut self.bytes[self.start..][..want];
         self.filled = loop {
             src.wait_if_needed(false, tally)?;
             let answer = if src.seekable {

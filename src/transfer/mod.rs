@@ -8,6 +8,7 @@ mod buffered;
 mod climb;
 mod copy_range;
 mod end;
+mod enlarge;
 mod evict;
 pub mod ladder;
 mod mmap;

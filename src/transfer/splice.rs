@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Pipe sizes to ask for, in bytes; an unprivileged user may be refused the larger ones (pipe(7),
 /// `pipe-user-pages-soft`). With 1 MiB the page cache gets folios of that size on ext4 and xfs, the
 /// fastest of what was measured.
-const SIZES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 64 << 10];
+pub(super) const SIZES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 64 << 10];
 
 /// A pipe of our own, empty whenever no step is under way but for what a refused write left in it.
 #[derive(Debug, Default)]
@@ -28,18 +28,6 @@ struct Ends {
     read: OwnedFd,
     write: OwnedFd,
     size: usize,
-}
-
-/// The size of a pipe that nobody has chosen one for (pipe(7)), where pages have 4 KiB.
-const USUAL: usize = 64 << 10;
-
-/// Makes a pipe of others as large as ours: a file goes into 1 MiB in 0.4 of the time, and a quarter of
-/// the processor time, that 64 KiB take. They notice nothing but that. A size that somebody has chosen is
-/// left alone, and a refusal changes nothing.
-pub(super) fn enlarge(pipe: End<'_>) {
-    if fcntl_getpipe_size(pipe.fd) == Ok(USUAL) {
-        let _ = SIZES.into_iter().find(|size| fcntl_setpipe_size(pipe.fd, *size).is_ok());
-    }
 }
 
 impl Ends {

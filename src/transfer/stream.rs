@@ -8,17 +8,14 @@
 
 use super::end::{End, Form};
 use super::ladder::{Fault, Ladder, Limits, Outcome, Side, Sparse, Target, Transfer};
-use super::route::{Case, FsKind, SMALL, Size};
+use super::route::{Case, FsKind, LARGE, SMALL, Size};
 use super::rungs::Rungs;
+use super::stride::Stride;
 use super::{Account, Reason, Step, Strategy};
-use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
+use super::{buffered, copy_range, enlarge, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, io};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The most bytes for one call, so that Ctrl-C and the progress bar stay alive. A peer may be slow, so
-/// a call on it asks for less.
-const STEP: u64 = 64 << 20;
-const STEP_TO_PEER: u64 = 1 << 20;
 /// How often `read` may give 0 before the end.
 const PATIENCE: u32 = 3;
 
@@ -34,6 +31,8 @@ struct Flow<'a, 'f> {
     forms: (Form, Form),
     /// Whether runs of zeros become holes.
     zeros: bool,
+    /// How much a call is asked for: a peer may be slow, and Ctrl-C and the progress bar stay alive.
+    stride: Stride,
     /// Zeros that the last step read but did not write.
     skipped: u64,
     /// How often `read` gave 0 too early.
@@ -48,9 +47,12 @@ impl Ladder {
         let (src, dst) = t.ends(&self.stop);
         let forms = (src.form, dst.form);
         // One pipe-full is one call in any case.
-        if !t.stat.is_regular() || t.stat.size > SMALL {
-            [src, dst].into_iter().filter(|end| end.form == Form::Pipe).for_each(splice::enlarge);
+        let is_long = !t.stat.is_regular() || t.stat.size > SMALL;
+        if is_long {
+            enlarge::pipe(forms.0, t.src);
+            enlarge::pipe(forms.1, t.dst);
         }
+        let _enlarged = if is_long { enlarge::socket(forms.1, t.dst) } else { None };
         let source = self.place(forms.0, t.stat.dev, t.src);
         let destination = self.place(forms.1, t.dst_dev, t.dst);
         let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);
@@ -58,8 +60,19 @@ impl Ladder {
         let route = self.route(case, Limits::stream_route);
         let zeros = self.limits.sparse == Sparse::Always && t.target == Target::File;
         let rungs = Rungs::new(&route, (t.stat.dev, t.dst_dev));
-        let flow =
-            Flow { ladder: self, t, rungs, account, known_size, forms, zeros, skipped: 0, dry: 0, position: 0 };
+        let flow = Flow {
+            ladder: self,
+            t,
+            rungs,
+            account,
+            known_size,
+            forms,
+            zeros,
+            stride: Stride::default(),
+            skipped: 0,
+            dry: 0,
+            position: 0,
+        };
         flow.run()
     }
 
@@ -81,8 +94,10 @@ impl Flow<'_, '_> {
             let Some(strategy) = self.rungs.current(self.ladder) else {
                 return Err(self.rungs.exhausted(Errno::OPNOTSUPP));
             };
+            let before = self.account.path(strategy).ns;
             match self.step(strategy, at) {
                 Step::Moved(n) => {
+                    self.stride.learn(n, self.account.path(strategy).ns - before);
                     (at, self.dry) = (at + n, 0);
                     self.credit(strategy, n, at);
                 }
@@ -110,7 +125,7 @@ impl Flow<'_, '_> {
     fn goes_on(&mut self, at: u64) -> Result<bool, Fault> {
         let Some(size) = self.known_size.filter(|size| at >= *size) else { return Ok(true) };
         // A file may have grown meanwhile.
-        let now = if at < STEP_TO_PEER { size } else { self.source_size()? };
+        let now = if at < LARGE { size } else { self.source_size()? };
         self.known_size = Some(now);
         Ok(at < now)
     }
@@ -130,8 +145,8 @@ impl Flow<'_, '_> {
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
         let (src, dst) = self.t.ends(&ladder.stop);
-        let most = if dst.may_block() { STEP_TO_PEER } else { STEP };
-        let most = ladder.limits.pace.as_ref().map_or(most, |pace| most.min(pace.step()));
+        let stride = self.stride.bytes();
+        let most = ladder.limits.pace.as_ref().map_or(stride, |pace| stride.min(pace.step()));
         let len = self.known_size.map_or(most, |size| most.min(size - at));
         match strategy {
             // A clone begins at the first byte of both.

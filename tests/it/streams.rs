@@ -1,23 +1,27 @@
 //! Pipes, sockets, terminals and devices on either side: the bytes, the path that they took, and what
 //! becomes of it all when a peer is slow, stops, or goes away.
 
+mod buffers;
 mod faults;
 mod names;
 mod paths;
 mod peers;
 mod recipes;
 
-use crate::sandbox::{Sandbox, ZCP, noise};
+use crate::sandbox::{LONGEST, Sandbox, ZCP, noise};
 use libtest_mimic::Trial;
+use rustix::io::ioctl_fionread;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
-use std::fs::File;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [faults::trials(), names::trials(), paths::trials(), peers::trials(), recipes::trials()]
+    [buffers::trials(), faults::trials(), names::trials(), paths::trials(), peers::trials(), recipes::trials()]
         .into_iter()
         .flatten()
         .collect()
@@ -89,13 +93,84 @@ fn zcp(sandbox: &Sandbox, args: &[&str]) -> Command {
     command
 }
 
-/// Starts it, and lets go of the descriptors that it was given.
-fn start(mut command: Command) -> Child {
-    command.spawn().unwrap()
+/// A zcp that is at work. One that hangs is ended, so that its test fails and the others go on.
+struct Running {
+    child: Child,
+    guard: Sender<()>,
 }
 
-fn finish(child: Child) -> Output {
-    child.wait_with_output().unwrap()
+impl Running {
+    /// Starts it, and lets go of the descriptors that it was given.
+    fn start(mut command: Command) -> Running {
+        let child = command.spawn().unwrap();
+        let (guard, ended) = channel();
+        let pid = Pid::from_child(&child);
+        std::thread::spawn(move || {
+            if ended.recv_timeout(LONGEST / 5) == Err(RecvTimeoutError::Timeout) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        Running { child, guard }
+    }
+
+    fn finish(self) -> Output {
+        let output = self.child.wait_with_output().unwrap();
+        drop(self.guard);
+        output
+    }
+
+    /// Ctrl-C, when it is caught: from then on it has to end the copy in good order.
+    fn interrupt(self) -> Output {
+        let is_caught = |line: &str| {
+            let mask = line.strip_prefix("SigCgt:").map(str::trim);
+            mask.is_some_and(|mask| u64::from_str_radix(mask, 16).unwrap() >> (Signal::INT.as_raw() - 1) & 1 == 1)
+        };
+        while !self.status().lines().any(is_caught) {
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        self.finish()
+    }
+
+    /// What the kernel says of it (proc_pid_status(5)).
+    fn status(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
+    }
+}
+
+/// `a` on its way to `write`, its stdout.
+fn send(sandbox: &Sandbox, options: &[&str], write: OwnedFd) -> Running {
+    let mut command = zcp(sandbox, &[options, &["a", "/dev/stdout"]].concat());
+    command.stdout(write);
+    Running::start(command)
+}
+
+/// `b` on its way from `read`, its stdin. The statistics go to stdout.
+fn receive(sandbox: &Sandbox, options: &[&str], read: OwnedFd) -> Running {
+    let mut command = zcp(sandbox, &[options, &["/dev/stdin", "b"]].concat());
+    command.stdin(read).stdout(Stdio::piped());
+    Running::start(command)
+}
+
+/// What comes from `read`, on its way to `write`.
+fn relay(sandbox: &Sandbox, options: &[&str], read: OwnedFd, write: OwnedFd) -> Running {
+    let mut command = zcp(sandbox, &[options, &["/dev/stdin", "/dev/stdout"]].concat());
+    command.stdin(read).stdout(write);
+    Running::start(command)
+}
+
+/// Until something can be read.
+fn await_bytes(read: impl AsFd) {
+    while ioctl_fionread(&read).unwrap() == 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// Until all has been read, by whoever has the other descriptor of it.
+fn await_taken(read: impl AsFd) {
+    while ioctl_fionread(&read).unwrap() > 0 {
+        std::thread::yield_now();
+    }
 }
 
 fn read_all(end: OwnedFd) -> Vec<u8> {

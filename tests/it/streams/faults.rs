@@ -1,7 +1,7 @@
 //! The ladder of streams under sabotage: whatever call fails, at first or in the middle, the next path
 //! goes on from the same byte, and what came out of a stream is never lost.
 
-use super::{Link, assert_ok, feed, read_all, stats_on_stderr, with_file};
+use super::{Link, Running, assert_ok, feed, read_all, stats_on_stderr, with_file};
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, bytes_by, noise};
 use libtest_mimic::Trial;
@@ -10,7 +10,8 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 
-const LEN: usize = 3_000_001;
+/// Three calls of sendfile, each asked for more than the one before.
+const LEN: usize = 6_000_001;
 
 /// Answers that say something about the call, and what that is called in the statistics.
 const REFUSALS: [(&str, &str); 6] = [
@@ -64,13 +65,13 @@ fn send(link: Link, fault: &str, args: &[&str]) -> (Vec<u8>, Output, Sandbox) {
     let sandbox = with_file(LEN);
     let (read, write) = link.ends();
     let args: Vec<_> = args.iter().copied().chain(["a", "/dev/stdout"]).collect();
-    let child = super::start({
+    let running = Running::start({
         let mut command = sabotaged(&sandbox, fault, &args);
         command.stdout(write);
         command
     });
     let bytes = read_all(read);
-    (bytes, super::finish(child), sandbox)
+    (bytes, running.finish(), sandbox)
 }
 
 /// Bytes into `b`; the statistics go where stdout goes, a file.
@@ -78,13 +79,13 @@ fn receive(link: Link, fault: &str, args: &[&str]) -> (Output, Value, Sandbox) {
     let sandbox = Sandbox::new();
     let (read, write): (OwnedFd, OwnedFd) = link.ends();
     let args: Vec<_> = args.iter().copied().chain(["/dev/stdin", "b"]).collect();
-    let child = super::start({
+    let running = Running::start({
         let mut command = sabotaged(&sandbox, fault, &args);
         command.stdin(read).stdout(fs::File::create(sandbox.path("stats")).unwrap());
         command
     });
     let feeder = feed(write, noise(LEN));
-    let output = super::finish(child);
+    let output = running.finish();
     let _ = feeder.join().unwrap(); // refused, where zcp has given up
     let stats = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
     (output, stats, sandbox)

@@ -1,6 +1,6 @@
 //! Names of descriptors: what they mean, whatever is behind them.
 
-use super::{Link, assert_ok, feed, finish, read_all, start, with_file, zcp};
+use super::{Link, Running, assert_ok, feed, read_all, relay, send, with_file, zcp};
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, noise};
 use libtest_mimic::Trial;
@@ -30,9 +30,9 @@ fn all_names_of_stdout() {
             let (read, write) = link.ends();
             let mut command = zcp(&sandbox, &["a", name]);
             command.stdout(write);
-            let child = start(command);
+            let running = Running::start(command);
             assert!(read_all(read) == noise(100_000), "{link:?} {name}");
-            let output = finish(child);
+            let output = running.finish();
             assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
             assert!(sandbox.path("link").is_symlink() && sandbox.path("link2").is_symlink());
         }
@@ -46,22 +46,22 @@ fn descriptor_three() {
         let (read, write) = link.ends();
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$0" a /dev/fd/3 3>&1 >/dev/null"#, ZCP]).current_dir(sandbox.path(""));
-        let child = start({
+        let running = Running::start({
             command.stdout(write);
             command
         });
         assert!(read_all(read) == noise(100_000), "{link:?}");
-        assert_ok(&finish(child));
+        assert_ok(&running.finish());
 
         let (read, write) = link.ends();
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$0" /dev/fd/3 b 3<&0 </dev/null"#, ZCP]).current_dir(sandbox.path(""));
-        let child = start({
+        let running = Running::start({
             command.stdin(read);
             command
         });
         feed(write, noise(100_000)).join().unwrap().unwrap();
-        assert_ok(&finish(child));
+        assert_ok(&running.finish());
         assert!(fs::read(sandbox.path("b")).unwrap() == noise(100_000), "{link:?}");
     }
 }
@@ -72,9 +72,8 @@ fn appends() {
         let sandbox = with_file(3_000_000);
         sandbox.file("log", "before\n");
         let log = OpenOptions::new().append(true).open(sandbox.path("log")).unwrap();
-        let mut command = zcp(&sandbox, &[&format!("--strategy={strategy}"), "a", "/dev/stdout"]);
-        command.stdout(log.try_clone().unwrap());
-        assert_ok(&finish(start(command)));
+        let option = format!("--strategy={strategy}");
+        assert_ok(&send(&sandbox, &[&option], log.try_clone().unwrap().into()).finish());
         (&log).write_all(b"after\n").unwrap();
         let expected = [b"before\n".as_slice(), &noise(3_000_000), b"after\n"].concat();
         assert!(fs::read(sandbox.path("log")).unwrap() == expected, "{strategy}");
@@ -90,9 +89,7 @@ fn goes_on() {
         let mut file = File::create(sandbox.path("out")).unwrap();
         file.write_all(b"head").unwrap();
         let option = strategy.map_or("--sparse=auto".to_owned(), |strategy| format!("--strategy={strategy}"));
-        let mut command = zcp(&sandbox, &[&option, "a", "/dev/stdout"]);
-        command.stdout(file.try_clone().unwrap());
-        assert_ok(&finish(start(command)));
+        assert_ok(&send(&sandbox, &[&option], file.try_clone().unwrap().into()).finish());
         file.write_all(b"tail").unwrap();
         let expected = [b"head".as_slice(), &noise(3_000_000), b"tail"].concat();
         assert!(fs::read(sandbox.path("out")).unwrap() == expected, "{strategy:?}");
@@ -104,9 +101,7 @@ fn position_is_left_at_the_end() {
     let sandbox = Sandbox::new();
     sandbox.sparse("a", 4 << 20, &[(1 << 20, b"middle")]);
     let mut file = File::options().create_new(true).read(true).write(true).open(sandbox.path("out")).unwrap();
-    let mut command = zcp(&sandbox, &["a", "/dev/stdout"]);
-    command.stdout(file.try_clone().unwrap());
-    assert_ok(&finish(start(command)));
+    assert_ok(&send(&sandbox, &[], file.try_clone().unwrap().into()).finish());
     file.write_all(b"tail").unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
     let mut bytes = Vec::new();
@@ -134,9 +129,7 @@ fn closed_stdout() {
 fn echo() {
     let sandbox = Sandbox::new();
     let (ours, theirs) = Link::Unix.ends();
-    let mut command = zcp(&sandbox, &["/dev/stdin", "/dev/stdout"]);
-    command.stdin(theirs.try_clone().unwrap()).stdout(theirs);
-    let child = start(command);
+    let running = relay(&sandbox, &[], theirs.try_clone().unwrap(), theirs);
     let sender = ours.try_clone().unwrap();
     let feeder = std::thread::spawn(move || {
         File::from(sender.try_clone().unwrap()).write_all(&noise(1_000_000)).unwrap();
@@ -144,7 +137,7 @@ fn echo() {
     });
     assert!(read_all(ours) == noise(1_000_000));
     feeder.join().unwrap();
-    assert_ok(&finish(child));
+    assert_ok(&running.finish());
 }
 
 /// Refused in cp's words.
@@ -154,7 +147,7 @@ fn several_sources() {
         let (read, write) = link.ends();
         let mut command = zcp(&sandbox, &["a", "a", "/dev/stdout"]);
         command.stdout(write);
-        let output = finish(start(command));
+        let output = Running::start(command).finish();
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: target '/dev/stdout': Not a directory\n");
         assert_eq!(read_all(read), b"");
@@ -167,11 +160,9 @@ fn attributes() {
         for option in ["-p", "-a"] {
             let sandbox = with_file(100_000);
             let (read, write) = link.ends();
-            let mut command = zcp(&sandbox, &[option, "a", "/dev/stdout"]);
-            command.stdout(write);
-            let child = start(command);
+            let running = send(&sandbox, &[option], write);
             assert!(read_all(read) == noise(100_000));
-            let output = finish(child);
+            let output = running.finish();
             assert!(output.status.success() && output.stderr.is_empty(), "{link:?} {option} {output:?}");
         }
     }

@@ -1,13 +1,12 @@
 //! Every pair of ends by every path: the bytes arrive, by that path and no other, and `--stats` says how
 //! often they were copied.
 
-use super::{Link, assert_ok, feed, finish, read_all, start, stats_on_stderr, with_file, zcp};
+use super::{Link, assert_ok, feed, read_all, receive, relay, send, stats_on_stderr, with_file};
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, bytes_by, noise, stats};
 use crate::strace;
 use libtest_mimic::Trial;
 use std::fs;
-use std::process::Stdio;
 
 /// More than any buffer in between.
 const LEN: usize = 4_000_001;
@@ -41,8 +40,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn options(path: Option<&str>) -> Vec<String> {
-    ["--stats=json".to_owned()].into_iter().chain(path.map(|path| format!("--strategy={path}"))).collect()
+fn options(path: Option<&str>) -> Vec<&str> {
+    ["--stats=json"].into_iter().chain(path.map(|path| ["--strategy", path]).into_iter().flatten()).collect()
 }
 
 /// Holds the statistics to what is known: all bytes by one path, and by reference or not.
@@ -66,13 +65,9 @@ fn is_referring(path: &str) -> bool {
 fn from_file(to: Link, path: Option<&str>) {
     let sandbox = with_file(LEN);
     let (read, write) = to.ends();
-    let options = options(path);
-    let args: Vec<_> = options.iter().map(String::as_str).chain(["a", "/dev/stdout"]).collect();
-    let mut command = zcp(&sandbox, &args);
-    command.stdout(write);
-    let child = start(command);
+    let running = send(&sandbox, &options(path), write);
     assert!(read_all(read) == noise(LEN));
-    let output = finish(child);
+    let output = running.finish();
     assert_ok(&output);
     let used = path.unwrap_or(if to == Link::Pipe { "splice" } else { "sendfile" });
     assert_credited(&stats_on_stderr(&output), used, is_referring(used), ["file", to.place()]);
@@ -81,13 +76,9 @@ fn from_file(to: Link, path: Option<&str>) {
 fn to_file(from: Link, path: Option<&str>) {
     let sandbox = Sandbox::new();
     let (read, write) = from.ends();
-    let options = options(path);
-    let args: Vec<_> = options.iter().map(String::as_str).chain(["/dev/stdin", "b"]).collect();
-    let mut command = zcp(&sandbox, &args);
-    command.stdin(read).stdout(Stdio::piped());
-    let child = start(command);
+    let running = receive(&sandbox, &options(path), read);
     let feeder = feed(write, noise(LEN));
-    let output = finish(child);
+    let output = running.finish();
     feeder.join().unwrap().unwrap();
     assert_ok(&output);
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
@@ -97,15 +88,11 @@ fn to_file(from: Link, path: Option<&str>) {
 fn between(from: Link, to: Link, path: Option<&str>) {
     let sandbox = Sandbox::new();
     let ((read_from, write_from), (read_to, write_to)) = (from.ends(), to.ends());
-    let options = options(path);
-    let args: Vec<_> = options.iter().map(String::as_str).chain(["/dev/stdin", "/dev/stdout"]).collect();
-    let mut command = zcp(&sandbox, &args);
-    command.stdin(read_from).stdout(write_to);
-    let child = start(command);
+    let running = relay(&sandbox, &options(path), read_from, write_to);
     let feeder = feed(write_from, noise(LEN));
     let arrived = read_all(read_to);
     feeder.join().unwrap().unwrap();
-    let output = finish(child);
+    let output = running.finish();
     assert_ok(&output);
     assert!(arrived == noise(LEN));
     let used = path.unwrap_or("splice");
@@ -125,11 +112,9 @@ fn refused_paths() {
         ] {
             let sandbox = with_file(100_000);
             let (read, write) = to.ends();
-            let mut command = zcp(&sandbox, &[option, "a", "/dev/stdout"]);
-            command.stdout(write);
-            let child = start(command);
+            let running = send(&sandbox, &[option], write);
             assert_eq!(read_all(read), b"", "{to:?} {option}");
-            let output = finish(child);
+            let output = running.finish();
             assert_eq!(output.status.code(), Some(1));
             assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{to:?} {option}");
         }
@@ -142,11 +127,9 @@ fn holes_arrive_as_zeros() {
             let sandbox = Sandbox::new();
             sandbox.sparse("a", 3 << 20, &[(1 << 20, b"middle")]);
             let (read, write) = to.ends();
-            let mut command = zcp(&sandbox, &[option, "a", "/dev/stdout"]);
-            command.stdout(write);
-            let child = start(command);
+            let running = send(&sandbox, &[option], write);
             assert!(read_all(read) == fs::read(sandbox.path("a")).unwrap(), "{to:?} {option}");
-            assert_ok(&finish(child));
+            assert_ok(&running.finish());
         }
     }
 }
@@ -157,11 +140,9 @@ fn zeros_become_holes() {
         let mut bytes = vec![0; 4 << 20];
         bytes[1 << 20..][..100_000].copy_from_slice(&noise(100_000));
         let (read, write) = from.ends();
-        let mut command = zcp(&sandbox, &["--sparse=always", "--stats=json", "/dev/stdin", "b"]);
-        command.stdin(read).stdout(Stdio::piped());
-        let child = start(command);
+        let running = receive(&sandbox, &["--sparse=always", "--stats=json"], read);
         feed(write, bytes.clone()).join().unwrap().unwrap();
-        let output = finish(child);
+        let output = running.finish();
         assert_ok(&output);
         assert!(fs::read(sandbox.path("b")).unwrap() == bytes, "{from:?}");
         let stats = stats(&output);

@@ -1,18 +1,16 @@
 //! Peers that are slow, stop, go away, or never end. No test here waits for a time to pass: a peer goes on
 //! when zcp has done something that can be seen.
 
-use super::{Link, assert_ok, finish, start, with_file, zcp};
+use super::{Link, Running, assert_ok, await_bytes, await_taken, receive, relay, send, with_file, zcp};
 use crate::needs::{Need, trial};
-use crate::sandbox::{LONGEST, Sandbox, ZCP, noise};
+use crate::sandbox::{Sandbox, ZCP, noise};
 use libtest_mimic::Trial;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::ioctl_fionread;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::process::{Command, Stdio};
 
 const PATHS: [&str; 4] = ["splice", "sendfile", "mmap", "read_write"];
 
@@ -46,33 +44,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Ends a child that hangs, so that its test fails and the others go on. Over when it is dropped.
-fn guard(child: &Child) -> Sender<()> {
-    let (end, ended) = channel();
-    let pid = pid(child);
-    std::thread::spawn(move || {
-        if ended.recv_timeout(LONGEST / 5) == Err(RecvTimeoutError::Timeout) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-    });
-    end
-}
-
-/// Until SIGINT is caught: from then on it has to end the copy in good order.
-fn await_handlers(child: &Child) {
-    let is_caught = |line: &str| {
-        let mask = line.strip_prefix("SigCgt:").map(str::trim);
-        mask.is_some_and(|mask| u64::from_str_radix(mask, 16).unwrap() >> (Signal::INT.as_raw() - 1) & 1 == 1)
-    };
-    while !fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap().lines().any(is_caught) {
-        std::thread::yield_now();
-    }
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_child(child)
-}
-
 fn forced(path: &str) -> String {
     format!("--strategy={path}")
 }
@@ -84,21 +55,16 @@ fn does_not_block(link: Link, path: &str) {
         let (read, write) = link.ends();
         fcntl_setfl(&write, flags).unwrap();
         let ours = write.try_clone().unwrap();
-        let mut command = zcp(&sandbox, &[&forced(path), "a", "/dev/stdout"]);
-        command.stdout(write);
-        let child = start(command);
-        let _guard = guard(&child);
+        let running = send(&sandbox, &[&forced(path)], write);
         // Pieces of a size of their own, and the first one only when something is there.
-        while ioctl_fionread(&read).unwrap() == 0 {
-            std::thread::yield_now();
-        }
+        await_bytes(&read);
         let mut bytes = vec![0; 3_000_000];
         let mut read = File::from(read);
         for part in bytes.chunks_mut(777_777) {
             read.read_exact(part).unwrap();
         }
         assert!(bytes == noise(3_000_000), "{link:?} {path}");
-        assert_ok(&finish(child));
+        assert_ok(&running.finish());
         assert_eq!(fcntl_getfl(&ours).unwrap() & OFlags::NONBLOCK, flags);
     }
 }
@@ -108,20 +74,15 @@ fn writer_does_not_block(link: Link, path: &str) {
     let (read, write) = link.ends();
     fcntl_setfl(&read, OFlags::NONBLOCK).unwrap();
     let ours = read.try_clone().unwrap();
-    let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "b"]);
-    command.stdin(read);
-    let child = start(command);
-    let _guard = guard(&child);
+    let running = receive(&sandbox, &[&forced(path)], read);
     let mut write = File::from(write);
     for part in noise(3_000_000).chunks(99_999) {
         write.write_all(part).unwrap();
         // The next piece when this one has been taken.
-        while ioctl_fionread(&ours).unwrap() > 0 {
-            std::thread::yield_now();
-        }
+        await_taken(&ours);
     }
     drop(write);
-    assert_ok(&finish(child));
+    assert_ok(&running.finish());
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(3_000_000), "{link:?} {path}");
     assert!(fcntl_getfl(&ours).unwrap().contains(OFlags::NONBLOCK));
 }
@@ -130,14 +91,11 @@ fn writer_does_not_block(link: Link, path: &str) {
 fn reader_dies(link: Link, path: &str) {
     let sandbox = with_file(20 << 20);
     let (read, write) = link.ends();
-    let mut command = zcp(&sandbox, &[&forced(path), "a", "/dev/stdout"]);
-    command.stdout(write);
-    let child = start(command);
-    let _guard = guard(&child);
+    let running = send(&sandbox, &[&forced(path)], write);
     let mut read = File::from(read);
     read.read_exact(&mut vec![0; 100_000]).unwrap();
     drop(read);
-    let output = finish(child);
+    let output = running.finish();
     let said = String::from_utf8_lossy(&output.stderr);
     match output.status.signal() {
         Some(signal) => assert_eq!((signal, &*said), (Signal::PIPE.as_raw(), ""), "{link:?} {path}"),
@@ -153,16 +111,9 @@ fn reader_dies(link: Link, path: &str) {
 fn reader_stalls(link: Link, path: &str) {
     let sandbox = with_file(20 << 20);
     let (read, write) = link.ends();
-    let mut command = zcp(&sandbox, &[&forced(path), "a", "/dev/stdout"]);
-    command.stdout(write);
-    let child = start(command);
-    let _guard = guard(&child);
-    while ioctl_fionread(&read).unwrap() == 0 {
-        std::thread::yield_now();
-    }
-    await_handlers(&child);
-    kill_process(pid(&child), Signal::INT).unwrap();
-    let output = finish(child);
+    let running = send(&sandbox, &[&forced(path)], write);
+    await_bytes(&read);
+    let output = running.interrupt();
     assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {path} {output:?}");
     assert!(output.stderr.starts_with(b"zcp: interrupted: copied "), "{output:?}");
 }
@@ -172,18 +123,11 @@ fn writer_stalls(link: Link, path: &str) {
     let sandbox = Sandbox::new();
     let (read, write) = link.ends();
     let ours = read.try_clone().unwrap();
-    let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "b"]);
-    command.stdin(read);
-    let child = start(command);
-    let _guard = guard(&child);
+    let running = receive(&sandbox, &[&forced(path)], read);
     let mut write = File::from(write);
     write.write_all(b"first and only").unwrap();
-    while ioctl_fionread(&ours).unwrap() > 0 {
-        std::thread::yield_now();
-    }
-    await_handlers(&child);
-    kill_process(pid(&child), Signal::INT).unwrap();
-    let output = finish(child);
+    await_taken(&ours);
+    let output = running.interrupt();
     assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {path} {output:?}");
     assert!(output.stderr.starts_with(b"zcp: interrupted: copied ") && !sandbox.path("b").exists(), "{output:?}");
 }
@@ -192,10 +136,7 @@ fn writer_stalls(link: Link, path: &str) {
 fn endless(link: Link, path: &str) {
     let sandbox = Sandbox::new();
     let ((read_from, write_from), (read_to, write_to)) = (link.ends(), link.ends());
-    let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "/dev/stdout"]);
-    command.stdin(read_from).stdout(write_to);
-    let child = start(command);
-    let _guard = guard(&child);
+    let running = relay(&sandbox, &[&forced(path)], read_from, write_to);
     let piece = noise(1 << 20);
     let writer = std::thread::spawn(move || {
         let mut write = File::from(write_from);
@@ -207,12 +148,12 @@ fn endless(link: Link, path: &str) {
         read.read_exact(&mut piece).unwrap();
         assert!(piece == noise(1 << 20));
     }
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let status = running.status();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 24 << 10, "{peak} KiB");
     drop(read);
-    let output = finish(child);
+    let output = running.finish();
     writer.join().unwrap();
     assert!(!output.status.success(), "{output:?}");
 }
@@ -221,13 +162,11 @@ fn endless(link: Link, path: &str) {
 fn half_closed() {
     let sandbox = Sandbox::new();
     let (read, write) = Link::Tcp.ends();
-    let mut command = zcp(&sandbox, &["/dev/stdin", "b"]);
-    command.stdin(read);
-    let child = start(command);
+    let running = receive(&sandbox, &[], read);
     let peer = write.try_clone().unwrap();
     File::from(write).write_all(&noise(500_000)).unwrap();
     rustix::net::shutdown(&peer, rustix::net::Shutdown::Write).unwrap();
-    assert_ok(&finish(child));
+    assert_ok(&running.finish());
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(500_000));
     drop(peer);
 }
@@ -238,17 +177,12 @@ fn writer_resets() {
         let sandbox = Sandbox::new();
         let (read, write) = Link::Tcp.ends();
         let ours = read.try_clone().unwrap();
-        let mut command = zcp(&sandbox, &[&forced(path), "/dev/stdin", "b"]);
-        command.stdin(read);
-        let child = start(command);
-        let _guard = guard(&child);
+        let running = receive(&sandbox, &[&forced(path)], read);
         File::from(write.try_clone().unwrap()).write_all(&noise(100_000)).unwrap();
-        while ioctl_fionread(&ours).unwrap() > 0 {
-            std::thread::yield_now();
-        }
+        await_taken(&ours);
         rustix::net::sockopt::set_socket_linger(&write, Some(std::time::Duration::ZERO)).unwrap();
         drop(write);
-        let output = finish(child);
+        let output = running.finish();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(said, "zcp: error reading '/dev/stdin': Connection reset by peer\n", "{path}");
@@ -263,7 +197,7 @@ fn broken_pipe_ignored() {
     command.args(["-c", r#"trap '' PIPE; exec "$0" a /dev/stdout"#, ZCP]).current_dir(sandbox.path(""));
     command.stdout(write).stderr(Stdio::piped()).env("LC_ALL", "C");
     drop(read);
-    let output = finish(start(command));
+    let output = Running::start(command).finish();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error writing '/dev/stdout': Broken pipe\n");
 }
@@ -273,11 +207,8 @@ fn fifo_without_peer() {
     for args in [["fifo", "b"], ["a", "fifo"], ["fifo", "old"]] {
         let sandbox = with_file(20 << 20);
         sandbox.fifo("fifo").file("old", "old");
-        let child = start(zcp(&sandbox, &args));
-        let _guard = guard(&child);
-        await_handlers(&child);
-        kill_process(pid(&child), Signal::INT).unwrap();
-        let output = finish(child);
+        let running = Running::start(zcp(&sandbox, &args));
+        let output = running.interrupt();
         assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{args:?} {output:?}");
         assert!(
             output.stderr.starts_with(b"zcp: interrupted: copied ") && !sandbox.path("b").exists(),
@@ -288,11 +219,11 @@ fn fifo_without_peer() {
     // And it goes on when somebody does.
     let sandbox = with_file(100_000);
     sandbox.fifo("fifo");
-    let child = start(zcp(&sandbox, &["a", "fifo"]));
+    let running = Running::start(zcp(&sandbox, &["a", "fifo"]));
     let mut bytes = Vec::new();
     OpenOptions::new().read(true).open(sandbox.path("fifo")).unwrap().read_to_end(&mut bytes).unwrap();
     assert!(bytes == noise(100_000));
-    assert_ok(&finish(child));
+    assert_ok(&running.finish());
 }
 
 /// A pipe of one page that does not block, read in 300 pieces: a few calls for each, not thousands.
@@ -305,17 +236,15 @@ fn waits_and_does_not_spin() {
     let mut command = Command::new("strace");
     command.arg("-o").arg(&log).args(["-f", ZCP, "a", "/dev/stdout"]).current_dir(sandbox.path(""));
     command.stdout(write).stderr(Stdio::piped());
-    let child = start(command);
+    let running = Running::start(command);
     let mut read = File::from(read);
     let mut piece = [0; 4096];
     for _ in 0..300 {
-        while ioctl_fionread(&read).unwrap() == 0 {
-            std::thread::yield_now();
-        }
+        await_bytes(&read);
         read.read_exact(&mut piece).unwrap();
     }
     assert_eq!(read.read(&mut piece).unwrap(), 0);
-    assert_ok(&finish(child));
+    assert_ok(&running.finish());
     let calls = fs::read_to_string(log).unwrap().lines().count();
     assert!((300..2_000).contains(&calls), "{calls} calls");
 }

@@ -1,13 +1,13 @@
 //! The recipes of the README, with the real programs.
 
-use super::{assert_ok, finish, with_file};
+use super::{Running, assert_ok, with_file};
 use crate::needs::{Need, trial};
 use crate::sandbox::{LONGEST, Sandbox, ZCP, assert_done, noise};
 use libtest_mimic::Trial;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 const LEN: usize = 3_000_001;
@@ -49,9 +49,9 @@ fn activated() -> impl Fn(u16) -> Command {
     }
 }
 
-fn start(sandbox: &Sandbox, mut command: Command) -> Child {
+fn start(sandbox: &Sandbox, mut command: Command) -> Running {
     command.current_dir(sandbox.path("")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+    Running::start(command)
 }
 
 /// Until the server listens.
@@ -69,20 +69,20 @@ fn connect(port: u16) -> TcpStream {
 fn serve(server: impl Fn(u16) -> Command) {
     let sandbox = with_file(LEN);
     let port = port();
-    let mut child = start(&sandbox, server(port));
+    let mut running = start(&sandbox, server(port));
     let mut bytes = Vec::new();
     connect(port).read_to_end(&mut bytes).unwrap();
-    let _ = child.kill();
-    child.wait().unwrap();
+    let _ = running.child.kill();
+    running.finish();
     assert!(bytes == noise(LEN), "{} bytes", bytes.len());
 }
 
 fn receive_under_socat() {
     let sandbox = Sandbox::new();
     let port = port();
-    let child = start(&sandbox, socat_with("zcp /dev/stdin b")(port));
+    let running = start(&sandbox, socat_with("zcp /dev/stdin b")(port));
     connect(port).write_all(&noise(LEN)).unwrap();
-    assert_ok(&finish(child));
+    assert_ok(&running.finish());
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
 }
 
