@@ -45,12 +45,16 @@ pub fn with_suffix(name: &OsStr, suffix: &OsStr) -> OsString {
     OsString::from_vec([parent.as_bytes(), base.as_bytes(), suffix.as_bytes()].concat())
 }
 
+/// How many names are tried for what is to get a new one. Others do not take that many meanwhile, but a
+/// server may say so for ever.
+pub const TRIES: u32 = 1000;
+
 /// Renames a file to its backup and gives the suffix; `None` if the file is gone.
 ///
 /// # Errors
 /// The errno of the rename.
 pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
-    loop {
+    for _ in 0..TRIES {
         let suffix = suffix(backup, dir, name);
         let new_name = with_suffix(name, &suffix);
         let numbered = is_numbered(backup, &suffix);
@@ -72,6 +76,7 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
             Err(errno) => return Err(errno),
         }
     }
+    Err(Errno::EXIST)
 }
 
 /// Gives a file the name of its backup besides its own, so that its own is never missing, and gives the
@@ -80,7 +85,7 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 /// # Errors
 /// The errno of link(2), or of removing an earlier simple backup.
 pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
-    loop {
+    for _ in 0..TRIES {
         let suffix = suffix(backup, dir, name);
         let new_name = with_suffix(name, &suffix);
         match at::link(dir, name, dir, &new_name, Follow::No) {
@@ -91,6 +96,7 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Resul
             Err(errno) => return Err(errno),
         }
     }
+    Err(Errno::EXIST)
 }
 
 fn is_numbered(backup: &Backup, suffix: &OsStr) -> bool {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Result<(OsString, T)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let (parent, _) = backup::split(name);
-    loop {
+    for _ in 0..backup::TRIES {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let mut temporary = OsString::from(parent);
         temporary.push(format!(".zcp-{}-{serial}", std::process::id()));
@@ -27,6 +27,7 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
             answer => return answer.map(|made| (temporary, made)),
         }
     }
+    Err(Errno::EXIST)
 }
 
 /// The number of the process that made a temporary name; `None` if it is not one.
@@ -104,6 +105,17 @@ fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_always_taken_are_an_error() {
+        let mut tried = 0;
+        let answer = make(OsStr::new("d/f"), |name| -> Result<()> {
+            tried += 1;
+            assert!(name.to_str().is_some_and(|name| name.starts_with("d/.zcp-")));
+            Err(Errno::EXIST)
+        });
+        assert_eq!((answer.err(), tried), (Some(Errno::EXIST), backup::TRIES));
+    }
 
     #[test]
     fn only_our_names_are_ours() {

@@ -140,6 +140,11 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether it was a signal that did: then this is the program, and its process is about to end.
+    pub fn is_signal(&self) -> bool {
+        i32::try_from(self.0.load(Ordering::Relaxed)).is_ok_and(|signal| signal > 0)
+    }
+
     /// Ends the process by the signal that was caught, so that the shell sees it. Does nothing if
     /// none was.
     pub fn reraise(&self) {

@@ -10,6 +10,7 @@
 //! path.
 
 use super::Transfer;
+use crate::sys::proc::StopFlag;
 use crate::sys::{io, proc};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -29,8 +30,9 @@ const FILES: usize = 64;
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// What one worker has to give back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Evictor {
+    stop: StopFlag,
     /// Where the window in hand begins.
     start: u64,
     /// Whether the source's pages of this window, and of those to come, were in the cache before.
@@ -45,6 +47,18 @@ pub(super) struct Evictor {
 }
 
 impl Evictor {
+    pub(super) fn new(stop: StopFlag) -> Evictor {
+        Evictor {
+            stop,
+            start: 0,
+            cached: VecDeque::new(),
+            any_cached: false,
+            flushed: 0,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        }
+    }
+
     /// A file is about to be copied.
     pub(super) fn begin(&mut self, t: &Transfer<'_>) {
         (self.flushed, self.any_cached) = (0, false);
@@ -121,7 +135,10 @@ impl Evictor {
     fn flush_waiting(&mut self) {
         self.waiting_bytes = 0;
         for fd in self.waiting.drain(..) {
-            flush(&fd, 0, None);
+            // Who asked for the end is not to wait for a disk.
+            if !self.stop.is_raised() {
+                flush(&fd, 0, None);
+            }
             WAITING.fetch_sub(1, Ordering::Relaxed);
         }
     }

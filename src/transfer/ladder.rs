@@ -187,7 +187,7 @@ pub struct Ladder {
 impl Ladder {
     /// A ladder that adds to `meter` as bytes arrive, and stops when `stop` is raised.
     pub fn new(limits: Limits, stop: StopFlag, meter: Arc<Meter>) -> Ladder {
-        let evictor = limits.drop_cache.then(Evictor::default);
+        let evictor = limits.drop_cache.then(|| Evictor::new(stop.clone()));
         Ladder {
             limits,
             evictor,

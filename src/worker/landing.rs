@@ -10,7 +10,7 @@ use crate::metadata::{self, Handle, xattr};
 use crate::report::Failure;
 use crate::survey;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat, inherited, io};
+use crate::sys::{Errno, Stat, inherited, io, release};
 use crate::{backup, temporary};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -331,6 +331,7 @@ impl Worker<'_> {
         }
         let Ok(place) = Place::behind_link(task) else { return false };
         let (dir, name) = place.of(task);
+        self.leave_pages_to_another(landed);
         let id = |stat: Stat| stat.id();
         let written = at::fstat(&landed.fd).map(id);
         written.is_ok() && written == at::stat(dir, name, Follow::No).map(id) && at::unlink(dir, name).is_ok()
@@ -344,6 +345,7 @@ impl Worker<'_> {
 
     /// Takes away what is not to be found: a temporary name, or a new file under its final one.
     pub(super) fn discard(&self, task: &Task<'_>, landed: &Landed) {
+        self.leave_pages_to_another(landed);
         let _ = match &landed.name {
             Name::Temporary(place, temporary) | Name::Replacing(place, temporary) => {
                 at::unlink(place.of(task).0, temporary)
@@ -351,6 +353,12 @@ impl Worker<'_> {
             Name::Final if landed.before.is_none() => at::unlink(&task.fds.dst, task.entry.destination()),
             Name::Final | Name::None(_) => Ok(()),
         };
+    }
+    /// A file that a signal ends is about to be thrown away: nobody is to wait for its pages.
+    fn leave_pages_to_another(&self, landed: &Landed) {
+        if self.ctx.stop.is_signal() {
+            let _ = release::outlive_with(&landed.fd);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signals that ask for the end: what is left under which name, what is said, and how soon.
 
-use crate::needs::{Need, trial};
+use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, noise};
 use crate::strace::{self, Trace};
 use libtest_mimic::Trial;
@@ -12,6 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("interrupt::new_file_goes", &[Need::Strace], new_file_goes),
         trial("interrupt::half_overwritten_goes", &[Need::Strace], half_overwritten_goes),
         trial("interrupt::what_is_done_stays", &[Need::Strace], what_is_done_stays),
+        trial("interrupt::pages_are_left_to_another", &[Need::Strace, Need::Shm], pages_are_left_to_another),
         trial("interrupt::second_ends_at_once", &[Need::Strace], second_ends_at_once),
         trial("interrupt::slow_disk_is_asked_for_little", &[Need::Strace], slow_disk_is_asked_for_little),
     ]
@@ -75,6 +76,27 @@ fn what_is_done_stays() {
     let names: Vec<_> = fs::read_dir(sandbox.path("dst")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 1);
     assert_eq!(fs::read(&names[0]).unwrap(), noise(3 << 20));
+}
+
+/// To free a large file takes long, so that another process holds it until zcp has ended; a small one is
+/// not worth that. strace ends when that other process has, too.
+fn pages_are_left_to_another() {
+    for (mib, others) in [(100, 1), (30, 0)] {
+        for options in [&[][..], &["--atomic"]] {
+            let sandbox = Sandbox::within(SHM);
+            sandbox.file("src", noise(1 << 20).repeat(mib));
+            // Two calls a MiB.
+            let inject = format!("inject=splice:signal=INT:when={}", mib * 2 - 10);
+            let zcp = [&[crate::sandbox::ZCP, "--strategy=splice"], options, &["src", "dst"]].concat();
+            let trace = ["-f", "-o", "log", "-e", "trace=execve,splice", "-e", &inject];
+            let output = sandbox.command("strace").args(trace).args(zcp).output().unwrap();
+            assert_eq!(output.status.signal(), Some(2), "{output:?}");
+            let log = fs::read_to_string(sandbox.path("log")).unwrap();
+            let started = log.matches(r#"execve("/proc/self/exe", ["/proc/self/exe", "--""#).count();
+            assert_eq!(started, others, "{log}");
+            assert!(!sandbox.path("dst").exists());
+        }
+    }
 }
 
 /// Who insists does not wait for what is cleared away.
