@@ -1,6 +1,6 @@
 //! read and write through a buffer: the ground of the ladder, and the one way for streams.
 
-use super::end::End;
+use super::end::{End, Form};
 use super::{Call, Fault, Side, Step, Tally};
 use crate::sys::{Errno, Result, io};
 
@@ -31,6 +31,7 @@ impl Buffer {
     /// Reads once, at most `len` bytes; no content is the end of the file.
     pub(super) fn fill(&mut self, mut src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
+        let want = if src.form == Form::Messages { want.max(longest_message(src, tally)?) } else { want };
         if self.bytes.len() < self.start + want {
             self.bytes = vec![0; want.max(SMALLEST) + LINE];
             self.start = self.bytes.as_ptr().align_offset(LINE).min(LINE);
@@ -71,16 +72,24 @@ pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len
     }
 }
 
+/// At least the length of the message that is next. No more than the socket holds: of all that wait there
+/// some kinds tell the first, others the sum (FIONREAD).
+fn longest_message(src: End<'_>, tally: &mut Tally) -> Result<usize> {
+    src.wait(false, tally)?;
+    Ok(io::readable_bytes(src.fd).ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(LARGEST))
+}
+
 /// A descriptor that does not block has nothing, or no room: it is waited for, never asked in a circle.
 fn await_again(end: End<'_>, write: bool, tally: &mut Tally) -> Result<()> {
     io::pause();
     end.wait(write, tally)
 }
 
-/// Writes all of `bytes`, however many calls that takes.
+/// Writes all of `bytes`, however many calls that takes. Where each is a message they may not be long.
 pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
-    let mut written = 0;
+    let (mut written, mut most) = (0, usize::MAX);
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
+        let rest = &rest[..rest.len().min(most)];
         dst.wait_if_needed(true, tally)?;
         let answer = if dst.seekable {
             tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, rest, at + written as u64))
@@ -92,6 +101,7 @@ pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tal
             Ok(0) => return Err(Errno::IO),
             Ok(n) => written += n,
             Err(Errno::SPIPE) if dst.seekable => dst.seekable = false,
+            Err(Errno::MSGSIZE) if rest.len() > 1 => most = rest.len() / 2,
             Err(Errno::INTR) if !dst.stop.is_raised() => {}
             Err(Errno::AGAIN) => await_again(dst, true, tally)?,
             Err(errno) => return Err(errno),

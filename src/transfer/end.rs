@@ -4,6 +4,7 @@
 use super::{Call, Fault, Side, Tally};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Kind, Result, Stat, io};
+use rustix::net::{SocketType, sockopt};
 use std::os::fd::BorrowedFd;
 
 /// What kind of thing holds the bytes, as far as the calls differ.
@@ -13,8 +14,11 @@ pub(super) enum Form {
     File,
     /// A pipe or a fifo: holds references to pages.
     Pipe,
-    /// A socket.
+    /// A socket through which bytes flow.
     Socket,
+    /// A socket that keeps messages apart (SOCK_SEQPACKET, SOCK_DGRAM): what a call does not take of one
+    /// is lost.
+    Messages,
     /// /dev/null: takes anything at once.
     Null,
     /// A terminal or another character device.
@@ -29,6 +33,16 @@ impl Form {
             Kind::CharDevice if stat.is_null_device() => Form::Null,
             Kind::CharDevice => Form::Device,
             _ => Form::File,
+        }
+    }
+
+    /// The same of an open file, which tells sockets apart.
+    pub(super) fn of_open(stat: &Stat, fd: BorrowedFd<'_>) -> Form {
+        match Form::of(stat) {
+            Form::Socket if sockopt::socket_type(fd).is_ok_and(|kind| kind != SocketType::STREAM) => {
+                Form::Messages
+            }
+            form => form,
         }
     }
 }

@@ -139,16 +139,28 @@ pub enum Target {
 }
 
 impl<'a> Transfer<'a> {
-    /// Both sides; `stop` ends a wait for them.
+    /// Both sides, where both are files; `stop` ends a wait for them.
     pub(super) fn ends<'e>(&self, stop: &'e StopFlag) -> (End<'e>, End<'e>)
     where
         'a: 'e,
     {
-        let src = Form::of(&self.stat);
+        self.ends_as((Form::File, Form::File), stop)
+    }
+
+    /// What both sides are.
+    pub(super) fn forms(&self) -> (Form, Form) {
         let dst = match &self.target {
             Target::File => Form::File,
-            Target::Stream(stat) => Form::of(stat),
+            Target::Stream(stat) => Form::of_open(stat, self.dst),
         };
+        (Form::of_open(&self.stat, self.src), dst)
+    }
+
+    /// Both sides, of which it is known what they are.
+    pub(super) fn ends_as<'e>(&self, (src, dst): (Form, Form), stop: &'e StopFlag) -> (End<'e>, End<'e>)
+    where
+        'a: 'e,
+    {
         let seekable = self.target == Target::File;
         (
             End { fd: self.src, form: src, seekable: src == Form::File, stop },

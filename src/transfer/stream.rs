@@ -44,8 +44,7 @@ struct Flow<'a, 'f> {
 impl Ladder {
     /// A stream on either side: what comes is what there is.
     pub(super) fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
-        let (src, dst) = t.ends(&self.stop);
-        let forms = (src.form, dst.form);
+        let forms = t.forms();
         // One pipe-full is one call in any case.
         let is_long = !t.stat.is_regular() || t.stat.size > SMALL;
         if is_long {
@@ -80,7 +79,7 @@ impl Ladder {
         match form {
             Form::File => self.file_system(dev, fd),
             Form::Pipe => FsKind::Pipe,
-            Form::Socket => FsKind::Socket,
+            Form::Socket | Form::Messages => FsKind::Socket,
             Form::Null | Form::Device => FsKind::Device,
         }
     }
@@ -144,7 +143,7 @@ impl Flow<'_, '_> {
     fn step(&mut self, strategy: Strategy, at: u64) -> Step {
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
-        let (src, dst) = self.t.ends(&ladder.stop);
+        let (src, dst) = self.t.ends_as(self.forms, &ladder.stop);
         let stride = self.stride.bytes();
         let most = ladder.limits.pace.as_ref().map_or(stride, |pace| stride.min(pace.step()));
         let len = self.known_size.map_or(most, |size| most.min(size - at));
@@ -153,6 +152,9 @@ impl Flow<'_, '_> {
             Strategy::Reflink if !dst.seekable => Step::Refused(Errno::XDEV),
             Strategy::Reflink => reflink::clone_file(src.fd, dst.fd, 0, tally),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
+            // The kernel reads into as many pages as it gets at once, which may be fewer than a message needs
+            // (copy_splice_read, alloc_pages_bulk).
+            Strategy::Splice if src.form == Form::Messages => Step::Refused(Errno::INVAL),
             Strategy::Splice if src.form == Form::Pipe || dst.form == Form::Pipe => {
                 splice::direct(src, dst, at, len, tally)
             }
@@ -173,7 +175,7 @@ impl Flow<'_, '_> {
         self.account.holes += holes;
         self.rungs.credit(self.account, strategy, bytes - holes);
         let referring = matches!(strategy, Strategy::Splice | Strategy::Sendfile);
-        if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Null) {
+        if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Messages | Form::Null) {
             self.account.path_mut(strategy).by_reference += bytes;
         }
         self.ladder.moved(self.t, at, bytes);
@@ -187,7 +189,7 @@ impl Flow<'_, '_> {
         }
         let by_read = strategy == Strategy::ReadWrite;
         let tally = self.account.path_mut(strategy);
-        let (src, _) = self.t.ends(&self.ladder.stop);
+        let (src, _) = self.t.ends_as(self.forms, &self.ladder.stop);
         let answer = match src.form {
             Form::File => (by_read || src.is_at_end(at, tally)?) && !self.ends_early(at)?,
             Form::Pipe | Form::Socket if !by_read => {
@@ -221,7 +223,7 @@ impl Flow<'_, '_> {
         while moved < left {
             let tally = self.account.path_mut(Strategy::ReadWrite);
             let ladder = &mut *self.ladder;
-            let (_, dst) = self.t.ends(&ladder.stop);
+            let (_, dst) = self.t.ends_as(self.forms, &ladder.stop);
             let src = End { fd: pipe.as_fd(), form: Form::Pipe, seekable: false, stop: &ladder.stop };
             match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
                 Step::Moved(n) => {
@@ -267,6 +269,7 @@ fn is_refusal(errno: Errno) -> bool {
             | Errno::NOTTY
             | Errno::TXTBSY
             | Errno::FAULT
+            | Errno::MSGSIZE
             | Errno::MFILE
             | Errno::NFILE
     )

@@ -3,10 +3,12 @@
 
 mod buffers;
 mod faults;
+mod messages;
 mod names;
 mod paths;
 mod peers;
 mod recipes;
+mod terminals;
 
 use crate::sandbox::{LONGEST, Sandbox, ZCP, noise};
 use libtest_mimic::Trial;
@@ -21,10 +23,19 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [buffers::trials(), faults::trials(), names::trials(), paths::trials(), peers::trials(), recipes::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        buffers::trials(),
+        faults::trials(),
+        messages::trials(),
+        names::trials(),
+        paths::trials(),
+        peers::trials(),
+        recipes::trials(),
+        terminals::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What joins zcp to its peer.

@@ -1,0 +1,98 @@
+//! A terminal on either side: lines that are typed, an end that is typed, Ctrl-C, and output that is shown.
+
+use crate::needs::{Need, trial};
+use crate::pty::Pty;
+use crate::sandbox::{Sandbox, ZCP};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
+
+/// The key that ends the input at the start of a line.
+const END: &str = "\u{4}";
+const CTRL_C: &str = "\u{3}";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for path in [None, Some("sendfile"), Some("splice"), Some("mmap"), Some("read_write")] {
+        let name = path.unwrap_or("default");
+        trials.push(trial(format!("streams::terminal::shows::{name}"), &[], move || shows(path)));
+    }
+    for path in [None, Some("splice"), Some("read_write")] {
+        let name = path.unwrap_or("default");
+        trials.push(trial(format!("streams::terminal::takes_lines::{name}"), &[], move || takes_lines(path)));
+        let setsid = [Need::Program("setsid")];
+        trials.push(trial(format!("streams::terminal::ctrl_c::{name}"), &setsid, move || ctrl_c(path)));
+    }
+    trials.push(trial("streams::terminal::bar_between_streams", &[], bar_between_streams));
+    trials
+}
+
+/// zcp in a terminal of its own; Ctrl-C reaches it if that is its controlling terminal.
+fn start(sandbox: &Sandbox, controlling: bool, path: Option<&str>, args: [&str; 2]) -> (Pty, Child) {
+    let mut command = Command::new(if controlling { "setsid" } else { ZCP });
+    if controlling {
+        command.args(["--ctty", ZCP]);
+    }
+    command.args(path.map(|path| format!("--strategy={path}"))).args(args);
+    command.current_dir(sandbox.path("")).env("LC_ALL", "C").env("TERM", "xterm");
+    Pty::start(80, command)
+}
+
+fn shows(path: Option<&str>) {
+    let sandbox = Sandbox::new();
+    let text: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    sandbox.file("a", &text);
+    let (pty, mut child) = start(&sandbox, false, path, ["a", "/dev/stdout"]);
+    // Read while it writes: a terminal holds little.
+    let shown = pty.read_to_end();
+    assert!(child.wait().unwrap().success());
+    assert!(shown.replace("\r\n", "\n") == text, "{} bytes of {}", shown.len(), text.len());
+}
+
+fn takes_lines(path: Option<&str>) {
+    let sandbox = Sandbox::new();
+    let (mut pty, mut child) = start(&sandbox, false, path, ["/dev/stdin", "b"]);
+    for line in ["first\n", "second\n", "third, not ended"] {
+        pty.type_keys(line);
+        pty.await_text(|shown| shown.contains(line.trim_end())); // the echo
+    }
+    // In the middle of a line the first one hands the line over, and the second one ends the input.
+    pty.type_keys(END);
+    pty.type_keys(END);
+    assert!(child.wait().unwrap().success(), "{}", pty.read_to_end());
+    assert_eq!(fs::read_to_string(sandbox.path("b")).unwrap(), "first\nsecond\nthird, not ended");
+}
+
+fn ctrl_c(path: Option<&str>) {
+    let sandbox = Sandbox::new();
+    let (mut pty, mut child) = start(&sandbox, true, path, ["/dev/stdin", "b"]);
+    pty.type_keys("first\n");
+    while !sandbox.path("b").exists() {
+        std::thread::yield_now();
+    }
+    pty.type_keys(CTRL_C);
+    pty.await_text(|shown| shown.contains("zcp: interrupted: copied "));
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    assert!(!sandbox.path("b").exists());
+}
+
+/// Neither side has a length, and the bar says how much has come all the same.
+fn bar_between_streams() {
+    let sandbox = Sandbox::new();
+    sandbox.fifo("from").fifo("to");
+    let (mut pty, mut child) = start(&sandbox, false, None, ["from", "to"]);
+    let mut from = OpenOptions::new().write(true).open(sandbox.path("from")).unwrap();
+    from.write_all(&[7; 2048]).unwrap();
+    let mut to = File::open(sandbox.path("to")).unwrap();
+    pty.await_text(|shown| shown.contains("2.00 KiB"));
+    from.write_all(&[7; 2048]).unwrap();
+    pty.await_text(|shown| shown.contains("4.00 KiB"));
+    drop(from);
+    let mut bytes = Vec::new();
+    to.read_to_end(&mut bytes).unwrap();
+    assert!(bytes == [7; 4096]);
+    assert!(child.wait().unwrap().success());
+}
