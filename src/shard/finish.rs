@@ -12,7 +12,9 @@ use super::lists::{ROOT, Reader};
 use super::manifest::Manifest;
 use super::result::PartResult;
 use super::sweep::sweep;
+use crate::backup;
 use crate::context::Context;
+use crate::dir::{Base, Dir};
 use crate::job::Entry;
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, gather};
@@ -36,6 +38,11 @@ pub(super) fn finish(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Res
     let joined = joiner.join_all()?;
     sweep(ctx, folder, manifest)?;
     let directories = complete_directories(ctx, folder, manifest)?;
+    if ctx.options.fsync {
+        // The name of the whole was made by the plan.
+        let (above, _) = backup::split(&manifest.destination.path);
+        shared.make_name_durable(ctx, &Dir::operands(Base::Cwd, OsString::new()), above);
+    }
     report(ctx, manifest, &results);
     let own = joined.merge(Stats { directories, ..Stats::default() });
     let mut all = Summary { stats: own, workers: 1, ..Summary::default() };

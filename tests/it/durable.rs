@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("durable::tree_at_once", &[Need::Strace], tree_at_once),
         trial("durable::before_the_name", &[Need::Strace], before_the_name),
         trial("durable::complete_files_too", &[Need::Strace], complete_files_too),
+        trial("durable::finish_of_parts", &[Need::Strace], finish_of_parts),
         trial("durable::errors_by_file", &[Need::Strace], errors_by_file),
         trial("durable::device", &[], device),
         trial("durable::costs_nothing_unasked", &[Need::Strace], costs_nothing_unasked),
@@ -98,6 +99,28 @@ fn complete_files_too() {
     assert_done(&trace.output);
     let syncs = positions(&trace, |line| line.starts_with("fsync(") && line.contains("dst/src"));
     assert_eq!((syncs.len(), trace.bytes_moved()), (1, 0));
+}
+
+/// A copy in parts: its finish gives directories their attributes, and each is synced after that, the one
+/// that the copy stands in at last.
+fn finish_of_parts() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/sub/f", noise(5000));
+    assert_done(&sandbox.zcp(["-a", "--fsync", "--plan=job", "--parts=1", "src", "dst"]).output().unwrap());
+    assert_done(&sandbox.zcp(["--run=job", "--part=0"]).output().unwrap());
+    let trace = strace::zcp(&sandbox, &["-e", "trace=all"], &["--finish=job"]);
+    assert_done(&trace.output);
+    let mut last = 0;
+    for dir in ["dst/sub", "dst", ""] {
+        let path = sandbox.path(dir).canonicalize().unwrap();
+        let path = format!("<{}>", path.display().to_string().trim_end_matches('/'));
+        let of = |call: &str| positions(&trace, |line| line.starts_with(call) && line.contains(&path));
+        let syncs = of("fsync(");
+        let changes = [of("fchmod("), of("utimensat(")].concat();
+        assert!(dir.is_empty() || changes.len() >= 2, "{dir:?}");
+        assert!(syncs.len() == 1 && syncs.first() > changes.iter().max() && syncs[0] > last, "{dir:?}: {syncs:?}");
+        last = syncs[0];
+    }
 }
 
 fn errors_by_file() {
