@@ -43,70 +43,6 @@ pub(super) fn command_as(called_cp: bool) -> Command {
     if called_cp { command.mut_arg("h", |arg| arg.short(None)) } else { command }
 }
 
-/// The text that `--help`, `-h` or `--version` asks for.
-pub(super) fn text_for(id: &str, program: &str) -> Option<String> {
-    let command = || {
-        let command = command_as(program == "cp").mut_arg("operands", |operands| operands.hide(true));
-        command.override_usage(format!(
-            "{program} [OPTION]... [-T] SOURCE DEST\n       \
-             {program} [OPTION]... SOURCE... DIRECTORY\n       \
-             {program} [OPTION]... -t DIRECTORY SOURCE..."
-        ))
-    };
-    match id {
-        "help" => Some(command().after_help(EXAMPLES).render_help().to_string()),
-        "h" => {
-            let short = command().mut_args(|arg| {
-                let shown = IN_SHORT_HELP.contains(&arg.get_id().as_str());
-                arg.hide(!shown)
-            });
-            Some(short.after_help(MORE).render_help().to_string())
-        }
-        "version" => Some(format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))),
-        _ => None,
-    }
-}
-
-/// What most people need, for `-h`.
-const IN_SHORT_HELP: [&str; 26] = [
-    "archive",
-    "backup",
-    "force",
-    "interactive",
-    "dereference",
-    "no-clobber",
-    "no-target-directory",
-    "one-file-system",
-    "parents",
-    "preserve",
-    "recursive",
-    "reflink",
-    "sparse",
-    "target-directory",
-    "update",
-    "verbose",
-    "help",
-    "jobs",
-    "bwlimit",
-    "exclude",
-    "gitignore",
-    "dry-run",
-    "atomic",
-    "stats",
-    "progress",
-    "version",
-];
-const MORE: &str = "These are the most used options. 'zcp --help' lists all, 'man zcp' explains them.";
-const EXAMPLES: &str = "\
-Examples:
-  zcp -a project /backup              all of it, with all its attributes
-  zcp -r --gitignore project /backup  without what git ignores
-  zcp -r --dry-run -u photos /backup  what would be copied, because it is newer
-  zcp -r --stats data /mnt            and which kernel path moved how many bytes
-
-Options in the environment variable ZCP_OPTS are read first, such as ZCP_OPTS='--jobs=4 --stats'; those
-that say what is copied are refused there. Under the name cp it is not read.";
-
 /// Whether an option is about how it is copied, or reported, and not about what.
 pub(super) fn says_how(command: &Command, id: &str) -> bool {
     let heading = command.get_arguments().find(|arg| arg.get_id() == id).and_then(Arg::get_help_heading);
@@ -145,48 +81,86 @@ fn short_only(id: &'static str, short: char, help: &'static str) -> Arg {
     Arg::new(id).short(short).help(help).action(ArgAction::SetTrue).help_heading(CP)
 }
 
+/// A help of few words for `-h` and completions, where what there is would not fit beside the option.
+fn brief(arg: Arg, help: &'static str) -> Arg {
+    match arg.get_help().cloned() {
+        Some(long) => arg.help(help).long_help(long),
+        None => arg.help(help),
+    }
+}
+
 /// In the order of cp's own table, which is the order of the possibilities that are listed for an
 /// ambiguous abbreviation.
 fn cp_options() -> Vec<Arg> {
     vec![
         flag("archive", Some('a'), "Same as -dR --preserve=all"),
         flag("attributes-only", None, "Copy no data, only the attributes"),
-        optional("backup", "CONTROL", "Back up each existing destination: none, numbered, existing, simple"),
+        brief(
+            optional("backup", "CONTROL", "Back up each existing destination: none, numbered, existing, simple"),
+            "Back up each existing destination",
+        ),
         short_only("b", 'b', "Like --backup, but takes no CONTROL"),
         flag("copy-contents", None, "Copy the content of special files when recursive"),
         short_only("d", 'd', "Same as --no-dereference --preserve=links"),
         flag("debug", None, "Explain how each file is copied; implies -v"),
         flag("dereference", Some('L'), "Follow all symbolic links in SOURCE"),
-        flag("force", Some('f'), "Remove a destination that cannot be opened, and try again"),
+        brief(
+            flag("force", Some('f'), "Remove a destination that cannot be opened, and try again"),
+            "Replace what cannot be opened",
+        ),
         short_only("H", 'H', "Follow symbolic links that are operands"),
-        flag("interactive", Some('i'), "Ask before overwriting (overrides a previous -n)"),
+        brief(
+            flag("interactive", Some('i'), "Ask before overwriting (overrides a previous -n)"),
+            "Ask before overwriting",
+        ),
         flag("keep-directory-symlink", None, "Follow existing symbolic links to directories in DEST"),
         flag("link", Some('l'), "Make hard links instead of copying"),
-        flag("no-clobber", Some('n'), "Skip existing files silently (overrides a previous -i)"),
+        brief(
+            flag("no-clobber", Some('n'), "Skip existing files silently (overrides a previous -i)"),
+            "Skip existing files silently",
+        ),
         flag("no-dereference", Some('P'), "Never follow symbolic links in SOURCE"),
         value("no-preserve", None, "ATTR_LIST", "Do not preserve these attributes"),
-        flag("no-target-directory", Some('T'), "Treat DEST as a file, never as a directory to copy into"),
+        brief(
+            flag("no-target-directory", Some('T'), "Treat DEST as a file, never as a directory to copy into"),
+            "Treat DEST as a file",
+        ),
         flag("one-file-system", Some('x'), "Stay on this file system"),
         flag("parents", None, "Use the full source name under DIRECTORY").alias("path"),
         short_only("p", 'p', "Same as --preserve=mode,ownership,timestamps"),
-        optional(
-            "preserve",
-            "ATTR_LIST",
-            "Preserve attributes: mode, ownership, timestamps (these three by default), links, context, xattr, all",
+        brief(
+            optional(
+                "preserve",
+                "ATTR_LIST",
+                "Preserve attributes: mode, ownership, timestamps (these three by default), links, context, xattr, all",
+            ),
+            "Keep attributes: mode, links, xattr, all",
         ),
-        flag("recursive", Some('r'), "Copy directories with all that is in them").visible_short_alias('R'),
+        brief(
+            flag("recursive", Some('r'), "Copy directories with all that is in them").visible_short_alias('R'),
+            "Copy directories",
+        ),
         flag("remove-destination", None, "Remove each existing destination before trying to open it"),
-        value("sparse", None, "WHEN", "Control sparse files: auto (default), always, never"),
-        optional("reflink", "WHEN", "Control clones: auto (default), always (if no WHEN is given), never"),
+        brief(
+            value("sparse", None, "WHEN", "Control sparse files: auto (default), always, never"),
+            "Make holes: auto, always, never",
+        ),
+        brief(
+            optional("reflink", "WHEN", "Control clones: auto (default), always (if no WHEN is given), never"),
+            "Share blocks: auto, always, never",
+        ),
         flag("strip-trailing-slashes", None, "Remove trailing slashes from each SOURCE"),
         value("suffix", Some('S'), "SUFFIX", "Use SUFFIX for simple backups; implies --backup"),
         flag("symbolic-link", Some('s'), "Make symbolic links instead of copying"),
         value("target-directory", Some('t'), "DIRECTORY", "Copy all SOURCEs into DIRECTORY")
             .value_hint(clap::ValueHint::DirPath),
-        optional(
-            "update",
-            "UPDATE",
-            "Which existing files to replace: all, none, none-fail, older (the default if given bare)",
+        brief(
+            optional(
+                "update",
+                "UPDATE",
+                "Which existing files to replace: all, none, none-fail, older (the default if given bare)",
+            ),
+            "Replace only what is older",
         ),
         short_only("u", 'u', "Same as --update=older"),
         flag("verbose", Some('v'), "Name each file as it is copied"),
@@ -263,7 +237,7 @@ fn own_options() -> Vec<Arg> {
         optional(
             "progress",
             "WHEN",
-            "Show progress on stderr: auto (default, if it is a terminal), always, never",
+            "Show progress on stderr: auto (default: if it is a terminal), always (if no WHEN is given), never",
         )
         .help_heading(OUTPUT),
         value("plan", None, "JOB", "Copy nothing yet: share the copy out to parts, in the job folder JOB")

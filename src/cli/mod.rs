@@ -6,6 +6,7 @@
 
 mod definition;
 mod getopt;
+mod help;
 mod job;
 mod own;
 mod settle;
@@ -88,7 +89,7 @@ pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) 
     }
     // In order: what comes first, be it nonsense or --help, ends it.
     for given in &read.given {
-        if let Some(text) = definition::text_for(&given.id, program) {
+        if let Some(text) = help::text_for(&given.id, program) {
             return Ok(Request::Print(text));
         }
         draft.take(given)?;

@@ -282,7 +282,9 @@ impl Watch {
         // What is done is at least what there was to do.
         let all = total.bytes.load(Ordering::Relaxed).max(done);
         let all_files = total.files.load(Ordering::Relaxed).max(files);
-        if let Ok(style) = ProgressStyle::with_template(template(proc::terminal_width(), complete, endless)) {
+        if let Ok(style) =
+            ProgressStyle::with_template(template(proc::terminal_width(std::io::stderr()), complete, endless))
+        {
             bar.set_style(style.progress_chars("=> "));
         }
         // The position last: it draws, and must not be seen beyond an old length.

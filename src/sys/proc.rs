@@ -4,6 +4,7 @@ use super::Time;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::process::{self, Resource};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -202,9 +203,9 @@ pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
 
-/// The columns of the terminal on stderr; 80 where there is none.
-pub fn terminal_width() -> usize {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+/// The columns of a terminal; 80 where `fd` is none.
+pub fn terminal_width(fd: impl AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(fd);
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 

@@ -35,6 +35,8 @@ pub(crate) enum Need {
     Mount(&'static str),
     /// A FUSE server of our own.
     Fuse,
+    /// Namespaces of mounts and host names for single processes.
+    Namespaces,
     /// A group of processes with a limit on memory, see [`MemoryGroup`].
     MemoryGroup,
 }
@@ -42,6 +44,7 @@ pub(crate) enum Need {
 impl Need {
     fn is_met(self) -> bool {
         static STRACE: OnceLock<bool> = OnceLock::new();
+        static NAMESPACES: OnceLock<bool> = OnceLock::new();
         match self {
             Need::Strace => *STRACE.get_or_init(|| succeeds("strace", &["-f", "-o", "/dev/null", "true"])),
             Need::Root => is_root(),
@@ -52,6 +55,7 @@ impl Need {
             }
             Need::Mount(fs) => mounted(fs).is_some(),
             Need::Fuse => Path::new("/dev/fuse").exists() && std::env::var_os(PLACE).is_some(),
+            Need::Namespaces => *NAMESPACES.get_or_init(|| succeeds("unshare", &["-mnu", "true"])),
             Need::MemoryGroup => MemoryGroup::make(1 << 30).is_some(),
         }
     }

@@ -21,6 +21,10 @@ fn help() {
         String::from_utf8(output.stdout).unwrap()
     };
     let (short, long) = (print("-h"), print("--help"));
+    for line in short.lines().chain(long.lines()) {
+        assert!(line.len() <= 80, "beyond 80 columns: {line}");
+    }
+    assert!(short.contains("\n  -a, --archive                 Same as"), "not an option a line: {short}");
     assert!(short.lines().count() <= 50 && long.lines().count() > 70, "{}", short.lines().count());
     let names = |text: &str| -> Vec<String> {
         let words = text.split(|c: char| c.is_whitespace() || ",[=<'".contains(c));

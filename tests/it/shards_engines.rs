@@ -14,8 +14,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     let root = Need::Root;
     let (parallel, strace) = (Need::Program("parallel"), Need::Strace);
     vec![
-        trial("shards::gnu_parallel", &[root, parallel, strace, Need::Program("setfacl")], gnu_parallel),
-        trial("shards::machines", &[root], machines),
+        trial(
+            "shards::gnu_parallel",
+            &[root, Need::Namespaces, parallel, strace, Need::Program("setfacl")],
+            gnu_parallel,
+        ),
+        trial("shards::machines", &[root, Need::Namespaces], machines),
         trial("shards::killed_plans", &[strace], killed_plans),
         trial("shards::killed_runs", &[strace], killed_runs),
         trial("shards::killed_finishes", &[strace], killed_finishes),
