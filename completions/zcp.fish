@@ -52,7 +52,7 @@ complete -c zcp -s 0 -l null -d 'Names in FILE end with a NUL byte, as find -pri
 complete -c zcp -l dry-run -d 'Only say what would be done: the lines of -v, or the totals of --stats'
 complete -c zcp -l fsync -d 'Call nothing done before it is on the disk'
 complete -c zcp -l verify -d 'Read each copy back, not from the cache, and compare it with its source'
-complete -c zcp -l resume -d 'Leave alone what an earlier run with --resume or -p completed, and finish the rest'
+complete -c zcp -l resume -d 'Finish what an earlier run began'
 complete -c zcp -l stats -f -a 'text json' -d 'Report afterwards which kernel path moved how many bytes: text (default), json'
 complete -c zcp -l stats-file -r -F -d 'Write the statistics as JSON to FILE, also if the copy failed'
 complete -c zcp -l progress -f -a 'auto always never' -d 'Show progress on stderr: auto (default: if it is a terminal), always (if no WHEN is given), never'

@@ -20,6 +20,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// # Errors
 /// When stat(2) fails for another reason than that nothing is there.
 pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Occupant>> {
+    if matches!(fds.dst, Base::Absent) {
+        return Ok(None); // a dry run did not make the directory
+    }
     let options = &ctx.options;
     let (dst, name) = (fds.dst.as_fd(), entry.destination());
     let mut circular = false;

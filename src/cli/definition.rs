@@ -223,8 +223,15 @@ fn own_options() -> Vec<Arg> {
         flag("fsync", None, "Call nothing done before it is on the disk").help_heading(SAFETY),
         flag("verify", None, "Read each copy back, not from the cache, and compare it with its source")
             .help_heading(SAFETY),
-        flag("resume", None, "Leave alone what an earlier run with --resume or -p completed, and finish the rest")
-            .help_heading(SAFETY),
+        brief(
+            flag(
+                "resume",
+                None,
+                "Leave alone what an earlier run with --resume or -p completed, and finish the rest",
+            ),
+            "Finish what an earlier run began",
+        )
+        .help_heading(SAFETY),
         optional(
             "stats",
             "FORM",

@@ -62,7 +62,8 @@ pub fn leave_access_time(fd: impl AsFd) {
 }
 
 /// Whether a byte of a file is in the page cache, so that it can be read without waiting (RWF_NOWAIT of
-/// preadv2(2)); false where the file system cannot tell.
+/// preadv2(2)); false where the file system cannot tell. The kernel begins to read ahead there, and a quick
+/// disk may make it true.
 pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     let mut byte = [0];
     let room = &mut [std::io::IoSliceMut::new(&mut byte)];

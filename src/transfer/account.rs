@@ -28,6 +28,10 @@ pub enum Call {
     Pread,
     /// pwrite64(2).
     Pwrite,
+    /// preadv2(2) with RWF_DONTCACHE.
+    Preadv2,
+    /// pwritev2(2) with RWF_DONTCACHE.
+    Pwritev2,
     /// read(2), on what has no offsets.
     Read,
     /// write(2), on what has no offsets.
@@ -38,7 +42,7 @@ pub enum Call {
 
 impl Call {
     /// All of them; the order is that of the enum.
-    pub const ALL: [Call; 11] = [
+    pub const ALL: [Call; 13] = [
         Call::Ficlone,
         Call::CopyFileRange,
         Call::Splice,
@@ -47,6 +51,8 @@ impl Call {
         Call::Munmap,
         Call::Pread,
         Call::Pwrite,
+        Call::Preadv2,
+        Call::Pwritev2,
         Call::Read,
         Call::Write,
         Call::Poll,
@@ -63,6 +69,8 @@ impl Call {
             Call::Munmap => "munmap",
             Call::Pread => "pread64",
             Call::Pwrite => "pwrite64",
+            Call::Preadv2 => "preadv2",
+            Call::Pwritev2 => "pwritev2",
             Call::Read => "read",
             Call::Write => "write",
             Call::Poll => "ppoll",

@@ -1,7 +1,7 @@
 //! read and write through a buffer: the ground of the ladder, and the one way for streams.
 
 use super::end::{End, Form};
-use super::{Call, Fault, Side, Step, Tally};
+use super::{Call, Fault, Side, Step, Tally, uncached};
 use crate::sys::{Errno, Result, io};
 
 /// The most bytes a read asks for; a larger buffer leaves the processor's cache.
@@ -40,7 +40,9 @@ impl Buffer {
         let room = &mut self.bytes[self.start..][..want];
         self.filled = loop {
             src.wait_if_needed(false, tally)?;
-            let answer = if src.seekable {
+            let answer = if src.uncached {
+                uncached::read(src.fd, &mut *room, at, tally)
+            } else if src.seekable {
                 tally.call(Call::Pread, || rustix::io::pread(src.fd, &mut *room, at))
             } else {
                 tally.call(Call::Read, || rustix::io::read(src.fd, &mut *room))
@@ -91,7 +93,9 @@ pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tal
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
         let rest = &rest[..rest.len().min(most)];
         dst.wait_if_needed(true, tally)?;
-        let answer = if dst.seekable {
+        let answer = if dst.uncached {
+            uncached::write(dst.fd, rest, at + written as u64, tally)
+        } else if dst.seekable {
             tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, rest, at + written as u64))
         } else {
             tally.call(Call::Write, || rustix::io::write(dst.fd, rest))

@@ -8,6 +8,7 @@ use super::route::{Cloning, LARGE};
 use super::rungs::Rungs;
 use super::spans::{self, Next};
 use super::stride::Stride;
+use super::uncached::Sides;
 use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, Stat, io};
@@ -25,6 +26,8 @@ pub(super) struct Climb<'a, 'f> {
     /// Whether the destination's blocks are allocated first.
     preallocate: bool,
     account: &'a mut Account,
+    /// Which sides pass the page cache by.
+    uncached: Sides,
     /// Whether `st_size` is where the data ends.
     true_size: bool,
     /// The destination's own position, which sendfile writes at.
@@ -50,12 +53,19 @@ impl<'a, 'f> Climb<'a, 'f> {
             rungs: Rungs::new(route, (t.stat.dev, t.dst_dev)),
             preallocate: route.preallocate,
             account,
+            uncached: Sides::default(),
             true_size,
             position: 0,
             stride: Stride::default(),
             skipped: 0,
             outcome: Outcome::default(),
         }
+    }
+
+    /// Has these sides pass the page cache by, when the file is read and written.
+    pub(super) fn past_cache(mut self, sides: Sides) -> Self {
+        self.uncached = sides;
+        self
     }
 
     pub(super) fn run(&mut self) -> Result<Outcome, Fault> {
@@ -247,7 +257,8 @@ impl<'a, 'f> Climb<'a, 'f> {
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
-        let (src, dst) = self.t.ends(&ladder.stop);
+        let (mut src, mut dst) = self.t.ends(&ladder.stop);
+        (src.uncached, dst.uncached) = (self.uncached.source, self.uncached.destination);
         match strategy {
             // Behind other rungs it can still take the whole file, but nothing less. A size that is
             // not believed may be 0, and what was cloned may have an end further on.

@@ -54,6 +54,8 @@ pub(super) struct End<'a> {
     pub(super) form: Form,
     /// Whether bytes have offsets; else they are read and written where the descriptor stands.
     pub(super) seekable: bool,
+    /// Whether its bytes pass the page cache by.
+    pub(super) uncached: bool,
     /// Ends a wait.
     pub(super) stop: &'a StopFlag,
 }

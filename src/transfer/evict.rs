@@ -6,8 +6,8 @@
 //! back twice: when it is full, and when a flush has made sure that it is clean. Small files are flushed
 //! many at a time, since a flush is a commit of the journal.
 //!
-//! RWF_DONTCACHE (Linux 6.14) does the like page by page, but for read and write only; this serves every
-//! path.
+//! Where the kernel can do it page by page (`uncached.rs`), small files are left to it: they do not have to be
+//! flushed then. This serves every path, and large files on a faster one.
 
 use super::Transfer;
 use crate::sys::proc::StopFlag;
@@ -22,7 +22,7 @@ const WINDOW: u64 = 8 << 20;
 /// (`read_ahead_kb` of a disk may be 8 MiB and more).
 const AHEAD: usize = 4;
 /// Bytes of one file, or of many, after which they are flushed.
-const FLUSH: u64 = 64 << 20;
+pub(super) const FLUSH: u64 = 64 << 20;
 /// Files that wait for a flush, at most, in each worker.
 const FILES: usize = 64;
 

@@ -5,11 +5,12 @@
 use super::buffered::Buffer;
 use super::climb::Climb;
 use super::end::{End, Form};
-use super::evict::Evictor;
+use super::evict::{self, Evictor};
 use super::pace::Pace;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
 use super::stream_route::stream_route;
+use super::uncached::{self, Sides};
 use super::{Account, Meter, Route, Strategy};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, io};
@@ -87,7 +88,8 @@ impl Default for Limits {
 impl Limits {
     /// The route for a case, within what is allowed.
     fn route(&self, case: Case) -> Route {
-        self.restrict(default_route(case, self.cloning))
+        let default = default_route(case, self.cloning);
+        self.restrict(if case.uncached { uncached::route(default) } else { default })
     }
 
     /// The same where a stream is on either side.
@@ -163,8 +165,8 @@ impl<'a> Transfer<'a> {
     {
         let seekable = self.target == Target::File;
         (
-            End { fd: self.src, form: src, seekable: src == Form::File, stop },
-            End { fd: self.dst, form: dst, seekable, stop },
+            End { fd: self.src, form: src, seekable: src == Form::File, uncached: false, stop },
+            End { fd: self.dst, form: dst, seekable, uncached: false, stop },
         )
     }
 }
@@ -189,6 +191,9 @@ pub struct Ladder {
     pub(super) pipe: Pipe,
     pub(super) buffer: Buffer,
     evictor: Option<Evictor>,
+    /// Whether the file in hand leaves its pages to the evictor.
+    evicting: bool,
+    uncached: uncached::Knowledge,
     // A copy meets a handful of devices and cases, and asks for each file: a list is the fastest map.
     file_systems: Vec<(u64, FsKind)>,
     routes: Vec<(Case, Arc<Route>, u64)>,
@@ -203,6 +208,8 @@ impl Ladder {
         Ladder {
             limits,
             evictor,
+            evicting: false,
+            uncached: uncached::Knowledge::default(),
             stop,
             meter,
             pipe: Pipe::default(),
@@ -229,28 +236,43 @@ impl Ladder {
         }
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
+        let sides = self.uncached_sides(t, [source, destination], account);
+        self.evicting = !sides.any();
         let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
-        let route = self.route(case, Limits::route);
-        if let Some(evictor) = &mut self.evictor {
+        let route = self.route(Case { uncached: sides.any(), ..case }, Limits::route);
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
             evictor.begin(t);
         }
-        let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run()?;
-        if let Some(evictor) = &mut self.evictor {
+        let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
             evictor.end(t, outcome.size);
         }
         Ok(outcome)
     }
 
+    /// Which sides pass the page cache by: in files that the evictor would have to flush many of at a time, if
+    /// read and write may come first.
+    fn uncached_sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], account: &mut Account) -> Sides {
+        let forced = self.limits.forced.as_deref().and_then(|rungs| rungs.first());
+        let free = forced.is_none_or(|first| *first == Strategy::ReadWrite);
+        if !self.limits.drop_cache || !free || t.stat.size >= evict::FLUSH {
+            return Sides::default();
+        }
+        self.uncached.sides(t, kinds, account.path_mut(Strategy::ReadWrite))
+    }
+
     /// The most bytes for one step from `at`, of the `len` that a rung could take.
     pub(super) fn most(&self, at: u64, len: u64) -> u64 {
         let paced = self.limits.pace.as_ref().map_or(len, |pace| len.min(pace.step()));
-        self.evictor.as_ref().map_or(paced, |evictor| paced.min(evictor.most(at)))
+        let evictor = self.evictor.as_ref().filter(|_| self.evicting);
+        evictor.map_or(paced, |evictor| paced.min(evictor.most(at)))
     }
 
     /// `bytes` have arrived, and the destination now has all up to `at`.
     pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) {
         self.meter.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(evictor) = self.evictor.as_mut().filter(|_| t.stat.is_regular() && t.target == Target::File) {
+        let evicting = self.evicting && t.stat.is_regular() && t.target == Target::File;
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| evicting) {
             evictor.passed(t, at);
         }
         if let Some(pace) = &self.limits.pace {
@@ -275,6 +297,7 @@ impl Ladder {
             &self.route(Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten), Limits::route),
         );
         route.rungs.retain(|strategy| *strategy != Strategy::Reflink);
+        self.evicting = true;
         Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)
     }
 

@@ -22,6 +22,7 @@ mod splice;
 mod stream;
 mod stream_route;
 mod stride;
+mod uncached;
 pub mod verify;
 mod zeros;
 

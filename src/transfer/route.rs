@@ -150,13 +150,15 @@ pub struct Case {
     pub size: Size,
     /// Whether the destination was there before and has been truncated.
     pub overwritten: bool,
+    /// Whether read and write are to pass the page cache by (`--cache=drop`).
+    pub uncached: bool,
 }
 
 impl Case {
     /// The case of one regular file.
     pub fn new(source: FsKind, destination: FsKind, stat: &Stat, destination_dev: u64, overwritten: bool) -> Case {
         let same_device = stat.dev == destination_dev;
-        Case { source, destination, same_device, size: Size::of(stat.size), overwritten }
+        Case { source, destination, same_device, size: Size::of(stat.size), overwritten, uncached: false }
     }
 }
 
@@ -250,6 +252,7 @@ mod tests {
                             same_device,
                             size,
                             overwritten,
+                            uncached: false,
                         })
                     },
                 )

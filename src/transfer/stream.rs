@@ -55,7 +55,8 @@ impl Ladder {
         let source = self.place(forms.0, t.stat.dev, t.src);
         let destination = self.place(forms.1, t.dst_dev, t.dst);
         let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);
-        let case = Case { source, destination, same_device: false, size: Size::Any, overwritten: false };
+        let case =
+            Case { source, destination, same_device: false, size: Size::Any, overwritten: false, uncached: false };
         let route = self.route(case, Limits::stream_route);
         let zeros = self.limits.sparse == Sparse::Always && t.target == Target::File;
         let rungs = Rungs::new(&route, (t.stat.dev, t.dst_dev));
@@ -224,7 +225,8 @@ impl Flow<'_, '_> {
             let tally = self.account.path_mut(Strategy::ReadWrite);
             let ladder = &mut *self.ladder;
             let (_, dst) = self.t.ends_as(self.forms, &ladder.stop);
-            let src = End { fd: pipe.as_fd(), form: Form::Pipe, seekable: false, stop: &ladder.stop };
+            let src =
+                End { fd: pipe.as_fd(), form: Form::Pipe, seekable: false, uncached: false, stop: &ladder.stop };
             match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
                 Step::Moved(n) => {
                     moved += n;

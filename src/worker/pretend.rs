@@ -43,6 +43,11 @@ impl Worker<'_> {
         if self.source_taken.get() {
             return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(Errno::NOENT));
         }
+        if source.stat.kind() == Kind::Socket {
+            return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(Errno::NXIO));
+        }
+        let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
+        self.check_can_verify(task, &source.stat, before)?;
         if source.stat.is_regular()
             && source.fd.is_none()
             && let Err(errno) = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
@@ -52,7 +57,9 @@ impl Worker<'_> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
         if matches!(landing, Landing::Overwrite(..)) {
-            match at::may_write(dst, name) {
+            let may = at::may_write(dst, name);
+            let is_socket = before.is_some_and(|before| before.kind() == Kind::Socket);
+            match if is_socket { may.and(Err(Errno::NXIO)) } else { may } {
                 Ok(()) => return Ok(()),
                 Err(_) if self.ctx.options.force => return self.unlink(task),
                 Err(errno) => return Err(cannot(errno)),

@@ -63,6 +63,7 @@ impl Worker<'_> {
             }
             Verdict::Make(Clear::Nothing) => self.make(task, source, Landing::Create, None),
             Verdict::Make(Clear::Unlink) if self.ctx.options.atomic => {
+                self.cleared.set(true); // by the rename
                 self.say_removed(task);
                 self.make(task, source, Landing::Replace, None)
             }

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("dry_run::says_what_is_done", &[Need::Shm], says_what_is_done),
         trial("dry_run::totals", &[], totals),
         trial("dry_run::foresees", &[], foresees),
+        trial("dry_run::with_our_own_options", &[], with_our_own_options),
         trial("dry_run::asks_nobody", &[], asks_nobody),
         trial("dry_run::leaves_no_access_time", &[Need::Mount("ext4")], leaves_no_access_time),
         trial("dry_run::changes_nothing", &[Need::Strace, Need::Shm], changes_nothing),
@@ -37,6 +38,31 @@ fn says_what_is_done() {
     let answer = TestRunner::new_with_rng(config, rng)
         .run(&case::cases(), |case| compare(&case).map_err(TestCaseError::fail));
     answer.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// What cp's options do not lead to: lines and status are those of the copy that follows.
+fn with_our_own_options() {
+    let tree = || {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/a", "a").symlink("gone", "src/l").dir("dst").symlink("nowhere", "dst/a");
+        std::os::unix::net::UnixListener::bind(sandbox.path("src/socket")).unwrap();
+        std::os::unix::net::UnixListener::bind(sandbox.path("dst/b")).unwrap();
+        sandbox.file("b", "b").fifo("dst/fifo").file("fifo", "");
+        sandbox
+    };
+    for args in [
+        &["-r", "--resume", "--parents", "src/a", "src/l", "dst"][..],
+        &["--atomic", "--remove-destination", "src/a", "dst"],
+        &["src/socket", "dst"],
+        &["b", "dst"],
+        &["--verify", "fifo", "dst"],
+    ] {
+        let [dry, wet] = [&["--dry-run"][..], &[]].map(|more| {
+            let output = tree().zcp(["-v"]).args(more).args(args).output().unwrap();
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap(), output.status)
+        });
+        assert_eq!(dry, wet, "{args:?}");
+    }
 }
 
 /// What differs between a dry run and the copy.

@@ -1,0 +1,90 @@
+//! `--cache=drop` by the kernel: RWF_DONTCACHE of preadv2(2) and pwritev2(2), from Linux 6.14.
+//!
+//! What such a read brings into the page cache goes when it has been read, what such a write puts there is
+//! written back at once and goes then; pages that were there before stay (`include/linux/pagemap.h`,
+//! FGP_DONTCACHE). A file system has to know of it (FOP_DONTCACHE: ext4, xfs and others), and only read
+//! and write have it. Small files take less time so than with pages that are given back in hindsight, since
+//! nothing waits for the disk; large ones more, since splice copies each byte once (`tests/bench/cache`).
+//! Those, and what cannot be had here, are left to `evict.rs`.
+
+use super::account::{Call, Tally};
+use super::ladder::Transfer;
+use super::route::FsKind;
+use super::{Route, Strategy};
+use crate::sys::{Result, io};
+use rustix::io::{ReadWriteFlags, retry_on_intr};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
+
+/// `RWF_DONTCACHE` of linux/fs.h.
+const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+
+/// preadv2(2) that leaves nothing in the page cache.
+pub(super) fn read(fd: BorrowedFd<'_>, room: &mut [u8], at: u64, tally: &mut Tally) -> Result<usize> {
+    tally.call(Call::Preadv2, || rustix::io::preadv2(fd, &mut [IoSliceMut::new(room)], at, DONTCACHE))
+}
+
+/// pwritev2(2) that leaves nothing in the page cache, when it has been written back.
+pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8], at: u64, tally: &mut Tally) -> Result<usize> {
+    tally.call(Call::Pwritev2, || rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], at, DONTCACHE))
+}
+
+/// Which of the two sides pass the page cache by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sides {
+    pub(super) source: bool,
+    pub(super) destination: bool,
+}
+
+impl Sides {
+    pub(super) fn any(self) -> bool {
+        self.source || self.destination
+    }
+}
+
+/// What was learnt of pairs of devices.
+#[derive(Debug, Default)]
+pub(super) struct Knowledge(Vec<((u64, u64), Sides)>);
+
+impl Knowledge {
+    /// Which sides pass the cache by: all that are on a disk, or none. It is found out by the first byte of
+    /// the first file; the destination is empty before and after that.
+    pub(super) fn sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], tally: &mut Tally) -> Sides {
+        let pair = (t.stat.dev, t.dst_dev);
+        if let Some((_, sides)) = self.0.iter().find(|(known, _)| *known == pair) {
+            return *sides;
+        }
+        // Files of a tmpfs are the page cache.
+        let [source, destination] = kinds.map(|kind| kind != FsKind::Tmpfs);
+        let wanted = Sides { source, destination };
+        let may_be = kinds.into_iter().all(FsKind::is_local);
+        let can = may_be && retry_on_intr(|| try_first_byte(t, wanted, tally)).is_ok();
+        let sides = if can { wanted } else { Sides::default() };
+        self.0.push((pair, sides));
+        sides
+    }
+}
+
+fn try_first_byte(t: &Transfer<'_>, wanted: Sides, tally: &mut Tally) -> Result<()> {
+    let mut byte = [0];
+    if wanted.source {
+        read(t.src, &mut byte, 0, tally)?;
+    }
+    if wanted.destination {
+        write(t.dst, &byte, 0, tally)?;
+        io::truncate(t.dst, 0)?;
+    }
+    Ok(())
+}
+
+/// The same route with read and write first, but for what moves no byte.
+pub(super) fn route(mut route: Route) -> Route {
+    let others = route.rungs.len();
+    route.rungs.retain(|strategy| *strategy != Strategy::ReadWrite);
+    if route.rungs.len() < others {
+        let at = usize::from(route.rungs.first() == Some(&Strategy::Reflink));
+        route.rungs.insert(at, Strategy::ReadWrite);
+        route.why = "--cache=drop: read and write can pass the page cache by";
+    }
+    route
+}
