@@ -9,9 +9,15 @@ use crate::job::Parcel;
 use crate::report::{Stats, lock};
 use crate::walk::supply::Supply;
 use crate::worker::{Shared, Worker};
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often a worker looks whether the walk is free before it goes to sleep. The walk is locked for
+/// as long as one directory takes to be made and listed, some 40 us; to be woken takes nearly as long.
+/// 15,900 files in 2,500 directories, two workers: 0.94 of the time without it.
+const LOOKS: usize = 2000;
 
 /// Everything that the workers of one run have in common.
 pub(super) struct Crew<'c, S> {
@@ -104,12 +110,22 @@ impl<'c, S: Supply> Crew<'c, S> {
     }
 
     fn pull(&self) -> Option<Arc<Parcel>> {
-        let mut walk = lock(&self.walk);
+        let mut walk = self.lock_walk();
         let parcel = Arc::new(walk.next_parcel()?);
         let mut in_flight = lock(&self.in_flight);
         in_flight.parcels.push(Arc::clone(&parcel));
         in_flight.peak = in_flight.peak.max(in_flight.parcels.len());
         Some(parcel)
+    }
+
+    fn lock_walk(&self) -> MutexGuard<'_, S> {
+        for _ in 0..LOOKS {
+            if let Ok(walk) = self.walk.try_lock() {
+                return walk;
+            }
+            spin_loop();
+        }
+        lock(&self.walk)
     }
 
     /// A parcel of somebody else that still has names that nobody took.
