@@ -1,36 +1,20 @@
 //! Arguments by the rules of getopt_long(3): clusters, abbreviations, permutation.
 //!
-//! The table is the clap definition. Nothing here knows what an option means.
+//! The table is that of `definition.rs`. Nothing here knows what an option means.
 
+use super::opt::{Opt, Takes};
 use super::{Misuse, definition};
 use crate::report::quote::shown;
-use clap::{Arg, ArgAction, Command};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// An option that was given, in its place among the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Given {
-    /// The clap id.
-    pub(super) id: String,
+    /// Which.
+    pub(super) option: &'static Opt,
     /// Its argument.
     pub(super) value: Option<OsString>,
-}
-
-/// Whether an option takes an argument (`has_arg` of getopt_long(3)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    Nothing,
-    Optional,
-    Required,
-}
-
-struct Known {
-    id: String,
-    long: Vec<String>,
-    short: Vec<char>,
-    takes: Takes,
-    cp: bool,
 }
 
 /// Arguments, taken apart.
@@ -45,29 +29,36 @@ pub(super) struct Arguments {
     pub(super) misuse: Option<Misuse>,
 }
 
-/// Separates options from operands. With `posix` the first operand ends the options.
-pub(super) fn read(command: &Command, args: Vec<OsString>, posix: bool) -> Arguments {
+/// What depends on who calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    /// The first operand ends the options.
+    pub(super) posix: bool,
+    /// As cp, which has no `-h`.
+    pub(super) cp: bool,
+}
+
+/// Separates options from operands.
+pub(super) fn read(args: Vec<OsString>, manner: Manner) -> Arguments {
     let mut arguments = Arguments::default();
-    arguments.misuse = read_into(command, args, posix, &mut arguments).err();
+    arguments.misuse = read_into(args, manner, &mut arguments).err();
     arguments
 }
 
 fn read_into(
-    command: &Command,
     args: Vec<OsString>,
-    posix: bool,
+    manner: Manner,
     Arguments { given, operands, .. }: &mut Arguments,
 ) -> Result<(), Misuse> {
-    let table: Vec<Known> = command.get_arguments().filter_map(known).collect();
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_bytes() {
             b"--" => break,
-            [b'-', b'-', long @ ..] => given.push(read_long(&table, long, &mut args)?),
-            [b'-', shorts @ ..] if !shorts.is_empty() => read_cluster(&table, shorts, &mut args, given)?,
+            [b'-', b'-', long @ ..] => given.push(read_long(long, &mut args)?),
+            [b'-', shorts @ ..] if !shorts.is_empty() => read_cluster(shorts, manner, &mut args, given)?,
             _ => {
                 operands.push(arg);
-                if posix {
+                if manner.posix {
                     break;
                 }
             }
@@ -77,64 +68,42 @@ fn read_into(
     Ok(())
 }
 
-fn known(arg: &Arg) -> Option<Known> {
-    if arg.is_positional() {
-        return None;
-    }
-    let takes = match (arg.get_action(), arg.get_num_args().map(|n| n.min_values())) {
-        (ArgAction::SetTrue, _) => Takes::Nothing,
-        (_, Some(0)) => Takes::Optional,
-        _ => Takes::Required,
-    };
-    let mut long: Vec<String> = arg.get_long().into_iter().map(str::to_owned).collect();
-    long.extend(arg.get_all_aliases().unwrap_or_default().into_iter().map(str::to_owned));
-    let mut short: Vec<char> = arg.get_short().into_iter().collect();
-    short.extend(arg.get_all_short_aliases().unwrap_or_default());
-    Some(Known {
-        id: arg.get_id().as_str().to_owned(),
-        long,
-        short,
-        takes,
-        cp: arg.get_help_heading() == Some(definition::CP),
-    })
-}
-
-fn read_long(table: &[Known], text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<Given, Misuse> {
+fn read_long(text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<Given, Misuse> {
     let (name, value) = match text.iter().position(|b| *b == b'=') {
         Some(at) => (&text[..at], Some(OsString::from_vec(text[at + 1..].to_vec()))),
         None => (text, None),
     };
-    let (option, long) = find_long(table, name, text)?;
+    let (option, long) = find_long(name, text)?;
     match (option.takes, value) {
         (Takes::Nothing, Some(_)) => Err(Misuse::new(format!("option '--{long}' doesn't allow an argument"))),
         (Takes::Required, None) => match rest.next() {
-            Some(value) => Ok(Given { id: option.id.clone(), value: Some(value) }),
+            Some(value) => Ok(Given { option, value: Some(value) }),
             None => Err(Misuse::new(format!("option '--{long}' requires an argument"))),
         },
-        (_, value) => Ok(Given { id: option.id.clone(), value }),
+        (_, value) => Ok(Given { option, value }),
     }
 }
 
 /// The option of that name, or the only one that begins so; cp's come before zcp's own.
-fn find_long<'t>(table: &'t [Known], name: &[u8], text: &[u8]) -> Result<(&'t Known, &'t str), Misuse> {
-    let all = || table.iter().flat_map(|known| known.long.iter().map(move |long| (known, long.as_str())));
+fn find_long(name: &[u8], text: &[u8]) -> Result<(&'static Opt, &'static str), Misuse> {
+    let all = || definition::options().flat_map(|option| option.longs().map(move |long| (option, long)));
     if let Some(exact) = all().find(|(_, long)| long.as_bytes() == name) {
         return Ok(exact);
     }
     for cp in [true, false] {
         let found: Vec<_> =
-            all().filter(|(known, long)| known.cp == cp && long.as_bytes().starts_with(name)).collect();
+            all().filter(|(option, long)| option.is_cps() == cp && long.as_bytes().starts_with(name)).collect();
         if let Some(first) = found.first() {
-            if found.iter().all(|(known, _)| known.id == first.0.id) {
+            if found.iter().all(|(option, _)| option.id == first.0.id) {
                 return Ok(*first);
             }
             let mut words = [b"option '--".as_slice(), &shown(text), b"' is ambiguous; possibilities:"].concat();
             let mut last = None;
-            for (known, long) in found {
-                if last != Some(&known.id) {
+            for (option, long) in found {
+                if last != Some(option.id) {
                     words.extend_from_slice(format!(" '--{long}'").as_bytes());
                 }
-                last = Some(&known.id);
+                last = Some(option.id);
             }
             return Err(Misuse::new(words));
         }
@@ -143,17 +112,18 @@ fn find_long<'t>(table: &'t [Known], name: &[u8], text: &[u8]) -> Result<(&'t Kn
 }
 
 fn read_cluster(
-    table: &[Known],
     shorts: &[u8],
+    manner: Manner,
     rest: &mut impl Iterator<Item = OsString>,
     given: &mut Vec<Given>,
 ) -> Result<(), Misuse> {
+    let known = |letter| definition::options().find(|option| option.is_short(letter));
     for (at, short) in shorts.iter().enumerate() {
-        let Some(option) = table.iter().find(|known| known.short.contains(&char::from(*short))) else {
+        let Some(option) = known(char::from(*short)).filter(|option| !(manner.cp && option.id == "h")) else {
             return Err(Misuse::new([b"invalid option -- '".as_slice(), &shown(&[*short]), b"'"].concat()));
         };
         if option.takes == Takes::Nothing {
-            given.push(Given { id: option.id.clone(), value: None });
+            given.push(Given { option, value: None });
             continue;
         }
         let attached = &shorts[at + 1..];
@@ -162,7 +132,7 @@ fn read_cluster(
             let letter = char::from(*short);
             return Err(Misuse::new(format!("option requires an argument -- '{letter}'")));
         };
-        given.push(Given { id: option.id.clone(), value: Some(value) });
+        given.push(Given { option, value: Some(value) });
         break;
     }
     Ok(())
@@ -174,13 +144,13 @@ mod tests {
 
     fn read_all(args: &[&str]) -> Result<(Vec<String>, Vec<OsString>), String> {
         let args = args.iter().map(OsString::from).collect();
-        let Arguments { given, operands, misuse } = read(&definition::command(), args, false);
+        let Arguments { given, operands, misuse } = read(args, Manner::default());
         if let Some(misuse) = misuse {
             return Err(String::from_utf8_lossy(&misuse.text).into_owned());
         }
         let show = |given: Given| match given.value {
-            Some(value) => format!("{}={}", given.id, value.to_string_lossy()),
-            None => given.id,
+            Some(value) => format!("{}={}", given.option.id, value.to_string_lossy()),
+            None => given.option.id.to_owned(),
         };
         Ok((given.into_iter().map(show).collect(), operands))
     }

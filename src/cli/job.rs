@@ -66,7 +66,7 @@ pub(super) fn step(
     options: Options,
     operands: Operands,
 ) -> Result<Result<Step, (Options, Operands)>, Misuse> {
-    let value = |id: &str| given.iter().rfind(|given| given.id == id).and_then(|given| given.value.clone());
+    let value = |id: &str| given.iter().rfind(|given| given.option.id == id).and_then(|given| given.value.clone());
     let mut steps = STEPS.iter().filter_map(|id| Some((*id, value(id)?)));
     let (Some((step, folder)), other) = (steps.next(), steps.next()) else {
         return match OF_A_STEP.iter().find(|id| value(id).is_some()) {
@@ -100,8 +100,8 @@ pub(super) fn step(
         return Err(Misuse::new([b"extra operand ".as_slice(), &plainly_quoted(extra.as_bytes())].concat()));
     }
     let is_known = |id: &str| OF_A_RUN.contains(&id) || STEPS.contains(&id) || OF_A_STEP.contains(&id);
-    if let Some(other) = given.iter().find(|given| !is_known(&given.id)) {
-        let name = spelt(&other.id);
+    if let Some(other) = given.iter().find(|given| !is_known(given.option.id)) {
+        let name = other.option.spelling();
         return Err(Misuse::new(format!("{name} is settled by the plan; it does not go with --{step}")));
     }
     let arguments = typed(given, |id| OF_A_RUN.contains(&id));
@@ -142,13 +142,13 @@ fn typed(given: &[Given], keep: impl Fn(&str) -> bool) -> Vec<OsString> {
     // Where the copy lands is in the manifest.
     let is_operand = |id: &str| matches!(id, "target-directory" | "no-target-directory");
     let kept = given.iter().filter(|given| {
-        let id = given.id.as_str();
+        let id = given.option.id;
         keep(id) && !is_of_a_step(id) && !is_operand(id)
     });
     let argument = |given: &Given| {
-        let mut argument = OsString::from(spelt(&given.id));
+        let mut argument = OsString::from(given.option.spelling());
         if let Some(value) = &given.value {
-            if given.id.len() > 1 {
+            if given.option.id.len() > 1 {
                 argument.push("=");
             }
             argument.push(value);
@@ -156,11 +156,6 @@ fn typed(given: &[Given], keep: impl Fn(&str) -> bool) -> Vec<OsString> {
         argument
     };
     kept.map(argument).collect()
-}
-
-/// An option by the id of its definition, which is its name.
-fn spelt(id: &str) -> String {
-    if id.len() == 1 { format!("-{id}") } else { format!("--{id}") }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! From arguments to options. The only room that knows flags.
 //!
-//! clap holds the definition, and with it --help, the manual page and the completions. The reading
-//! of arguments follows getopt_long(3) instead of clap's parser: a replacement for cp must take the
-//! same abbreviations, permutations and clusters, and refuse in the same words.
+//! The options are a table, of which clap makes --help, the manual page and the completions. The
+//! reading of arguments follows getopt_long(3) instead of clap's parser: a replacement for cp must take
+//! the same abbreviations, permutations and clusters, and refuse in the same words.
 
 mod definition;
 mod getopt;
 mod help;
 mod job;
+mod opt;
 mod own;
 mod settle;
 mod words;
@@ -18,7 +19,7 @@ pub use job::{Plan, Step};
 use crate::options::Options;
 use crate::report::{Failure, quote};
 use crate::walk::operands::Operands;
-use getopt::Given;
+use getopt::{Given, Manner};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -79,17 +80,17 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
 /// A [`Misuse`], in cp's words.
 pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) -> Result<Request, Misuse> {
     let called_cp = program == "cp";
-    let command = definition::command_as(called_cp);
-    let read = getopt::read(&command, args, std::env::var_os("POSIXLY_CORRECT").is_some());
+    let manner = Manner { posix: std::env::var_os("POSIXLY_CORRECT").is_some(), cp: called_cp };
+    let read = getopt::read(args, manner);
     let mut draft = settle::Draft::new(program);
     if let Some(preset) = std::env::var_os(PRESET).filter(|_| !called_cp) {
-        for given in preset_options(&command, &preset)? {
+        for given in preset_options(&preset)? {
             draft.take(&given).map_err(|misuse| in_preset(&misuse.text))?;
         }
     }
     // In order: what comes first, be it nonsense or --help, ends it.
     for given in &read.given {
-        if let Some(text) = help::text_for(&given.id, program) {
+        if let Some(text) = help::text_for(given.option.id, program) {
             return Ok(Request::Print(text));
         }
         draft.take(given)?;
@@ -106,18 +107,18 @@ pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) 
 }
 
 /// The options in `$ZCP_OPTS`, set apart by white space.
-fn preset_options(command: &clap::Command, preset: &OsStr) -> Result<Vec<Given>, Misuse> {
+fn preset_options(preset: &OsStr) -> Result<Vec<Given>, Misuse> {
     let words = preset.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let read = getopt::read(command, words.map(|word| OsStr::from_bytes(word).to_owned()).collect(), false);
+    let words = words.map(|word| OsStr::from_bytes(word).to_owned());
+    let read = getopt::read(words.collect(), Manner::default());
     if let Some(misuse) = read.misuse {
         return Err(in_preset(&misuse.text));
     }
     if let Some(operand) = read.operands.first() {
         return Err(in_preset(&[quote::quoted(operand).as_slice(), b" is no option"].concat()));
     }
-    let is_foreign = |given: &&Given| !definition::says_how(command, &given.id);
-    if let Some(given) = read.given.iter().find(is_foreign) {
-        let name = definition::spelling(command, &given.id);
+    if let Some(given) = read.given.iter().find(|given| !given.option.says_how()) {
+        let name = given.option.spelling();
         return Err(in_preset(format!("{name} is not allowed there: it is about what is copied").as_bytes()));
     }
     Ok(read.given)

@@ -36,7 +36,7 @@ const STRATEGIES: &Words<Strategy> = &[
 pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
     let value = given.value.as_deref();
     let text = value.unwrap_or_default();
-    match given.id.as_str() {
+    match given.option.id {
         "atomic" => options.atomic = true,
         "fsync" => options.fsync = true,
         "jobs" => options.jobs = Some(jobs(text)?),

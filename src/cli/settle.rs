@@ -110,7 +110,7 @@ impl Draft {
     pub(super) fn take(&mut self, given: &Given) -> Result<(), Misuse> {
         let value = given.value.as_deref();
         let options = &mut self.options;
-        match given.id.as_str() {
+        match given.option.id {
             "archive" => {
                 options.recursive = true;
                 self.dereference = Some(Dereference::Never);
