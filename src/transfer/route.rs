@@ -222,15 +222,11 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
         (Tmpfs, Tmpfs, _) if case.same_device => {
             (&[CopyFileRange], false, "tmpfs works page by page whatever one does")
         }
-        (_, Ext4, Size::Large) => {
-            (&[Splice], true, "blocks allocated at once, then large pieces through a 1 MiB pipe")
-        }
-        (_, Ext4, _) => (&[Splice], false, "a 1 MiB pipe fills the page cache in large pieces"),
+        (_, Ext4, Size::Large) => (&[Splice], true, "blocks allocated at once, then large pieces through a pipe"),
+        (_, Ext4, _) => (&[Splice], false, "a pipe fills the page cache in large pieces"),
         _ if clone => (&[Reflink, CopyFileRange], false, "the file system may share blocks"),
-        _ if !case.same_device => {
-            (&[Splice], false, "between two file systems a 1 MiB pipe has the largest pieces")
-        }
-        _ => (&[Splice], false, "a 1 MiB pipe has the largest pieces and one copy a byte"),
+        _ if !case.same_device => (&[Splice], false, "between two file systems a pipe has the largest pieces"),
+        _ => (&[Splice], false, "a pipe has the largest pieces and one copy a byte"),
     }
 }
 
