@@ -68,8 +68,8 @@ fn what_is_done_stays() {
     for name in ["a", "b", "c", "d"] {
         sandbox.file(format!("src/{name}"), noise(3 << 20));
     }
-    // Three fills and drains of the pipe a file.
-    let inject = ["inject=splice:signal=TERM:when=9"];
+    // Twenty-four fills and drains of the pipe a file.
+    let inject = ["inject=splice:signal=TERM:when=60"];
     let (trace, errors) = interrupt(&sandbox, &inject, &["-rj1", "--strategy=splice", "src", "dst"]);
     assert_eq!(trace.output.status.signal(), Some(15));
     assert!(errors.starts_with("zcp: interrupted: copied 1 file, 3.0 MiB, in "), "{errors}");
