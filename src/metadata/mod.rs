@@ -31,14 +31,14 @@ impl Handle<'_> {
     /// A path that names the same file for the calls that have no descriptor form (proc_pid_fd(5)).
     fn path(&self) -> OsString {
         match self {
-            Handle::Open(fd) | Handle::Pinned(fd) => format!("/proc/self/fd/{}", fd.as_raw_fd()).into(),
+            Handle::Open(fd) | Handle::Pinned(fd) => at::proc_path(*fd).into(),
             Handle::Entry(dir, name)
                 if dir.as_raw_fd() == at::CWD.as_raw_fd() || name.as_bytes().starts_with(b"/") =>
             {
                 name.into()
             }
             Handle::Entry(dir, name) => {
-                let mut path = OsString::from(format!("/proc/self/fd/{}/", dir.as_raw_fd()));
+                let mut path = OsString::from(at::proc_path(*dir) + "/");
                 path.push(name);
                 path
             }

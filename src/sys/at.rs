@@ -93,10 +93,15 @@ pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> R
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
+/// A path that names what is open, for the calls that take nothing else (proc_pid_fd(5)).
+pub fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 /// O_TRUNC on a file that is open and empty already: that sets its modification time, where ftruncate(2)
 /// to the same length does not.
 pub fn empty_again(fd: impl AsFd) -> Result<()> {
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let path = proc_path(fd.as_fd());
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())).map(drop)
 }
@@ -130,7 +135,7 @@ pub fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<O
 pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::linkat(fd, "", &dir, name, AtFlags::EMPTY_PATH)) {
         Err(Errno::NOENT) => {
-            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let path = proc_path(fd.as_fd());
             retry_on_intr(|| fs::linkat(CWD, &path, &dir, name, AtFlags::SYMLINK_FOLLOW))
         }
         answer => answer,
@@ -147,7 +152,7 @@ pub fn open_shared(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<OwnedFd> {
 /// Opens an open file once more, to read: the same inode, whatever its name is or becomes. With
 /// `direct` not from the page cache (O_DIRECT of open(2)), EINVAL where that is not to be had.
 pub fn open_again(fd: impl AsFd, direct: bool) -> Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let path = proc_path(fd.as_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | if direct { OFlags::DIRECT } else { OFlags::empty() };
     retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
 }
