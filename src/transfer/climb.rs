@@ -94,9 +94,11 @@ impl<'a, 'f> Climb<'a, 'f> {
     pub(super) fn run_range(&mut self, range: Range<u64>) -> Result<Outcome, Fault> {
         self.outcome.asked_for_holes = self.ladder.limits.sparse != Sparse::Never && self.t.stat.seems_sparse();
         self.outcome.searched_zeros = self.ladder.limits.sparse == Sparse::Always;
-        self.outcome.size = match self.outcome.asked_for_holes {
-            true => self.copy_spans(range.start, Some(range.end))?,
-            false => self.climb(range.start, Some(range.end))?,
+        let believes = self.outcome.asked_for_holes && (self.true_size || self.holes_are_credible()?);
+        self.outcome.size = match (self.outcome.asked_for_holes, believes) {
+            (true, true) => self.copy_spans(range.start, Some(range.end))?,
+            (true, false) => self.search(range.start, Some(range.end))?,
+            (false, _) => self.climb(range.start, Some(range.end))?,
         };
         Ok(self.outcome)
     }
@@ -139,9 +141,29 @@ impl<'a, 'f> Climb<'a, 'f> {
 
     /// A file with holes: span after span of data, and the length at last.
     fn copy_whole_sparse(&mut self) -> Result<u64, Fault> {
-        let size = self.copy_spans(0, None)?;
+        let holes_before = self.account.holes;
+        let mut size = self.copy_spans(0, None)?;
+        let holes = self.account.holes - holes_before;
+        if holes > 0 && !spans::are_credible(&self.t.stat, size.saturating_sub(holes), self.true_size) {
+            self.account.holes = holes_before;
+            self.ladder.meter.bytes.fetch_sub(size, Ordering::Relaxed);
+            size = self.search(0, None)?;
+        }
         self.set_size(size)?;
         Ok(size)
+    }
+
+    fn holes_are_credible(&self) -> Result<bool, Fault> {
+        let data = spans::data_bytes(self.t.src, self.t.stat.size);
+        let data = data.map_err(|errno| Fault::at(Side::Source, errno))?;
+        Ok(spans::are_credible(&self.t.stat, data, self.true_size))
+    }
+
+    /// Copies what the file system may have lied about: all of it is read, and what is not zeros is written.
+    /// Where reading is not allowed, holes are filled.
+    fn search(&mut self, from: u64, end: Option<u64>) -> Result<u64, Fault> {
+        self.outcome.searched_zeros |= self.rungs.skip_to(Strategy::ReadWrite);
+        self.climb(from, end)
     }
 
     /// The data between `at` and `end`, or the end of the file; says where that is.

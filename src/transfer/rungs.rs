@@ -36,6 +36,13 @@ impl<'a> Rungs<'a> {
         self.route.rungs.get(self.index).copied()
     }
 
+    /// Leaves all rungs before one, if the route has that; says whether it has.
+    pub(super) fn skip_to(&mut self, strategy: Strategy) -> bool {
+        let place = self.route.rungs.iter().position(|rung| *rung == strategy);
+        self.index = place.unwrap_or(self.index);
+        place.is_some()
+    }
+
     /// Whether there is a rung behind the one in use.
     pub(super) fn has_another(&self) -> bool {
         self.index + 1 < self.route.rungs.len()

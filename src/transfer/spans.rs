@@ -2,9 +2,10 @@
 //!
 //! Two ways to know: the file system says (SEEK_DATA, SEEK_HOLE of lseek(2)), or the bytes
 //! themselves are zeros. The answers of a live file may lie; the only thing relied on is that
-//! offsets go strictly forward.
+//! offsets go strictly forward. What was said of a whole file is held against the blocks that it has.
 
-use crate::sys::{Errno, Result, io};
+use super::zeros;
+use crate::sys::{Errno, Result, Stat, io};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
@@ -32,6 +33,43 @@ pub(super) fn next_span(src: BorrowedFd<'_>, from: u64) -> Result<Next> {
         // ENXIO: the file shrank in between. Anything else is nonsense. Reading will tell.
         _ => Ok(Next::Unknown),
     }
+}
+
+/// Holes of no more bytes are read rather than believed in, if anything speaks against them: a tenth of a second.
+const CHEAP: u64 = 256 << 20;
+/// Of a file system that is not known, this part of a hole may be blocks that hold no data of the file: extent
+/// trees, attributes.
+const OVERHEAD: u64 = 1 << 14;
+
+/// Whether the holes of a file that has `data` bytes beside them are to be believed. All data is in blocks, so
+/// more blocks than data are a sign that the file system has denied some. There are honest reasons as
+/// well, above all blocks that were allocated and never written; so the file systems that are `known` are
+/// doubted only where reading costs little. Others may not count blocks at all, and say 0.
+pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
+    let hole = stat.size.saturating_sub(data);
+    // Only the end of the file may be in the middle of a block.
+    let in_blocks = data.next_multiple_of(zeros::block_size(stat) as u64);
+    let denied = stat.blocks.saturating_mul(512).saturating_sub(in_blocks);
+    match (known, stat.blocks) {
+        (true, _) => denied == 0 || hole > CHEAP,
+        (false, 0) => hole > CHEAP,
+        (false, _) => denied <= hole / OVERHEAD,
+    }
+}
+
+/// How many bytes of data a file has by what its file system says; what that cannot tell counts as data.
+pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> Result<u64> {
+    let (mut at, mut data) = (0, 0);
+    while at < size {
+        let span = match next_span(src, at)? {
+            Next::Data(span) => span,
+            Next::Unknown => at..size,
+            Next::Hole => break,
+        };
+        data += span.end.min(size).saturating_sub(span.start);
+        at = span.end;
+    }
+    Ok(data)
 }
 
 /// Splits `bytes` into runs that are all zeros and runs that are not, in blocks of `block` bytes.
@@ -66,6 +104,27 @@ mod tests {
         bytes[4] = 1;
         let found: Vec<_> = runs(&bytes, 2).collect();
         assert_eq!(found, [(true, 0..4), (false, 4..6), (true, 6..10)]);
+    }
+
+    #[test]
+    fn blocks_without_data_cast_doubt_on_holes() {
+        let file = |size, blocks| Stat { size, blocks, blksize: 4096, ..Stat::default() };
+        let large = 1 << 40;
+        for known in [true, false] {
+            assert!(!are_credible(&file(1 << 20, 8), 0, known));
+            assert!(!are_credible(&file(1 << 20, 16), 4096, known));
+            // The end is in the middle of the last block.
+            assert!(are_credible(&file((1 << 20) + 5, 8), 5, known));
+            assert!(are_credible(&file(large, 8), 4096, known));
+            // A block of attributes.
+            assert!(are_credible(&file(large, 16), 4096, known));
+            assert!(are_credible(&file(large, 0), 0, known));
+        }
+        assert!(are_credible(&file(1 << 20, 0), 0, true));
+        assert!(!are_credible(&file(1 << 20, 0), 0, false));
+        // Blocks that were allocated and never written, or a lie.
+        assert!(are_credible(&file(large, large / 1024), 0, true));
+        assert!(!are_credible(&file(large, large / 1024), 0, false));
     }
 
     #[test]

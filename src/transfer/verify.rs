@@ -8,7 +8,7 @@ use super::ladder::Side;
 use super::route::FsKind;
 use super::spans::{self, Next};
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Result, at, io};
+use crate::sys::{Errno, Result, Stat, at, io};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -74,9 +74,10 @@ impl Verifier {
         stop: &StopFlag,
     ) -> std::result::Result<(), Finding> {
         let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
-        let sparse = at::fstat(source).map_err(unreadable(Side::Source))?.seems_sparse()
-            || at::fstat(&copy.fd).map_err(unreadable(Side::Destination))?.seems_sparse();
-        if !sparse {
+        let stat = at::fstat(source).map_err(unreadable(Side::Source))?;
+        let sparse =
+            stat.seems_sparse() || at::fstat(&copy.fd).map_err(unreadable(Side::Destination))?.seems_sparse();
+        if !sparse || !holes_are_credible(source, &stat).map_err(unreadable(Side::Source))? {
             return self.compare_range(source, copy, 0..u64::MAX, stop);
         }
         let mut from = 0;
@@ -132,6 +133,12 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// Whether a source has nothing where its file system says that there is a hole, which the copy then has too.
+fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
+    let known = FsKind::from_magic(io::fs_magic(source)?).sizes_are_true();
+    Ok(spans::are_credible(stat, spans::data_bytes(source, stat.size)?, known))
 }
 
 /// Aligned memory, and what was read into it.

@@ -7,12 +7,13 @@ use crate::rungs::RUNGS;
 use crate::sandbox::{Sandbox, assert_done, noise};
 use fuser::{
     BackgroundSession, FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyEntry, ReplyOpen, Request,
+    ReplyEntry, ReplyLseek, ReplyOpen, Request,
 };
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The kernel asks each time.
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink").map(Some).chain([None]) {
         let name = rung.unwrap_or("default");
         trials.push(trial(format!("fuse::lies::{name}"), &needs, move || lies(rung)));
+        trials.push(trial(format!("fuse::denied::{name}"), &needs, move || denied(rung)));
         trials.push(trial(format!("fuse::fails_midway::{name}"), &needs, move || fails_midway(rung)));
     }
     trials
@@ -43,12 +45,24 @@ struct Lie {
     fails_from: Option<u64>,
     /// The most that one read gives.
     at_most: usize,
+    /// From where on it says that there is only a hole; without that it knows nothing of holes.
+    hole_from: Option<u64>,
+    /// Up to where it says that there is one, before that.
+    hole_to: u64,
 }
 
 impl Lie {
     fn new(name: &'static str, len: usize) -> Lie {
         let size = len as u64;
-        Lie { name, bytes: noise(len), size, blocks: size.div_ceil(512), fails_from: None, at_most: usize::MAX }
+        let blocks = size.div_ceil(512);
+        let (fails_from, at_most, hole_from, hole_to) = (None, usize::MAX, None, 0);
+        Lie { name, bytes: noise(len), size, blocks, fails_from, at_most, hole_from, hole_to }
+    }
+
+    /// With zeros from `from` to `to` that are blocks as well.
+    fn with_zeros(mut self, from: usize, to: usize) -> Lie {
+        self.bytes[from..to].fill(0);
+        self
     }
 }
 
@@ -137,6 +151,21 @@ impl Filesystem for Liar {
         reply.data(&file.bytes[start..end]);
     }
 
+    fn lseek(&mut self, _: &Request<'_>, id: u64, _: u64, offset: i64, whence: i32, reply: ReplyLseek) {
+        let file = self.file(id).unwrap();
+        let offset = u64::try_from(offset).unwrap();
+        let Some(end) = file.hole_from else { return reply.error(Errno::NOSYS.raw_os_error()) };
+        let answer = match whence {
+            nix::libc::SEEK_DATA => Some(offset.max(file.hole_to)).filter(|data| *data < end),
+            _ if offset < file.hole_to => Some(offset),
+            _ => Some(offset.max(end)),
+        };
+        match answer {
+            Some(at) => reply.offset(i64::try_from(at).unwrap()),
+            None => reply.error(Errno::NXIO.raw_os_error()),
+        }
+    }
+
     fn readdir(&mut self, _: &Request<'_>, _: u64, _: u64, offset: i64, mut reply: ReplyDirectory) {
         let start = usize::try_from(offset).unwrap();
         if self.listing_fails && start > 0 {
@@ -191,6 +220,38 @@ fn lies(rung: Option<&'static str>) {
         assert_done(&sandbox.zcp(["--sparse=always", &name, "copy"]).output().unwrap());
         assert!(fs::read(sandbox.path("copy")).unwrap() == file.bytes, "{name}");
         fs::remove_file(sandbox.path("copy")).unwrap();
+    }
+}
+
+/// Data that the file system calls a hole is copied all the same where its blocks speak for it, and holes stay
+/// holes.
+fn denied(rung: Option<&'static str>) {
+    let sandbox = Sandbox::new();
+    let large = 3_000_000;
+    let fewer = large as u64 / 512 - 8;
+    let denying =
+        |name, from, to| Lie { blocks: fewer, hole_from: Some(from), hole_to: to, ..Lie::new(name, large) };
+    let files = [
+        denying("all", 0, 0),
+        denying("tail", 1 << 20, 0),
+        denying("head", large as u64, 1 << 20),
+        Lie { blocks: 0, ..denying("without-blocks", 0, 0) },
+        Lie { size: 1 << 20, ..denying("beyond-size", 4096, 0) },
+        // These are the truth, though the last has blocks that nothing was written to.
+        Lie { blocks: 2048, ..denying("honest", 1 << 20, 0) }.with_zeros(1 << 20, large),
+        Lie { blocks: 2048, ..denying("allocated", 0, 0) }.with_zeros(0, large),
+    ];
+    let _mount = Liar { files: files.to_vec(), listing_fails: false }.mount(&sandbox);
+    for options in [&["-r", &strategy(rung)][..], &["-r", &strategy(rung), "--verify"]] {
+        assert_done(&sandbox.zcp(options).args(["-T", "lies", "copy"]).output().unwrap());
+        for file in &files {
+            let copy = sandbox.path("copy").join(file.name);
+            assert!(fs::read(&copy).unwrap() == file.bytes, "{} with {options:?}", file.name);
+            let data = file.bytes.iter().filter(|byte| **byte != 0).count() as u64;
+            let allocated = copy.metadata().unwrap().blocks() * 512;
+            assert!(allocated < data + (512 << 10), "{}: {allocated} bytes for {data}", file.name);
+        }
+        fs::remove_dir_all(sandbox.path("copy")).unwrap();
     }
 }
 

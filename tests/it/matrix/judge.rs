@@ -149,6 +149,7 @@ fn words(errno: &str) -> &'static str {
         "EMFILE" => "Too many open files",
         "ESTALE" => "Stale file handle",
         "EBADF" => "Bad file descriptor",
+        "ENXIO" => "No such device or address",
         other => panic!("no words for {other}"),
     }
 }
