@@ -157,6 +157,18 @@ pub fn open_again(fd: impl AsFd, direct: bool) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
 }
 
+/// Opens a terminal that is open for reading once more, so that a read of it never waits (O_NONBLOCK): Ctrl-C throws
+/// away what was typed (termios(3), NOFLSH), also what poll(2) has just promised. The open file itself is left as it
+/// is, because others have it too. What is no terminal, or may not be opened, is given back.
+pub fn without_waiting(fd: OwnedFd) -> OwnedFd {
+    if !rustix::termios::isatty(&fd) {
+        return fd;
+    }
+    let path = proc_path(fd.as_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())).unwrap_or(fd)
+}
+
 /// Opens a directory for use as the base of other names. A directory that may be searched but not
 /// read is opened by O_PATH (open(2)), which is enough for that.
 pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {

@@ -15,6 +15,11 @@ use std::os::fd::OwnedFd;
 impl Worker<'_> {
     /// Opens what is no regular file for reading; `seen` is what stat said of the name.
     pub(super) fn open_stream(&self, task: &Task<'_>, seen: &Stat) -> Result<OwnedFd> {
+        let fd = self.open_any_stream(task, seen)?;
+        Ok(if seen.kind() == Kind::CharDevice { at::without_waiting(fd) } else { fd })
+    }
+
+    fn open_any_stream(&self, task: &Task<'_>, seen: &Stat) -> Result<OwnedFd> {
         let (src, name) = (&task.fds.src, &task.entry.name);
         if task.entry.operand
             && let Some(number) = inherited::number(name, true)

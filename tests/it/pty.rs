@@ -19,7 +19,12 @@ pub(crate) struct Pty {
 
 impl Pty {
     /// Starts the command in a terminal of so many columns.
-    pub(crate) fn start(columns: u16, mut command: Command) -> (Pty, Child) {
+    pub(crate) fn start(columns: u16, command: Command) -> (Pty, Child) {
+        Pty::start_by(columns, |_| command)
+    }
+
+    /// The same with a command that needs to know the name of the terminal.
+    pub(crate) fn start_by(columns: u16, command: impl FnOnce(&str) -> Command) -> (Pty, Child) {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
@@ -29,6 +34,7 @@ impl Pty {
         let shown = reader(&terminal);
         let pty = Pty { terminal, shown, text: String::new() };
         pty.resize(columns);
+        let mut command = command(name.to_str().unwrap());
         let twice = || inside.try_clone().unwrap();
         let child = command.stdin(twice()).stdout(twice()).stderr(twice()).spawn().unwrap();
         (pty, child)

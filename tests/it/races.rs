@@ -325,12 +325,12 @@ fn soak() {
     }
     // A mark that no copy may bear, and times that tell of any change.
     let outside = sandbox.snapshot("outside");
-    let (done, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (done, over) = ([AtomicUsize::new(0), AtomicUsize::new(0)], AtomicBool::new(false));
     // Who looks for secrets would be led outside as well.
     let looking = RwLock::new(());
     std::thread::scope(|scope| {
-        for tree in ["src", "dst"] {
-            let (sandbox, done, over, looking) = (&sandbox, &done, &over, &looking);
+        for (tree, done) in ["src", "dst"].into_iter().zip(&done) {
+            let (sandbox, over, looking) = (&sandbox, &over, &looking);
             scope.spawn(move || {
                 let mut random = noise(1 << 16).into_iter().cycle().skip(tree.len() + usize::from(tree == "dst"));
                 while !over.load(Ordering::Relaxed) {
@@ -357,7 +357,8 @@ fn soak() {
         }
         let _end = Ending(&over);
         let mut round = 0;
-        while done.load(Ordering::Relaxed) < swaps {
+        // As many on either side.
+        while done.iter().any(|done| done.load(Ordering::Relaxed) < swaps / 2) {
             let kept = ["dst", "new"][round % 2];
             // What -r made of a link would be one's own, and so written through in the next round.
             let flags = [&["-a"][..], &["-rp"], &["-a", "--remove-destination"], &["-af"], &["-a", "--atomic"]];
@@ -382,6 +383,8 @@ fn soak() {
             round += 1;
         }
     });
+    let done = done.map(AtomicUsize::into_inner);
+    assert!(done.iter().sum::<usize>() >= swaps, "only {done:?} swaps");
     outside.assert_same(&sandbox.snapshot("outside"));
     let _ = fs::set_permissions(sandbox.path("src"), Permissions::from_mode(0o755));
 }

@@ -61,7 +61,7 @@ pub(crate) fn zcp_with_stops(
 }
 
 /// The id of each thread, and its lines so far.
-fn logs(dir: &Path) -> impl Iterator<Item = (i32, String)> {
+pub(crate) fn logs(dir: &Path) -> impl Iterator<Item = (i32, String)> {
     std::fs::read_dir(dir).unwrap().map(|file| {
         let path = file.unwrap().path();
         let thread = path.extension().unwrap().to_str().unwrap().parse().unwrap();

@@ -3,6 +3,7 @@
 use crate::needs::{Need, trial};
 use crate::pty::Pty;
 use crate::sandbox::{Sandbox, ZCP};
+use crate::strace;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use std::fs::{self, File, OpenOptions};
@@ -25,6 +26,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.push(trial(format!("streams::terminal::takes_lines::{name}"), &[], move || takes_lines(path)));
         let setsid = [Need::Program("setsid")];
         trials.push(trial(format!("streams::terminal::ctrl_c::{name}"), &setsid, move || ctrl_c(path)));
+        let traced = [Need::Program("setsid"), Need::Strace];
+        let name = format!("streams::terminal::ctrl_c_takes_input_away::{name}");
+        trials.push(trial(name, &traced, move || ctrl_c_takes_input_away(path)));
     }
     trials.push(trial("streams::terminal::bar_between_streams", &[], bar_between_streams));
     trials
@@ -72,6 +76,37 @@ fn ctrl_c(path: Option<&str>) {
     pty.type_keys("first\n");
     // The key also throws away what was typed and not read yet.
     while fs::read(sandbox.path("b")).unwrap_or_default() != b"first\n" {
+        std::thread::yield_now();
+    }
+    pty.type_keys(CTRL_C);
+    pty.await_text(|shown| shown.contains("zcp: interrupted: copied "));
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    assert!(!sandbox.path("b").exists());
+}
+
+/// Between the answer that there is something to read and the reading, where strace holds zcp up for a moment: one
+/// Ctrl-C is enough all the same.
+fn ctrl_c_takes_input_away(path: Option<&str>) {
+    let sandbox = Sandbox::new();
+    let log = tempfile::tempdir().unwrap();
+    let (mut pty, mut child) = Pty::start_by(80, |terminal| {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "strace", "-ff", "-P", terminal, "-e", "trace=read,splice"]);
+        command.args(["-e", "inject=read,splice:delay_enter=1000000:when=1", "-o"]).arg(log.path().join("log"));
+        command.arg(ZCP).args(path.map(|path| format!("--strategy={path}"))).args(["/dev/stdin", "b"]);
+        command.current_dir(sandbox.path("")).env("LC_ALL", "C").env("TERM", "xterm");
+        command
+    });
+    pty.type_keys("first\n");
+    let calls = [nix::libc::SYS_read, nix::libc::SYS_splice].map(|number| number.to_string());
+    let is_held_up = |thread: i32| {
+        let call = fs::read_to_string(format!("/proc/{thread}/syscall")).unwrap_or_default();
+        let [number, fd] = [0, 1].map(|field| call.split(' ').nth(field).unwrap_or_default());
+        let fd = u32::from_str_radix(fd.trim_start_matches("0x"), 16).unwrap_or(u32::MAX);
+        let file = fs::read_link(format!("/proc/{thread}/fd/{fd}")).unwrap_or_default();
+        calls.iter().any(|call| number == call) && file.starts_with("/dev/pts")
+    };
+    while !strace::logs(log.path()).any(|(thread, _)| is_held_up(thread)) {
         std::thread::yield_now();
     }
     pty.type_keys(CTRL_C);
