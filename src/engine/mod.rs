@@ -28,6 +28,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let watch = watch(ctx, &roots, &shared, bar);
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let gauge = adaptive.then(|| overseer::Gauge::for_copy(&roots));
+    let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
     let landing = ctx.options.fsync.then(|| (Arc::clone(&roots.dir), roots.landing_directory()));
     let mut walk = Walk::new(ctx, roots, workers == 1);
     let little = adaptive && walk.is_little();
@@ -35,7 +36,10 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
         workers = 1;
     }
     // A copy that is over at once is not worth a thread, unless somebody wants to hear of it.
-    let progress = watch.filter(|watch| !little || watch.listener.is_some()).map(Watcher::start);
+    let progress = watch.map(|watch| match (little || lone) && watch.listener.is_none() {
+        true => Watcher::start_late(watch),
+        false => Watcher::start(watch),
+    });
     let work = work(ctx, &shared, walk, workers, gauge);
     if let Some((top, directory)) = landing {
         shared.make_name_durable(ctx, &top, &directory);

@@ -9,18 +9,22 @@ use super::lock;
 use super::table::{bytes, count, duration};
 use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
+use crate::transfer::meter::Alarm;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a copy has to last before it is worth a bar.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a copy has to last before it is worth the thread that shows the bar, where one worker does it
+/// alone: to start and end that thread takes 0.3 ms, as long as cloning a file of many GiB.
+const LATE: Duration = Duration::from_millis(50);
 /// Between two looks at the meters.
 const TICK: Duration = Duration::from_millis(125);
 /// Between two plain lines, where there is no terminal to draw on.
@@ -33,12 +37,14 @@ pub struct Meters {
     current: Mutex<OsString>,
     /// Raised by the bar when it would like to know the current file.
     wanted: AtomicBool,
+    /// Looked at by all meters.
+    alarm: OnceLock<Arc<Alarm>>,
 }
 
 impl Meters {
     /// A meter for one more worker.
     pub fn add(&self) -> Arc<Meter> {
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::with_alarm(self.alarm.get().cloned()));
         lock(&self.all).push(Arc::clone(&meter));
         meter
     }
@@ -155,27 +161,45 @@ pub struct Watch {
     pub listener: Option<Listener>,
 }
 
-/// The thread that watches. Dropping it takes the bar away.
-#[derive(Debug)]
+/// The thread that watches, or that will. Dropping it takes the bar away.
+#[derive(Debug, Default)]
 pub struct Watcher {
-    end: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Arc<Mutex<Option<Thread>>>,
+    alarm: Option<Arc<Alarm>>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    end: Sender<()>,
+    handle: JoinHandle<()>,
 }
 
 impl Watcher {
     /// Starts watching.
     pub fn start(watch: Watch) -> Watcher {
-        let (end, ended) = channel();
-        let thread = std::thread::Builder::new().name("progress".into()).spawn(move || watch.run(&ended)).ok();
-        Watcher { end: Some(end), thread }
+        let thread = Arc::new(Mutex::new(watch.spawn(Instant::now())));
+        Watcher { thread, alarm: None }
+    }
+
+    /// Starts watching if the copy lasts. To be said before its workers get their meters.
+    pub fn start_late(watch: Watch) -> Watcher {
+        let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
+        let thread = Arc::default();
+        let there = Arc::clone(&thread);
+        let alarm = Arc::new(Alarm::at(now + LATE, move || *lock(&there) = watch.spawn(now)));
+        let _ = meters.alarm.set(Arc::clone(&alarm));
+        Watcher { thread, alarm: Some(alarm) }
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Some(alarm) = &self.alarm {
+            alarm.disarm();
+        }
+        if let Some(Thread { end, handle }) = lock(&self.thread).take() {
+            drop(end);
+            let _ = handle.join();
         }
     }
 }
@@ -185,8 +209,14 @@ fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
 }
 
 impl Watch {
-    fn run(mut self, ended: &Receiver<()>) {
-        let start = Instant::now();
+    /// Watches a copy that began at `start`, in a thread of its own.
+    fn spawn(self, start: Instant) -> Option<Thread> {
+        let (end, ended) = channel();
+        let thread = std::thread::Builder::new().name("progress".into());
+        thread.spawn(move || self.run(start, &ended)).ok().map(|handle| Thread { end, handle })
+    }
+
+    fn run(mut self, start: Instant, ended: &Receiver<()>) {
         let total = Arc::new(Total::default());
         if let Some(listener) = self.listener.take() {
             return self.tell(&listener, &total, ended);

@@ -13,7 +13,6 @@ use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, Stat, io};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 /// Files of fewer bytes are spliced in pieces of [`PIECE`] bytes, others by whole pipes. The page cache takes a
 /// piece as one folio. In virtual machines that give free memory back to their host it is the large folios
@@ -205,7 +204,7 @@ impl<'a, 'f> Climb<'a, 'f> {
 
     fn pass_hole(&mut self, from: u64, to: u64) {
         self.account.holes += to - from;
-        self.ladder.meter.bytes.fetch_add(to - from, Ordering::Relaxed);
+        self.ladder.meter.add(to - from);
     }
 
     fn set_size(&self, size: u64) -> Result<(), Fault> {

@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Which of the two files a failure is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +269,7 @@ impl Ladder {
 
     /// `bytes` have arrived, and the destination now has all up to `at`.
     pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) {
-        self.meter.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.meter.add(bytes);
         let evicting = self.evicting && t.stat.is_regular() && t.target == Target::File;
         if let Some(evictor) = self.evictor.as_mut().filter(|_| evicting) {
             evictor.passed(t, at);

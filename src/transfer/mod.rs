@@ -11,6 +11,7 @@ mod end;
 mod enlarge;
 mod evict;
 pub mod ladder;
+pub mod meter;
 mod mmap;
 pub mod pace;
 mod reflink;
@@ -28,21 +29,10 @@ mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};
 pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Target, Transfer};
+pub use meter::Meter;
 pub use route::Route;
 
 use crate::sys::Errno;
-use std::sync::atomic::AtomicU64;
-
-/// What one worker has done so far, for others to look at while it works. Alone in its cache line,
-/// so that looking does not slow the worker down.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Meter {
-    /// Bytes that arrived.
-    pub bytes: AtomicU64,
-    /// Files that are done.
-    pub files: AtomicU64,
-}
 
 /// A way to get bytes from one file into another, from the least to the most work for the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

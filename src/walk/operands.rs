@@ -73,6 +73,11 @@ impl Roots {
         }
     }
 
+    /// Whether there is a single regular file to copy.
+    pub fn are_one_file(&self) -> bool {
+        !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
+    }
+
     /// The directory that the first operand lands in, by a name in that of [`Roots::dir`].
     pub fn landing_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);

@@ -1,7 +1,7 @@
 //! Deep trees, wide trees, many workers: nothing grows with the tree, and what comes out does not
 //! depend on who did it.
 
-use crate::needs::{Need, SHM, trial};
+use crate::needs::{Need, SHM, mounted, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise, stats};
 use crate::{smoke, strace};
 use libtest_mimic::Trial;
@@ -32,6 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     }
     trials.push(trial("engine::order_of_cp", &[Need::Program("cp")], order_of_cp));
     trials.push(trial("engine::one_worker_needs_no_pool", &[Need::Strace], one_worker_needs_no_pool));
+    let needs = [Need::Strace, Need::Mount("btrfs")];
+    trials.push(trial("engine::a_clone_needs_no_thread", &needs, a_clone_needs_no_thread));
     trials.push(trial("engine::workers_agree", &[], workers_agree));
     // Run it with `cargo test -- --ignored wide_200000`.
     trials.push(trial("engine::wide_200000", &[], || wide(200_000, 1024, 8)).with_ignored_flag(true));
@@ -184,6 +186,20 @@ fn one_worker_needs_no_pool() {
     });
     // The second looks on, and draws the bar.
     assert!(one <= 2 && four == one + 4, "{one} threads with -j1, {four} with -j4");
+}
+
+/// It is one call, however long the file: who looks on would have nothing to see.
+fn a_clone_needs_no_thread() {
+    let sandbox = Sandbox::within(mounted("btrfs").unwrap());
+    sandbox.file("src", noise(32 << 20));
+    let [auto, read] =
+        [["src", "a"].as_slice(), &["--strategy=read_write", "--bwlimit=160M", "src", "b"]].map(|args| {
+            let trace = strace::zcp(&sandbox, &["-e", "trace=execve"], args);
+            assert_done(&trace.output);
+            trace.threads()
+        });
+    // 0.2 s are worth one.
+    assert_eq!((auto, read), (1, 2));
 }
 
 /// Whoever does it, and whoever comes first to a hard link.
