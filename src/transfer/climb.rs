@@ -13,6 +13,7 @@ use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, Stat, io};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 /// Files of fewer bytes are spliced in pieces of [`PIECE`] bytes, others by whole pipes. The page cache takes a
 /// piece as one folio. In virtual machines that give free memory back to their host it is the large folios

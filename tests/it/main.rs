@@ -48,12 +48,15 @@ mod witness;
 
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 fn main() -> ExitCode {
     if let Some(exit_code) = needs::run_with_mounts_of_our_own() {
         return exit_code;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let_signals_end_programs();
     let trials = [
         atomic::trials(),
         completions::trials(),
@@ -96,6 +99,15 @@ fn main() -> ExitCode {
         |trial: &Trial| filters.is_empty() || filters.iter().any(|filter| trial.name().contains(filter));
     let trials = trials.into_iter().flatten().filter(is_wanted).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A shell starts what is to run in the background with SIGINT ignored, and nohup does so with SIGHUP;
+/// zcp, which would be started so too, leaves that as it is. What is caught here is not ignored there.
+fn let_signals_end_programs() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1] {
+        signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
+    }
 }
 
 /// The arguments but for filters, and those: any number of them, as with the harness of Rust itself.

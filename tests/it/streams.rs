@@ -136,7 +136,8 @@ impl Running {
             let mask = line.strip_prefix("SigCgt:").map(str::trim);
             mask.is_some_and(|mask| u64::from_str_radix(mask, 16).unwrap() >> (Signal::INT.as_raw() - 1) & 1 == 1)
         };
-        while !self.status().lines().any(is_caught) {
+        let is_over = |line: &str| line.starts_with("State:\tZ");
+        while !self.status().lines().any(|line| is_caught(line) || is_over(line)) {
             std::thread::yield_now();
         }
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
