@@ -43,6 +43,8 @@ pub(super) struct Climb<'a, 'f> {
     stride: Stride,
     /// Zeros that the last step read but did not write.
     skipped: u64,
+    /// Bytes that the file system said are holes.
+    denied: u64,
     outcome: Outcome,
 }
 
@@ -65,6 +67,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             position: 0,
             stride: Stride::default(),
             skipped: 0,
+            denied: 0,
             outcome: Outcome::default(),
         }
     }
@@ -141,11 +144,11 @@ impl<'a, 'f> Climb<'a, 'f> {
 
     /// A file with holes: span after span of data, and the length at last.
     fn copy_whole_sparse(&mut self) -> Result<u64, Fault> {
-        let holes_before = self.account.holes;
+        let before = self.account.clone();
         let mut size = self.copy_spans(0, None)?;
-        let holes = self.account.holes - holes_before;
-        if holes > 0 && !spans::are_credible(&self.t.stat, size.saturating_sub(holes), self.true_size) {
-            self.account.holes = holes_before;
+        let data = size.saturating_sub(self.denied);
+        if self.denied > 0 && !spans::are_credible(&self.t.stat, data, self.true_size) {
+            self.account.take_back(&before);
             self.ladder.meter.bytes.fetch_sub(size, Ordering::Relaxed);
             size = self.search(0, None)?;
         }
@@ -187,6 +190,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                     let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
                     let hole_end = stat.size.clamp(at, until);
                     self.account.holes += hole_end - at;
+                    self.denied += hole_end - at;
                     at = hole_end;
                     if !self.true_size && end.is_none() {
                         at = self.climb(at, None)?; // it may go on beyond the size that it admits
@@ -205,6 +209,7 @@ impl<'a, 'f> Climb<'a, 'f> {
 
     fn pass_hole(&mut self, from: u64, to: u64) {
         self.account.holes += to - from;
+        self.denied += to - from;
         self.ladder.meter.add(to - from);
     }
 
