@@ -2,7 +2,7 @@
 
 use super::Fds;
 use crate::context::Context;
-use crate::metadata::{self, Handle, Trouble, times};
+use crate::metadata::{self, Doing, Handle, Trouble, times};
 use crate::report::Failure;
 use crate::sys::at;
 use crate::sys::{Kind, Stat};
@@ -68,10 +68,12 @@ impl Finish {
         if keep.timestamps {
             times::set(file, &self.source)?;
         }
-        if keep.ownership
-            && let Ok(before) = at::fstat(&fds.dst)
-            && (before.uid, before.gid) != (self.source.uid, self.source.gid)
-        {
+        let before = if keep.ownership {
+            at::fstat(&fds.dst).map_err(|errno| Doing::Ownership.failed(errno))?
+        } else {
+            self.source
+        };
+        if (before.uid, before.gid) != (self.source.uid, self.source.gid) {
             let privileged = ctx.process.privileged;
             if !self.made && keep.mode && !metadata::close_to_others(file, &before, &self.source, privileged)? {
                 ctx.reporter.fail_silently();

@@ -77,7 +77,8 @@ pub enum Doing {
 }
 
 impl Doing {
-    fn failed(self, errno: Errno) -> Trouble {
+    /// That it failed.
+    pub fn failed(self, errno: Errno) -> Trouble {
         Trouble { doing: self, errno }
     }
 }

@@ -248,8 +248,13 @@ impl Worker<'_> {
         }
         let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
         self.take_over(task, Handle::Entry(dir, name), &fd, &before);
-        let before = at::fstat(&fd).map_err(failed)?;
-        Ok(Landed::new(fd, Some(before), 0, Name::Replacing(place, temporary)))
+        match at::fstat(&fd) {
+            Ok(before) => Ok(Landed::new(fd, Some(before), 0, Name::Replacing(place, temporary))),
+            Err(errno) => {
+                let _ = at::unlink(dir, &temporary);
+                Err(failed(errno))
+            }
+        }
     }
 
     /// Gives a new file what the one had that it replaces, as far as this process may.
@@ -354,6 +359,7 @@ impl Worker<'_> {
             Name::Final | Name::None(_) => Ok(()),
         };
     }
+
     /// A file that a signal ends is about to be thrown away: nobody is to wait for its pages.
     fn leave_pages_to_another(&self, landed: &Landed) {
         if self.ctx.stop.is_signal() {

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("atomic::name_is_never_missing", &[Need::Strace], name_is_never_missing),
         trial("atomic::without_nameless_files", &[Need::Strace], without_nameless_files),
         trial("atomic::name_taken_meanwhile", &[Need::Strace], name_taken_meanwhile),
+        trial("atomic::each_fstat_fails", &[Need::Root, Need::Strace], each_fstat_fails),
         trial("atomic::interrupted", &[Need::Strace], interrupted),
         trial("atomic::failed_backup_is_undone", &[Need::Strace], failed_backup_is_undone),
     ];
@@ -224,6 +225,28 @@ fn nothing_is_left(call: &str) {
         // Only a new file is linked.
         let over = fs::read(sandbox.path("dst/over")).unwrap();
         assert!(over == b"old" || (call == "linkat" && over == noise(300_000)));
+    }
+}
+
+/// One fstat after the other fails: no temporary name is left, and what is not said to have failed has its
+/// attributes, the owners of files and directories too.
+fn each_fstat_fails() {
+    let chown = |path| std::os::unix::fs::chown(path, Some(1234), Some(2345)).unwrap();
+    for when in 1.. {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/d/new", "new").file("src/over", "new").dir("src/d").dir("src").file("dst/over", "old");
+        ["src/d/new", "src/d", "src/over"].map(|name| chown(sandbox.path(name)));
+        let inject = format!("inject=fstat:error=EIO:when={when}");
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &["-aj1", "--atomic", "-T", "src", "dst"]);
+        let copy = sandbox.snapshot("dst");
+        assert!(!copy.0.keys().any(|path| path.to_str().unwrap().contains(".zcp-")), "{when}");
+        if trace.output.status.success() {
+            sandbox.snapshot("src").assert_same(&copy);
+        }
+        if trace.injected() == 0 {
+            assert!(when > 10);
+            break;
+        }
     }
 }
 
