@@ -49,7 +49,7 @@ impl Buffer {
             };
             match answer {
                 // Some files of /proc call themselves regular and have no offsets all the same.
-                Err(Errno::SPIPE) if src.seekable => src.seekable = false,
+                Err(Errno::SPIPE) if src.seekable => src.give_up_offsets(at)?,
                 Ok(n) => break n,
                 Err(Errno::INTR) if !src.stop.is_raised() => {}
                 Err(Errno::AGAIN) => await_again(src, false, tally)?,
@@ -104,7 +104,7 @@ pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tal
             // A write of something that gives 0 would be repeated for ever.
             Ok(0) => return Err(Errno::IO),
             Ok(n) => written += n,
-            Err(Errno::SPIPE) if dst.seekable => dst.seekable = false,
+            Err(Errno::SPIPE) if dst.seekable => dst.give_up_offsets(at + written as u64)?,
             Err(Errno::MSGSIZE) if rest.len() > 1 => most = rest.len() / 2,
             Err(Errno::INTR) if !dst.stop.is_raised() => {}
             Err(Errno::AGAIN) => await_again(dst, true, tally)?,

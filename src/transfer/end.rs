@@ -100,6 +100,19 @@ impl End<'_> {
         }
     }
 
+    /// From now on bytes are read and written where the descriptor stands. If it stands anywhere (SEEK_DATA may
+    /// have moved it), that has to be at `at`.
+    ///
+    /// # Errors
+    /// Those of lseek(2), but for ESPIPE: what has no offsets has no position either.
+    pub(super) fn give_up_offsets(&mut self, at: u64) -> Result<()> {
+        self.seekable = false;
+        match io::seek_to(self.fd, at) {
+            Ok(_) | Err(Errno::SPIPE) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// The offset to hand to a call: `None` where the descriptor's own position is meant.
     pub(super) fn offset<'o>(&self, at: &'o mut u64) -> Option<&'o mut u64> {
         self.seekable.then_some(at)

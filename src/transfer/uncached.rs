@@ -48,11 +48,14 @@ pub(super) struct Knowledge(Vec<((u64, u64), Sides)>);
 
 impl Knowledge {
     /// Which sides pass the cache by: all that are on a disk, or none. It is found out by the first byte of
-    /// the first file; the destination is empty before and after that.
+    /// the first file that has one; the destination is empty before and after that.
     pub(super) fn sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], tally: &mut Tally) -> Sides {
         let pair = (t.stat.dev, t.dst_dev);
         if let Some((_, sides)) = self.0.iter().find(|(known, _)| *known == pair) {
             return *sides;
+        }
+        if t.stat.size == 0 {
+            return Sides::default();
         }
         // Files of a tmpfs are the page cache.
         let [source, destination] = kinds.map(|kind| kind != FsKind::Tmpfs);

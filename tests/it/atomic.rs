@@ -235,7 +235,7 @@ fn each_fstat_fails() {
     for when in 1.. {
         let sandbox = Sandbox::new();
         sandbox.file("src/d/new", "new").file("src/over", "new").dir("src/d").dir("src").file("dst/over", "old");
-        ["src/d/new", "src/d", "src/over"].map(|name| chown(sandbox.path(name)));
+        ["src/d/new", "src/d", "src/over"].into_iter().for_each(|name| chown(sandbox.path(name)));
         let inject = format!("inject=fstat:error=EIO:when={when}");
         let trace = strace::zcp(&sandbox, &["-e", &inject], &["-aj1", "--atomic", "-T", "src", "dst"]);
         let copy = sandbox.snapshot("dst");

@@ -96,6 +96,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("staircase".into(), Box::new(staircase));
     add("down_to_the_ground".into(), Box::new(down_to_the_ground));
     add("small_pipe".into(), Box::new(small_pipe));
+    add("no_offsets".into(), Box::new(no_offsets));
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("faults::clone_behind_another_rung", &needs, clone_behind_another_rung));
     trials
@@ -179,6 +180,20 @@ fn forced_alone(site: Site, name: &str, errno: Errno) {
         assert_eq!(stats["errors"][0]["errno"], name);
         assert!(stats["paths"].as_object().unwrap().keys().all(|path| path == site.rung), "{stats}");
         assert!(!sandbox.path("into/src").exists());
+    }
+}
+
+/// A file that is said to have no offsets is read and written where it stands, and SEEK_DATA has moved that.
+fn no_offsets() {
+    for site in GROUND {
+        for when in ["1", "2+"] {
+            let sandbox = in_pieces();
+            let fault = format!("error=ESPIPE:when={when}");
+            let trace = sabotage(&sandbox, site, &fault, &["--strategy=read_write", "src", "into"]);
+            assert!(trace.injected() > 0);
+            assert_done(&trace.output);
+            assert_copied(&sandbox);
+        }
     }
 }
 

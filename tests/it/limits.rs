@@ -187,6 +187,12 @@ fn cache_by_the_kernel() {
         sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
         std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }
+    // An empty file has no byte to find this out by.
+    let options = ["-e", "inject=ftruncate:error=EIO"];
+    let trace = crate::strace::zcp(&sandbox, &options, &["--cache=drop", "src/empty", "src/small", "."]);
+    assert_done(&trace.output);
+    assert_eq!(std::fs::read(sandbox.path("empty")).unwrap(), b"");
+    assert_eq!(std::fs::read(sandbox.path("small")).unwrap(), b"small");
 }
 
 /// Once, before there are threads; and not unless it is asked for.
