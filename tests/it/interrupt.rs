@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("interrupt::what_is_done_stays", &[Need::Strace], what_is_done_stays),
         trial("interrupt::pages_are_left_to_another", &[Need::Strace, Need::Shm], pages_are_left_to_another),
         trial("interrupt::second_ends_at_once", &[Need::Strace], second_ends_at_once),
+        trial("interrupt::ignored_stays_ignored", &[Need::Strace, Need::Program("sh")], ignored_stays_ignored),
         trial("interrupt::slow_disk_is_asked_for_little", &[Need::Strace], slow_disk_is_asked_for_little),
     ]
 }
@@ -96,6 +97,20 @@ fn pages_are_left_to_another() {
             assert_eq!(started, others, "{log}");
             assert!(!sandbox.path("dst").exists());
         }
+    }
+}
+
+/// What the parent had ignored, as nohup does, does not end it, whatever zcp is called; other signals do.
+fn ignored_stays_ignored() {
+    for (signal, status) in [("HUP", None), ("INT", None), ("TERM", Some(15))] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src", noise(8 << 20)).symlink(crate::sandbox::ZCP, "z) S 1 (c");
+        let script =
+            r#"trap '' HUP INT; exec strace -o log -e trace=splice -e "$1" ./z* --strategy=splice src dst"#;
+        let inject = format!("inject=splice:signal={signal}:when=4");
+        let output = sandbox.command("sh").args(["-c", script, "sh", &inject]).output().unwrap();
+        assert_eq!(output.status.signal(), status, "{output:?}");
+        assert_eq!(sandbox.path("dst").exists(), status.is_none());
     }
 }
 
