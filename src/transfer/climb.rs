@@ -15,13 +15,6 @@ use crate::sys::{self, Errno, Stat, io};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// Files of fewer bytes are spliced in pieces of [`PIECE`] bytes, others by whole pipes. The page cache takes a
-/// piece as one folio. In virtual machines that give free memory back to their host it is the large folios
-/// that get such memory, and then a copy takes two to ten times as long: of 7 copies of a tree of 600 MiB in
-/// turn with other programs three took 426 to 2152 ms, and none of 7 by pieces more than 291. Where memory
-/// is at hand they cost a twelfth, and a file of 256 MiB a sixth more time than whole pipes.
-const HUGE: u64 = 16 << 20;
-const PIECE: u64 = 128 << 10;
 /// How often `read` may give 0 before the end: once may be a file that others truncate and fill again.
 const PATIENCE: u32 = 3;
 
@@ -246,7 +239,11 @@ impl<'a, 'f> Climb<'a, 'f> {
                     self.step_down(Reason::Changed, Errno::AGAIN)?
                 }
                 Step::Moved(n) => {
-                    self.stride.learn(n, self.account.path(strategy).ns - before);
+                    let ns = self.account.path(strategy).ns - before;
+                    self.stride.learn(n, ns);
+                    if strategy == Strategy::Splice {
+                        self.ladder.grain.learn(self.t.stat.size, n, ns);
+                    }
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
                     self.rungs.credit(self.account, strategy, written);
@@ -304,7 +301,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             Strategy::Reflink => Step::Refused(Errno::INVAL),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
             Strategy::Splice => {
-                let len = if self.t.stat.size < HUGE { len.min(PIECE) } else { len };
+                let len = len.min(ladder.grain.bytes(self.t.stat.size));
                 splice::step(&mut ladder.pipe, src, dst, at, len, tally)
             }
             Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),

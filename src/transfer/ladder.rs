@@ -6,6 +6,7 @@ use super::buffered::Buffer;
 use super::climb::Climb;
 use super::end::{End, Form};
 use super::evict::{self, Evictor};
+use super::grain::Grain;
 use super::pace::Pace;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
@@ -188,6 +189,7 @@ pub struct Ladder {
     pub(super) stop: StopFlag,
     pub(super) meter: Arc<Meter>,
     pub(super) pipe: Pipe,
+    pub(super) grain: Grain,
     pub(super) buffer: Buffer,
     evictor: Option<Evictor>,
     /// Whether the file in hand leaves its pages to the evictor.
@@ -212,6 +214,7 @@ impl Ladder {
             stop,
             meter,
             pipe: Pipe::default(),
+            grain: Grain::default(),
             buffer: Buffer::default(),
             file_systems: Vec::new(),
             routes: Vec::new(),

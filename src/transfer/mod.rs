@@ -10,6 +10,7 @@ mod copy_range;
 mod end;
 mod enlarge;
 mod evict;
+mod grain;
 pub mod ladder;
 pub mod meter;
 mod mmap;
