@@ -182,15 +182,6 @@ impl Account {
         self.path(Strategy::Reflink).bytes
     }
 
-    /// Takes back the bytes counted since `before`, because all of them are moved once more. The calls
-    /// were made and stay.
-    pub(super) fn take_back(&mut self, before: &Account) {
-        for (mine, then) in self.paths.iter_mut().zip(&before.paths) {
-            (mine.bytes, mine.by_reference) = (then.bytes, then.by_reference);
-        }
-        self.holes = before.holes;
-    }
-
     /// Adds another worker's figures.
     pub fn merge(&mut self, other: &Account) {
         for (mine, theirs) in self.paths.iter_mut().zip(&other.paths) {

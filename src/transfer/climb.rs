@@ -6,7 +6,7 @@
 use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
 use super::route::{Cloning, LARGE};
 use super::rungs::Rungs;
-use super::spans::{self, Next};
+use super::spans::{self, Denied, Next};
 use super::stride::Stride;
 use super::uncached::Sides;
 use super::{Account, Reason, Route, Step, Strategy};
@@ -36,8 +36,8 @@ pub(super) struct Climb<'a, 'f> {
     stride: Stride,
     /// Zeros that the last step read but did not write.
     skipped: u64,
-    /// Bytes that the file system said are holes.
-    denied: u64,
+    /// What the file system said are holes.
+    denied: Denied,
     outcome: Outcome,
 }
 
@@ -60,7 +60,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             position: 0,
             stride: Stride::default(),
             skipped: 0,
-            denied: 0,
+            denied: Denied::default(),
             outcome: Outcome::default(),
         }
     }
@@ -135,15 +135,19 @@ impl<'a, 'f> Climb<'a, 'f> {
         Ok(end)
     }
 
-    /// A file with holes: span after span of data, and the length at last.
+    /// A file with holes: span after span of data, then the holes if they are not to be believed in, and the
+    /// length at last.
     fn copy_whole_sparse(&mut self) -> Result<u64, Fault> {
-        let before = self.account.clone();
-        let mut size = self.copy_spans(0, None)?;
-        let data = size.saturating_sub(self.denied);
-        if self.denied > 0 && !spans::are_credible(&self.t.stat, data, self.true_size) {
-            self.account.take_back(&before);
-            self.ladder.meter.bytes.fetch_sub(size, Ordering::Relaxed);
-            size = self.search(0, None)?;
+        let size = self.copy_spans(0, None)?;
+        let denied = std::mem::take(&mut self.denied);
+        let data = size.saturating_sub(denied.bytes);
+        if !denied.holes.is_empty() && !spans::are_credible(&self.t.stat, data, self.true_size) {
+            self.account.holes -= denied.bytes;
+            self.ladder.meter.bytes.fetch_sub(denied.bytes, Ordering::Relaxed);
+            for hole in denied.holes {
+                let end = self.search(hole.start, Some(hole.end))?;
+                self.account.holes += hole.end.saturating_sub(end); // cut off meanwhile
+            }
         }
         self.set_size(size)?;
         Ok(size)
@@ -183,7 +187,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                     let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
                     let hole_end = stat.size.clamp(at, until);
                     self.account.holes += hole_end - at;
-                    self.denied += hole_end - at;
+                    self.denied.add(at..hole_end, self.true_size);
                     at = hole_end;
                     if !self.true_size && end.is_none() {
                         at = self.climb(at, None)?; // it may go on beyond the size that it admits
@@ -202,7 +206,7 @@ impl<'a, 'f> Climb<'a, 'f> {
 
     fn pass_hole(&mut self, from: u64, to: u64) {
         self.account.holes += to - from;
-        self.denied += to - from;
+        self.denied.add(from..to, self.true_size);
         self.ladder.meter.add(to - from);
     }
 

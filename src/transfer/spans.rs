@@ -41,6 +41,26 @@ const CHEAP: u64 = 256 << 20;
 /// trees, attributes.
 const OVERHEAD: u64 = 1 << 14;
 
+/// What a file system said are holes.
+#[derive(Debug, Default)]
+pub(super) struct Denied {
+    /// Where they are, as long as they may yet be doubted.
+    pub(super) holes: Vec<Range<u64>>,
+    /// All of them together.
+    pub(super) bytes: u64,
+}
+
+impl Denied {
+    pub(super) fn add(&mut self, hole: Range<u64>, known: bool) {
+        self.bytes += hole.end - hole.start;
+        if known && self.bytes > CHEAP {
+            self.holes = Vec::new(); // believed in, see below
+        } else if !hole.is_empty() {
+            self.holes.push(hole);
+        }
+    }
+}
+
 /// Whether the holes of a file that has `data` bytes beside them are to be believed. All data is in blocks, so
 /// more blocks than data are a sign that the file system has denied some. There are honest reasons as
 /// well, above all blocks that were allocated and never written; so the file systems that are `known` are

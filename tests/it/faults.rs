@@ -97,6 +97,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("down_to_the_ground".into(), Box::new(down_to_the_ground));
     add("small_pipe".into(), Box::new(small_pipe));
     add("no_offsets".into(), Box::new(no_offsets));
+    add("denied_data".into(), Box::new(denied_data));
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("faults::clone_behind_another_rung", &needs, clone_behind_another_rung));
     trials
@@ -195,6 +196,22 @@ fn no_offsets() {
             assert_copied(&sandbox);
         }
     }
+}
+
+/// Data that is said to be a hole is found all the same, and what was not denied is not copied again.
+fn denied_data() {
+    let sandbox = in_pieces();
+    let path = sandbox.path("src");
+    // After the first piece (SEEK_DATA, SEEK_HOLE) there is said to be no more.
+    let options = ["-P", path.to_str().unwrap(), "-e", "inject=lseek:error=ENXIO:when=3+"];
+    let args = ["--stats=json", "--strategy=splice,read_write", "src", "into"];
+    let trace = strace::zcp(&sandbox, &options, &args);
+    assert!(trace.injected() > 0);
+    assert_done(&trace.output);
+    assert_copied(&sandbox);
+    let stats = stats(&trace.output);
+    assert_eq!((bytes_by(&stats, "splice"), bytes_by(&stats, "read_write")), (102_400, DATA - 102_400), "{stats}");
+    assert_eq!(stats["totals"]["bytes_holes"], (5 << 20) + 7 - DATA, "{stats}");
 }
 
 /// What the kernel, or this pair of devices, cannot do is asked once; what this file cannot, of each.
