@@ -27,7 +27,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
     let shared = Shared::new(roots.entries.len() > 1);
     let watch = watch(ctx, &roots, &shared, bar);
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
-    let gauge = adaptive.then(|| overseer::Gauge::for_copy(&roots));
+    let gauge = adaptive.then(|| overseer::Gauge::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
     let landing = ctx.options.fsync.then(|| (Arc::clone(&roots.dir), roots.landing_directory()));
     let mut walk = Walk::new(ctx, roots, workers == 1);
@@ -52,7 +52,7 @@ pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
 pub fn run_supply(ctx: &Context, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
     let start = Instant::now();
     let workers = ctx.options.jobs.unwrap_or_else(proc::processors);
-    let gauge = ctx.options.jobs.is_none().then(|| overseer::Gauge::for_magics(magics));
+    let gauge = ctx.options.jobs.is_none().then(|| overseer::Gauge::of(ctx, magics));
     let work = work(ctx, shared, supply, workers, gauge);
     summary(ctx, work, start.elapsed())
 }

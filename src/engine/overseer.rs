@@ -3,13 +3,14 @@
 //! Workers that wait for a disk or a server cost nothing, so there can be many, and their requests
 //! overlap. Workers that wait for each other (a directory's lock) look just as idle, but more of them
 //! make it worse. What tells the two apart is that blocks are read: `ru_inblock` of getrusage(2)
-//! rises. A remote file system reads no blocks here; there the time on a processor has to do.
+//! rises. A remote file system reads no blocks here, nor does who waits for fsync(2); there the time on a
+//! processor has to do. Files that are synced at the same time share a commit of the journal.
 
 use super::crew::Crew;
+use crate::context::Context;
 use crate::report::Failure;
 use crate::sys::proc::{self, Usage};
 use crate::transfer::route::FsKind;
-use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 use std::time::{Duration, Instant};
@@ -36,15 +37,12 @@ pub(super) enum Gauge {
 }
 
 impl Gauge {
-    /// The one that fits the file systems of a source and of the destination.
-    pub(super) fn for_copy(roots: &Roots) -> Gauge {
-        Gauge::for_magics(roots.magics())
-    }
-
-    /// The same by the types of the file systems (`f_type` of statfs(2)).
-    pub(super) fn for_magics(magics: Vec<u64>) -> Gauge {
+    /// The one that fits what is asked for, and the types of the file systems of a source and of the
+    /// destination (`f_type` of statfs(2)).
+    pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> Gauge {
         let remote = magics.into_iter().any(|magic| FsKind::from_magic(magic) == FsKind::Remote);
-        if remote { Gauge::IdleProcessors } else { Gauge::BlockReads }
+        let syncs_files = ctx.options.fsync && !ctx.syncs_whole;
+        if remote || syncs_files { Gauge::IdleProcessors } else { Gauge::BlockReads }
     }
 
     fn most(self, processors: usize) -> usize {

@@ -1,7 +1,7 @@
 //! `--fsync`: what is on the disk when, and what is said if it cannot be.
 
 use crate::needs::{Mounted, Need, trial};
-use crate::sandbox::{Sandbox, assert_done, noise};
+use crate::sandbox::{Sandbox, assert_done, noise, stats};
 use crate::snapshot::Snapshot;
 use crate::strace::{self, Trace};
 use filetime::FileTime;
@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("durable::complete_files_too", &[Need::Strace], complete_files_too),
         trial("durable::finish_of_parts", &[Need::Strace], finish_of_parts),
         trial("durable::errors_by_file", &[Need::Strace], errors_by_file),
+        trial("durable::waits_are_shared", &[Need::Strace], waits_are_shared),
         trial("durable::device", &[], device),
         trial("durable::costs_nothing_unasked", &[Need::Strace], costs_nothing_unasked),
     ];
@@ -89,6 +90,20 @@ fn before_the_name() {
         let named = if dir == "dst/sub" { names.iter().min() } else { names.iter().max() };
         assert!(syncs.first() > named, "{dir:?}");
     }
+}
+
+/// While files wait for the disk one by one there are more workers than processors.
+fn waits_are_shared() {
+    let sandbox = Sandbox::new();
+    for i in 0..300 {
+        sandbox.file(format!("src/{i}"), "");
+    }
+    let delay = ["-e", "inject=fsync:delay_enter=20000"];
+    let trace = strace::zcp(&sandbox, &delay, &["-r", "--atomic", "--fsync", "--stats=json", "src", "dst"]);
+    assert_done(&trace.output);
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let workers = &stats(&trace.output)["workers"];
+    assert!(workers.as_u64().unwrap() > processors as u64, "{workers}");
 }
 
 /// A file that a killed run completed need not be on the disk.
