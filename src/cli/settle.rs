@@ -26,6 +26,14 @@ const SPARSE: &Words<Sparse> = &[("never", Sparse::Never), ("auto", Sparse::Auto
 const REFLINK: &Words<Cloning> =
     &[("auto", Cloning::Try), ("always", Cloning::Require), ("never", Cloning::Forbid)];
 
+/// The last of `-i` and `-n`.
+#[derive(Clone, Copy)]
+enum Asking {
+    No,
+    Yes,
+    NoClobber,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Update {
     All,
@@ -66,7 +74,8 @@ pub(super) struct Draft {
     copy_contents: bool,
     backup: Option<Option<OsString>>,
     suffix: Option<OsString>,
-    no_clobber: bool,
+    asking: Asking,
+    update: Update,
     hard_links: bool,
     symbolic_links: bool,
     context: Context,
@@ -99,7 +108,8 @@ impl Draft {
             copy_contents: false,
             backup: None,
             suffix: None,
-            no_clobber: false,
+            asking: Asking::No,
+            update: Update::All,
             hard_links: false,
             symbolic_links: false,
             context: Context::default(),
@@ -127,16 +137,10 @@ impl Draft {
             "dereference" => self.dereference = Some(Dereference::Always),
             "force" => options.force = true,
             "H" => self.dereference = Some(Dereference::CommandLine),
-            "interactive" => {
-                options.existing = Existing::Ask;
-                self.no_clobber = false;
-            }
+            "interactive" => self.asking = Asking::Yes,
             "keep-directory-symlink" => options.keep_directory_symlink = true,
             "link" => self.hard_links = true,
-            "no-clobber" => {
-                options.existing = Existing::Skip;
-                self.no_clobber = true;
-            }
+            "no-clobber" => self.asking = Asking::NoClobber,
             "no-dereference" => self.dereference = Some(Dereference::Never),
             "no-preserve" => self.preserve(value.unwrap_or_default(), "--no-preserve", false)?,
             "no-target-directory" => self.operands.no_target_directory = true,
@@ -168,7 +172,9 @@ impl Draft {
                 }
                 self.operands.target_directory = value.map(OsStr::to_owned);
             }
-            "update" | "u" => self.update(value)?,
+            "update" | "u" => {
+                self.update = value.map_or(Ok(Update::Older), |word| words::find("--update", word, UPDATE))?;
+            }
             "verbose" => options.verbose = true,
             "Z" => self.context.default = true,
             "context" => match value {
@@ -220,18 +226,15 @@ impl Draft {
         Ok(())
     }
 
-    fn update(&mut self, value: Option<&OsStr>) -> Result<(), Misuse> {
-        let update = value.map_or(Ok(Update::Older), |word| words::find("--update", word, UPDATE))?;
-        let options = &mut self.options;
-        match (value.is_some() && self.no_clobber, update) {
-            (false, Update::Older) if value.is_none() => options.update = true,
-            (true, _) => {} // -n takes precedence
-            (false, Update::All) => (options.update, options.existing) = (false, Existing::Replace),
-            (false, Update::None) => (options.update, options.existing) = (false, Existing::Skip),
-            (false, Update::NoneFail) => (options.update, options.existing) = (false, Existing::SkipFail),
-            (false, Update::Older) => (options.update, options.existing) = (true, Existing::Replace),
-        }
-        Ok(())
+    /// `-i` asks about what `--update` lets through, and `-n` lets nothing through.
+    fn settle_existing(&mut self) {
+        self.options.update = self.update == Update::Older;
+        self.options.existing = match (self.asking, self.update) {
+            (Asking::NoClobber, _) | (_, Update::None) => Existing::Skip,
+            (_, Update::NoneFail) => Existing::SkipFail,
+            (Asking::Yes, Update::All | Update::Older) => Existing::Ask,
+            (Asking::No, Update::All | Update::Older) => Existing::Replace,
+        };
     }
 
     /// Puts all that was given together.
@@ -239,6 +242,7 @@ impl Draft {
         if self.hard_links && self.symbolic_links {
             return Err(Misuse::new("cannot make both hard and symbolic links"));
         }
+        self.settle_existing();
         if self.backup.is_some() && self.options.never_replaces() {
             return Err(Misuse::new(NO_BACKUP));
         }

@@ -1,7 +1,7 @@
 //! Extended attributes (xattr(7)), ACLs among them.
 
 use super::{Doing, Handle, Trouble};
-use crate::sys::{Errno, Result};
+use crate::sys::{Errno, Result, at};
 use rustix::fs::{self, XattrFlags};
 use rustix::io::retry_on_intr;
 use std::ffi::OsStr;
@@ -91,7 +91,7 @@ fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     });
     match answer {
         Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
-        answer => answer,
+        answer => answer.map_err(at::without_proc),
     }
 }
 

@@ -98,6 +98,13 @@ pub fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
+/// What an error of a call on [`proc_path`] means: that there is no such name is for want of /proc, as in many
+/// a chroot, and what it was needed for is not to be had.
+pub fn without_proc(errno: Errno) -> Errno {
+    let is_missing = || fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_err();
+    if errno == Errno::NOENT && is_missing() { Errno::NOSYS } else { errno }
+}
+
 /// O_TRUNC on a file that is open and empty already: that sets its modification time, where ftruncate(2)
 /// to the same length does not.
 pub fn empty_again(fd: impl AsFd) -> Result<()> {

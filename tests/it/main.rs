@@ -42,6 +42,7 @@ mod snapshot;
 mod sources;
 mod strace;
 mod streams;
+mod surroundings;
 mod terminal;
 mod verify;
 mod witness;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         smoke::trials(),
         sources::trials(),
         streams::trials(),
+        surroundings::trials(),
         terminal::trials(),
         verify::trials(),
         witness::trials(),

@@ -9,6 +9,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("options::help", &[], help),
         trial("options::preset", &[], preset),
         trial("options::preset_refuses", &[], preset_refuses),
+        trial("options::update_and_interactive", &[], update_and_interactive),
     ]
 }
 
@@ -74,5 +75,36 @@ fn preset_refuses() {
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(errors.starts_with(&format!("zcp: $ZCP_OPTS: {words}\n")), "{preset}: {errors}");
         assert!(output.status.code() == Some(1) && !sandbox.path("b").exists());
+    }
+}
+
+/// The last of `-i` and `-n` counts and the last `--update`, each by itself, as for cp from 9.6 on: `-i` asks
+/// about what `--update` lets through, and `-n` lets nothing through. The source is newer than the copy.
+fn update_and_interactive() {
+    let sandbox = Sandbox::new();
+    sandbox.file("new", "new");
+    filetime::set_file_mtime(sandbox.path("new"), filetime::FileTime::now()).unwrap();
+    let (asked, failed) = ("cp: overwrite 'old'? ", "cp: not replacing 'old'\n");
+    for (options, words, content) in [
+        (&["-i", "-u"][..], asked, "old"),
+        (&["-i", "--update=older"], asked, "old"),
+        (&["-i", "--update=all"], asked, "old"),
+        (&["--update=none", "-i", "--update=all"], asked, "old"),
+        (&["-n", "-i", "--update"], asked, "old"),
+        (&["-i", "--update=none"], "", "old"),
+        (&["--update=none", "-i"], "", "old"),
+        (&["-n", "--update=none", "-i"], "", "old"),
+        (&["--update=none-fail", "-i"], failed, "old"),
+        (&["--update=none-fail", "-n"], "", "old"),
+        (&["-n", "--update=all"], "", "old"),
+        (&["-i", "-n", "-u"], "", "old"),
+        (&["--update=none", "-u"], "", "new"),
+    ] {
+        sandbox.file("old", "old");
+        let mut cp = sandbox.command_as(ZCP, "cp");
+        let output = cp.args(options).args(["new", "old"]).write_stdin("n\n").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{options:?}");
+        assert_eq!(output.status.code(), Some(i32::from(!words.is_empty())), "{options:?}");
+        assert_eq!(std::fs::read_to_string(sandbox.path("old")).unwrap(), content, "{options:?}");
     }
 }
