@@ -5,6 +5,8 @@
 //! Here names are only judged; the walk asks, and so does the scout that counts ahead. The only file
 //! that names the crate `ignore`.
 
+mod glob;
+
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::ffi::OsStr;
@@ -78,7 +80,7 @@ impl Filter {
     }
 
     fn add(&mut self, line: &str) -> Result<(), String> {
-        self.builder.add_line(None, line).map(|_| ()).map_err(|error| error.to_string())
+        add(&mut self.builder, line)
     }
 
     fn build(&mut self) -> Result<(), String> {
@@ -136,11 +138,16 @@ fn verdict(rules: &Gitignore, path: &Path, is_dir: bool) -> Option<bool> {
     }
 }
 
+fn add(builder: &mut GitignoreBuilder, line: &str) -> Result<(), String> {
+    let line = if line.starts_with('#') { String::new() } else { glob::translated(line)? };
+    builder.add_line(None, &line).map(|_| ()).map_err(|error| error.to_string())
+}
+
 /// As git does, a line of `.gitignore` that makes no sense is passed over.
 fn parse(text: &[u8]) -> Gitignore {
     let mut builder = builder();
     for line in lines(text).flatten() {
-        let _ = builder.add_line(None, line);
+        let _ = add(&mut builder, line);
     }
     builder.build().unwrap_or_else(|_| Gitignore::empty())
 }
@@ -189,7 +196,7 @@ mod tests {
         filter.include("#really#").unwrap();
         assert!(excludes(&filter, "#a#", false) && excludes(&filter, "!important", false));
         assert!(!excludes(&filter, "#really#", false) && !excludes(&filter, "important", false));
-        assert!(filter.exclude("a{b").is_err());
+        assert!(filter.exclude("a[b").is_err());
     }
 
     #[test]
@@ -224,7 +231,7 @@ mod tests {
     fn a_file_of_patterns_is_refused_by_its_line() {
         let mut filter = Filter::default();
         assert_eq!(filter.exclude_from(b"# fine\n\n*.o\n!a.o\n").map_err(|(line, _)| line), Ok(()));
-        assert_eq!(filter.exclude_from(b"fine\n{\n").map_err(|(line, _)| line), Err(2));
+        assert_eq!(filter.exclude_from(b"fine\n[\n").map_err(|(line, _)| line), Err(2));
         assert_eq!(filter.exclude_from(b"\xff").map_err(|(line, _)| line), Err(1));
     }
 }

@@ -106,10 +106,10 @@ fn exclude_from() {
 
 fn refusals() {
     let sandbox = Sandbox::new();
-    sandbox.file("a", "").file("list", "fine\n{\n");
+    sandbox.file("a", "").file("list", "fine\n[\n");
     for (args, words) in [
-        (&["--exclude={"][..], "zcp: invalid pattern '{': "),
-        (&["--include={"], "zcp: invalid pattern '{': "),
+        (&["--exclude=["][..], "zcp: invalid pattern '[': "),
+        (&["--include=["], "zcp: invalid pattern '[': "),
         (&["--exclude-from=list"], "zcp: 'list':2: "),
         (&["--exclude-from=missing"], "zcp: cannot read 'missing': No such file or directory"),
     ] {
