@@ -4,7 +4,7 @@ use crate::dir::{Descriptors, Watched};
 use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
-use crate::report::{Failure, Reporter};
+use crate::report::{Failure, Prompt, Reporter};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::{Errno, Time};
@@ -49,6 +49,19 @@ impl Debug for Witness {
     }
 }
 
+/// Who is asked before a file is replaced.
+#[derive(Clone)]
+pub struct Asker(pub Arc<Ask>);
+
+/// Takes a question, gives the answer.
+type Ask = dyn Fn(&Prompt) -> bool + Send + Sync;
+
+impl Debug for Asker {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asker")
+    }
+}
+
 /// Shared by reference with every thread.
 #[derive(Debug)]
 pub struct Context {
@@ -66,6 +79,8 @@ pub struct Context {
     pub listener: Option<Listener>,
     /// Who else wants to know what was made.
     pub witness: Option<Witness>,
+    /// Who is asked. Where there is nobody to ask, the answer is no.
+    pub asker: Option<Asker>,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.
@@ -89,6 +104,11 @@ impl Context {
         if let Some(witness) = &self.witness {
             (witness.0)(Path::new(&source()), Path::new(&destination()));
         }
+    }
+
+    /// Asks whether a file may be replaced.
+    pub fn may_replace(&self, prompt: &Prompt) -> bool {
+        self.asker.as_ref().is_some_and(|asker| (asker.0)(prompt))
     }
 
     /// Copies the extended attributes that are to be kept, as loud as was asked for.

@@ -16,7 +16,15 @@
 //! ```
 //!
 //! [`CopyOptions`] has the options, [`Report`] what was done, [`Error`] what was not, [`Cancel`] ends it early.
-//! A library call prints nothing, asks nobody, catches no signal and changes nothing of the process.
+//! A library call prints nothing, asks nobody, catches no signal and changes nothing of the process, unless
+//! it is told to work for a [`Console`], as the program does, which copies by nothing else than this.
+//!
+//! # What only the program does
+//! - It reads arguments, `ZCP_OPTS`, and cp's other environment variables.
+//! - `--plan`, `--run` and `--finish` are not here: the job folder keeps the copy as the arguments of a
+//!   command line, and its steps are processes by nature, which a scheduler starts, ends and repeats. A
+//!   program that wants them starts `zcp`.
+//! - `--stats-file`: write [`Report::to_json`] to where you like.
 //!
 //! # What is promised
 //! All that is documented here follows semantic versioning: what compiles with a version, and what it is
@@ -38,11 +46,11 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | `program` | parse, run, exit status |
+//! | `program` | parse, copy, exit status |
 //! | `shard` | a copy that many machines share: plan, run a part, finish |
-//! | `cli` | the only room that knows flags: arguments -> `options::Options` |
+//! | `cli` | the only room that knows flags: arguments -> `CopyOptions` |
 //! | `api` | the face of the library |
-//! | `session` | one copy from its preparation to its end, for the program or for a guest |
+//! | `session` | one copy from its preparation to its end, and what it may do to the process |
 //! | `engine` | walk -> pool -> report: who works, and on what next |
 //! | `walk` · `worker` | finds names, makes directories · makes everything else, one name at a time |
 //! | `survey` · `temporary` | looks at what stands at a destination · what things are called until they are complete |
@@ -54,7 +62,8 @@
 //! | `sys` | the system calls, thin |
 //!
 //! ## How a copy goes
-//! `cli::parse` settles the options and `walk::operands::resolve` the operands.
+//! `cli::parse` makes a [`CopyOptions`], [`CopyOptions::copy`] settles the options, and
+//! `walk::operands::resolve` the operands.
 //! `engine::run` lets the workers pull `job::Parcel`s out of the `walk::Walk`: names of one
 //! directory, with its open descriptors. A worker asks `plan::decide` about each name and hands
 //! the open files to `transfer::Ladder::copy`, which takes the `transfer::Route` for the pair of
@@ -107,9 +116,9 @@ pub mod walk;
 pub mod worker;
 
 pub use api::{Attribute, Cancel, CopyOptions, Error, PathReport, Report, copy};
-pub use options::{Action, BackupControl, Dereference};
-pub use report::Failure;
+pub use options::{Action, BackupControl, Dereference, When};
 pub use report::progress::Progress;
+pub use report::{Console, Failure, Prompt};
 pub use transfer::Strategy;
 pub use transfer::ladder::Sparse;
 pub use transfer::route::Cloning;

@@ -4,6 +4,7 @@
 //! (transfer, metadata) do not see it; they are handed their part.
 
 use crate::filter::Filter;
+use crate::sys::selinux;
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
 use crate::transfer::{Limits, Strategy};
@@ -111,17 +112,9 @@ pub struct Preserve {
     pub xattr_quiet: bool,
 }
 
-/// Where `--stats` goes and how.
+/// Whether progress is shown (`--progress`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatsForm {
-    /// A table for people.
-    Text,
-    /// One JSON object on one line.
-    Json,
-}
-
-/// `--progress`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum When {
     /// If stderr is a terminal.
     Auto,
@@ -131,6 +124,8 @@ pub enum When {
     Never,
 }
 
+const IGNORED_CONTEXT: &str = "warning: ignoring --context; it requires an SELinux-enabled kernel";
+const NO_SELINUX: &str = "cannot preserve security context without an SELinux-enabled kernel";
 /// Where nothing is replaced there is nothing to back up.
 pub const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
@@ -161,6 +156,8 @@ pub struct Options {
     pub preserve: Preserve,
     /// The SELinux context that copies get (`--context=CTX`).
     pub context: Option<OsString>,
+    /// That they get the one which the policy gives a new file, as the kernel does by itself (`-Z`).
+    pub default_context: bool,
     /// Recreate the operands' leading directories (`--parents`).
     pub parents: bool,
     /// Cut trailing slashes off sources.
@@ -197,10 +194,6 @@ pub struct Options {
     pub nice: bool,
     /// Workers; `None` follows the machine.
     pub jobs: Option<usize>,
-    /// The statistics, if wanted.
-    pub stats: Option<StatsForm>,
-    /// Where the statistics go as JSON, besides (`--stats-file`).
-    pub stats_file: Option<OsString>,
     /// The progress bar.
     pub progress: When,
 }
@@ -221,6 +214,7 @@ impl Default for Options {
             backup: None,
             preserve: Preserve::default(),
             context: None,
+            default_context: false,
             parents: false,
             strip_trailing_slashes: false,
             keep_directory_symlink: false,
@@ -239,8 +233,6 @@ impl Default for Options {
             verify: false,
             resume: false,
             jobs: None,
-            stats: None,
-            stats_file: None,
             progress: When::Auto,
         }
     }
@@ -265,6 +257,26 @@ impl Options {
         }
         self.preserve.timestamps |= self.resume;
         self.fsync &= !self.dry_run;
+    }
+
+    /// Settles security contexts. On a kernel without SELinux they are passed over, warned about or refused,
+    /// depending on how plainly they were asked for.
+    ///
+    /// # Errors
+    /// The refusal in words; the other words are the warning.
+    pub fn settle_context(&mut self) -> Result<Option<&'static str>, &'static str> {
+        if !selinux::is_enabled() {
+            let ignored = self.context.take().map(|_| IGNORED_CONTEXT);
+            return if std::mem::take(&mut self.preserve.context) { Err(NO_SELINUX) } else { Ok(ignored) };
+        }
+        let set = self.default_context || self.context.is_some();
+        let keep = &mut self.preserve;
+        if keep.context && set {
+            return Err("cannot set target context and preserve it");
+        }
+        // -a and --preserve=all keep the context too, unless another is wanted.
+        keep.context |= keep.xattr && !keep.xattr_required && !set;
+        Ok(None)
     }
 
     /// What contradicts itself, in words. A forced path must be able to do what else is asked for.

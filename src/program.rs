@@ -1,18 +1,16 @@
-//! The program as a function: parse, run, report, exit status.
+//! The program as a function: parse, copy, report, exit status. What it does to files it does through the
+//! documented face of the library, as any other program could; only the steps of a copy that many machines
+//! share have a room of their own (`shard`).
 
-use crate::cli::{self, Misuse, Request};
-use crate::context::Context;
-use crate::options::{Options, StatsForm};
-use crate::report::output::Output;
-use crate::report::stats::Summary;
-use crate::report::{Failure, table};
-use crate::session::{Host, Session};
-use crate::shard::{self, Prepared};
-use crate::sys::{Errno, at};
+use crate::cli::{self, Copy, Misuse, Request, Statistics, StatsForm};
+use crate::shard;
+use crate::sys::{Errno, at, proc};
 use crate::temporary;
-use crate::walk::operands::Operands;
-use std::ffi::OsString;
+use crate::{Cancel, Console, Error, Failure, Report};
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 /// What has to be seen before std's start-up changes it.
@@ -24,63 +22,118 @@ pub fn before_main() {
 ///
 /// The exit status is 0 or 1, as for cp. A signal that asked for the end is raised again at last.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let program = cli::program_name(args.next().as_deref());
-    let warn = |failure: Failure| say(&program, &failure.text());
-    match cli::parse(args.collect(), &program, &mut { warn }) {
-        Ok(Request::Print(text)) => print(&program, &text),
-        Ok(Request::Copy(options, operands)) => copy(&program, *options, operands),
-        Ok(Request::Job(step)) => match shard::prepare(step, &program) {
-            Ok(prepared) => share(&program, prepared),
-            Err(misuse) => refuse(&program, &misuse),
+    let console = Console::new(&cli::program_name(args.next().as_deref()));
+    match cli::parse(args.collect(), &console) {
+        Ok(Request::Print(text)) => print(&console, &text),
+        Ok(Request::Copy(request)) => copy(&console, *request),
+        Ok(Request::Job(step, statistics)) => match shard::prepare(step, &console) {
+            Ok(prepared) => {
+                let cancel = Cancel::new();
+                let (report, failed) = shard::perform(prepared, &console, &cancel);
+                let end = End { console: &console, cancel: &cancel, statistics, stdout_taken: false };
+                end.conclude(&report, failed)
+            }
+            Err(misuse) => refuse(&console, &misuse),
         },
-        Err(misuse) => refuse(&program, &misuse),
+        Err(misuse) => refuse(&console, &misuse),
     }
 }
 
-fn copy(program: &str, options: Options, operands: Operands) -> ExitCode {
-    let session = match Session::prepare(options, operands, Host::Program(program.to_owned())) {
-        Ok(session) => session,
-        Err(unusable) => return refuse(program, &unusable.into()),
+fn copy(console: &Console, request: Copy) -> ExitCode {
+    let Copy { options, sources, destination, statistics, verbose } = request;
+    let cancel = Cancel::new();
+    let stdout_taken = statistics.form.is_some() && is_stdout(&destination);
+    let report = match options.console(console).cancel_by(&cancel).copy(sources, destination) {
+        Ok(report) | Err(Error::Incomplete(report)) => {
+            if console.has_shown_progress() && verbose && statistics.form.is_none() {
+                // The bar is gone; who wanted to know more keeps a line.
+                console.say(report.headline().as_bytes());
+            }
+            report
+        }
+        Err(Error::Cancelled(report)) => {
+            // Of a reader that went away nobody wants to read.
+            if cancel.signal() != Some(proc::SIGPIPE) {
+                console.say(format!("interrupted: {}", report.headline()).as_bytes());
+            }
+            report
+        }
+        Err(nothing @ (Error::Misuse(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
     };
-    let stdout_taken = session.ctx.options.stats.is_some() && session.roots.lead_to(std::io::stdout());
-    let bar = session.bar.clone();
-    let (ctx, summary) = session.run();
-    if summary.interrupted && !ctx.stop.is_broken_pipe() {
-        let _ = writeln!(std::io::stderr(), "{program}: interrupted: {}", table::headline(&summary));
-    } else if bar.was_shown() && ctx.options.verbose && ctx.options.stats.is_none() {
-        // The bar is gone; who wanted to know more keeps a line.
-        let _ = writeln!(std::io::stderr(), "{program}: {}", table::headline(&summary));
+    let failed = report.failed();
+    End { console, cancel: &cancel, statistics, stdout_taken }.conclude(&report, failed)
+}
+
+/// Whether a destination is what stdout is open on, such as /dev/stdout.
+fn is_stdout(destination: &OsStr) -> bool {
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let found = (std::fs::metadata(destination), stdout.and_then(|stdout| stdout.metadata()));
+    matches!(found, (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+/// What is left to do when a copy is over.
+struct End<'e> {
+    console: &'e Console,
+    cancel: &'e Cancel,
+    statistics: Statistics,
+    /// Whether stdout got a copy.
+    stdout_taken: bool,
+}
+
+impl End<'_> {
+    /// The statistics and the exit status.
+    fn conclude(self, report: &Report, failed: u64) -> ExitCode {
+        self.print_stats(report);
+        let noted = self.write_stats_file(report);
+        if let Err(failure) = &noted {
+            self.console.message(failure);
+        }
+        let printed = self.console.finish();
+        self.cancel.reraise();
+        ExitCode::from(u8::from(failed > 0 || noted.is_err() || printed.is_err()))
     }
-    conclude(&ctx, &summary, stdout_taken)
-}
 
-/// A step of a copy that many machines share.
-fn share(program: &str, prepared: Prepared) -> ExitCode {
-    let (ctx, summary) = shard::perform(prepared, program);
-    conclude(&ctx, &summary, false)
-}
+    /// The statistics, to where they were wanted; to stderr if stdout got a copy.
+    fn print_stats(&self, report: &Report) {
+        let terminal =
+            || if self.stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+        let text = match self.statistics.form {
+            None => return,
+            Some(StatsForm::Text) if wants_colours() && terminal() => report.to_terminal(),
+            Some(StatsForm::Text) => report.to_string(),
+            Some(StatsForm::Json) => format!("{}\n", report.to_json()),
+        };
+        if self.stdout_taken {
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        } else {
+            self.console.print(text.as_bytes());
+        }
+    }
 
-/// The statistics and the exit status.
-fn conclude(ctx: &Context, summary: &Summary, stdout_taken: bool) -> ExitCode {
-    print_stats(ctx, summary, stdout_taken);
-    write_stats_file(ctx, summary);
-    ctx.reporter.finish();
-    ctx.stop.reraise();
-    ExitCode::from(u8::from(ctx.reporter.failures() > 0))
-}
-
-/// The statistics, to where they were wanted; to stderr if stdout got a copy.
-fn print_stats(ctx: &Context, summary: &Summary, stdout_taken: bool) {
-    let terminal = || if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
-    let text = match ctx.options.stats {
-        None => return,
-        Some(StatsForm::Text) => table::text(summary, wants_colours() && terminal()),
-        Some(StatsForm::Json) => format!("{}\n", summary.json()),
-    };
-    if stdout_taken {
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    } else {
-        ctx.reporter.lines(text.as_bytes());
+    /// `--stats-file`: whole or not at all, for whoever waits for it. What is no regular file (a pipe,
+    /// a device) cannot be replaced and is written to.
+    fn write_stats_file(&self, report: &Report) -> Result<(), Failure> {
+        let Some(file) = &self.statistics.file else { return Ok(()) };
+        let text = format!("{}\n", report.to_json());
+        let special = std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
+        let answer = if special {
+            std::fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()))
+        } else {
+            temporary::replace(at::CWD, file, |temporary| {
+                // A new file or none: in a directory like /tmp somebody may have guessed the name.
+                let new = std::fs::File::create_new(temporary);
+                let written = new.and_then(|mut new| {
+                    let written = new.write_all(text.as_bytes());
+                    written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
+                });
+                written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            })
+            .map_err(std::io::Error::from)
+        };
+        answer.map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            Failure::new("cannot write statistics to {}", file).errno(errno)
+        })
     }
 }
 
@@ -90,54 +143,15 @@ fn wants_colours() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// `--stats-file`: whole or not at all, for whoever waits for it. What is no regular file (a pipe,
-/// a device) cannot be replaced and is written to.
-fn write_stats_file(ctx: &Context, summary: &Summary) {
-    let Some(file) = &ctx.options.stats_file else { return };
-    let text = format!("{}\n", summary.json());
-    let special = std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
-    let answer = if special {
-        std::fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()))
-    } else {
-        temporary::replace(at::CWD, file, |temporary| {
-            // A new file or none: in a directory like /tmp somebody may have guessed the name.
-            let new = std::fs::File::create_new(temporary);
-            let written = new.and_then(|mut new| {
-                let written = new.write_all(text.as_bytes());
-                written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
-            });
-            written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        })
-        .map_err(std::io::Error::from)
-    };
-    if let Err(error) = answer {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        ctx.reporter.fail(Failure::new("cannot write statistics to {}", file).errno(errno));
-    }
+fn print(console: &Console, text: &str) -> ExitCode {
+    console.print(text.as_bytes());
+    if console.finish().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn print(program: &str, text: &str) -> ExitCode {
-    let mut output = Output::stdout();
-    output.write(text.as_bytes());
-    output.flush();
-    match output.error() {
-        None => ExitCode::SUCCESS,
-        Some(errno) => {
-            say(program, &Failure::plain("write error").errno(errno).text());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn refuse(program: &str, misuse: &Misuse) -> ExitCode {
-    say(program, &misuse.text);
+fn refuse(console: &Console, misuse: &Misuse) -> ExitCode {
+    console.say(&misuse.text);
     if misuse.hint {
-        let _ = writeln!(std::io::stderr(), "Try '{program} --help' for more information.");
+        let _ = writeln!(std::io::stderr(), "Try '{} --help' for more information.", console.program());
     }
     ExitCode::FAILURE
-}
-
-fn say(program: &str, text: &[u8]) {
-    let line = [program.as_bytes(), b": ", text, b"\n"].concat();
-    let _ = std::io::stderr().lock().write_all(&line);
 }

@@ -1,16 +1,13 @@
-//! The builder: where a copy begins, who is told of it, and how it is started. What can be said of it is
-//! in the files beside this one, a question each.
+//! The builder: where a copy begins and how it is started. What can be said of it is in the files beside
+//! this one, a question each.
 
-use super::{Cancel, Error, Report};
+use super::{Error, Report};
 use crate::options::{Dereference, Options, When};
-use crate::report::Failure;
-use crate::report::progress::{Listener, Progress};
-use crate::session::{Host, Session, Witness};
+use crate::report::{Failure, Reporter};
+use crate::session::{Host, Session};
 use crate::sys::proc;
-use crate::walk::operands::Operands;
-use std::ffi::OsStr;
-use std::path::Path;
-use std::sync::Arc;
+use crate::walk::operands::{Operands, Target};
+use std::ffi::{OsStr, OsString};
 
 /// Copies files, and directories with all that is in them: `zcp -r SOURCE... DESTINATION`.
 ///
@@ -44,17 +41,18 @@ pub fn copy<S: AsRef<OsStr>>(
 /// links, refuses directories, and gives new files the source's permissions as the umask leaves them.
 ///
 /// Names are relative to the working directory. Nothing is printed, nobody is asked, and no signal is
-/// caught.
+/// caught, unless a method of the last row says so.
 ///
 /// | what is asked | methods |
 /// |---|---|
 /// | which names | [`recursive`](Self::recursive), [`exclude`](Self::exclude), [`include`](Self::include), [`exclude_from`](Self::exclude_from), [`gitignore`](Self::gitignore), [`names`](Self::names), [`files_from`](Self::files_from), [`one_file_system`](Self::one_file_system), [`dry_run`](Self::dry_run) |
-/// | where they land | [`target_directory`](Self::target_directory), [`no_target_directory`](Self::no_target_directory), [`parents`](Self::parents) |
-/// | what is made of each | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
-/// | what stands there already | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink) |
+/// | where they land | [`target_directory`](Self::target_directory), [`strip_trailing_slashes`](Self::strip_trailing_slashes), [`no_target_directory`](Self::no_target_directory), [`parents`](Self::parents) |
+/// | what is made of each | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`context`](Self::context), [`default_context`](Self::default_context), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
+/// | what stands there already | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`interactive`](Self::interactive), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink), [`write_through_dangling`](Self::write_through_dangling) |
 /// | what is certain | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume) |
 /// | how bytes travel | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache), [`low_priority`](Self::low_priority) |
 /// | who is told | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
+/// | in a program of its own | [`console`](Self::console), [`verbose`](Self::verbose), [`debug`](Self::debug), [`progress`](Self::progress) |
 ///
 /// # Examples
 /// ```
@@ -78,20 +76,7 @@ pub struct CopyOptions {
     pub(super) dereference: Option<Dereference>,
     pub(super) copy_contents: bool,
     target: Target,
-    listener: Option<Listener>,
-    witness: Option<Witness>,
-    cancel: Cancel,
-}
-
-/// What the destination is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
-    /// A directory to copy into if there is one, else a name.
-    AsFound,
-    /// A directory.
-    Directory,
-    /// A name.
-    Name,
+    pub(super) host: Host,
 }
 
 impl Default for CopyOptions {
@@ -108,9 +93,7 @@ impl CopyOptions {
             dereference: None,
             copy_contents: false,
             target: Target::AsFound,
-            listener: None,
-            witness: None,
-            cancel: Cancel::default(),
+            host: Host::default(),
         }
     }
 
@@ -126,67 +109,47 @@ impl CopyOptions {
         self
     }
 
+    /// Cuts slashes off the ends of sources that are copied into a directory, so that a link to a directory
+    /// is copied, not followed (`--strip-trailing-slashes`).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// std::os::unix::fs::symlink("nowhere", "link")?;
+    /// # std::fs::create_dir("backup")?;
+    /// let options = zcp::CopyOptions::new().archive().strip_trailing_slashes(true);
+    /// options.copy(["link/"], "backup")?;
+    /// assert!(std::fs::symlink_metadata("backup/link")?.is_symlink());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn strip_trailing_slashes(mut self, yes: bool) -> CopyOptions {
+        self.options.strip_trailing_slashes = yes;
+        self
+    }
+
     /// Copies `a/b/c` to `a/b/c` below the destination, with the directories that lead there (`--parents`).
     pub fn parents(mut self, yes: bool) -> CopyOptions {
         self.options.parents = yes;
         self
     }
 
-    /// Tells how far the copy is: from another thread, about eight times a second, and once at the end.
-    pub fn on_progress(mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> CopyOptions {
-        self.listener = Some(Listener(Arc::new(tell)));
-        self
-    }
-
-    /// Tells of each name that was made, written or linked, with its source and its destination: what
-    /// `zcp -v` prints. With [`dry_run`](Self::dry_run) it tells what would be. It is called by the threads
-    /// that copy, each time as soon as the name is done (a directory: as soon as it is there), so in no
-    /// particular order unless there is one job, and should not take long.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # std::env::set_current_dir(dir.path())?;
-    /// std::fs::write("new", "1")?;
-    /// let would_be = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    /// let told = would_be.clone();
-    /// zcp::CopyOptions::new()
-    ///     .dry_run(true)
-    ///     .on_each(move |_, destination| told.lock().unwrap().push(destination.to_owned()))
-    ///     .copy(["new"], "copy")?;
-    /// assert_eq!(*would_be.lock().unwrap(), [std::path::Path::new("copy")]);
-    /// assert!(!std::fs::exists("copy")?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn on_each(mut self, tell: impl Fn(&Path, &Path) + Send + Sync + 'static) -> CopyOptions {
-        self.witness = Some(Witness(Arc::new(tell)));
-        self
-    }
-
-    /// Lets the copy be stopped by `cancel`.
-    pub fn cancel_by(mut self, cancel: &Cancel) -> CopyOptions {
-        self.cancel = cancel.clone();
-        self
-    }
-
     /// Copies `sources` into the directory `destination`, or one source to that name.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if nothing could be copied at all, [`Error::Incomplete`] if anything was not
-    /// copied as it was asked for, [`Error::Cancelled`] if it was stopped.
+    /// [`Error::Misuse`] and [`Error::Unusable`] if nothing could be copied at all, [`Error::Incomplete`] if
+    /// anything was not copied as it was asked for, [`Error::Cancelled`] if it was stopped.
     pub fn copy<S: AsRef<OsStr>>(
         &self,
         sources: impl IntoIterator<Item = S>,
         destination: impl AsRef<OsStr>,
     ) -> Result<Report, Error> {
-        let names = sources.into_iter().map(|name| name.as_ref().to_owned());
-        let mut operands = Operands { names: names.collect(), ..Operands::default() };
-        let destination = destination.as_ref().to_owned();
-        match self.target {
-            Target::Directory => operands.target_directory = Some(destination),
-            Target::AsFound | Target::Name => operands.names.push(destination),
-        }
-        operands.no_target_directory = self.target == Target::Name;
+        let sources = sources.into_iter().map(|name| name.as_ref().to_owned()).collect();
+        let operands = self.operands(sources, destination.as_ref().to_owned());
         if !self.options.nice {
+            return self.run(operands);
+        }
+        if self.host.console.is_some() {
+            proc::lowest_priority(); // before there are threads to inherit it
             return self.run(operands);
         }
         // The caller's own thread could not be given its priority back.
@@ -203,19 +166,39 @@ impl CopyOptions {
         })
     }
 
+    /// Whether what was asked for goes together, so that it need not be found out by a copy.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if something contradicts something else.
+    pub fn check(&self) -> Result<(), Error> {
+        self.complete().contradiction().map_or(Ok(()), |words| Err(Error::Misuse(Failure::plain(words))))
+    }
+
     fn run(&self, operands: Operands) -> Result<Report, Error> {
+        let (options, warning) = self.settled()?;
+        let host = self.host.clone();
+        let reporter = Reporter::new(host.console.clone());
+        if let Some(warning) = warning {
+            reporter.warn(warning);
+        }
+        Report::new(Session::prepare(options, operands, host, reporter)?.run()).into_result()
+    }
+
+    pub(crate) fn operands(&self, sources: Vec<OsString>, destination: OsString) -> Operands {
+        Operands { sources, destination, target: self.target }
+    }
+
+    /// What was asked for, with all that follows from it, and a warning.
+    pub(crate) fn settled(&self) -> Result<(Options, Option<Failure>), Error> {
+        self.check()?;
+        let mut options = self.complete();
+        let warning = options.settle_context().map_err(|words| Error::Unusable(Failure::plain(words)))?;
+        Ok((options, warning.map(Failure::plain)))
+    }
+
+    fn complete(&self) -> Options {
         let mut options = self.options.clone();
         options.complete(self.dereference, self.copy_contents);
-        if let Some(words) = options.contradiction() {
-            return Err(Error::Unusable(Failure::plain(words)));
-        }
-        let host = Host::Guest {
-            stop: self.cancel.flag(),
-            listener: self.listener.clone(),
-            witness: self.witness.clone(),
-        };
-        let session = Session::prepare(options, operands, host);
-        let (_, summary) = session.map_err(|unusable| Error::Unusable(unusable.failure))?.run();
-        Report::new(summary).into_result()
+        options
     }
 }

@@ -34,7 +34,19 @@ impl Cancel {
         self.0.raise();
     }
 
-    pub(super) fn flag(&self) -> StopFlag {
+    /// The signal that stopped them, if one did: one that a [`Console`](crate::Console) has caught, or SIGPIPE
+    /// where the reader of a destination went away.
+    pub fn signal(&self) -> Option<i32> {
+        self.0.signal()
+    }
+
+    /// Ends the process by that signal, for whoever started it to see; returns if there was none. To be
+    /// called when all has been said.
+    pub fn reraise(&self) {
+        self.0.reraise();
+    }
+
+    pub(crate) fn flag(&self) -> StopFlag {
         self.0.clone()
     }
 }

@@ -6,6 +6,8 @@ use crate::options::NameList;
 use crate::report::Failure;
 use crate::sys::Errno;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ impl CopyOptions {
     /// looked at.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if it is no glob.
+    /// [`Error::Misuse`] if it is no glob.
     ///
     /// # Examples
     /// ```
@@ -44,7 +46,7 @@ impl CopyOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn exclude(mut self, glob: &str) -> Result<CopyOptions, Error> {
-        self.filter().exclude(glob).map_err(|_| invalid(glob))?;
+        self.filter().exclude(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
 
@@ -52,25 +54,29 @@ impl CopyOptions {
     /// [`exclude`](CopyOptions::exclude)).
     ///
     /// # Errors
-    /// [`Error::Unusable`] if it is no glob.
+    /// [`Error::Misuse`] if it is no glob.
     pub fn include(mut self, glob: &str) -> Result<CopyOptions, Error> {
-        self.filter().include(glob).map_err(|_| invalid(glob))?;
+        self.filter().include(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
 
-    /// Adds the patterns of a file like `.gitignore` (`--exclude-from`). It is read at once.
+    /// Adds the patterns of a file like `.gitignore` (`--exclude-from`); `-` is stdin. It is read at once.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it cannot be read, or a line of it is no pattern.
     pub fn exclude_from(mut self, file: impl AsRef<Path>) -> Result<CopyOptions, Error> {
         let file = file.as_ref();
-        let text = std::fs::read(file).map_err(|error| {
+        let mut text = Vec::new();
+        let read = match file.as_os_str().as_bytes() {
+            b"-" => std::io::stdin().lock().read_to_end(&mut text),
+            _ => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut text)),
+        };
+        read.map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             Error::Unusable(Failure::new("cannot read {}", file).errno(errno))
         })?;
-        self.filter().exclude_from(&text).map_err(|(line, _)| {
-            let words = "invalid pattern in {}, line {?}";
-            Error::Unusable(Failure::new(words, file).and(line.to_string()))
+        self.filter().exclude_from(&text).map_err(|(line, why)| {
+            Error::Unusable(Failure::new("{}:{?}", file).and(line.to_string()).because(why))
         })?;
         Ok(self)
     }
@@ -103,9 +109,13 @@ impl CopyOptions {
     }
 
     /// The same with the names that `list` has, each ended by the byte `end`: `b'\n'` or, as any name can
-    /// stand there, 0 (`--files-from`, `-0`). It is read while they are copied, and not held in memory.
+    /// stand there, 0 (`--files-from`, `-0`); `-` is stdin. It is read while they are copied, and not held in memory.
     pub fn files_from(mut self, list: impl AsRef<OsStr>, end: u8) -> CopyOptions {
-        self.options.files_from = Some(NameList::File(list.as_ref().to_owned()));
+        let list = list.as_ref();
+        self.options.files_from = Some(match list.as_bytes() {
+            b"-" => NameList::Stdin,
+            _ => NameList::File(list.to_owned()),
+        });
         self.options.name_end = end;
         self
     }
@@ -122,6 +132,6 @@ impl CopyOptions {
     }
 }
 
-fn invalid(glob: &str) -> Error {
-    Error::Unusable(Failure::new("invalid pattern {}", glob))
+fn invalid(glob: &str, why: String) -> Error {
+    Error::Misuse(Failure::new("invalid pattern {}", glob).because(why))
 }

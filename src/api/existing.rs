@@ -2,7 +2,10 @@
 
 use super::CopyOptions;
 use crate::options::{Backup, BackupControl, Existing};
+use crate::report::Prompt;
+use crate::session::Asker;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 impl CopyOptions {
     /// Leaves existing files alone, silently (`--update=none`).
@@ -14,6 +17,30 @@ impl CopyOptions {
     /// Leaves existing files alone, each of which is a failure (`--update=none-fail`).
     pub fn refuse_existing(mut self) -> CopyOptions {
         self.options.existing = Existing::SkipFail;
+        self
+    }
+
+    /// Asks before an existing file is replaced (`-i`): `ask` gives the answer. A file that may not be
+    /// replaced counts as skipped, and as a failure without a message. There is one worker then, which goes
+    /// in cp's order.
+    ///
+    /// # Examples
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// # for name in ["mine", "yours"] { std::fs::write(name, "new")?; }
+    /// # std::fs::create_dir("into")?;
+    /// # for name in ["into/mine", "into/yours"] { std::fs::write(name, "old")?; }
+    /// let options = zcp::CopyOptions::new().interactive(|prompt| prompt.destination().ends_with("yours"));
+    /// let error = options.copy(["mine", "yours"], "into").unwrap_err();
+    /// assert_eq!(error.report().unwrap().skipped(), 1);
+    /// assert_eq!(std::fs::read("into/mine")?, b"old");
+    /// assert_eq!(std::fs::read("into/yours")?, b"new");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn interactive(mut self, ask: impl Fn(&Prompt) -> bool + Send + Sync + 'static) -> CopyOptions {
+        self.options.existing = Existing::Ask;
+        self.host.asker = Some(Asker(Arc::new(ask)));
         self
     }
 
@@ -60,6 +87,12 @@ impl CopyOptions {
     pub fn backup_suffix(mut self, suffix: impl Into<OsString>) -> CopyOptions {
         let control = self.options.backup.map_or(BackupControl::Existing, |backup| backup.control);
         self.options.backup = Some(Backup::new(control, Some(suffix.into())));
+        self
+    }
+
+    /// Writes to where a symbolic link leads, although nothing is there (as cp under POSIXLY_CORRECT).
+    pub fn write_through_dangling(mut self, yes: bool) -> CopyOptions {
+        self.options.write_through_dangling = yes;
         self
     }
 

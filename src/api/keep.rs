@@ -2,6 +2,7 @@
 
 use super::CopyOptions;
 use crate::options::{Action, Dereference};
+use std::ffi::OsString;
 
 /// What a copy keeps of its source besides the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +18,19 @@ pub enum Attribute {
     Links,
     /// Extended attributes. One that cannot be kept is a failure.
     Xattr,
+    /// The SELinux context. Without SELinux it cannot be kept: [`Error::Unusable`](crate::Error::Unusable).
+    Context,
+    /// All of them. An extended attribute that cannot be kept is a warning, and so is no context.
+    All,
 }
 
 impl CopyOptions {
     /// Copies directories, keeps symbolic links, and keeps all attributes (`-a`). An extended attribute
     /// that the destination cannot hold is passed over.
     pub fn archive(mut self) -> CopyOptions {
-        use Attribute::{Links, Mode, Ownership, Timestamps, Xattr};
-        self = self.preserve([Mode, Ownership, Timestamps, Links, Xattr]);
-        self.options.preserve.xattr_required = false;
+        use Attribute::{Links, Mode, Ownership, Timestamps};
+        self = self.preserve([Mode, Ownership, Timestamps, Links]);
+        self.options.preserve.xattr = true;
         self.options.preserve.xattr_quiet = true;
         self.recursive(true).dereference(Dereference::Never)
     }
@@ -66,7 +71,38 @@ impl CopyOptions {
             Attribute::Timestamps => keep.timestamps = yes,
             Attribute::Links => keep.links = yes,
             Attribute::Xattr => (keep.xattr, keep.xattr_required) = (yes, yes),
+            Attribute::Context => keep.context = yes,
+            Attribute::All => {
+                (keep.mode, keep.no_mode) = (yes, !yes);
+                (keep.ownership, keep.timestamps, keep.links) = (yes, yes, yes);
+                (keep.xattr, keep.xattr_required) = (yes, false);
+            }
         }
+    }
+
+    /// Gives copies this SELinux context (`--context=CTX`); without SELinux that is a warning.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// # std::fs::write("index.html", "")?;
+    /// # std::fs::create_dir("www")?;
+    /// # if std::path::Path::new("/sys/fs/selinux/enforce").exists() { return Ok(()) }
+    /// let options = zcp::CopyOptions::new().context("system_u:object_r:httpd_sys_content_t:s0");
+    /// let report = options.copy(["index.html"], "www")?;
+    /// assert!(report.warnings()[0].to_string().contains("requires an SELinux-enabled kernel"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn context(mut self, context: impl Into<OsString>) -> CopyOptions {
+        self.options.context = Some(context.into());
+        self
+    }
+
+    /// Gives copies the SELinux context that the policy has for a new file in their place (`-Z`), also where
+    /// [`archive`](CopyOptions::archive) would keep that of the source.
+    pub fn default_context(mut self) -> CopyOptions {
+        self.options.default_context = true;
+        self
     }
 
     /// Which symbolic links are followed (`-P`, `-H`, `-L`).

@@ -7,6 +7,7 @@ mod builder;
 mod cancel;
 mod choice;
 mod existing;
+mod front;
 mod keep;
 mod report;
 mod route;

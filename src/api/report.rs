@@ -3,6 +3,7 @@
 use crate::report::stats::Summary;
 use crate::report::{Failure, table};
 use crate::transfer::{Call, Strategy};
+use crate::walk::operands::Unusable;
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct PathReport {
 }
 
 impl Report {
-    pub(super) fn new(summary: Summary) -> Report {
+    pub(crate) fn new(summary: Summary) -> Report {
         Report(Box::new(summary))
     }
 
@@ -152,6 +153,16 @@ impl Report {
         &self.0.warnings
     }
 
+    /// The first line of the table: what was copied, and how fast.
+    pub fn headline(&self) -> String {
+        table::headline(&self.0)
+    }
+
+    /// The table with its headings in bold, for a terminal.
+    pub fn to_terminal(&self) -> String {
+        table::text(&self.0, true)
+    }
+
     /// The object of `zcp --stats=json`, on one line. Fields may be added to it, none will change.
     pub fn to_json(&self) -> String {
         self.0.json().to_string()
@@ -182,7 +193,9 @@ impl Display for Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was asked for makes no sense, or the destination cannot be used. Nothing was copied.
+    /// What was asked for makes no sense. Nothing was copied.
+    Misuse(Failure),
+    /// The destination, or something else that was named, cannot be used. Nothing was copied.
     Unusable(Failure),
     /// Something failed; the rest was copied.
     Incomplete(Report),
@@ -194,9 +207,15 @@ impl Error {
     /// What was done nevertheless.
     pub fn report(&self) -> Option<&Report> {
         match self {
-            Error::Unusable(_) => None,
+            Error::Misuse(_) | Error::Unusable(_) => None,
             Error::Incomplete(report) | Error::Cancelled(report) => Some(report),
         }
+    }
+}
+
+impl From<Unusable> for Error {
+    fn from(Unusable { failure, hint }: Unusable) -> Error {
+        if hint { Error::Misuse(failure) } else { Error::Unusable(failure) }
     }
 }
 
@@ -204,7 +223,7 @@ impl Error {
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Unusable(failure) => failure.fmt(f),
+            Error::Misuse(failure) | Error::Unusable(failure) => failure.fmt(f),
             Error::Cancelled(_) => f.write_str("the copy was cancelled"),
             Error::Incomplete(report) => match (report.failures().first(), report.failed()) {
                 (None, failed) => write!(f, "{failed} files were not copied as asked for"),

@@ -18,7 +18,8 @@ pub(super) fn text_for(id: &str, program: &str) -> Option<String> {
     };
     match id {
         "help" => {
-            let whole = command().mut_args(|arg| match arg.get_long_help().cloned() {
+            // All groups in one layout: some would be too wide for another.
+            let whole = command().next_line_help(true).mut_args(|arg| match arg.get_long_help().cloned() {
                 Some(long) => arg.help(long),
                 None => arg,
             });

@@ -3,11 +3,10 @@
 //! A plan keeps the options that say what is copied and how; those that are about one machine or one
 //! run (`-j`, `--stats`, `-v` ...) may be given anew with each step.
 
-use super::Misuse;
 use super::getopt::Given;
-use crate::options::Options;
+use super::settle::Settled;
+use super::{Copy, Misuse, Request};
 use crate::report::quote::plainly_quoted;
-use crate::walk::operands::Operands;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
@@ -44,10 +43,8 @@ pub struct Plan {
     pub parts: NonZeroU64,
     /// `--split-over`, in bytes: files with more are copied as byte ranges.
     pub split_over: Option<NonZeroU64>,
-    /// All options, settled.
-    pub options: Box<Options>,
-    /// SOURCE and DEST.
-    pub operands: Operands,
+    /// All options, SOURCE and DEST.
+    pub copy: Box<Copy>,
     /// The options that the other steps are to use as well, as they are typed.
     pub arguments: Vec<OsString>,
 }
@@ -60,18 +57,14 @@ const STEPS: [&str; 3] = ["plan", "run", "finish"];
 /// What belongs to a step: never kept.
 const OF_A_STEP: [&str; 3] = ["parts", "part", "split-over"];
 
-/// The step that is asked for, if one is. Options and operands are given back if none is.
-pub(super) fn step(
-    given: &[Given],
-    options: Options,
-    operands: Operands,
-) -> Result<Result<Step, (Options, Operands)>, Misuse> {
+/// The step that is asked for, if one is, else a copy.
+pub(super) fn request(given: &[Given], settled: Settled, names: Vec<OsString>) -> Result<Request, Misuse> {
     let value = |id: &str| given.iter().rfind(|given| given.option.id == id).and_then(|given| given.value.clone());
     let mut steps = STEPS.iter().filter_map(|id| Some((*id, value(id)?)));
     let (Some((step, folder)), other) = (steps.next(), steps.next()) else {
         return match OF_A_STEP.iter().find(|id| value(id).is_some()) {
             Some(id) => Err(Misuse::new(format!("--{id} belongs to --plan or --run"))),
-            None => Ok(Err((options, operands))),
+            None => Ok(Request::Copy(Box::new(settled.copy(names)?))),
         };
     };
     if other.is_some() {
@@ -93,10 +86,11 @@ pub(super) fn step(
             None => None,
         };
         let arguments = typed(given, |id| !OF_A_RUN.contains(&id));
-        let options = Box::new(options);
-        return Ok(Ok(Step::Plan(Plan { folder, parts, split_over, options, operands, arguments })));
+        let statistics = settled.statistics.clone();
+        let copy = Box::new(settled.copy(names)?);
+        return Ok(Request::Job(Step::Plan(Plan { folder, parts, split_over, copy, arguments }), statistics));
     }
-    if let Some(extra) = operands.names.first() {
+    if let Some(extra) = names.first() {
         return Err(Misuse::new([b"extra operand ".as_slice(), &plainly_quoted(extra.as_bytes())].concat()));
     }
     let is_known = |id: &str| OF_A_RUN.contains(&id) || STEPS.contains(&id) || OF_A_STEP.contains(&id);
@@ -105,10 +99,11 @@ pub(super) fn step(
         return Err(Misuse::new(format!("{name} is settled by the plan; it does not go with --{step}")));
     }
     let arguments = typed(given, |id| OF_A_RUN.contains(&id));
-    Ok(Ok(match step {
+    let step = match step {
         "run" => Step::Run { folder, part: part(value("part").as_deref())?, arguments },
         _ => Step::Finish { folder, arguments },
-    }))
+    };
+    Ok(Request::Job(step, settled.statistics))
 }
 
 fn part(value: Option<&OsStr>) -> Result<Option<u64>, Misuse> {
@@ -161,12 +156,13 @@ fn typed(given: &[Given], keep: impl Fn(&str) -> bool) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Request, parse};
+    use crate::Console;
+    use crate::cli::parse;
 
     fn parsed(args: &[&str]) -> Result<Step, String> {
         let args = args.iter().map(OsString::from).collect();
-        match parse(args, "zcp", &mut |_| {}) {
-            Ok(Request::Job(step)) => Ok(step),
+        match parse(args, &Console::new("zcp")) {
+            Ok(Request::Job(step, _)) => Ok(step),
             Ok(_) => Err("no step".to_owned()),
             Err(misuse) => Err(String::from_utf8_lossy(&misuse.text).into_owned()),
         }
@@ -179,7 +175,8 @@ mod tests {
         let Ok(Step::Plan(plan)) = parsed(&args) else { panic!("no plan") };
         assert_eq!(plan.arguments, ["--archive", "--sparse=always"]);
         assert_eq!((plan.parts.get(), plan.split_over.map(NonZeroU64::get)), (7, Some(64 << 20)));
-        assert_eq!((plan.folder, plan.operands.names), ("j".into(), vec!["a".into()]));
+        let Copy { sources, destination, .. } = *plan.copy;
+        assert_eq!((plan.folder, sources, destination), ("j".into(), vec!["a".into()], "b".into()));
     }
 
     #[test]

@@ -16,9 +16,8 @@ mod words;
 pub use definition::command;
 pub use job::{Plan, Step};
 
-use crate::options::Options;
-use crate::report::{Failure, quote};
-use crate::walk::operands::Operands;
+use crate::report::quote;
+use crate::{Console, CopyOptions, Error, Failure};
 use getopt::{Given, Manner};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -31,11 +30,44 @@ const PRESET: &str = "ZCP_OPTS";
 #[derive(Debug)]
 pub enum Request {
     /// A copy.
-    Copy(Box<Options>, Operands),
+    Copy(Box<Copy>),
     /// A step of a copy that many machines share.
-    Job(Step),
+    Job(Step, Statistics),
     /// Text for stdout: --help or --version.
     Print(String),
+}
+
+/// A copy, and what is to be done with its report.
+#[derive(Debug)]
+pub struct Copy {
+    /// All that was said of it.
+    pub options: CopyOptions,
+    /// What is copied.
+    pub sources: Vec<OsString>,
+    /// Where to.
+    pub destination: OsString,
+    /// Where its statistics go.
+    pub statistics: Statistics,
+    /// Whether the user wants to hear more (`-v`).
+    pub verbose: bool,
+}
+
+/// Where the statistics of a run go.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// To stdout, in this form (`--stats`).
+    pub form: Option<StatsForm>,
+    /// To a file, as JSON, besides (`--stats-file`).
+    pub file: Option<OsString>,
+}
+
+/// How `--stats` has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsForm {
+    /// A table for people.
+    Text,
+    /// One JSON object on one line.
+    Json,
 }
 
 /// A command line that makes no sense.
@@ -59,9 +91,14 @@ impl From<Failure> for Misuse {
     }
 }
 
-impl From<crate::walk::operands::Unusable> for Misuse {
-    fn from(unusable: crate::walk::operands::Unusable) -> Misuse {
-        Misuse { text: unusable.failure.text(), hint: unusable.hint }
+impl From<Error> for Misuse {
+    fn from(error: Error) -> Misuse {
+        match error {
+            Error::Misuse(failure) => Misuse::new(failure.text()),
+            Error::Unusable(failure) => failure.into(),
+            // Nothing was copied yet.
+            Error::Incomplete(_) | Error::Cancelled(_) => Misuse::new(error.to_string()),
+        }
     }
 }
 
@@ -74,11 +111,12 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
     }
 }
 
-/// Reads the arguments after the program's name. Warnings are given to `warn`.
+/// Reads the arguments after the program's name, which is that of the console. Questions will be asked there.
 ///
 /// # Errors
 /// A [`Misuse`], in cp's words.
-pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) -> Result<Request, Misuse> {
+pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, Misuse> {
+    let program = console.program();
     let called_cp = program == "cp";
     let manner = Manner { posix: std::env::var_os("POSIXLY_CORRECT").is_some(), cp: called_cp };
     let read = getopt::read(args, manner);
@@ -98,12 +136,7 @@ pub fn parse(args: Vec<OsString>, program: &str, warn: &mut dyn FnMut(Failure)) 
     if let Some(misuse) = read.misuse {
         return Err(misuse);
     }
-    let (options, mut operands) = draft.settle(warn)?;
-    operands.names = read.operands;
-    Ok(match job::step(&read.given, options, operands)? {
-        Ok(step) => Request::Job(step),
-        Err((options, operands)) => Request::Copy(Box::new(options), operands),
-    })
+    job::request(&read.given, draft.settle(console)?, read.operands)
 }
 
 /// The options in `$ZCP_OPTS`, set apart by white space.

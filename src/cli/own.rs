@@ -2,20 +2,14 @@
 //!
 //! cp's options, and how they play together, are in `settle.rs`.
 
-use super::Misuse;
 use super::getopt::Given;
+use super::settle::Draft;
 use super::words::{self, Words};
-use crate::filter::Filter;
-use crate::options::{NameList, Options, StatsForm, When};
-use crate::report::Failure;
-use crate::report::quote::{plainly_quoted, quoted};
-use crate::sys::Errno;
-use crate::transfer::Strategy;
-use crate::transfer::pace::Pace;
+use super::{Misuse, StatsForm};
+use crate::report::quote::plainly_quoted;
+use crate::{Strategy, When};
 use std::ffi::OsStr;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 
 const STATS: &Words<StatsForm> = &[("text", StatsForm::Text), ("json", StatsForm::Json)];
 const PROGRESS: &Words<When> = &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
@@ -33,73 +27,49 @@ const STRATEGIES: &Words<Strategy> = &[
 ];
 
 /// Takes one option; those that are not zcp's own are passed over.
-pub(super) fn take(options: &mut Options, given: &Given) -> Result<(), Misuse> {
+pub(super) fn take(draft: &mut Draft, given: &Given) -> Result<(), Misuse> {
     let value = given.value.as_deref();
     let text = value.unwrap_or_default();
-    match given.option.id {
-        "atomic" => options.atomic = true,
-        "fsync" => options.fsync = true,
-        "jobs" => options.jobs = Some(jobs(text)?),
-        "strategy" => options.limits.forced = Some(strategies(text)?),
-        "bwlimit" => options.limits.pace = Some(Arc::new(Pace::new(rate(text)?))),
-        "cache" => options.limits.drop_cache = words::find("--cache", text, CACHE)?,
-        "nice" => options.nice = true,
-        "resume" => options.resume = true,
-        "stats" => {
-            options.stats = Some(value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?);
-        }
-        "stats-file" => options.stats_file = value.map(OsStr::to_owned),
-        "exclude" => pattern(filter(options).exclude(utf8(text)?), text)?,
-        "include" => pattern(filter(options).include(utf8(text)?), text)?,
-        "exclude-from" => patterns_from(filter(options), text)?,
-        "gitignore" => filter(options).gitignore = true,
-        "files-from" => {
-            options.files_from = Some(match text.as_bytes() {
-                b"-" => NameList::Stdin,
-                _ => NameList::File(text.to_owned()),
-            });
-        }
-        "null" => options.name_end = 0,
-        "dry-run" => options.dry_run = true,
+    let options = std::mem::take(&mut draft.options);
+    draft.options = match given.option.id {
+        "atomic" => options.atomic(true),
+        "fsync" => options.fsync(true),
+        "jobs" => options.jobs(jobs(text)?),
+        "strategy" => options.strategies(strategies(text)?),
+        "bwlimit" => options.bandwidth_limit(rate(text)?),
+        "cache" => options.drop_cache(words::find("--cache", text, CACHE)?),
+        "nice" => options.low_priority(true),
+        "resume" => options.resume(true),
+        "exclude" => options.exclude(utf8(text)?)?,
+        "include" => options.include(utf8(text)?)?,
+        "exclude-from" => options.exclude_from(text)?,
+        "gitignore" => options.gitignore(),
+        "dry-run" => options.dry_run(true),
         "progress" => {
-            options.progress = words::find("--progress", value.unwrap_or(OsStr::new("always")), PROGRESS)?;
+            options.progress(words::find("--progress", value.unwrap_or(OsStr::new("always")), PROGRESS)?)
         }
-        "verify" => options.verify = true,
+        "verify" => options.verify(true),
+        _ => options,
+    };
+    match given.option.id {
+        "dry-run" => draft.dry_run = true,
+        "files-from" => draft.files_from = value.map(OsStr::to_owned),
+        "null" => draft.name_end = 0,
+        "stats" => {
+            let form = value.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, STATS))?;
+            draft.statistics.form = Some(form);
+        }
+        "stats-file" => draft.statistics.file = value.map(OsStr::to_owned),
         _ => {}
     }
     Ok(())
 }
 
-/// The filter, which begins with the first option that is about it.
-fn filter(options: &mut Options) -> &mut Filter {
-    Arc::make_mut(options.filter.get_or_insert_default())
-}
-
 fn utf8(glob: &OsStr) -> Result<&str, Misuse> {
-    glob.to_str().map_or_else(|| pattern(Err("not UTF-8".to_owned()), glob).map(|()| ""), Ok)
-}
-
-fn pattern(added: Result<(), String>, glob: &OsStr) -> Result<(), Misuse> {
-    added.map_err(|why| {
+    glob.to_str().ok_or_else(|| {
         let glob = plainly_quoted(glob.as_bytes());
-        Misuse::new([b"invalid pattern ".as_slice(), &glob, b": ", why.as_bytes()].concat())
+        Misuse::new([b"invalid pattern ".as_slice(), &glob, b": not UTF-8"].concat())
     })
-}
-
-fn patterns_from(filter: &mut Filter, file: &OsStr) -> Result<(), Misuse> {
-    let mut text = Vec::new();
-    let read = match file.as_bytes() {
-        b"-" => std::io::stdin().lock().read_to_end(&mut text),
-        _ => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut text)),
-    };
-    let unusable = |text| Misuse { text, hint: false };
-    read.map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        unusable(Failure::new("cannot read {}", file).errno(errno).text())
-    })?;
-    filter
-        .exclude_from(&text)
-        .map_err(|(line, why)| unusable([&quoted(file), format!(":{line}: {why}").as_bytes()].concat()))
 }
 
 /// Bytes a second: a number, which may have a fraction, and a unit. K, M, G and KiB, MiB, GiB are powers

@@ -8,7 +8,7 @@ mod overseer;
 
 use crate::context::Context;
 use crate::options::When;
-use crate::report::progress::{Display, Handle, Watch, Watcher};
+use crate::report::progress::{Display, Scout, Watch, Watcher};
 use crate::report::stats::Summary;
 use crate::sys::proc;
 use crate::walk::operands::Roots;
@@ -21,11 +21,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Copies everything below the roots, and says what was done.
-pub fn run(ctx: &Context, roots: Roots, bar: Handle) -> Summary {
+pub fn run(ctx: &Context, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let watch = watch(ctx, &roots, &shared, bar);
+    let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
+    let watch = watch(ctx, &shared, scout::scout(&ctx.options, sources));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let gauge = adaptive.then(|| overseer::Gauge::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
@@ -96,11 +97,11 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     ctx.options.jobs.unwrap_or_else(proc::processors).min(ctx.descriptors.workers())
 }
 
-/// Who looks on.
-fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Option<Watch> {
-    let program = ctx.reporter.program().unwrap_or_default().to_owned();
-    // A library has nobody to show anything to but a listener.
-    if ctx.listener.is_none() && (!ctx.may_last || program.is_empty()) {
+/// Who looks on; `scout` counts what there is to do.
+pub fn watch(ctx: &Context, shared: &Shared, scout: Scout) -> Option<Watch> {
+    let console = ctx.reporter.console().cloned().filter(|_| ctx.may_last);
+    // Without a console there is nobody to show anything to but a listener.
+    if ctx.listener.is_none() && console.is_none() {
         return None;
     }
     let terminal = std::io::stderr().is_terminal();
@@ -109,14 +110,12 @@ fn watch(ctx: &Context, roots: &Roots, shared: &Shared, handle: Handle) -> Optio
         When::Always => Display::Lines,
         When::Auto | When::Never => Display::OnRequest,
     };
-    let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
     Some(Watch {
-        program,
+        console,
         meters: Arc::clone(&shared.meters),
-        handle,
         display,
         request: ctx.status.clone(),
-        scout: scout::scout(&ctx.options, sources),
+        scout: Some(scout),
         listener: ctx.listener.clone(),
     })
 }

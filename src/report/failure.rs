@@ -16,12 +16,14 @@ pub struct Failure {
     operation: &'static str,
     paths: Vec<OsString>,
     errno: Option<Errno>,
+    /// A reason that is not the system's.
+    why: Option<String>,
 }
 
 impl Failure {
     /// A failure without a path.
     pub(crate) fn plain(operation: &'static str) -> Failure {
-        Failure { operation, paths: Vec::new(), errno: None }
+        Failure { operation, paths: Vec::new(), errno: None, why: None }
     }
 
     /// A failure about `path`, which stands for the first `{}` of `operation`.
@@ -40,6 +42,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn errno(mut self, errno: Errno) -> Failure {
         self.errno = Some(errno);
+        self
+    }
+
+    /// A reason that is not the system's, in words.
+    #[must_use]
+    pub(crate) fn because(mut self, why: String) -> Failure {
+        self.why = Some(why);
         self
     }
 
@@ -86,6 +95,10 @@ impl Failure {
         if let Some(errno) = self.errno {
             text.extend_from_slice(b": ");
             text.extend_from_slice(reason(errno).as_bytes());
+        }
+        if let Some(why) = &self.why {
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(why.as_bytes());
         }
         text
     }

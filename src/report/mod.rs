@@ -3,6 +3,7 @@
 //! A message is one locked line. The other rooms hand over what happened; how it is worded, quoted
 //! and where it goes is decided here.
 
+pub mod console;
 pub mod errno;
 pub mod failure;
 pub mod gather;
@@ -12,13 +13,12 @@ pub mod quote;
 pub mod stats;
 pub mod table;
 
+pub use console::{Console, Prompt};
 pub use failure::Failure;
 pub use stats::Stats;
 
 use crate::sys::Errno;
-use output::Output;
 use std::ffi::OsStr;
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,33 +36,19 @@ pub struct Reporter {
     failed: AtomicU64,
     kept: Mutex<Vec<Failure>>,
     warned: Mutex<Vec<Failure>>,
-    /// `None` in a library, which says nothing.
+    /// `None` where nobody is to be told at once.
     console: Option<Console>,
 }
 
-/// The terminal, or what stands in its place.
-#[derive(Debug)]
-struct Console {
-    program: String,
-    output: Mutex<Output>,
-    bar: progress::Handle,
-}
-
 impl Reporter {
-    /// A reporter that calls itself `program`, and moves `bar` aside to print.
-    pub fn new(program: &str, bar: progress::Handle) -> Reporter {
-        let console = Console { program: program.to_owned(), output: Mutex::new(Output::stdout()), bar };
-        Reporter { console: Some(console), ..Reporter::default() }
+    /// Keeps what it is told, and prints it on the console if there is one.
+    pub fn new(console: Option<Console>) -> Reporter {
+        Reporter { console, ..Reporter::default() }
     }
 
-    /// A reporter that keeps what it is told and prints nothing.
-    pub fn silent() -> Reporter {
-        Reporter::default()
-    }
-
-    /// What the program calls itself; `None` where nothing is printed.
-    pub fn program(&self) -> Option<&str> {
-        self.console.as_ref().map(|console| console.program.as_str())
+    /// Where it prints.
+    pub fn console(&self) -> Option<&Console> {
+        self.console.as_ref()
     }
 
     /// Reports that something was not done. The exit status is then 1.
@@ -100,46 +86,15 @@ impl Reporter {
 
     /// One or more whole lines on stdout (`-v`, `--debug`).
     pub fn lines(&self, lines: &[u8]) {
-        if let Some(Console { output, bar, .. }) = &self.console {
-            bar.suspend(|| lock(output).write(lines));
-        }
-    }
-
-    /// Asks on stderr and reads the answer from stdin: yes if it begins with a y, as the POSIX
-    /// locale has it (`yesexpr` of locale(5)). Where there is nobody to ask, the answer is no.
-    pub fn ask(&self, question: &[u8]) -> bool {
-        let Some(Console { program, output, bar }) = &self.console else { return false };
-        bar.suspend(|| {
-            lock(output).flush();
-            let mut text = program.clone().into_bytes();
-            text.extend_from_slice(b": ");
-            text.extend_from_slice(question);
-            let _ = std::io::stderr().lock().write_all(&text);
-            let mut answer = Vec::new();
-            let mut stdin = std::io::stdin().lock();
-            let _ = std::io::BufRead::read_until(&mut stdin, b'\n', &mut answer);
-            matches!(answer.first(), Some(b'y' | b'Y'))
-        })
-    }
-
-    /// Writes out what is still held back. A write that failed, now or before, is a failure.
-    pub fn finish(&self) {
-        let Some(console) = &self.console else { return };
-        let answer = {
-            let mut output = lock(&console.output);
-            output.flush();
-            output.error()
-        };
-        if let Some(errno) = answer {
-            self.fail(Failure::plain("write error").errno(errno));
+        if let Some(console) = &self.console {
+            console.print(lines);
         }
     }
 
     fn message(&self, failure: &Failure) {
-        let Some(Console { program, bar, .. }) = &self.console else { return };
-        let line = [program.as_bytes(), b": ", &failure.text(), b"\n"].concat();
-        // A message that nobody can be shown is no reason to stop copying.
-        bar.suspend(|| drop(std::io::stderr().lock().write_all(&line)));
+        if let Some(console) = &self.console {
+            console.message(failure);
+        }
     }
 }
 

@@ -5,15 +5,14 @@
 //! that a quick one leaves no trace. How much there is to do is found out by a scout that runs ahead
 //! at the lowest priority; until it is through, the total is "at least".
 
-use super::lock;
 use super::table::{bytes, count, duration};
+use super::{Console, lock};
 use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use crate::transfer::meter::Alarm;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -143,20 +142,21 @@ pub enum Display {
     OnRequest,
 }
 
+/// Counts what there is to do.
+pub type Scout = Box<dyn FnOnce(&Total) + Send>;
+
 /// All that the watching thread needs.
 pub struct Watch {
-    /// The program's name, for lines.
-    pub program: String,
+    /// Where to show it.
+    pub console: Option<Console>,
     /// What to look at.
     pub meters: Arc<Meters>,
-    /// What to print past.
-    pub handle: Handle,
     /// What to show.
     pub display: Display,
     /// Raised by SIGUSR1.
     pub request: StatusRequest,
     /// Counts what there is to do, into the total.
-    pub scout: Box<dyn FnOnce(&Total) + Send>,
+    pub scout: Option<Scout>,
     /// Whom to tell.
     pub listener: Option<Listener>,
 }
@@ -218,60 +218,54 @@ impl Watch {
 
     fn run(mut self, start: Instant, ended: &Receiver<()>) {
         let total = Arc::new(Total::default());
-        if let Some(listener) = self.listener.take() {
-            return self.tell(&listener, &total, ended);
-        }
-        while start.elapsed() < PATIENCE {
-            if is_over(ended, TICK) {
-                return;
-            }
-            self.answer(&total, start);
-        }
-        let bar = (self.display == Display::Bar).then(|| self.show_bar());
-        if self.display != Display::OnRequest {
+        let (mut bar, mut next_line) = (None, LINE_EVERY);
+        if self.listener.is_some() {
             self.send_scout(&total);
         }
-        let mut next_line = LINE_EVERY;
-        while !is_over(ended, TICK) {
+        loop {
+            let over = is_over(ended, TICK);
+            self.tell(&total);
+            if over {
+                break;
+            }
             self.answer(&total, start);
-            if let Some(bar) = &bar {
-                self.draw(bar, &total);
-            } else if self.display == Display::Lines && start.elapsed() >= next_line {
+            if start.elapsed() < PATIENCE || self.display == Display::OnRequest {
+                continue;
+            }
+            self.send_scout(&total);
+            if self.display == Display::Bar {
+                self.draw(bar.get_or_insert_with(|| self.show_bar()), &total);
+            } else if start.elapsed() >= next_line {
                 next_line += LINE_EVERY;
                 self.print_status(&total, start);
             }
         }
         total.cancelled.store(true, Ordering::Relaxed);
         if let Some(bar) = bar {
-            *lock(&self.handle.bar) = None;
+            if let Some(console) = &self.console {
+                *lock(&console.bar().bar) = None;
+            }
             bar.finish_and_clear();
         }
     }
 
-    /// Tells the listener until the end, and then once more.
-    fn tell(&mut self, listener: &Listener, total: &Arc<Total>, ended: &Receiver<()>) {
-        self.send_scout(total);
-        loop {
-            let over = is_over(ended, TICK);
-            let (bytes, files) = self.meters.read();
-            (listener.0)(&Progress {
-                bytes,
-                files,
-                total_bytes: total.bytes.load(Ordering::Relaxed).max(bytes),
-                total_files: total.files.load(Ordering::Relaxed).max(files),
-                total_is_known: total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed),
-            });
-            if over {
-                break;
-            }
-        }
-        total.cancelled.store(true, Ordering::Relaxed);
+    /// Tells the listener; at the end once more.
+    fn tell(&self, total: &Total) {
+        let Some(listener) = &self.listener else { return };
+        let (bytes, files) = self.meters.read();
+        (listener.0)(&Progress {
+            bytes,
+            files,
+            total_bytes: total.bytes.load(Ordering::Relaxed).max(bytes),
+            total_files: total.files.load(Ordering::Relaxed).max(files),
+            total_is_known: total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed),
+        });
     }
 
     /// The scout is left to itself: it ends when it is through, or soon after it is told to.
     fn send_scout(&mut self, total: &Arc<Total>) {
+        let Some(scout) = self.scout.take() else { return };
         let total = Arc::clone(total);
-        let scout = std::mem::replace(&mut self.scout, Box::new(|_| ()));
         let _ = std::thread::Builder::new().name("scout".into()).spawn(move || {
             proc::lowest_priority();
             scout(&total);
@@ -285,23 +279,26 @@ impl Watch {
     }
 
     fn print_status(&self, total: &Total, start: Instant) {
+        let Some(console) = &self.console else { return };
         let (done, files) = self.meters.read();
         let seconds = start.elapsed().as_secs_f64().max(1e-3);
         let rate = done as f64 / seconds;
-        let mut line = format!("{}: {} files, {}", self.program, count(files), bytes(done));
+        let mut line = format!("{} files, {}", count(files), bytes(done));
         let all = total.bytes.load(Ordering::Relaxed);
         if total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed) && all > 0 {
             let percent = (100.0 * done as f64 / all as f64).min(100.0);
             line.push_str(&format!(" of {} ({percent:.0}%)", bytes(all)));
         }
-        line.push_str(&format!(" in {}, {}/s\n", duration(start.elapsed()), bytes(rate as u64)));
-        self.handle.suspend(|| drop(std::io::stderr().lock().write_all(line.as_bytes())));
+        line.push_str(&format!(" in {}, {}/s", duration(start.elapsed()), bytes(rate as u64)));
+        console.say(line.as_bytes());
     }
 
     fn show_bar(&self) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        *lock(&self.handle.bar) = Some(bar.clone());
-        self.handle.shown.store(true, Ordering::Relaxed);
+        if let Some(console) = &self.console {
+            *lock(&console.bar().bar) = Some(bar.clone());
+            console.bar().shown.store(true, Ordering::Relaxed);
+        }
         bar
     }
 

@@ -2,17 +2,18 @@
 //! at once, and again after a failure.
 
 use crate::cli::Plan;
-use crate::options::{Action, Existing};
+use crate::options::{Action, Existing, Options};
 use crate::report::Failure;
 
 /// Why it cannot be planned; `None` if it can.
-pub(super) fn refusal(plan: &Plan) -> Option<Failure> {
-    let options = &plan.options;
-    let several = plan.operands.names.len() > if plan.operands.target_directory.is_some() { 1 } else { 2 };
+pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
     let reasons = [
         (options.dry_run, "--plan does not go with --dry-run: it copies nothing, and says so"),
         (options.files_from.is_some(), "--plan does not go with --files-from: a list is a part by itself"),
-        (several, "--plan takes one SOURCE: plan each by itself, or the directory that they are in"),
+        (
+            plan.copy.sources.len() > 1,
+            "--plan takes one SOURCE: plan each by itself, or the directory that they are in",
+        ),
         (options.existing == Existing::Ask, "--plan does not go with -i: a part has nobody to ask"),
         (
             options.backup.is_some(),

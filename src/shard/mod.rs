@@ -34,14 +34,14 @@ mod tests;
 use crate::cli::{self, Misuse, Request, Step};
 use crate::context::Context;
 use crate::options::Options;
-use crate::report::Failure;
-use crate::report::progress::Handle;
+use crate::report::Reporter;
 use crate::report::stats::Summary;
 use crate::session::{self, Host, Outlook};
 use crate::sys::patience::Patience;
 use crate::sys::{at, proc};
 use crate::transfer::route::FsKind;
 use crate::walk::operands::Duration;
+use crate::{Cancel, Console, Failure, Report};
 use folder::Folder;
 use manifest::Manifest;
 use std::ffi::{OsStr, OsString};
@@ -64,12 +64,18 @@ enum Task {
 ///
 /// # Errors
 /// When the plan cannot be made, is not there, or has no such part.
-pub fn prepare(step: Step, program: &str) -> Result<Prepared, Misuse> {
+pub fn prepare(step: Step, console: &Console) -> Result<Prepared, Misuse> {
     match step {
-        Step::Plan(plan) => match admit::refusal(&plan) {
-            Some(failure) => Err(failure.into()),
-            None => Ok(Prepared { options: Options::clone(&plan.options), task: Task::Plan(plan) }),
-        },
+        Step::Plan(plan) => {
+            let (options, warning) = plan.copy.options.settled()?;
+            if let Some(warning) = warning {
+                console.message(&warning);
+            }
+            match admit::refusal(&plan, &options) {
+                Some(failure) => Err(failure.into()),
+                None => Ok(Prepared { options, task: Task::Plan(plan) }),
+            }
+        }
         Step::Run { folder, part, arguments } => {
             let (folder, manifest) = open(&folder)?;
             let part = part.map_or_else(|| auto::part(|name| std::env::var_os(name)), Ok)?;
@@ -78,32 +84,37 @@ pub fn prepare(step: Step, program: &str) -> Result<Prepared, Misuse> {
                 let words = "there is no part {?} in {}: they go from 0 to {?}";
                 return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
             }
-            let options = options(&manifest, arguments, program)?;
+            let options = options(&manifest, arguments, console)?;
             Ok(Prepared { options, task: Task::Run(folder, manifest, part) })
         }
         Step::Finish { folder, arguments } => {
             let (folder, manifest) = open(&folder)?;
-            let options = options(&manifest, arguments, program)?;
+            let options = options(&manifest, arguments, console)?;
             Ok(Prepared { options, task: Task::Finish(folder, manifest) })
         }
     }
 }
 
-/// Does the step. Failures are reported; they are in the summary as well. The context is handed back
-/// for what is still to be said.
-pub fn perform(prepared: Prepared, program: &str) -> (Context, Summary) {
-    let magics = match &prepared.task {
+/// Does the step. Failures are printed; the report has them as well, and how many there were is told.
+pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Report, u64) {
+    let Prepared { options, task } = prepared;
+    let magics = match &task {
         Task::Plan(_) => Vec::new(),
         Task::Run(_, manifest, _) | Task::Finish(_, manifest) => {
             vec![manifest.source.magic, manifest.destination.magic]
         }
     };
-    let outlook =
-        Outlook { duration: Duration::Long, are_many: true, is_watched: false, patience: patience(&magics) };
-    let host = Host::Program(program.to_owned());
-    let ctx = session::context(prepared.options, host, outlook, &Handle::default());
-    let summary = carry_out(&ctx, prepared.task);
-    (ctx, summary)
+    // The other steps do not last.
+    let is_watched = matches!(task, Task::Run(..));
+    let outlook = Outlook { duration: Duration::Long, are_many: true, is_watched, patience: patience(&magics) };
+    let host = Host { console: Some(console.clone()), stop: cancel.flag(), ..Host::default() };
+    let reporter = Reporter::new(host.console.clone());
+    if options.nice {
+        proc::lowest_priority();
+    }
+    let ctx = session::context(options, host, reporter, outlook);
+    let summary = carry_out(&ctx, task);
+    (Report::new(summary), ctx.reporter.failures())
 }
 
 fn carry_out(ctx: &Context, task: Task) -> Summary {
@@ -131,15 +142,16 @@ fn patience(magics: &[u64]) -> Patience {
 }
 
 /// The options of the plan, and behind them those of this run.
-fn options(manifest: &Manifest, arguments: Vec<OsString>, program: &str) -> Result<Options, Misuse> {
+fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, Misuse> {
     let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
     let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
-    match cli::parse(all, program, &mut |_| {})? {
+    match cli::parse(all, console)? {
         // What has its name is whole, whoever may be at work on it as well; and where times are copied,
         // they tell what need not be done again.
-        Request::Copy(options, _) => {
+        Request::Copy(copy) => {
+            let (options, _) = copy.options.settled()?;
             let resume = options.preserve.timestamps;
-            Ok(Options { atomic: true, resume, ..*options })
+            Ok(Options { atomic: true, resume, ..options })
         }
         _ => Err(Failure::plain("the job has options that are of no copy").into()),
     }

@@ -49,7 +49,9 @@ struct Totals {
 /// When there is none. What could not be looked at is reported, and noted for the finish.
 pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     let folder = Folder::new(&plan.folder);
-    let roots = roots::resolve(ctx, plan.operands.clone(), &folder)?;
+    let copy = &plan.copy;
+    let operands = copy.options.operands(copy.sources.clone(), copy.destination.clone());
+    let roots = roots::resolve(ctx, operands, &folder)?;
     let manifest = Manifest {
         job: proc::random_id(),
         machine: proc::machine(),

@@ -78,9 +78,9 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &Folder) -> Res
 /// What was typed, from here.
 fn key(operands: &Operands) -> Value {
     let here = std::env::current_dir().unwrap_or_default();
-    let names: Vec<Value> = operands.names.iter().map(|name| bytes(name)).collect();
-    let target = operands.target_directory.as_deref().map(bytes);
-    json!([bytes(here.as_os_str()), names, target, operands.no_target_directory])
+    let sources: Vec<Value> = operands.sources.iter().map(|name| bytes(name)).collect();
+    let target = format!("{:?}", operands.target);
+    json!([bytes(here.as_os_str()), sources, bytes(&operands.destination), target])
 }
 
 fn of_a_directory(

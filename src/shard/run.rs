@@ -11,13 +11,16 @@ use super::sweep::Mark;
 use crate::context::Context;
 use crate::engine;
 use crate::job::Entry;
+use crate::report::progress::{Total, Watcher};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
 use crate::sys::at::{self, Follow};
-use crate::sys::{Stat, proc};
+use crate::sys::{Kind, Stat, proc};
 use crate::worker::piece::Whole;
 use crate::worker::{Shared, Worker};
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -34,6 +37,8 @@ pub(super) fn run(ctx: &Context, folder: &Folder, manifest: &Manifest, part: u64
     let start = Instant::now();
     let shared = Shared::new(false);
     let open = || ctx.patience.operation(|| Reader::open(folder.part(part)), Failure::reason);
+    let list = folder.part(part);
+    let _progress = engine::watch(ctx, &shared, Box::new(move |total| count(list, total))).map(Watcher::start);
     // What is large first: it takes longest.
     let (pieces, stats) = {
         let done = before.map(|before| before.pieces).unwrap_or_default();
@@ -50,6 +55,22 @@ pub(super) fn run(ctx: &Context, folder: &Folder, manifest: &Manifest, part: u64
     PartResult::new(&summary, pieces).write(folder, &manifest.job, part, &ctx.patience)?;
     mark.remove();
     Ok(summary)
+}
+
+/// Counts what there is to do in a part, for who looks on.
+fn count(list: PathBuf, total: &Total) {
+    for (_, facts) in Reader::<Facts>::open(list).into_iter().flatten().flatten() {
+        if total.cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        let (bytes, files) = match &facts.piece {
+            Some(piece) => (piece.range.end - piece.range.start, 0),
+            None => (if facts.kind == Kind::Regular { facts.size } else { 0 }, 1),
+        };
+        total.bytes.fetch_add(bytes, Ordering::Relaxed);
+        total.files.fetch_add(files, Ordering::Relaxed);
+    }
+    total.complete.store(true, Ordering::Relaxed);
 }
 
 /// The ranges of large files in a part.

@@ -97,9 +97,12 @@ pub fn processors() -> usize {
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Ends the process by SIGPIPE.
+/// What ends a process that writes to a pipe which nobody reads.
+pub const SIGPIPE: i32 = signal_hook::consts::SIGPIPE;
+
+/// Ends the process by it.
 pub fn end_by_broken_pipe() {
-    let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+    let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
 }
 
 /// A wish for the end: a signal that asks for one, and which, or the caller's own.
@@ -107,11 +110,13 @@ pub fn end_by_broken_pipe() {
 pub struct StopFlag(Arc<AtomicUsize>);
 
 impl StopFlag {
-    /// A flag that SIGINT, SIGTERM and SIGHUP raise. A second one of the same kind ends the process
+    /// Lets SIGINT, SIGTERM and SIGHUP raise it. A second one of the same kind ends the process
     /// at once, as the signal would have. A signal that was ignored when the program started (as
     /// nohup does) stays ignored.
-    pub fn install() -> std::io::Result<StopFlag> {
-        let flag = StopFlag::default();
+    ///
+    /// # Errors
+    /// The error of sigaction(2).
+    pub fn install(&self) -> std::io::Result<()> {
         let ignored = ignored_signals();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
             if ignored >> (signal - 1) & 1 == 1 {
@@ -120,19 +125,14 @@ impl StopFlag {
             let raised = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&raised))?;
             signal_hook::flag::register(signal, raised)?;
-            signal_hook::flag::register_usize(signal, Arc::clone(&flag.0), usize::try_from(signal).unwrap_or(1))?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&self.0), usize::try_from(signal).unwrap_or(1))?;
         }
-        Ok(flag)
+        Ok(())
     }
 
     /// Ends the run as SIGPIPE would end it at once, but in good order.
     pub fn raise_broken_pipe(&self) {
-        self.0.store(usize::try_from(signal_hook::consts::SIGPIPE).unwrap_or(1), Ordering::Relaxed);
-    }
-
-    /// Whether a reader that went away is why it ends, of which nobody wants to read.
-    pub fn is_broken_pipe(&self) -> bool {
-        usize::try_from(signal_hook::consts::SIGPIPE).is_ok_and(|signal| self.0.load(Ordering::Relaxed) == signal)
+        self.0.store(usize::try_from(SIGPIPE).unwrap_or(1), Ordering::Relaxed);
     }
 
     /// Asks for the end without a signal.
@@ -145,16 +145,15 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether it was a signal that did: then this is the program, and its process is about to end.
-    pub fn is_signal(&self) -> bool {
-        i32::try_from(self.0.load(Ordering::Relaxed)).is_ok_and(|signal| signal > 0)
+    /// The signal that did, if one did: then this is a program, and its process is about to end.
+    pub fn signal(&self) -> Option<i32> {
+        i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal > 0)
     }
 
     /// Ends the process by the signal that was caught, so that the shell sees it. Does nothing if
     /// none was.
     pub fn reraise(&self) {
-        let signal = self.0.load(Ordering::Relaxed);
-        if let Ok(signal @ 1..) = i32::try_from(signal) {
+        if let Some(signal) = self.signal() {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     }

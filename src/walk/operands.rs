@@ -15,15 +15,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// What was named on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is copied where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operands {
-    /// All that is no option, in order.
-    pub names: Vec<OsString>,
-    /// `-t`.
-    pub target_directory: Option<OsString>,
-    /// `-T`.
-    pub no_target_directory: bool,
+    /// In order.
+    pub sources: Vec<OsString>,
+    /// Where to: what that is, `target` says.
+    pub destination: OsString,
+    /// What the destination is.
+    pub target: Target,
+}
+
+/// What the destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A directory to copy into if there is one, else a name.
+    AsFound,
+    /// A directory (`-t`).
+    Directory,
+    /// A name (`-T`).
+    Name,
 }
 
 /// Operands that make no sense, or a destination that cannot be used: nothing is copied at all.
@@ -85,13 +96,6 @@ impl Roots {
         if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
     }
 
-    /// Whether the destination is what `fd` is open on, such as /dev/stdout.
-    pub fn lead_to(&self, fd: impl AsFd) -> bool {
-        let Some(entry) = self.entries.first().filter(|_| !self.into_directory) else { return false };
-        let destination = at::stat(at::CWD, entry.destination(), Follow::Yes);
-        matches!((destination, at::fstat(fd)), (Ok(a), Ok(b)) if a.id() == b.id())
-    }
-
     /// The file systems of the first source and of the destination, as far as they can be told
     /// (`f_type` of statfs(2)).
     pub fn magics(&self) -> Vec<u64> {
@@ -133,57 +137,38 @@ pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusa
         let list = list.map_err(|failure| Unusable { failure, hint: false })?;
         return listed(operands, list, options);
     }
-    let Operands { mut names, target_directory, no_target_directory } = operands;
-    check_count(&names, target_directory.is_some())?;
-    if no_target_directory {
-        if target_directory.is_some() {
-            let words = "cannot combine --target-directory (-t) and --no-target-directory (-T)";
-            return Err(Unusable { failure: Failure::plain(words), hint: false });
-        }
-        if let Some(extra) = names.get(2) {
-            return Err(Unusable::usage(Failure::new("extra operand {}", extra)));
-        }
-        return onto(names, options);
-    }
-    if let Some(target) = target_directory {
-        return match at::open_dir(at::CWD, &target, Follow::Yes) {
-            Ok(fd) => Ok(into(names, fd, target, options)),
-            Err(errno) => {
-                Err(Unusable { failure: Failure::new("target directory {}", target).errno(errno), hint: false })
-            }
-        };
-    }
-    let last = names.pop().unwrap_or_default();
-    match at::open_dir(at::CWD, &last, Follow::Yes) {
-        Ok(fd) => Ok(into(names, fd, last, options)),
-        Err(errno) if names.len() > 1 => {
-            Err(Unusable { failure: Failure::new("target {}", last).errno(errno), hint: false })
-        }
-        Err(_) => {
-            names.push(last);
-            onto(names, options)
-        }
+    let Operands { mut sources, destination, target } = operands;
+    check_count(&sources)?;
+    let refusal = |words, errno| {
+        let failure = Failure::new(words, &destination).errno(errno);
+        Err(Unusable { failure, hint: false })
+    };
+    let is_name = target == Target::Name;
+    match (!is_name).then(|| at::open_dir(at::CWD, &destination, Follow::Yes)) {
+        Some(Ok(fd)) => Ok(into(sources, fd, destination, options)),
+        Some(Err(errno)) if target == Target::Directory => refusal("target directory {}", errno),
+        Some(Err(errno)) if sources.len() > 1 => refusal("target {}", errno),
+        _ => match sources.get(1) {
+            // The second name was meant to be the destination.
+            Some(_) => Err(Unusable::usage(Failure::new("extra operand {}", destination))),
+            None => onto(sources.pop().unwrap_or_default(), destination, options),
+        },
     }
 }
 
-fn check_count(names: &[OsString], has_target: bool) -> Result<(), Unusable> {
-    match names {
+fn check_count(sources: &[OsString]) -> Result<(), Unusable> {
+    match sources {
         [] => Err(Unusable::usage(Failure::plain("missing file operand"))),
-        [only] if !has_target => {
-            Err(Unusable::usage(Failure::new("missing destination file operand after {}", only)))
-        }
         _ => Ok(()),
     }
 }
 
 /// `zcp SOURCE DEST`, where DEST is the very name that the copy gets.
-fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusable> {
+fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> Result<Roots, Unusable> {
     if options.parents {
         let words = "with --parents, the destination must be a directory";
         return Err(Unusable::usage(Failure::plain(words)));
     }
-    let mut destination = names.pop().unwrap_or_default();
-    let source = names.pop().unwrap_or_default();
     // `cp -f -b a a` asks for a backup of a, and that is what it gets.
     if options.force && source == destination {
         let regular = at::stat(at::CWD, &destination, Follow::Yes).is_ok_and(|stat: Stat| stat.is_regular());
@@ -203,16 +188,15 @@ fn onto(mut names: Vec<OsString>, options: &mut Options) -> Result<Roots, Unusab
 
 /// `zcp --files-from=LIST SOURCE DIRECTORY`: the names are those of the list, on both sides.
 fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Unusable> {
-    let Operands { mut names, target_directory, .. } = operands;
-    check_count(&names, target_directory.is_some())?;
+    let Operands { mut sources, destination: target, target: kind } = operands;
+    check_count(&sources)?;
     // What -t names has to be there, as with cp.
-    let may_be_made = target_directory.is_none();
-    let target = target_directory.or_else(|| names.pop()).unwrap_or_default();
-    let (source, extra) = (names.first().cloned().unwrap_or_default(), names.get(1));
-    if let Some(extra) = extra {
+    let may_be_made = kind != Target::Directory;
+    if let Some(extra) = sources.get(1) {
         let words = "extra operand {}: --files-from takes one SOURCE, which the names are relative to";
         return Err(Unusable::usage(Failure::new(words, extra)));
     }
+    let source = sources.pop().unwrap_or_default();
     let unusable =
         |words, name: &OsStr, errno| Unusable { failure: Failure::new(words, name).errno(errno), hint: false };
     let src = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|e| unusable("cannot access {}", &source, e))?;

@@ -7,7 +7,7 @@
 use crate::backup;
 use crate::filter::{Filter, GITIGNORE, Level};
 use crate::options::{Dereference, Options};
-use crate::report::progress::Total;
+use crate::report::progress::Scout;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use walkdir::WalkDir;
 
 /// A count of all that is below `sources`, to be run on a thread of its own.
-pub fn scout(options: &Options, sources: Vec<OsString>) -> Box<dyn FnOnce(&Total) + Send> {
+pub fn scout(options: &Options, sources: Vec<OsString>) -> Scout {
     if options.files_from.is_some() {
         // A list is read once, and not ahead.
         return Box::new(|total| total.endless.store(true, Ordering::Relaxed));

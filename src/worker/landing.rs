@@ -362,7 +362,7 @@ impl Worker<'_> {
 
     /// A file that a signal ends is about to be thrown away: nobody is to wait for its pages.
     fn leave_pages_to_another(&self, landed: &Landed) {
-        if self.ctx.stop.is_signal() {
+        if self.ctx.stop.signal().is_some() {
             let _ = release::outlive_with(&landed.fd);
         }
     }

@@ -1,15 +1,15 @@
 //! The words of a prompt.
 
 use crate::plan::Question;
-use crate::report::quote;
+use crate::report::{Prompt, quote};
 use std::ffi::OsStr;
 
 /// The question, without the program's name.
-pub(super) fn prompt(question: Question, destination: &OsStr, mode: u32) -> Vec<u8> {
+pub(super) fn prompt(question: Question, destination: &OsStr, mode: u32) -> Prompt {
     let name = quote::quoted(destination);
     let octal = format!("{:04o}", mode & 0o7777);
     let letters = permission_letters(mode);
-    match question {
+    let text = match question {
         Question::Overwrite => [b"overwrite ".as_slice(), &name, b"? "].concat(),
         Question::ReplaceUnwritable => {
             let rest = format!(", overriding mode {octal} ({letters})? ");
@@ -19,7 +19,8 @@ pub(super) fn prompt(question: Question, destination: &OsStr, mode: u32) -> Vec<
             let rest = format!(" (mode {octal}, {letters}); try anyway? ");
             [b"unwritable ".as_slice(), &name, rest.as_bytes()].concat()
         }
-    }
+    };
+    Prompt::new(destination, text)
 }
 
 /// The nine letters of ls(1).

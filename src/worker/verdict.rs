@@ -22,12 +22,13 @@ impl Worker<'_> {
         match verdict {
             Verdict::Ask(question, then) => {
                 let mode = occupant.map_or(0, |occupant| occupant.stat.mode);
-                let question = prompt(question, &task.destination_path(), mode);
+                let prompt = prompt(question, &task.destination_path(), mode);
                 if self.ctx.options.dry_run {
-                    self.ctx.reporter.lines(&[b"would ask: ".as_slice(), question.trim_ascii(), b"\n"].concat());
+                    let words = [b"would ask: ".as_slice(), prompt.text().trim_ascii(), b"\n"];
+                    self.ctx.reporter.lines(&words.concat());
                     return Ok(());
                 }
-                if self.ctx.reporter.ask(&question) {
+                if self.ctx.may_replace(&prompt) {
                     return self.carry_out(task, source, occupant, *then);
                 }
                 self.skip(task);

@@ -121,7 +121,7 @@ fn refusal_is_of_another_kind(argument: &str) -> bool {
 
 fn refusal(argument: &str) -> Option<String> {
     let args = [argument, "a", "b"].map(OsString::from).to_vec();
-    let misuse = cli::parse(args, "zcp", &mut |_| ()).err()?;
+    let misuse = cli::parse(args, &zcp::Console::new("zcp")).err()?;
     Some(String::from_utf8_lossy(&misuse.text).into_owned())
 }
 

@@ -10,7 +10,10 @@ use crate::sandbox::{LONG_AGO, Sandbox, ZCP, assert_done, stats};
 use assert_cmd::Command;
 use libtest_mimic::Trial;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// How many cases there are if nobody says otherwise, by `ZCP_DRY_RUN_CASES`.
@@ -69,9 +72,12 @@ fn with_our_own_options() {
 fn compare(case: &Case) -> Result<(), String> {
     let sandbox = Sandbox::within(SHM);
     case.build(&sandbox);
-    let before = sandbox.snapshot("");
+    let before = (sandbox.snapshot(""), stamps(&sandbox.path("")));
     let dry = run(case, &sandbox, &["-v", "--dry-run", "-j1"]);
-    let trace = before.diff(&sandbox.snapshot(""));
+    let trace = before.0.diff(&sandbox.snapshot(""));
+    if before.1 != stamps(&sandbox.path("")) {
+        return Err("the dry run touched an inode".to_owned());
+    }
     if !trace.is_empty() {
         return Err(format!("the dry run left a trace:\n{trace}"));
     }
@@ -100,6 +106,20 @@ fn compare(case: &Case) -> Result<(), String> {
         }
     }
     if text.is_empty() { Ok(()) } else { Err(format!("- dry, + in truth:\n{text}")) }
+}
+
+/// Which inode each name is, and when that was last changed in any way.
+fn stamps(place: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let mut all = BTreeMap::new();
+    let mut ahead = vec![place.to_owned()];
+    while let Some(path) = ahead.pop() {
+        let Ok(stat) = path.symlink_metadata() else { continue };
+        if stat.is_dir() {
+            ahead.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+        all.insert(path, (stat.ino(), stat.ctime(), stat.ctime_nsec()));
+    }
+    all
 }
 
 /// Whether what is in one operand lands where another one does.

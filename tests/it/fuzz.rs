@@ -79,8 +79,9 @@ fn argument() -> impl Strategy<Value = OsString> {
 
 /// Any arguments are read or refused, and what is said of them cannot drive a terminal.
 fn arguments() {
+    let console = zcp::Console::new("zcp");
     fuzz(3000, vec(argument(), 0..8), |args| {
-        if let Err(misuse) = zcp::cli::parse(args, "zcp", &mut |failure| assert_tame(&failure.text())) {
+        if let Err(misuse) = zcp::cli::parse(args, &console) {
             assert_tame(&misuse.text);
         }
     });

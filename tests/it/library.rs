@@ -67,6 +67,12 @@ fn like_the_program() {
         (|_| tree().backup(BackupControl::Numbered), &["-r", "--backup=t"]),
         (|_| tree().backup_suffix(".old"), &["-r", "-S.old"]),
         (|_| tree().backup(BackupControl::Simple).backup_suffix("a/b"), &["-r", "--backup=simple", "-Sa/b"]),
+        (|_| tree().interactive(|_| false), &["-ri"]),
+        (|_| tree().interactive(|_| true), &["-r"]),
+        (|_| tree().preserve([Attribute::All]), &["-r", "--preserve=all"]),
+        (|_| CopyOptions::new().archive().default_context(), &["-aZ"]),
+        (|_| tree().context("none"), &["-r", "--context=none"]),
+        (|_| tree().preserve([Attribute::Context]), &["-r", "--preserve=context"]),
         (|_| tree().keep_directory_symlink(true), &["-r", "--keep-directory-symlink"]),
         (|_| tree().one_file_system(true).no_target_directory(), &["-rxT"]),
         (|_| tree().atomic(true).fsync(true), &["-r", "--atomic", "--fsync"]),
@@ -189,7 +195,8 @@ fn unusable() {
         (options().reflink(zcp::Cloning::Require).sparse(zcp::Sparse::Always), one()),
     ] {
         let error = options.copy(sources, sandbox.path("b")).unwrap_err();
-        assert!(matches!(error, Error::Unusable(_)) && error.report().is_none(), "{options:?}: {error:?}");
+        let is_refusal = matches!(error, Error::Misuse(_) | Error::Unusable(_));
+        assert!(is_refusal && error.report().is_none(), "{options:?}: {error:?}");
     }
     sandbox.snapshot("").assert_same(&before);
 }
@@ -216,6 +223,13 @@ fn existing() {
     copy(CopyOptions::new().backup(BackupControl::Numbered));
     assert_eq!(std::fs::read(sandbox.path("b")).unwrap(), b"new");
     assert_eq!(std::fs::read(sandbox.path("b.~1~")).unwrap(), b"old");
+    sandbox.symlink("nowhere", "dangling");
+    let through = |yes| {
+        let options = CopyOptions::new().write_through_dangling(yes);
+        options.copy([sandbox.path("a")], sandbox.path("dangling")).is_ok()
+    };
+    assert_eq!([through(false), through(true)], [false, true]);
+    assert_eq!(std::fs::read(sandbox.path("nowhere")).unwrap(), b"new");
 }
 
 /// From the start, and in the middle of a file.

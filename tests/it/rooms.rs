@@ -46,6 +46,7 @@ const MOST_LINES: usize = 400;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("rooms::order", &[], order),
+        trial("rooms::face", &[], face),
         trial("rooms::table", &[], table),
         trial("rooms::all_are_named", &[], all_are_named),
         trial("rooms::crates", &[], crates),
@@ -104,12 +105,36 @@ fn order() {
     for (file, text) in sources().iter().filter(|(file, _)| !matches!(file.as_str(), "main.rs" | "lib.rs")) {
         let from = room_of(file);
         for to in rooms_used(text).iter().filter(|to| *to != from) {
-            let inwards = line_of(from) < line_of(to);
+            // A type that stands at the top of the crate is of its face.
+            let room = if to.starts_with(char::is_uppercase) { "api" } else { to };
+            let inwards = line_of(from) < line_of(room);
             if !inwards && !MUTUAL.contains(&(from, to)) {
                 wrong.push(format!("{file} uses {to}"));
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The program copies through what the library documents: what else it and its arguments use has
+/// nothing to do with copying.
+fn face() {
+    let sources = sources();
+    let public: Vec<String> = code(&sources["lib.rs"])
+        .filter_map(|line| line.strip_prefix("pub use ")?.rsplit("::").next())
+        .flat_map(|names| names.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let helpers = ["cli", "shard", "sys", "temporary", "report"].map(str::to_owned);
+    let mut wrong = Vec::new();
+    for (file, text) in sources.iter().filter(|(file, _)| ["program", "cli"].contains(&room_of(file))) {
+        let all = rooms_used(text);
+        let unknown = all.into_iter().filter(|name| !public.contains(name) && !helpers.contains(name));
+        wrong.extend(unknown.map(|name| format!("{file} uses {name}")));
+        let reports =
+            code(text).filter(|line| line.contains("crate::report::") && !line.contains("report::quote"));
+        wrong.extend(reports.map(|line| format!("{file}: {line}")));
+    }
+    assert!(public.len() > 15, "{public:?}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

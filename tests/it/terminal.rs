@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("terminal::resized", &[], resized));
     trials.push(trial("terminal::message_past_the_bar", &[], message_past_the_bar));
     trials.push(trial("terminal::line_stays_with_verbose", &[], line_stays_with_verbose));
+    trials.push(trial("terminal::part_of_a_job", &[], part_of_a_job));
     trials
 }
 
@@ -123,4 +124,21 @@ fn line_stays_with_verbose() {
     watched.pty.await_text(|text| text.contains("2.00 KiB"));
     let text = watched.finish();
     assert!(lines(&text).iter().any(|line| line.starts_with("zcp: copied 1 file, 2.0 KiB, in ")), "{text:?}");
+}
+
+/// A part knows from the plan how much there is to do. It is slow enough to be looked at, and then ended.
+fn part_of_a_job() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", crate::sandbox::noise(1 << 20));
+    crate::sandbox::assert_done(&sandbox.zcp(["-r", "--plan=job", "--parts=1", "src", "dst"]).output().unwrap());
+    let mut command = Command::new(ZCP);
+    command.args(["--run=job", "--part=0", "--bwlimit=2K"]).current_dir(sandbox.path("")).env("TERM", "xterm");
+    let (mut pty, mut child) = Pty::start(120, command);
+    pty.await_text(|text| text.contains("/1.00 MiB") && text.contains("ETA") && text.contains("0/1 files"));
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::USR1).unwrap();
+    pty.await_text(|text| text.contains("zcp: 0 files, ") && text.contains(" of 1.0 MiB ("));
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_fits(&pty.read_to_end(), 120);
 }

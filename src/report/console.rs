@@ -1,0 +1,137 @@
+//! The terminal of a program, or what stands in its place: lines, messages, prompts.
+
+use super::output::Output;
+use super::progress::Handle;
+use super::{Failure, lock};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// The front end of a program: prints what a copy has to say as it happens, as the program `zcp` does.
+///
+/// Messages go to stderr behind the program's name, the lines of [`verbose`](crate::CopyOptions::verbose)
+/// to stdout, and both past the progress bar; a line is never cut by another. Clones print to the same
+/// place.
+///
+/// # Examples
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// /// A copy program in a few lines.
+/// fn main() -> ExitCode {
+///     let mut names: Vec<_> = std::env::args_os().skip(1).collect();
+///     let destination = names.pop().unwrap_or_default();
+///     let (console, cancel) = (zcp::Console::new("mycp"), zcp::Cancel::new());
+///     let options = zcp::CopyOptions::new().verbose(true).progress(zcp::When::Auto);
+///     let outcome = options.cancel_by(&cancel).console(&console).copy(names, destination);
+///     if let Err(zcp::Error::Misuse(failure) | zcp::Error::Unusable(failure)) = &outcome {
+///         console.message(failure); // what failed later has been said already
+///     }
+///     let printed = console.finish();
+///     cancel.reraise();
+///     if outcome.is_ok() && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Console(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    program: String,
+    output: Mutex<Output>,
+    bar: Handle,
+}
+
+impl Console {
+    /// That of a program of this name.
+    pub fn new(program: &str) -> Console {
+        let output = Mutex::new(Output::stdout());
+        Console(Arc::new(Inner { program: program.to_owned(), output, bar: Handle::default() }))
+    }
+
+    /// What messages begin with.
+    pub fn program(&self) -> &str {
+        &self.0.program
+    }
+
+    /// Whether there was a progress bar, so that the user has been watching.
+    pub fn has_shown_progress(&self) -> bool {
+        self.0.bar.was_shown()
+    }
+
+    /// One or more whole lines on stdout. They may be held back until [`finish`](Console::finish).
+    pub fn print(&self, lines: &[u8]) {
+        self.0.bar.suspend(|| lock(&self.0.output).write(lines));
+    }
+
+    /// A failure, or a warning, on stderr.
+    pub fn message(&self, failure: &Failure) {
+        self.say(&failure.text());
+    }
+
+    /// A message in other words.
+    pub fn say(&self, text: &[u8]) {
+        let line = [self.program().as_bytes(), b": ", text, b"\n"].concat();
+        // A message that nobody can be shown is no reason to stop copying.
+        self.0.bar.suspend(|| drop(std::io::stderr().lock().write_all(&line)));
+    }
+
+    /// Asks on stderr and reads the answer from stdin: yes if it begins with a y, as the POSIX
+    /// locale has it (`yesexpr` of locale(5)). To be given to
+    /// [`interactive`](crate::CopyOptions::interactive).
+    pub fn ask(&self, prompt: &Prompt) -> bool {
+        self.0.bar.suspend(|| {
+            lock(&self.0.output).flush();
+            let text = [self.program().as_bytes(), b": ", &prompt.text].concat();
+            let _ = std::io::stderr().lock().write_all(&text);
+            let mut answer = Vec::new();
+            let mut stdin = std::io::stdin().lock();
+            let _ = std::io::BufRead::read_until(&mut stdin, b'\n', &mut answer);
+            matches!(answer.first(), Some(b'y' | b'Y'))
+        })
+    }
+
+    /// Writes out what was held back.
+    ///
+    /// # Errors
+    /// If a line could not be written, now or before; it has been said.
+    pub fn finish(&self) -> Result<(), Failure> {
+        let answer = {
+            let mut output = lock(&self.0.output);
+            output.flush();
+            output.error()
+        };
+        let Some(errno) = answer else { return Ok(()) };
+        let failure = Failure::plain("write error").errno(errno);
+        self.message(&failure);
+        Err(failure)
+    }
+
+    pub(crate) fn bar(&self) -> &Handle {
+        &self.0.bar
+    }
+}
+
+/// A question: whether a file may be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    destination: OsString,
+    text: Vec<u8>,
+}
+
+impl Prompt {
+    pub(crate) fn new(destination: &OsStr, text: Vec<u8>) -> Prompt {
+        Prompt { destination: destination.to_owned(), text }
+    }
+
+    /// The file that is there.
+    pub fn destination(&self) -> &Path {
+        Path::new(&self.destination)
+    }
+
+    /// In cp's words, such as `overwrite 'b'? `.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
