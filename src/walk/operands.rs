@@ -149,8 +149,11 @@ pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusa
         Some(Err(errno)) if target == Target::Directory => refusal("target directory {}", errno),
         Some(Err(errno)) if sources.len() > 1 => refusal("target {}", errno),
         _ => match sources.get(1) {
-            // The second name was meant to be the destination.
-            Some(_) => Err(Unusable::usage(Failure::new("extra operand {}", destination))),
+            // The second name was meant to be the destination, so the third is too many.
+            Some(_) => {
+                let extra = sources.get(2).unwrap_or(&destination);
+                Err(Unusable::usage(Failure::new("extra operand {}", extra)))
+            }
             None => onto(sources.pop().unwrap_or_default(), destination, options),
         },
     }
