@@ -21,8 +21,8 @@ const WINDOW: u64 = 64 << 20;
 pub(super) struct Grain {
     /// Bytes since the trial of pieces began.
     moved: u64,
-    /// Of the trials by pieces and by whole pipes.
-    tried: [Rate; 2],
+    /// Of the last steps by pieces and by whole pipes.
+    rates: [Rate; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,13 +34,7 @@ struct Rate {
 impl Grain {
     /// The most bytes for the next step in a file of `size` bytes.
     pub(super) fn bytes(&self, size: u64) -> u64 {
-        let whole = size >= HUGE
-            && match self.moved / TRIAL {
-                0 => false,
-                1 => true,
-                _ => self.whole_pays(),
-            };
-        if whole { u64::MAX } else { PIECE }
+        if size >= HUGE && self.is_whole() { u64::MAX } else { PIECE }
     }
 
     /// Learns from a step that moved `bytes` of a file of `size` bytes in `ns` nanoseconds.
@@ -48,20 +42,31 @@ impl Grain {
         if size < HUGE {
             return;
         }
-        if let Some(rate) = usize::try_from(self.moved / TRIAL).ok().and_then(|trial| self.tried.get_mut(trial)) {
-            rate.bytes += bytes;
-            rate.ns += ns;
+        let rate = &mut self.rates[usize::from(self.is_whole())];
+        if rate.bytes >= TRIAL {
+            // What is longer ago counts less: the memory at hand may be used up at any time.
+            (rate.bytes, rate.ns) = (rate.bytes / 2, rate.ns / 2);
         }
+        (rate.bytes, rate.ns) = (rate.bytes + bytes, rate.ns + ns);
         self.moved += bytes;
         if self.moved >= WINDOW {
             *self = Grain::default();
         }
     }
 
+    /// Whether the next step is by a whole pipe.
+    fn is_whole(&self) -> bool {
+        match self.moved / TRIAL {
+            0 => false,
+            1 => true,
+            _ => self.whole_pays(),
+        }
+    }
+
     /// Whether whole pipes are not much slower: in between is chance, for they are either somewhat faster
     /// or slower by far.
     fn whole_pays(&self) -> bool {
-        let [pieces, whole] = self.tried;
+        let [pieces, whole] = self.rates;
         let product = |ns: u64, bytes: u64| u128::from(ns) * u128::from(bytes);
         product(whole.ns, pieces.bytes) * 2 <= product(pieces.ns, whole.bytes) * 3
     }
@@ -73,11 +78,15 @@ mod tests {
 
     /// How many of 256 MiB go by whole pipes, if a MiB takes so long by pieces and by whole pipes.
     fn share(pieces_ns: u64, whole_ns: u64) -> u64 {
+        share_while(pieces_ns, |_| whole_ns)
+    }
+
+    fn share_while(pieces_ns: u64, whole_ns: impl Fn(u64) -> u64) -> u64 {
         let size = 256 << 20;
         let (mut grain, mut at, mut whole) = (Grain::default(), 0, 0);
         while at < size {
             let bytes = grain.bytes(size).min(1 << 20);
-            let (is_whole, ns) = if bytes > PIECE { (1, whole_ns) } else { (0, pieces_ns / 8) };
+            let (is_whole, ns) = if bytes > PIECE { (1, whole_ns(at)) } else { (0, pieces_ns / 8) };
             grain.learn(size, bytes, ns);
             (at, whole) = (at + bytes, whole + is_whole);
         }
@@ -90,6 +99,12 @@ mod tests {
         assert_eq!(share(400_000, 500_000), 4 * 62);
         assert_eq!(share(400_000, 900_000), 4 * 2);
         assert_eq!(share(0, 0), 4 * 62);
+    }
+
+    #[test]
+    fn memory_that_is_used_up_is_soon_noticed() {
+        let used_up = |at: u64| if at < 32 << 20 { 340_000 } else { 2_000_000 };
+        assert!(share_while(400_000, used_up) < 30 + 2 + 3 * 2);
     }
 
     #[test]
