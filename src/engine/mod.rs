@@ -25,8 +25,8 @@ pub fn run(ctx: &Context, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let sources = roots.entries.iter().map(|entry| entry.name.clone()).collect();
-    let watch = watch(ctx, &shared, scout::scout(&ctx.options, sources));
+    let sources = || roots.entries.iter().map(|entry| entry.name.clone()).collect();
+    let watch = watch(ctx, &shared, || scout::scout(&ctx.options, sources()));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let gauge = adaptive.then(|| overseer::Gauge::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
@@ -97,8 +97,8 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     ctx.options.jobs.unwrap_or_else(proc::processors).min(ctx.descriptors.workers())
 }
 
-/// Who looks on; `scout` counts what there is to do.
-pub fn watch(ctx: &Context, shared: &Shared, scout: Scout) -> Option<Watch> {
+/// Who looks on, if anybody does; then `scout` makes who counts what there is to do.
+pub fn watch(ctx: &Context, shared: &Shared, scout: impl FnOnce() -> Scout) -> Option<Watch> {
     let console = ctx.reporter.console().cloned().filter(|_| ctx.may_last);
     // Without a console there is nobody to show anything to but a listener.
     if ctx.listener.is_none() && console.is_none() {
@@ -115,7 +115,7 @@ pub fn watch(ctx: &Context, shared: &Shared, scout: Scout) -> Option<Watch> {
         meters: Arc::clone(&shared.meters),
         display,
         request: ctx.status.clone(),
-        scout: Some(scout),
+        scout: Some(scout()),
         listener: ctx.listener.clone(),
     })
 }

@@ -38,7 +38,7 @@ pub(super) fn run(ctx: &Context, folder: &Folder, manifest: &Manifest, part: u64
     let shared = Shared::new(false);
     let open = || ctx.patience.operation(|| Reader::open(folder.part(part)), Failure::reason);
     let list = folder.part(part);
-    let _progress = engine::watch(ctx, &shared, Box::new(move |total| count(list, total))).map(Watcher::start);
+    let _progress = engine::watch(ctx, &shared, || Box::new(move |total| count(list, total))).map(Watcher::start);
     // What is large first: it takes longest.
     let (pieces, stats) = {
         let done = before.map(|before| before.pieces).unwrap_or_default();
