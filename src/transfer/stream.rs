@@ -10,6 +10,7 @@ use super::end::{End, Form};
 use super::ladder::{Fault, Ladder, Limits, Outcome, Side, Sparse, Target, Transfer};
 use super::route::{Case, FsKind, LARGE, SMALL, Size};
 use super::rungs::Rungs;
+use super::splice::Pipe;
 use super::stride::Stride;
 use super::{Account, Reason, Step, Strategy};
 use super::{buffered, copy_range, enlarge, mmap, reflink, sendfile, splice, zeros};
@@ -73,7 +74,11 @@ impl Ladder {
             dry: 0,
             position: 0,
         };
-        flow.run()
+        let answer = flow.run();
+        if answer.is_err() {
+            self.pipe = Pipe::default(); // what came out of this stream must not reach another file
+        }
+        answer
     }
 
     fn place(&mut self, form: Form, dev: u64, fd: BorrowedFd<'_>) -> FsKind {

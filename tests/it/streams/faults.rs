@@ -47,6 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             }
         }
         add(format!("{}::full_disk", link.name()), Box::new(move || full_disk(link)));
+        add(format!("{}::file_after_a_failure", link.name()), Box::new(move || file_after_a_failure(link)));
         add(format!("{}::down_to_the_ground", link.name()), Box::new(move || down_to_the_ground(link)));
     }
     trials
@@ -157,6 +158,26 @@ fn full_disk(link: Link) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said, "zcp: error writing 'b': No space left on device\n");
+}
+
+/// What a failed copy had taken out of its stream does not get into the file that the same worker copies next.
+fn file_after_a_failure(link: Link) {
+    let sandbox = with_file(LEN);
+    sandbox.dir("d");
+    let (read, write) = link.ends();
+    let when = if link == Link::Pipe { 2 } else { 4 };
+    let inject = format!("inject=splice:error=ENOSPC:when={when}");
+    let running = Running::start({
+        let mut command = sabotaged(&sandbox, &inject, &["-j1", "--strategy=splice", "/dev/stdin", "a", "d"]);
+        command.stdin(read);
+        command
+    });
+    let feeder = feed(write, vec![b'-'; LEN]);
+    let output = running.finish();
+    let _ = feeder.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "zcp: error writing 'd/stdin': No space left on device\n");
+    assert!(fs::read(sandbox.path("d/a")).unwrap() == noise(LEN));
 }
 
 /// A kernel that has nothing left but read and write, as for a socket with TLS.
