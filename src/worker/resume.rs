@@ -27,7 +27,9 @@ impl Worker<'_> {
         };
         Ok(match stat.kind() {
             Kind::Symlink => same_target() && self.has_attributes(stat, &occupant.link),
-            Kind::Regular if self.ctx.options.verify => self.has_content(task, source)?,
+            Kind::Regular if self.ctx.options.verify => {
+                self.has_content(task, source, Follow::from(occupant.link.is_symlink()))?
+            }
             Kind::Regular => true,
             _ => self.has_attributes(stat, &occupant.stat),
         })
@@ -52,7 +54,8 @@ impl Worker<'_> {
         occupant: &Occupant,
     ) -> Result<(), Failure> {
         let names = self.tracked_names(task, &source.stat);
-        let landing = Landing::Overwrite(occupant.stat, Follow::from(occupant.link.is_symlink()));
+        let follow = Follow::from(occupant.link.is_symlink());
+        let landing = Landing::Overwrite(occupant.stat, follow);
         if !self.link_left_alone(task, &source.stat, names, landing)? {
             return Ok(());
         }
@@ -63,10 +66,14 @@ impl Worker<'_> {
         let durable = !self.ctx.options.fsync || self.ctx.syncs_whole;
         if source.stat.is_regular() && !(dressed && durable) && !self.ctx.options.dry_run {
             let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
-            let copy =
-                at::open_read(&task.fds.dst, task.entry.destination(), Follow::Yes, false).map_err(cannot)?;
+            let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
+            let found = at::fstat(&copy).map_err(cannot)?;
+            if found.id() != occupant.stat.id() {
+                let words = "skipping file {}, as it was replaced while being copied";
+                return Err(Failure::new(words, task.destination_path()));
+            }
             let (src, stat) = self.open_source(task, source)?;
-            let landed = Landed::existing(copy, occupant.stat);
+            let landed = Landed::existing(copy, found);
             if !dressed {
                 self.dress(task, &src, &stat, &landed);
             }

@@ -59,7 +59,12 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// When the source cannot be opened.
-    pub(super) fn has_content(&mut self, task: &Task<'_>, source: &Source) -> Result<bool, Failure> {
+    pub(super) fn has_content(
+        &mut self,
+        task: &Task<'_>,
+        source: &Source,
+        follow: Follow,
+    ) -> Result<bool, Failure> {
         let opened = match &source.fd {
             Some(_) => None,
             None => {
@@ -70,7 +75,7 @@ impl Worker<'_> {
         };
         let Some(src) = opened.as_ref().or(source.fd.as_ref()) else { return Ok(false) };
         // One that cannot be read is copied again, which says more.
-        let Ok(copy) = at::open_read(&task.fds.dst, task.entry.destination(), Follow::Yes, false) else {
+        let Ok(copy) = at::open_read(&task.fds.dst, task.entry.destination(), follow, false) else {
             return Ok(false);
         };
         Ok(self.verify(task, src, &copy).is_ok())

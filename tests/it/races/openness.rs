@@ -1,0 +1,78 @@
+//! What others may do with a file before it is complete: never more than in the end.
+
+use super::MALLORY;
+use crate::sandbox::{Sandbox, noise};
+use crate::strace;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::Path;
+
+/// An access list that lets user 1000 do more than the group (struct posix_acl_xattr_entry).
+fn acl(group: u16, user: u16, mask: u16) -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, user, 1000), (4, group, u32::MAX), (0x10, mask, u32::MAX), (0x20, 0, u32::MAX)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [tag.to_le_bytes().as_slice(), &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
+}
+
+/// What each class of users may do with a file: owner, group, others, and user 1000 by name.
+fn rights(path: &Path) -> Option<[u32; 4]> {
+    let mode = path.symlink_metadata().ok()?.mode();
+    let (owner, group, others) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
+    let mut list = [0; 256];
+    let Ok(len) = rustix::fs::getxattr(path, "system.posix_acl_access", &mut list[..]) else {
+        return Some([owner, group, others, others]);
+    };
+    let entries: Vec<_> = list[4..len].chunks(8).map(|entry| (entry[0], u32::from(entry[2]))).collect();
+    let of = |tag| entries.iter().find(|(found, _)| *found == tag).map(|(_, rights)| *rights);
+    let mask = of(0x10).unwrap_or(7);
+    Some([owner, of(4)? & mask, others, of(2).map_or(others, |rights| rights & mask)])
+}
+
+/// After each call that makes or changes a file, nobody may do more with it than in the end, and it
+/// has no set-ID bit before its owner.
+pub(super) fn never_more_open() {
+    let list = "system.posix_acl_access";
+    let build = |sandbox: &Sandbox| {
+        sandbox.file("src/d/plain", noise(5000)).mode("src/d/plain", 0o664);
+        sandbox.file("src/d/suid", noise(5000)).mode("src/d/suid", 0o6755);
+        sandbox.file("src/d/closed", "x").mode("src/d/closed", 0o400);
+        sandbox.file("src/d/list", "x").xattr("src/d/list", list, acl(0, 6, 6));
+        sandbox.fifo("src/d/fifo").mode("src/d/fifo", 0o622);
+        for name in ["plain", "suid", "list", "fifo"] {
+            lchown(sandbox.path(format!("src/d/{name}")), Some(MALLORY), Some(MALLORY)).unwrap();
+        }
+        sandbox.mode("src/d/suid", 0o6755).mode("src/d", 0o770).dir("dst");
+        // What is made in there lets user 1000 in by itself.
+        sandbox.xattr("dst", "system.posix_acl_default", acl(7, 7, 7));
+    };
+    let names = ["d", "d/plain", "d/suid", "d/closed", "d/list", "d/fifo"];
+    for flags in [&["-a"][..], &["-a", "--atomic"], &["-rp"], &["-r", "--preserve=mode"]] {
+        let sandbox = Sandbox::new();
+        build(&sandbox);
+        let args = [flags, &["-j1", "src/.", "dst"]].concat();
+        let calls = "openat,mkdirat,mknodat,fchmod,fchmodat,chmod,fchown,fchownat,setxattr,fsetxattr,\
+                     removexattr,fremovexattr,renameat,renameat2,linkat,utimensat";
+        let inject = ["-e", &format!("inject={calls}:signal=STOP:when=1+")];
+        let mut seen = Vec::new();
+        let trace = strace::zcp_with_stops(&sandbox, &inject, &args, |_| {
+            for name in names {
+                let path = sandbox.path("dst").join(name);
+                let Some(rights) = rights(&path) else { continue };
+                let stat = path.symlink_metadata().unwrap();
+                seen.push((name, rights, stat.mode() & 0o6000, stat.uid()));
+            }
+        });
+        assert!(trace.output.status.success(), "{:?}", trace.output);
+        assert!(seen.len() > 20, "only {} looks", seen.len());
+        for (name, then, set_id, owner) in seen {
+            let path = sandbox.path("dst").join(name);
+            let (last, stat) = (rights(&path).unwrap(), path.symlink_metadata().unwrap());
+            // The owner of the process can do all things anyway; a directory is being filled.
+            let open = (1..4).any(|class| then[class] & !last[class] != 0);
+            assert!(!open, "{flags:?} {name}: {then:?} before {last:?}");
+            assert!(set_id == 0 || owner == stat.uid(), "{flags:?} {name}: set-ID before its owner");
+        }
+    }
+}
