@@ -61,11 +61,17 @@ pub fn fstat(fd: impl AsFd) -> Result<Stat> {
 
 /// Opens for reading. With `wait` false a fifo or a device does not block the open.
 pub fn open_read(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
-    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | follow.open();
-    if !wait {
-        flags |= OFlags::NONBLOCK;
+    open_existing(dir, name, OFlags::RDONLY | OFlags::NOCTTY | follow.open(), wait)
+}
+
+fn open_existing(dir: impl AsFd, name: &OsStr, flags: OFlags, wait: bool) -> Result<OwnedFd> {
+    let open = |more| retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::CLOEXEC | more, Mode::empty()));
+    match open(if wait { OFlags::empty() } else { OFlags::NONBLOCK }) {
+        // A lease that somebody has on a file (fcntl(2), F_SETLEASE), as servers of NFS and SMB do: it is given
+        // back, or broken, while an open waits, and only an open that waits gets the file then.
+        Err(Errno::AGAIN) if !wait => open(OFlags::empty()),
+        answer => answer,
     }
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
 /// The content of a regular file that is small enough to be held, `None` if there is none of that name.
@@ -86,11 +92,7 @@ pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
 /// Opens an existing file for writing, as it is; never creates. With `wait` false a fifo that nobody
 /// reads does not block the open, but gives ENXIO.
 pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
-    let mut flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | follow.open();
-    if !wait {
-        flags |= OFlags::NONBLOCK;
-    }
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+    open_existing(dir, name, OFlags::WRONLY | OFlags::NOCTTY | follow.open(), wait)
 }
 
 /// A path that names what is open, for the calls that take nothing else (proc_pid_fd(5)).

@@ -98,6 +98,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("small_pipe".into(), Box::new(small_pipe));
     add("no_offsets".into(), Box::new(no_offsets));
     add("denied_data".into(), Box::new(denied_data));
+    add("leased".into(), Box::new(leased));
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("faults::clone_behind_another_rung", &needs, clone_behind_another_rung));
     trials
@@ -212,6 +213,22 @@ fn denied_data() {
     let stats = stats(&trace.output);
     assert_eq!((bytes_by(&stats, "splice"), bytes_by(&stats, "read_write")), (102_400, DATA - 102_400), "{stats}");
     assert_eq!(stats["totals"]["bytes_holes"], (5 << 20) + 7 - DATA, "{stats}");
+}
+
+/// A file that a server has a lease on is had by an open that waits for it (open(2), EWOULDBLOCK).
+fn leased() {
+    // The source first, then the destination, which has the same name in its directory.
+    for when in 1..=2 {
+        let sandbox = in_pieces();
+        sandbox.file("into/src", "old");
+        let inject = format!("inject=openat:error=EAGAIN:when={when}");
+        let trace = strace::zcp(&sandbox, &["-P", "src", "-e", &inject], &["src", "into"]);
+        assert_eq!(trace.injected(), 1);
+        assert!(trace.output.status.success(), "{:?}", trace.output);
+        assert_copied(&sandbox);
+        let opened: Vec<_> = trace.lines().filter(|line| line.starts_with("openat(")).collect();
+        assert!(opened.len() == 3 && !opened[when].contains("O_NONBLOCK"), "{opened:?}");
+    }
 }
 
 /// What the kernel, or this pair of devices, cannot do is asked once; what this file cannot, of each.
