@@ -186,8 +186,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                 Ok(Next::Hole) => {
                     let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
                     let hole_end = stat.size.clamp(at, until);
-                    self.account.holes += hole_end - at;
-                    self.denied.add(at..hole_end, self.true_size);
+                    self.pass_hole(at, hole_end);
                     at = hole_end;
                     if !self.true_size && end.is_none() {
                         at = self.climb(at, None)?; // it may go on beyond the size that it admits

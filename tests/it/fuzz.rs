@@ -16,6 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use zcp::options::{Action, Backup, BackupControl, Dereference, Existing, Options, Preserve};
 use zcp::plan::{self, Clear, Occupant, Verdict};
@@ -303,11 +304,13 @@ fn ladder() {
             overwritten: false,
         };
         let mut account = Account::default();
-        let mut ladder = Ladder::new(limits, StopFlag::default(), Arc::new(Meter::default()));
+        let meter = Arc::new(Meter::default());
+        let mut ladder = Ladder::new(limits, StopFlag::default(), Arc::clone(&meter));
         let outcome = ladder.copy(&transfer, &mut account).unwrap();
         let (here, there) = (std::fs::read(&src).unwrap(), std::fs::read(&dst).unwrap());
         assert!(here == there, "{} bytes instead of {}", there.len(), here.len());
         assert_eq!(outcome.size, here.len() as u64);
         assert_eq!(account.bytes_moved() + account.holes, here.len() as u64, "the account is wrong");
+        assert_eq!(meter.bytes.load(Ordering::Relaxed), here.len() as u64, "the meter is wrong");
     });
 }
