@@ -31,7 +31,8 @@ pub fn name(errno: i32) -> String {
 pub fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
-    known.or_else(|| number(name)).or_else(|| (name == "EARLY_END").then_some(Reason::EarlyEnd))
+    let ours = || [Reason::EarlyEnd, Reason::Changed].into_iter().find(|reason| reason_name(*reason) == name);
+    known.or_else(|| number(name)).or_else(ours)
 }
 
 /// The symbolic name of a reason to step down.

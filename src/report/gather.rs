@@ -27,6 +27,7 @@ pub fn summary(value: &Value) -> Summary {
         skipped: total("skipped"),
         excluded: total("excluded"),
         complete: total("complete"),
+        verified: total("verified"),
         bytes_logical: total("bytes_logical"),
         account,
         ..Stats::default()
@@ -47,6 +48,7 @@ fn tally(value: &Value) -> Tally {
     let mut tally = Tally {
         files: number(&value["files"]),
         bytes: number(&value["bytes"]),
+        by_reference: number(&value["by_reference"]),
         ns: number(&value["ns"]),
         ..Tally::default()
     };
@@ -69,13 +71,28 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let mut stats = Stats { files: 3, directories: 2, symlinks: 7, bytes_logical: 11, ..Stats::default() };
-        stats.account.holes = 5;
-        let tally = stats.account.path_mut(Strategy::Splice);
-        (tally.files, tally.bytes, tally.ns) = (2, 6, 17);
+        let mut account = Account::default();
+        account.holes = 5;
+        let step_downs = [(Reason::EarlyEnd, 1), (Reason::Changed, 3), (Errno::XDEV.into(), 2)].into();
+        let mut tally =
+            Tally { files: 2, bytes: 6, by_reference: 4, ns: 17, calls: Default::default(), step_downs };
         tally.calls[Call::Splice as usize] = 4;
-        tally.step_downs.insert(Reason::EarlyEnd, 1);
-        tally.step_downs.insert(Errno::XDEV.into(), 2);
+        *account.path_mut(Strategy::Splice) = tally;
+        // Each field by name: one that is added has to be read back, too.
+        let stats = Stats {
+            files: 3,
+            directories: 2,
+            symlinks: 7,
+            hard_links: 13,
+            special: 19,
+            skipped: 23,
+            excluded: 29,
+            complete: 31,
+            verified: 37,
+            bytes_logical: 11,
+            account,
+            routes: Default::default(),
+        };
         let elapsed = Duration::from_nanos(99);
         let before = Summary { stats, elapsed, workers: 2, failed: 1, ..Summary::default() };
         let after = summary(&before.json());
