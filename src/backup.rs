@@ -25,18 +25,30 @@ pub fn suffix(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
     // Where the directory cannot be read there are no numbers either.
     let names = at::names(dir, parent).unwrap_or_default();
-    let numbers = names.into_iter().filter_map(|other| number(base, &other));
-    match numbers.max() {
+    let numbers = names.iter().filter_map(|other| number(base, other));
+    match numbers.max_by_key(|digits| (digits.len(), *digits)) {
         None if backup.control == BackupControl::Existing => backup.suffix.clone(),
-        highest => format!(".~{}~", highest.unwrap_or(0) + 1).into(),
+        highest => OsString::from_vec([b".~", next(highest.unwrap_or(b"0")).as_slice(), b"~"].concat()),
     }
 }
 
-/// The number in `base.~N~`.
-fn number(base: &OsStr, name: &OsStr) -> Option<u64> {
+/// The digits of the number in `base.~N~`, of which there may be any number: others make such names, too.
+fn number<'n>(base: &OsStr, name: &'n OsStr) -> Option<&'n [u8]> {
     let digits = name.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b".~")?.strip_suffix(b"~")?;
     let valid = digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit);
-    if valid { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    valid.then_some(digits)
+}
+
+/// The number behind one that is given by its digits.
+fn next(digits: &[u8]) -> Vec<u8> {
+    let nines = digits.iter().rev().take_while(|digit| **digit == b'9').count();
+    let mut next = digits[..digits.len() - nines].to_vec();
+    match next.last_mut() {
+        Some(last) => *last += 1,
+        None => next.push(b'1'),
+    }
+    next.resize(next.len() + nines, b'0');
+    next
 }
 
 /// The name with a suffix, trailing slashes left out.
@@ -121,11 +133,19 @@ mod tests {
 
     #[test]
     fn numbers_are_read_strictly() {
-        let number = |name: &str| number(OsStr::new("a"), OsStr::new(name));
-        assert_eq!(number("a.~12~"), Some(12));
+        let number =
+            |name| number(OsStr::new("a"), OsStr::new(name)).map(|digits| str::from_utf8(digits).unwrap());
+        assert_eq!(number("a.~12~"), Some("12"));
         assert_eq!(number("a.~012~"), None);
         assert_eq!(number("a.~1x~"), None);
         assert_eq!(number("b.~1~"), None);
         assert_eq!(number("a.~~"), None);
+    }
+    #[test]
+    fn numbers_have_no_end() {
+        for (number, after) in [("0", "1"), ("1", "2"), ("9", "10"), ("199", "200"), ("99999", "100000")] {
+            assert_eq!(next(number.as_bytes()), after.as_bytes());
+        }
+        assert_eq!(next(u64::MAX.to_string().as_bytes()), b"18446744073709551616");
     }
 }
