@@ -141,7 +141,11 @@ impl Worker<'_> {
             let answer = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl);
             answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
         } else if keep.no_mode || withheld != 0 {
-            let base = if keep.no_mode { 0o666 } else { mode & 0o777 };
+            let base = match source.kind() {
+                _ if !keep.no_mode => mode & 0o777,
+                Kind::Socket => 0o777,
+                _ => 0o666,
+            };
             let wanted = base & !self.ctx.process.umask;
             if let Err(errno) = metadata::set_plain_mode(to, wanted, keep.no_mode && task.dir.gives_acl) {
                 let failure = Failure::new("preserving permissions for {}", task.destination_path());

@@ -160,6 +160,7 @@ fn umask_applies(umask: &str) {
         }
         sandbox.dir("shared").mode("shared", 0o2777);
         sandbox.file("old", "old").mode("old", 0o604).fifo("src/fifo").mode("src/fifo", 0o666);
+        std::os::unix::net::UnixListener::bind(sandbox.path("src/socket")).unwrap();
         let script = format!(
             "umask {umask}; set -e; for to in dst shared; do \"$0\" -r src $to; done; \"$0\" src/file-755 old
             \"$0\" -r --no-preserve=mode src plain; \"$0\" -r --no-preserve=mode src shared/plain; \"$0\" -rp src kept"
