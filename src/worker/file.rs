@@ -41,10 +41,10 @@ impl Worker<'_> {
             && !self.ctx.options.attributes_only
             && let Err(failure) = self.verify(task, &src, &landed.fd)
         {
-            if landed.is_unseen() || failure.is_none() {
+            if landed.is_unseen() || self.is_interruption(&failure) {
                 self.discard(task, &landed);
             }
-            return failure.map_or(Ok(()), Err);
+            return Err(failure);
         }
         self.dress(task, &src, &stat, &landed);
         self.commit(task, landed)?;
@@ -106,7 +106,7 @@ impl Worker<'_> {
             let words = "{} was overwritten in part when a signal came; removed";
             self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
         }
-        if fault.interrupted || self.ends_by_broken_pipe(fault, landed) {
+        if self.ends_by_broken_pipe(fault, landed) {
             return Ok(());
         }
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))

@@ -60,7 +60,9 @@ impl Worker<'_> {
 
     /// The copy failed: the next name of the inode is copied as the first.
     fn retry_parked(&mut self, id: FileId) {
-        while let Some(parked) = self.shared.links.failed(id) {
+        while !self.ctx.stop.is_raised()
+            && let Some(parked) = self.shared.links.failed(id)
+        {
             let mut done = false;
             self.with_name(&parked, |worker, task| {
                 let source = worker.look_at_source(task)?;
@@ -87,9 +89,7 @@ impl Worker<'_> {
                 Err(Failure::new("cannot access {}", name.dir.destination_path(entry.destination())).errno(errno))
             }
         };
-        if let Err(failure) = answer {
-            self.ctx.reporter.fail(failure);
-        }
+        self.report(answer);
         name.dir.leave(self.ctx);
     }
 
@@ -106,6 +106,7 @@ impl Worker<'_> {
         if self.link(task, (fds.dst.as_fd(), &copied.name), Follow::No, true).map_err(failure)? {
             self.say_removed(task);
         }
+        self.tell_made(task);
         Ok(())
     }
 

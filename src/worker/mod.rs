@@ -166,15 +166,20 @@ impl<'c> Worker<'c> {
         let before = self.meter.bytes.load(Ordering::Relaxed);
         let ctx = self.ctx;
         let answer = ctx.patience.operation(|| self.try_copy(&task), Failure::reason);
+        self.report(answer);
+        // What was skipped, linked, shared or a hole is done as well.
+        let done = before + std::mem::take(&mut self.size);
+        self.meter.bytes.fetch_max(done, Ordering::Relaxed);
+        self.meter.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reports a failure, unless it is only that a signal asked for the end.
+    fn report(&self, answer: Result<(), Failure>) {
         if let Err(failure) = answer
             && !self.is_interruption(&failure)
         {
             self.ctx.reporter.fail(failure);
         }
-        // What was skipped, linked, shared or a hole is done as well.
-        let done = before + std::mem::take(&mut self.size);
-        self.meter.bytes.fetch_max(done, Ordering::Relaxed);
-        self.meter.files.fetch_add(1, Ordering::Relaxed);
     }
 
     fn try_copy(&mut self, task: &Task<'_>) -> Result<(), Failure> {
@@ -262,14 +267,22 @@ impl<'c> Worker<'c> {
             None => self.make_file(task, source, landing),
         };
         self.say(&[]);
-        if answer.is_ok() {
-            self.note_landed(task);
-            self.ctx.made(|| task.source_path(), || task.destination_path());
-        }
         answer
     }
 
     fn make_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
+        self.make_kind(task, source, landing)?;
+        self.tell_made(task);
+        Ok(())
+    }
+
+    /// The name is there: whoever has to know that does.
+    fn tell_made(&self, task: &Task<'_>) {
+        self.note_landed(task);
+        self.ctx.made(|| task.source_path(), || task.destination_path());
+    }
+
+    fn make_kind(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
         match self.ctx.options.action {
             Action::SymbolicLink => return self.link_symbolically(task, &source.stat, landing),
             Action::HardLink => {

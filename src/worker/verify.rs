@@ -2,8 +2,8 @@
 
 use super::{Source, Task, Worker};
 use crate::report::Failure;
-use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat};
 use crate::transfer::Side;
 use crate::transfer::verify::Finding;
 use std::os::fd::AsFd;
@@ -28,13 +28,12 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Compares a copy with its source. `None` is an interruption, of which nothing is to be said.
-    pub(super) fn verify(
-        &mut self,
-        task: &Task<'_>,
-        source: impl AsFd,
-        copy: impl AsFd,
-    ) -> Result<(), Option<Failure>> {
+    /// Compares a copy with its source.
+    ///
+    /// # Errors
+    /// The first difference, or what kept it from being looked for; EINTR where a signal asked for the end.
+    pub(super) fn verify(&mut self, task: &Task<'_>, source: impl AsFd, copy: impl AsFd) -> Result<(), Failure> {
+        let cannot_read_back = |errno| Failure::new("cannot read back {}", task.destination_path()).errno(errno);
         match self.verifier.compare(source.as_fd(), copy.as_fd(), &self.ctx.stop) {
             Finding::Same => {
                 self.stats.verified += 1;
@@ -43,15 +42,13 @@ impl Worker<'_> {
             Finding::Differs(offset) => {
                 let words = "verification failed: {} and {} differ at offset {?}";
                 let failure = Failure::new(words, task.source_path()).and(task.destination_path());
-                Err(Some(failure.and(offset.to_string())))
+                Err(failure.and(offset.to_string()))
             }
             Finding::Unreadable(Side::Source, errno) => {
-                Err(Some(Failure::new("error reading {}", task.source_path()).errno(errno)))
+                Err(Failure::new("error reading {}", task.source_path()).errno(errno))
             }
-            Finding::Unreadable(_, errno) => {
-                Err(Some(Failure::new("cannot read back {}", task.destination_path()).errno(errno)))
-            }
-            Finding::Interrupted => Err(None),
+            Finding::Unreadable(_, errno) => Err(cannot_read_back(errno)),
+            Finding::Interrupted => Err(cannot_read_back(Errno::INTR)),
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("interrupt::new_file_goes", &[Need::Strace], new_file_goes),
         trial("interrupt::half_overwritten_goes", &[Need::Strace], half_overwritten_goes),
+        trial("interrupt::backup_comes_back", &[Need::Strace], backup_comes_back),
         trial("interrupt::what_is_done_stays", &[Need::Strace], what_is_done_stays),
         trial("interrupt::pages_are_left_to_another", &[Need::Strace, Need::Shm], pages_are_left_to_another),
         trial("interrupt::second_ends_at_once", &[Need::Strace], second_ends_at_once),
@@ -61,6 +62,26 @@ fn half_overwritten_goes() {
     let (trace, _) = interrupt(&sandbox, &["inject=write:signal=INT:when=2"], &args);
     assert_eq!(trace.output.status.signal(), Some(2));
     assert!(fs::metadata("/dev/null").is_ok());
+}
+
+/// What was moved aside for a copy that was not finished, or not verified, has its name again.
+fn backup_comes_back() {
+    for (inject, more) in
+        [("inject=splice:signal=INT:when=4", "-b"), ("inject=pread64:signal=INT:when=2", "--verify")]
+    {
+        for options in [&["-b", more][..], &["-b", more, "--atomic"]] {
+            let sandbox = Sandbox::new();
+            sandbox.file("src", noise(8 << 20)).file("dst", "old");
+            let args = [&["--strategy=splice"], options, &["src", "dst"]].concat();
+            let source = sandbox.path("src");
+            let trace = strace::zcp(&sandbox, &["-P", source.to_str().unwrap(), "-e", inject], &args);
+            let errors = String::from_utf8_lossy(&trace.output.stderr);
+            assert_eq!(trace.output.status.signal(), Some(2), "{errors}");
+            assert!(errors.starts_with("zcp: interrupted: copied 0 files, "), "{errors}");
+            assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"old", "{options:?}");
+            assert_eq!(fs::read_dir(sandbox.path("")).unwrap().count(), 2, "{options:?}");
+        }
+    }
 }
 
 /// Files that were complete stay, the one in hand goes, the others are not begun.

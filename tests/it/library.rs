@@ -4,6 +4,7 @@ use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, noise};
 use crate::smoke::mixed;
 use libtest_mimic::Trial;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use zcp::{BackupControl, Cancel, CopyOptions, Error, Strategy};
 
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("library::target", &[], target),
         trial("library::existing", &[], existing),
         trial("library::cancel", &[], cancel),
+        trial("library::cancel_among_links", &[], cancel_among_links),
         trial("library::progress", &[], progress),
         trial("library::good_guest", &[Need::Strace], good_guest),
     ]
@@ -254,6 +256,35 @@ fn cancel() {
     assert!(!sandbox.path("dst/a").exists(), "a part of a file was left");
     let error = options.copy(&sources, &dst).unwrap_err();
     assert_eq!(error.report().unwrap().files(), 0);
+}
+
+/// Names of a file that another worker is copying wait for it. If that is stopped, nothing is to be said of
+/// them, and nobody is told of names that are not there.
+fn cancel_among_links() {
+    for begun in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.fifo("src/a").hard_link("src/a", "src/b").hard_link("src/a", "src/c");
+        // Who has both ends of a fifo open does not wait for anybody.
+        let mut both = std::fs::File::options().read(true).write(true).open(sandbox.path("src/a")).unwrap();
+        if begun {
+            both.write_all(b"begun").unwrap();
+        }
+        let (cancel, told) = (Cancel::new(), Arc::new(Mutex::new(Vec::new())));
+        let (stop, here) = (cancel.clone(), Arc::clone(&told));
+        let options = CopyOptions::new().archive().copy_contents(true).jobs(2).cancel_by(&cancel);
+        let options = options
+            .on_each(move |_, destination| here.lock().unwrap().push(destination.to_owned()))
+            .on_progress(move |progress| {
+                if progress.files == 2 {
+                    stop.cancel(); // the others wait now
+                }
+            });
+        let answer = options.copy([sandbox.path("src")], sandbox.path("dst"));
+        let Err(Error::Cancelled(report)) = answer else { panic!("{answer:?}") };
+        assert!(report.failed() == 0 && report.failures().is_empty(), "{:?}", report.failures());
+        assert_eq!(*told.lock().unwrap(), [sandbox.path("dst")]);
+        assert_eq!(std::fs::read_dir(sandbox.path("dst")).unwrap().count(), 0);
+    }
 }
 
 /// The last word is the whole truth.
