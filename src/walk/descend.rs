@@ -103,7 +103,9 @@ impl Walk<'_> {
         let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
         let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
         let fds = parent.fds(self.ctx).map_err(no_attributes)?;
-        let src = at::open_dir(&fds.src, &part.name, Follow::Yes).map_err(no_attributes)?;
+        // The way to an operand is the user's word; what a list names may have become a link meanwhile.
+        let follow = if part.operand { Follow::Yes } else { survey::follows_source(&self.ctx.options, part) };
+        let src = at::open_dir(&fds.src, &part.name, follow).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
         let keep = &self.ctx.options.preserve;
         let withheld = match (keep.ownership, keep.mode) {
@@ -142,7 +144,7 @@ impl Walk<'_> {
             parent: Arc::clone(parent),
             name: part.name.clone(),
             new_name: part.destination().to_owned(),
-            follow_source: Follow::Yes,
+            follow_source: follow,
             follow_destination,
         };
         let fds = Fds { src: Base::Open(src), dst: dst.base };

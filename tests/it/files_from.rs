@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("files_from::many", &[Need::Shm], many),
         trial("files_from::refusals", &[], refusals),
         trial("files_from::what_cannot_be_read", &[], what_cannot_be_read),
+        trial("files_from::links_on_the_way", &[], links_on_the_way),
         trial("files_from::without_end", &[], without_end),
     ]
 }
@@ -207,4 +208,18 @@ fn without_end() {
     assert!(last.starts_with("zcp: interrupted: "), "{last}");
     assert_eq!(zcp.wait().unwrap().signal(), Some(15));
     feeder.join().unwrap();
+}
+
+/// What somebody made a link of leads out of the source, and is followed only by who asked for that.
+fn links_on_the_way() {
+    for (flag, follows) in [("-a", false), ("-r", false), ("-P", false), ("-aL", true), ("-p", true)] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/a", "a").file("outside/deep/b", "b").symlink("../outside", "src/sub");
+        let list = "sub/deep/b\na\n";
+        let output = sandbox.zcp(["--files-from=-", flag, "src", "dst"]).write_stdin(list).output().unwrap();
+        assert_eq!(output.status.code(), Some(i32::from(!follows)), "{flag}: {output:?}");
+        assert_eq!(copied(&sandbox, "dst"), if follows { "a sub sub/deep sub/deep/b" } else { "a" }, "{flag}");
+        let said = if follows { "" } else { "zcp: failed to get attributes of 'src/sub': Not a directory\n" };
+        assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+    }
 }
