@@ -52,11 +52,12 @@ fn number_in(name: &OsStr) -> Option<RawFd> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-/// The descriptor of a number, duplicated: position and flags stay shared with whoever else has it.
+/// The descriptor of a number, duplicated: position and flags stay shared with whoever else has it. `None`
+/// where it is not open for what is wanted.
 ///
 /// # Errors
-/// EBADF where there is none, or it is not open for what is wanted.
-pub fn take(number: RawFd, write: bool) -> Result<OwnedFd> {
+/// EBADF where there is none.
+pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     if start::was_closed(number) {
         return Err(Errno::BADF);
     }
@@ -64,10 +65,8 @@ pub fn take(number: RawFd, write: bool) -> Result<OwnedFd> {
     let flags = rustix::fs::fcntl_getfl(&fd)?;
     let access = flags & OFlags::RWMODE;
     let wanted = if write { OFlags::WRONLY } else { OFlags::RDONLY };
-    if flags.contains(OFlags::PATH) || (access != wanted && access != OFlags::RDWR) {
-        return Err(Errno::BADF);
-    }
-    Ok(fd)
+    let suits = access == wanted || access == OFlags::RDWR;
+    Ok(Some(fd).filter(|_| suits && !flags.contains(OFlags::PATH)))
 }
 
 /// dup(2) of a number, without taking the number's word that it is a descriptor: it is sent through a

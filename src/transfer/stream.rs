@@ -198,7 +198,7 @@ impl Flow<'_, '_> {
         let (src, _) = self.t.ends_as(self.forms, &self.ladder.stop);
         let answer = match src.form {
             Form::File => (by_read || src.is_at_end(at, tally)?) && !self.ends_early(at)?,
-            Form::Pipe | Form::Socket if !by_read => {
+            Form::Pipe | Form::Socket | Form::Messages if !by_read => {
                 src.wait(false, tally).map_err(|errno| Fault::at(Side::Source, errno))?;
                 io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
             }

@@ -24,7 +24,7 @@ impl Worker<'_> {
         if task.entry.operand
             && let Some(number) = inherited::number(name, true)
         {
-            return inherited::take(number, false);
+            return inherited::take(number, false)?.ok_or(Errno::BADF);
         }
         if seen.kind() != Kind::Fifo {
             return at::open_read(src, name, task.follow, true);
@@ -49,11 +49,8 @@ impl Worker<'_> {
         if task.entry.operand
             && let Some(number) = inherited::number(name, !before.is_regular())
         {
-            return match inherited::take(number, true) {
-                // Open for reading only: then the name may still be opened for writing.
-                Err(Errno::BADF) if !start::was_closed(number) => None,
-                answer => Some(answer),
-            };
+            // Open for reading only: then the name may still be opened for writing.
+            return inherited::take(number, true).transpose();
         }
         if before.kind() != Kind::Fifo {
             return None;

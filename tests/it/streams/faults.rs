@@ -50,11 +50,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         add(format!("{}::file_after_a_failure", link.name()), Box::new(move || file_after_a_failure(link)));
         add(format!("{}::down_to_the_ground", link.name()), Box::new(move || down_to_the_ground(link)));
     }
+    add("descriptor_that_cannot_be_had".into(), Box::new(descriptor_that_cannot_be_had));
     trials
 }
 
 /// zcp under strace, with `fault` injected; its statistics are on stderr's last line in any case.
-fn sabotaged(sandbox: &Sandbox, fault: &str, args: &[&str]) -> Command {
+pub(super) fn sabotaged(sandbox: &Sandbox, fault: &str, args: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.arg("-o").arg(sandbox.path("log")).args(["-f", "-e", fault, ZCP, "--stats=json"]).args(args);
     command.current_dir(sandbox.path("")).env("LC_ALL", "C");
@@ -92,7 +93,7 @@ fn receive(link: Link, fault: &str, args: &[&str]) -> (Output, Value, Sandbox) {
     (output, stats, sandbox)
 }
 
-fn was_injected(sandbox: &Sandbox) -> bool {
+pub(super) fn was_injected(sandbox: &Sandbox) -> bool {
     fs::read_to_string(sandbox.path("log")).unwrap().contains("(INJECTED)")
 }
 
@@ -195,4 +196,19 @@ fn down_to_the_ground(link: Link) {
     assert_ok(&output);
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
     assert_eq!(bytes_by(&stats, "read_write"), LEN as u64);
+}
+
+/// Then its name is not opened instead: that would empty the file.
+fn descriptor_that_cannot_be_had() {
+    for call in ["socketpair", "sendmsg", "recvmsg"] {
+        let sandbox = with_file(5);
+        sandbox.file("b", "before");
+        let append = fs::File::options().append(true).open(sandbox.path("b")).unwrap();
+        let mut command = sabotaged(&sandbox, &format!("inject={call}:error=EBADF"), &["a", "/dev/stdout"]);
+        let output = command.stdout(append).output().unwrap();
+        assert!(was_injected(&sandbox));
+        assert!(fs::read(sandbox.path("b")).unwrap().starts_with(b"before"), "{call}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || said.contains("'/dev/stdout': Bad file descriptor"), "{output:?}");
+    }
 }

@@ -1,8 +1,9 @@
 //! Sockets that keep messages apart: what a call does not take of one is lost, so each has to be read whole,
 //! and what is sent may not be longer than one may be.
 
+use super::faults::{sabotaged, was_injected};
 use super::{Link, Running, assert_ok, read_all, receive, relay, send, stats_on_stderr, with_file};
-use crate::needs::trial;
+use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, bytes_by, noise, stats};
 use libtest_mimic::Trial;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("streams::messages::from_file", &[], from_file),
         trial("streams::messages::to_socket", &[], to_socket),
         trial("streams::messages::splice_is_refused", &[], splice_is_refused),
+        trial("streams::messages::zero_is_no_end", &[Need::Strace], zero_is_no_end),
     ]
 }
 
@@ -118,4 +120,20 @@ fn splice_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said, "zcp: cannot copy '/dev/stdin' to 'b' by splice: Invalid argument\n");
+}
+
+/// That a call gave 0 bytes is only an end where nothing is left to read.
+fn zero_is_no_end() {
+    let sandbox = Sandbox::new();
+    let (read, write) = pair(true);
+    let args = ["--strategy=sendfile,read_write", "/dev/stdin", "b"];
+    let running = Running::start({
+        let mut command = sabotaged(&sandbox, "inject=sendfile:retval=0:when=1", &args);
+        command.stdin(read);
+        command
+    });
+    feed(write, 50_000).join().unwrap();
+    assert_ok(&running.finish());
+    assert!(was_injected(&sandbox));
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
 }
