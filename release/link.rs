@@ -53,5 +53,9 @@ fn archive(name: &str) -> io::Result<PathBuf> {
     let linker = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
     let answer = Command::new(linker).arg(format!("-print-file-name={name}")).output()?;
     let path = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
-    if answer.status.success() && path.is_absolute() { path.canonicalize() } else { Err(io::ErrorKind::NotFound.into()) }
+    if answer.status.success() && path.is_absolute() {
+        path.canonicalize()
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
