@@ -2,7 +2,7 @@
 
 use super::links::{self, Claim, Copied};
 use super::{Landing, Source, Task, Worker};
-use crate::options::Dereference;
+use crate::options::{Action, Dereference};
 use crate::report::Failure;
 use crate::survey;
 use crate::sys::Stat;
@@ -21,7 +21,8 @@ impl Worker<'_> {
             Dereference::CommandLine => task.entry.operand,
             Dereference::Always => true,
         };
-        if !options.preserve.links || (source.nlink < 2 && !followed) {
+        // With -l each name is a link to its own source, and replaces nothing unless by -f.
+        if !options.preserve.links || options.action == Action::HardLink || (source.nlink < 2 && !followed) {
             return None;
         }
         // Symbolic links that are followed, and operands that overlap, add names that nobody counts.

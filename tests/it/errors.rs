@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use std::process::Output;
 
 /// Names and command lines; the files are those of [`tree`].
-const CASES: [(&str, &str); 22] = [
+const CASES: [(&str, &str); 23] = [
     ("missing", "-r missing one sub into"),
     ("no_recursion", "sub one into"),
     ("directory_over_file", "-r sub two/sub into2"),
@@ -30,6 +30,7 @@ const CASES: [(&str, &str); 22] = [
     ("through_file", "one/x into"),
     ("loop", "-L circle into"),
     ("odd_names", "-r odd into"),
+    ("link_over_other", "-dl one hard into4"),
 ];
 
 /// Directories that would be copied into themselves.
@@ -78,6 +79,7 @@ fn tree() -> Sandbox {
     sandbox.hard_link("one", "hard").symlink("one", "soft").symlink("nowhere/x", "dangling").dir("into3/one");
     sandbox.file("sub/a", "a").file("sub/deep/b", "b").symlink("sub", "to_sub").symlink("sub/deep", "to_deep");
     sandbox.symlink("circle", "circle").file("odd/it's", "").file("odd/new\nline", "").symlink("x", "odd/a b");
+    sandbox.file("into4/hard", "other");
     sandbox.dir("into/odd/it's").file("into/odd/a b/x", "").dir("into/odd/new\nline");
     sandbox
 }
