@@ -77,18 +77,23 @@ fn brackets(chars: &mut Peekable<Chars<'_>>) -> Result<String, String> {
 }
 
 /// In an order in which no character has another meaning.
-fn written(negated: bool, mut ranges: Vec<(char, char)>) -> String {
-    let single = |wanted: char| (wanted, wanted);
-    if !negated && [vec![single('!')], vec![single('^')]].contains(&ranges) {
-        return format!("\\{}", ranges[0].0);
-    }
-    let place = |range: &(char, char)| match range {
-        (']', ']') => 0,
-        ('!' | '^', _) => 2,
-        ('-', '-') => 3,
+fn written(negated: bool, ranges: Vec<(char, char)>) -> String {
+    let place = |c: char| match c {
+        ']' => 0,
+        '[' => 2, // else what follows could be read as a class
+        '!' | '^' => 3,
+        '-' => 4,
         _ => 1,
     };
-    ranges.sort_by_key(place);
+    let mut ranges: Vec<_> = ranges.into_iter().flat_map(|range| apart(range, |c| place(c) != 1)).collect();
+    ranges.sort_unstable_by_key(|range| (place(range.0), *range));
+    ranges.dedup();
+    match ranges.as_slice() {
+        [(c @ ('!' | '^'), _)] if !negated => return format!("\\{c}"),
+        [('!', _), ('^', _)] if !negated => return "{!,^}".into(),
+        [('!' | '^', _), .., ('-', _)] if !negated => ranges.rotate_right(1),
+        _ => {}
+    }
     let mut out = String::from(if negated { "[!" } else { "[" });
     for (first, last) in ranges {
         out.push(first);
@@ -100,6 +105,21 @@ fn written(negated: bool, mut ranges: Vec<(char, char)>) -> String {
     out
 }
 
+/// A range, and those of its ends that could be read as something else, each for itself.
+fn apart((mut first, mut last): (char, char), is_special: impl Fn(char) -> bool) -> Vec<(char, char)> {
+    let mut pieces = Vec::new();
+    while first < last && is_special(first) {
+        pieces.push((first, first));
+        first = (first..=last).nth(1).unwrap_or(last);
+    }
+    while first < last && is_special(last) {
+        pieces.push((last, last));
+        last = (first..last).next_back().unwrap_or(first);
+    }
+    pieces.push((first, last));
+    pieces
+}
+
 /// The characters of a class of glob(7), as in the POSIX locale.
 fn class(name: &str) -> Result<Vec<(char, char)>, String> {
     Ok(match name {
@@ -108,12 +128,10 @@ fn class(name: &str) -> Result<Vec<(char, char)>, String> {
         "blank" => vec![('\t', '\t'), (' ', ' ')],
         "cntrl" => vec![('\u{1}', '\u{1f}'), ('\u{7f}', '\u{7f}')],
         "digit" => vec![('0', '9')],
-        "graph" => vec![('!', ','), ('-', '-'), ('.', '\\'), (']', ']'), ('^', '~')],
+        "graph" => vec![('!', '~')],
         "lower" => vec![('a', 'z')],
-        "print" => vec![(' ', ','), ('-', '-'), ('.', '\\'), (']', ']'), ('^', '~')],
-        "punct" => {
-            vec![('!', ','), ('-', '-'), ('.', '/'), (':', '@'), ('[', '\\'), (']', ']'), ('^', '`'), ('{', '~')]
-        }
+        "print" => vec![(' ', '~')],
+        "punct" => vec![('!', '/'), (':', '@'), ('[', '`'), ('{', '~')],
         "space" => vec![('\t', '\r'), (' ', ' ')],
         "upper" => vec![('A', 'Z')],
         "xdigit" => vec![('0', '9'), ('A', 'F'), ('a', 'f')],
@@ -143,7 +161,12 @@ mod tests {
             ("[a\\!]", "[a!]"),
             ("[\\!]", "\\!"),
             ("[[:digit:]_]", "[0-9_]"),
-            ("[[:a]", "[[:a]"),
+            ("[[:a]", "[:a[]"),
+            ("[\\--\\]]", "[].-\\-]"),
+            ("[\\!-~]", "[\"-~!]"),
+            ("[\\!^]", "{!,^}"),
+            ("[\\!-]", "[-!]"),
+            ("[\\[:alpha:]", "[:ahlp[]"),
         ] {
             assert_eq!(translated(git).as_deref(), Ok(here), "{git}");
         }
