@@ -1,6 +1,9 @@
-//! Invented input for what must never panic, lose or lie: the argument parser, the plan, quoting, and
-//! the ladder on files with holes. `ZCP_FUZZ_SECONDS=3600 cargo test --test it fuzz::` goes on for an
-//! hour each, with ever new seeds.
+//! Invented input for what must never panic, lose or lie: the argument parser, the plan, quoting, patterns, and
+//! the ladder on files with holes and on streams. `ZCP_FUZZ_SECONDS=3600 cargo test --test it fuzz::` goes on
+//! for an hour each, with ever new seeds.
+
+mod globs;
+mod streams;
 
 use crate::needs::{Need, trial};
 use crate::sandbox::Sandbox;
@@ -32,6 +35,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("fuzz::plan", &[], plan_keeps_its_word),
         trial("fuzz::quoting", &[Need::Program("bash")], quoting),
         trial("fuzz::ladder", &[], ladder),
+        trial("fuzz::streams", &[], streams::streams),
+        trial("fuzz::globs", &[], globs::meaning),
+        trial("fuzz::glob_bytes", &[], globs::bytes),
     ]
 }
 
