@@ -145,9 +145,9 @@ impl Worker<'_> {
     /// The mode to create a file with, and what it is to get only when its owner and its access list
     /// are right.
     pub(super) fn first_mode(&self, source: &Stat) -> (u32, u32) {
-        let mode = source.permissions() & 0o777;
         let keep = &self.ctx.options.preserve;
-        let withheld = if keep.ownership || keep.mode { mode & 0o077 } else { 0 };
+        let mode = if keep.no_mode { 0o666 } else { source.permissions() & 0o777 };
+        let withheld = if keep.ownership || keep.mode || keep.no_mode { mode & 0o077 } else { 0 };
         (mode & !withheld, withheld)
     }
 

@@ -116,8 +116,8 @@ impl Worker<'_> {
         landing: Landing,
     ) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
-        let mode = source.permissions();
-        let withheld = if keep.ownership || keep.mode { mode & 0o077 } else { 0 };
+        let mode = if keep.no_mode { 0o666 } else { source.permissions() };
+        let withheld = if keep.ownership || keep.mode || keep.no_mode { mode & 0o077 } else { 0 };
         make_or_replace(task, landing == Landing::Replace, |dst, name| {
             at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev)
         })

@@ -48,7 +48,9 @@ pub(super) fn never_more_open() {
         sandbox.xattr("dst", "system.posix_acl_default", acl(7, 7, 7));
     };
     let names = ["d", "d/plain", "d/suid", "d/closed", "d/list", "d/fifo"];
-    for flags in [&["-a"][..], &["-a", "--atomic"], &["-rp"], &["-r", "--preserve=mode"]] {
+    for flags in
+        [&["-a"][..], &["-a", "--atomic"], &["-rp"], &["-r", "--preserve=mode"], &["-r", "--no-preserve=mode"]]
+    {
         let sandbox = Sandbox::new();
         build(&sandbox);
         let args = [flags, &["-j1", "src/.", "dst"]].concat();
