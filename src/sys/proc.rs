@@ -32,7 +32,7 @@ fn status_field(name: &str) -> Option<String> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
 }
 
-/// The time by the clock that file systems use for their stamps.
+/// The time by the clock that file systems use for their stamps, which may be a tick behind (1 to 10 ms).
 pub fn now() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
