@@ -270,8 +270,3 @@ pub fn chmod(path: &OsStr, mode: u32) -> Result<()> {
 pub fn may_write(dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS))
 }
-
-/// Whether [`may_write`] is content.
-pub fn is_writable(dir: impl AsFd, name: &OsStr) -> bool {
-    may_write(dir, name).is_ok()
-}

@@ -13,6 +13,7 @@ use super::Transfer;
 use crate::sys::proc::StopFlag;
 use crate::sys::{io, proc};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,6 +34,8 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug)]
 pub(super) struct Evictor {
     stop: StopFlag,
+    /// The bytes to be copied: a whole file, or a range of one that others copy ranges of as well.
+    range: Range<u64>,
     /// Where the window in hand begins.
     start: u64,
     /// Whether the source's pages of this window, and of those to come, were in the cache before.
@@ -50,6 +53,7 @@ impl Evictor {
     pub(super) fn new(stop: StopFlag) -> Evictor {
         Evictor {
             stop,
+            range: 0..0,
             start: 0,
             cached: VecDeque::new(),
             any_cached: false,
@@ -59,17 +63,18 @@ impl Evictor {
         }
     }
 
-    /// A file is about to be copied.
-    pub(super) fn begin(&mut self, t: &Transfer<'_>) {
-        (self.flushed, self.any_cached) = (0, false);
-        self.look_from(t, 0);
+    /// A range of a file is about to be copied.
+    pub(super) fn begin(&mut self, t: &Transfer<'_>, range: Range<u64>) {
+        (self.flushed, self.any_cached) = (range.start, false);
+        self.range = range;
+        self.look_from(t, self.range.start);
     }
 
     fn look_from(&mut self, t: &Transfer<'_>, start: u64) {
         self.start = start;
         self.cached.clear();
-        let windows = (0..AHEAD as u64).map(|n| start + n * WINDOW).take_while(|at| *at < t.stat.size);
-        self.cached.extend(windows.map(|at| was_cached(t, at)));
+        let windows = (0..AHEAD as u64).map(|n| start + n * WINDOW).take_while(|at| *at < self.range.end);
+        self.cached.extend(windows.map(|at| was_cached(t, at, self.range.end)));
     }
 
     /// The most bytes to move from `at`, so that a window ends where it should.
@@ -89,7 +94,8 @@ impl Evictor {
         } else {
             self.start = end;
             let next = end + (AHEAD as u64 - 1) * WINDOW;
-            self.cached.extend((next < t.stat.size).then(|| was_cached(t, next)));
+            let end = self.range.end;
+            self.cached.extend((next < end).then(|| was_cached(t, next, end)));
         }
         if at - self.flushed >= FLUSH {
             flush(t.dst, self.flushed, Some(at - self.flushed));
@@ -106,19 +112,21 @@ impl Evictor {
         io::drop_pages(t.dst, self.start, len);
     }
 
-    /// The file is complete, with `size` bytes.
-    pub(super) fn end(&mut self, t: &Transfer<'_>, size: u64) {
-        if size > self.start {
-            self.give_back(t, size - self.start);
+    /// The range is there, up to `at`.
+    pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64) {
+        if at > self.start {
+            self.give_back(t, at - self.start);
         }
         if !self.any_cached {
-            io::drop_pages(t.src, 0, 0); // what was read ahead, and the edges of windows
+            // The edges of windows, and what was read ahead, also beyond a range.
+            let ahead = AHEAD as u64 * WINDOW;
+            io::drop_pages(t.src, self.range.start, at.saturating_sub(self.range.start) + ahead);
         }
         let most = proc::descriptor_limit() / 4;
         match io::duplicate(t.dst) {
             Ok(fd) if WAITING.fetch_add(1, Ordering::Relaxed) < most => {
                 self.waiting.push(fd);
-                self.waiting_bytes += size - self.flushed.min(size);
+                self.waiting_bytes += at - self.flushed.min(at);
             }
             Ok(_) => {
                 WAITING.fetch_sub(1, Ordering::Relaxed);
@@ -150,9 +158,10 @@ impl Drop for Evictor {
     }
 }
 
-/// Whether the window of the source from `at` on was read by somebody before. Its last byte tells.
-fn was_cached(t: &Transfer<'_>, at: u64) -> bool {
-    io::is_cached(t.src, t.stat.size.min(at + WINDOW).saturating_sub(1))
+/// Whether the window of the source from `at` on, or up to `end`, was read by somebody before. Its last byte
+/// tells.
+fn was_cached(t: &Transfer<'_>, at: u64, end: u64) -> bool {
+    io::is_cached(t.src, end.min(at + WINDOW).saturating_sub(1))
 }
 
 /// An error here would be one of the disk, met after the file was complete: as without this option, it is

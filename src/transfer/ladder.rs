@@ -243,7 +243,7 @@ impl Ladder {
         let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
         let route = self.route(Case { uncached: sides.any(), ..case }, Limits::route);
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor.begin(t);
+            evictor.begin(t, 0..t.stat.size);
         }
         let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
@@ -300,7 +300,14 @@ impl Ladder {
         );
         route.rungs.retain(|strategy| *strategy != Strategy::Reflink);
         self.evicting = true;
-        Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)
+        if let Some(evictor) = &mut self.evictor {
+            evictor.begin(t, range.clone());
+        }
+        let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
+        if let Some(evictor) = &mut self.evictor {
+            evictor.end(t, outcome.size);
+        }
+        Ok(outcome)
     }
 
     pub(super) fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("limits::refusals", &[], refusals),
         trial("limits::cache", &[Need::Mount("ext4"), Need::Program("fincore")], cache),
         trial("limits::cache_of_many", &[Need::Mount("ext4"), Need::Program("fincore")], cache_of_many),
+        trial("limits::cache_of_ranges", &[Need::Mount("ext4"), Need::Program("fincore")], cache_of_ranges),
         trial("limits::cache_by_the_kernel", &[Need::Mount("ext4"), Need::Strace], cache_by_the_kernel),
         trial("limits::nice", &[Need::Strace], nice),
     ]
@@ -155,6 +156,22 @@ fn cache_of_many() {
         let left = ["src", "dst"].map(|dir| cached_after_sync(&sandbox.path(format!("{dir}/{n}"))));
         assert_eq!(left, [0, 0], "{n}");
     }
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+}
+
+/// The ranges of a large file that parts of a job copy: no more stays than what is read ahead.
+fn cache_of_ranges() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    const SIZE: u64 = 80 << 20;
+    cold(&sandbox, "src/large", noise(SIZE as usize));
+    let run = |args: &[&str]| assert_done(&sandbox.zcp(args).output().unwrap());
+    run(&["-a", "--plan=job", "--parts=2", "--split-over=16M", "src", "dst"]);
+    for part in ["--part=0", "--part=1"] {
+        run(&["--run=job", part, "-j1", "--cache=drop"]);
+    }
+    run(&["--finish=job"]);
+    let left = ["src/large", "dst/large"].map(|name| cached(&sandbox.path(name)));
+    assert!(left.iter().all(|left| *left < SIZE / 8), "{left:?}");
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
 }
 
