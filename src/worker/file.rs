@@ -112,8 +112,8 @@ impl Worker<'_> {
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))
     }
 
-    /// Times, owner, extended attributes, mode with ACL: see `metadata`. With `--resume` the times come
-    /// last, because they say that all else is done.
+    /// Owner, extended attributes, mode with ACL: see `metadata`. The times come last, because to `--resume` they
+    /// say that all else is done.
     pub(super) fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
         let keep = self.ctx.options.preserve;
         let answer = self.dress_as_source(task, src, stat, landed);
@@ -126,7 +126,7 @@ impl Worker<'_> {
             }
             Some(_) => {}
         }
-        if self.ctx.options.resume
+        if keep.timestamps
             && let Err(trouble) = times::set(Handle::Open(landed.fd.as_fd()), stat)
         {
             self.attribute_failed(task, trouble);
@@ -169,9 +169,6 @@ impl Worker<'_> {
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
         let mut mode = stat.permissions();
         self.dress_context(task, to, landed);
-        if keep.timestamps && !self.ctx.options.resume {
-            times::set(to, stat)?;
-        }
         if keep.ownership {
             match self.dress_owner(to, stat, landed)? {
                 Owned::Yes => {}

@@ -131,9 +131,6 @@ impl Worker<'_> {
         let made = self.pin(task, source.kind(), rdev)?;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
         let to = Handle::Pinned(made.as_fd());
-        if keep.timestamps && !self.ctx.options.resume {
-            self.keep_times(task, to, source);
-        }
         let owned = !keep.ownership || self.keep_owner(task, to, source);
         self.ctx.copy_xattrs(from, to, &task.destination_path());
         let wanted = if owned { mode } else { mode & 0o777 };
@@ -152,7 +149,7 @@ impl Worker<'_> {
                 self.ctx.reporter.fail(failure.errno(errno));
             }
         }
-        if self.ctx.options.resume {
+        if keep.timestamps {
             self.keep_times(task, to, source); // last, because they say that all else is done
         }
         Ok(())

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("resume::complete_is_left_alone", &[Need::Strace], complete_is_left_alone),
         trial("resume::size_proves_nothing", &[], size_proves_nothing),
         trial("resume::attributes_are_finished", &[Need::Root], attributes_are_finished),
+        trial("resume::killed_before_the_last_attribute", &[Need::Strace], killed_before_the_last_attribute),
         trial("resume::links_are_finished", &[], links_are_finished),
         trial("resume::special_files", &[], special_files),
         trial("resume::sweeps_the_dead", &[], sweeps_the_dead),
@@ -261,4 +262,16 @@ fn contradictions() {
         assert_eq!(output.status.code(), Some(1));
     }
     assert_done(&sandbox.zcp(["--update=all", "--resume", "src", "dst"]).output().unwrap());
+}
+
+/// A file that has its times has all else, also after a run without `--resume`, though owner and mode be right
+/// from the start.
+fn killed_before_the_last_attribute() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/f", "f").mode("src/f", 0o600).xattr("src/f", "user.k", "v").dir("src");
+    let kill = ["-e", "inject=fsetxattr:signal=KILL:when=1"];
+    let trace = strace::zcp(&sandbox, &kill, &["-a", "-j1", "-T", "src", "dst"]);
+    assert!(!trace.output.status.success());
+    assert_done(&sandbox.zcp(["-a", "--resume", "-T", "src", "dst"]).output().unwrap());
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
 }
