@@ -257,6 +257,7 @@ impl Options {
         }
         self.preserve.timestamps |= self.resume;
         self.fsync &= !self.dry_run;
+        self.limits.durable = self.fsync;
     }
 
     /// Settles security contexts. On a kernel without SELinux they are passed over, warned about or refused,

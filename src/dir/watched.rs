@@ -5,12 +5,12 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Result, io};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Each file system by its device number and a descriptor from before the first write to it: syncfs(2)
 /// reports what went wrong since that was opened.
 #[derive(Debug, Default)]
-pub struct Watched(Mutex<Vec<(u64, OwnedFd)>>);
+pub struct Watched(Mutex<Vec<(u64, Arc<OwnedFd>)>>);
 
 impl Watched {
     /// Notes the file system of a directory that is about to be written to.
@@ -20,7 +20,7 @@ impl Watched {
     pub fn add(&self, dev: u64, dir: impl AsFd) -> Result<()> {
         let mut watched = lock(&self.0);
         if !watched.iter().any(|(known, _)| *known == dev) {
-            watched.push((dev, at::open_dir(dir, OsStr::new("."), Follow::No)?));
+            watched.push((dev, Arc::new(at::open_dir(dir, OsStr::new("."), Follow::No)?)));
         }
         Ok(())
     }
@@ -30,8 +30,10 @@ impl Watched {
     /// # Errors
     /// The errno of the last that could not be.
     pub fn sync(&self) -> Result<()> {
-        let sync = |fd: &OwnedFd| io::sync_file_system(fd).map_err(|errno| at::refusal(fd, errno));
-        let answers = lock(&self.0).iter().map(|(_, fd)| sync(fd)).collect::<Vec<_>>();
+        // Others may begin files meanwhile.
+        let watched = lock(&self.0).iter().map(|(_, fd)| Arc::clone(fd)).collect::<Vec<_>>();
+        let sync = |fd: &Arc<OwnedFd>| io::sync_file_system(fd).map_err(|errno| at::refusal(fd, errno));
+        let answers = watched.iter().map(sync).collect::<Vec<_>>();
         answers.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
     }
 }

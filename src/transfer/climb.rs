@@ -235,7 +235,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             };
             // Beyond a size that is not believed, ask for a bufferful and see.
             let len = if at < known_end { (known_end - at).min(self.stride.bytes()) } else { 64 << 10 };
-            let len = self.ladder.most(at, len);
+            let len = self.ladder.most(self.t, at, len);
             let before = self.account.path(strategy).ns;
             match self.step(strategy, at, len) {
                 Step::Moved(n) if self.is_torn(strategy, at + n) => {
@@ -250,7 +250,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
                     self.rungs.credit(self.account, strategy, written);
-                    self.ladder.moved(self.t, at, n);
+                    self.ladder.moved(self.t, at, n)?;
                 }
                 Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
                     dry += 1;

@@ -14,7 +14,7 @@ use crate::sys::proc::StopFlag;
 use crate::sys::{io, proc};
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes after which pages are given back for the first time.
@@ -22,7 +22,7 @@ const WINDOW: u64 = 8 << 20;
 /// How many windows ahead it is asked whether the source is in the cache: further than it is read ahead
 /// (`read_ahead_kb` of a disk may be 8 MiB and more).
 const AHEAD: usize = 4;
-/// Bytes of one file, or of many, after which they are flushed.
+/// Bytes of many files after which they are flushed. How often one is, is up to `writeback.rs`.
 pub(super) const FLUSH: u64 = 64 << 20;
 /// Files that wait for a flush, at most, in each worker.
 const FILES: usize = 64;
@@ -97,10 +97,12 @@ impl Evictor {
             let end = self.range.end;
             self.cached.extend((next < end).then(|| was_cached(t, next, end)));
         }
-        if at - self.flushed >= FLUSH {
-            flush(t.dst, self.flushed, Some(at - self.flushed));
-            self.flushed = at;
-        }
+    }
+
+    /// The destination is on the disk up to `at`.
+    pub(super) fn flushed(&mut self, t: &Transfer<'_>, at: u64) {
+        io::drop_pages(t.dst, self.flushed, at.saturating_sub(self.flushed).max(1));
+        self.flushed = at;
     }
 
     fn give_back(&mut self, t: &Transfer<'_>, len: u64) {
@@ -130,9 +132,9 @@ impl Evictor {
             }
             Ok(_) => {
                 WAITING.fetch_sub(1, Ordering::Relaxed);
-                flush(t.dst, 0, None);
+                flush(t.dst);
             }
-            Err(_) => flush(t.dst, 0, None),
+            Err(_) => flush(t.dst),
         }
         if self.waiting.len() >= FILES || self.waiting_bytes >= FLUSH {
             self.flush_waiting();
@@ -145,7 +147,7 @@ impl Evictor {
         for fd in self.waiting.drain(..) {
             // Who asked for the end is not to wait for a disk.
             if !self.stop.is_raised() {
-                flush(&fd, 0, None);
+                flush(&fd);
             }
             WAITING.fetch_sub(1, Ordering::Relaxed);
         }
@@ -166,7 +168,7 @@ fn was_cached(t: &Transfer<'_>, at: u64, end: u64) -> bool {
 
 /// An error here would be one of the disk, met after the file was complete: as without this option, it is
 /// for fsync(2) to tell.
-fn flush(fd: impl std::os::fd::AsFd, at: u64, len: Option<u64>) {
+fn flush(fd: impl AsFd) {
     let _ = io::sync_data(&fd);
-    io::drop_pages(&fd, at, len.unwrap_or(0));
+    io::drop_pages(&fd, 0, 0);
 }

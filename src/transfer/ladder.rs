@@ -12,6 +12,7 @@ use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
 use super::stream_route::stream_route;
 use super::uncached::{self, Sides};
+use super::writeback::Writeback;
 use super::{Account, Meter, Route, Strategy};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, io};
@@ -65,7 +66,7 @@ pub enum Sparse {
 }
 
 /// What the user allows the ladder to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// `--strategy`: these rungs and no others.
     pub forced: Option<Vec<Strategy>>,
@@ -77,12 +78,8 @@ pub struct Limits {
     pub pace: Option<Arc<Pace>>,
     /// `--cache=drop`: give pages back that the copy brought into the page cache.
     pub drop_cache: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { forced: None, cloning: Cloning::Try, sparse: Sparse::Auto, pace: None, drop_cache: false }
-    }
+    /// `--fsync`: all is to be on the disk in the end, by a call that no signal ends.
+    pub durable: bool,
 }
 
 impl Limits {
@@ -194,6 +191,7 @@ pub struct Ladder {
     evictor: Option<Evictor>,
     /// Whether the file in hand leaves its pages to the evictor.
     evicting: bool,
+    writeback: Writeback,
     uncached: uncached::Knowledge,
     // A copy meets a handful of devices and cases, and asks for each file: a list is the fastest map.
     file_systems: Vec<(u64, FsKind)>,
@@ -210,6 +208,7 @@ impl Ladder {
             limits,
             evictor,
             evicting: false,
+            writeback: Writeback::new(stop.clone()),
             uncached: uncached::Knowledge::default(),
             stop,
             meter,
@@ -233,6 +232,18 @@ impl Ladder {
     /// # Errors
     /// The first fault that no rung could go around. The destination then has an unspecified part.
     pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
+        self.writeback.begin();
+        let outcome = self.copy_whole(t, account)?;
+        self.end_writeback()?;
+        Ok(outcome)
+    }
+
+    fn end_writeback(&mut self) -> Result<(), Fault> {
+        self.writeback.wait().map_err(|errno| Fault::at(Side::Destination, errno))?;
+        Ok(())
+    }
+
+    fn copy_whole(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
         if !t.stat.is_regular() || t.target != Target::File {
             return self.copy_stream(t, account);
         }
@@ -263,23 +274,51 @@ impl Ladder {
         self.uncached.sides(t, kinds, account.path_mut(Strategy::ReadWrite))
     }
 
+    /// How many bytes of the last file may not be on the disk yet.
+    pub fn unwritten(&self) -> u64 {
+        self.writeback.unwritten()
+    }
+
+    /// Whether files are flushed while they are copied.
+    fn flushes(&self, t: &Transfer<'_>) -> bool {
+        t.target == Target::File && (self.limits.durable || self.evictor.is_some() && self.evicts(t))
+    }
+
+    fn evicts(&self, t: &Transfer<'_>) -> bool {
+        self.evicting && t.stat.is_regular() && t.target == Target::File
+    }
+
     /// The most bytes for one step from `at`, of the `len` that a rung could take.
-    pub(super) fn most(&self, at: u64, len: u64) -> u64 {
+    pub(super) fn most(&self, t: &Transfer<'_>, at: u64, len: u64) -> u64 {
         let paced = self.limits.pace.as_ref().map_or(len, |pace| len.min(pace.step()));
-        let evictor = self.evictor.as_ref().filter(|_| self.evicting);
-        evictor.map_or(paced, |evictor| paced.min(evictor.most(at)))
+        let flushed = if self.flushes(t) { paced.min(self.writeback.most()) } else { paced };
+        let evictor = self.evictor.as_ref().filter(|_| self.evicts(t));
+        evictor.map_or(flushed, |evictor| flushed.min(evictor.most(at)))
     }
 
     /// `bytes` have arrived, and the destination now has all up to `at`.
-    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) {
+    ///
+    /// # Errors
+    /// When they do not get to the disk.
+    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), Fault> {
         self.meter.add(bytes);
-        let evicting = self.evicting && t.stat.is_regular() && t.target == Target::File;
-        if let Some(evictor) = self.evictor.as_mut().filter(|_| evicting) {
+        let failed = |errno| Fault::at(Side::Destination, errno);
+        let left = if t.stat.is_regular() { t.stat.size.saturating_sub(at) } else { u64::MAX };
+        let written = match self.flushes(t) {
+            true => self.writeback.add(t.dst, at, bytes, left).map_err(failed)?,
+            false => None,
+        };
+        let evicts = self.evicts(t);
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| evicts) {
             evictor.passed(t, at);
+            if let Some(end) = written {
+                evictor.flushed(t, end);
+            }
         }
         if let Some(pace) = &self.limits.pace {
             pace.pay(bytes, || self.stop.is_raised());
         }
+        Ok(())
     }
 
     /// Copies a range of `t.src` to the same place in `t.dst`, which has its full length already and
@@ -303,10 +342,12 @@ impl Ladder {
         if let Some(evictor) = &mut self.evictor {
             evictor.begin(t, range.clone());
         }
+        self.writeback.begin();
         let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
         if let Some(evictor) = &mut self.evictor {
             evictor.end(t, outcome.size);
         }
+        self.end_writeback()?;
         Ok(outcome)
     }
 

@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod meter;
 mod mmap;
 pub mod pace;
+mod portion;
 mod reflink;
 pub mod route;
 mod rungs;
@@ -26,11 +27,13 @@ mod stream_route;
 mod stride;
 mod uncached;
 pub mod verify;
+mod writeback;
 mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};
 pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Target, Transfer};
 pub use meter::Meter;
+pub use portion::Portion;
 pub use route::Route;
 
 use crate::sys::Errno;

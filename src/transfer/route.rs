@@ -126,10 +126,11 @@ impl Size {
 }
 
 /// Whether blocks may be shared with the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cloning {
     /// `--reflink=auto`: where the file system can.
+    #[default]
     Try,
     /// `--reflink=always`: or fail.
     Require,

@@ -104,7 +104,7 @@ impl Flow<'_, '_> {
                 Step::Moved(n) => {
                     self.stride.learn(n, self.account.path(strategy).ns - before);
                     (at, self.dry) = (at + n, 0);
-                    self.credit(strategy, n, at);
+                    self.credit(strategy, n, at)?;
                 }
                 Step::Dry if self.is_over(strategy, at)? => break,
                 Step::Dry if strategy == Strategy::ReadWrite => self.lose_patience()?,
@@ -147,11 +147,10 @@ impl Flow<'_, '_> {
     }
 
     fn step(&mut self, strategy: Strategy, at: u64) -> Step {
+        let most = self.ladder.most(self.t, at, self.stride.bytes());
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
         let (src, dst) = self.t.ends_as(self.forms, &ladder.stop);
-        let stride = self.stride.bytes();
-        let most = ladder.limits.pace.as_ref().map_or(stride, |pace| stride.min(pace.step()));
         let len = self.known_size.map_or(most, |size| most.min(size - at));
         match strategy {
             // A clone begins at the first byte of both.
@@ -176,7 +175,7 @@ impl Flow<'_, '_> {
     }
 
     /// `bytes` have arrived, and the destination has all up to `at`.
-    fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) {
+    fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) -> Result<(), Fault> {
         let holes = std::mem::take(&mut self.skipped);
         self.account.holes += holes;
         self.rungs.credit(self.account, strategy, bytes - holes);
@@ -184,7 +183,7 @@ impl Flow<'_, '_> {
         if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Messages | Form::Null) {
             self.account.path_mut(strategy).by_reference += bytes;
         }
-        self.ladder.moved(self.t, at, bytes);
+        self.ladder.moved(self.t, at, bytes)
     }
 
     /// A call gave 0: is that the end? For a file only `read` knows. A stream that can be read, but
@@ -235,7 +234,7 @@ impl Flow<'_, '_> {
             match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
                 Step::Moved(n) => {
                     moved += n;
-                    self.credit(Strategy::ReadWrite, n, at + moved);
+                    self.credit(Strategy::ReadWrite, n, at + moved)?;
                 }
                 Step::Failed(fault) => return Err(fault),
                 // Our pipe holds them: nothing but the end of the world makes this happen.

@@ -10,16 +10,45 @@ use crate::dir::Dir;
 use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, io};
+use crate::transfer::Portion;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// How many files are synced together at most: their names have to be kept until then.
 const BATCH: usize = 1 << 16;
+/// What a file has to be written beside its content: its inode, its name.
+const BESIDE: u64 = 4096;
 
 /// Files that are written, and not yet known to be on the disk.
-#[derive(Debug, Default)]
-pub(super) struct Unsynced(Mutex<Vec<(Arc<Dir>, OsString)>>);
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    batch: Mutex<Batch>,
+    /// Held by who syncs.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    files: Vec<(Arc<Dir>, OsString)>,
+    bytes: u64,
+    portion: Portion,
+}
+
+impl Default for Unsynced {
+    fn default() -> Unsynced {
+        let batch = Batch { files: Vec::new(), bytes: 0, portion: Portion::default() };
+        Unsynced { batch: Mutex::new(batch), turn: Mutex::default() }
+    }
+}
+
+impl Batch {
+    /// syncfs(2) cannot be interrupted, so it is not to have much to do.
+    fn is_due(&self) -> bool {
+        self.files.len() >= BATCH || self.bytes >= self.portion.bytes()
+    }
+}
 
 impl Worker<'_> {
     /// Before a file is written: its file system is watched from now on, if it is to be synced whole.
@@ -46,15 +75,32 @@ impl Worker<'_> {
                 answer => answer.map_err(|errno| cannot_sync(task.destination_path(), errno)),
             };
         }
-        let full = {
-            let mut files = lock(&self.shared.unsynced.0);
-            files.push((Arc::clone(task.dir), task.entry.destination().to_owned()));
-            (files.len() == BATCH).then(|| std::mem::take(&mut *files))
+        let is_due = {
+            let mut batch = lock(&self.shared.unsynced.batch);
+            batch.files.push((Arc::clone(task.dir), task.entry.destination().to_owned()));
+            batch.bytes += BESIDE + self.ladder.unwritten();
+            batch.is_due()
         };
-        if let Some(files) = full {
-            sync_together(self.ctx, &files, || task.destination_path());
+        if is_due {
+            self.sync_batch(task);
         }
         Ok(())
+    }
+
+    /// Has the files so far written to the disk, unless another worker has just done that.
+    fn sync_batch(&self, task: &Task<'_>) {
+        let _turn = lock(&self.shared.unsynced.turn);
+        let (number, files, bytes) = {
+            let mut batch = lock(&self.shared.unsynced.batch);
+            if !batch.is_due() || self.ctx.stop.is_raised() {
+                return;
+            }
+            (batch.portion.begin(), std::mem::take(&mut batch.files), std::mem::take(&mut batch.bytes))
+        };
+        let start = Instant::now();
+        sync_together(self.ctx, &files, || task.destination_path());
+        let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        lock(&self.shared.unsynced.batch).portion.learn(number, bytes, ns);
     }
 }
 
@@ -64,7 +110,7 @@ impl Shared {
         if !ctx.syncs_whole || ctx.stop.is_raised() {
             return;
         }
-        let files = std::mem::take(&mut *lock(&self.unsynced.0));
+        let files = std::mem::take(&mut lock(&self.unsynced.batch).files);
         let some = files.first().map(|(dir, name)| dir.destination_path(name));
         sync_together(ctx, &files, || some.unwrap_or_default());
     }

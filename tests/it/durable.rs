@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("durable::complete_files_too", &[Need::Strace], complete_files_too),
         trial("durable::finish_of_parts", &[Need::Strace], finish_of_parts),
         trial("durable::errors_by_file", &[Need::Strace], errors_by_file),
+        trial("durable::errors_on_the_way", &[Need::Strace], errors_on_the_way),
         trial("durable::waits_are_shared", &[Need::Strace], waits_are_shared),
         trial("durable::device", &[], device),
         trial("durable::costs_nothing_unasked", &[Need::Strace], costs_nothing_unasked),
@@ -167,6 +168,31 @@ fn errors_by_file() {
     // A directory.
     let errors = run(&["--atomic"], &["inject=fsync:error=EIO:when=3"]);
     assert_eq!(errors, "zcp: cannot sync 'dst': Input/output error\n");
+}
+
+/// The disk tells of an error once: also where that is before the end, nothing is lost.
+fn errors_on_the_way() {
+    let sandbox = Sandbox::new();
+    sandbox.file("file", noise(3 << 20)).file("tree/a", noise(700_000)).file("tree/b", noise(700_000));
+    let run = |injects: &[&str], args: &[&str]| {
+        let options: Vec<_> = injects.iter().flat_map(|inject| ["-e", inject]).collect();
+        let trace = strace::zcp(&sandbox, &options, args);
+        assert_eq!(trace.output.status.code(), Some(1), "{args:?}");
+        let _ = fs::remove_dir_all(sandbox.path("dst"));
+        String::from_utf8_lossy(&trace.output.stderr).into_owned()
+    };
+    for options in [&["--fsync"][..], &["--cache=drop"], &["--fsync", "--cache=drop"], &["--fsync", "--atomic"]] {
+        let args = [options, &["--strategy=splice", "file", "dst"]].concat();
+        let errors = run(&["inject=fdatasync:error=EIO"], &args);
+        assert_eq!(errors, "zcp: error writing 'dst': Input/output error\n");
+        let _ = fs::remove_file(sandbox.path("dst"));
+    }
+    let first = "inject=syncfs:error=EIO:when=1";
+    let args = ["-rj1", "--fsync", "tree", "dst"];
+    let errors = run(&[first], &args);
+    assert!(errors.starts_with("zcp: cannot sync the file system of 'dst/"), "{errors}");
+    let errors = run(&[first, "inject=fsync:error=EIO:when=2"], &args);
+    assert!(errors.starts_with("zcp: cannot sync 'dst/") && errors.lines().count() == 1, "{errors}");
 }
 
 fn device() {

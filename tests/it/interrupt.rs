@@ -17,6 +17,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("interrupt::second_ends_at_once", &[Need::Strace], second_ends_at_once),
         trial("interrupt::ignored_stays_ignored", &[Need::Strace, Need::Program("sh")], ignored_stays_ignored),
         trial("interrupt::slow_disk_is_asked_for_little", &[Need::Strace], slow_disk_is_asked_for_little),
+        trial("interrupt::flushes_are_short", &[Need::Strace], flushes_are_short),
+        trial("interrupt::between_flushes", &[Need::Strace], between_flushes),
     ]
 }
 
@@ -164,5 +166,46 @@ fn slow_disk_is_asked_for_little() {
         assert!(asked[1] <= 256 << 10 && asked[2] == 64 << 10, "{asked:?}");
         assert!(asked.last() > asked.get(2), "a disk that is fast again is asked for more: {asked:?}");
         assert_eq!(fs::read(sandbox.path("dst")).unwrap(), noise(3 << 20));
+    }
+}
+
+/// A large file, and a tree of files that are less than the first step.
+fn to_be_flushed() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.file("file", noise(6 << 20));
+    for i in 0..30 {
+        sandbox.file(format!("tree/{i}"), noise(200 << 10));
+    }
+    sandbox
+}
+
+const FLUSHING: [(&str, &[&str]); 3] = [
+    ("fdatasync", &["--fsync", "file", "dst"]),
+    ("fdatasync", &["--cache=drop", "--strategy=splice", "file", "dst"]),
+    ("syncfs", &["-rj1", "--fsync", "tree", "dst"]),
+];
+
+/// Nor can a flush be interrupted: nothing is left to the last one but a little. How much depends on the disk
+/// (`transfer/portion.rs`), after 1 and 4 MiB that tell what disk it is.
+fn flushes_are_short() {
+    for (call, args) in FLUSHING {
+        let sandbox = to_be_flushed();
+        let (trace, errors) = interrupt(&sandbox, &["trace=all"], args);
+        assert!(trace.output.status.success(), "{errors}");
+        let flushes = trace.lines().filter(|line| line.starts_with(call)).count();
+        assert!(flushes >= 2, "{args:?}: {flushes}");
+    }
+}
+
+/// What asks for the end is noticed after a flush, and no other one begins.
+fn between_flushes() {
+    for (call, args) in FLUSHING {
+        let sandbox = to_be_flushed();
+        let inject = format!("inject={call}:signal=INT");
+        let (trace, errors) = interrupt(&sandbox, &[&inject], args);
+        assert_eq!(trace.output.status.signal(), Some(2), "{errors}");
+        let syncs = trace.lines().filter(|line| line.contains("sync(") || line.starts_with("syncfs("));
+        assert_eq!(syncs.count(), 1, "{args:?}");
+        assert!(!sandbox.path("dst").is_file());
     }
 }
