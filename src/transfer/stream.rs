@@ -159,7 +159,7 @@ impl Flow<'_, '_> {
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
             // The kernel reads into as many pages as it gets at once, which may be fewer than a message needs
             // (copy_splice_read, alloc_pages_bulk).
-            Strategy::Splice if src.form == Form::Messages => Step::Refused(Errno::INVAL),
+            Strategy::Splice | Strategy::Sendfile if src.form == Form::Messages => Step::Refused(Errno::INVAL),
             Strategy::Splice if src.form == Form::Pipe || dst.form == Form::Pipe => {
                 splice::direct(src, dst, at, len, tally)
             }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -53,7 +54,12 @@ fn destination(place: Place, dir: &Path) -> (OwnedFd, Option<JoinHandle<Vec<u8>>
     match place {
         Place::File => (File::create(dir.join("dst")).unwrap().into(), None),
         Place::Full => (File::options().write(true).open("/dev/full").unwrap().into(), None),
-        Place::Gone => (ends(place).1, None),
+        Place::Gone => {
+            let (read, write) = UnixStream::pair().unwrap();
+            // Closing is not enough: a child of another test may have it until it calls exec.
+            read.shutdown(Shutdown::Both).unwrap();
+            (write.into(), None)
+        }
         Place::Pipe | Place::Socket => {
             let (read, write) = ends(place);
             let reader = spawn(move || {
