@@ -117,7 +117,10 @@ impl Pieces<'_> {
                     let whole = Whole { dir: &dir, entry: &entry, temporary: &temporary, is_same: &is_same };
                     match self.is_done(&whole, &piece)? {
                         Some(ino) => Ok(Some(ino)),
-                        None => worker.copy_piece(&whole, piece.range.clone()),
+                        None => {
+                            let copy = || worker.copy_piece(&whole, piece.range.clone());
+                            self.ctx.patience.operation(copy, Failure::reason)
+                        }
                     }
                 });
                 match copied {
