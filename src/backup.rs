@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(number("b.~1~"), None);
         assert_eq!(number("a.~~"), None);
     }
+
     #[test]
     fn numbers_have_no_end() {
         for (number, after) in [("0", "1"), ("1", "2"), ("9", "10"), ("199", "200"), ("99999", "100000")] {

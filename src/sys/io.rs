@@ -106,9 +106,12 @@ pub fn sync(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::fsync(&fd))
 }
 
-/// fdatasync(2): the content can be read from the disk.
+/// fdatasync(2): the content can be read from the disk. A file that knows no such thing (EINVAL) is left as it is.
 pub fn sync_data(fd: impl AsFd) -> Result<()> {
-    retry_on_intr(|| fs::fdatasync(&fd))
+    match retry_on_intr(|| fs::fdatasync(&fd)) {
+        Err(Errno::INVAL) => Ok(()),
+        answer => answer,
+    }
 }
 
 /// flock(2), exclusive, without waiting: EWOULDBLOCK where another open file holds it.

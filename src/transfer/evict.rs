@@ -11,7 +11,7 @@
 
 use super::Transfer;
 use crate::sys::proc::StopFlag;
-use crate::sys::{io, proc};
+use crate::sys::{Result, io, proc};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,7 +115,10 @@ impl Evictor {
     }
 
     /// The range is there, up to `at`.
-    pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64) {
+    ///
+    /// # Errors
+    /// Those of fdatasync(2) of this file: fsync(2) on the same descriptor would not tell them again.
+    pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64) -> Result<()> {
         if at > self.start {
             self.give_back(t, at - self.start);
         }
@@ -129,34 +132,34 @@ impl Evictor {
             Ok(fd) if WAITING.fetch_add(1, Ordering::Relaxed) < most => {
                 self.waiting.push(fd);
                 self.waiting_bytes += at - self.flushed.min(at);
+                let full = self.waiting.len() >= FILES || self.waiting_bytes >= FLUSH;
+                if full { self.flush_waiting() } else { Ok(()) }
             }
             Ok(_) => {
                 WAITING.fetch_sub(1, Ordering::Relaxed);
-                flush(t.dst);
+                flush(t.dst)
             }
             Err(_) => flush(t.dst),
         }
-        if self.waiting.len() >= FILES || self.waiting_bytes >= FLUSH {
-            self.flush_waiting();
-        }
     }
 
-    /// Makes sure that all files so far are on the disk, and gives their pages back.
-    fn flush_waiting(&mut self) {
+    /// Makes sure that all files so far are on the disk, and gives their pages back. The answer is that of the
+    /// last: an error of one that was complete before is for fsync(2) to tell, as without this option.
+    fn flush_waiting(&mut self) -> Result<()> {
         self.waiting_bytes = 0;
+        let mut answer = Ok(());
         for fd in self.waiting.drain(..) {
             // Who asked for the end is not to wait for a disk.
-            if !self.stop.is_raised() {
-                flush(&fd);
-            }
+            answer = if self.stop.is_raised() { Ok(()) } else { flush(&fd) };
             WAITING.fetch_sub(1, Ordering::Relaxed);
         }
+        answer
     }
 }
 
 impl Drop for Evictor {
     fn drop(&mut self) {
-        self.flush_waiting();
+        let _ = self.flush_waiting();
     }
 }
 
@@ -166,9 +169,8 @@ fn was_cached(t: &Transfer<'_>, at: u64, end: u64) -> bool {
     io::is_cached(t.src, end.min(at + WINDOW).saturating_sub(1))
 }
 
-/// An error here would be one of the disk, met after the file was complete: as without this option, it is
-/// for fsync(2) to tell.
-fn flush(fd: impl AsFd) {
-    let _ = io::sync_data(&fd);
+fn flush(fd: impl AsFd) -> Result<()> {
+    let answer = io::sync_data(&fd);
     io::drop_pages(&fd, 0, 0);
+    answer
 }

@@ -258,7 +258,7 @@ impl Ladder {
         }
         let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor.end(t, outcome.size);
+            evictor.end(t, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
         Ok(outcome)
     }
@@ -345,7 +345,7 @@ impl Ladder {
         self.writeback.begin();
         let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
         if let Some(evictor) = &mut self.evictor {
-            evictor.end(t, outcome.size);
+            evictor.end(t, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
         self.end_writeback()?;
         Ok(outcome)

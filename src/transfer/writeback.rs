@@ -99,9 +99,6 @@ impl Writeback {
 
 fn flush(file: OwnedFd) -> Result<u64> {
     let start = Instant::now();
-    match io::sync_data(file) {
-        Ok(()) | Err(Errno::INVAL) => {} // not every file knows such a thing
-        Err(errno) => return Err(errno),
-    }
+    io::sync_data(file)?;
     Ok(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }

@@ -187,6 +187,13 @@ fn errors_on_the_way() {
         assert_eq!(errors, "zcp: error writing 'dst': Input/output error\n");
         let _ = fs::remove_file(sandbox.path("dst"));
     }
+    // Small files are flushed together, 64 at a time: the last of them is still in hand then.
+    for n in 0..64 {
+        sandbox.file(format!("many/{n}"), noise(5_000));
+    }
+    let args = ["-rj1", "--cache=drop", "--strategy=splice", "many", "dst"];
+    let errors = run(&["inject=fdatasync:error=EIO:when=64"], &args);
+    assert!(errors.starts_with("zcp: error writing 'dst/") && errors.lines().count() == 1, "{errors}");
     let first = "inject=syncfs:error=EIO:when=1";
     let args = ["-rj1", "--fsync", "tree", "dst"];
     let errors = run(&[first], &args);
