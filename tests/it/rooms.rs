@@ -41,7 +41,7 @@ const NAMED: [(&str, &[&str]); 5] = [
 /// An argument of ctor's attribute is no unsafe code.
 const CTOR: &str = "#[ctor::ctor(unsafe)]";
 
-const MOST_LINES: usize = 400;
+const MOST_LINES: usize = 800;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
