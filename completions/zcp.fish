@@ -41,7 +41,6 @@ complete -c zcp -s j -l jobs -r -f -d 'Copy with N workers; 1 copies in cp\'s or
 complete -c zcp -l strategy -r -f -a '(__fish_append , reflink copy_file_range splice sendfile mmap read_write)' -d 'Move data only by these paths, in this order: reflink, copy_file_range, splice, sendfile, mmap, read_write; a file that they cannot copy is an error'
 complete -c zcp -l bwlimit -r -f -d 'Move at most RATE bytes a second, such as 500K, 20MiB or 1.5GB, by all workers together'
 complete -c zcp -l cache -r -f -a 'keep drop' -d 'What becomes of the page cache: keep (default), or drop what the copy brought in'
-complete -c zcp -l nice -d 'Give way to others: lowest priority for processors and disks'
 complete -c zcp -l atomic -d 'Give each file its name only when it is complete'
 complete -c zcp -l exclude -r -f -d 'Leave out what matches GLOB, in the syntax of .gitignore'
 complete -c zcp -l include -r -f -d 'Take in what matches GLOB all the same; the last match decides'

@@ -190,8 +190,6 @@ pub struct Options {
     pub resume: bool,
     /// What the ladder may do.
     pub limits: Limits,
-    /// Give way to others (`--nice`).
-    pub nice: bool,
     /// Workers; `None` follows the machine.
     pub jobs: Option<usize>,
     /// The progress bar.
@@ -228,7 +226,6 @@ impl Default for Options {
             name_end: b'\n',
             dry_run: false,
             limits: Limits::default(),
-            nice: false,
             fsync: false,
             verify: false,
             resume: false,

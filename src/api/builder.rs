@@ -5,7 +5,6 @@ use super::{Error, Report};
 use crate::options::{Dereference, Options, When};
 use crate::report::{Failure, Reporter};
 use crate::session::{Host, Session};
-use crate::sys::proc;
 use crate::walk::operands::{Operands, Target};
 use std::ffi::{OsStr, OsString};
 
@@ -50,7 +49,7 @@ pub fn copy<S: AsRef<OsStr>>(
 /// | what is made of each | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`context`](Self::context), [`default_context`](Self::default_context), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
 /// | what stands there already | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`interactive`](Self::interactive), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink), [`write_through_dangling`](Self::write_through_dangling) |
 /// | what is certain | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume) |
-/// | how bytes travel | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache), [`low_priority`](Self::low_priority) |
+/// | how bytes travel | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache) |
 /// | who is told | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
 /// | in a program of its own | [`console`](Self::console), [`verbose`](Self::verbose), [`debug`](Self::debug), [`progress`](Self::progress) |
 ///
@@ -145,25 +144,7 @@ impl CopyOptions {
     ) -> Result<Report, Error> {
         let sources = sources.into_iter().map(|name| name.as_ref().to_owned()).collect();
         let operands = self.operands(sources, destination.as_ref().to_owned());
-        if !self.options.nice {
-            return self.run(operands);
-        }
-        if self.host.console.is_some() {
-            proc::lowest_priority(); // before there are threads to inherit it
-            return self.run(operands);
-        }
-        // The caller's own thread could not be given its priority back.
-        std::thread::scope(|scope| {
-            let polite = std::thread::Builder::new().name("zcp".into()).spawn_scoped(scope, || {
-                proc::lowest_priority();
-                self.run(operands)
-            });
-            let unusable = |error: std::io::Error| {
-                let errno = crate::sys::Errno::from_io_error(&error).unwrap_or(crate::sys::Errno::AGAIN);
-                Error::Unusable(Failure::plain("cannot start a thread").errno(errno))
-            };
-            polite.map_err(unusable)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.run(operands)
     }
 
     /// Whether what was asked for goes together, so that it need not be found out by a copy.

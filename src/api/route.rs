@@ -59,11 +59,4 @@ impl CopyOptions {
         self.options.limits.drop_cache = yes;
         self
     }
-
-    /// Gives way to others, on processors and disks (`--nice`). The copy then has threads of its own; the
-    /// priority of the caller's stays as it is.
-    pub fn low_priority(mut self, yes: bool) -> CopyOptions {
-        self.options.nice = yes;
-        self
-    }
 }

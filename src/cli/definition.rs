@@ -136,7 +136,6 @@ const OWN_OPTIONS: &[Opt] = &[
         "What becomes of the page cache: keep (default), or drop what the copy brought in",
     )
     .under(COPYING),
-    Opt::flag("nice", None, "Give way to others: lowest priority for processors and disks").under(COPYING),
     Opt::flag("atomic", None, "Give each file its name only when it is complete").under(SAFETY),
     Opt::value("exclude", None, "GLOB", "Leave out what matches GLOB, in the syntax of .gitignore").under(CHOICE),
     Opt::value("include", None, "GLOB", "Take in what matches GLOB all the same; the last match decides")

@@ -50,8 +50,7 @@ pub struct Plan {
 }
 
 /// Options that are about one run, not about the copy.
-const OF_A_RUN: [&str; 9] =
-    ["jobs", "stats", "stats-file", "progress", "verbose", "debug", "bwlimit", "cache", "nice"];
+const OF_A_RUN: [&str; 8] = ["jobs", "stats", "stats-file", "progress", "verbose", "debug", "bwlimit", "cache"];
 /// The steps themselves.
 const STEPS: [&str; 3] = ["plan", "run", "finish"];
 /// What belongs to a step: never kept.

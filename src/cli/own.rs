@@ -38,7 +38,6 @@ pub(super) fn take(draft: &mut Draft, given: &Given) -> Result<(), Misuse> {
         "strategy" => options.strategies(strategies(text)?),
         "bwlimit" => options.bandwidth_limit(rate(text)?),
         "cache" => options.drop_cache(words::find("--cache", text, CACHE)?),
-        "nice" => options.low_priority(true),
         "resume" => options.resume(true),
         "exclude" => options.exclude(utf8(text)?)?,
         "include" => options.include(utf8(text)?)?,

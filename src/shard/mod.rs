@@ -109,9 +109,6 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
     let outlook = Outlook { duration: Duration::Long, are_many: true, is_watched, patience: patience(&magics) };
     let host = Host { console: Some(console.clone()), stop: cancel.flag(), ..Host::default() };
     let reporter = Reporter::new(host.console.clone());
-    if options.nice {
-        proc::lowest_priority();
-    }
     let ctx = session::context(options, host, reporter, outlook);
     let summary = carry_out(&ctx, task);
     (Report::new(summary), ctx.reporter.failures())

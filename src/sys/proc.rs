@@ -199,10 +199,8 @@ impl StatusRequest {
     }
 }
 
-/// Makes the calling thread give way to all others, and so those that it starts from then on (on Linux
-/// setpriority(2) is about a thread). Its I/O follows: nice 19 is the lowest of the best-effort class
-/// (`IOPRIO_CLASS_NONE` in ioprio_set(2)). Its idle class is not set here: no library that is kept up has
-/// a safe call for it, and it would hold for reading only, since others write what is in the page cache.
+/// Gives the calling thread the lowest priority for processors, nice 19 (on Linux setpriority(2) is about a
+/// thread), and with it the lowest of the best-effort class for disks (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
 pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }

@@ -13,7 +13,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("library::archive", &[], archive),
         trial("library::like_the_program", &[], like_the_program),
         trial("library::each_is_told", &[], each_is_told),
-        trial("library::low_priority", &[], low_priority),
         trial("library::report", &[Need::Shm], report),
         trial("library::incomplete", &[], incomplete),
         trial("library::unusable", &[], unusable),
@@ -83,7 +82,7 @@ fn like_the_program() {
         (|_| tree().dry_run(true), &["-r", "--dry-run"]),
         (|_| tree().sparse(Sparse::Always), &["-r", "--sparse=always"]),
         (|_| tree().strategies([Strategy::Mmap]).jobs(3), &["-r", "--strategy=mmap", "-j3"]),
-        (|_| tree().drop_cache(true).low_priority(true), &["-r", "--cache=drop", "--nice"]),
+        (|_| tree().drop_cache(true), &["-r", "--cache=drop"]),
         (|_| CopyOptions::new().names(["sub/a.o", "missing"]), &["--files-from=list"]),
         (|at| CopyOptions::new().files_from(at.path("list"), b'\n'), &["--files-from=list"]),
         (|at| CopyOptions::new().files_from(at.path("list0"), 0).archive(), &["-a0", "--files-from=list0"]),
@@ -136,19 +135,6 @@ fn each_is_told() {
         assert_eq!(source.strip_prefix("src").unwrap(), destination.strip_prefix("dst").unwrap());
         assert!(sandbox.path(destination).symlink_metadata().is_ok(), "{destination:?}");
     }
-}
-
-/// The copy gives way; its caller does not.
-fn low_priority() {
-    let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
-    let (sandbox, before) = (Sandbox::new(), nice());
-    sandbox.file("src", "content");
-    let seen = Arc::new(Mutex::new(None));
-    let noted = Arc::clone(&seen);
-    let options = CopyOptions::new().low_priority(true).jobs(1);
-    let options = options.on_each(move |_, _| *noted.lock().unwrap() = Some(nice()));
-    options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
-    assert_eq!((*seen.lock().unwrap(), nice()), (Some(19), before));
 }
 
 /// The figures are those of --stats=json, and add up.

@@ -1,5 +1,4 @@
-//! What a copy may take from others: bandwidth (`--bwlimit`), the page cache (`--cache`), processors
-//! (`--nice`).
+//! Limits on a copy: bandwidth (`--bwlimit`) and the page cache (`--cache`).
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
@@ -17,7 +16,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("limits::cache_of_many", &[Need::Mount("ext4"), Need::Program("fincore")], cache_of_many),
         trial("limits::cache_of_ranges", &[Need::Mount("ext4"), Need::Program("fincore")], cache_of_ranges),
         trial("limits::cache_by_the_kernel", &[Need::Mount("ext4"), Need::Strace], cache_by_the_kernel),
-        trial("limits::nice", &[Need::Strace], nice),
     ]
 }
 
@@ -210,23 +208,4 @@ fn cache_by_the_kernel() {
     assert_done(&trace.output);
     assert_eq!(std::fs::read(sandbox.path("empty")).unwrap(), b"");
     assert_eq!(std::fs::read(sandbox.path("small")).unwrap(), b"small");
-}
-
-/// Once, before there are threads; and not unless it is asked for.
-fn nice() {
-    let sandbox = Sandbox::new();
-    sandbox.file("src/a", "");
-    for (told, times) in [(&["--nice"][..], 1), (&[], 0)] {
-        let args = [&["-r", "-j2"], told, &["src", "dst"]].concat();
-        let trace = crate::strace::zcp(&sandbox, &["-e", "trace=setpriority,clone3"], &args);
-        assert_done(&trace.output);
-        let calls: Vec<_> = trace.lines().filter(|line| !line.starts_with("+++")).collect();
-        assert_eq!(calls.iter().filter(|line| line.contains("setpriority")).count(), times, "{calls:?}");
-        if times == 1 {
-            assert!(
-                calls.iter().any(|line| line.starts_with("setpriority") && line.contains(", 19) ")),
-                "{calls:?}"
-            );
-        }
-    }
 }
