@@ -1,4 +1,4 @@
-# Completion of zcp for bash. Rendered from the definition of the options; do not edit.
+# Completion of zcp for bash. Rendered from the table of options; do not edit.
 
 _zcp() {
     local word=$2 before=${COMP_WORDS[COMP_CWORD - 1]} option= prefix= i

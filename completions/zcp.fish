@@ -1,4 +1,4 @@
-# Completion of zcp for fish. Rendered from the definition of the options; do not edit.
+# Completion of zcp for fish. Rendered from the table of options; do not edit.
 
 complete -c zcp -s a -l archive -d 'Same as -dR --preserve=all'
 complete -c zcp -l attributes-only -d 'Copy no data, only the attributes'

@@ -2,7 +2,7 @@
 //! documented face of the library, as any other program could; only the steps of a copy that many machines
 //! share have a room of their own (`shard`).
 
-use crate::cli::{self, Copy, Misuse, Request, Statistics, StatsForm};
+use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
 use crate::shard;
 use crate::sys::{Errno, at, proc};
 use crate::temporary;
@@ -33,14 +33,14 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
                 let end = End { console: &console, cancel: &cancel, statistics, stdout_taken: false };
                 end.conclude(&report, failed)
             }
-            Err(misuse) => refuse(&console, &misuse),
+            Err(error) => refuse(&console, &error),
         },
-        Err(misuse) => refuse(&console, &misuse),
+        Err(error) => refuse(&console, &error),
     }
 }
 
 fn copy(console: &Console, request: Copy) -> ExitCode {
-    let Copy { options, sources, destination, statistics, verbose } = request;
+    let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
     let stdout_taken = statistics.form.is_some() && is_stdout(&destination);
     let report = match options.console(console).cancel_by(&cancel).copy(sources, destination) {
@@ -58,7 +58,7 @@ fn copy(console: &Console, request: Copy) -> ExitCode {
             }
             report
         }
-        Err(nothing @ (Error::Misuse(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
+        Err(nothing @ (Error::Usage(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
     };
     let failed = report.failed();
     End { console, cancel: &cancel, statistics, stdout_taken }.conclude(&report, failed)
@@ -148,9 +148,9 @@ fn print(console: &Console, text: &str) -> ExitCode {
     if console.finish().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn refuse(console: &Console, misuse: &Misuse) -> ExitCode {
-    console.say(&misuse.text);
-    if misuse.hint {
+fn refuse(console: &Console, error: &UsageError) -> ExitCode {
+    console.say(&error.text);
+    if error.hint {
         let _ = writeln!(std::io::stderr(), "Try '{} --help' for more information.", console.program());
     }
     ExitCode::FAILURE

@@ -97,13 +97,13 @@ impl CopyOptions {
     }
 
     /// The destination must be a directory that is there, and is copied into (`-t`).
-    pub fn target_directory(mut self) -> CopyOptions {
+    pub fn target_directory(&mut self) -> &mut CopyOptions {
         self.target = Target::Directory;
         self
     }
 
     /// The destination is the very name that the one source's copy gets, also if a directory has it (`-T`).
-    pub fn no_target_directory(mut self) -> CopyOptions {
+    pub fn no_target_directory(&mut self) -> &mut CopyOptions {
         self.target = Target::Name;
         self
     }
@@ -116,18 +116,19 @@ impl CopyOptions {
     /// # std::env::set_current_dir(dir.path())?;
     /// std::os::unix::fs::symlink("nowhere", "link")?;
     /// # std::fs::create_dir("backup")?;
-    /// let options = zcp::CopyOptions::new().archive().strip_trailing_slashes(true);
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.archive().strip_trailing_slashes(true);
     /// options.copy(["link/"], "backup")?;
     /// assert!(std::fs::symlink_metadata("backup/link")?.is_symlink());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn strip_trailing_slashes(mut self, yes: bool) -> CopyOptions {
+    pub fn strip_trailing_slashes(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.strip_trailing_slashes = yes;
         self
     }
 
     /// Copies `a/b/c` to `a/b/c` below the destination, with the directories that lead there (`--parents`).
-    pub fn parents(mut self, yes: bool) -> CopyOptions {
+    pub fn parents(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.parents = yes;
         self
     }
@@ -135,7 +136,7 @@ impl CopyOptions {
     /// Copies `sources` into the directory `destination`, or one source to that name.
     ///
     /// # Errors
-    /// [`Error::Misuse`] and [`Error::Unusable`] if nothing could be copied at all, [`Error::Incomplete`] if
+    /// [`Error::Usage`] and [`Error::Unusable`] if nothing could be copied at all, [`Error::Incomplete`] if
     /// anything was not copied as it was asked for, [`Error::Cancelled`] if it was stopped.
     pub fn copy<S: AsRef<OsStr>>(
         &self,
@@ -150,9 +151,9 @@ impl CopyOptions {
     /// Whether what was asked for goes together, so that it need not be found out by a copy.
     ///
     /// # Errors
-    /// [`Error::Misuse`] if something contradicts something else.
+    /// [`Error::Usage`] if something contradicts something else.
     pub fn check(&self) -> Result<(), Error> {
-        self.complete().contradiction().map_or(Ok(()), |words| Err(Error::Misuse(Failure::plain(words))))
+        self.complete().contradiction().map_or(Ok(()), |words| Err(Error::Usage(Failure::plain(words))))
     }
 
     fn run(&self, operands: Operands) -> Result<Report, Error> {

@@ -14,7 +14,8 @@ use crate::sys::proc::StopFlag;
 /// # std::env::set_current_dir(dir.path())?;
 /// # std::fs::write("disk.img", "...")?;
 /// let cancel = zcp::Cancel::new();
-/// let options = zcp::CopyOptions::new().cancel_by(&cancel);
+/// let mut options = zcp::CopyOptions::new();
+/// options.cancel_by(&cancel);
 /// // A window's button, another thread, a deadline:
 /// cancel.cancel();
 /// assert!(matches!(options.copy(["disk.img"], "copy.img"), Err(zcp::Error::Cancelled(_))));

@@ -14,13 +14,13 @@ use std::sync::Arc;
 impl CopyOptions {
     /// Copies directories with all that is in them (`-r`). Symbolic links in them stay links, unless
     /// [`dereference`](CopyOptions::dereference) says otherwise.
-    pub fn recursive(mut self, yes: bool) -> CopyOptions {
+    pub fn recursive(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.recursive = yes;
         self
     }
 
     /// Stays on the file system of each source (`-x`).
-    pub fn one_file_system(mut self, yes: bool) -> CopyOptions {
+    pub fn one_file_system(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.one_file_system = yes;
         self
     }
@@ -30,7 +30,7 @@ impl CopyOptions {
     /// looked at.
     ///
     /// # Errors
-    /// [`Error::Misuse`] if it is no glob.
+    /// [`Error::Usage`] if it is no glob.
     ///
     /// # Examples
     /// ```
@@ -40,12 +40,13 @@ impl CopyOptions {
     /// for name in ["a.o", "keep.o", "a.c"] {
     ///     std::fs::write(format!("src/{name}"), "")?;
     /// }
-    /// let options = zcp::CopyOptions::new().recursive(true).exclude("*.o")?.include("/keep.o")?;
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.recursive(true).exclude("*.o")?.include("/keep.o")?;
     /// let report = options.copy(["src"], "dst")?;
     /// assert_eq!((report.files(), report.excluded()), (2, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn exclude(mut self, glob: &str) -> Result<CopyOptions, Error> {
+    pub fn exclude(&mut self, glob: &str) -> Result<&mut CopyOptions, Error> {
         self.filter().exclude(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
@@ -54,8 +55,8 @@ impl CopyOptions {
     /// [`exclude`](CopyOptions::exclude)).
     ///
     /// # Errors
-    /// [`Error::Misuse`] if it is no glob.
-    pub fn include(mut self, glob: &str) -> Result<CopyOptions, Error> {
+    /// [`Error::Usage`] if it is no glob.
+    pub fn include(&mut self, glob: &str) -> Result<&mut CopyOptions, Error> {
         self.filter().include(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
@@ -64,7 +65,7 @@ impl CopyOptions {
     ///
     /// # Errors
     /// [`Error::Unusable`] if it cannot be read, or a line of it is no pattern.
-    pub fn exclude_from(mut self, file: impl AsRef<Path>) -> Result<CopyOptions, Error> {
+    pub fn exclude_from(&mut self, file: impl AsRef<Path>) -> Result<&mut CopyOptions, Error> {
         let file = file.as_ref();
         let mut text = Vec::new();
         let read = match file.as_os_str().as_bytes() {
@@ -82,7 +83,7 @@ impl CopyOptions {
     }
 
     /// Leaves out what the `.gitignore` files in the sources say (`--gitignore`).
-    pub fn gitignore(mut self) -> CopyOptions {
+    pub fn gitignore(&mut self) -> &mut CopyOptions {
         self.filter().gitignore = true;
         self
     }
@@ -98,19 +99,18 @@ impl CopyOptions {
     /// # std::fs::create_dir_all("photos/2026")?;
     /// # std::fs::write("photos/2026/1.jpg", "...")?;
     /// # std::fs::write("photos/2026/2.jpg", "...")?;
-    /// let best = zcp::CopyOptions::new().names(["2026/2.jpg"]);
-    /// best.copy(["photos"], "album")?;
+    /// zcp::CopyOptions::new().names(["2026/2.jpg"]).copy(["photos"], "album")?;
     /// assert!(std::fs::exists("album/2026/2.jpg")? && !std::fs::exists("album/2026/1.jpg")?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn names<N: Into<OsString>>(mut self, names: impl IntoIterator<Item = N>) -> CopyOptions {
+    pub fn names<N: Into<OsString>>(&mut self, names: impl IntoIterator<Item = N>) -> &mut CopyOptions {
         self.options.files_from = Some(NameList::Given(names.into_iter().map(N::into).collect()));
         self
     }
 
     /// The same with the names that `list` has, each ended by the byte `end`: `b'\n'` or, as any name can
     /// stand there, 0 (`--files-from`, `-0`); `-` is stdin. It is read while they are copied, and not held in memory.
-    pub fn files_from(mut self, list: impl AsRef<OsStr>, end: u8) -> CopyOptions {
+    pub fn files_from(&mut self, list: impl AsRef<OsStr>, end: u8) -> &mut CopyOptions {
         let list = list.as_ref();
         self.options.files_from = Some(match list.as_bytes() {
             b"-" => NameList::Stdin,
@@ -122,7 +122,7 @@ impl CopyOptions {
 
     /// Does nothing, but counts what would be done (`--dry-run`): the report's figures are those of the plan,
     /// and its failures those that can be foreseen. [`on_each`](CopyOptions::on_each) is told each name.
-    pub fn dry_run(mut self, yes: bool) -> CopyOptions {
+    pub fn dry_run(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.dry_run = yes;
         self
     }
@@ -133,5 +133,5 @@ impl CopyOptions {
 }
 
 fn invalid(glob: &str, why: String) -> Error {
-    Error::Misuse(Failure::new("invalid pattern {}", glob).because(why))
+    Error::Usage(Failure::new("invalid pattern {}", glob).because(why))
 }

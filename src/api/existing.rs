@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 impl CopyOptions {
     /// Leaves existing files alone, silently (`--update=none`).
-    pub fn skip_existing(mut self) -> CopyOptions {
+    pub fn skip_existing(&mut self) -> &mut CopyOptions {
         self.options.existing = Existing::Skip;
         self
     }
 
     /// Leaves existing files alone, each of which is a failure (`--update=none-fail`).
-    pub fn refuse_existing(mut self) -> CopyOptions {
+    pub fn refuse_existing(&mut self) -> &mut CopyOptions {
         self.options.existing = Existing::SkipFail;
         self
     }
@@ -31,33 +31,34 @@ impl CopyOptions {
     /// # for name in ["mine", "yours"] { std::fs::write(name, "new")?; }
     /// # std::fs::create_dir("into")?;
     /// # for name in ["into/mine", "into/yours"] { std::fs::write(name, "old")?; }
-    /// let options = zcp::CopyOptions::new().interactive(|prompt| prompt.destination().ends_with("yours"));
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.interactive(|prompt| prompt.destination().ends_with("yours"));
     /// let error = options.copy(["mine", "yours"], "into").unwrap_err();
     /// assert_eq!(error.report().unwrap().skipped(), 1);
     /// assert_eq!(std::fs::read("into/mine")?, b"old");
     /// assert_eq!(std::fs::read("into/yours")?, b"new");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn interactive(mut self, ask: impl Fn(&Prompt) -> bool + Send + Sync + 'static) -> CopyOptions {
+    pub fn interactive(&mut self, ask: impl Fn(&Prompt) -> bool + Send + Sync + 'static) -> &mut CopyOptions {
         self.options.existing = Existing::Ask;
         self.host.asker = Some(Asker(Arc::new(ask)));
         self
     }
 
     /// Replaces an existing file only if the source was modified later (`--update`).
-    pub fn update(mut self, yes: bool) -> CopyOptions {
+    pub fn update(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.update = yes;
         self
     }
 
     /// Removes an existing file that cannot be opened, and makes it anew (`-f`).
-    pub fn force(mut self, yes: bool) -> CopyOptions {
+    pub fn force(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.force = yes;
         self
     }
 
     /// Removes each existing file first, so that the copy is a new file (`--remove-destination`).
-    pub fn remove_destination(mut self, yes: bool) -> CopyOptions {
+    pub fn remove_destination(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.remove_destination = yes;
         self
     }
@@ -75,8 +76,8 @@ impl CopyOptions {
     /// assert_eq!(std::fs::read("conf.~1~")?, b"old");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn backup(mut self, control: BackupControl) -> CopyOptions {
-        let suffix = self.options.backup.map_or_else(|| "~".into(), |backup| backup.suffix);
+    pub fn backup(&mut self, control: BackupControl) -> &mut CopyOptions {
+        let suffix = self.options.backup.take().map_or_else(|| "~".into(), |backup| backup.suffix);
         self.options.backup = Some(Backup { control, suffix });
         self
     }
@@ -84,21 +85,21 @@ impl CopyOptions {
     /// What the name of a simple backup ends in (`--suffix`); as for cp, one that is empty or has a slash
     /// is not used. Backups are made where [`backup`](CopyOptions::backup) did not say how: numbered where
     /// there are numbered ones, else simple.
-    pub fn backup_suffix(mut self, suffix: impl Into<OsString>) -> CopyOptions {
-        let control = self.options.backup.map_or(BackupControl::Existing, |backup| backup.control);
+    pub fn backup_suffix(&mut self, suffix: impl Into<OsString>) -> &mut CopyOptions {
+        let control = self.options.backup.as_ref().map_or(BackupControl::Existing, |backup| backup.control);
         self.options.backup = Some(Backup::new(control, Some(suffix.into())));
         self
     }
 
     /// Writes to where a symbolic link leads, although nothing is there (as cp under POSIXLY_CORRECT).
-    pub fn write_through_dangling(mut self, yes: bool) -> CopyOptions {
+    pub fn write_through_dangling(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.write_through_dangling = yes;
         self
     }
 
     /// Where a directory is to land and a symbolic link to a directory stands, copies into the directory
     /// that it leads to (`--keep-directory-symlink`).
-    pub fn keep_directory_symlink(mut self, yes: bool) -> CopyOptions {
+    pub fn keep_directory_symlink(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.keep_directory_symlink = yes;
         self
     }

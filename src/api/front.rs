@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 impl CopyOptions {
     /// Tells how far the copy is: from another thread, about eight times a second, and once at the end.
-    pub fn on_progress(mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> CopyOptions {
+    pub fn on_progress(&mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> &mut CopyOptions {
         self.host.listener = Some(Listener(Arc::new(tell)));
         self
     }
@@ -34,13 +34,13 @@ impl CopyOptions {
     /// assert!(!std::fs::exists("copy")?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_each(mut self, tell: impl Fn(&Path, &Path) + Send + Sync + 'static) -> CopyOptions {
+    pub fn on_each(&mut self, tell: impl Fn(&Path, &Path) + Send + Sync + 'static) -> &mut CopyOptions {
         self.host.witness = Some(Witness(Arc::new(tell)));
         self
     }
 
     /// Lets the copy be stopped by `cancel`.
-    pub fn cancel_by(mut self, cancel: &Cancel) -> CopyOptions {
+    pub fn cancel_by(&mut self, cancel: &Cancel) -> &mut CopyOptions {
         self.host.stop = cancel.flag();
         self
     }
@@ -49,26 +49,26 @@ impl CopyOptions {
     /// on `console` at once, and in the report as well. SIGINT, SIGTERM and SIGHUP cancel the copy (see
     /// [`Cancel::reraise`]), SIGUSR1 is answered with a line about how far it is, and room is
     /// made for open files. The umask is read by setting it for a moment, so no other thread should make files just then.
-    pub fn console(mut self, console: &Console) -> CopyOptions {
+    pub fn console(&mut self, console: &Console) -> &mut CopyOptions {
         self.host.console = Some(console.clone());
         self
     }
 
     /// Prints a line for each name that was made, on the console (`-v`).
-    pub fn verbose(mut self, yes: bool) -> CopyOptions {
+    pub fn verbose(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.verbose = yes;
         self
     }
 
     /// Prints how each file was copied, on the console (`--debug`).
-    pub fn debug(mut self, yes: bool) -> CopyOptions {
+    pub fn debug(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.debug = yes;
         self
     }
 
     /// Shows progress on the console (`--progress`): a bar if it is a terminal, else a line now and then.
     /// Nothing is shown unless this is said.
-    pub fn progress(mut self, when: When) -> CopyOptions {
+    pub fn progress(&mut self, when: When) -> &mut CopyOptions {
         self.options.progress = when;
         self
     }

@@ -27,16 +27,16 @@ pub enum Attribute {
 impl CopyOptions {
     /// Copies directories, keeps symbolic links, and keeps all attributes (`-a`). An extended attribute
     /// that the destination cannot hold is passed over.
-    pub fn archive(mut self) -> CopyOptions {
+    pub fn archive(&mut self) -> &mut CopyOptions {
         use Attribute::{Links, Mode, Ownership, Timestamps};
-        self = self.preserve([Mode, Ownership, Timestamps, Links]);
+        self.preserve([Mode, Ownership, Timestamps, Links]);
         self.options.preserve.xattr = true;
         self.options.preserve.xattr_quiet = true;
         self.recursive(true).dereference(Dereference::Never)
     }
 
     /// Keeps these attributes too (`--preserve`).
-    pub fn preserve(mut self, attributes: impl IntoIterator<Item = Attribute>) -> CopyOptions {
+    pub fn preserve(&mut self, attributes: impl IntoIterator<Item = Attribute>) -> &mut CopyOptions {
         attributes.into_iter().for_each(|attribute| self.keep(attribute, true));
         self
     }
@@ -52,13 +52,14 @@ impl CopyOptions {
     /// # use std::os::unix::fs::PermissionsExt;
     /// # std::fs::write("secret", "")?;
     /// # std::fs::set_permissions("secret", std::fs::Permissions::from_mode(0o400))?;
-    /// let options = zcp::CopyOptions::new().archive().no_preserve([Mode, Ownership]);
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.archive().no_preserve([Mode, Ownership]);
     /// options.copy(["secret"], "mine")?;
     /// # assert_ne!(std::fs::metadata("mine")?.permissions().mode() & 0o777, 0o400);
     /// # assert_eq!(std::fs::metadata("mine")?.modified()?, std::fs::metadata("secret")?.modified()?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn no_preserve(mut self, attributes: impl IntoIterator<Item = Attribute>) -> CopyOptions {
+    pub fn no_preserve(&mut self, attributes: impl IntoIterator<Item = Attribute>) -> &mut CopyOptions {
         attributes.into_iter().for_each(|attribute| self.keep(attribute, false));
         self
     }
@@ -88,44 +89,45 @@ impl CopyOptions {
     /// # std::fs::write("index.html", "")?;
     /// # std::fs::create_dir("www")?;
     /// # if std::path::Path::new("/sys/fs/selinux/enforce").exists() { return Ok(()) }
-    /// let options = zcp::CopyOptions::new().context("system_u:object_r:httpd_sys_content_t:s0");
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.context("system_u:object_r:httpd_sys_content_t:s0");
     /// let report = options.copy(["index.html"], "www")?;
     /// assert!(report.warnings()[0].to_string().contains("requires an SELinux-enabled kernel"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn context(mut self, context: impl Into<OsString>) -> CopyOptions {
+    pub fn context(&mut self, context: impl Into<OsString>) -> &mut CopyOptions {
         self.options.context = Some(context.into());
         self
     }
 
     /// Gives copies the SELinux context that the policy has for a new file in their place (`-Z`), also where
     /// [`archive`](CopyOptions::archive) would keep that of the source.
-    pub fn default_context(mut self) -> CopyOptions {
+    pub fn default_context(&mut self) -> &mut CopyOptions {
         self.options.default_context = true;
         self
     }
 
     /// Which symbolic links are followed (`-P`, `-H`, `-L`).
-    pub fn dereference(mut self, which: Dereference) -> CopyOptions {
+    pub fn dereference(&mut self, which: Dereference) -> &mut CopyOptions {
         self.dereference = Some(which);
         self
     }
 
     /// Makes links to the sources instead of copies (`-l`, `-s`).
-    pub fn action(mut self, action: Action) -> CopyOptions {
+    pub fn action(&mut self, action: Action) -> &mut CopyOptions {
         self.options.action = action;
         self
     }
 
     /// Copies the attributes that are to be kept, and no content (`--attributes-only`).
-    pub fn attributes_only(mut self, yes: bool) -> CopyOptions {
+    pub fn attributes_only(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.attributes_only = yes;
         self
     }
 
     /// Copies what comes out of fifos and devices in a tree, instead of making their like
     /// (`--copy-contents`). Such a copy may never end.
-    pub fn copy_contents(mut self, yes: bool) -> CopyOptions {
+    pub fn copy_contents(&mut self, yes: bool) -> &mut CopyOptions {
         self.copy_contents = yes;
         self
     }

@@ -194,7 +194,7 @@ impl Display for Report {
 #[non_exhaustive]
 pub enum Error {
     /// What was asked for makes no sense. Nothing was copied.
-    Misuse(Failure),
+    Usage(Failure),
     /// The destination, or something else that was named, cannot be used. Nothing was copied.
     Unusable(Failure),
     /// Something failed; the rest was copied.
@@ -207,7 +207,7 @@ impl Error {
     /// What was done nevertheless.
     pub fn report(&self) -> Option<&Report> {
         match self {
-            Error::Misuse(_) | Error::Unusable(_) => None,
+            Error::Usage(_) | Error::Unusable(_) => None,
             Error::Incomplete(report) | Error::Cancelled(report) => Some(report),
         }
     }
@@ -215,7 +215,7 @@ impl Error {
 
 impl From<Unusable> for Error {
     fn from(Unusable { failure, hint }: Unusable) -> Error {
-        if hint { Error::Misuse(failure) } else { Error::Unusable(failure) }
+        if hint { Error::Usage(failure) } else { Error::Unusable(failure) }
     }
 }
 
@@ -223,7 +223,7 @@ impl From<Unusable> for Error {
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Misuse(failure) | Error::Unusable(failure) => failure.fmt(f),
+            Error::Usage(failure) | Error::Unusable(failure) => failure.fmt(f),
             Error::Cancelled(_) => f.write_str("the copy was cancelled"),
             Error::Incomplete(report) => match (report.failures().first(), report.failed()) {
                 (None, failed) => write!(f, "{failed} files were not copied as asked for"),

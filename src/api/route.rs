@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 impl CopyOptions {
     /// Whether blocks are shared with the source (`--reflink`).
-    pub fn reflink(mut self, when: Cloning) -> CopyOptions {
+    pub fn reflink(&mut self, when: Cloning) -> &mut CopyOptions {
         self.options.limits.cloning = when;
         self
     }
 
     /// How holes are treated (`--sparse`).
-    pub fn sparse(mut self, how: Sparse) -> CopyOptions {
+    pub fn sparse(&mut self, how: Sparse) -> &mut CopyOptions {
         self.options.limits.sparse = how;
         self
     }
@@ -34,28 +34,28 @@ impl CopyOptions {
     /// assert_eq!((path.strategy, path.bytes), (Splice, 3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn strategies(mut self, strategies: impl IntoIterator<Item = Strategy>) -> CopyOptions {
+    pub fn strategies(&mut self, strategies: impl IntoIterator<Item = Strategy>) -> &mut CopyOptions {
         self.options.limits.forced = Some(strategies.into_iter().collect());
         self
     }
 
     /// Copies with so many workers, at least one; 1 copies in cp's order, on the calling thread (`-j`).
     /// By default there are as many as processors, and more while they wait for a disk or a server.
-    pub fn jobs(mut self, workers: usize) -> CopyOptions {
+    pub fn jobs(&mut self, workers: usize) -> &mut CopyOptions {
         self.options.jobs = Some(workers.max(1));
         self
     }
 
     /// Moves at most so many bytes a second, by all workers together (`--bwlimit`). Each copy that is made
     /// with these options, and with clones of them, counts.
-    pub fn bandwidth_limit(mut self, bytes_per_second: u64) -> CopyOptions {
+    pub fn bandwidth_limit(&mut self, bytes_per_second: u64) -> &mut CopyOptions {
         self.options.limits.pace = Some(Arc::new(Pace::new(bytes_per_second)));
         self
     }
 
     /// Gives pages back that the copy brings into the page cache, so that it does not push out what others
     /// work with (`--cache=drop`).
-    pub fn drop_cache(mut self, yes: bool) -> CopyOptions {
+    pub fn drop_cache(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.limits.drop_cache = yes;
         self
     }

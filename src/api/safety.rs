@@ -12,26 +12,27 @@ impl CopyOptions {
     /// # std::env::set_current_dir(dir.path())?;
     /// # std::fs::write("new.conf", "new")?;
     /// # std::fs::write("app.conf", "old")?;
-    /// let options = zcp::CopyOptions::new().atomic(true).fsync(true);
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.atomic(true).fsync(true);
     /// options.copy(["new.conf"], "app.conf")?; // old or new, also after a power cut
     /// # assert_eq!(std::fs::read("app.conf")?, b"new");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn atomic(mut self, yes: bool) -> CopyOptions {
+    pub fn atomic(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.atomic = yes;
         self
     }
 
     /// When [`copy`](CopyOptions::copy) gives `Ok`, all that it made is on the disk: content, attributes and
     /// names (`--fsync`).
-    pub fn fsync(mut self, yes: bool) -> CopyOptions {
+    pub fn fsync(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.fsync = yes;
         self
     }
 
     /// Reads each copy back, from the disk where that is possible, and compares it with its source; a
     /// difference is a failure (`--verify`).
-    pub fn verify(mut self, yes: bool) -> CopyOptions {
+    pub fn verify(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.verify = yes;
         self
     }
@@ -46,14 +47,15 @@ impl CopyOptions {
     /// # std::env::set_current_dir(dir.path())?;
     /// # std::fs::create_dir("data")?;
     /// # std::fs::write("data/1", "...")?;
-    /// let options = zcp::CopyOptions::new().archive().resume(true).no_target_directory();
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.archive().resume(true).no_target_directory();
     /// options.copy(["data"], "backup")?;
     /// # std::fs::write("data/2", "...")?;
     /// let report = options.copy(["data"], "backup")?; // once more, after whatever ended the first
     /// assert_eq!((report.complete(), report.files()), (1, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn resume(mut self, yes: bool) -> CopyOptions {
+    pub fn resume(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.resume = yes;
         self
     }

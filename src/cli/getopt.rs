@@ -1,9 +1,11 @@
 //! Arguments by the rules of getopt_long(3): clusters, abbreviations, permutation.
 //!
-//! The table is that of `definition.rs`. Nothing here knows what an option means.
+//! The table is in `options.rs`. Nothing here knows what an option means.
 
-use super::opt::{Opt, Takes};
-use super::{Misuse, definition};
+use super::UsageError;
+use super::command_line::CommandLine;
+use super::opt::{Effect, Opt};
+use super::options::options;
 use crate::report::quote::shown;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -17,6 +19,20 @@ pub(super) struct Given {
     pub(super) value: Option<OsString>,
 }
 
+impl Given {
+    /// Applies the option to the command line.
+    pub(super) fn apply(&self, line: &mut CommandLine) -> Result<(), UsageError> {
+        let value = self.value.as_deref();
+        match self.option.effect {
+            Effect::Flag(apply) => apply(line),
+            Effect::Value(apply) => apply(line, value.unwrap_or_default())?,
+            Effect::OptionalValue(apply) => apply(line, value)?,
+            Effect::Print(_) => {}
+        }
+        Ok(())
+    }
+}
+
 /// Arguments, taken apart.
 #[derive(Default)]
 pub(super) struct Arguments {
@@ -24,9 +40,9 @@ pub(super) struct Arguments {
     pub(super) given: Vec<Given>,
     /// All that is no option.
     pub(super) operands: Vec<OsString>,
-    /// What is wrong with the first option that makes no sense. Those before it count first: a
-    /// `--help` among them is obeyed.
-    pub(super) misuse: Option<Misuse>,
+    /// Why the first option that makes no sense was refused. Options before it are obeyed first, such as a
+    /// `--help`.
+    pub(super) error: Option<UsageError>,
 }
 
 /// What depends on who calls.
@@ -41,7 +57,7 @@ pub(super) struct Manner {
 /// Separates options from operands.
 pub(super) fn read(args: Vec<OsString>, manner: Manner) -> Arguments {
     let mut arguments = Arguments::default();
-    arguments.misuse = read_into(args, manner, &mut arguments).err();
+    arguments.error = read_into(args, manner, &mut arguments).err();
     arguments
 }
 
@@ -49,7 +65,7 @@ fn read_into(
     args: Vec<OsString>,
     manner: Manner,
     Arguments { given, operands, .. }: &mut Arguments,
-) -> Result<(), Misuse> {
+) -> Result<(), UsageError> {
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_bytes() {
@@ -68,25 +84,27 @@ fn read_into(
     Ok(())
 }
 
-fn read_long(text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<Given, Misuse> {
+fn read_long(text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<Given, UsageError> {
     let (name, value) = match text.iter().position(|b| *b == b'=') {
         Some(at) => (&text[..at], Some(OsString::from_vec(text[at + 1..].to_vec()))),
         None => (text, None),
     };
     let (option, long) = find_long(name, text)?;
-    match (option.takes, value) {
-        (Takes::Nothing, Some(_)) => Err(Misuse::new(format!("option '--{long}' doesn't allow an argument"))),
-        (Takes::Required, None) => match rest.next() {
+    match (option.effect, value) {
+        (Effect::Flag(_) | Effect::Print(_), Some(_)) => {
+            Err(UsageError::new(format!("option '--{long}' doesn't allow an argument")))
+        }
+        (Effect::Value(_), None) => match rest.next() {
             Some(value) => Ok(Given { option, value: Some(value) }),
-            None => Err(Misuse::new(format!("option '--{long}' requires an argument"))),
+            None => Err(UsageError::new(format!("option '--{long}' requires an argument"))),
         },
         (_, value) => Ok(Given { option, value }),
     }
 }
 
 /// The option of that name, or the only one that begins so; cp's come before zcp's own.
-fn find_long(name: &[u8], text: &[u8]) -> Result<(&'static Opt, &'static str), Misuse> {
-    let all = || definition::options().flat_map(|option| option.longs().map(move |long| (option, long)));
+fn find_long(name: &[u8], text: &[u8]) -> Result<(&'static Opt, &'static str), UsageError> {
+    let all = || options().flat_map(|option| option.longs().map(move |long| (option, long)));
     if let Some(exact) = all().find(|(_, long)| long.as_bytes() == name) {
         return Ok(exact);
     }
@@ -105,10 +123,10 @@ fn find_long(name: &[u8], text: &[u8]) -> Result<(&'static Opt, &'static str), M
                 }
                 last = Some(option.id);
             }
-            return Err(Misuse::new(words));
+            return Err(UsageError::new(words));
         }
     }
-    Err(Misuse::new([b"unrecognized option '--".as_slice(), &shown(text), b"'"].concat()))
+    Err(UsageError::new([b"unrecognized option '--".as_slice(), &shown(text), b"'"].concat()))
 }
 
 fn read_cluster(
@@ -116,13 +134,13 @@ fn read_cluster(
     manner: Manner,
     rest: &mut impl Iterator<Item = OsString>,
     given: &mut Vec<Given>,
-) -> Result<(), Misuse> {
-    let known = |letter| definition::options().find(|option| option.is_short(letter));
+) -> Result<(), UsageError> {
+    let known = |letter| options().find(|option| option.is_short(letter));
     for (at, short) in shorts.iter().enumerate() {
         let Some(option) = known(char::from(*short)).filter(|option| !(manner.cp && option.id == "h")) else {
-            return Err(Misuse::new([b"invalid option -- '".as_slice(), &shown(&[*short]), b"'"].concat()));
+            return Err(UsageError::new([b"invalid option -- '".as_slice(), &shown(&[*short]), b"'"].concat()));
         };
-        if option.takes == Takes::Nothing {
+        if matches!(option.effect, Effect::Flag(_) | Effect::Print(_)) {
             given.push(Given { option, value: None });
             continue;
         }
@@ -130,7 +148,7 @@ fn read_cluster(
         let value = if attached.is_empty() { rest.next() } else { Some(OsStr::from_bytes(attached).to_owned()) };
         let Some(value) = value else {
             let letter = char::from(*short);
-            return Err(Misuse::new(format!("option requires an argument -- '{letter}'")));
+            return Err(UsageError::new(format!("option requires an argument -- '{letter}'")));
         };
         given.push(Given { option, value: Some(value) });
         break;
@@ -144,9 +162,9 @@ mod tests {
 
     fn read_all(args: &[&str]) -> Result<(Vec<String>, Vec<OsString>), String> {
         let args = args.iter().map(OsString::from).collect();
-        let Arguments { given, operands, misuse } = read(args, Manner::default());
-        if let Some(misuse) = misuse {
-            return Err(String::from_utf8_lossy(&misuse.text).into_owned());
+        let Arguments { given, operands, error } = read(args, Manner::default());
+        if let Some(error) = error {
+            return Err(String::from_utf8_lossy(&error.text).into_owned());
         }
         let show = |given: Given| match given.value {
             Some(value) => format!("{}={}", given.option.id, value.to_string_lossy()),

@@ -1,74 +1,11 @@
-//! `--help`, `-h` and `--version`: what is shown of the definition of the options, and how wide.
+//! The texts of `--help`, `-h` and `--version`, made from the table of options.
 
-use super::definition::command_as;
+use super::options::{command, options};
 use crate::sys::proc;
+use clap::Command;
 
-/// The text that `--help`, `-h` or `--version` asks for.
-/// Its lines fit the terminal, up to where they would be long to read.
-pub(super) fn text_for(id: &str, program: &str) -> Option<String> {
-    let command = || {
-        let width = proc::terminal_width(std::io::stdout()).min(WIDEST);
-        let command =
-            command_as(program == "cp").term_width(width).mut_arg("operands", |operands| operands.hide(true));
-        command.override_usage(format!(
-            "{program} [OPTION]... [-T] SOURCE DEST\n       \
-             {program} [OPTION]... SOURCE... DIRECTORY\n       \
-             {program} [OPTION]... -t DIRECTORY SOURCE..."
-        ))
-    };
-    match id {
-        "help" => {
-            // All groups in one layout: some would be too wide for another.
-            let whole = command().next_line_help(true).mut_args(|arg| match arg.get_long_help().cloned() {
-                Some(long) => arg.help(long),
-                None => arg,
-            });
-            Some(whole.after_help(EXAMPLES).render_help().to_string())
-        }
-        "h" => {
-            let short = command().mut_args(|arg| {
-                let shown = IN_SHORT_HELP.contains(&arg.get_id().as_str());
-                arg.hide(!shown)
-            });
-            Some(short.after_help(MORE).render_help().to_string())
-        }
-        "version" => Some(format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))),
-        _ => None,
-    }
-}
-
-/// The longest line of help, in columns.
+/// The longest line of help, in columns: longer ones are hard to read.
 const WIDEST: usize = 100;
-/// What most people need, for `-h`.
-/// How to use -t is in the usage above them.
-const IN_SHORT_HELP: [&str; 26] = [
-    "archive",
-    "backup",
-    "force",
-    "interactive",
-    "dereference",
-    "no-clobber",
-    "no-target-directory",
-    "one-file-system",
-    "parents",
-    "preserve",
-    "recursive",
-    "reflink",
-    "sparse",
-    "update",
-    "verbose",
-    "help",
-    "jobs",
-    "bwlimit",
-    "exclude",
-    "gitignore",
-    "dry-run",
-    "atomic",
-    "resume",
-    "stats",
-    "progress",
-    "version",
-];
 const MORE: &str = "These are the most used options. 'zcp --help' lists all, 'man zcp' explains
 them.";
 const EXAMPLES: &str = "\
@@ -81,3 +18,45 @@ Examples:
 Options in the environment variable ZCP_OPTS are read first, such as
 ZCP_OPTS='--jobs=4 --stats'; those that say what is copied are refused there.
 Under the name cp it is not read.";
+
+/// How zcp is called.
+pub(super) fn usage(program: &str) -> String {
+    format!(
+        "{program} [OPTION]... [-T] SOURCE DEST\n       \
+         {program} [OPTION]... SOURCE... DIRECTORY\n       \
+         {program} [OPTION]... -t DIRECTORY SOURCE..."
+    )
+}
+
+/// All options, for `--help`.
+pub(super) fn long(program: &str) -> String {
+    // All groups in one layout: some would be too wide for another.
+    let whole = adapted(program).next_line_help(true).mut_args(|arg| match arg.get_long_help().cloned() {
+        Some(long) => arg.help(long),
+        None => arg,
+    });
+    whole.after_help(EXAMPLES).render_help().to_string()
+}
+
+/// The most used options, for `-h`.
+pub(super) fn short(program: &str) -> String {
+    let is_shown = |id: &str| options().any(|option| option.id == id && option.in_short_help);
+    let few = adapted(program).mut_args(|arg| {
+        let hidden = !is_shown(arg.get_id().as_str());
+        arg.hide(hidden)
+    });
+    few.after_help(MORE).render_help().to_string()
+}
+
+/// The line of `--version`.
+pub(super) fn version(program: &str) -> String {
+    format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// The options under the name that zcp was called by (cp has no `-h`), as wide as the terminal.
+fn adapted(program: &str) -> Command {
+    let command = command();
+    let command = if program == "cp" { command.mut_arg("h", |arg| arg.short(None)) } else { command };
+    let width = proc::terminal_width(std::io::stdout()).min(WIDEST);
+    command.term_width(width).mut_arg("operands", |operands| operands.hide(true)).override_usage(usage(program))
+}

@@ -3,9 +3,10 @@
 //! A plan keeps the options that say what is copied and how; those that are about one machine or one
 //! run (`-j`, `--stats`, `-v` ...) may be given anew with each step.
 
+use super::command_line::CommandLine;
 use super::getopt::Given;
-use super::settle::Settled;
-use super::{Copy, Misuse, Request};
+use super::opt::Scope;
+use super::{Copy, Request, UsageError};
 use crate::report::quote::plainly_quoted;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
@@ -49,63 +50,110 @@ pub struct Plan {
     pub arguments: Vec<OsString>,
 }
 
-/// Options that are about one run, not about the copy.
-const OF_A_RUN: [&str; 8] = ["jobs", "stats", "stats-file", "progress", "verbose", "debug", "bwlimit", "cache"];
-/// The steps themselves.
-const STEPS: [&str; 3] = ["plan", "run", "finish"];
-/// What belongs to a step: never kept.
-const OF_A_STEP: [&str; 3] = ["parts", "part", "split-over"];
-
-/// The step that is asked for, if one is, else a copy.
-pub(super) fn request(given: &[Given], settled: Settled, names: Vec<OsString>) -> Result<Request, Misuse> {
-    let value = |id: &str| given.iter().rfind(|given| given.option.id == id).and_then(|given| given.value.clone());
-    let mut steps = STEPS.iter().filter_map(|id| Some((*id, value(id)?)));
-    let (Some((step, folder)), other) = (steps.next(), steps.next()) else {
-        return match OF_A_STEP.iter().find(|id| value(id).is_some()) {
-            Some(id) => Err(Misuse::new(format!("--{id} belongs to --plan or --run"))),
-            None => Ok(Request::Copy(Box::new(settled.copy(names)?))),
-        };
-    };
-    if other.is_some() {
-        return Err(Misuse::new("--plan, --run and --finish are steps: give one of them"));
-    }
-    let own: &[&str] = match step {
-        "plan" => &["parts", "split-over"],
-        "run" => &["part"],
-        _ => &[],
-    };
-    if let Some(id) = OF_A_STEP.iter().find(|id| !own.contains(id) && value(id).is_some()) {
-        return Err(Misuse::new(format!("--{id} does not go with --{step}")));
-    }
-    if step == "plan" {
-        let parts = value("parts").ok_or_else(|| Misuse::new("--plan needs --parts=N"))?;
-        let parts = number(&parts).and_then(NonZeroU64::new).ok_or_else(|| invalid("number of parts", &parts))?;
-        let split_over = match value("split-over") {
-            Some(text) => Some(size(&text).ok_or_else(|| invalid("size", &text))?),
-            None => None,
-        };
-        let arguments = typed(given, |id| !OF_A_RUN.contains(&id));
-        let statistics = settled.statistics.clone();
-        let copy = Box::new(settled.copy(names)?);
-        return Ok(Request::Job(Step::Plan(Plan { folder, parts, split_over, copy, arguments }), statistics));
-    }
-    if let Some(extra) = names.first() {
-        return Err(Misuse::new([b"extra operand ".as_slice(), &plainly_quoted(extra.as_bytes())].concat()));
-    }
-    let is_known = |id: &str| OF_A_RUN.contains(&id) || STEPS.contains(&id) || OF_A_STEP.contains(&id);
-    if let Some(other) = given.iter().find(|given| !is_known(given.option.id)) {
-        let name = other.option.spelling();
-        return Err(Misuse::new(format!("{name} is settled by the plan; it does not go with --{step}")));
-    }
-    let arguments = typed(given, |id| OF_A_RUN.contains(&id));
-    let step = match step {
-        "run" => Step::Run { folder, part: part(value("part").as_deref())?, arguments },
-        _ => Step::Finish { folder, arguments },
-    };
-    Ok(Request::Job(step, settled.statistics))
+/// The options of a job, as they were given.
+#[derive(Default)]
+pub(super) struct JobOptions {
+    pub(super) plan: Option<OsString>,
+    pub(super) run: Option<OsString>,
+    pub(super) finish: Option<OsString>,
+    pub(super) parts: Option<OsString>,
+    pub(super) part: Option<OsString>,
+    pub(super) split_over: Option<OsString>,
 }
 
-fn part(value: Option<&OsStr>) -> Result<Option<u64>, Misuse> {
+/// One of the steps, and its folder.
+enum Asked {
+    Plan(OsString),
+    Run(OsString),
+    Finish(OsString),
+}
+
+impl JobOptions {
+    /// The step that was asked for, if any.
+    fn take_step(&mut self) -> Result<Option<Asked>, UsageError> {
+        match (self.plan.take(), self.run.take(), self.finish.take()) {
+            (None, None, None) => {
+                self.refuse_others(&[], |name| format!("--{name} belongs to --plan or --run"))?;
+                Ok(None)
+            }
+            (Some(folder), None, None) => {
+                self.refuse_others(&["parts", "split-over"], |name| format!("--{name} does not go with --plan"))?;
+                Ok(Some(Asked::Plan(folder)))
+            }
+            (None, Some(folder), None) => {
+                self.refuse_others(&["part"], |name| format!("--{name} does not go with --run"))?;
+                Ok(Some(Asked::Run(folder)))
+            }
+            (None, None, Some(folder)) => {
+                self.refuse_others(&[], |name| format!("--{name} does not go with --finish"))?;
+                Ok(Some(Asked::Finish(folder)))
+            }
+            _ => Err(UsageError::new("--plan, --run and --finish are steps: give one of them")),
+        }
+    }
+
+    /// Refuses the options of other steps than the one that these belong to.
+    fn refuse_others(&self, own: &[&str], words: impl Fn(&str) -> String) -> Result<(), UsageError> {
+        let all = [("parts", &self.parts), ("part", &self.part), ("split-over", &self.split_over)];
+        match all.iter().find(|(name, value)| value.is_some() && !own.contains(name)) {
+            Some((name, _)) => Err(UsageError::new(words(name))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The step that is asked for, if one is, else a copy. The options of `line` are settled.
+pub(super) fn request(
+    given: &[Given],
+    mut line: CommandLine,
+    operands: Vec<OsString>,
+) -> Result<Request, UsageError> {
+    let statistics = line.statistics.clone();
+    let step = match line.job.take_step()? {
+        None => return Ok(Request::Copy(Box::new(line.into_copy(operands)?))),
+        Some(Asked::Plan(folder)) => Step::Plan(plan(folder, given, line, operands)?),
+        Some(Asked::Run(folder)) => {
+            let arguments = run_arguments("--run", given, &operands)?;
+            Step::Run { folder, part: part(line.job.part.as_deref())?, arguments }
+        }
+        Some(Asked::Finish(folder)) => {
+            Step::Finish { folder, arguments: run_arguments("--finish", given, &operands)? }
+        }
+    };
+    Ok(Request::Job(step, statistics))
+}
+
+fn plan(
+    folder: OsString,
+    given: &[Given],
+    mut line: CommandLine,
+    operands: Vec<OsString>,
+) -> Result<Plan, UsageError> {
+    let parts = line.job.parts.take().ok_or_else(|| UsageError::new("--plan needs --parts=N"))?;
+    let parts = number(&parts).and_then(NonZeroU64::new).ok_or_else(|| invalid("number of parts", &parts))?;
+    let split_over = match line.job.split_over.take() {
+        Some(text) => Some(size(&text).ok_or_else(|| invalid("size", &text))?),
+        None => None,
+    };
+    let arguments = typed(given, &[Scope::What, Scope::How]);
+    Ok(Plan { folder, parts, split_over, copy: Box::new(line.into_copy(operands)?), arguments })
+}
+
+/// The options of a step that copies by the plan: those of this run, and no operands.
+fn run_arguments(step: &str, given: &[Given], operands: &[OsString]) -> Result<Vec<OsString>, UsageError> {
+    if let Some(extra) = operands.first() {
+        return Err(UsageError::new([b"extra operand ".as_slice(), &plainly_quoted(extra.as_bytes())].concat()));
+    }
+    match given.iter().find(|given| !matches!(given.option.scope, Scope::Run | Scope::Step)) {
+        Some(other) => {
+            let name = other.option.spelling();
+            Err(UsageError::new(format!("{name} is settled by the plan; it does not go with {step}")))
+        }
+        None => Ok(typed(given, &[Scope::Run])),
+    }
+}
+
+fn part(value: Option<&OsStr>) -> Result<Option<u64>, UsageError> {
     match value {
         None => Ok(None),
         Some(word) if word == "auto" => Ok(None),
@@ -126,19 +174,12 @@ fn size(word: &OsStr) -> Option<NonZeroU64> {
     NonZeroU64::new(number.checked_mul(1 << shift.unwrap_or(0))?)
 }
 
-fn invalid(what: &str, word: &OsStr) -> Misuse {
-    Misuse::new([b"invalid ".as_slice(), what.as_bytes(), b": ", &plainly_quoted(word.as_bytes())].concat())
+fn invalid(what: &str, word: &OsStr) -> UsageError {
+    UsageError::new([b"invalid ".as_slice(), what.as_bytes(), b": ", &plainly_quoted(word.as_bytes())].concat())
 }
 
-/// The options that are to be kept, as one could type them.
-fn typed(given: &[Given], keep: impl Fn(&str) -> bool) -> Vec<OsString> {
-    let is_of_a_step = |id: &str| STEPS.contains(&id) || OF_A_STEP.contains(&id);
-    // Where the copy lands is in the manifest.
-    let is_operand = |id: &str| matches!(id, "target-directory" | "no-target-directory");
-    let kept = given.iter().filter(|given| {
-        let id = given.option.id;
-        keep(id) && !is_of_a_step(id) && !is_operand(id)
-    });
+/// The options of these scopes, as a user could type them.
+fn typed(given: &[Given], scopes: &[Scope]) -> Vec<OsString> {
     let argument = |given: &Given| {
         let mut argument = OsString::from(given.option.spelling());
         if let Some(value) = &given.value {
@@ -149,7 +190,7 @@ fn typed(given: &[Given], keep: impl Fn(&str) -> bool) -> Vec<OsString> {
         }
         argument
     };
-    kept.map(argument).collect()
+    given.iter().filter(|given| scopes.contains(&given.option.scope)).map(argument).collect()
 }
 
 #[cfg(test)]
@@ -163,7 +204,7 @@ mod tests {
         match parse(args, &Console::new("zcp")) {
             Ok(Request::Job(step, _)) => Ok(step),
             Ok(_) => Err("no step".to_owned()),
-            Err(misuse) => Err(String::from_utf8_lossy(&misuse.text).into_owned()),
+            Err(error) => Err(String::from_utf8_lossy(&error.text).into_owned()),
         }
     }
 

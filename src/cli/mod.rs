@@ -1,24 +1,26 @@
-//! From arguments to options. The only room that knows flags.
+//! From arguments to options: the only module that knows the options of the command line.
 //!
-//! The options are a table, of which clap makes --help, the manual page and the completions. The
-//! reading of arguments follows getopt_long(3) instead of clap's parser: a replacement for cp must take
-//! the same abbreviations, permutations and clusters, and refuse in the same words.
+//! The options are a table (`options.rs`), from which clap renders --help, the manual page and the completions.
+//! Arguments are read by the rules of getopt_long(3) instead of clap's: a replacement for cp has to take its
+//! abbreviations, permutations and clusters, and to refuse in its words.
 
-mod definition;
+mod command_line;
 mod getopt;
 mod help;
 mod job;
 mod opt;
-mod own;
-mod settle;
+mod options;
+mod values;
 mod words;
 
-pub use definition::command;
 pub use job::{Plan, Step};
+pub use options::command;
 
 use crate::report::quote;
 use crate::{Console, CopyOptions, Error, Failure};
+use command_line::CommandLine;
 use getopt::{Given, Manner};
+use opt::Effect;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -70,34 +72,34 @@ pub enum StatsForm {
     Json,
 }
 
-/// A command line that makes no sense.
+/// Why a command line was refused.
 #[derive(Debug)]
-pub struct Misuse {
+pub struct UsageError {
     /// One or more lines.
     pub text: Vec<u8>,
     /// Whether the user is pointed to `--help`.
     pub hint: bool,
 }
 
-impl Misuse {
-    fn new(text: impl Into<Vec<u8>>) -> Misuse {
-        Misuse { text: text.into(), hint: true }
+impl UsageError {
+    fn new(text: impl Into<Vec<u8>>) -> UsageError {
+        UsageError { text: text.into(), hint: true }
     }
 }
 
-impl From<Failure> for Misuse {
-    fn from(failure: Failure) -> Misuse {
-        Misuse { text: failure.text(), hint: false }
+impl From<Failure> for UsageError {
+    fn from(failure: Failure) -> UsageError {
+        UsageError { text: failure.text(), hint: false }
     }
 }
 
-impl From<Error> for Misuse {
-    fn from(error: Error) -> Misuse {
+impl From<Error> for UsageError {
+    fn from(error: Error) -> UsageError {
         match error {
-            Error::Misuse(failure) => Misuse::new(failure.text()),
+            Error::Usage(failure) => UsageError::new(failure.text()),
             Error::Unusable(failure) => failure.into(),
             // Nothing was copied yet.
-            Error::Incomplete(_) | Error::Cancelled(_) => Misuse::new(error.to_string()),
+            Error::Incomplete(_) | Error::Cancelled(_) => UsageError::new(error.to_string()),
         }
     }
 }
@@ -114,49 +116,50 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
 /// Reads the arguments after the program's name, which is that of the console. Questions will be asked there.
 ///
 /// # Errors
-/// A [`Misuse`], in cp's words.
-pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, Misuse> {
+/// A [`UsageError`], in cp's words.
+pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageError> {
     let program = console.program();
     let called_cp = program == "cp";
     let manner = Manner { posix: std::env::var_os("POSIXLY_CORRECT").is_some(), cp: called_cp };
     let read = getopt::read(args, manner);
-    let mut draft = settle::Draft::new(program);
+    let mut line = CommandLine::new(program);
     if let Some(preset) = std::env::var_os(PRESET).filter(|_| !called_cp) {
         for given in preset_options(&preset)? {
-            draft.take(&given).map_err(|misuse| in_preset(&misuse.text))?;
+            given.apply(&mut line).map_err(|error| in_preset(&error.text))?;
         }
     }
-    // In order: what comes first, be it nonsense or --help, ends it.
+    // In order: the first option that is refused or asks for a text ends it.
     for given in &read.given {
-        if let Some(text) = help::text_for(given.option.id, program) {
-            return Ok(Request::Print(text));
+        if let Effect::Print(text) = given.option.effect {
+            return Ok(Request::Print(text(program)));
         }
-        draft.take(given)?;
+        given.apply(&mut line)?;
     }
-    if let Some(misuse) = read.misuse {
-        return Err(misuse);
+    if let Some(error) = read.error {
+        return Err(error);
     }
-    job::request(&read.given, draft.settle(console)?, read.operands)
+    line.settle(console)?;
+    job::request(&read.given, line, read.operands)
 }
 
 /// The options in `$ZCP_OPTS`, set apart by white space.
-fn preset_options(preset: &OsStr) -> Result<Vec<Given>, Misuse> {
+fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
     let words = preset.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let words = words.map(|word| OsStr::from_bytes(word).to_owned());
     let read = getopt::read(words.collect(), Manner::default());
-    if let Some(misuse) = read.misuse {
-        return Err(in_preset(&misuse.text));
+    if let Some(error) = read.error {
+        return Err(in_preset(&error.text));
     }
     if let Some(operand) = read.operands.first() {
         return Err(in_preset(&[quote::quoted(operand).as_slice(), b" is no option"].concat()));
     }
-    if let Some(given) = read.given.iter().find(|given| !given.option.says_how()) {
+    if let Some(given) = read.given.iter().find(|given| !given.option.may_be_preset()) {
         let name = given.option.spelling();
         return Err(in_preset(format!("{name} is not allowed there: it is about what is copied").as_bytes()));
     }
     Ok(read.given)
 }
 
-fn in_preset(text: &[u8]) -> Misuse {
-    Misuse { text: [b"$ZCP_OPTS: ".as_slice(), text].concat(), hint: false }
+fn in_preset(text: &[u8]) -> UsageError {
+    UsageError { text: [b"$ZCP_OPTS: ".as_slice(), text].concat(), hint: false }
 }

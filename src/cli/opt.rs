@@ -1,55 +1,92 @@
-//! One option as data: its names, whether it takes an argument, and what help says of it.
+//! One option of the command line as data: its names, its argument, its help, and its effect.
 //!
-//! The table of them (`definition.rs`) is a constant. Arguments are read by it, so a copy builds nothing
-//! first; clap's own objects are only made of it for --help, the manual page and the completions.
+//! The options are a constant table (`options.rs`). The command line is read by that table directly; clap's
+//! objects are made from it only for `--help`, the manual page and the completions, so a copy does not pay for
+//! them.
 
-use super::definition;
+use super::UsageError;
+use super::command_line::CommandLine;
 use clap::{Arg, ArgAction, ValueHint};
+use std::ffi::OsStr;
 
-/// Whether an option takes an argument (`has_arg` of getopt_long(3)).
+/// What giving an option does to the command line that is being read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Effect {
+    /// The option takes no argument.
+    Flag(fn(&mut CommandLine)),
+    /// The option requires an argument.
+    Value(fn(&mut CommandLine, &OsStr) -> Result<(), UsageError>),
+    /// The option may have an argument, given as `--option=ARGUMENT` only.
+    OptionalValue(fn(&mut CommandLine, Option<&OsStr>) -> Result<(), UsageError>),
+    /// zcp prints this text, made for the name that it was called by, and copies nothing.
+    Print(fn(&str) -> String),
+}
+
+/// Which part of a job an option belongs to, and whether `ZCP_OPTS` may hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Takes {
-    Nothing,
-    Optional,
-    Required,
+pub(super) enum Scope {
+    /// It says what is copied. A plan keeps it for the parts of the job; `ZCP_OPTS` may not hold it.
+    What,
+    /// It says how to copy. A plan keeps it for the parts of the job.
+    How,
+    /// It concerns one run, such as `--jobs`: each part of a job may have its own.
+    Run,
+    /// It names the destination. A plan keeps the destination in its manifest instead.
+    Operand,
+    /// It chooses a step of a job, or belongs to one.
+    Step,
 }
 
 /// An option.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opt {
-    /// What it is called inside: its long name, or its letter.
+    /// The long name or, without one, the letter.
     pub(super) id: &'static str,
     long: bool,
-    /// Another long name, which is not shown.
+    /// A second long name, which help does not show.
     alias: Option<&'static str>,
     short: Option<char>,
-    /// Another letter.
+    /// A second letter.
     short_alias: Option<char>,
-    pub(super) takes: Takes,
+    pub(super) effect: Effect,
     value_name: &'static str,
     help: &'static str,
-    /// What --help says, where -h and completions have to be short.
+    /// The text of `--help`, where `-h` and the completions need a shorter one.
     long_help: Option<&'static str>,
-    /// Under which heading it is shown.
+    /// The heading that help shows it under.
     heading: &'static str,
+    pub(super) scope: Scope,
+    /// Whether `-h` lists it.
+    pub(super) in_short_help: bool,
     hint: ValueHint,
 }
 
 impl Opt {
-    pub(super) const fn flag(id: &'static str, short: Option<char>, help: &'static str) -> Opt {
+    const fn new(id: &'static str, short: Option<char>, help: &'static str, effect: Effect) -> Opt {
         Opt {
             id,
             long: true,
             alias: None,
             short,
             short_alias: None,
-            takes: Takes::Nothing,
+            effect,
             value_name: "",
             help,
             long_help: None,
-            heading: definition::CP,
+            heading: super::options::CP,
+            scope: Scope::What,
+            in_short_help: false,
             hint: ValueHint::Unknown,
         }
+    }
+
+    pub(super) const fn flag(
+        id: &'static str,
+        short: Option<char>,
+        help: &'static str,
+        effect: fn(&mut CommandLine),
+    ) -> Opt {
+        Opt::new(id, short, help, Effect::Flag(effect))
     }
 
     pub(super) const fn value(
@@ -57,16 +94,28 @@ impl Opt {
         short: Option<char>,
         value_name: &'static str,
         help: &'static str,
+        effect: fn(&mut CommandLine, &OsStr) -> Result<(), UsageError>,
     ) -> Opt {
-        Opt { takes: Takes::Required, value_name, ..Opt::flag(id, short, help) }
+        Opt { value_name, ..Opt::new(id, short, help, Effect::Value(effect)) }
     }
 
-    pub(super) const fn optional(id: &'static str, value_name: &'static str, help: &'static str) -> Opt {
-        Opt { takes: Takes::Optional, ..Opt::value(id, None, value_name, help) }
+    pub(super) const fn optional_value(
+        id: &'static str,
+        value_name: &'static str,
+        help: &'static str,
+        effect: fn(&mut CommandLine, Option<&OsStr>) -> Result<(), UsageError>,
+    ) -> Opt {
+        Opt { value_name, ..Opt::new(id, None, help, Effect::OptionalValue(effect)) }
     }
 
-    pub(super) const fn short_only(id: &'static str, short: char, help: &'static str) -> Opt {
-        Opt { long: false, ..Opt::flag(id, Some(short), help) }
+    /// An option that prints a text.
+    pub(super) const fn print(id: &'static str, help: &'static str, text: fn(&str) -> String) -> Opt {
+        Opt::new(id, None, help, Effect::Print(text))
+    }
+
+    /// The option has a letter only.
+    pub(super) const fn letter(self, letter: char) -> Opt {
+        Opt { long: false, short: Some(letter), ..self }
     }
 
     pub(super) const fn alias(self, alias: &'static str) -> Opt {
@@ -77,17 +126,26 @@ impl Opt {
         Opt { short_alias: Some(alias), ..self }
     }
 
-    pub(super) const fn under(self, heading: &'static str) -> Opt {
-        Opt { heading, ..self }
+    pub(super) const fn under(self, heading: &'static str, scope: Scope) -> Opt {
+        Opt { heading, scope, ..self }
+    }
+
+    pub(super) const fn scope(self, scope: Scope) -> Opt {
+        Opt { scope, ..self }
     }
 
     pub(super) const fn hint(self, hint: ValueHint) -> Opt {
         Opt { hint, ..self }
     }
 
-    /// A help of few words for `-h` and completions, where what there is would not fit beside the option.
+    /// Lists the option in `-h`.
+    pub(super) const fn common(self) -> Opt {
+        Opt { in_short_help: true, ..self }
+    }
+
+    /// Lists the option in `-h`, which shows this shorter text, as the completions do.
     pub(super) const fn brief(self, help: &'static str) -> Opt {
-        Opt { help, long_help: Some(self.help), ..self }
+        Opt { help, long_help: Some(self.help), ..self.common() }
     }
 
     /// Its long names.
@@ -95,22 +153,22 @@ impl Opt {
         self.long.then_some(self.id).into_iter().chain(self.alias)
     }
 
-    /// Whether it goes by this letter.
+    /// Whether this letter is one of its names.
     pub(super) fn is_short(&self, letter: char) -> bool {
         [self.short, self.short_alias].contains(&Some(letter))
     }
 
     /// Whether cp has it as well.
     pub(super) fn is_cps(&self) -> bool {
-        self.heading == definition::CP
+        self.heading == super::options::CP
     }
 
-    /// Whether it is about how things are copied, or reported, and not about what.
-    pub(super) fn says_how(&self) -> bool {
-        ![definition::CP, definition::CHOICE].contains(&self.heading)
+    /// Whether `ZCP_OPTS` may hold it.
+    pub(super) fn may_be_preset(&self) -> bool {
+        !self.is_cps() && matches!(self.scope, Scope::How | Scope::Run)
     }
 
-    /// As one types it.
+    /// Its name with the dashes that a user types.
     pub(super) fn spelling(&self) -> String {
         format!("{}{}", if self.long { "--" } else { "-" }, self.id)
     }
@@ -126,10 +184,10 @@ impl From<&Opt> for Arg {
             let parser = clap::value_parser!(std::ffi::OsString);
             arg.value_name(opt.value_name).value_parser(parser).value_hint(opt.hint)
         };
-        match opt.takes {
-            Takes::Nothing => arg.action(ArgAction::SetTrue),
-            Takes::Optional => with_value(arg).num_args(0..=1).require_equals(true),
-            Takes::Required => with_value(arg).num_args(1),
+        match opt.effect {
+            Effect::Flag(_) | Effect::Print(_) => arg.action(ArgAction::SetTrue),
+            Effect::OptionalValue(_) => with_value(arg).num_args(0..=1).require_equals(true),
+            Effect::Value(_) => with_value(arg).num_args(1),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Arguments that are words of a fixed set: whole, or shortened while that is unambiguous.
 
-use super::Misuse;
+use super::UsageError;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,8 +10,8 @@ pub(super) type Words<T> = [(&'static str, T)];
 /// The meaning of `word`, given for `what` (as the message names it).
 ///
 /// # Errors
-/// A [`Misuse`] that lists the valid words.
-pub(super) fn find<T: Copy + PartialEq>(what: &str, word: &OsStr, words: &Words<T>) -> Result<T, Misuse> {
+/// A [`UsageError`] that lists the valid words.
+pub(super) fn find<T: Copy + PartialEq>(what: &str, word: &OsStr, words: &Words<T>) -> Result<T, UsageError> {
     let text = word.as_bytes();
     if let Some((_, meaning)) = words.iter().find(|(name, _)| name.as_bytes() == text) {
         return Ok(*meaning);
@@ -25,7 +25,7 @@ pub(super) fn find<T: Copy + PartialEq>(what: &str, word: &OsStr, words: &Words<
     }
 }
 
-fn refusal<T: Copy + PartialEq>(kind: &str, what: &str, text: &[u8], words: &Words<T>) -> Misuse {
+fn refusal<T: Copy + PartialEq>(kind: &str, what: &str, text: &[u8], words: &Words<T>) -> UsageError {
     let mut message = [kind.as_bytes(), b" argument ", &crate::report::quote::plainly_quoted(text)].concat();
     message.extend_from_slice(format!(" for '{what}'\nValid arguments are:").as_bytes());
     let mut last = None;
@@ -34,7 +34,7 @@ fn refusal<T: Copy + PartialEq>(kind: &str, what: &str, text: &[u8], words: &Wor
         message.extend_from_slice(format!("{lead}'{name}'").as_bytes());
         last = Some(*meaning);
     }
-    Misuse::new(message)
+    UsageError::new(message)
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
 
     fn find(word: &str) -> Result<u8, String> {
         super::find("backup type", OsStr::new(word), WORDS)
-            .map_err(|misuse| String::from_utf8_lossy(&misuse.text).into_owned())
+            .map_err(|error| String::from_utf8_lossy(&error.text).into_owned())
     }
 
     #[test]

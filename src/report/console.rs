@@ -23,9 +23,10 @@ use std::sync::{Arc, Mutex};
 ///     let mut names: Vec<_> = std::env::args_os().skip(1).collect();
 ///     let destination = names.pop().unwrap_or_default();
 ///     let (console, cancel) = (zcp::Console::new("mycp"), zcp::Cancel::new());
-///     let options = zcp::CopyOptions::new().verbose(true).progress(zcp::When::Auto);
-///     let outcome = options.cancel_by(&cancel).console(&console).copy(names, destination);
-///     if let Err(zcp::Error::Misuse(failure) | zcp::Error::Unusable(failure)) = &outcome {
+///     let mut options = zcp::CopyOptions::new();
+///     options.verbose(true).progress(zcp::When::Auto).cancel_by(&cancel).console(&console);
+///     let outcome = options.copy(names, destination);
+///     if let Err(zcp::Error::Usage(failure) | zcp::Error::Unusable(failure)) = &outcome {
 ///         console.message(failure); // what failed later has been said already
 ///     }
 ///     let printed = console.finish();

@@ -31,7 +31,7 @@ mod sweep;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use crate::cli::{self, Misuse, Request, Step};
+use crate::cli::{self, Request, Step, UsageError};
 use crate::context::Context;
 use crate::options::Options;
 use crate::report::Reporter;
@@ -64,7 +64,7 @@ enum Task {
 ///
 /// # Errors
 /// When the plan cannot be made, is not there, or has no such part.
-pub fn prepare(step: Step, console: &Console) -> Result<Prepared, Misuse> {
+pub fn prepare(step: Step, console: &Console) -> Result<Prepared, UsageError> {
     match step {
         Step::Plan(plan) => {
             let (options, warning) = plan.copy.options.settled()?;
@@ -126,7 +126,7 @@ fn carry_out(ctx: &Context, task: Task) -> Summary {
     })
 }
 
-fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), Misuse> {
+fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), UsageError> {
     let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
     let folder = Folder::new(path);
     let manifest = folder.manifest(&patience(&[magic]))?;
@@ -139,7 +139,7 @@ fn patience(magics: &[u64]) -> Patience {
 }
 
 /// The options of the plan, and behind them those of this run.
-fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, Misuse> {
+fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, UsageError> {
     let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
     let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
     match cli::parse(all, console)? {

@@ -1,4 +1,4 @@
-//! The completions are rendered from the definition of the options, compared with the committed
+//! The completions are rendered from the table of options, compared with the committed
 //! files (`BLESS=1 cargo test --test it completions` writes them anew) and tried in the shells.
 //!
 //! clap_complete's own scripts were not good enough for a program whose arguments are files: bash's
@@ -121,8 +121,8 @@ fn refusal_is_of_another_kind(argument: &str) -> bool {
 
 fn refusal(argument: &str) -> Option<String> {
     let args = [argument, "a", "b"].map(OsString::from).to_vec();
-    let misuse = cli::parse(args, &zcp::Console::new("zcp")).err()?;
-    Some(String::from_utf8_lossy(&misuse.text).into_owned())
+    let error = cli::parse(args, &zcp::Console::new("zcp")).err()?;
+    Some(String::from_utf8_lossy(&error.text).into_owned())
 }
 
 /// The table is read out of refusals; here it is looked at from the other side.

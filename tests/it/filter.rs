@@ -251,8 +251,9 @@ fn scout_agrees() {
     let options = Options { recursive: true, filter: Some(Arc::new(filter)), ..Options::default() };
     let total = Total::default();
     scout(&options, vec![sandbox.path("src").into()])(&total);
-    let options = zcp::CopyOptions::new().recursive(true).gitignore().exclude("*.o").unwrap().include("keep.o");
-    let report = options.unwrap().copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
+    let mut options = zcp::CopyOptions::new();
+    options.recursive(true).gitignore().exclude("*.o").unwrap().include("keep.o").unwrap();
+    let report = options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
     assert_eq!((report.excluded(), report.files()), (4, 5));
     assert!(total.complete.into_inner());
     assert_eq!((total.files.into_inner(), total.bytes.into_inner()), (report.files(), report.bytes()));

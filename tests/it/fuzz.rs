@@ -88,8 +88,8 @@ fn argument() -> impl Strategy<Value = OsString> {
 fn arguments() {
     let console = zcp::Console::new("zcp");
     fuzz(3000, vec(argument(), 0..8), |args| {
-        if let Err(misuse) = zcp::cli::parse(args, &console) {
-            assert_tame(&misuse.text);
+        if let Err(error) = zcp::cli::parse(args, &console) {
+            assert_tame(&error.text);
         }
     });
 }

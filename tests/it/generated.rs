@@ -1,4 +1,4 @@
-//! The manual page's options are rendered from the definition of the options, and the page is compared
+//! The manual page's options are rendered from the table of options, and the page is compared
 //! with the committed file. `BLESS=1 cargo test` writes it anew.
 
 use crate::needs::{Need, trial};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Defines an apostrophe for troff.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 /// For whoever opens the committed page.
-const MADE: &str = ".\\\" Made from man/zcp.1.in and the definition of the options; do not edit.\n";
+const MADE: &str = ".\\\" Made from man/zcp.1.in and the table of options; do not edit.\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

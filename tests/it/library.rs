@@ -38,68 +38,75 @@ fn archive() {
 /// it was a success.
 fn like_the_program() {
     use zcp::{Action, Attribute, Dereference, Sparse};
-    type Make = fn(&Sandbox) -> CopyOptions;
-    fn tree() -> CopyOptions {
-        CopyOptions::new().recursive(true)
-    }
-    let rows: &[(Make, &[&str])] = &[
-        (|_| CopyOptions::new(), &[]),
-        (|_| tree(), &["-r"]),
-        (|_| CopyOptions::new().archive(), &["-a"]),
+    type Set = for<'o> fn(&Sandbox, &'o mut CopyOptions) -> &'o mut CopyOptions;
+    let rows: &[(Set, &[&str])] = &[
+        (|_, new| new, &[]),
+        (|_, new| new.recursive(true), &["-r"]),
+        (|_, new| new.archive(), &["-a"]),
         (
-            |_| CopyOptions::new().archive().no_preserve([Attribute::Mode, Attribute::Links]),
+            |_, new| new.archive().no_preserve([Attribute::Mode, Attribute::Links]),
             &["-a", "--no-preserve=mode,links"],
         ),
-        (|_| tree().preserve([Attribute::Mode, Attribute::Xattr]), &["-r", "--preserve=mode,xattr"]),
-        (|_| tree().dereference(Dereference::Always), &["-rL"]),
-        (|_| tree().action(Action::HardLink), &["-rl"]),
-        (|_| CopyOptions::new().archive().attributes_only(true), &["-a", "--attributes-only"]),
         (
-            |_| tree().exclude("*.o").unwrap().include("keep.o").unwrap(),
+            |_, new| new.recursive(true).preserve([Attribute::Mode, Attribute::Xattr]),
+            &["-r", "--preserve=mode,xattr"],
+        ),
+        (|_, new| new.recursive(true).dereference(Dereference::Always), &["-rL"]),
+        (|_, new| new.recursive(true).action(Action::HardLink), &["-rl"]),
+        (|_, new| new.archive().attributes_only(true), &["-a", "--attributes-only"]),
+        (
+            |_, new| new.recursive(true).exclude("*.o").unwrap().include("keep.o").unwrap(),
             &["-r", "--exclude=*.o", "--include=keep.o"],
         ),
-        (|at| tree().exclude_from(at.path("rules")).unwrap(), &["-r", "--exclude-from=rules"]),
-        (|_| tree().gitignore(), &["-r", "--gitignore"]),
-        (|_| tree().skip_existing(), &["-rn"]),
-        (|_| tree().refuse_existing(), &["-r", "--update=none-fail"]),
-        (|_| tree().update(true), &["-ru"]),
-        (|_| tree().force(true), &["-rf"]),
-        (|_| tree().remove_destination(true), &["-r", "--remove-destination"]),
-        (|_| tree().backup(BackupControl::Numbered), &["-r", "--backup=t"]),
-        (|_| tree().backup_suffix(".old"), &["-r", "-S.old"]),
-        (|_| tree().backup(BackupControl::Simple).backup_suffix("a/b"), &["-r", "--backup=simple", "-Sa/b"]),
-        (|_| tree().interactive(|_| false), &["-ri"]),
-        (|_| tree().interactive(|_| true), &["-r"]),
-        (|_| tree().preserve([Attribute::All]), &["-r", "--preserve=all"]),
-        (|_| CopyOptions::new().archive().default_context(), &["-aZ"]),
-        (|_| tree().context("none"), &["-r", "--context=none"]),
-        (|_| tree().preserve([Attribute::Context]), &["-r", "--preserve=context"]),
-        (|_| tree().keep_directory_symlink(true), &["-r", "--keep-directory-symlink"]),
-        (|_| tree().one_file_system(true).no_target_directory(), &["-rxT"]),
-        (|_| tree().atomic(true).fsync(true), &["-r", "--atomic", "--fsync"]),
-        (|_| tree().exclude("fifo").unwrap().verify(true), &["-r", "--exclude=fifo", "--verify"]),
-        (|_| CopyOptions::new().archive().resume(true), &["-a", "--resume"]),
-        (|_| tree().dry_run(true), &["-r", "--dry-run"]),
-        (|_| tree().sparse(Sparse::Always), &["-r", "--sparse=always"]),
-        (|_| tree().strategies([Strategy::Mmap]).jobs(3), &["-r", "--strategy=mmap", "-j3"]),
-        (|_| tree().drop_cache(true), &["-r", "--cache=drop"]),
-        (|_| CopyOptions::new().names(["sub/a.o", "missing"]), &["--files-from=list"]),
-        (|at| CopyOptions::new().files_from(at.path("list"), b'\n'), &["--files-from=list"]),
-        (|at| CopyOptions::new().files_from(at.path("list0"), 0).archive(), &["-a0", "--files-from=list0"]),
+        (|at, new| new.recursive(true).exclude_from(at.path("rules")).unwrap(), &["-r", "--exclude-from=rules"]),
+        (|_, new| new.recursive(true).gitignore(), &["-r", "--gitignore"]),
+        (|_, new| new.recursive(true).skip_existing(), &["-rn"]),
+        (|_, new| new.recursive(true).refuse_existing(), &["-r", "--update=none-fail"]),
+        (|_, new| new.recursive(true).update(true), &["-ru"]),
+        (|_, new| new.recursive(true).force(true), &["-rf"]),
+        (|_, new| new.recursive(true).remove_destination(true), &["-r", "--remove-destination"]),
+        (|_, new| new.recursive(true).backup(BackupControl::Numbered), &["-r", "--backup=t"]),
+        (|_, new| new.recursive(true).backup_suffix(".old"), &["-r", "-S.old"]),
+        (
+            |_, new| new.recursive(true).backup(BackupControl::Simple).backup_suffix("a/b"),
+            &["-r", "--backup=simple", "-Sa/b"],
+        ),
+        (|_, new| new.recursive(true).interactive(|_| false), &["-ri"]),
+        (|_, new| new.recursive(true).interactive(|_| true), &["-r"]),
+        (|_, new| new.recursive(true).preserve([Attribute::All]), &["-r", "--preserve=all"]),
+        (|_, new| new.archive().default_context(), &["-aZ"]),
+        (|_, new| new.recursive(true).context("none"), &["-r", "--context=none"]),
+        (|_, new| new.recursive(true).preserve([Attribute::Context]), &["-r", "--preserve=context"]),
+        (|_, new| new.recursive(true).keep_directory_symlink(true), &["-r", "--keep-directory-symlink"]),
+        (|_, new| new.recursive(true).one_file_system(true).no_target_directory(), &["-rxT"]),
+        (|_, new| new.recursive(true).atomic(true).fsync(true), &["-r", "--atomic", "--fsync"]),
+        (
+            |_, new| new.recursive(true).exclude("fifo").unwrap().verify(true),
+            &["-r", "--exclude=fifo", "--verify"],
+        ),
+        (|_, new| new.archive().resume(true), &["-a", "--resume"]),
+        (|_, new| new.recursive(true).dry_run(true), &["-r", "--dry-run"]),
+        (|_, new| new.recursive(true).sparse(Sparse::Always), &["-r", "--sparse=always"]),
+        (|_, new| new.recursive(true).strategies([Strategy::Mmap]).jobs(3), &["-r", "--strategy=mmap", "-j3"]),
+        (|_, new| new.recursive(true).drop_cache(true), &["-r", "--cache=drop"]),
+        (|_, new| new.names(["sub/a.o", "missing"]), &["--files-from=list"]),
+        (|at, new| new.files_from(at.path("list"), b'\n'), &["--files-from=list"]),
+        (|at, new| new.files_from(at.path("list0"), 0).archive(), &["-a0", "--files-from=list0"]),
     ];
     let one = mixed("src");
     one.file("src/sub/a.o", "o").file("src/keep.o", "o").file("src/.gitignore", "/small\n");
     one.file("dst/src/small", "old").file("dst/small", "old").file("dst/src/small.~1~", "older");
     one.dir("aside").symlink("../../aside", "dst/src/sub");
     one.file("rules", "*.o\n!keep.o\n").file("list", "sub/a.o\nmissing\n").file("list0", "sub/a.o\0missing\0");
-    for (make, args) in rows {
+    for (set, args) in rows {
         let [by_program, by_library] = [(); 2].map(|()| {
             let twin = Sandbox::new();
             twin.command("cp").arg("-a").arg(one.path(".")).arg(".").assert().success();
             twin
         });
         let output = by_program.zcp(*args).args(["src", "dst"]).output().unwrap();
-        let answer = make(&by_library).copy([by_library.path("src")], by_library.path("dst"));
+        let answer =
+            set(&by_library, &mut CopyOptions::new()).copy([by_library.path("src")], by_library.path("dst"));
         assert_eq!(answer.is_ok(), output.status.success(), "{args:?}: {answer:?} {output:?}");
         let seen = |twin: &Sandbox| {
             // What was made just now has another time in each of them.
@@ -118,7 +125,8 @@ fn each_is_told() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let run = |dry: bool| {
         let (here, place) = (Arc::clone(&told), sandbox.path(""));
-        let options = CopyOptions::new().archive().dry_run(dry).on_each(move |source, destination| {
+        let mut options = CopyOptions::new();
+        options.archive().dry_run(dry).on_each(move |source, destination| {
             let inner = |path: &std::path::Path| path.strip_prefix(&place).unwrap().to_owned();
             here.lock().unwrap().push((inner(source), inner(destination)));
         });
@@ -141,7 +149,8 @@ fn each_is_told() {
 fn report() {
     let sandbox = Sandbox::within(SHM);
     sandbox.file("src", noise(3 << 20));
-    let options = CopyOptions::new().strategies([Strategy::Splice]);
+    let mut options = CopyOptions::new();
+    options.strategies([Strategy::Splice]);
     let report = options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
     let paths: Vec<_> = report.paths().collect();
     assert_eq!(paths.len(), 1);
@@ -175,15 +184,14 @@ fn unusable() {
     sandbox.file("a", "a").file("b", "b");
     let before = sandbox.snapshot("");
     let one = || vec![sandbox.path("a")];
-    let options = CopyOptions::new;
     for (options, sources) in [
-        (options(), Vec::new()),
-        (options().target_directory(), one()),
-        (options().backup(BackupControl::Simple).skip_existing(), one()),
-        (options().reflink(zcp::Cloning::Require).sparse(zcp::Sparse::Always), one()),
+        (CopyOptions::new(), Vec::new()),
+        (CopyOptions::new().target_directory().clone(), one()),
+        (CopyOptions::new().backup(BackupControl::Simple).skip_existing().clone(), one()),
+        (CopyOptions::new().reflink(zcp::Cloning::Require).sparse(zcp::Sparse::Always).clone(), one()),
     ] {
         let error = options.copy(sources, sandbox.path("b")).unwrap_err();
-        let is_refusal = matches!(error, Error::Misuse(_) | Error::Unusable(_));
+        let is_refusal = matches!(error, Error::Usage(_) | Error::Unusable(_));
         assert!(is_refusal && error.report().is_none(), "{options:?}: {error:?}");
     }
     sandbox.snapshot("").assert_same(&before);
@@ -192,9 +200,8 @@ fn unusable() {
 fn target() {
     let sandbox = Sandbox::new();
     sandbox.file("src/x", "1").dir("dst");
-    let onto = CopyOptions::new().recursive(true).no_target_directory();
-    let into = onto.clone().target_directory();
-    for options in [onto, into] {
+    let (mut onto, mut into) = (CopyOptions::new(), CopyOptions::new());
+    for options in [onto.recursive(true).no_target_directory(), into.recursive(true).target_directory()] {
         options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
     }
     for name in ["dst/x", "dst/src/x"] {
@@ -205,7 +212,7 @@ fn target() {
 fn existing() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "new").file("b", "old");
-    let copy = |options: CopyOptions| options.copy([sandbox.path("a")], sandbox.path("b")).unwrap();
+    let copy = |options: &CopyOptions| options.copy([sandbox.path("a")], sandbox.path("b")).unwrap();
     assert_eq!(copy(CopyOptions::new().skip_existing()).skipped(), 1);
     assert_eq!(copy(CopyOptions::new().update(true)).skipped(), 1); // as old as it is
     copy(CopyOptions::new().backup(BackupControl::Numbered));
@@ -213,7 +220,8 @@ fn existing() {
     assert_eq!(std::fs::read(sandbox.path("b.~1~")).unwrap(), b"old");
     sandbox.symlink("nowhere", "dangling");
     let through = |yes| {
-        let options = CopyOptions::new().write_through_dangling(yes);
+        let mut options = CopyOptions::new();
+        options.write_through_dangling(yes);
         options.copy([sandbox.path("a")], sandbox.path("dangling")).is_ok()
     };
     assert_eq!([through(false), through(true)], [false, true]);
@@ -226,14 +234,17 @@ fn cancel() {
     sandbox.sparse("src/a", 1 << 40, &[]).file("src/b", "b");
     let cancel = Cancel::new();
     let (sources, dst) = ([sandbox.path("src")], sandbox.path("dst"));
-    let options = CopyOptions::new().recursive(true).jobs(1).cancel_by(&cancel);
-    let told = {
+    let mut options = CopyOptions::new();
+    options.recursive(true).jobs(1).cancel_by(&cancel);
+    let mut told = {
         let cancel = cancel.clone();
-        options.clone().on_progress(move |progress| {
+        let mut told = options.clone();
+        told.on_progress(move |progress| {
             if progress.bytes > 0 {
                 cancel.cancel();
             }
-        })
+        });
+        told
     };
     // All of a TiB would have to be written: it cannot end before it is cancelled.
     let endless = told.sparse(zcp::Sparse::Never).strategies([Strategy::ReadWrite]);
@@ -257,7 +268,8 @@ fn cancel_among_links() {
         }
         let (cancel, told) = (Cancel::new(), Arc::new(Mutex::new(Vec::new())));
         let (stop, here) = (cancel.clone(), Arc::clone(&told));
-        let options = CopyOptions::new().archive().copy_contents(true).jobs(2).cancel_by(&cancel);
+        let mut options = CopyOptions::new();
+        options.archive().copy_contents(true).jobs(2).cancel_by(&cancel);
         let options = options
             .on_each(move |_, destination| here.lock().unwrap().push(destination.to_owned()))
             .on_progress(move |progress| {
@@ -281,7 +293,8 @@ fn progress() {
     }
     let last = Arc::new(Mutex::new(zcp::Progress::default()));
     let seen = Arc::clone(&last);
-    let options = CopyOptions::new().recursive(true);
+    let mut options = CopyOptions::new();
+    options.recursive(true);
     let told = options.on_progress(move |progress| *seen.lock().unwrap() = *progress);
     told.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
     let last = *last.lock().unwrap();

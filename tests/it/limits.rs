@@ -59,7 +59,8 @@ fn bandwidth_can_be_stopped() {
     sandbox.file("src", noise(100_000));
     let cancel = zcp::Cancel::new();
     let canceller = cancel.clone();
-    let options = zcp::CopyOptions::new().bandwidth_limit(1).cancel_by(&cancel);
+    let mut options = zcp::CopyOptions::new();
+    options.bandwidth_limit(1).cancel_by(&cancel);
     let told = options.on_progress(move |progress| {
         if progress.bytes > 0 {
             canceller.cancel();

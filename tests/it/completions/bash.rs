@@ -4,7 +4,7 @@
 use super::{Kind, Known, Takes};
 use std::fmt::Write;
 
-const SCRIPT: &str = r#"# Completion of zcp for bash. Rendered from the definition of the options; do not edit.
+const SCRIPT: &str = r#"# Completion of zcp for bash. Rendered from the table of options; do not edit.
 
 _zcp() {
     local word=$2 before=${COMP_WORDS[COMP_CWORD - 1]} option= prefix= i

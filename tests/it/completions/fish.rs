@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 pub(super) fn render(table: &[Known]) -> String {
     let mut script =
-        "# Completion of zcp for fish. Rendered from the definition of the options; do not edit.\n\n".to_owned();
+        "# Completion of zcp for fish. Rendered from the table of options; do not edit.\n\n".to_owned();
     for known in table {
         script.push_str("complete -c zcp");
         for short in &known.shorts {

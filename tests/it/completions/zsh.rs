@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 pub(super) fn render(table: &[Known]) -> String {
     let mut script =
-        "#compdef zcp\n# Completion of zcp for zsh. Rendered from the definition of the options; do not edit.\n\n\
+        "#compdef zcp\n# Completion of zcp for zsh. Rendered from the table of options; do not edit.\n\n\
                       _arguments -s -S : \\\n"
             .to_owned();
     for known in table {

@@ -1,0 +1,178 @@
+//! The command line while it is read, and what its options mean together: the last of rivals wins,
+//! contradictions are refused.
+
+use super::job::JobOptions;
+use super::{Copy, Statistics, UsageError, values, words};
+use crate::report::quote::quoted;
+use crate::{Action, BackupControl, Console, CopyOptions, When};
+use std::ffi::{OsStr, OsString};
+
+/// The last of `-i` and `-n`.
+#[derive(Clone, Copy)]
+pub(super) enum Asking {
+    No,
+    Yes,
+    NoClobber,
+}
+
+/// `--update`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Update {
+    All,
+    None,
+    NoneFail,
+    Older,
+}
+
+/// The options that were read so far. Those that are settled by themselves are in `copy`; the other fields
+/// wait until all options are known.
+pub(super) struct CommandLine {
+    pub(super) copy: CopyOptions,
+    pub(super) statistics: Statistics,
+    pub(super) job: JobOptions,
+    pub(super) dry_run: bool,
+    pub(super) verbose: bool,
+    pub(super) files_from: Option<OsString>,
+    /// The byte that ends each name of `--files-from`.
+    pub(super) name_end: u8,
+    pub(super) suffix: Option<OsString>,
+    pub(super) asking: Asking,
+    pub(super) update: Update,
+    pub(super) hard_links: bool,
+    pub(super) symbolic_links: bool,
+    pub(super) no_target_directory: bool,
+    target_directory: Option<OsString>,
+    /// Whether backups are made, and the CONTROL that was given for them.
+    backup: Option<Option<OsString>>,
+}
+
+impl CommandLine {
+    /// Without any option. `program` is the name that zcp was called by.
+    pub(super) fn new(program: &str) -> CommandLine {
+        let mut copy = CopyOptions::new();
+        // A script that calls cp does not expect a bar.
+        copy.progress(if program == "cp" { When::Never } else { When::Auto });
+        copy.write_through_dangling(std::env::var_os("POSIXLY_CORRECT").is_some());
+        CommandLine {
+            copy,
+            statistics: Statistics::default(),
+            job: JobOptions::default(),
+            dry_run: false,
+            verbose: false,
+            files_from: None,
+            name_end: b'\n',
+            suffix: None,
+            asking: Asking::No,
+            update: Update::All,
+            hard_links: false,
+            symbolic_links: false,
+            no_target_directory: false,
+            target_directory: None,
+            backup: None,
+        }
+    }
+
+    /// Asks for backups. A CONTROL that was given earlier stays unless there is a new one.
+    pub(super) fn back_up(&mut self, control: Option<&OsStr>) {
+        self.backup = Some(control.map(OsStr::to_owned).or(self.backup.take().flatten()));
+    }
+
+    /// `--target-directory`, which may be given once.
+    pub(super) fn set_target_directory(&mut self, directory: &OsStr) -> Result<(), UsageError> {
+        if self.target_directory.is_some() {
+            return Err(UsageError { text: b"multiple target directories specified".into(), hint: false });
+        }
+        self.target_directory = Some(directory.to_owned());
+        Ok(())
+    }
+
+    /// Puts all options together. Questions will be asked on `console`.
+    pub(super) fn settle(&mut self, console: &Console) -> Result<(), UsageError> {
+        if self.hard_links && self.symbolic_links {
+            return Err(UsageError::new("cannot make both hard and symbolic links"));
+        }
+        let copy = &mut self.copy;
+        copy.update(self.update == Update::Older);
+        // -i asks about what --update lets through, and -n lets nothing through.
+        match (self.asking, self.update) {
+            (Asking::NoClobber, _) | (_, Update::None) => {
+                copy.skip_existing();
+            }
+            (_, Update::NoneFail) => {
+                copy.refuse_existing();
+            }
+            (Asking::Yes, Update::All | Update::Older) => {
+                let console = console.clone();
+                copy.interactive(move |prompt| console.ask(prompt));
+            }
+            (Asking::No, Update::All | Update::Older) => {}
+        }
+        if self.hard_links {
+            copy.action(Action::HardLink);
+        }
+        if self.symbolic_links {
+            copy.action(Action::SymbolicLink);
+        }
+        if let Some(list) = self.files_from.take() {
+            copy.files_from(list, self.name_end);
+        }
+        self.settle_backups()?;
+        // A dry run has nothing to show but what it would do.
+        self.verbose |= self.dry_run && self.statistics.form.is_none();
+        self.copy.verbose(self.verbose);
+        Ok(())
+    }
+
+    /// `--backup`, `--suffix` and their environment (info coreutils, "Backup options").
+    fn settle_backups(&mut self) -> Result<(), UsageError> {
+        let Some(word) = self.backup.take() else { return Ok(self.copy.check()?) };
+        // A contradiction counts even where --backup=none will make no backup.
+        self.copy.clone().backup(BackupControl::Simple).check()?;
+        let control = match word.filter(|word| !word.is_empty()) {
+            Some(word) => words::find("backup type", &word, values::BACKUP)?,
+            None => match std::env::var_os("VERSION_CONTROL").filter(|word| !word.is_empty()) {
+                Some(word) => words::find("$VERSION_CONTROL", &word, values::BACKUP)?,
+                None => Some(BackupControl::Existing),
+            },
+        };
+        if let Some(control) = control {
+            self.copy.backup(control);
+            if let Some(suffix) = self.suffix.take().or_else(|| std::env::var_os("SIMPLE_BACKUP_SUFFIX")) {
+                self.copy.backup_suffix(suffix);
+            }
+        }
+        Ok(())
+    }
+
+    /// The copy of these operands, once the options are settled.
+    pub(super) fn into_copy(mut self, mut names: Vec<OsString>) -> Result<Copy, UsageError> {
+        if names.is_empty() {
+            return Err(UsageError::new("missing file operand"));
+        }
+        let destination = match (self.target_directory.take(), self.no_target_directory) {
+            (Some(_), true) => {
+                let text = b"cannot combine --target-directory (-t) and --no-target-directory (-T)".into();
+                return Err(UsageError { text, hint: false });
+            }
+            (Some(directory), false) => {
+                self.copy.target_directory();
+                Some(directory)
+            }
+            (None, true) => {
+                self.copy.no_target_directory();
+                names.pop()
+            }
+            (None, false) => names.pop(),
+        };
+        match destination {
+            Some(destination) if !names.is_empty() => {
+                let CommandLine { copy: options, statistics, verbose, .. } = self;
+                Ok(Copy { options, sources: names, destination, statistics, verbose })
+            }
+            only => {
+                let only = quoted(only.unwrap_or_default());
+                Err(UsageError::new([b"missing destination file operand after ".as_slice(), &only].concat()))
+            }
+        }
+    }
+}
