@@ -87,7 +87,7 @@ fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()
     if stat.is_regular() {
         // The lock is held until the name is gone, so that nobody starts to use it.
         let fd = held.insert(at::open_write(dir, name, Follow::No, false).ok()?);
-        let still = at::fstat(&*fd).is_ok_and(|now| now.id() == stat.id());
+        let still = at::fstat(&*fd).is_ok_and(|now| at::is_still(&*fd, &now, &stat));
         if !still || io::lock(&*fd).is_err() {
             return None;
         }

@@ -186,6 +186,11 @@ impl Dir {
         self.place.as_ref().map(|place| &place.parent)
     }
 
+    /// Its name in the source directory above.
+    pub fn name(&self) -> Option<&OsStr> {
+        self.place.as_ref().map(|place| &*place.name)
+    }
+
     /// The path of a source entry, for printing.
     pub fn source_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.name, &self.top().source_root)

@@ -107,12 +107,17 @@ pub fn without_proc(errno: Errno) -> Errno {
     if errno == Errno::NOENT && is_missing() { Errno::NOSYS } else { errno }
 }
 
-/// O_TRUNC on a file that is open and empty already: that sets its modification time, where ftruncate(2)
-/// to the same length does not.
-pub fn empty_again(fd: impl AsFd) -> Result<()> {
-    let path = proc_path(fd.as_fd());
-    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
-    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())).map(drop)
+/// Whether an open file is the one that stat(2) met under its name a moment ago.
+///
+/// On overlayfs, opening a file for writing may move it to the upper layer, which can give it other device and
+/// inode numbers (it does to a hard link, and where the layers are on several file systems). All that is said of
+/// the old file's owner, mode, length and time of last change still holds for it then.
+pub fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
+    /// `f_type` of overlayfs.
+    const OVERLAY: u64 = 0x794C_7630;
+    let unchanged = |stat: &Stat| (stat.mode, stat.uid, stat.gid, stat.rdev, stat.size, stat.mtime);
+    let was_moved = || unchanged(opened) == unchanged(met) && super::io::fs_magic(fd) == Ok(OVERLAY);
+    opened.kind() == met.kind() && (opened.id() == met.id() || was_moved())
 }
 
 /// Takes hold of what has the name now, be it a symbolic link, without opening it (O_PATH of

@@ -193,12 +193,18 @@ impl Walk<'_> {
         let keep = &self.ctx.options.preserve;
         let withheld = if keep.ownership || keep.mode { 0o077 } else { 0o022 };
         let dst = if made {
+            let suspects = self.suspects(parent, entry, (&src, &source), &fds.dst);
             let source = (&source, withheld);
             let made = self.make(&fds, entry, source, "cannot create directory {}", &destination_path);
             if made.is_err() {
                 self.forget(entry, source.0.id());
             }
-            made?
+            let made = made?;
+            if suspects.have_appeared(&src) {
+                self.abandon_operand();
+                return Err(self.meets_itself());
+            }
+            made
         } else {
             self.open_existing(&fds, entry, follow_destination, (&source, withheld), &destination_path)?
         };

@@ -101,7 +101,7 @@ impl Walk<'_> {
     }
 
     /// Leaves the operand that is being walked as it is.
-    fn abandon_operand(&mut self) {
+    pub(super) fn abandon_operand(&mut self) {
         while self.stack.len() > self.operand.depth.max(1)
             && let Some(frame) = self.stack.pop()
         {

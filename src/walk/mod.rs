@@ -12,6 +12,7 @@ mod memory;
 pub mod operands;
 mod resume;
 pub mod scout;
+mod shows_copy;
 pub mod supply;
 
 use crate::backup;

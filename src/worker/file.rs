@@ -65,7 +65,7 @@ impl Worker<'_> {
             answer.map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
         let stat =
             at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
-        if stat.id() != source.stat.id() {
+        if !at::is_still(&fd, &stat, &source.stat) {
             let words = "skipping file {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.source_path()));
         }

@@ -163,16 +163,12 @@ impl Worker<'_> {
     /// Empties the file that is there, if it still is the one that was decided about.
     fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Landed, Failure> {
         let before = at::fstat(&fd).map_err(|errno| cannot(task, errno))?;
-        if (before.id(), before.kind()) != (met.id(), met.kind()) {
+        if !at::is_still(&fd, &before, met) {
             let words = "not overwriting {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.destination_path()));
         }
         if before.is_regular() && !self.ctx.options.attributes_only {
-            match before.size {
-                // Without /proc, or the right to open it again, an empty file keeps its old time.
-                0 => drop(at::empty_again(&fd)),
-                _ => io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?,
-            }
+            io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?;
         }
         Ok(Landed::new(fd, Some(before), 0, Name::Final))
     }

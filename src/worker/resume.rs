@@ -68,7 +68,7 @@ impl Worker<'_> {
             let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
             let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
             let found = at::fstat(&copy).map_err(cannot)?;
-            if found.id() != occupant.stat.id() {
+            if !at::is_still(&copy, &found, &occupant.stat) {
                 let words = "skipping file {}, as it was replaced while being copied";
                 return Err(Failure::new(words, task.destination_path()));
             }

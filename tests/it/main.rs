@@ -12,6 +12,7 @@ mod documents;
 mod dry_run;
 mod durable;
 mod engine;
+mod environments;
 mod errors;
 mod faults;
 mod files_from;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         durable::trials(),
         documents::trials(),
         engine::trials(),
+        environments::trials(),
         errors::trials(),
         faults::trials(),
         files_from::trials(),

@@ -35,6 +35,8 @@ pub(crate) enum Need {
     Mount(&'static str),
     /// A FUSE server of our own.
     Fuse,
+    /// An overlay with these mount options beside its layers, see [`mount_overlay`].
+    Overlay(&'static str),
     /// Namespaces of mounts and host names for single processes.
     Namespaces,
     /// A group of processes with a limit on memory, see [`MemoryGroup`].
@@ -55,6 +57,7 @@ impl Need {
             }
             Need::Mount(fs) => mounted(fs).is_some(),
             Need::Fuse => Path::new("/dev/fuse").exists() && std::env::var_os(PLACE).is_some(),
+            Need::Overlay(options) => can_mount_overlay(options),
             Need::Namespaces => *NAMESPACES.get_or_init(|| succeeds("unshare", &["-mnu", "true"])),
             Need::MemoryGroup => MemoryGroup::make(1 << 30).is_some(),
         }
@@ -189,6 +192,24 @@ fn mount(fs: &str, place: &Path, options: &[&str]) -> Option<PathBuf> {
     let mounted =
         made && succeeds("mount", &["-o".into(), "loop".into(), image.into(), point.clone().into_os_string()]);
     mounted.then_some(point)
+}
+
+/// Mounts an overlay on `merged`, with the layers `lower` and `upper`, all in one directory.
+pub(crate) fn mount_overlay(directory: &Path, options: &str) -> bool {
+    let layer = |name| directory.join(name).display().to_string();
+    let layers = format!("lowerdir={},upperdir={},workdir={}", layer("lower"), layer("upper"), layer("work"));
+    succeeds("mount", &["-t", "overlay", "overlay", "-o", &(layers + options), &layer("merged")])
+}
+
+fn can_mount_overlay(options: &str) -> bool {
+    if std::env::var_os(PLACE).is_none() {
+        return false;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    mount_overlay(dir.path(), options) && succeeds("umount", &[dir.path().join("merged")])
 }
 
 /// Starts the tests again where mounts are private, if that is possible; their exit status.

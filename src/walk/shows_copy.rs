@@ -1,0 +1,97 @@
+//! A source directory that shows the copy while the copy is being made.
+//!
+//! Where the destination is another view of the source's file system (an overlay mount and its upper directory, a
+//! FUSE mount and the directory that it serves, a union and one of its branches), a copy into it grows the source:
+//! each directory that is made appears below a source directory and is then copied as well, without end. Device
+//! and inode numbers differ between the views, so they cannot tell (as they do for a bind mount).
+//!
+//! What can tell is an experiment. If the source directory at path `c` below the operand shows the destination
+//! directory at path `r`, then `c` ends in `r`, and a copy without end goes through directories of which it also
+//! begins with `r`. What is about to be made at `c` below the destination then appears in the source directory at
+//! the rest of `c` behind that `r`. Whatever is not there before and is there after is the copy itself.
+//!
+//! The experiment costs nothing in an ordinary copy: it is made only between two devices, in a source directory
+//! that has been changed since the run began, and only if one of the two file systems can be such a view.
+
+use super::Walk;
+use crate::dir::Dir;
+use crate::job::Entry;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat, io};
+use crate::transfer::route::FsKind;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+
+/// The most components of a repetition that is looked for within a path. One that is as long as the whole path is
+/// always looked for.
+const LONGEST: usize = 64;
+
+/// Paths at which a directory that is about to be made could appear below its own source. None of them exists yet.
+pub(super) struct Suspects(Vec<OsString>);
+
+impl Suspects {
+    /// Whether one of the paths exists now.
+    pub(super) fn have_appeared(&self, source: impl AsFd) -> bool {
+        self.0.iter().any(|path| at::stat(&source, path, Follow::No).is_ok())
+    }
+}
+
+impl Walk<'_> {
+    /// To be asked just before the copy of a source directory is made in `parent`.
+    pub(super) fn suspects(
+        &self,
+        parent: &Dir,
+        entry: &Entry,
+        source: (impl AsFd, &Stat),
+        dst: impl AsFd,
+    ) -> Suspects {
+        let (src, stat) = source;
+        let below_operand = self.stack.get(self.operand.depth + 1..).unwrap_or_default();
+        let is_view = || {
+            let is_local = |fd| io::fs_magic(fd).is_ok_and(|magic| FsKind::from_magic(magic).is_local());
+            !is_local(src.as_fd()) || !is_local(dst.as_fd())
+        };
+        // File systems stamp by a clock that lags behind, and some keep whole seconds.
+        let has_changed = stat.ctime.sec + 1 >= self.ctx.process.start.sec;
+        let may_be = !entry.operand
+            && !self.ctx.options.dry_run
+            && parent.dst_dev.is_some_and(|dev| dev != stat.dev)
+            && has_changed
+            && is_view();
+        if !may_be {
+            return Suspects(Vec::new());
+        }
+        let mut path: Vec<&OsStr> = below_operand.iter().filter_map(|frame| frame.dir.name()).collect();
+        path.push(&entry.name);
+        let is_missing = |path: &OsString| at::stat(&src, path, Follow::No).err() == Some(Errno::NOENT);
+        Suspects(repetitions(&path).map(|rest| rest.join(OsStr::new("/"))).filter(is_missing).collect())
+    }
+}
+
+/// The ends of a path that it consists of repetitions of (the first of which may be cut off at its start), the whole
+/// path among them.
+fn repetitions<'p>(path: &'p [&'p OsStr]) -> impl Iterator<Item = &'p [&'p OsStr]> {
+    let lengths = (1..path.len().min(LONGEST)).chain([path.len()]);
+    lengths.filter(|len| path.iter().zip(&path[*len..]).all(|(a, b)| a == b)).map(|len| &path[path.len() - len..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_repetitions_are_found() {
+        let check = |path: &str, expected: &[&str]| {
+            let parts: Vec<_> = path.split('/').map(OsStr::new).collect();
+            let found: Vec<_> = repetitions(&parts).map(|rest| rest.join(OsStr::new("/"))).collect();
+            assert_eq!(found, expected, "{path}");
+        };
+        check("x", &["x"]);
+        check("x/y", &["x/y"]);
+        check("x/x", &["x", "x/x"]);
+        check("x/y/x/y", &["x/y", "x/y/x/y"]);
+        check("x/y/x", &["y/x", "x/y/x"]);
+        check("x/x/x", &["x", "x/x", "x/x/x"]);
+        check("a/x/x", &["a/x/x"]);
+    }
+}

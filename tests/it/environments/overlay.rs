@@ -1,0 +1,221 @@
+//! An overlay mount as a source and as a destination, and copies between it and its own layers.
+
+use crate::needs::{self, Need, trial};
+use crate::sandbox::{Sandbox, assert_done};
+use crate::strace;
+use libtest_mimic::Trial;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Mount options beside the layers. Where the kernel does not take them, the trials are ignored.
+const KINDS: [(&str, &str); 3] =
+    [("plain", ""), ("metacopy", ",redirect_dir=on,metacopy=on"), ("index", ",index=on,nfs_export=off")];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("overlay::upper_into_its_own_mount", &[Need::Overlay("")], upper_into_its_own_mount),
+        trial("overlay::mount_into_its_own_upper", &[Need::Overlay("")], mount_into_its_own_upper),
+        trial(
+            "overlay::repeated_names_and_fresh_sources_are_copied",
+            &[Need::Overlay(""), Need::Shm],
+            repeated_names_and_fresh_sources_are_copied,
+        ),
+        trial(
+            "overlay::replaced_file_is_not_overwritten",
+            &[Need::Overlay(""), Need::Strace],
+            replaced_file_is_not_overwritten,
+        ),
+        trial(
+            "bindfs::served_directory_into_its_own_mount",
+            &[Need::Fuse, Need::Program("bindfs")],
+            served_directory_into_its_own_mount,
+        ),
+    ];
+    for (name, options) in KINDS {
+        let needs = [Need::Overlay(options)];
+        trials.push(trial(format!("overlay::copied_up_files_are_overwritten::{name}"), &needs, move || {
+            copied_up_files_are_overwritten(options);
+        }));
+    }
+    trials
+}
+
+/// A mount in a sandbox, which goes before the sandbox does.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Mounts an overlay on `merged` whose lower layer is `lower`.
+fn mount(sandbox: &Sandbox, options: &str) -> Mounted {
+    ["lower", "upper", "work", "merged"].iter().for_each(|name| _ = sandbox.dir(name));
+    assert!(needs::mount_overlay(&sandbox.path(""), options));
+    Mounted(sandbox.path("merged"))
+}
+
+/// A file of the lower layer gets another inode when it is opened for writing, if it has several names: that is no
+/// replacement by somebody else.
+fn copied_up_files_are_overwritten(options: &str) {
+    let kinds: [&[&str]; 14] = [
+        &[],
+        &["-f"],
+        &["-u"],
+        &["-a"],
+        &["-a", "-j1"],
+        &["--attributes-only", "-p"],
+        &["--resume"],
+        &["--verify"],
+        &["--fsync"],
+        &["--cache=drop"],
+        &["--atomic"],
+        &["-a", "--atomic", "--resume", "--fsync", "--verify"],
+        &["--remove-destination"],
+        &["-b"],
+    ];
+    for args in kinds {
+        let sandbox = Sandbox::new();
+        for name in ["a", "empty"] {
+            sandbox.file(format!("src/{name}"), if name == "a" { "new content" } else { "" }).mode("src/a", 0o640);
+            sandbox
+                .file(format!("lower/{name}"), "old")
+                .hard_link(format!("lower/{name}"), format!("lower/{name}2"));
+            // -u is to find something older.
+            let long_before = filetime::FileTime::from_unix_time(900_000_000, 0);
+            sandbox.time(format!("lower/{name}"), long_before);
+        }
+        let _mount = mount(&sandbox, options);
+        let output = sandbox.zcp(args).args(["-r", "-T", "src", "merged"]).output().unwrap();
+        assert_done(&output);
+        let bytes = |name: &str| fs::read_to_string(sandbox.path("merged").join(name)).unwrap();
+        let changed = !args.contains(&"--attributes-only");
+        assert_eq!(bytes("a"), if changed { "new content" } else { "old" }, "{args:?}");
+        assert_eq!(bytes("empty"), if changed { "" } else { "old" }, "{args:?}");
+        if !options.contains("index=on") || args.iter().any(|arg| ["--atomic", "-b"].contains(arg)) {
+            assert_eq!((&*bytes("a2"), &*bytes("empty2")), ("old", "old"), "{args:?}");
+        }
+        let names = fs::read_dir(sandbox.path("merged")).unwrap();
+        assert_eq!(names.count(), if args == ["-b"] { 6 } else { 4 }, "{args:?}");
+        let kept = args.iter().any(|arg| ["-a", "-p", "--resume"].contains(arg));
+        let times =
+            ["src/a", "merged/a"].map(|name| fs::metadata(sandbox.path(name)).unwrap().modified().unwrap());
+        assert!(!kept || times[0] == times[1], "{args:?}");
+    }
+}
+
+/// On an overlay, too, a file that somebody puts in the place of the one to overwrite is left alone.
+fn replaced_file_is_not_overwritten() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "new").file("lower/f", "old").hard_link("lower/f", "lower/g");
+    let _mount = mount(&sandbox, "");
+    sandbox.file("merged/other", "precious");
+    let inject = "inject=newfstatat:signal=STOP:when=1";
+    let options = ["-P", "merged/f", "-e", inject];
+    let mut stops = 0;
+    let trace = strace::zcp_with_stops(&sandbox, &options, &["src", "merged/f"], |stop| {
+        stops = stop;
+        fs::rename(sandbox.path("merged/other"), sandbox.path("merged/f")).unwrap();
+    });
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert!(stops == 1 && errors.contains("replaced while being copied"), "{stops} {:?}", trace.output);
+    assert_eq!(fs::read(sandbox.path("merged/f")).unwrap(), b"precious");
+}
+
+/// Copies `from` into `to`, where each directory that is made appears in the source: that ends soon, and is said.
+#[track_caller]
+fn assert_ends(sandbox: &Sandbox, args: &[&str]) {
+    let mut command = sandbox.zcp(args);
+    let output = command.timeout(Duration::from_secs(60)).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let words = "cannot copy a directory, '";
+    let said = errors.matches(words).count() == 1 && errors.contains("', into itself, '");
+    assert!(output.status.code() == Some(1) && said, "{args:?} {output:?}");
+}
+
+fn deepest(sandbox: &Sandbox, name: &str) -> usize {
+    let root = sandbox.path(name);
+    walkdir::WalkDir::new(root).into_iter().map(|entry| entry.unwrap().depth()).max().unwrap()
+}
+
+fn upper_into_its_own_mount() {
+    let cases: [(&[&str], &[&str]); 10] = [
+        (&[], &["-a", "upper", "merged/x"]),
+        (&[], &["-r", "-j1", "upper", "merged/x"]),
+        (&[], &["-a", "upper", "merged/d/x"]),
+        (&["x"], &["-a", "upper", "merged/x"]),
+        (&["x"], &["-r", "upper/.", "merged/x"]),
+        (&["x/x/x"], &["-aT", "upper", "merged/x"]),
+        (&["x/y/x/y"], &["-aT", "upper", "merged/x/y"]),
+        (&[], &["-r", "upper/", "merged/x/"]),
+        (&[], &["-rs", "upper", "merged/x"]),
+        (&[], &["-r", "--parents", "upper", "merged"]),
+    ];
+    for (there, args) in cases {
+        let sandbox = Sandbox::new();
+        sandbox.file("upper/d/e/f", "f").file("upper/g", "g");
+        let _mount = mount(&sandbox, "");
+        for name in there {
+            sandbox.dir(format!("merged/{name}"));
+        }
+        let args: Vec<_> = args.iter().map(|arg| arg.to_string()).collect();
+        let absolute = |arg: &String| match arg.strip_prefix("upper") {
+            Some(rest) if args.contains(&"-rs".into()) => {
+                sandbox.path("upper").to_str().unwrap().to_owned() + rest
+            }
+            _ => arg.clone(),
+        };
+        let args: Vec<_> = args.iter().map(absolute).collect();
+        assert_ends(&sandbox, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(deepest(&sandbox, "upper") < 12, "{args:?}");
+        // What was complete before stays.
+        assert_eq!(fs::read(sandbox.path("upper/d/e/f")).unwrap(), b"f");
+    }
+}
+
+fn mount_into_its_own_upper() {
+    let sandbox = Sandbox::new();
+    sandbox.file("upper/d/e/f", "f");
+    let _mount = mount(&sandbox, "");
+    let mut command = sandbox.zcp(["-a", "merged", "upper/x"]);
+    let output = command.timeout(Duration::from_secs(60)).output().unwrap();
+    // The kernel does not say what a mount shows of an upper directory that is changed behind its back.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    assert!(deepest(&sandbox, "upper") < 12);
+}
+
+fn served_directory_into_its_own_mount() {
+    for args in [["-a", "served", "mount/x"], ["-a", "mount", "served/x"], ["-r", "served/.", "mount/d/e"]] {
+        let sandbox = Sandbox::new();
+        sandbox.file("served/d/e/f", "f").dir("mount");
+        assert_done(&sandbox.command("bindfs").args(["served", "mount"]).output().unwrap());
+        let _mount = Mounted(sandbox.path("mount"));
+        assert_ends(&sandbox, &args);
+        assert!(deepest(&sandbox, "served") < 12, "{args:?}");
+    }
+}
+
+/// Nothing that only looks like it is refused: names that repeat themselves, sources that are changed during the run.
+fn repeated_names_and_fresh_sources_are_copied() {
+    let sandbox = Sandbox::new();
+    let elsewhere = Sandbox::within(needs::SHM);
+    let _mount = mount(&sandbox, "");
+    for name in ["x/x/x/x/f", "x/x/y/x/x/y/f", "merged/x/merged/x/f", "a/b/a/b/a/b/f"] {
+        elsewhere.file(format!("src/{name}"), name);
+    }
+    let source = elsewhere.path("src");
+    for destination in ["merged", "merged/x", "merged/x/x"] {
+        for _ in 0..2 {
+            let args = ["-a".as_ref(), source.as_os_str(), destination.as_ref()];
+            assert_done(&sandbox.zcp(args).output().unwrap());
+        }
+    }
+    elsewhere.snapshot("src").assert_same(&sandbox.snapshot("merged/src"));
+    // Between two directories of one mount, into a subdirectory that has the same names.
+    assert_done(&sandbox.zcp(["-a", "merged/src/x", "merged/x/src"]).output().unwrap());
+    assert_done(&sandbox.zcp(["-a", "upper/src", "merged/y"]).output().unwrap());
+    elsewhere.snapshot("src").assert_same(&sandbox.snapshot("merged/y"));
+}
