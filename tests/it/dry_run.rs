@@ -5,6 +5,7 @@
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::oracle::case::{self, Case};
+use crate::oracle::invent;
 use crate::oracle::{BLOCKED, from_env, lines};
 use crate::sandbox::{LONG_AGO, Sandbox, ZCP, assert_done, stats};
 use assert_cmd::Command;
@@ -39,7 +40,7 @@ fn says_what_is_done() {
     bytes[..8].copy_from_slice(&seed);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let answer = TestRunner::new_with_rng(config, rng)
-        .run(&case::cases(), |case| compare(&case).map_err(TestCaseError::fail));
+        .run(&invent::cases(), |case| compare(&case).map_err(TestCaseError::fail));
     answer.unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -141,7 +142,14 @@ fn feeds_itself(case: &Case, sandbox: &Sandbox) -> bool {
 fn run(case: &Case, sandbox: &Sandbox, told: &[&str]) -> Output {
     let mut command = std::process::Command::new("sh");
     let line = format!("ulimit -t 3; umask {:03o}; exec \"$@\"", case.umask);
-    command.arg("-c").arg(line).arg("sh").arg(ZCP).args(told).args(case.args()).arg0("zcp");
+    command
+        .arg("-c")
+        .arg(line)
+        .arg("sh")
+        .arg(ZCP)
+        .args(told)
+        .args(case.args(&sandbox.path(case::WITHIN)))
+        .arg0("zcp");
     command.current_dir(sandbox.path(case::WITHIN)).env("LC_ALL", "C");
     let mut command = Command::from_std(command);
     command.write_stdin(case.answers.as_str()).timeout(BLOCKED).output().unwrap()

@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Root,
     /// A tmpfs on [`SHM`], as every Linux has it.
     Shm,
+    /// GNU cp as `tests/reference-cp` fetches it.
+    ReferenceCp,
     /// A program in PATH.
     Program(&'static str),
     /// A file system of this type, see [`mounted`] and [`Image`].
@@ -51,6 +53,7 @@ impl Need {
             Need::Strace => *STRACE.get_or_init(|| succeeds("strace", &["-f", "-o", "/dev/null", "true"])),
             Need::Root => is_root(),
             Need::Shm => Path::new(SHM).is_dir(),
+            Need::ReferenceCp => crate::oracle::has_reference(),
             Need::Program(name) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
