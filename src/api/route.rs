@@ -3,7 +3,7 @@
 use super::CopyOptions;
 use crate::transfer::Strategy;
 use crate::transfer::ladder::Sparse;
-use crate::transfer::pace::Pace;
+use crate::transfer::rate_limit::RateLimit;
 use crate::transfer::route::Cloning;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl CopyOptions {
     /// Moves at most so many bytes a second, by all workers together (`--bwlimit`). Each copy that is made
     /// with these options, and with clones of them, counts.
     pub fn bandwidth_limit(&mut self, bytes_per_second: u64) -> &mut CopyOptions {
-        self.options.limits.pace = Some(Arc::new(Pace::new(bytes_per_second)));
+        self.options.limits.rate_limit = Some(Arc::new(RateLimit::new(bytes_per_second)));
         self
     }
 

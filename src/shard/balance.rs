@@ -64,7 +64,7 @@ impl Scale {
     }
 
     /// The load of all is 2: one for the bytes, one for the files.
-    fn grain(&self) -> u128 {
+    fn smallest_unit(&self) -> u128 {
         2 * u128::from(self.total.bytes) * u128::from(self.total.files) / u128::from(self.parts) / BATCHES
     }
 
@@ -91,7 +91,7 @@ impl Batcher {
 
     /// The next item of the list, which is not to be cut.
     pub(super) fn item(&mut self, at: Range<u64>, size: Size) {
-        let fits = |open: &Batch| self.scale.load(open.size) + self.scale.load(size) <= self.scale.grain();
+        let fits = |open: &Batch| self.scale.load(open.size) + self.scale.load(size) <= self.scale.smallest_unit();
         match &mut self.open {
             Some(open) if fits(open) => {
                 open.at.end = at.end;

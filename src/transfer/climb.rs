@@ -3,11 +3,11 @@
 //! `at` is what the destination has. A rung that is refused hands over exactly there, so no byte is
 //! lost or doubled, whichever rung gets how far.
 
+use super::chunk::CallSize;
 use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
 use super::route::{Cloning, LARGE};
 use super::rungs::Rungs;
 use super::spans::{self, Denied, Next};
-use super::stride::Stride;
 use super::uncached::Sides;
 use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
@@ -33,7 +33,7 @@ pub(super) struct Climb<'a, 'f> {
     /// The destination's own position, which sendfile writes at.
     position: u64,
     /// How much a call is asked for, so that Ctrl-C and the progress bar stay alive.
-    stride: Stride,
+    call_size: CallSize,
     /// Zeros that the last step read but did not write.
     skipped: u64,
     /// What the file system said are holes.
@@ -58,7 +58,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             uncached: Sides::default(),
             true_size,
             position: 0,
-            stride: Stride::default(),
+            call_size: CallSize::default(),
             skipped: 0,
             denied: Denied::default(),
             outcome: Outcome::default(),
@@ -234,8 +234,8 @@ impl<'a, 'f> Climb<'a, 'f> {
                 return Err(self.rungs.exhausted(Errno::OPNOTSUPP));
             };
             // Beyond a size that is not believed, ask for a bufferful and see.
-            let len = if at < known_end { (known_end - at).min(self.stride.bytes()) } else { 64 << 10 };
-            let len = self.ladder.most(self.t, at, len);
+            let len = if at < known_end { (known_end - at).min(self.call_size.bytes()) } else { 64 << 10 };
+            let len = self.ladder.most_bytes(self.t, at, len);
             let before = self.account.path(strategy).ns;
             match self.step(strategy, at, len) {
                 Step::Moved(n) if self.is_torn(strategy, at + n) => {
@@ -243,9 +243,9 @@ impl<'a, 'f> Climb<'a, 'f> {
                 }
                 Step::Moved(n) => {
                     let ns = self.account.path(strategy).ns - before;
-                    self.stride.learn(n, ns);
+                    self.call_size.learn(n, ns);
                     if strategy == Strategy::Splice {
-                        self.ladder.grain.learn(self.t.stat.size, n, ns);
+                        self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
                     }
                     (at, dry) = (at + n, 0);
                     let written = n - std::mem::take(&mut self.skipped);
@@ -304,7 +304,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             Strategy::Reflink => Step::Refused(Errno::INVAL),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
             Strategy::Splice => {
-                let len = len.min(ladder.grain.bytes(self.t.stat.size));
+                let len = len.min(ladder.pipe_load.bytes(self.t.stat.size));
                 splice::step(&mut ladder.pipe, src, dst, at, len, tally)
             }
             Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),

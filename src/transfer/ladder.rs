@@ -3,11 +3,11 @@
 //! The way up is in `climb.rs`, streams are in `stream.rs`.
 
 use super::buffered::Buffer;
+use super::chunk::PipeLoad;
 use super::climb::Climb;
 use super::end::{End, Form};
 use super::evict::{self, Evictor};
-use super::grain::Grain;
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
 use super::stream_route::stream_route;
@@ -75,7 +75,7 @@ pub struct Limits {
     /// `--sparse`.
     pub sparse: Sparse,
     /// `--bwlimit`, which all ladders of a run share.
-    pub pace: Option<Arc<Pace>>,
+    pub rate_limit: Option<Arc<RateLimit>>,
     /// `--cache=drop`: give pages back that the copy brought into the page cache.
     pub drop_cache: bool,
     /// `--fsync`: all is to be on the disk in the end, by a call that no signal ends.
@@ -186,7 +186,7 @@ pub struct Ladder {
     pub(super) stop: StopFlag,
     pub(super) meter: Arc<Meter>,
     pub(super) pipe: Pipe,
-    pub(super) grain: Grain,
+    pub(super) pipe_load: PipeLoad,
     pub(super) buffer: Buffer,
     evictor: Option<Evictor>,
     /// Whether the file in hand leaves its pages to the evictor.
@@ -213,7 +213,7 @@ impl Ladder {
             stop,
             meter,
             pipe: Pipe::default(),
-            grain: Grain::default(),
+            pipe_load: PipeLoad::default(),
             buffer: Buffer::default(),
             file_systems: Vec::new(),
             routes: Vec::new(),
@@ -288,10 +288,11 @@ impl Ladder {
         self.evicting && t.stat.is_regular() && t.target == Target::File
     }
 
-    /// The most bytes for one step from `at`, of the `len` that a rung could take.
-    pub(super) fn most(&self, t: &Transfer<'_>, at: u64, len: u64) -> u64 {
-        let paced = self.limits.pace.as_ref().map_or(len, |pace| len.min(pace.step()));
-        let flushed = if self.flushes(t) { paced.min(self.writeback.most()) } else { paced };
+    /// The most bytes for one call from `at`, of the `len` that a strategy could take: the least of the limits in
+    /// force.
+    pub(super) fn most_bytes(&self, t: &Transfer<'_>, at: u64, len: u64) -> u64 {
+        let limited = self.limits.rate_limit.as_ref().map_or(len, |limit| len.min(limit.step()));
+        let flushed = if self.flushes(t) { limited.min(self.writeback.most()) } else { limited };
         let evictor = self.evictor.as_ref().filter(|_| self.evicts(t));
         evictor.map_or(flushed, |evictor| flushed.min(evictor.most(at)))
     }
@@ -315,8 +316,8 @@ impl Ladder {
                 evictor.flushed(t, end);
             }
         }
-        if let Some(pace) = &self.limits.pace {
-            pace.pay(bytes, || self.stop.is_raised());
+        if let Some(limit) = &self.limits.rate_limit {
+            limit.pay(bytes, || self.stop.is_raised());
         }
         Ok(())
     }

@@ -5,17 +5,16 @@
 
 pub mod account;
 mod buffered;
+mod chunk;
 mod climb;
 mod copy_range;
 mod end;
 mod enlarge;
 mod evict;
-mod grain;
 pub mod ladder;
 pub mod meter;
 mod mmap;
-pub mod pace;
-mod portion;
+pub mod rate_limit;
 mod reflink;
 pub mod route;
 mod rungs;
@@ -24,16 +23,15 @@ mod spans;
 mod splice;
 mod stream;
 mod stream_route;
-mod stride;
 mod uncached;
 pub mod verify;
 mod writeback;
 mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};
+pub use chunk::FlushSize;
 pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Target, Transfer};
 pub use meter::Meter;
-pub use portion::Portion;
 pub use route::Route;
 
 use crate::sys::Errno;

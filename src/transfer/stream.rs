@@ -6,12 +6,12 @@
 //! other end may be slow, or asleep: a wait happens in poll(2), where a signal can end it, and never
 //! in a loop. And the end is where the stream says so.
 
+use super::chunk::CallSize;
 use super::end::{End, Form};
 use super::ladder::{Fault, Ladder, Limits, Outcome, Side, Sparse, Target, Transfer};
 use super::route::{Case, FsKind, LARGE, SMALL, Size};
 use super::rungs::Rungs;
 use super::splice::Pipe;
-use super::stride::Stride;
 use super::{Account, Reason, Step, Strategy};
 use super::{buffered, copy_range, enlarge, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, io};
@@ -33,7 +33,7 @@ struct Flow<'a, 'f> {
     /// Whether runs of zeros become holes.
     zeros: bool,
     /// How much a call is asked for: a peer may be slow, and Ctrl-C and the progress bar stay alive.
-    stride: Stride,
+    call_size: CallSize,
     /// Zeros that the last step read but did not write.
     skipped: u64,
     /// How often `read` gave 0 too early.
@@ -69,7 +69,7 @@ impl Ladder {
             known_size,
             forms,
             zeros,
-            stride: Stride::default(),
+            call_size: CallSize::default(),
             skipped: 0,
             dry: 0,
             position: 0,
@@ -102,7 +102,7 @@ impl Flow<'_, '_> {
             let before = self.account.path(strategy).ns;
             match self.step(strategy, at) {
                 Step::Moved(n) => {
-                    self.stride.learn(n, self.account.path(strategy).ns - before);
+                    self.call_size.learn(n, self.account.path(strategy).ns - before);
                     (at, self.dry) = (at + n, 0);
                     self.credit(strategy, n, at)?;
                 }
@@ -147,7 +147,7 @@ impl Flow<'_, '_> {
     }
 
     fn step(&mut self, strategy: Strategy, at: u64) -> Step {
-        let most = self.ladder.most(self.t, at, self.stride.bytes());
+        let most = self.ladder.most_bytes(self.t, at, self.call_size.bytes());
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
         let (src, dst) = self.t.ends_as(self.forms, &ladder.stop);

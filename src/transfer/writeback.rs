@@ -5,7 +5,7 @@
 //! the disk can be given back: each step takes a moment, and there is a look for signals between two. A thread
 //! waits for the disk, while the next step is copied.
 
-use super::Portion;
+use super::FlushSize;
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Result, io};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -20,7 +20,7 @@ const EVEN: u64 = 1 << 20;
 pub(super) struct Writeback {
     stop: StopFlag,
     /// It outlives the file: disks differ, files do not.
-    portion: Portion,
+    flush_size: FlushSize,
     /// Bytes of the file in hand that nobody has flushed.
     unwritten: u64,
     flush: Option<Flush>,
@@ -38,7 +38,7 @@ struct Flush {
 
 impl Writeback {
     pub(super) fn new(stop: StopFlag) -> Writeback {
-        Writeback { stop, portion: Portion::default(), unwritten: 0, flush: None }
+        Writeback { stop, flush_size: FlushSize::default(), unwritten: 0, flush: None }
     }
 
     /// A file is about to be copied.
@@ -58,7 +58,7 @@ impl Writeback {
 
     /// Offsets that are not even would split the folios of what comes behind.
     fn step(&self) -> u64 {
-        self.portion.bytes() / EVEN * EVEN
+        self.flush_size.bytes() / EVEN * EVEN
     }
 
     /// So many more bytes are in `dst`, which now has all up to `end`, and `left` are to come. Begins to flush it if
@@ -79,7 +79,7 @@ impl Writeback {
         if let Ok(file) = io::duplicate(dst)
             && let Ok(thread) = thread::Builder::new().spawn(move || flush(file))
         {
-            let number = self.portion.begin();
+            let number = self.flush_size.begin();
             self.flush = Some(Flush { number, end, bytes: std::mem::take(&mut self.unwritten), thread });
         }
         Ok(written)
@@ -92,7 +92,7 @@ impl Writeback {
     pub(super) fn wait(&mut self) -> Result<Option<u64>> {
         let Some(Flush { number, end, bytes, thread }) = self.flush.take() else { return Ok(None) };
         let ns = thread.join().unwrap_or(Err(Errno::IO))?;
-        self.portion.learn(number, bytes, ns);
+        self.flush_size.learn(number, bytes, ns);
         Ok(Some(end))
     }
 }

@@ -10,7 +10,7 @@ use crate::dir::Dir;
 use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, io};
-use crate::transfer::Portion;
+use crate::transfer::FlushSize;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -33,12 +33,12 @@ pub(super) struct Unsynced {
 struct Batch {
     files: Vec<(Arc<Dir>, OsString)>,
     bytes: u64,
-    portion: Portion,
+    flush_size: FlushSize,
 }
 
 impl Default for Unsynced {
     fn default() -> Unsynced {
-        let batch = Batch { files: Vec::new(), bytes: 0, portion: Portion::default() };
+        let batch = Batch { files: Vec::new(), bytes: 0, flush_size: FlushSize::default() };
         Unsynced { batch: Mutex::new(batch), turn: Mutex::default() }
     }
 }
@@ -46,7 +46,7 @@ impl Default for Unsynced {
 impl Batch {
     /// syncfs(2) cannot be interrupted, so it is not to have much to do.
     fn is_due(&self) -> bool {
-        self.files.len() >= BATCH || self.bytes >= self.portion.bytes()
+        self.files.len() >= BATCH || self.bytes >= self.flush_size.bytes()
     }
 }
 
@@ -95,12 +95,12 @@ impl Worker<'_> {
             if !batch.is_due() || self.ctx.stop.is_raised() {
                 return;
             }
-            (batch.portion.begin(), std::mem::take(&mut batch.files), std::mem::take(&mut batch.bytes))
+            (batch.flush_size.begin(), std::mem::take(&mut batch.files), std::mem::take(&mut batch.bytes))
         };
         let start = Instant::now();
         sync_together(self.ctx, &files, || task.destination_path());
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        lock(&self.shared.unsynced.batch).portion.learn(number, bytes, ns);
+        lock(&self.shared.unsynced.batch).flush_size.learn(number, bytes, ns);
     }
 }
 

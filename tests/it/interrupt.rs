@@ -186,7 +186,7 @@ const FLUSHING: [(&str, &[&str]); 3] = [
 ];
 
 /// Nor can a flush be interrupted: nothing is left to the last one but a little. How much depends on the disk
-/// (`transfer/portion.rs`), after 1 and 4 MiB that tell what disk it is.
+/// (`transfer/chunk.rs`), after 1 and 4 MiB that tell what disk it is.
 fn flushes_are_short() {
     for (call, args) in FLUSHING {
         let sandbox = to_be_flushed();
