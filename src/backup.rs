@@ -71,7 +71,7 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
         let new_name = with_suffix(name, &suffix);
         let numbered = is_numbered(backup, &suffix);
         let answer = if numbered {
-            at::rename_no_replace(dir, name, dir, &new_name)
+            at::rename_to_free(dir, name, &new_name)
         } else {
             at::rename(dir, name, dir, &new_name)
         };
@@ -80,11 +80,6 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
             Err(Errno::NOENT) => return Ok(None),
             // Somebody else took the number: the next one.
             Err(Errno::EXIST) if numbered => {}
-            // Not every file system can rename without replacing.
-            Err(Errno::INVAL | Errno::NOSYS) if numbered => {
-                at::rename(dir, name, dir, &new_name)?;
-                return Ok(Some(suffix));
-            }
             Err(errno) => return Err(errno),
         }
     }
@@ -97,6 +92,12 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option
 /// # Errors
 /// The errno of link(2), or of removing an earlier simple backup.
 pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
+    // Else the backup could be made, but neither could the file be replaced then nor the backup be removed.
+    let parent = Some(split(name).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
+    match at::may_remove_from_sticky(dir, parent, name) {
+        Err(Errno::NOENT) => return Ok(None),
+        answer => answer?,
+    }
     for _ in 0..TRIES {
         let suffix = suffix(backup, dir, name);
         let new_name = with_suffix(name, &suffix);

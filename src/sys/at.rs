@@ -246,6 +246,36 @@ pub fn rename_no_replace(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: 
     retry_on_intr(|| fs::renameat_with(&old_dir, old, &dir, name, RenameFlags::NOREPLACE))
 }
 
+/// Gives a file another name, if that is free: EEXIST otherwise. Where the file system cannot rename without replacing
+/// (FUSE without flags, NFS), it is linked and its old name removed; where it cannot link either, somebody who takes the
+/// name at the same moment may lose it.
+pub fn rename_to_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
+    match rename_no_replace(dir, old, dir, name) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        answer => return answer,
+    }
+    match link(dir, old, dir, name, Follow::No) {
+        Ok(()) => unlink(dir, old).inspect_err(|_| _ = unlink(dir, name)),
+        Err(Errno::EXIST) => Err(Errno::EXIST),
+        Err(_) => match stat(dir, name, Follow::No) {
+            Err(Errno::NOENT) => rename(dir, old, dir, name),
+            _ => Err(Errno::EXIST),
+        },
+    }
+}
+
+/// Whether a name may be removed from its directory by this process, as far as a sticky directory is concerned
+/// (unlink(2), EPERM).
+pub fn may_remove_from_sticky(dir: impl AsFd, parent: &OsStr, name: &OsStr) -> Result<()> {
+    const STICKY: u32 = 0o1000;
+    let above = stat(&dir, parent, Follow::Yes)?;
+    let uid = super::proc::effective_uid();
+    if above.permissions() & STICKY == 0 || above.uid == uid || stat(&dir, name, Follow::No)?.uid == uid {
+        return Ok(());
+    }
+    if super::proc::ignores_owners() { Ok(()) } else { Err(Errno::PERM) }
+}
+
 /// mknodat(2) for fifos, sockets and devices.
 pub fn make_node(dir: impl AsFd, name: &OsStr, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
     let file_type = match kind {

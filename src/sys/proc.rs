@@ -38,6 +38,12 @@ pub fn now() -> Time {
     Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
+/// Whether the process may treat files as their owner may (CAP_FOWNER of capabilities(7)).
+pub fn ignores_owners() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::FOWNER))
+}
+
 /// The effective user id.
 pub fn effective_uid() -> u32 {
     process::geteuid().as_raw()

@@ -22,8 +22,19 @@ enum Owned {
 }
 
 impl Worker<'_> {
-    /// Copies the content of a file (or of what is read like one) and its attributes.
+    /// Copies the content of a file (or of what is read like one) and its attributes. If a new file without a name
+    /// cannot be given one, it is copied once more, under a temporary name.
     pub(super) fn copy_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
+        let (stat, bytes) = (source.stat, self.stats.bytes_logical);
+        let answer = self.copy_file_once(task, source, landing);
+        if !self.nameless_in_vain.take() || !stat.is_regular() || self.ctx.stop.is_raised() {
+            return answer;
+        }
+        self.stats.bytes_logical = bytes;
+        self.copy_file_once(task, Source { stat, fd: None }, landing)
+    }
+
+    fn copy_file_once(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
         let (src, stat) = self.open_source(task, source)?;
         let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;

@@ -15,6 +15,7 @@ use crate::{backup, temporary};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
 
 /// How many symbolic links are followed to a name (MAXSYMLINKS of the kernel).
 const MOST_LINKS: usize = 40;
@@ -222,7 +223,9 @@ impl Worker<'_> {
             return Err(cannot(task, Errno::NOTDIR));
         }
         let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
-        if let Ok(fd) = at::create_nameless(dir, parent.unwrap_or(OsStr::new(".")), mode) {
+        if !self.shared.nameless_refused.load(Ordering::Relaxed)
+            && let Ok(fd) = at::create_nameless(dir, parent.unwrap_or(OsStr::new(".")), mode)
+        {
             return Ok((fd, Name::None(place)));
         }
         let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
@@ -304,23 +307,27 @@ impl Worker<'_> {
             Name::Final => Ok(()),
             Name::None(place) => {
                 let (dir, name) = place.of(task);
-                at::name_nameless(&landed.fd, dir, name)
+                at::name_nameless(&landed.fd, dir, name).inspect_err(|errno| self.note_refused_name(*errno))
             }
             Name::Temporary(place, temporary) => {
                 let (dir, name) = place.of(task);
-                match at::rename_no_replace(dir, temporary, dir, name) {
-                    // Not every file system can rename without replacing.
-                    Err(Errno::INVAL | Errno::NOSYS) => match at::stat(dir, name, Follow::No) {
-                        Err(Errno::NOENT) => at::rename(dir, temporary, dir, name),
-                        _ => Err(Errno::EXIST),
-                    },
-                    answer => answer,
-                }
+                at::rename_to_free(dir, temporary, name)
             }
             Name::Replacing(place, temporary) => {
                 let (dir, name) = place.of(task);
                 at::rename(dir, temporary, dir, name)
             }
+        }
+    }
+
+    /// Where a file without a name cannot be linked (fs.protected_hardlinks of proc_sys_fs(5) forbids it to root
+    /// without CAP_FOWNER, if the file has been given to somebody else), a temporary name does as well.
+    fn note_refused_name(&self, errno: Errno) {
+        let says_nothing_of_links =
+            matches!(errno, Errno::EXIST | Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS);
+        if !says_nothing_of_links {
+            self.shared.nameless_refused.store(true, Ordering::Relaxed);
+            self.nameless_in_vain.set(true);
         }
     }
 

@@ -40,7 +40,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What the workers of one run share.
@@ -52,6 +52,8 @@ pub struct Shared {
     landed: Mutex<HashMap<OsString, FileId>>,
     /// Whether there are several operands, so that they can meet.
     several_operands: bool,
+    /// Whether a file without a name could not be given one, so that new files have temporary names from then on.
+    nameless_refused: AtomicBool,
     /// Read by the progress bar.
     pub meters: Arc<Meters>,
 }
@@ -79,6 +81,8 @@ pub struct Worker<'c> {
     cleared: Cell<bool>,
     /// The like: whether that would have taken the source away, which has the same name.
     source_taken: Cell<bool>,
+    /// Whether the file in hand is to be copied once more, because it could not be given a name.
+    nameless_in_vain: Cell<bool>,
 }
 
 /// One name, with all that is needed to reach it.
@@ -139,6 +143,7 @@ impl<'c> Worker<'c> {
             held: Vec::new(),
             cleared: Cell::default(),
             source_taken: Cell::default(),
+            nameless_in_vain: Cell::default(),
         }
     }
 

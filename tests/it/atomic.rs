@@ -20,6 +20,18 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("atomic::stats_file_leaves_nothing", &[], stats_file_leaves_nothing),
         trial("atomic::name_is_never_missing", &[Need::Strace], name_is_never_missing),
         trial("atomic::without_nameless_files", &[Need::Strace], without_nameless_files),
+        trial("atomic::nameless_file_that_cannot_be_linked", &[Need::Strace], nameless_file_that_cannot_be_linked),
+        trial("atomic::without_rename_flags", &[Need::Strace], without_rename_flags),
+        trial(
+            "atomic::without_the_right_to_link_files_of_others",
+            &[Need::Root, Need::Program("setpriv")],
+            without_the_right_to_link_files_of_others,
+        ),
+        trial(
+            "atomic::backup_in_a_sticky_directory",
+            &[Need::Root, Need::Program("setpriv")],
+            backup_in_a_sticky_directory,
+        ),
         trial("atomic::name_taken_meanwhile", &[Need::Strace], name_taken_meanwhile),
         trial("atomic::each_fstat_fails", &[Need::Root, Need::Strace], each_fstat_fails),
         trial("atomic::interrupted", &[Need::Strace], interrupted),
@@ -182,6 +194,91 @@ fn without_nameless_files() {
     assert!(trace.lines().any(|line| line.starts_with("renameat2(") && line.contains(".zcp-")));
     assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), noise(5000));
     assert_eq!(names(&sandbox, "dst"), ["src"]);
+}
+
+/// A file that cannot be named later is copied again, under a temporary name, and so are those after it.
+fn nameless_file_that_cannot_be_linked() {
+    for errno in ["EPERM", "ENOENT", "EOPNOTSUPP", "ENOSYS"] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/a", noise(5000)).file("src/b", noise(300_000)).file("src/c", "");
+        let inject = format!("inject=linkat:error={errno}");
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &["-aj1", "--atomic", "-T", "src", "dst"]);
+        assert_done(&trace.output);
+        assert!((1..=2).contains(&trace.injected()), "{errno}: {}", trace.injected());
+        sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+    }
+}
+
+/// Where nothing can be renamed without replacing, a temporary name becomes the final one by link(2); by rename(2)
+/// where that fails, too.
+fn without_rename_flags() {
+    for (name, also) in [("linked", None), ("renamed", Some("inject=linkat:error=EPERM"))] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src", noise(5000)).dir("first").dir("dst").file("over", "old").file("over.~1~", "older");
+        let nameless = no_nameless_files(&sandbox, &["--atomic", "src", "first"]);
+        let mut options = vec!["-e", &nameless, "-e", "inject=renameat2:error=EINVAL"];
+        also.iter().for_each(|inject| options.extend(["-e", inject]));
+        let trace = strace::zcp(&sandbox, &options, &["--atomic", "src", "dst"]);
+        assert_done(&trace.output);
+        assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), noise(5000), "{name}");
+        assert_eq!(names(&sandbox, "dst"), ["src"], "{name}");
+        let trace = strace::zcp(&sandbox, &options[2..], &["--backup=numbered", "src", "over"]);
+        assert_done(&trace.output);
+        assert_eq!(fs::read(sandbox.path("over.~2~")).unwrap(), b"old", "{name}");
+        assert_eq!(fs::read(sandbox.path("over.~1~")).unwrap(), b"older", "{name}");
+    }
+}
+
+/// Files that have been given to others can be linked only by root with all its rights
+/// (fs.protected_hardlinks). Attributes fail for want of them, which is said; contents arrive.
+fn without_the_right_to_link_files_of_others() {
+    let sandbox = Sandbox::new();
+    for (name, mode) in [("own", 0o644), ("closed", 0o600), ("set-id", 0o4755)] {
+        let path = format!("src/{name}");
+        sandbox.file(&path, name).mode(&path, mode);
+        if name != "own" {
+            std::os::unix::fs::chown(sandbox.path(&path), Some(1234), Some(1234)).unwrap();
+            sandbox.mode(&path, mode);
+        }
+    }
+    let rights = ["--bounding-set=-fowner,-dac_override", ZCP, "-a", "--atomic", "-T", "src", "dst"];
+    let output = sandbox.command("setpriv").args(rights).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.lines().all(|line| line.contains(": preserving ")), "{errors}");
+    assert_eq!(names(&sandbox, "dst"), ["closed", "own", "set-id"]);
+    for name in names(&sandbox, "dst") {
+        assert_eq!(fs::read_to_string(sandbox.path("dst").join(&name)).unwrap(), name);
+    }
+}
+
+/// Another user's file there can be written to and linked, but neither replaced nor can a backup of it be removed
+/// again: nothing is begun.
+fn backup_in_a_sticky_directory() {
+    for options in
+        [&["-b"][..], &["--backup=numbered"], &["-b", "-f"], &["-b", "--remove-destination"], &["-f"], &[]]
+    {
+        for atomic in [&["--atomic"][..], &[]] {
+            let sandbox = Sandbox::new();
+            sandbox
+                .file("src", "new")
+                .file("dst/f", "old")
+                .mode("dst/f", 0o666)
+                .mode("", 0o755)
+                .mode("dst", 0o1777);
+            std::os::unix::fs::chown(sandbox.path("dst/f"), Some(1234), Some(1234)).unwrap();
+            let args = ["--reuid=65534", "--regid=65534", "--clear-groups", ZCP];
+            let mut command = sandbox.command("setpriv");
+            let output = command.args(args).args(atomic).args(options).args(["src", "dst/f"]).output().unwrap();
+            let overwritten = atomic.is_empty() && matches!(options, [] | ["-f"]);
+            assert_eq!(output.status.success(), overwritten, "{options:?} {output:?}");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(!errors.contains("un-backup"), "{errors}");
+            assert_eq!(names(&sandbox, "dst"), ["f"], "{options:?}");
+            let expected = if overwritten { "new" } else { "old" };
+            assert_eq!(fs::read_to_string(sandbox.path("dst/f")).unwrap(), expected);
+        }
+    }
 }
 
 /// Whoever takes the name first keeps it.
