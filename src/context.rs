@@ -8,7 +8,7 @@ use crate::report::{Failure, Prompt, Reporter};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::{Errno, Time};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
 use std::path::Path;
 use std::sync::Arc;
@@ -112,16 +112,22 @@ impl Context {
     }
 
     /// Copies the extended attributes that are to be kept, as loud as was asked for.
-    pub fn copy_xattrs(&self, source: Handle<'_>, file: Handle<'_>, path: &OsStr) {
+    pub fn copy_xattrs(
+        &self,
+        source: Handle<'_>,
+        file: Handle<'_>,
+        (source_path, path): (&dyn Fn() -> OsString, &dyn Fn() -> OsString),
+    ) {
         let keep = &self.options.preserve;
-        let wanted = xattr::Wanted { all: keep.xattr, context: keep.context };
+        let wanted = xattr::Wanted { all: keep.xattr, context: keep.context, ..Default::default() };
         if wanted == xattr::Wanted::default() {
             return;
         }
         xattr::copy(source, file, wanted, |trouble| {
             let unsupported = matches!(trouble.errno, Errno::OPNOTSUPP | Errno::NODATA);
             let is_refusal = xattr::is_refusal(trouble.errno);
-            let failure = Failure::attribute(trouble, path);
+            let path = if trouble.doing.reads_source() { source_path() } else { path() };
+            let failure = Failure::attribute(trouble, &path);
             if keep.xattr_required || (keep.xattr_quiet && !is_refusal) {
                 self.reporter.fail(failure);
             } else if !keep.xattr_quiet && !unsupported {

@@ -6,7 +6,7 @@ use crate::metadata::{self, Doing, Handle, Trouble, times};
 use crate::report::Failure;
 use crate::sys::at;
 use crate::sys::{Kind, Stat};
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 
 /// How much of a source directory its destination gets.
@@ -33,6 +33,9 @@ pub struct Finish {
     pub mode: Option<u32>,
 }
 
+/// The paths of the source and of the destination, for messages.
+type Paths<'p> = (&'p dyn Fn() -> OsString, &'p dyn Fn() -> OsString);
+
 impl Finish {
     pub(super) fn is_needed(&self, ctx: &Context) -> bool {
         let keep = &ctx.options.preserve;
@@ -42,16 +45,16 @@ impl Finish {
         keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
     }
 
-    pub(super) fn apply(&self, ctx: &Context, fds: &Fds, path: &OsStr, may_have_acl: bool) {
+    pub(super) fn apply(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>, may_have_acl: bool) {
         let keep = &ctx.options.preserve;
         let file = Handle::Open(fds.dst.as_fd());
-        let answer = self.dress(ctx, fds, path, may_have_acl);
-        answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, path)));
+        let answer = self.dress(ctx, fds, paths, may_have_acl);
+        answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, &(paths.1)())));
         if !keep.mode
             && let Some(mode) = self.mode
             && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode && may_have_acl)
         {
-            ctx.reporter.fail(Failure::new("preserving permissions for {}", path).errno(errno));
+            ctx.reporter.fail(Failure::new("preserving permissions for {}", (paths.1)()).errno(errno));
         }
     }
 
@@ -59,7 +62,7 @@ impl Finish {
         &self,
         ctx: &Context,
         fds: &Fds,
-        path: &OsStr,
+        paths: Paths<'_>,
         may_have_acl: bool,
     ) -> std::result::Result<(), Trouble> {
         let keep = &ctx.options.preserve;
@@ -84,7 +87,7 @@ impl Finish {
             }
         }
         if self.extent == Extent::Full {
-            ctx.copy_xattrs(source, file, path);
+            ctx.copy_xattrs(source, file, paths);
         }
         if keep.mode {
             metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made)?;

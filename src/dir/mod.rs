@@ -322,7 +322,9 @@ impl Dir {
         {
             match self.fds(ctx) {
                 Ok(fds) => {
-                    finish.apply(ctx, &fds, &place.parent.destination_path(&place.new_name), self.gives_acl)
+                    let source = || place.parent.source_path(&place.name);
+                    let destination = || place.parent.destination_path(&place.new_name);
+                    finish.apply(ctx, &fds, (&source, &destination), self.gives_acl);
                 }
                 Err(errno) => {
                     let path = place.parent.destination_path(&place.new_name);

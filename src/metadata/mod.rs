@@ -46,7 +46,7 @@ impl Handle<'_> {
     }
 }
 
-/// What could not be set, and why.
+/// An attribute that could not be kept, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// What was being done.
@@ -77,9 +77,14 @@ pub enum Doing {
 }
 
 impl Doing {
-    /// That it failed.
+    /// The failure of this operation.
     pub fn failed(self, errno: Errno) -> Trouble {
         Trouble { doing: self, errno }
+    }
+
+    /// Whether it is the source that could not be read.
+    pub fn reads_source(&self) -> bool {
+        matches!(self, Doing::ListAttributes | Doing::GetAttribute(_))
     }
 }
 
@@ -96,7 +101,7 @@ pub fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged:
     }
 }
 
-/// Gives the file an owner and a group.
+/// Gives the file an owner and a group; not where it has them already, which some file systems would refuse.
 ///
 /// Where the process may not, the group alone is tried, as cp does; `Ok(false)` then says that the
 /// owner is not the source's, so that set-ID bits must not be kept.
@@ -106,12 +111,22 @@ pub fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged:
 pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Trouble> {
     match chown(file, Some(stat.uid), Some(stat.gid)) {
         Ok(()) => Ok(true),
+        Err(_) if has_owner(file, stat) => Ok(true),
         Err(errno @ (Errno::PERM | Errno::INVAL)) => {
             let _ = chown(file, None, Some(stat.gid));
             if privileged { Err(Doing::Ownership.failed(errno)) } else { Ok(false) }
         }
         Err(errno) => Err(Doing::Ownership.failed(errno)),
     }
+}
+
+/// Whether the file has that owner and group.
+pub fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
+    let now = match file {
+        Handle::Open(fd) | Handle::Pinned(fd) => at::fstat(fd),
+        Handle::Entry(dir, name) => at::stat(dir, name, at::Follow::No),
+    };
+    now.is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
 }
 
 fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()> {
@@ -146,7 +161,7 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
 /// The errno of the call that failed.
 pub fn set_plain_mode(file: Handle<'_>, mode: u32, may_have_acl: bool) -> sys::Result<()> {
     if may_have_acl {
-        xattr::remove(file, OsStr::new(xattr::ACL_ACCESS))?;
+        xattr::remove_acl(file, OsStr::new(xattr::ACL_ACCESS))?;
     }
     set_mode(file, mode)
 }
@@ -177,9 +192,9 @@ fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind, may_have_acl: bo
         if kind == Kind::Directory { &[xattr::ACL_ACCESS, xattr::ACL_DEFAULT] } else { &[xattr::ACL_ACCESS] };
     for list in lists {
         let name = OsStr::new(list);
-        match xattr::get(source, name)? {
+        match xattr::get_acl(source, name)? {
             Some(acl) => xattr::set(file, name, &acl)?,
-            None if may_have_acl => drop(xattr::remove(file, name)?),
+            None if may_have_acl => xattr::remove_acl(file, name)?,
             None => {}
         }
     }

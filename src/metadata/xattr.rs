@@ -19,29 +19,49 @@ pub struct Wanted {
     pub all: bool,
     /// `--preserve=context`: `security.selinux` too.
     pub context: bool,
+    /// Not `security.capability`: the file gets other content than the one that it was granted for.
+    pub without_capability: bool,
 }
 
-/// Copies the attributes. Each that fails is told to `tell`, and the rest is still copied.
+/// Copies the attributes. Each that fails is told to `tell`, and the rest is still copied: that the file system
+/// does not know one (`btrfs.compression` on ext4) says nothing of the others.
 pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Trouble)) {
     let names = match list(source) {
         Ok(names) => names,
         Err(errno) => return tell(Doing::ListAttributes.failed(errno)),
     };
+    let mut unsupported = None;
     for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
         match get(source, name) {
-            Ok(Some(value)) => {
-                match set(file, name, &value) {
-                    Ok(()) => {}
-                    // There are none at all on that side.
-                    Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => {
-                        return tell(Doing::SetAttributes.failed(errno));
-                    }
-                    Err(errno) => tell(Doing::SetAttribute(name.into()).failed(errno)),
-                }
-            }
+            Ok(Some(value)) => match set(file, name, &value) {
+                Ok(()) => {}
+                Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => unsupported = Some(errno),
+                Err(errno) => tell(Doing::SetAttribute(name.into()).failed(errno)),
+            },
             Ok(None) => {}
             Err(errno) => tell(Doing::GetAttribute(name.into()).failed(errno)),
         }
+    }
+    if let Some(errno) = unsupported {
+        tell(Doing::SetAttributes.failed(errno));
+    }
+}
+
+/// An access control list, or `None` where there is none. Some file systems that know nothing of lists say so by
+/// EINVAL; that is an error only of a file that lists one.
+pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
+    let is_listed = |names: Vec<u8>| names.split(|byte| *byte == 0).any(|listed| listed == name.as_bytes());
+    match get(file, name) {
+        Err(Errno::INVAL) if !list(file).is_ok_and(is_listed) => Ok(None),
+        answer => answer,
+    }
+}
+
+/// Removes an access control list, if there is one.
+pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
+    match remove(file, name) {
+        Err(Errno::INVAL) => get_acl(file, name).and_then(|acl| acl.map_or(Ok(()), |_| Err(Errno::INVAL))),
+        answer => answer.map(drop),
     }
 }
 
@@ -56,6 +76,7 @@ fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     match name.as_bytes() {
         b"" | b"security.evm" => false,
         b"security.selinux" => wanted.context,
+        b"security.capability" if wanted.without_capability => false,
         bytes if bytes.starts_with(b"system.posix_acl_") || bytes.starts_with(b"system.nfs4") => false,
         bytes if bytes.starts_with(b"trusted.SGI_") => false,
         _ => wanted.all,
@@ -90,7 +111,7 @@ fn list(file: Handle<'_>) -> Result<Vec<u8>> {
         Handle::Entry(..) => fs::llistxattr(file.path(), room),
     });
     match answer {
-        Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Vec::new()),
         answer => answer.map_err(at::without_proc),
     }
 }
@@ -119,7 +140,7 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     });
     match answer {
         Ok(()) => Ok(true),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
@@ -127,7 +148,7 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
 /// Whether new entries of this directory may get an ACL from it.
 pub fn has_default_acl(dir: Handle<'_>) -> bool {
     // Where that cannot be told, each of them is looked at.
-    !matches!(get(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
+    !matches!(get_acl(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
 }
 
 /// Repeats a call with more room until the answer fits (ERANGE). 64 KiB is the most that the

@@ -89,6 +89,12 @@ pub fn is_alive(process: u32) -> bool {
     pid.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
+/// The effective group id, which new files get unless their directory says otherwise; asked once.
+pub fn effective_gid() -> u32 {
+    static GID: OnceLock<u32> = OnceLock::new();
+    *GID.get_or_init(|| rustix::process::getegid().as_raw())
+}
+
 /// Whether syncfs(2) reports what could not be written, as it does from Linux 5.8.
 pub fn syncfs_reports() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();

@@ -5,7 +5,7 @@ use super::verify::cannot_read_back;
 use super::{Landing, Source, Task, Worker};
 use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
-use crate::sys::{Stat, at, io, selinux};
+use crate::sys::{Stat, at, io, proc, selinux};
 use crate::transfer::{Fault, Outcome, Side, Target, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -220,7 +220,9 @@ impl Worker<'_> {
             if self.ctx.options.preserve.mode && !metadata::close_to_others(to, before, stat, privileged)? {
                 return Ok(Owned::OutOfReach);
             }
-        } else if !privileged && at::fstat(&landed.fd).is_ok_and(|now| is_owner(&now)) {
+        } else if (!privileged || stat.uid == self.ctx.process.uid && stat.gid == proc::effective_gid())
+            && at::fstat(&landed.fd).is_ok_and(|now| is_owner(&now))
+        {
             return Ok(Owned::Yes);
         }
         Ok(if metadata::set_owner(to, stat, privileged)? { Owned::Yes } else { Owned::No })
@@ -233,7 +235,7 @@ impl Worker<'_> {
         let lifted = read_only
             && landed.before.is_none()
             && metadata::set_mode(to, stat.permissions() & 0o500 | 0o200).is_ok();
-        self.ctx.copy_xattrs(from, to, &task.destination_path());
+        self.copy_xattrs(task, from, to);
         if lifted && !self.ctx.options.preserve.mode {
             let _ = metadata::set_mode(to, stat.permissions() & 0o777 & !self.ctx.process.umask);
         }

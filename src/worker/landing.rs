@@ -256,13 +256,16 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives a new file what the one had that it replaces, as far as this process may.
+    /// Gives a new file what the one had that it replaces, as far as this process may; but for what the kernel takes
+    /// away from a file that is overwritten: capabilities, and set-ID bits unless root overwrites it.
     pub(super) fn take_over(&self, task: &Task<'_>, old: Handle<'_>, fd: &OwnedFd, before: &Stat) {
         let new = Handle::Open(fd.as_fd());
         let is_owner = |now: Stat| (now.uid, now.gid) == (before.uid, before.gid);
         let owned = at::fstat(fd).is_ok_and(is_owner) || metadata::set_owner(new, before, false) == Ok(true);
-        xattr::copy(old, new, xattr::Wanted { all: true, context: true }, |_| ());
-        let mode = if owned { before.permissions() } else { before.permissions() & 0o777 };
+        let wanted = xattr::Wanted { all: true, context: true, without_capability: true };
+        xattr::copy(old, new, wanted, |_| ());
+        let keeps_set_id = owned && self.ctx.process.privileged;
+        let mode = before.permissions() & if keeps_set_id { 0o7777 } else { 0o1777 };
         if let Err(trouble) = metadata::copy_mode(old, new, before.kind(), mode, true) {
             self.attribute_failed(task, trouble);
         }

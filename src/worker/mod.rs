@@ -323,6 +323,10 @@ impl<'c> Worker<'c> {
         }
     }
 
+    fn copy_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>) {
+        self.ctx.copy_xattrs(from, to, (&|| task.source_path(), &|| task.destination_path()));
+    }
+
     fn attribute_failed(&self, task: &Task<'_>, trouble: Trouble) {
         self.ctx.reporter.fail(Failure::attribute(trouble, &task.destination_path()));
     }

@@ -33,7 +33,7 @@ impl Worker<'_> {
             if keep.ownership {
                 self.keep_owner(task, to, source);
             }
-            self.ctx.copy_xattrs(from, to, &task.destination_path());
+            self.copy_xattrs(task, from, to);
         }
         if keep.timestamps {
             self.keep_times(task, Handle::Entry(task.fds.dst.as_fd(), task.entry.destination()), source);
@@ -132,7 +132,7 @@ impl Worker<'_> {
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
         let to = Handle::Pinned(made.as_fd());
         let owned = !keep.ownership || self.keep_owner(task, to, source);
-        self.ctx.copy_xattrs(from, to, &task.destination_path());
+        self.copy_xattrs(task, from, to);
         let wanted = if owned { mode } else { mode & 0o777 };
         if keep.mode {
             let answer = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl);

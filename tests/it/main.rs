@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod atomic;
+mod attributes;
 mod churn;
 mod completions;
 mod disks;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     let_signals_end_programs();
     let trials = [
         atomic::trials(),
+        attributes::trials(),
         completions::trials(),
         churn::trials(),
         disks::trials(),

@@ -135,6 +135,8 @@ fn make_tree(sandbox: &Sandbox) {
     sandbox.file("src/a/big", &big).sparse("src/a/holes", 300_007, &pieces).symlink("big", "src/a/link");
     sandbox.file("src/b/one", noise(5000)).hard_link("src/b/one", "src/b/two").fifo("src/b/fifo");
     sandbox.file("src/b/plain", noise(9001)).mode("src/b/plain", 0o640);
+    // Somebody else's, so that an owner has to be given.
+    std::os::unix::fs::chown(sandbox.path("src/b/plain"), Some(1), Some(1)).unwrap();
     sandbox.xattr("src/b/plain", "user.k", "v").xattr("src/b/plain", "system.posix_acl_access", acl());
     sandbox.dir("src/a").dir("src/b").dir("src");
 }

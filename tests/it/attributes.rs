@@ -1,0 +1,175 @@
+//! Attributes that a file system or a kernel refuses: what can be kept is, and messages name the right file.
+
+use crate::needs::{Need, SHM, mounted, trial};
+use crate::sandbox::{Sandbox, assert_done, noise};
+use crate::strace;
+use libtest_mimic::Trial;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mounts = [Need::Root, Need::Mount("btrfs"), Need::Mount("ext4")];
+    vec![
+        trial("attributes::one_unsupported_does_not_end_the_others", &mounts, one_unsupported),
+        trial("attributes::right_owner_is_not_set_again", &[Need::Strace, Need::Root], right_owner),
+        trial("attributes::wrong_owner_gets_the_closed_mode", &[Need::Strace, Need::Root], wrong_owner),
+        trial("attributes::acl_that_is_invalid_is_none", &[Need::Strace], invalid_acl),
+        trial("attributes::listing_that_is_missing_is_empty", &[Need::Strace], no_listing),
+        trial("attributes::messages_name_the_source", &[Need::Strace], source_is_named),
+        trial("attributes::atomic_takes_no_capability_over", &[Need::Root, Need::Shm], no_capability),
+        trial("attributes::atomic_takes_no_set_id_over", &[Need::Root, Need::Program("setpriv")], no_set_id),
+    ]
+}
+
+/// `cap_net_raw+ep`, as setcap(8) writes it.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+fn value(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut room = vec![0; 256];
+    let length = rustix::fs::lgetxattr(path, name, &mut room[..]).ok()?;
+    room.truncate(length);
+    Some(room)
+}
+
+/// ext4 knows no `btrfs.compression`, but all else.
+fn one_unsupported() {
+    let (from, to) = (Sandbox::within(mounted("btrfs").unwrap()), Sandbox::within(mounted("ext4").unwrap()));
+    from.file("src/f", "content").dir("src/d");
+    for name in ["src/f", "src/d"] {
+        from.xattr(name, "btrfs.compression", "zstd").xattr(name, "user.keep", "me").xattr(name, "trusted.z", "z");
+    }
+    from.xattr("src/f", "security.capability", CAPABILITY);
+    let runs = [(&["-a"][..], 0), (&["-r", "--preserve=xattr"], 1), (&["-a", "--attributes-only"], 0)];
+    for (options, status) in runs {
+        let destination = to.path("dst");
+        let args = [options, &["-T", "src", destination.to_str().unwrap()]].concat();
+        let output = from.zcp(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        for name in ["f", "d"] {
+            assert_eq!(value(&destination.join(name), "user.keep").unwrap(), b"me", "{options:?} {name}");
+            assert_eq!(value(&destination.join(name), "trusted.z").unwrap(), b"z", "{options:?} {name}");
+        }
+        assert_eq!(value(&destination.join("f"), "security.capability").unwrap(), CAPABILITY, "{options:?}");
+        if status == 1 {
+            let words =
+                format!("zcp: setting attributes for '{}/f': Operation not supported\n", destination.display());
+            assert!(String::from_utf8_lossy(&output.stderr).contains(&words), "{output:?}");
+        }
+        fs::remove_dir_all(&destination).unwrap();
+    }
+}
+
+/// As on CIFS, where chown(2) is refused also to root.
+fn right_owner() {
+    for errno in ["ENOSYS", "EACCES", "EPERM", "EINVAL"] {
+        let sandbox = Sandbox::new();
+        sandbox
+            .file("src/f", "f")
+            .mode("src/f", 0o741)
+            .fifo("src/p")
+            .symlink("f", "src/l")
+            .dir("src/d")
+            .dir("src");
+        // The group of what is made in there is the source's, though not that of the process.
+        sandbox.file("grouped/f", "f").dir("set").mode("set", 0o2755);
+        std::os::unix::fs::chown(sandbox.path("grouped/f"), None, Some(1234)).unwrap();
+        std::os::unix::fs::chown(sandbox.path("set"), None, Some(1234)).unwrap();
+        sandbox.mode("set", 0o2755);
+        let inject = format!("inject=fchown,fchownat,lchown,chown:error={errno}");
+        for args in [&["-a", "-T", "src", "dst"][..], &["-p", "src/f", "f"], &["-p", "grouped/f", "set"]] {
+            assert_done(&strace::zcp(&sandbox, &["-e", &inject], args).output);
+        }
+        sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+        sandbox.snapshot("grouped/f").assert_same(&sandbox.snapshot("set/f"));
+    }
+}
+
+/// cp leaves such a file to its owner alone.
+fn wrong_owner() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "f");
+    std::os::unix::fs::chown(sandbox.path("src"), Some(1234), Some(1234)).unwrap();
+    sandbox.mode("src", 0o4751);
+    let trace = strace::zcp(&sandbox, &["-e", "inject=fchown:error=EPERM"], &["-p", "src", "dst"]);
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert_eq!(errors, "zcp: failed to preserve ownership for 'dst': Operation not permitted\n");
+    assert_eq!(fs::metadata(sandbox.path("dst")).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+/// Some FUSE servers answer so.
+fn invalid_acl() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/f", "f").mode("src/f", 0o741).dir("src/d").dir("src");
+    let calls = ["fgetxattr", "getxattr", "lgetxattr", "fremovexattr", "removexattr"].join(",");
+    let inject = format!("inject={calls}:error=EINVAL");
+    for options in [&["-rp"][..], &["-a"], &["-rp", "--attributes-only"], &["-r", "--no-preserve=mode"]] {
+        for _over in [false, true] {
+            let args = [options, &["-T", "src", "dst"]].concat();
+            assert_done(&strace::zcp(&sandbox, &["-e", &inject], &args).output);
+        }
+        if matches!(options, ["-rp"] | ["-a"]) {
+            sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+        }
+        fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    }
+}
+
+fn no_listing() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/f", "f").dir("src");
+    let inject = "inject=flistxattr,listxattr,llistxattr:error=ENOSYS";
+    for options in [&["-a"][..], &["-r", "--preserve=xattr"]] {
+        let args = [options, &["-T", "src", "dst"]].concat();
+        assert_done(&strace::zcp(&sandbox, &["-e", inject], &args).output);
+    }
+}
+
+fn source_is_named() {
+    let sandbox = Sandbox::within(SHM);
+    sandbox.file("src/f", "f").xattr("src/f", "user.k", "v").dir("src/d").xattr("src/d", "user.k", "v");
+    let run = |call: &str| {
+        let inject = format!("inject=f{call},{call},l{call}:error=EIO");
+        let args = ["-rj1", "--preserve=xattr", "-T", "src", "dst"];
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &args);
+        assert_eq!(trace.output.status.code(), Some(1));
+        String::from_utf8_lossy(&trace.output.stderr).into_owned()
+    };
+    let errors = run("listxattr");
+    for name in ["f", "d"] {
+        let words = format!("zcp: listing attributes of 'src/{name}': Input/output error\n");
+        assert!(errors.contains(&words), "{errors}");
+    }
+    let errors = run("getxattr");
+    for name in ["f", "d"] {
+        let words = format!("zcp: getting attribute 'user.k' of 'src/{name}': Input/output error\n");
+        assert!(errors.contains(&words), "{errors}");
+    }
+}
+
+/// They were given to another content: cp's O_TRUNC takes them away, also where nothing is written after it.
+fn no_capability() {
+    let sandbox = Sandbox::within(SHM);
+    for content in [&b""[..], b"content", &noise(100_000)] {
+        for options in [&["--atomic"][..], &["--atomic", "-f"], &["--atomic", "--fsync"]] {
+            sandbox.file("src", content).file("dst", "old");
+            sandbox.xattr("dst", "security.capability", CAPABILITY).xattr("dst", "trusted.k", "v");
+            assert_done(&sandbox.zcp(options.iter().chain(&["src", "dst"])).output().unwrap());
+            assert_eq!(value(&sandbox.path("dst"), "security.capability"), None, "{options:?}");
+            assert_eq!(value(&sandbox.path("dst"), "trusted.k").unwrap(), b"v", "{options:?}");
+            fs::remove_file(sandbox.path("dst")).unwrap();
+        }
+    }
+}
+
+/// The kernel does so where an ordinary user overwrites a file.
+fn no_set_id() {
+    let sandbox = Sandbox::new();
+    sandbox.mode("", 0o755).file("src", "").dir("d").file("d/dst", "old").mode("d", 0o777);
+    std::os::unix::fs::chown(sandbox.path("d/dst"), Some(1234), Some(1234)).unwrap();
+    sandbox.mode("d/dst", 0o4755);
+    let user = ["--reuid=1234", "--regid=1234", "--clear-groups", crate::sandbox::ZCP];
+    let output = sandbox.command("setpriv").args(user).args(["--atomic", "src", "d/dst"]).output().unwrap();
+    assert_done(&output);
+    assert_eq!(fs::metadata(sandbox.path("d/dst")).unwrap().permissions().mode() & 0o7777, 0o755);
+}
