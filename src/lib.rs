@@ -1,5 +1,5 @@
-//! Copies files on Linux, in parallel, by the fastest path that the kernel offers (reflink,
-//! copy_file_range, splice, sendfile, mmap, read/write), and says which path moved how many bytes.
+//! Copies files on Linux, in parallel, by the fastest strategy that the kernel offers (reflink,
+//! copy_file_range, splice, sendfile, mmap, read/write), and says which strategy moved how many bytes.
 //! What the program `zcp` does as a replacement for cp, other programs can do through this crate:
 //!
 //! ```
@@ -8,14 +8,14 @@
 //! # std::fs::create_dir("photos")?;
 //! # std::fs::write("photos/1.jpg", "...")?;
 //! let report = zcp::copy(["photos"], "backup")?; // zcp -r photos backup
-//! for path in report.paths() {
-//!     println!("{:?} moved {} bytes in {:?}", path.strategy, path.bytes, path.calls);
+//! for used in report.strategies() {
+//!     println!("{:?} moved {} bytes in {:?}", used.strategy, used.bytes, used.calls);
 //! }
 //! # assert_eq!(report.bytes(), 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`CopyOptions`] has the options, [`Report`] what was done, [`Error`] what was not, [`Cancel`] ends it early.
+//! [`CopyOptions`] has the options, [`Report`] says what was done, [`Error`] what was not, and [`Cancel`] ends a copy early.
 //! A library call prints nothing, asks nobody, catches no signal and changes nothing of the process, unless
 //! it is told to work for a [`Console`], as the program does, which copies by nothing else than this.
 //!
@@ -115,7 +115,7 @@ pub mod walk;
 #[doc(hidden)]
 pub mod worker;
 
-pub use api::{Attribute, Cancel, CopyOptions, Error, PathReport, Report, copy};
+pub use api::{Attribute, Cancel, CopyOptions, Error, Report, StrategyReport, copy};
 pub use options::{Action, BackupControl, Dereference, When};
 pub use report::progress::Progress;
 pub use report::{Console, Failure, Prompt};

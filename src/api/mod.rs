@@ -16,4 +16,4 @@ mod safety;
 pub use builder::{CopyOptions, copy};
 pub use cancel::Cancel;
 pub use keep::Attribute;
-pub use report::{Error, PathReport, Report};
+pub use report::{Error, Report, StrategyReport};

@@ -11,13 +11,13 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Report(Box<Summary>);
 
-/// What one kernel path did.
+/// What one strategy did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PathReport {
-    /// Which path.
+pub struct StrategyReport {
+    /// Which strategy.
     pub strategy: Strategy,
-    /// Files that it moved bytes of. A file that changed paths counts on each.
+    /// Files that it moved bytes of. A file that several strategies copied counts for each.
     pub files: u64,
     /// Bytes that it put into destinations; for a reflink, bytes that are shared now.
     pub bytes: u64,
@@ -96,7 +96,7 @@ impl Report {
         self.0.stats.bytes_logical
     }
 
-    /// Bytes that a path wrote.
+    /// Bytes that were written, by any strategy but reflink.
     pub fn bytes_moved(&self) -> u64 {
         self.0.stats.account.bytes_moved()
     }
@@ -121,13 +121,13 @@ impl Report {
         self.0.workers
     }
 
-    /// The kernel paths that were used or tried.
-    pub fn paths(&self) -> impl Iterator<Item = PathReport> {
+    /// The strategies that were used or tried.
+    pub fn strategies(&self) -> impl Iterator<Item = StrategyReport> {
         let account = &self.0.stats.account;
         Strategy::ALL.into_iter().filter(|s| account.path(*s).is_used()).map(|strategy| {
             let tally = account.path(strategy);
             let calls = Call::ALL.into_iter().map(Call::name).zip(tally.calls).filter(|(_, made)| *made > 0);
-            PathReport {
+            StrategyReport {
                 strategy,
                 files: tally.files,
                 bytes: tally.bytes,

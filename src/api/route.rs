@@ -20,8 +20,8 @@ impl CopyOptions {
         self
     }
 
-    /// Moves data only by these kernel paths, in this order; a file that they cannot copy is a failure
-    /// (`--strategy`). By default the fastest known path comes first and all the others stand behind it.
+    /// Moves data only by these strategies, in this order; a file that they cannot copy is a failure
+    /// (`--strategy`). By default the fastest known strategy comes first and all the others stand behind it.
     ///
     /// # Examples
     /// ```
@@ -30,8 +30,8 @@ impl CopyOptions {
     /// # std::fs::write("big.iso", "...")?;
     /// use zcp::Strategy::{ReadWrite, Splice};
     /// let report = zcp::CopyOptions::new().strategies([Splice, ReadWrite]).copy(["big.iso"], "copy.iso")?;
-    /// let path = report.paths().next().unwrap();
-    /// assert_eq!((path.strategy, path.bytes), (Splice, 3));
+    /// let used = report.strategies().next().unwrap();
+    /// assert_eq!((used.strategy, used.bytes), (Splice, 3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn strategies(&mut self, strategies: impl IntoIterator<Item = Strategy>) -> &mut CopyOptions {

@@ -13,7 +13,7 @@ Examples:
   zcp -a project /backup              all of it, with all its attributes
   zcp -r --gitignore project /backup  without what git ignores
   zcp -r --dry-run -u photos /backup  what would be copied, because it is newer
-  zcp -r --stats data /mnt            and which kernel path moved how many bytes
+  zcp -r --stats data /mnt            and which strategy moved how many bytes
 
 Options in the environment variable ZCP_OPTS are read first, such as
 ZCP_OPTS='--jobs=4 --stats'; those that say what is copied are refused there.

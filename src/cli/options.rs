@@ -24,7 +24,7 @@ const MACHINES: &str = "Many machines (zcp)";
 pub fn command() -> Command {
     Command::new("zcp")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Copy SOURCE to DEST, or several SOURCEs to DIRECTORY, by the fastest path the kernel offers")
+        .about("Copy SOURCE to DEST, or several SOURCEs to DIRECTORY, by the fastest strategy the kernel offers")
         .override_usage(help::usage("zcp"))
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -242,7 +242,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "strategy",
         None,
         "NAME[,NAME...]",
-        "Move data only by these paths, in this order: reflink, copy_file_range, splice, sendfile, mmap, \
+        "Move data only by these strategies, in this order: reflink, copy_file_range, splice, sendfile, mmap, \
              read_write; a file that they cannot copy is an error",
         |line, list| {
             line.copy.strategies(values::strategies(list)?);
@@ -361,7 +361,7 @@ const OWN_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "stats",
         "FORM",
-        "Report afterwards which kernel path moved how many bytes: text (default), json",
+        "Report afterwards which strategy moved how many bytes: text (default), json",
         |line, form| {
             let form = form.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, values::STATS))?;
             line.statistics.form = Some(form);

@@ -16,7 +16,7 @@ pub fn summary(value: &Value) -> Summary {
     let mut account = Account::default();
     account.holes = total("bytes_holes");
     for strategy in Strategy::ALL {
-        *account.path_mut(strategy) = tally(&value["paths"][strategy.name()]);
+        *account.path_mut(strategy) = tally(&value["strategies"][strategy.name()]);
     }
     let stats = Stats {
         files: total("files"),

@@ -33,7 +33,7 @@ pub struct Stats {
     pub verified: u64,
     /// The lengths of the copied files in bytes.
     pub bytes_logical: u64,
-    /// What the data paths did.
+    /// What each strategy did.
     pub account: Account,
     /// The routes in use, and for how many files.
     pub routes: BTreeMap<Case, (Route, u64)>,
@@ -72,7 +72,7 @@ pub struct Summary {
     pub elapsed: Duration,
     /// How many workers there were.
     pub workers: usize,
-    /// The most parcels that were in flight at once.
+    /// The most batches of names that were at work at once.
     pub peak_in_flight: usize,
     /// How many failures were reported.
     pub failed: u64,
@@ -89,7 +89,7 @@ impl Summary {
     pub fn json(&self) -> Value {
         let stats = &self.stats;
         json!({
-            "schema": 1,
+            "schema": 2,
             "version": env!("CARGO_PKG_VERSION"),
             "dry_run": self.dry_run,
             "elapsed_ns": u64::try_from(self.elapsed.as_nanos()).unwrap_or(u64::MAX),
@@ -111,17 +111,17 @@ impl Summary {
                 "bytes_holes": stats.account.holes,
                 "bytes_shared": stats.account.bytes_shared(),
             },
-            "paths": Strategy::ALL
+            "strategies": Strategy::ALL
                 .into_iter()
                 .filter(|s| stats.account.path(*s).is_used())
-                .map(|s| (s.name().to_owned(), self.path_json(s)))
+                .map(|s| (s.name().to_owned(), self.strategy_json(s)))
                 .collect::<serde_json::Map<_, _>>(),
             "routes": stats.routes.iter().map(|(case, (route, files))| route_json(case, route, *files)).collect::<Vec<_>>(),
             "errors": self.failures.iter().map(failure_json).collect::<Vec<_>>(),
         })
     }
 
-    fn path_json(&self, strategy: Strategy) -> Value {
+    fn strategy_json(&self, strategy: Strategy) -> Value {
         let tally = self.stats.account.path(strategy);
         let calls = Call::ALL.into_iter().zip(tally.calls).filter(|(_, count)| *count > 0);
         let step_downs = tally.step_downs.iter().map(|(reason, count)| {
@@ -147,7 +147,7 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
         "same_device": case.same_device,
         "size": case.size.name(),
         "overwritten": case.overwritten,
-        "rungs": route.rungs.iter().map(|s| s.name()).collect::<Vec<_>>(),
+        "strategies": route.rungs.iter().map(|s| s.name()).collect::<Vec<_>>(),
         "why": route.why,
         "files": files,
     })

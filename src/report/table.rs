@@ -1,4 +1,4 @@
-//! `--stats` for people: totals, a row for each path, why files stepped down, the routes.
+//! `--stats` for people: totals, a row for each strategy, why files stepped down, the routes.
 
 use super::errno;
 use super::stats::Summary;
@@ -13,16 +13,16 @@ pub fn text(summary: &Summary, colours: bool) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = totals(&mut out, summary);
-    let _ = paths(&mut out, summary);
+    let _ = strategies(&mut out, summary);
     let _ = step_downs(&mut out, summary);
     let _ = routes(&mut out, summary);
     if colours { with_headings(&out) } else { out }
 }
 
-/// Lines that are not indented are headings (or the rows of the table, which begin with a path).
+/// Lines that are not indented are headings (or the rows of the table, which begin with a strategy).
 fn with_headings(text: &str) -> String {
     let is_heading = |line: &str| {
-        ["copied ", "would copy ", "path ", "step-downs", "routes"].iter().any(|word| line.starts_with(word))
+        ["copied ", "would copy ", "strategy ", "step-downs", "routes"].iter().any(|word| line.starts_with(word))
     };
     let lines = text
         .lines()
@@ -74,10 +74,10 @@ fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
         bytes(stats.account.holes),
         bytes(stats.account.bytes_shared()),
     )?;
-    writeln!(out, "  workers {}, parcels in flight at most {}", summary.workers, summary.peak_in_flight)
+    writeln!(out, "  workers {}, batches at work at most {}", summary.workers, summary.peak_in_flight)
 }
 
-/// How often the CPU copied each byte on a path, and how much of that was in user space.
+/// How often the CPU copied each byte that a strategy moved, and how much of that was in user space.
 fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
     match strategy {
         _ if tally.by_reference > 0 && tally.by_reference == tally.bytes => "0",
@@ -89,7 +89,7 @@ fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
     }
 }
 
-fn paths(out: &mut String, summary: &Summary) -> std::fmt::Result {
+fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let account = &summary.stats.account;
     let all: u64 = Strategy::ALL.into_iter().map(|s| account.path(s).bytes).sum();
     let used: Vec<_> = Strategy::ALL.into_iter().filter(|s| account.path(*s).is_used()).collect();
@@ -99,7 +99,7 @@ fn paths(out: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(
         out,
         "\n{:<15} {:>9} {:>10} {:>6} {:>9} {:>9} {:>8} {:>8}",
-        "path", "files", "bytes", "share", "calls", "switches", "copies", "in calls"
+        "strategy", "files", "bytes", "share", "calls", "switches", "copies", "in calls"
     )?;
     for strategy in &used {
         let tally = account.path(*strategy);

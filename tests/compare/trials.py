@@ -189,7 +189,7 @@ def threads(command):
     expect(text.count("CLONE_THREAD") > 1, "one thread")
 
 
-def tells_paths(command):
+def tells_strategies(command):
     make({"file": os.urandom(MIB)})
     said = copy(command).stdout.decode(errors="replace")
     calls = ("copy_file_range", "splice", "sendfile", "read_write", "FICLONE")
@@ -356,7 +356,7 @@ def remote(command):
 
 ALL = [
     Trial("works on many files at once", threads),
-    Trial("names the kernel path that moved the bytes", tells_paths, {"zcp": ["--stats"], "rsync": ["--stats"]}),
+    Trial("names the strategy that moved the bytes", tells_strategies, {"zcp": ["--stats"], "rsync": ["--stats"]}),
     Trial("shares blocks (reflink)", reflink, {"cpx": ["--reflink=always"]}, place="xfs"),
     Trial("keeps holes", holes, {"rsync": ["-S"]}),
     Trial("keeps symbolic links", symlinks),

@@ -46,7 +46,7 @@ fn cut_off_midway() {
             let copy = fs::read(sandbox.path("dst")).unwrap();
             assert_eq!(copy.iter().zip(bytes).position(|(here, there)| here != there), None, "{rung} {size}");
             let stats = stats(&trace.output);
-            assert_eq!(stats["paths"][rung]["step_downs"][0]["errno"], "CHANGED", "{stats}");
+            assert_eq!(stats["strategies"][rung]["step_downs"][0]["errno"], "CHANGED", "{stats}");
             assert_eq!(stats["totals"]["bytes_moved"], size, "{stats}");
         }
     }

@@ -170,7 +170,7 @@ fn totals() {
         for total in ["files", "directories", "symlinks", "hard_links", "special", "skipped", "bytes_logical"] {
             assert_eq!(dry["totals"][total], wet["totals"][total], "{total}");
         }
-        assert_eq!((&dry["totals"]["bytes_moved"], &dry["paths"]), (&0.into(), &serde_json::json!({})));
+        assert_eq!((&dry["totals"]["bytes_moved"], &dry["strategies"]), (&0.into(), &serde_json::json!({})));
         std::fs::rename(sandbox.path("dst/src"), sandbox.path("dst/other")).unwrap_or_default();
     }
     let text = sandbox.zcp(["-a", "--stats", "--dry-run", "src", "new"]).output().unwrap();

@@ -155,7 +155,7 @@ fn steps_down(site: Site, fault: &str, reason: &str, when: u32) {
     assert_done(&trace.output);
     assert_copied(&sandbox);
     let stats = stats(&trace.output);
-    let left = &stats["paths"][site.rung]["step_downs"];
+    let left = &stats["strategies"][site.rung]["step_downs"];
     assert_eq!((&left[0]["errno"], &left[0]["count"]), (&reason.into(), &1.into()), "{stats}");
     assert_eq!(left.as_array().unwrap().len(), 1, "{stats}");
     let next = RUNGS[RUNGS.iter().position(|rung| *rung == site.rung).unwrap() + 1];
@@ -180,7 +180,7 @@ fn forced_alone(site: Site, name: &str, errno: Errno) {
         assert!(errors.starts_with(&line), "{errors}");
         assert_eq!(trace.output.status.code(), Some(1));
         assert_eq!(stats["errors"][0]["errno"], name);
-        assert!(stats["paths"].as_object().unwrap().keys().all(|path| path == site.rung), "{stats}");
+        assert!(stats["strategies"].as_object().unwrap().keys().all(|path| path == site.rung), "{stats}");
         assert!(!sandbox.path("into/src").exists());
     }
 }
@@ -249,7 +249,7 @@ fn learns(site: Site, name: &str, remembered: bool) {
     let asked = if remembered { 1 } else { 3 };
     let stats = stats(&trace.output);
     assert_eq!(trace.injected(), asked, "{stats}");
-    assert_eq!(stats["paths"][site.rung]["step_downs"][0]["count"], asked, "{stats}");
+    assert_eq!(stats["strategies"][site.rung]["step_downs"][0]["count"], asked, "{stats}");
     assert_eq!(bytes_by(&stats, last_is_another_call), 15_000, "{stats}");
 }
 
@@ -361,7 +361,7 @@ fn small_pipe() {
     assert!(trace.injected() >= 4);
     assert_done(&trace.output);
     assert_copied(&sandbox);
-    let calls = stats(&trace.output)["paths"]["splice"]["calls"]["splice"].as_u64().unwrap();
+    let calls = stats(&trace.output)["strategies"]["splice"]["calls"]["splice"].as_u64().unwrap();
     assert!(calls > 10, "{calls} calls, as with a large pipe");
 }
 

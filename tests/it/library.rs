@@ -152,13 +152,13 @@ fn report() {
     let mut options = CopyOptions::new();
     options.strategies([Strategy::Splice]);
     let report = options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
-    let paths: Vec<_> = report.paths().collect();
+    let paths: Vec<_> = report.strategies().collect();
     assert_eq!(paths.len(), 1);
     assert_eq!((paths[0].strategy, paths[0].bytes, paths[0].files), (Strategy::Splice, 3 << 20, 1));
     assert!(paths[0].calls.iter().any(|(name, made)| *name == "splice" && *made >= 6), "{paths:?}");
     assert_eq!((report.bytes(), report.bytes_moved()), (3 << 20, 3 << 20));
     let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
-    assert_eq!(json["paths"]["splice"]["bytes"], 3 << 20);
+    assert_eq!(json["strategies"]["splice"]["bytes"], 3 << 20);
     assert!(report.to_string().contains("copied 1 file, 3.0 MiB"), "{report}");
 }
 

@@ -193,7 +193,7 @@ fn cache_by_the_kernel() {
         let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
         if dontcache && count("EOPNOTSUPP") == 0 {
             assert_eq!((count("fadvise64"), count("sendfile"), count("splice")), (0, 0, 0), "{lines:#?}");
-            let calls = &stats(&trace.output)["paths"]["read_write"]["calls"];
+            let calls = &stats(&trace.output)["strategies"]["read_write"]["calls"];
             for call in ["preadv2", "pwritev2"] {
                 assert_eq!(calls[call], count(&format!("{call}(")), "{calls}: {lines:#?}");
             }

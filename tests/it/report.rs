@@ -42,7 +42,7 @@ fn archived(options: &[&str]) -> (Sandbox, Value) {
 /// Every field that was ever promised, with its type.
 fn schema() {
     let (_, stats) = archived(&["--strategy=reflink,splice,read_write"]);
-    assert_eq!(stats["schema"], 1);
+    assert_eq!(stats["schema"], 2);
     assert_eq!(stats["version"], env!("CARGO_PKG_VERSION"));
     for field in ["elapsed_ns", "workers", "peak_in_flight"] {
         assert!(stats[field].as_u64() > Some(0), "{field} in {stats}");
@@ -62,7 +62,7 @@ fn schema() {
     ] {
         assert!(stats["totals"][field].is_u64(), "{field} in {stats}");
     }
-    for path in stats["paths"].as_object().unwrap().values() {
+    for path in stats["strategies"].as_object().unwrap().values() {
         assert!(["files", "bytes", "ns", "mode_switches"].iter().all(|field| path[field].is_u64()), "{path}");
         let calls: u64 = path["calls"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(path["mode_switches"], 2 * calls);
@@ -73,7 +73,7 @@ fn schema() {
     for route in stats["routes"].as_array().unwrap() {
         assert!(["source", "destination", "size", "why"].iter().all(|field| route[field].is_string()), "{route}");
         assert!(
-            route["same_device"].is_boolean() && route["files"].is_u64() && route["rungs"].is_array(),
+            route["same_device"].is_boolean() && route["files"].is_u64() && route["strategies"].is_array(),
             "{route}"
         );
     }
@@ -145,7 +145,7 @@ fn text_agrees_with_json() {
     for rung in crate::rungs::RUNGS {
         let row = rows.iter().find(|row| row.first() == Some(&rung));
         let files = row.map(|row| row[1].parse().unwrap());
-        assert_eq!(files, json["paths"][rung]["files"].as_u64(), "{rung} in {text}");
+        assert_eq!(files, json["strategies"][rung]["files"].as_u64(), "{rung} in {text}");
     }
 }
 

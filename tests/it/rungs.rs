@@ -97,12 +97,12 @@ fn moves_everything(place: Place, rung: &str) {
     assert_done(&output);
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
     let stats = stats(&output);
-    let paths: Vec<_> = stats["paths"].as_object().unwrap().keys().collect();
+    let paths: Vec<_> = stats["strategies"].as_object().unwrap().keys().collect();
     assert_eq!(paths, [rung], "{stats}");
     let logical = (SIZES.iter().sum::<usize>() as u64) + (8 << 20) + (1 << 20);
     assert_eq!(stats["totals"]["bytes_logical"], logical);
     let holes = stats["totals"]["bytes_holes"].as_u64().unwrap();
-    assert_eq!(stats["paths"][rung]["bytes"], logical - holes);
+    assert_eq!(stats["strategies"][rung]["bytes"], logical - holes);
     if rung == "reflink" {
         assert_eq!(stats["totals"]["bytes_shared"], logical);
     } else {
@@ -123,7 +123,8 @@ fn default_ladder(place: Place) {
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
     let stats = stats(&output);
     for route in stats["routes"].as_array().unwrap() {
-        let rungs: Vec<_> = route["rungs"].as_array().unwrap().iter().map(|rung| rung.as_str().unwrap()).collect();
+        let rungs: Vec<_> =
+            route["strategies"].as_array().unwrap().iter().map(|rung| rung.as_str().unwrap()).collect();
         let all = RUNGS.iter().skip(1).all(|rung| rungs.contains(rung));
         assert!(all && rungs.last() == Some(&"read_write"), "not the whole ladder: {route}");
     }
@@ -152,7 +153,7 @@ fn assert_refused(sandbox: &Sandbox, args: &[&str], rung: &str, errno: &str, wor
     assert!(text.starts_with("zcp: ") && text.ends_with(&format!(": {words}\n")), "{text}");
     let stats = stats(&output);
     assert_eq!(stats["errors"][0]["errno"], errno, "{stats}");
-    let others: Vec<_> = stats["paths"].as_object().unwrap().keys().filter(|path| *path != rung).collect();
+    let others: Vec<_> = stats["strategies"].as_object().unwrap().keys().filter(|path| *path != rung).collect();
     assert!(others.is_empty() && stats["totals"]["bytes_moved"] == 0, "{stats}");
     assert!(!sandbox.path("dst").exists());
 }
@@ -204,7 +205,7 @@ fn reflink_modes() {
             assert_done(&output);
             let stats = stats(&output);
             assert_eq!(stats["totals"]["bytes_shared"], shared, "{how} {stats}");
-            assert!(stats["paths"].get("copy_file_range").is_none(), "{how} {stats}");
+            assert!(stats["strategies"].get("copy_file_range").is_none(), "{how} {stats}");
             assert_eq!(std::fs::read(sandbox.path("b")).unwrap(), noise(1 << 20));
         }
     }

@@ -71,7 +71,7 @@ fn tree(image: Option<&'static str>) -> Sandbox {
 /// All calls of `--stats=json`, by name.
 fn counted(stats: &Value) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for path in stats["paths"].as_object().unwrap().values() {
+    for path in stats["strategies"].as_object().unwrap().values() {
         for (name, count) in path["calls"].as_object().unwrap() {
             *counts.entry(name.clone()).or_default() += count.as_u64().unwrap();
         }
@@ -99,7 +99,7 @@ fn tells_the_truth(image: Option<&'static str>, options: &[String], args: &[Stri
         sandbox.snapshot("dst").0.into_values().filter_map(|node| node.bytes).map(|bytes| bytes.len() as u64);
     assert_eq!(sizes.sum::<u64>(), total("bytes_logical"), "{stats}");
     let on_paths: u64 =
-        stats["paths"].as_object().unwrap().values().map(|path| path["bytes"].as_u64().unwrap()).sum();
+        stats["strategies"].as_object().unwrap().values().map(|path| path["bytes"].as_u64().unwrap()).sum();
     assert_eq!(on_paths, total("bytes_moved") + total("bytes_shared"), "{stats}");
     let counts = ["files", "directories", "symlinks", "special", "failed"].map(total);
     assert_eq!(counts, [7, 4, 1, 1, 0], "{stats}");

@@ -99,9 +99,10 @@ pub(super) fn was_injected(sandbox: &Sandbox) -> bool {
 
 #[track_caller]
 fn assert_stepped_down(stats: &Value, path: &str, reason: &str) {
-    let downs = stats["paths"][path]["step_downs"].as_array().unwrap();
+    let downs = stats["strategies"][path]["step_downs"].as_array().unwrap();
     assert!(downs.iter().any(|down| down["errno"] == reason), "{stats}");
-    let sum: u64 = stats["paths"].as_object().unwrap().values().map(|path| path["bytes"].as_u64().unwrap()).sum();
+    let sum: u64 =
+        stats["strategies"].as_object().unwrap().values().map(|path| path["bytes"].as_u64().unwrap()).sum();
     assert_eq!((sum, &stats["totals"]["bytes_moved"]), (LEN as u64, &Value::from(LEN)), "{stats}");
 }
 
@@ -189,7 +190,7 @@ fn down_to_the_ground(link: Link) {
     assert!(bytes == noise(LEN));
     let stats = stats_on_stderr(&output);
     assert_eq!(
-        (bytes_by(&stats, "read_write"), &stats["paths"]["read_write"]["by_reference"]),
+        (bytes_by(&stats, "read_write"), &stats["strategies"]["read_write"]["by_reference"]),
         (LEN as u64, &0.into())
     );
     let (output, stats, sandbox) = receive(link, inject, &[]);

@@ -48,7 +48,7 @@ fn options(path: Option<&str>) -> Vec<&str> {
 fn assert_credited(stats: &serde_json::Value, path: &str, referring: bool, route: [&str; 2]) {
     assert_eq!(bytes_by(stats, path), LEN as u64, "{stats}");
     let by_reference = if referring { LEN } else { 0 };
-    assert_eq!(stats["paths"][path]["by_reference"], by_reference, "{stats}");
+    assert_eq!(stats["strategies"][path]["by_reference"], by_reference, "{stats}");
     assert_eq!(stats["totals"]["bytes_moved"], LEN, "{stats}");
     if route[0] != "file" {
         assert_eq!(stats["routes"][0]["source"], route[0], "{stats}");
@@ -159,7 +159,7 @@ fn devices() {
     let output = sandbox.zcp(["--stats=json", "a", "/dev/null"]).output().unwrap();
     assert_ok(&output);
     assert_credited(&stats(&output), "sendfile", true, ["file", "device"]);
-    let rungs = stats(&output)["routes"][0]["rungs"].clone();
+    let rungs = stats(&output)["routes"][0]["strategies"].clone();
     assert!(!rungs.as_array().unwrap().contains(&"mmap".into()), "{rungs}");
     let output = sandbox.zcp(["a", "/dev/full"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
