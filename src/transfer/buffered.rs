@@ -1,7 +1,7 @@
 //! read and write through a buffer: the ground of the ladder, and the one way for streams.
 
 use super::end::{End, Form};
-use super::{Call, Fault, Side, Step, Tally, uncached};
+use super::{Account, Call, Fault, Side, Step, Strategy, Tally, uncached};
 use crate::sys::{Errno, Result, io};
 
 /// The most bytes a read asks for; a larger buffer leaves the processor's cache.
@@ -29,7 +29,7 @@ impl Buffer {
     }
 
     /// Reads once, at most `len` bytes; no content is the end of the file.
-    pub(super) fn fill(&mut self, mut src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
+    pub(super) fn fill(&mut self, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
         let want = if src.form == Form::Messages { want.max(longest_message(src, tally)?) } else { want };
         if self.bytes.len() < self.start + want {
@@ -42,14 +42,16 @@ impl Buffer {
             src.wait_if_needed(false, tally)?;
             let answer = if src.uncached {
                 uncached::read(src.fd, &mut *room, at, tally)
-            } else if src.seekable {
+            } else if src.has_offsets() {
                 tally.call(Call::Pread, || rustix::io::pread(src.fd, &mut *room, at))
             } else {
                 tally.call(Call::Read, || rustix::io::read(src.fd, &mut *room))
             };
             match answer {
-                // Some files of /proc call themselves regular and have no offsets all the same.
-                Err(Errno::SPIPE) if src.seekable => src.give_up_offsets(at)?,
+                // Some files of /proc and debugfs call themselves regular and have no offsets all the same.
+                Err(errno @ (Errno::SPIPE | Errno::INVAL)) if src.has_offsets() => {
+                    src.give_up_offsets(at, errno)?;
+                }
                 Ok(n) => break n,
                 Err(Errno::INTR) if !src.stop.is_raised() => {}
                 Err(Errno::AGAIN) => await_again(src, false, tally)?,
@@ -65,6 +67,10 @@ pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len
     if let Err(errno) = buffer.fill(src, at, len, tally) {
         return Step::Failed(Fault::at(Side::Source, errno));
     }
+    write_content(buffer, dst, at, tally)
+}
+
+fn write_content(buffer: &Buffer, dst: End<'_>, at: u64, tally: &mut Tally) -> Step {
     match buffer.content() {
         [] => Step::Dry,
         bytes => match write_all(bytes, dst, at, tally) {
@@ -72,6 +78,22 @@ pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len
             Err(errno) => Step::Failed(Fault::at(Side::Destination, errno)),
         },
     }
+}
+
+/// Another strategy gave 0 at `at`: reads to find out whether that is the end, on its account, and writes what
+/// there is.
+pub(super) fn read_on(
+    buffer: &mut Buffer,
+    (src, dst): (End<'_>, End<'_>),
+    at: u64,
+    len: u64,
+    account: &mut Account,
+    other: Strategy,
+) -> Step {
+    if let Err(errno) = buffer.fill(src, at, len, account.path_mut(other)) {
+        return Step::Failed(Fault::at(Side::Source, errno));
+    }
+    write_content(buffer, dst, at, account.path_mut(Strategy::ReadWrite))
 }
 
 /// At least the length of the message that is next. No more than the socket holds: of all that wait there
@@ -88,14 +110,14 @@ fn await_again(end: End<'_>, write: bool, tally: &mut Tally) -> Result<()> {
 }
 
 /// Writes all of `bytes`, however many calls that takes. Where each is a message they may not be long.
-pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
+pub(super) fn write_all(bytes: &[u8], dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
     let (mut written, mut most) = (0, usize::MAX);
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
         let rest = &rest[..rest.len().min(most)];
         dst.wait_if_needed(true, tally)?;
         let answer = if dst.uncached {
             uncached::write(dst.fd, rest, at + written as u64, tally)
-        } else if dst.seekable {
+        } else if dst.has_offsets() {
             tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, rest, at + written as u64))
         } else {
             tally.call(Call::Write, || rustix::io::write(dst.fd, rest))
@@ -104,7 +126,9 @@ pub(super) fn write_all(bytes: &[u8], mut dst: End<'_>, at: u64, tally: &mut Tal
             // A write of something that gives 0 would be repeated for ever.
             Ok(0) => return Err(Errno::IO),
             Ok(n) => written += n,
-            Err(Errno::SPIPE) if dst.seekable => dst.give_up_offsets(at + written as u64)?,
+            Err(errno @ (Errno::SPIPE | Errno::INVAL)) if dst.has_offsets() => {
+                dst.give_up_offsets(at + written as u64, errno)?;
+            }
             Err(Errno::MSGSIZE) if rest.len() > 1 => most = rest.len() / 2,
             Err(Errno::INTR) if !dst.stop.is_raised() => {}
             Err(Errno::AGAIN) => await_again(dst, true, tally)?,

@@ -4,11 +4,13 @@
 //! lost or doubled, whichever rung gets how far.
 
 use super::chunk::CallSize;
+use super::end::{Form, Offsets};
 use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
 use super::route::{Cloning, LARGE};
 use super::rungs::Rungs;
 use super::spans::{self, Denied, Next};
 use super::uncached::Sides;
+use super::zeros::Skipped;
 use super::{Account, Reason, Route, Step, Strategy};
 use super::{buffered, copy_range, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, Stat, io};
@@ -35,7 +37,11 @@ pub(super) struct Climb<'a, 'f> {
     /// How much a call is asked for, so that Ctrl-C and the progress bar stay alive.
     call_size: CallSize,
     /// Zeros that the last step read but did not write.
-    skipped: u64,
+    skipped: Skipped,
+    /// Up to where the destination has been written, or allocated.
+    filled: u64,
+    /// Which side has offsets.
+    offsets: Offsets,
     /// What the file system said are holes.
     denied: Denied,
     outcome: Outcome,
@@ -59,7 +65,9 @@ impl<'a, 'f> Climb<'a, 'f> {
             true_size,
             position: 0,
             call_size: CallSize::default(),
-            skipped: 0,
+            skipped: Skipped::default(),
+            filled: 0,
+            offsets: t.offsets(Form::File),
             denied: Denied::default(),
             outcome: Outcome::default(),
         }
@@ -90,7 +98,7 @@ impl<'a, 'f> Climb<'a, 'f> {
     pub(super) fn run_range(&mut self, range: Range<u64>) -> Result<Outcome, Fault> {
         self.outcome.asked_for_holes = self.ladder.limits.sparse != Sparse::Never && self.t.stat.seems_sparse();
         self.outcome.searched_zeros = self.ladder.limits.sparse == Sparse::Always;
-        let believes = self.outcome.asked_for_holes && (self.true_size || self.holes_are_credible()?);
+        let believes = self.outcome.asked_for_holes && (self.true_size || self.holes_are_credible());
         self.outcome.size = match (self.outcome.asked_for_holes, believes) {
             (true, true) => self.copy_spans(range.start, Some(range.end))?,
             (true, false) => self.search(range.start, Some(range.end))?,
@@ -118,7 +126,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                 Ok(true)
             }
             Step::Failed(fault) => Err(Fault { refused: Some(Strategy::Reflink), ..fault }),
-            Step::Refused(errno) => self.step_down(errno.into(), errno).map(|()| false),
+            Step::Refused(errno) | Step::Unavailable(errno) => self.step_down(errno.into(), errno).map(|()| false),
             Step::Dry => Ok(false),
         }
     }
@@ -128,10 +136,10 @@ impl<'a, 'f> Climb<'a, 'f> {
         let size = self.t.stat.size;
         let allocated = self.preallocate && io::preallocate(self.t.dst, size).is_ok();
         let end = self.climb(0, None)?;
-        if (allocated && end < size) || self.outcome.searched_zeros {
-            // Blocks beyond a source that shrank, or a hole at the end.
-            self.set_size(end)?;
+        if allocated {
+            self.filled = self.filled.max(size); // a source that shrank leaves blocks behind its end
         }
+        self.set_size(end)?;
         Ok(end)
     }
 
@@ -153,10 +161,9 @@ impl<'a, 'f> Climb<'a, 'f> {
         Ok(size)
     }
 
-    fn holes_are_credible(&self) -> Result<bool, Fault> {
+    fn holes_are_credible(&self) -> bool {
         let data = spans::data_bytes(self.t.src, self.t.stat.size);
-        let data = data.map_err(|errno| Fault::at(Side::Source, errno))?;
-        Ok(spans::are_credible(&self.t.stat, data, self.true_size))
+        spans::are_credible(&self.t.stat, data, self.true_size)
     }
 
     /// Copies what the file system may have lied about: all of it is read, and what is not zeros is written.
@@ -171,7 +178,7 @@ impl<'a, 'f> Climb<'a, 'f> {
         let until = end.unwrap_or(u64::MAX);
         while at < until {
             match spans::next_span(self.t.src, at) {
-                Ok(Next::Data(span)) if span.start < until => {
+                Next::Data(span) if span.start < until => {
                     self.pass_hole(at, span.start);
                     let span_end = span.end.min(until);
                     at = self.climb(span.start, Some(span_end))?;
@@ -179,11 +186,11 @@ impl<'a, 'f> Climb<'a, 'f> {
                         break; // the source shrank
                     }
                 }
-                Ok(Next::Data(_)) => {
+                Next::Data(_) => {
                     self.pass_hole(at, until);
                     at = until;
                 }
-                Ok(Next::Hole) => {
+                Next::Hole => {
                     let stat = sys::at::fstat(self.t.src).map_err(|errno| Fault::at(Side::Source, errno))?;
                     let hole_end = stat.size.clamp(at, until);
                     self.pass_hole(at, hole_end);
@@ -193,11 +200,10 @@ impl<'a, 'f> Climb<'a, 'f> {
                     }
                     break;
                 }
-                Ok(Next::Unknown) => {
+                Next::Unknown => {
                     at = self.climb(at, end)?;
                     break;
                 }
-                Err(errno) => return Err(Fault::at(Side::Source, errno)),
             }
         }
         Ok(at)
@@ -209,7 +215,11 @@ impl<'a, 'f> Climb<'a, 'f> {
         self.ladder.meter.add(to - from);
     }
 
+    /// Gives the destination its length, unless it has that by what was written.
     fn set_size(&self, size: u64) -> Result<(), Fault> {
+        if self.filled == size {
+            return Ok(());
+        }
         io::truncate(self.t.dst, size).map_err(|errno| Fault::at(Side::Destination, errno))
     }
 
@@ -218,6 +228,8 @@ impl<'a, 'f> Climb<'a, 'f> {
     fn climb(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, Fault> {
         let mut known_end = end.unwrap_or(self.t.stat.size);
         let mut dry = 0;
+        // Holes may have been passed since the last time, and SEEK_DATA moves a position.
+        self.offsets = self.t.offsets(Form::File);
         loop {
             self.ladder.check_stop()?;
             if at >= known_end {
@@ -239,6 +251,7 @@ impl<'a, 'f> Climb<'a, 'f> {
             let before = self.account.path(strategy).ns;
             match self.step(strategy, at, len) {
                 Step::Moved(n) if self.is_torn(strategy, at + n) => {
+                    self.filled = self.filled.max(at + n); // cut off again where the source ends before that
                     self.step_down(Reason::Changed, Errno::AGAIN)?
                 }
                 Step::Moved(n) => {
@@ -248,9 +261,7 @@ impl<'a, 'f> Climb<'a, 'f> {
                         self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
                     }
                     (at, dry) = (at + n, 0);
-                    let written = n - std::mem::take(&mut self.skipped);
-                    self.rungs.credit(self.account, strategy, written);
-                    self.ladder.moved(self.t, at, n)?;
+                    self.arrived(strategy, at, n)?;
                 }
                 Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
                     dry += 1;
@@ -258,11 +269,14 @@ impl<'a, 'f> Climb<'a, 'f> {
                         return Err(Fault::at(Side::Source, Errno::IO));
                     }
                 }
-                Step::Dry if strategy == Strategy::ReadWrite || self.at_end(strategy, at)? => return Ok(at),
-                Step::Dry => self.step_down(Reason::EarlyEnd, Errno::NODATA)?,
+                Step::Dry if strategy == Strategy::ReadWrite => return Ok(at),
+                Step::Dry => match self.read_on(strategy, at, len)? {
+                    Some(n) => at += n,
+                    None => return Ok(at),
+                },
                 // A signal came; whether it asked for the end is looked at above.
                 Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}
-                Step::Refused(errno) => self.step_down(errno.into(), errno)?,
+                Step::Refused(errno) | Step::Unavailable(errno) => self.step_down(errno.into(), errno)?,
                 Step::Failed(fault) => return Err(fault),
             }
         }
@@ -291,7 +305,7 @@ impl<'a, 'f> Climb<'a, 'f> {
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
-        let (mut src, mut dst) = self.t.ends(&ladder.stop);
+        let (mut src, mut dst) = self.t.ends((Form::File, Form::File), &self.offsets, &ladder.stop);
         (src.uncached, dst.uncached) = (self.uncached.source, self.uncached.destination);
         match strategy {
             // Behind other rungs it can still take the whole file, but nothing less. A size that is
@@ -310,11 +324,11 @@ impl<'a, 'f> Climb<'a, 'f> {
             Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),
             Strategy::Mmap => mmap::step(src, dst, at, len, tally),
             Strategy::ReadWrite if self.outcome.searched_zeros => {
-                let mut holes = 0;
+                let mut skipped = Skipped::default();
                 let block = zeros::block_size(&self.t.stat);
-                let step = zeros::step(&mut ladder.buffer, (src, dst), at, len, block, tally, &mut holes);
-                self.account.holes += holes;
-                self.skipped = holes;
+                let step = zeros::step(&mut ladder.buffer, (src, dst), at, len, block, tally, &mut skipped);
+                self.account.holes += skipped.bytes;
+                self.skipped = skipped;
                 step
             }
             Strategy::ReadWrite => buffered::step(&mut ladder.buffer, src, dst, at, len, tally),
@@ -331,10 +345,43 @@ impl<'a, 'f> Climb<'a, 'f> {
         Ok(stat.size > at)
     }
 
-    /// A rung that gave 0 proves nothing: only `read` knows the end of a file.
-    fn at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, Fault> {
-        let (src, _) = self.t.ends(&self.ladder.stop);
-        Ok(src.is_at_end(at, self.account.path_mut(strategy))? && !self.ends_early(at)?)
+    /// A strategy gave 0, which proves nothing: only `read` knows the end of a file. `None` is the end. Bytes that
+    /// are read to find out are used, since some files give them only once, and ask for more than one at a time.
+    fn read_on(&mut self, strategy: Strategy, at: u64, len: u64) -> Result<Option<u64>, Fault> {
+        let goes_on = Errno::NODATA;
+        if self.true_size {
+            if !self.ends_early(at)? {
+                return Ok(None);
+            }
+            return self.step_down(Reason::EarlyEnd, goes_on).map(|()| Some(0));
+        }
+        let ladder = &mut *self.ladder;
+        let sides = self.t.ends((Form::File, Form::File), &self.offsets, &ladder.stop);
+        if !self.rungs.has_behind(Strategy::ReadWrite) {
+            if sides.0.ends_at(at, self.account.path_mut(strategy)) {
+                return Ok(None);
+            }
+            return self.step_down(Reason::EarlyEnd, goes_on).map(|()| Some(0));
+        }
+        match buffered::read_on(&mut ladder.buffer, sides, at, len, self.account, strategy) {
+            Step::Moved(n) => {
+                self.step_down(Reason::EarlyEnd, goes_on)?;
+                self.rungs.skip_to(Strategy::ReadWrite);
+                self.arrived(Strategy::ReadWrite, at + n, n)?;
+                Ok(Some(n))
+            }
+            Step::Failed(fault) if fault.errno != Errno::INTR => Err(fault),
+            Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
+            Step::Dry => Ok(None),
+        }
+    }
+
+    /// The destination now has all up to `at`, `bytes` more than before.
+    fn arrived(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), Fault> {
+        let skipped = std::mem::take(&mut self.skipped);
+        self.filled = self.filled.max(skipped.written_to(at, bytes).unwrap_or(0));
+        self.rungs.credit(self.account, strategy, bytes - skipped.bytes);
+        self.ladder.moved(self.t, at, bytes)
     }
 
     /// Leaves the rung in use for the next one; an error if there is none.

@@ -1,10 +1,11 @@
 //! One side of a copy, and what a call on it has to mind: whether it has offsets, and whether it may
 //! keep one waiting.
 
-use super::{Call, Fault, Side, Tally};
+use super::{Call, Tally};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Kind, Result, Stat, io};
 use rustix::net::{SocketType, sockopt};
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 
 /// What kind of thing holds the bytes, as far as the calls differ.
@@ -52,8 +53,9 @@ impl Form {
 pub(super) struct End<'a> {
     pub(super) fd: BorrowedFd<'a>,
     pub(super) form: Form,
-    /// Whether bytes have offsets; else they are read and written where the descriptor stands.
-    pub(super) seekable: bool,
+    /// Whether bytes have offsets; else they are read and written where the descriptor stands. It holds for the
+    /// whole copy: some files say only when they are read or written that they have none.
+    pub(super) has_offsets: &'a Cell<bool>,
     /// Whether its bytes pass the page cache by.
     pub(super) uncached: bool,
     /// Ends a wait.
@@ -88,33 +90,56 @@ impl End<'_> {
         if self.may_block() { self.wait(write, tally) } else { Ok(()) }
     }
 
-    /// Whether the file ends at an offset: only `read` knows that, whatever other calls gave.
-    pub(super) fn is_at_end(&self, at: u64, tally: &mut Tally) -> std::result::Result<bool, Fault> {
-        let mut byte = [0];
+    /// Whether bytes have offsets.
+    pub(super) fn has_offsets(&self) -> bool {
+        self.has_offsets.get()
+    }
+
+    /// Whether a byte can be read at an offset: where no bytes may be taken away, but a path has to know whether it
+    /// has all. `false` also where the question cannot be answered.
+    pub(super) fn ends_at(&self, at: u64, tally: &mut Tally) -> bool {
         loop {
-            match tally.call(Call::Pread, || rustix::io::pread(self.fd, &mut byte, at)) {
-                Ok(n) => return Ok(n == 0),
+            match tally.call(Call::Pread, || rustix::io::pread(self.fd, &mut [0], at)) {
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(Fault::at(Side::Source, errno)),
+                answer => return answer == Ok(0),
             }
         }
     }
 
-    /// From now on bytes are read and written where the descriptor stands. If it stands anywhere (SEEK_DATA may
-    /// have moved it), that has to be at `at`.
+    /// After `refusal` of a call at the offset `at`: from now on bytes are read and written where the descriptor
+    /// stands, if that is at `at` (SEEK_DATA may have moved it).
     ///
     /// # Errors
-    /// Those of lseek(2), but for ESPIPE: what has no offsets has no position either.
-    pub(super) fn give_up_offsets(&mut self, at: u64) -> Result<()> {
-        self.seekable = false;
-        match io::seek_to(self.fd, at) {
-            Ok(_) | Err(Errno::SPIPE) => Ok(()),
-            Err(errno) => Err(errno),
+    /// `refusal`, if the descriptor cannot be said to stand there.
+    pub(super) fn give_up_offsets(&self, at: u64, refusal: Errno) -> Result<()> {
+        let stands_there = match io::seek_to(self.fd, at) {
+            Ok(position) => position == at,
+            // It cannot be moved, so nothing has moved it: it is at its beginning.
+            Err(Errno::SPIPE | Errno::INVAL) => at == 0,
+            Err(errno) => return Err(errno),
+        };
+        if !stands_there {
+            return Err(refusal);
         }
+        self.has_offsets.set(false);
+        Ok(())
     }
 
     /// The offset to hand to a call: `None` where the descriptor's own position is meant.
     pub(super) fn offset<'o>(&self, at: &'o mut u64) -> Option<&'o mut u64> {
-        self.seekable.then_some(at)
+        self.has_offsets().then_some(at)
+    }
+}
+
+/// Whether the two sides of a copy have offsets.
+#[derive(Debug)]
+pub(super) struct Offsets {
+    pub(super) source: Cell<bool>,
+    pub(super) destination: Cell<bool>,
+}
+
+impl Offsets {
+    pub(super) fn new(source: bool, destination: bool) -> Offsets {
+        Offsets { source: Cell::new(source), destination: Cell::new(destination) }
     }
 }

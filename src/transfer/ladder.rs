@@ -5,7 +5,7 @@
 use super::buffered::Buffer;
 use super::chunk::PipeLoad;
 use super::climb::Climb;
-use super::end::{End, Form};
+use super::end::{End, Form, Offsets};
 use super::evict::{self, Evictor};
 use super::rate_limit::RateLimit;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
@@ -138,14 +138,6 @@ pub enum Target {
 }
 
 impl<'a> Transfer<'a> {
-    /// Both sides, where both are files; `stop` ends a wait for them.
-    pub(super) fn ends<'e>(&self, stop: &'e StopFlag) -> (End<'e>, End<'e>)
-    where
-        'a: 'e,
-    {
-        self.ends_as((Form::File, Form::File), stop)
-    }
-
     /// What both sides are.
     pub(super) fn forms(&self) -> (Form, Form) {
         let dst = match &self.target {
@@ -155,15 +147,24 @@ impl<'a> Transfer<'a> {
         (Form::of_open(&self.stat, self.src), dst)
     }
 
-    /// Both sides, of which it is known what they are.
-    pub(super) fn ends_as<'e>(&self, (src, dst): (Form, Form), stop: &'e StopFlag) -> (End<'e>, End<'e>)
+    /// Which side has offsets, as far as its kind tells.
+    pub(super) fn offsets(&self, source: Form) -> Offsets {
+        Offsets::new(source == Form::File, self.target == Target::File)
+    }
+
+    /// Both sides, of which it is known what they are; `stop` ends a wait for them.
+    pub(super) fn ends<'e>(
+        &self,
+        (src, dst): (Form, Form),
+        offsets: &'e Offsets,
+        stop: &'e StopFlag,
+    ) -> (End<'e>, End<'e>)
     where
         'a: 'e,
     {
-        let seekable = self.target == Target::File;
         (
-            End { fd: self.src, form: src, seekable: src == Form::File, uncached: false, stop },
-            End { fd: self.dst, form: dst, seekable, uncached: false, stop },
+            End { fd: self.src, form: src, has_offsets: &offsets.source, uncached: false, stop },
+            End { fd: self.dst, form: dst, has_offsets: &offsets.destination, uncached: false, stop },
         )
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Ta
     // Past the end of the file the last page reads as zeros, so the map must end where the file does.
     let size = match sys::at::fstat(src.fd) {
         Ok(stat) => stat.size,
-        Err(errno) => return Step::Refused(errno),
+        Err(errno) => return Step::Unavailable(errno),
     };
     let Some(left @ 1..) = size.checked_sub(at) else { return Step::Dry };
     if let Err(errno) = dst.wait_if_needed(true, tally) {
@@ -42,13 +42,13 @@ pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Ta
     let map = match map {
         Ok(map) => map,
         // Out of address space or maps is no verdict on the file: the next rung needs neither.
-        Err(errno) => return Step::Refused(errno),
+        Err(errno) => return Step::Unavailable(errno),
     };
     // SAFETY: the range lies inside the mapping, which lives until munmap below. The slice is only
     // handed to pwrite or write, which reads it in the kernel; the compiler never sees a load from it, so
     // that the file may change or shrink under it (then the call stops early or gives EFAULT).
     let bytes = unsafe { std::slice::from_raw_parts(map.cast::<u8>().add(skip), want) };
-    let answer = if dst.seekable {
+    let answer = if dst.has_offsets() {
         tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, bytes, at))
     } else {
         tally.call(Call::Write, || rustix::io::write(dst.fd, bytes))

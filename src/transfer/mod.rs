@@ -87,6 +87,8 @@ enum Step {
     Dry,
     /// The kernel does not do this for these files: the next rung goes on from the same offset.
     Refused(Errno),
+    /// The strategy cannot have what it needs for itself, a map or a pipe: no verdict on either file.
+    Unavailable(Errno),
     /// The file cannot be copied by any rung.
     Failed(Fault),
 }

@@ -43,6 +43,11 @@ impl<'a> Rungs<'a> {
         place.is_some()
     }
 
+    /// Whether a strategy comes after the one in use.
+    pub(super) fn has_behind(&self, strategy: Strategy) -> bool {
+        self.route.rungs.iter().skip(self.index + 1).any(|rung| *rung == strategy)
+    }
+
     /// Whether there is a rung behind the one in use.
     pub(super) fn has_another(&self) -> bool {
         self.index + 1 < self.route.rungs.len()

@@ -9,7 +9,7 @@ use rustix::fs::sendfile;
 /// Moves up to `len` bytes at offset `at`. The destination is written at its own position, which
 /// `position` follows, so that the seek is only made when another rung was here in between.
 pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, position: &mut u64, tally: &mut Tally) -> Step {
-    if dst.seekable && *position != at {
+    if dst.has_offsets() && *position != at {
         match io::seek_to(dst.fd, at) {
             Ok(there) => *position = there,
             Err(errno) => return Step::Refused(errno),

@@ -5,7 +5,7 @@
 //! offsets go strictly forward. What was said of a whole file is held against the blocks that it has.
 
 use super::zeros;
-use crate::sys::{Errno, Result, Stat, io};
+use crate::sys::{Stat, io};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
@@ -21,17 +21,17 @@ pub(super) enum Next {
 }
 
 /// The data span that holds `from` or comes next after it.
-pub(super) fn next_span(src: BorrowedFd<'_>, from: u64) -> Result<Next> {
+pub(super) fn next_span(src: BorrowedFd<'_>, from: u64) -> Next {
     let start = match io::seek_data(src, from) {
         Ok(Some(start)) => start,
-        Ok(None) => return Ok(Next::Hole),
-        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY) => return Ok(Next::Unknown),
-        Err(errno) => return Err(errno),
+        Ok(None) => return Next::Hole,
+        // Whatever the reason, reading will tell more.
+        Err(_) => return Next::Unknown,
     };
     match io::seek_hole(src, start) {
-        Ok(end) if start >= from && end > start => Ok(Next::Data(start..end)),
+        Ok(end) if start >= from && end > start => Next::Data(start..end),
         // ENXIO: the file shrank in between. Anything else is nonsense. Reading will tell.
-        _ => Ok(Next::Unknown),
+        _ => Next::Unknown,
     }
 }
 
@@ -78,10 +78,10 @@ pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
 }
 
 /// How many bytes of data a file has by what its file system says; what that cannot tell counts as data.
-pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> Result<u64> {
+pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> u64 {
     let (mut at, mut data) = (0, 0);
     while at < size {
-        let span = match next_span(src, at)? {
+        let span = match next_span(src, at) {
             Next::Data(span) => span,
             Next::Unknown => at..size,
             Next::Hole => break,
@@ -89,7 +89,7 @@ pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> Result<u64> {
         data += span.end.min(size).saturating_sub(span.start);
         at = span.end;
     }
-    Ok(data)
+    data
 }
 
 /// Splits `bytes` into runs that are all zeros and runs that are not, in blocks of `block` bytes.

@@ -75,7 +75,7 @@ pub(super) fn step(pipe: &mut Pipe, src: End<'_>, dst: End<'_>, at: u64, len: u6
         Some(ends) => ends,
         None => match Ends::open() {
             Ok(ends) => ends,
-            Err(errno) => return Step::Refused(errno),
+            Err(errno) => return Step::Unavailable(errno),
         },
     };
     let rest = std::mem::take(&mut pipe.left);
@@ -93,7 +93,7 @@ pub(super) fn step(pipe: &mut Pipe, src: End<'_>, dst: End<'_>, at: u64, len: u6
     let (written, outcome) = drain(&ends, dst, at, filled, tally);
     if written == filled {
         pipe.ends = Some(ends);
-    } else if !src.seekable {
+    } else if !src.has_offsets() {
         (pipe.ends, pipe.left) = (Some(ends), filled - written);
     }
     match outcome {

@@ -7,14 +7,16 @@
 //! in a loop. And the end is where the stream says so.
 
 use super::chunk::CallSize;
-use super::end::{End, Form};
+use super::end::{End, Form, Offsets};
 use super::ladder::{Fault, Ladder, Limits, Outcome, Side, Sparse, Target, Transfer};
 use super::route::{Case, FsKind, LARGE, SMALL, Size};
 use super::rungs::Rungs;
 use super::splice::Pipe;
+use super::zeros::Skipped;
 use super::{Account, Reason, Step, Strategy};
 use super::{buffered, copy_range, enlarge, mmap, reflink, sendfile, splice, zeros};
 use crate::sys::{self, Errno, io};
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How often `read` may give 0 before the end.
@@ -35,7 +37,11 @@ struct Flow<'a, 'f> {
     /// How much a call is asked for: a peer may be slow, and Ctrl-C and the progress bar stay alive.
     call_size: CallSize,
     /// Zeros that the last step read but did not write.
-    skipped: u64,
+    skipped: Skipped,
+    /// Zeros at the end that were not written.
+    hole_at_end: u64,
+    /// Which side has offsets.
+    offsets: Offsets,
     /// How often `read` gave 0 too early.
     dry: u32,
     /// The destination's own position, which sendfile writes at.
@@ -70,7 +76,9 @@ impl Ladder {
             forms,
             zeros,
             call_size: CallSize::default(),
-            skipped: 0,
+            skipped: Skipped::default(),
+            hole_at_end: 0,
+            offsets: t.offsets(forms.0),
             dry: 0,
             position: 0,
         };
@@ -108,19 +116,23 @@ impl Flow<'_, '_> {
                 }
                 Step::Dry if self.is_over(strategy, at)? => break,
                 Step::Dry if strategy == Strategy::ReadWrite => self.lose_patience()?,
-                Step::Dry => at += self.step_down(Reason::EarlyEnd, Errno::NODATA, at)?,
+                Step::Dry => match self.read_on(strategy, at)? {
+                    Some(n) => at += n,
+                    None => break,
+                },
                 // A signal came; whether it asked for the end is looked at above.
                 Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}
                 Step::Refused(Errno::AGAIN) => io::pause(),
                 Step::Refused(errno) if is_refusal(errno) => {
                     at += self.step_down(errno.into(), errno, at)?;
                 }
+                Step::Unavailable(errno) => at += self.step_down(errno.into(), errno, at)?,
                 Step::Refused(errno) => return Err(self.fault(errno)),
                 Step::Failed(Fault { side: Side::Both, errno, .. }) => return Err(self.fault(errno)),
                 Step::Failed(fault) => return Err(fault),
             }
         }
-        if self.zeros {
+        if self.hole_at_end > 0 {
             io::truncate(self.t.dst, at).map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
         Ok(Outcome { size: at, searched_zeros: self.zeros, ..Outcome::default() })
@@ -150,11 +162,11 @@ impl Flow<'_, '_> {
         let most = self.ladder.most_bytes(self.t, at, self.call_size.bytes());
         let tally = self.account.path_mut(strategy);
         let ladder = &mut *self.ladder;
-        let (src, dst) = self.t.ends_as(self.forms, &ladder.stop);
+        let (src, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
         let len = self.known_size.map_or(most, |size| most.min(size - at));
         match strategy {
             // A clone begins at the first byte of both.
-            Strategy::Reflink if !dst.seekable => Step::Refused(Errno::XDEV),
+            Strategy::Reflink if !dst.has_offsets() => Step::Refused(Errno::XDEV),
             Strategy::Reflink => reflink::clone_file(src.fd, dst.fd, 0, tally),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
             // The kernel reads into as many pages as it gets at once, which may be fewer than a message needs
@@ -176,9 +188,11 @@ impl Flow<'_, '_> {
 
     /// `bytes` have arrived, and the destination has all up to `at`.
     fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) -> Result<(), Fault> {
-        let holes = std::mem::take(&mut self.skipped);
-        self.account.holes += holes;
-        self.rungs.credit(self.account, strategy, bytes - holes);
+        let skipped = std::mem::take(&mut self.skipped);
+        let all_skipped = skipped.written_to(at, bytes).is_none();
+        self.hole_at_end = skipped.at_end + if all_skipped { self.hole_at_end } else { 0 };
+        self.account.holes += skipped.bytes;
+        self.rungs.credit(self.account, strategy, bytes - skipped.bytes);
         let referring = matches!(strategy, Strategy::Splice | Strategy::Sendfile);
         if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Messages | Form::Null) {
             self.account.path_mut(strategy).by_reference += bytes;
@@ -194,9 +208,10 @@ impl Flow<'_, '_> {
         }
         let by_read = strategy == Strategy::ReadWrite;
         let tally = self.account.path_mut(strategy);
-        let (src, _) = self.t.ends_as(self.forms, &self.ladder.stop);
+        let (src, _) = self.t.ends(self.forms, &self.offsets, &self.ladder.stop);
         let answer = match src.form {
-            Form::File => (by_read || src.is_at_end(at, tally)?) && !self.ends_early(at)?,
+            Form::File if by_read || self.known_size.is_some() => !self.ends_early(at)?,
+            Form::File => !self.rungs.has_behind(Strategy::ReadWrite) && src.ends_at(at, tally),
             Form::Pipe | Form::Socket | Form::Messages if !by_read => {
                 src.wait(false, tally).map_err(|errno| Fault::at(Side::Source, errno))?;
                 io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
@@ -204,6 +219,30 @@ impl Flow<'_, '_> {
             _ => true,
         };
         Ok(answer)
+    }
+
+    /// A strategy gave 0, and that may not be the end, which only `read` knows: it tells, or another strategy is
+    /// taken. Bytes that are read to find out are used, since some files give them only once. `None` is the end.
+    fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, Fault> {
+        let goes_on = Errno::NODATA;
+        let has_to_be_read = self.forms.0 == Form::File && self.known_size.is_none();
+        if !has_to_be_read || !self.rungs.has_behind(Strategy::ReadWrite) {
+            return self.step_down(Reason::EarlyEnd, goes_on, at).map(Some);
+        }
+        let len = self.ladder.most_bytes(self.t, at, SMALL);
+        let ladder = &mut *self.ladder;
+        let sides = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+        match buffered::read_on(&mut ladder.buffer, sides, at, len, self.account, strategy) {
+            Step::Moved(n) => {
+                self.rungs.step_down(self.ladder, self.account, Reason::EarlyEnd, goes_on)?;
+                self.rungs.skip_to(Strategy::ReadWrite);
+                self.credit(Strategy::ReadWrite, n, at + n)?;
+                Ok(Some(n))
+            }
+            Step::Failed(fault) if fault.errno != Errno::INTR => Err(fault),
+            Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
+            Step::Dry => Ok(None),
+        }
     }
 
     /// Whether the file still claims to go on.
@@ -228,9 +267,10 @@ impl Flow<'_, '_> {
         while moved < left {
             let tally = self.account.path_mut(Strategy::ReadWrite);
             let ladder = &mut *self.ladder;
-            let (_, dst) = self.t.ends_as(self.forms, &ladder.stop);
-            let src =
-                End { fd: pipe.as_fd(), form: Form::Pipe, seekable: false, uncached: false, stop: &ladder.stop };
+            let (_, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+            let has_offsets = &Cell::new(false);
+            let fd = pipe.as_fd();
+            let src = End { fd, form: Form::Pipe, has_offsets, uncached: false, stop: &ladder.stop };
             match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
                 Step::Moved(n) => {
                     moved += n;
@@ -238,7 +278,9 @@ impl Flow<'_, '_> {
                 }
                 Step::Failed(fault) => return Err(fault),
                 // Our pipe holds them: nothing but the end of the world makes this happen.
-                Step::Dry | Step::Refused(_) => return Err(Fault::at(Side::Source, Errno::IO)),
+                Step::Dry | Step::Refused(_) | Step::Unavailable(_) => {
+                    return Err(Fault::at(Side::Source, Errno::IO));
+                }
             }
         }
         Ok(())

@@ -82,8 +82,8 @@ impl Verifier {
         }
         let mut from = 0;
         loop {
-            let ours = spans::next_span(source, from).map_err(unreadable(Side::Source))?;
-            let theirs = spans::next_span(copy.fd.as_fd(), from).map_err(unreadable(Side::Destination))?;
+            let ours = spans::next_span(source, from);
+            let theirs = spans::next_span(copy.fd.as_fd(), from);
             // A hole is zeros, so only where both have one there is nothing to compare.
             let span = match (ours, theirs) {
                 (Next::Unknown, _) | (_, Next::Unknown) => from..u64::MAX,
@@ -138,7 +138,7 @@ impl Verifier {
 /// Whether a source has nothing where its file system says that there is a hole, which the copy then has too.
 fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
     let known = FsKind::from_magic(io::fs_magic(source)?).sizes_are_true();
-    Ok(spans::are_credible(stat, spans::data_bytes(source, stat.size)?, known))
+    Ok(spans::are_credible(stat, spans::data_bytes(source, stat.size), known))
 }
 
 /// Aligned memory, and what was read into it.

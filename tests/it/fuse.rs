@@ -23,10 +23,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Need::Fuse];
     let mut trials =
         vec![trial("fuse::tree", &needs, tree), trial("fuse::directory_fails", &needs, directory_fails)];
+    trials.push(trial("fuse::each_byte_once", &needs, each_byte_once));
     for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink").map(Some).chain([None]) {
         let name = rung.unwrap_or("default");
         trials.push(trial(format!("fuse::lies::{name}"), &needs, move || lies(rung)));
         trials.push(trial(format!("fuse::denied::{name}"), &needs, move || denied(rung)));
+        trials.push(trial(format!("fuse::without_offsets::{name}"), &needs, move || without_offsets(rung)));
         trials.push(trial(format!("fuse::fails_midway::{name}"), &needs, move || fails_midway(rung)));
     }
     trials
@@ -49,6 +51,12 @@ struct Lie {
     hole_from: Option<u64>,
     /// Up to where it says that there is one, before that.
     hole_to: u64,
+    /// Whether pread(2) and lseek(2) say ESPIPE.
+    without_offsets: bool,
+    /// A read of fewer bytes is refused.
+    shortest_read: u32,
+    /// Whether each byte is given only once, whatever offset is asked for; so many have been given.
+    given: Option<usize>,
 }
 
 impl Lie {
@@ -56,7 +64,21 @@ impl Lie {
         let size = len as u64;
         let blocks = size.div_ceil(512);
         let (fails_from, at_most, hole_from, hole_to) = (None, usize::MAX, None, 0);
-        Lie { name, bytes: noise(len), size, blocks, fails_from, at_most, hole_from, hole_to }
+        let (without_offsets, shortest_read, given) = (false, 0, None);
+        let bytes = noise(len);
+        Lie {
+            name,
+            bytes,
+            size,
+            blocks,
+            fails_from,
+            at_most,
+            hole_from,
+            hole_to,
+            without_offsets,
+            shortest_read,
+            given,
+        }
     }
 
     /// With zeros from `from` to `to` that are blocks as well.
@@ -124,8 +146,10 @@ impl Filesystem for Liar {
         }
     }
 
-    fn open(&mut self, _: &Request<'_>, _: u64, _: i32, reply: ReplyOpen) {
-        reply.opened(0, fuser::consts::FOPEN_DIRECT_IO);
+    fn open(&mut self, _: &Request<'_>, id: u64, _: i32, reply: ReplyOpen) {
+        let without_offsets = self.file(id).unwrap().without_offsets;
+        let more = if without_offsets { fuser::consts::FOPEN_NONSEEKABLE } else { 0 };
+        reply.opened(0, fuser::consts::FOPEN_DIRECT_IO | more);
     }
 
     fn read(
@@ -139,8 +163,11 @@ impl Filesystem for Liar {
         _: Option<u64>,
         reply: ReplyData,
     ) {
-        let file = self.file(id).unwrap();
-        let start = usize::try_from(offset).unwrap().min(file.bytes.len());
+        let file = &mut self.files[usize::try_from(id).unwrap() - 2];
+        if size < file.shortest_read {
+            return reply.error(Errno::INVAL.raw_os_error());
+        }
+        let start = file.given.unwrap_or(usize::try_from(offset).unwrap()).min(file.bytes.len());
         let mut end = (start + (size as usize).min(file.at_most)).min(file.bytes.len());
         if let Some(from) = file.fails_from.map(|from| usize::try_from(from).unwrap()) {
             if start >= from {
@@ -148,6 +175,7 @@ impl Filesystem for Liar {
             }
             end = end.min(from);
         }
+        file.given = file.given.map(|_| end);
         reply.data(&file.bytes[start..end]);
     }
 
@@ -194,6 +222,7 @@ fn all_lies() -> Vec<Lie> {
         Lie { size: 1 << 40, blocks: 0, ..Lie::new("huge", 1000) },
         Lie { at_most: 777, ..Lie::new("dribs", 300_000) },
         Lie { size: 0, blocks: 0, at_most: 1, ..Lie::new("bytes", 900) },
+        Lie { size: 0, blocks: 0, shortest_read: 2, ..Lie::new("no-short-reads", 100_000) },
         Lie::new("empty", 0),
     ]
 }
@@ -220,6 +249,50 @@ fn lies(rung: Option<&'static str>) {
         assert_done(&sandbox.zcp(["--sparse=always", &name, "copy"]).output().unwrap());
         assert!(fs::read(sandbox.path("copy")).unwrap() == file.bytes, "{name}");
         fs::remove_file(sandbox.path("copy")).unwrap();
+    }
+}
+
+/// What is read to find out where a file ends is part of the copy: some files give each byte once.
+fn each_byte_once() {
+    let sandbox = Sandbox::new();
+    let names = ["into-file", "into-pipe", "zeros"];
+    let files = names.map(|name| Lie { size: 0, blocks: 0, given: Some(0), ..Lie::new(name, 300_000) });
+    let _mount = Liar { files: files.to_vec(), listing_fails: false }.mount(&sandbox);
+    let mapped = "--strategy=mmap,read_write";
+    assert_done(&sandbox.zcp([mapped, "lies/into-file", "copy"]).output().unwrap());
+    assert!(fs::read(sandbox.path("copy")).unwrap() == files[0].bytes);
+    let output = sandbox.zcp([mapped, "lies/into-pipe", "/dev/stdout"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == files[1].bytes);
+    assert_done(&sandbox.zcp(["--sparse=always", "lies/zeros", "copy"]).output().unwrap());
+    assert!(fs::read(sandbox.path("copy")).unwrap() == files[2].bytes);
+}
+
+/// Files where pread(2) and lseek(2) say ESPIPE are read on from where they stand, to their end, into a file and
+/// into a pipe.
+fn without_offsets(rung: Option<&'static str>) {
+    let sandbox = Sandbox::new();
+    let lie = |name, len| Lie { without_offsets: true, ..Lie::new(name, len) };
+    let files = [
+        lie("honest", 300_000),
+        Lie { size: 0, blocks: 0, ..lie("without-size", 300_000) },
+        Lie { size: 0, blocks: 0, at_most: 777, ..lie("dribs", 100_000) },
+        Lie { size: 4096, blocks: 0, ..lie("too-small", 300_000) },
+        Lie { size: 900_000, blocks: 0, ..lie("too-large", 100_000) },
+        Lie { size: 0, blocks: 0, ..lie("zeros", 300_000).with_zeros(100_000, 200_000) },
+        Lie { blocks: 0, ..lie("zeros-at-end", 300_000).with_zeros(100_000, 300_000) },
+        Lie { size: 0, blocks: 0, ..lie("empty", 0) },
+    ];
+    let _mount = Liar { files: files.to_vec(), listing_fails: false }.mount(&sandbox);
+    for option in [&strategy(rung), "--sparse=always", "--sparse=never", "--cache=drop"] {
+        assert_done(&sandbox.zcp(["-r", option, "-T", "lies", "copy"]).output().unwrap());
+        for file in &files {
+            let copy = fs::read(sandbox.path("copy").join(file.name)).unwrap();
+            assert!(copy == file.bytes, "{} with {option}: {} bytes", file.name, copy.len());
+            let name = format!("lies/{}", file.name);
+            let output = sandbox.zcp([option, &name, "/dev/stdout"]).output().unwrap();
+            assert!(output.status.success() && output.stdout == file.bytes, "{name} with {option}, into a pipe");
+        }
+        fs::remove_dir_all(sandbox.path("copy")).unwrap();
     }
 }
 

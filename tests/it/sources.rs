@@ -27,6 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("sources::made_up::default", &[], || made_up(None)),
         trial("sources::maps", &[], maps),
         trial("sources::holes", &[], holes),
+        trial("sources::map_refused_into_a_pipe", &[Need::Strace], map_refused_into_a_pipe),
+        trial("sources::shrinks_behind_a_torn_step", &[Need::Strace], shrinks_behind_a_torn_step),
         trial("sources::fifo_of_many_parts", &[], fifo_of_many_parts),
         trial("sources::grows_at_each_step", &[Need::Strace], grows_at_each_step),
         trial("sources::shrinks_under_the_map", &[Need::Strace], shrinks_under_the_map),
@@ -151,6 +153,34 @@ fn grows_at_each_step() {
     assert_done(&trace.output);
     assert_eq!(stops, 4);
     assert!(fs::read(sandbox.path("dst")).unwrap() == whole);
+}
+
+/// What was written by reference before the source was cut off does not stay behind the end of the copy.
+fn shrinks_behind_a_torn_step() {
+    let before = noise(3_000_000);
+    for size in [0, 50_000, 1_500_000] {
+        let (sandbox, source) = with_source(&before);
+        let options = ["-P", &source, "-e", "inject=splice:signal=STOP:when=1"];
+        let args = ["--strategy=splice,read_write", "src", "dst"];
+        let trace = strace::zcp_with_stops(&sandbox, &options, &args, |_| {
+            OpenOptions::new().write(true).open(&source).unwrap().set_len(size).unwrap();
+        });
+        assert_done(&trace.output);
+        let copy = fs::read(sandbox.path("dst")).unwrap();
+        assert!(copy == before[..size as usize], "{} bytes instead of {size}", copy.len());
+    }
+}
+
+/// A file that cannot be mapped, whatever the reason, goes into a pipe by other means.
+fn map_refused_into_a_pipe() {
+    for errno in ["EIO", "EAGAIN", "ENOMEM", "EOVERFLOW"] {
+        let (sandbox, source) = with_source(&noise(300_000));
+        let inject = format!("inject=mmap:error={errno}");
+        let options = ["-P", &source, "-e", &inject];
+        let trace = strace::zcp(&sandbox, &options, &["--strategy=mmap,read_write", "src", "/dev/stdout"]);
+        assert!(trace.output.status.success() && trace.output.stdout == noise(300_000), "{errno}");
+        assert_eq!(trace.injected(), 1);
+    }
 }
 
 /// Between mmap and the write from the map: no signal, and nothing that was not in the file.
