@@ -1,6 +1,7 @@
 //! What all workers and the walk share: the options, the reporter, and facts about the process.
 
 use crate::dir::{Descriptors, Watched};
+use crate::metadata::new_mode::ModePolicy;
 use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
@@ -97,6 +98,11 @@ impl Context {
     /// Whether what a killed run left is to be swept: a dry run only looks.
     pub fn resumes(&self) -> bool {
         self.options.resume && !self.options.dry_run
+    }
+
+    /// What decides about the modes of new names.
+    pub fn mode_policy(&self) -> ModePolicy {
+        self.options.preserve.mode_policy(self.process.umask)
     }
 
     /// Tells whoever wants to know that a name was made.

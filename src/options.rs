@@ -4,6 +4,7 @@
 //! (transfer, metadata) do not see it; they are handed their part.
 
 use crate::filter::Filter;
+use crate::metadata::new_mode::{ModePolicy, ModeRule};
 use crate::sys::selinux;
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
@@ -110,6 +111,18 @@ pub struct Preserve {
     pub xattr_required: bool,
     /// `-a`: extended attributes that cannot be kept are not even mentioned, but those that are lost are.
     pub xattr_quiet: bool,
+}
+
+impl Preserve {
+    /// What decides about the modes of new names.
+    pub fn mode_policy(&self, umask: u32) -> ModePolicy {
+        let rule = match (self.mode, self.no_mode) {
+            (true, _) => ModeRule::Source,
+            (false, true) => ModeRule::Default,
+            (false, false) => ModeRule::Masked,
+        };
+        ModePolicy { rule, changes_owner: self.ownership, umask }
+    }
 }
 
 /// Whether progress is shown (`--progress`).

@@ -140,8 +140,8 @@ impl<'c> Branch<'c> {
 /// Makes a destination directory; false if it was there, be it by a sibling that was faster. Until the
 /// finish, others get no more than they will, and the owner all that is needed.
 pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat) -> Result<bool, Errno> {
-    let withheld = if ctx.options.preserve.ownership { 0o077 } else { 0o022 };
-    match at::mkdir(&parent, name, source.permissions() & !withheld | 0o700) {
+    let new_mode = ctx.mode_policy().directory(source.permissions(), false);
+    match at::mkdir(&parent, name, new_mode.create) {
         Err(Errno::EXIST) => return Ok(false),
         answer => answer?,
     }
@@ -183,7 +183,9 @@ fn pair(
             }
             // Its own access time was changed by the plan that read it.
             let source = Stat { atime: facts.atime, ..source };
-            let mode = (!facts.existed).then(|| facts.final_mode(&made, &ctx.options.preserve, ctx.process.umask));
+            let given = made.permissions();
+            let later = || ctx.mode_policy().directory(facts.mode, false).later(given, given);
+            let mode = if facts.existed { None } else { later() };
             Finish { source, made: !facts.existed, extent: Extent::Full, mode }
         }
     };

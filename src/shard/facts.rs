@@ -3,7 +3,6 @@
 //! The lines are for zcp and for whoever looks; names stand in a file of their own (`lists.rs`), so
 //! that any program that reads NUL-delimited names can use them.
 
-use crate::options::Preserve;
 use crate::sys::{Kind, Stat, Time};
 use std::fmt::{Display, Formatter};
 use std::ops::Range;
@@ -78,17 +77,6 @@ impl DirFacts {
     pub(super) fn of(stat: &Stat, existed: bool) -> DirFacts {
         let Stat { mode, uid, gid, atime, mtime, .. } = *stat;
         DirFacts { mode, uid, gid, atime, mtime, existed }
-    }
-
-    /// The mode of a directory that the job made, where the source's is not copied: what it was given
-    /// when it was made, with the bits that had to wait and without those that were lent to the owner.
-    pub(super) fn final_mode(&self, made: &Stat, keep: &Preserve, umask: u32) -> u32 {
-        let given = made.permissions();
-        if keep.no_mode {
-            return given & 0o7000 | 0o777 & !umask;
-        }
-        let (lent, withheld) = (0o700 & !self.mode, if keep.ownership { 0o077 } else { 0o022 });
-        given & !lent | self.mode & withheld & !umask
     }
 
     pub(super) fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<DirFacts> {

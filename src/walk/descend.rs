@@ -4,6 +4,7 @@ use super::listing::Listing;
 use super::{Entries, Frame, Operand, Walk, operands, resume};
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Place, without_slashes};
 use crate::job::Entry;
+use crate::metadata::new_mode::NewDirectoryMode;
 use crate::metadata::{self, Handle};
 use crate::options::Dereference;
 use crate::plan::{self, Refusal, Verdict};
@@ -107,12 +108,7 @@ impl Walk<'_> {
         let follow = if part.operand { Follow::Yes } else { survey::follows_source(&self.ctx.options, part) };
         let src = at::open_dir(&fds.src, &part.name, follow).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
-        let keep = &self.ctx.options.preserve;
-        let withheld = match (keep.ownership, keep.mode) {
-            (true, _) => 0o077,
-            (false, true) => 0o022,
-            (false, false) => 0,
-        };
+        let new_mode = self.ctx.mode_policy().directory(source.permissions(), true);
         let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
         let made = there.is_err();
         let mut follow_destination = Follow::No;
@@ -127,9 +123,9 @@ impl Walk<'_> {
                     return Err(Failure::new("not writing through untrusted symlink {}", destination_path()));
                 }
                 follow_destination = Follow::from(link.is_some());
-                self.open_existing(&fds, part, follow_destination, (&source, withheld), &destination_path)?
+                self.open_existing(&fds, part, follow_destination, new_mode, &destination_path)?
             }
-            Err(_) => self.make(&fds, part, (&source, withheld), "cannot make directory {}", &destination_path)?,
+            Err(_) => self.make(&fds, part, new_mode, "cannot make directory {}", &destination_path)?,
         };
         let made = made && self.is_first_to_make(&destination_path);
         if made {
@@ -190,14 +186,12 @@ impl Walk<'_> {
         self.check_loop(parent, entry, &source)?;
         let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let made = verdict != Verdict::Merge;
-        let keep = &self.ctx.options.preserve;
-        let withheld = if keep.ownership || keep.mode { 0o077 } else { 0o022 };
+        let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
         let dst = if made {
             let suspects = self.suspects(parent, entry, (&src, &source), &fds.dst);
-            let source = (&source, withheld);
-            let made = self.make(&fds, entry, source, "cannot create directory {}", &destination_path);
+            let made = self.make(&fds, entry, new_mode, "cannot create directory {}", &destination_path);
             if made.is_err() {
-                self.forget(entry, source.0.id());
+                self.forget(entry, source.id());
             }
             let made = made?;
             if suspects.have_appeared(&src) {
@@ -206,7 +200,7 @@ impl Walk<'_> {
             }
             made
         } else {
-            self.open_existing(&fds, entry, follow_destination, (&source, withheld), &destination_path)?
+            self.open_existing(&fds, entry, follow_destination, new_mode, &destination_path)?
         };
         let made = made && self.is_first_to_make(&destination_path);
         if made {
@@ -283,7 +277,7 @@ impl Walk<'_> {
         &self,
         fds: &Fds,
         entry: &Entry,
-        (source, withheld): (&Stat, u32),
+        new_mode: NewDirectoryMode,
         cannot: &'static str,
         path: &impl Fn() -> OsString,
     ) -> Result<Opened, Failure> {
@@ -297,12 +291,8 @@ impl Walk<'_> {
                 .map(|()| Opened { base: Base::Absent, id: None, mode: None })
                 .map_err(|errno| Failure::new(cannot, path()).errno(errno));
         }
-        let keep = &self.ctx.options.preserve;
-        let mode = source.permissions();
-        // Until owner and ACL are right, nobody else gets in.
-        let withheld = mode & withheld;
         let name = entry.destination();
-        at::mkdir(&fds.dst, name, mode & !withheld).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
+        at::mkdir(&fds.dst, name, new_mode.create).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
         let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
         // With a slash behind it, a symbolic link would be followed all the same.
         let mut dst = at::open_dir(&fds.dst, without_slashes(name), Follow::No).map_err(cannot_stat)?;
@@ -312,18 +302,13 @@ impl Walk<'_> {
         }
         let given = stat.permissions();
         if given & 0o700 != 0o700 {
+            // The umask can take even the owner's rights.
             metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
                 .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
             // What could not be read before was opened by O_PATH.
             dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
         }
-        let wanted = if keep.no_mode {
-            // The sticky and set-group-ID bits that it was given stay.
-            given & 0o7000 | 0o777 & !self.ctx.process.umask
-        } else {
-            given | withheld & !self.ctx.process.umask
-        };
-        let mode = (keep.no_mode || wanted != given | 0o700).then_some(wanted);
+        let mode = new_mode.later(given, given | 0o700);
         Ok(Opened { base: Base::Open(dst), id: Some(stat.id()), mode })
     }
 
@@ -363,13 +348,14 @@ impl Walk<'_> {
         fds: &Fds,
         entry: &Entry,
         follow: Follow,
-        (source, withheld): (&Stat, u32),
+        new_mode: NewDirectoryMode,
         path: &impl Fn() -> OsString,
     ) -> Result<Opened, Failure> {
         let fd = at::open_dir(&fds.dst, entry.destination(), follow)
             .map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
-        let mode = resume::unfinished_mode(self.ctx, source, withheld, &stat);
+        let unfinished = || self.ctx.mode_policy().unfinished_directory(&new_mode, &stat);
+        let mode = if self.ctx.options.resume { unfinished() } else { None };
         Ok(Opened { base: Base::Open(fd), id: Some(stat.id()), mode })
     }
 }

@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::dir::Dir;
 use crate::report::{Failure, quote};
-use crate::sys::Stat;
 use crate::temporary;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,16 +20,4 @@ pub(super) fn sweep(ctx: &Context, dir: &Arc<Dir>, directory: &OsStr) {
             ctx.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path), b"\n"].concat());
         }
     }
-}
-
-/// The mode that an existing directory is still to get. One that a run makes has a mode that is closed
-/// to others, and while it is filled open to its owner; who finds that very mode takes the directory for
-/// one that was not finished.
-pub(super) fn unfinished_mode(ctx: &Context, source: &Stat, withheld: u32, copy: &Stat) -> Option<u32> {
-    if !ctx.options.resume {
-        return None;
-    }
-    let last = source.permissions() & 0o777 & !ctx.process.umask;
-    let (begun, now) = (last & !withheld, copy.permissions() & 0o777);
-    ([begun, begun | 0o700].contains(&now) && now != last).then_some(copy.permissions() & 0o7000 | last)
 }

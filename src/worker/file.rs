@@ -131,11 +131,8 @@ impl Worker<'_> {
         answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
         match &landed.before {
             _ if keep.mode => {}
-            None => self.dress_mode(task, stat, landed, landed.withheld),
-            Some(before) if self.seems_begun(before, stat) => {
-                self.dress_mode(task, stat, landed, self.first_mode(stat).1);
-            }
-            Some(_) => {}
+            None => self.dress_mode(task, landed, landed.later),
+            Some(before) => self.dress_mode(task, landed, self.unfinished_mode(before, stat)),
         }
         if keep.timestamps
             && let Err(trouble) = times::set(Handle::Open(landed.fd.as_fd()), stat)
@@ -145,28 +142,22 @@ impl Worker<'_> {
     }
 
     /// The mode of a new file that is not to have the source's: nearly always it was created with it.
-    fn dress_mode(&self, task: &Task<'_>, stat: &Stat, landed: &Landed, withheld: u32) {
-        let keep = &self.ctx.options.preserve;
-        let umask = self.ctx.process.umask;
-        let wanted = match (keep.no_mode, withheld & !umask) {
-            (true, _) => Some(0o666 & !umask),
-            (false, 0) => None,
-            (false, _) => Some(stat.permissions() & 0o777 & !umask),
-        };
-        if let Some(wanted) = wanted
-            && let to = Handle::Open(landed.fd.as_fd())
-            && let Err(errno) = metadata::set_plain_mode(to, wanted, keep.no_mode && task.dir.gives_acl)
-        {
+    fn dress_mode(&self, task: &Task<'_>, landed: &Landed, later: Option<u32>) {
+        let Some(mode) = later else { return };
+        let to = Handle::Open(landed.fd.as_fd());
+        let may_have_acl = self.ctx.options.preserve.no_mode && task.dir.gives_acl;
+        if let Err(errno) = metadata::set_plain_mode(to, mode, may_have_acl) {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
         }
     }
 
-    /// Whether a file that is there has the very mode that a run, killed before it could give it the
-    /// last one, created it with.
-    fn seems_begun(&self, before: &Stat, source: &Stat) -> bool {
-        let (mode, _) = self.first_mode(source);
-        self.ctx.options.resume && before.permissions() == mode & !self.ctx.process.umask
+    /// The mode that a file is still to get that a killed run seems to have left with the mode that it was
+    /// created with.
+    fn unfinished_mode(&self, before: &Stat, source: &Stat) -> Option<u32> {
+        let policy = self.ctx.mode_policy();
+        let new = policy.file(source);
+        new.later.filter(|_| self.ctx.options.resume && policy.may_be_unfinished(&new, before))
     }
 
     fn dress_as_source(

@@ -6,6 +6,7 @@
 //! and is renamed over it.
 
 use super::{Landing, Task, Worker};
+use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle, xattr};
 use crate::report::Failure;
 use crate::survey;
@@ -25,8 +26,8 @@ pub(super) struct Landed {
     pub(super) fd: OwnedFd,
     /// What it was before, if it is to keep that: for a new file, nothing.
     pub(super) before: Option<Stat>,
-    /// Permission bits that a new file does not have yet.
-    pub(super) withheld: u32,
+    /// The mode that a new file is still to get, unless it gets the source's.
+    pub(super) later: Option<u32>,
     pub(super) written: Written,
     name: Name,
 }
@@ -43,18 +44,18 @@ pub(super) enum Written {
 }
 
 impl Landed {
-    fn new(fd: OwnedFd, before: Option<Stat>, withheld: u32, name: Name) -> Landed {
-        Landed { fd, before, withheld, written: Written::Whole, name }
+    fn new(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, name: Name) -> Landed {
+        Landed { fd, before, later, written: Written::Whole, name }
     }
 
     /// A file that is to be given its name by other means.
-    pub(super) fn by_other_means(fd: OwnedFd, before: Option<Stat>, withheld: u32) -> Landed {
-        Landed::new(fd, before, withheld, Name::Final)
+    pub(super) fn by_other_means(fd: OwnedFd, before: Option<Stat>, later: Option<u32>) -> Landed {
+        Landed::new(fd, before, later, Name::Final)
     }
 
     /// A file that is there and complete, to be given attributes.
     pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Landed {
-        Landed::new(fd, Some(stat), 0, Name::Final)
+        Landed::new(fd, Some(stat), None, Name::Final)
     }
 
     /// Whether nobody can find it yet by its final name.
@@ -123,7 +124,7 @@ impl Worker<'_> {
             let fd = answer.map_err(|errno| cannot(task, errno))?;
             let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
             let written = if fresh { Written::WholeForOthers } else { Written::Onwards };
-            return Ok(Landed { fd, before: Some(before), withheld: 0, written, name: Name::Final });
+            return Ok(Landed { fd, before: Some(before), later: None, written, name: Name::Final });
         }
         match landing {
             Landing::Overwrite(met, follow) if options.atomic && met.is_regular() && !options.attributes_only => {
@@ -135,21 +136,12 @@ impl Worker<'_> {
             },
             Landing::Create => self.land_new(task, source),
             Landing::Replace => {
-                let (mode, withheld) = self.first_mode(source);
+                let NewMode { create, later } = self.ctx.mode_policy().file(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
-                let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
-                Ok(Landed::new(fd, None, withheld, Name::Replacing(Place::default(), temporary)))
+                let (temporary, fd) = temporary::create(dir, name, create).map_err(|errno| cannot(task, errno))?;
+                Ok(Landed::new(fd, None, later, Name::Replacing(Place::default(), temporary)))
             }
         }
-    }
-
-    /// The mode to create a file with, and what it is to get only when its owner and its access list
-    /// are right.
-    pub(super) fn first_mode(&self, source: &Stat) -> (u32, u32) {
-        let keep = &self.ctx.options.preserve;
-        let mode = if keep.no_mode { 0o666 } else { source.permissions() & 0o777 };
-        let withheld = if keep.ownership || keep.mode || keep.no_mode { mode & 0o077 } else { 0 };
-        (mode & !withheld, withheld)
     }
 
     fn open_existing(&self, task: &Task<'_>, met: &Stat, follow: Follow) -> Result<Option<OwnedFd>, Failure> {
@@ -171,17 +163,17 @@ impl Worker<'_> {
         if before.is_regular() && !self.ctx.options.attributes_only {
             io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?;
         }
-        Ok(Landed::new(fd, Some(before), 0, Name::Final))
+        Ok(Landed::new(fd, Some(before), None, Name::Final))
     }
 
     fn land_new(&self, task: &Task<'_>, source: &Stat) -> Result<Landed, Failure> {
-        let (mode, withheld) = self.first_mode(source);
+        let NewMode { create, later } = self.ctx.mode_policy().file(source);
         let (fd, name) = if self.ctx.options.atomic {
-            self.create_unseen(task, mode)?
+            self.create_unseen(task, create)?
         } else {
-            (self.create(task, mode)?, Name::Final)
+            (self.create(task, create)?, Name::Final)
         };
-        Ok(Landed::new(fd, None, withheld, name))
+        Ok(Landed::new(fd, None, later, name))
     }
 
     fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
@@ -248,7 +240,7 @@ impl Worker<'_> {
         let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
         self.take_over(task, Handle::Entry(dir, name), &fd, &before);
         match at::fstat(&fd) {
-            Ok(before) => Ok(Landed::new(fd, Some(before), 0, Name::Replacing(place, temporary))),
+            Ok(before) => Ok(Landed::new(fd, Some(before), None, Name::Replacing(place, temporary))),
             Err(errno) => {
                 let _ = at::unlink(dir, &temporary);
                 Err(failed(errno))

@@ -93,9 +93,8 @@ impl Worker<'_> {
                 }
                 _ => None,
             };
-            // Of a new file, no permission bit has been given yet.
-            let withheld = if before.is_none() { 0o777 } else { 0 };
-            let landed = Landed::by_other_means(fd, before, withheld);
+            let later = worker.ctx.mode_policy().closed_file(&stat).later.filter(|_| before.is_none());
+            let landed = Landed::by_other_means(fd, before, later);
             worker.dress(task, &src, &stat, &landed);
             io::close(landed.fd)
                 .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;

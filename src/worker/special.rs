@@ -2,6 +2,7 @@
 
 use super::{Landing, Task, Worker};
 use crate::dir::Base;
+use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle, times};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
@@ -116,14 +117,13 @@ impl Worker<'_> {
         landing: Landing,
     ) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
-        let mode = if keep.no_mode { 0o666 } else { source.permissions() };
-        let withheld = if keep.ownership || keep.mode || keep.no_mode { mode & 0o077 } else { 0 };
+        let NewMode { create, later } = self.ctx.mode_policy().special(source);
         make_or_replace(task, landing == Landing::Replace, |dst, name| {
-            at::make_node(dst, name, source.kind(), mode & !withheld, source.rdev)
+            at::make_node(dst, name, source.kind(), create, source.rdev)
         })
         .map_err(|errno| Failure::new(cannot_make(source.kind()), task.destination_path()).errno(errno))?;
         self.stats.special += 1;
-        let wants_mode = keep.mode || keep.no_mode || withheld != 0;
+        let wants_mode = keep.mode || later.is_some();
         if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {
             return Ok(());
         }
@@ -133,21 +133,15 @@ impl Worker<'_> {
         let to = Handle::Pinned(made.as_fd());
         let owned = !keep.ownership || self.keep_owner(task, to, source);
         self.copy_xattrs(task, from, to);
-        let wanted = if owned { mode } else { mode & 0o777 };
         if keep.mode {
+            let wanted = if owned { source.permissions() } else { source.permissions() & 0o777 };
             let answer = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl);
             answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
-        } else if keep.no_mode || withheld != 0 {
-            let base = match source.kind() {
-                _ if !keep.no_mode => mode & 0o777,
-                Kind::Socket => 0o777,
-                _ => 0o666,
-            };
-            let wanted = base & !self.ctx.process.umask;
-            if let Err(errno) = metadata::set_plain_mode(to, wanted, keep.no_mode && task.dir.gives_acl) {
-                let failure = Failure::new("preserving permissions for {}", task.destination_path());
-                self.ctx.reporter.fail(failure.errno(errno));
-            }
+        } else if let Some(mode) = later
+            && let Err(errno) = metadata::set_plain_mode(to, mode, keep.no_mode && task.dir.gives_acl)
+        {
+            let failure = Failure::new("preserving permissions for {}", task.destination_path());
+            self.ctx.reporter.fail(failure.errno(errno));
         }
         if keep.timestamps {
             self.keep_times(task, to, source); // last, because they say that all else is done
