@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("races::links_of_others", &[Need::Root], links_of_others),
         trial("races::statistics_go_through_no_link", &[Need::Strace], statistics_go_through_no_link),
         trial("races::never_more_open", &traced, openness::never_more_open),
+        trial("races::never_more_open_in_jobs", &traced, openness::never_more_open_in_jobs),
         trial("races::soak", &[Need::Root], soak),
     ]
 }

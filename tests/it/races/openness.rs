@@ -30,51 +30,86 @@ fn rights(path: &Path) -> Option<[u32; 4]> {
     Some([owner, of(4)? & mask, others, of(2).map_or(others, |rights| rights & mask)])
 }
 
-/// After each call that makes or changes a file, nobody may do more with it than in the end, and it
-/// has no set-ID bit before its owner.
-pub(super) fn never_more_open() {
+/// The names below `dst` that are looked at.
+const NAMES: [&str; 8] = ["d", "d/plain", "d/suid", "d/closed", "d/list", "d/fifo", "e", "e/f"];
+
+fn build(sandbox: &Sandbox) {
     let list = "system.posix_acl_access";
-    let build = |sandbox: &Sandbox| {
-        sandbox.file("src/d/plain", noise(5000)).mode("src/d/plain", 0o664);
-        sandbox.file("src/d/suid", noise(5000)).mode("src/d/suid", 0o6755);
-        sandbox.file("src/d/closed", "x").mode("src/d/closed", 0o400);
-        sandbox.file("src/d/list", "x").xattr("src/d/list", list, acl(0, 6, 6));
-        sandbox.fifo("src/d/fifo").mode("src/d/fifo", 0o622);
-        for name in ["plain", "suid", "list", "fifo"] {
-            lchown(sandbox.path(format!("src/d/{name}")), Some(MALLORY), Some(MALLORY)).unwrap();
+    sandbox.file("src/d/plain", noise(5000)).mode("src/d/plain", 0o664);
+    sandbox.file("src/d/suid", noise(5000)).mode("src/d/suid", 0o6755);
+    sandbox.file("src/d/closed", "x").mode("src/d/closed", 0o400);
+    sandbox.file("src/d/list", "x").xattr("src/d/list", list, acl(0, 6, 6));
+    sandbox.fifo("src/d/fifo").mode("src/d/fifo", 0o622);
+    for name in ["plain", "suid", "list", "fifo"] {
+        lchown(sandbox.path(format!("src/d/{name}")), Some(MALLORY), Some(MALLORY)).unwrap();
+    }
+    sandbox.mode("src/d/suid", 0o6755).mode("src/d", 0o770);
+    // User 1000 is shut out of a directory that the others may read.
+    sandbox.file("src/e/f", "x").mode("src/e", 0o755).xattr("src/e", list, acl(5, 0, 5)).dir("dst");
+    // What is made in there lets user 1000 in by itself.
+    sandbox.xattr("dst", "system.posix_acl_default", acl(7, 7, 7));
+}
+
+/// What was seen of a name: its rights, its set-ID bits, and its owner.
+type Seen = (&'static str, [u32; 4], u32, u32);
+
+/// Runs zcp, and looks at the names below `dst` after each call that makes or changes a file.
+fn watch(sandbox: &Sandbox, args: &[&str], seen: &mut Vec<Seen>) {
+    let calls = "openat,mkdirat,mknodat,fchmod,fchmodat,chmod,fchown,fchownat,setxattr,fsetxattr,\
+                 removexattr,fremovexattr,renameat,renameat2,linkat,utimensat";
+    let inject = ["-e", &format!("inject={calls}:signal=STOP:when=1+")];
+    let trace = strace::zcp_with_stops(sandbox, &inject, args, |_| {
+        for name in NAMES {
+            let path = sandbox.path("dst").join(name);
+            let Some(rights) = rights(&path) else { continue };
+            let stat = path.symlink_metadata().unwrap();
+            seen.push((name, rights, stat.mode() & 0o6000, stat.uid()));
         }
-        sandbox.mode("src/d/suid", 0o6755).mode("src/d", 0o770).dir("dst");
-        // What is made in there lets user 1000 in by itself.
-        sandbox.xattr("dst", "system.posix_acl_default", acl(7, 7, 7));
-    };
-    let names = ["d", "d/plain", "d/suid", "d/closed", "d/list", "d/fifo"];
+    });
+    assert!(trace.output.status.success(), "{:?}", trace.output);
+}
+
+/// Nobody may ever have done more with a name than in the end, and it had no set-ID bit before its owner.
+fn assert_never_more_open(sandbox: &Sandbox, flags: &[&str], seen: Vec<Seen>) {
+    assert!(seen.len() > 20, "only {} looks", seen.len());
+    for (name, then, set_id, owner) in seen {
+        let path = sandbox.path("dst").join(name);
+        let (last, stat) = (rights(&path).unwrap(), path.symlink_metadata().unwrap());
+        // The owner of the process can do all things anyway; a directory is being filled.
+        let open = (1..4).any(|class| then[class] & !last[class] != 0);
+        assert!(!open, "{flags:?} {name}: {then:?} before {last:?}");
+        assert!(set_id == 0 || owner == stat.uid(), "{flags:?} {name}: set-ID before its owner");
+    }
+}
+
+pub(super) fn never_more_open() {
+    for flags in [
+        &["-a"][..],
+        &["-a", "--atomic"],
+        &["-rp"],
+        &["-r", "--preserve=mode"],
+        &["-r", "--preserve=ownership"],
+        &["-r", "--no-preserve=mode"],
+    ] {
+        let sandbox = Sandbox::new();
+        build(&sandbox);
+        let mut seen = Vec::new();
+        watch(&sandbox, &[flags, &["-j1", "src/.", "dst"]].concat(), &mut seen);
+        assert_never_more_open(&sandbox, flags, seen);
+    }
+}
+
+/// The directories of a job are closed until `--finish` has given them their attributes.
+pub(super) fn never_more_open_in_jobs() {
     for flags in
-        [&["-a"][..], &["-a", "--atomic"], &["-rp"], &["-r", "--preserve=mode"], &["-r", "--no-preserve=mode"]]
+        [["-r", "--preserve=mode"], ["-r", "--preserve=ownership"], ["-r", "--no-preserve=mode"], ["-r", "-p"]]
     {
         let sandbox = Sandbox::new();
         build(&sandbox);
-        let args = [flags, &["-j1", "src/.", "dst"]].concat();
-        let calls = "openat,mkdirat,mknodat,fchmod,fchmodat,chmod,fchown,fchownat,setxattr,fsetxattr,\
-                     removexattr,fremovexattr,renameat,renameat2,linkat,utimensat";
-        let inject = ["-e", &format!("inject={calls}:signal=STOP:when=1+")];
         let mut seen = Vec::new();
-        let trace = strace::zcp_with_stops(&sandbox, &inject, &args, |_| {
-            for name in names {
-                let path = sandbox.path("dst").join(name);
-                let Some(rights) = rights(&path) else { continue };
-                let stat = path.symlink_metadata().unwrap();
-                seen.push((name, rights, stat.mode() & 0o6000, stat.uid()));
-            }
-        });
-        assert!(trace.output.status.success(), "{:?}", trace.output);
-        assert!(seen.len() > 20, "only {} looks", seen.len());
-        for (name, then, set_id, owner) in seen {
-            let path = sandbox.path("dst").join(name);
-            let (last, stat) = (rights(&path).unwrap(), path.symlink_metadata().unwrap());
-            // The owner of the process can do all things anyway; a directory is being filled.
-            let open = (1..4).any(|class| then[class] & !last[class] != 0);
-            assert!(!open, "{flags:?} {name}: {then:?} before {last:?}");
-            assert!(set_id == 0 || owner == stat.uid(), "{flags:?} {name}: set-ID before its owner");
-        }
+        watch(&sandbox, &[&flags[..], &["--plan=job", "--parts=1", "src/.", "dst"]].concat(), &mut seen);
+        watch(&sandbox, &["--run=job", "--part=0", "-j1"], &mut seen);
+        watch(&sandbox, &["--finish=job"], &mut seen);
+        assert_never_more_open(&sandbox, &flags, seen);
     }
 }
