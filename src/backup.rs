@@ -103,6 +103,8 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Resul
         let new_name = with_suffix(name, &suffix);
         match at::link(dir, name, dir, &new_name, Follow::No) {
             Ok(()) => return Ok(Some(suffix)),
+            // So the kernel says, too, of a file whose links are not counted (FUSE).
+            Err(Errno::NOENT) if at::stat(dir, name, Follow::No).is_ok() => return Err(Errno::OPNOTSUPP),
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::EXIST) if is_numbered(backup, &suffix) => {}
             Err(Errno::EXIST) => at::unlink(dir, &new_name)?,

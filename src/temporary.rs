@@ -46,7 +46,7 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString,
         let fd = at::create(dir, temporary, mode, true)?;
         match io::lock(&fd) {
             // Who sweeps held it before we did, and by now it has no name any more.
-            Ok(()) if at::fstat(&fd).is_ok_and(|stat| stat.nlink == 0) => Err(Errno::EXIST),
+            Ok(()) if has_lost_its_name(&fd, dir, temporary) => Err(Errno::EXIST),
             Err(Errno::WOULDBLOCK) => {
                 let _ = at::unlink(dir, temporary);
                 Err(Errno::EXIST)
@@ -55,6 +55,14 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString,
             _ => Ok(fd),
         }
     })
+}
+
+/// Whether a new file has been removed. A link count of 0 alone does not say so: some file systems count none.
+fn has_lost_its_name(fd: &OwnedFd, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
+    match at::fstat(fd) {
+        Ok(stat) if stat.nlink == 0 => !at::stat(dir, name, Follow::No).is_ok_and(|now| now.id() == stat.id()),
+        _ => false,
+    }
 }
 
 /// Puts something new under a name that is taken, so that the name is never missing.

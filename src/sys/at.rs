@@ -127,6 +127,23 @@ pub fn pin(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
+/// The same of an open file.
+pub fn pin_open(fd: impl AsFd) -> Result<OwnedFd> {
+    pin_followed(CWD, OsStr::new(&proc_path(fd.as_fd())))
+}
+
+/// The same of what a symbolic link at the name leads to.
+pub fn pin_followed(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    retry_on_intr(|| fs::openat(&dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
+}
+
+/// Opens for writing, and empties in one, the file that a descriptor of [`pin`] holds.
+pub fn open_emptied(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = proc_path(pinned);
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
+    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
+}
+
 /// Creates a file for writing. `exclusive` (O_EXCL) fails with EEXIST on any existing name, and
 /// never goes through a symbolic link.
 pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Result<OwnedFd> {

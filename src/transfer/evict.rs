@@ -114,11 +114,12 @@ impl Evictor {
         io::drop_pages(t.dst, self.start, len);
     }
 
-    /// The range is there, up to `at`.
+    /// The range is there, up to `at`. With `later` it may be flushed together with others, by a descriptor that stays
+    /// open until then.
     ///
     /// # Errors
     /// Those of fdatasync(2) of this file: fsync(2) on the same descriptor would not tell them again.
-    pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64) -> Result<()> {
+    pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64, later: bool) -> Result<()> {
         if at > self.start {
             self.give_back(t, at - self.start);
         }
@@ -126,6 +127,9 @@ impl Evictor {
             // The edges of windows, and what was read ahead, also beyond a range.
             let ahead = AHEAD as u64 * WINDOW;
             io::drop_pages(t.src, self.range.start, at.saturating_sub(self.range.start) + ahead);
+        }
+        if !later {
+            return flush(t.dst);
         }
         let most = proc::descriptor_limit() / 4;
         match io::duplicate(t.dst) {

@@ -193,6 +193,9 @@ pub struct Ladder {
     /// Whether the file in hand leaves its pages to the evictor.
     evicting: bool,
     writeback: Writeback,
+    /// Whether the file in hand is not to be flushed before it is complete: to some FUSE servers a flush, an fsync or
+    /// the closing of any of its descriptors is the end of it.
+    written_in_one: bool,
     uncached: uncached::Knowledge,
     // A copy meets a handful of devices and cases, and asks for each file: a list is the fastest map.
     file_systems: Vec<(u64, FsKind)>,
@@ -210,6 +213,7 @@ impl Ladder {
             evictor,
             evicting: false,
             writeback: Writeback::new(stop.clone()),
+            written_in_one: false,
             uncached: uncached::Knowledge::default(),
             stop,
             meter,
@@ -233,10 +237,17 @@ impl Ladder {
     /// # Errors
     /// The first fault that no rung could go around. The destination then has an unspecified part.
     pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
-        self.writeback.begin();
+        self.begin(t);
         let outcome = self.copy_whole(t, account)?;
         self.end_writeback()?;
         Ok(outcome)
+    }
+
+    fn begin(&mut self, t: &Transfer<'_>) {
+        self.writeback.begin();
+        let may_be_flushed = self.limits.durable || self.evictor.is_some();
+        self.written_in_one =
+            may_be_flushed && t.target == Target::File && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
     }
 
     fn end_writeback(&mut self) -> Result<(), Fault> {
@@ -259,7 +270,9 @@ impl Ladder {
         }
         let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor.end(t, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
+            evictor
+                .end(t, outcome.size, !self.written_in_one)
+                .map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
         Ok(outcome)
     }
@@ -282,7 +295,8 @@ impl Ladder {
 
     /// Whether files are flushed while they are copied.
     fn flushes(&self, t: &Transfer<'_>) -> bool {
-        t.target == Target::File && (self.limits.durable || self.evictor.is_some() && self.evicts(t))
+        let wanted = self.limits.durable || self.evictor.is_some() && self.evicts(t);
+        wanted && t.target == Target::File && !self.written_in_one
     }
 
     fn evicts(&self, t: &Transfer<'_>) -> bool {
@@ -344,10 +358,12 @@ impl Ladder {
         if let Some(evictor) = &mut self.evictor {
             evictor.begin(t, range.clone());
         }
-        self.writeback.begin();
+        self.begin(t);
         let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
         if let Some(evictor) = &mut self.evictor {
-            evictor.end(t, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
+            evictor
+                .end(t, outcome.size, !self.written_in_one)
+                .map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
         self.end_writeback()?;
         Ok(outcome)

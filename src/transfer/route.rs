@@ -18,8 +18,10 @@ pub enum FsKind {
     Btrfs,
     /// tmpfs, also /dev/shm.
     Tmpfs,
-    /// A server holds the data: NFS, SMB, FUSE.
+    /// A server holds the data: NFS, SMB, 9P.
     Remote,
+    /// A program holds the data, which may not be able to do all that a disk does.
+    Fuse,
     /// Any other file system, /proc and /sys among them: sizes are not believed.
     Other,
     /// A pipe or a fifo.
@@ -41,7 +43,8 @@ impl FsKind {
             0x5846_5342 => FsKind::Xfs,
             0x9123_683E => FsKind::Btrfs,
             0x0102_1994 => FsKind::Tmpfs,
-            0x6969 | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B | FUSE => FsKind::Remote,
+            0x6969 | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B => FsKind::Remote,
+            FUSE => FsKind::Fuse,
             _ => FsKind::Other,
         }
     }
@@ -65,6 +68,7 @@ impl FsKind {
             FsKind::Btrfs => "btrfs",
             FsKind::Tmpfs => "tmpfs",
             FsKind::Remote => "remote",
+            FsKind::Fuse => "fuse",
             FsKind::Other => "other",
             FsKind::Pipe => "pipe",
             FsKind::Socket => "socket",
@@ -203,7 +207,7 @@ fn may_clone(case: Case) -> bool {
 }
 
 fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static str) {
-    use FsKind::{Btrfs, Ext4, Remote, Tmpfs, Xfs};
+    use FsKind::{Btrfs, Ext4, Fuse, Remote, Tmpfs, Xfs};
     use Strategy::{CopyFileRange, Reflink, Sendfile, Splice};
     let clone = cloning == Cloning::Try && may_clone(case);
     match (case.source, case.destination, case.size) {
@@ -213,7 +217,7 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
             (&[Reflink, Sendfile], false, "xfs shares blocks, and has none to write back when it closes the file")
         }
         (Xfs, Xfs, Size::Medium | Size::Large) if clone => (&[Reflink, Splice], false, "xfs shares blocks"),
-        (Remote, _, _) | (_, Remote, _) if cloning != Cloning::Forbid => {
+        (Remote | Fuse, _, _) | (_, Remote | Fuse, _) if cloning != Cloning::Forbid => {
             (&[CopyFileRange], false, "the server may copy by itself")
         }
         (_, _, Size::Small) if !case.same_device => {
@@ -235,8 +239,8 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
 mod tests {
     use super::*;
 
-    const KINDS: [FsKind; 6] =
-        [FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs, FsKind::Tmpfs, FsKind::Remote, FsKind::Other];
+    const KINDS: [FsKind; 7] =
+        [FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs, FsKind::Tmpfs, FsKind::Remote, FsKind::Fuse, FsKind::Other];
 
     fn all_cases() -> impl Iterator<Item = Case> {
         KINDS.into_iter().flat_map(|source| {

@@ -323,7 +323,7 @@ impl Walk<'_> {
     /// owners can tell.
     fn is_strange(&self, made: &Stat, fd: impl AsFd) -> bool {
         let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
-        made.uid != self.ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Other)
+        made.uid != self.ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
     }
 
     /// A directory that cannot be listed still gets its attributes.

@@ -46,14 +46,14 @@ impl Worker<'_> {
         if !self.ctx.options.attributes_only
             && let Err(fault) = self.move_content(task, &src, &stat, &landed)
         {
-            return self.give_up(task, &landed, fault);
+            return self.give_up(task, landed, fault);
         }
         if self.ctx.options.verify
             && !self.ctx.options.attributes_only
             && let Err(failure) = self.verify(task, &src, &landed.fd)
         {
             if landed.is_unseen() || self.is_interruption(&failure) {
-                self.discard(task, &landed);
+                self.discard(task, landed);
             }
             return Err(failure);
         }
@@ -109,15 +109,17 @@ impl Worker<'_> {
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
     /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic;
     /// and nobody is to take what an interruption left of an old file for a whole one.
-    fn give_up(&self, task: &Task<'_>, landed: &Landed, fault: Fault) -> Result<(), Failure> {
-        if landed.is_unseen() || fault.refused.is_some() || fault.interrupted {
+    fn give_up(&self, task: &Task<'_>, landed: Landed, fault: Fault) -> Result<(), Failure> {
+        let quietly = self.ends_by_broken_pipe(fault, &landed);
+        if fault.interrupted && landed.is_overwritten_file() {
+            if self.discard_overwritten(task, landed) {
+                let words = "{} was overwritten in part when a signal came; removed";
+                self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
+            }
+        } else if landed.is_unseen() || fault.refused.is_some() || fault.interrupted {
             self.discard(task, landed);
         }
-        if fault.interrupted && self.discard_overwritten(task, landed) {
-            let words = "{} was overwritten in part when a signal came; removed";
-            self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
-        }
-        if self.ends_by_broken_pipe(fault, landed) {
+        if quietly {
             return Ok(());
         }
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))

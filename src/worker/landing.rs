@@ -58,6 +58,12 @@ impl Landed {
         Landed::new(fd, Some(stat), None, Name::Final)
     }
 
+    /// Whether it is a regular file that was there before and is written from its start.
+    pub(super) fn is_overwritten_file(&self) -> bool {
+        let regular = self.before.is_some_and(|before| before.is_regular());
+        regular && !self.is_unseen() && self.written == Written::Whole
+    }
+
     /// Whether nobody can find it yet by its final name.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, Name::Final)
@@ -148,9 +154,32 @@ impl Worker<'_> {
         match at::open_write(&task.fds.dst, task.entry.destination(), follow, !met.is_regular()) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT) => Ok(None),
+            Err(errno)
+                if met.is_regular() && !self.ctx.options.attributes_only && may_need_truncating_open(errno) =>
+            {
+                match self.open_emptied(task, met, follow) {
+                    Ok(fd) => Ok(Some(fd)),
+                    Err(_) if self.ctx.options.force => self.unlink(task).map(|()| None),
+                    Err(_) => Err(cannot(task, errno)),
+                }
+            }
             Err(_) if self.ctx.options.force => self.unlink(task).map(|()| None),
             Err(errno) => Err(cannot(task, errno)),
         }
+    }
+
+    /// Opens the file that is there with O_TRUNC, where it can be written in no other way, as many a FUSE server has it.
+    /// What is to be emptied is held first, so that it is nothing else.
+    fn open_emptied(&self, task: &Task<'_>, met: &Stat, follow: Follow) -> Result<OwnedFd, Errno> {
+        let name = task.entry.destination();
+        let pinned = match follow {
+            Follow::No => at::pin(&task.fds.dst, name)?,
+            Follow::Yes => at::pin_followed(&task.fds.dst, name)?,
+        };
+        if at::fstat(&pinned)?.id() != met.id() {
+            return Err(Errno::STALE);
+        }
+        at::open_emptied(pinned.as_fd())
     }
 
     /// Empties the file that is there, if it still is the one that was decided about.
@@ -160,9 +189,8 @@ impl Worker<'_> {
             let words = "not overwriting {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.destination_path()));
         }
-        if before.is_regular() && !self.ctx.options.attributes_only {
-            io::truncate(&fd, 0).map_err(|errno| cannot(task, errno))?;
-        }
+        let keeps_content = !before.is_regular() || self.ctx.options.attributes_only;
+        let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(|errno| cannot(task, errno))? };
         Ok(Landed::new(fd, Some(before), None, Name::Final))
     }
 
@@ -269,19 +297,17 @@ impl Worker<'_> {
         if landed.is_unseen()
             && let Err(errno) = io::flush(&landed.fd)
         {
-            self.discard_unseen(task, &landed);
+            self.discard_unseen(task, landed);
             return Err(close_failed(errno));
         }
         if let Err(failure) = self.make_durable(task, &landed.fd) {
-            self.discard_unseen(task, &landed);
+            self.discard_unseen(task, landed);
             return Err(failure);
         }
         if let Err(errno) = self.name(task, &landed) {
-            self.discard_unseen(task, &landed);
-            if errno == Errno::EXIST && self.is_done_by_sibling(task, &landed) {
-                return Ok(());
-            }
-            return Err(cannot(task, errno));
+            let done = errno == Errno::EXIST && self.is_done_by_sibling(task, &landed);
+            self.discard_unseen(task, landed);
+            return if done { Ok(()) } else { Err(cannot(task, errno)) };
         }
         io::close(landed.fd).map_err(close_failed)
     }
@@ -327,33 +353,32 @@ impl Worker<'_> {
     }
 
     /// Takes away the name of a file that was there before and is neither old nor new now.
-    pub(super) fn discard_overwritten(&self, task: &Task<'_>, landed: &Landed) -> bool {
-        let regular = landed.before.is_some_and(|before| before.is_regular());
-        if landed.is_unseen() || !regular || landed.written != Written::Whole {
-            return false;
-        }
+    pub(super) fn discard_overwritten(&self, task: &Task<'_>, landed: Landed) -> bool {
         let Ok(place) = Place::behind_link(task) else { return false };
         let (dir, name) = place.of(task);
-        self.leave_pages_to_another(landed);
+        self.leave_pages_to_another(&landed);
         let id = |stat: Stat| stat.id();
         let written = at::fstat(&landed.fd).map(id);
-        written.is_ok() && written == at::stat(dir, name, Follow::No).map(id) && at::unlink(dir, name).is_ok()
+        let is_there = written.is_ok() && written == at::stat(dir, name, Follow::No).map(id);
+        is_there && unlink_and_close(dir, name, landed.fd).is_ok()
     }
 
-    fn discard_unseen(&self, task: &Task<'_>, landed: &Landed) {
+    fn discard_unseen(&self, task: &Task<'_>, landed: Landed) {
         if landed.is_unseen() {
             self.discard(task, landed);
         }
     }
 
     /// Takes away what is not to be found: a temporary name, or a new file under its final one.
-    pub(super) fn discard(&self, task: &Task<'_>, landed: &Landed) {
-        self.leave_pages_to_another(landed);
+    pub(super) fn discard(&self, task: &Task<'_>, landed: Landed) {
+        self.leave_pages_to_another(&landed);
         let _ = match &landed.name {
             Name::Temporary(place, temporary) | Name::Replacing(place, temporary) => {
-                at::unlink(place.of(task).0, temporary)
+                unlink_and_close(place.of(task).0, temporary, landed.fd)
             }
-            Name::Final if landed.before.is_none() => at::unlink(&task.fds.dst, task.entry.destination()),
+            Name::Final if landed.before.is_none() => {
+                unlink_and_close(task.fds.dst.as_fd(), task.entry.destination(), landed.fd)
+            }
             Name::Final | Name::None(_) => Ok(()),
         };
     }
@@ -362,6 +387,36 @@ impl Worker<'_> {
     fn leave_pages_to_another(&self, landed: &Landed) {
         if self.ctx.stop.signal().is_some() {
             let _ = release::outlive_with(&landed.fd);
+        }
+    }
+}
+
+/// Empties an open file, and gives it back or another descriptor of it. One that is empty gets a new time, as far as
+/// that can be had.
+fn empty(fd: OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
+    match io::truncate(&fd, 0) {
+        Err(errno) if size > 0 && may_need_truncating_open(errno) => {
+            let pinned = at::pin_open(&fd)?;
+            drop(fd); // some servers let one descriptor write at a time
+            at::open_emptied(pinned.as_fd()).map_err(|_| errno)
+        }
+        Err(errno) if size > 0 => Err(errno),
+        _ => Ok(fd),
+    }
+}
+
+/// Whether a file system that says so of opening a file for writing, or of ftruncate(2), may allow O_TRUNC all the same.
+fn may_need_truncating_open(errno: Errno) -> bool {
+    matches!(errno, Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)
+}
+
+/// Removes the name of an open file. Some servers allow that only when the file has been closed.
+fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<(), Errno> {
+    match at::unlink(dir, name) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(_) => {
+            drop(fd);
+            at::unlink(dir, name)
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A source on a file system that lies about sizes, fails midway or answers in dribs: what `read` gives
 //! until it gives nothing is the file, whatever stat(2) says.
 
+mod refusals;
+mod server;
+
 use crate::law;
 use crate::needs::{Need, trial};
 use crate::rungs::RUNGS;
@@ -31,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.push(trial(format!("fuse::without_offsets::{name}"), &needs, move || without_offsets(rung)));
         trials.push(trial(format!("fuse::fails_midway::{name}"), &needs, move || fails_midway(rung)));
     }
+    trials.extend(refusals::trials());
     trials
 }
 
