@@ -6,7 +6,7 @@
 use super::chunk::CallSize;
 use super::end::{Form, Offsets};
 use super::ladder::{Fault, Ladder, Outcome, Side, Sparse, Transfer};
-use super::route::{Cloning, LARGE};
+use super::route::{Cloning, FsKind, LARGE};
 use super::rungs::Rungs;
 use super::spans::{self, Denied, Next};
 use super::uncached::Sides;
@@ -86,9 +86,12 @@ impl<'a, 'f> Climb<'a, 'f> {
             self.outcome.size = self.t.stat.size;
             return Ok(self.outcome);
         }
-        let ask = sparse != Sparse::Never && self.t.stat.seems_sparse();
+        let seems_sparse = self.t.stat.seems_sparse();
+        let wants_holes = sparse == Sparse::Always || sparse == Sparse::Auto && seems_sparse;
+        let makes_holes = wants_holes && self.can_make_holes();
+        let ask = makes_holes && seems_sparse;
         self.outcome.asked_for_holes = ask;
-        self.outcome.searched_zeros = sparse == Sparse::Always;
+        self.outcome.searched_zeros = makes_holes && sparse == Sparse::Always;
         self.outcome.size = if ask { self.copy_whole_sparse()? } else { self.copy_dense()? };
         Ok(self.outcome)
     }
@@ -105,6 +108,20 @@ impl<'a, 'f> Climb<'a, 'f> {
             (false, _) => self.climb(range.start, Some(range.end))?,
         };
         Ok(self.outcome)
+    }
+
+    /// Whether parts of the destination may be left out. Some FUSE servers take bytes only in their order, and break a
+    /// file that is written otherwise; what they refuse without harm is to give it its length beforehand.
+    fn can_make_holes(&mut self) -> bool {
+        if self.ladder.file_system(self.t.dst_dev, self.t.dst) != FsKind::Fuse {
+            return true;
+        }
+        let size = self.t.stat.size;
+        let can = size > 0 && io::truncate(self.t.dst, size).is_ok();
+        if can {
+            self.filled = self.filled.max(size);
+        }
+        can
     }
 
     /// Whole files only, so it is tried before anything else, if the route has it.
@@ -276,7 +293,13 @@ impl<'a, 'f> Climb<'a, 'f> {
                 },
                 // A signal came; whether it asked for the end is looked at above.
                 Step::Refused(Errno::INTR) | Step::Failed(Fault { errno: Errno::INTR, .. }) => {}
-                Step::Refused(errno) | Step::Unavailable(errno) => self.step_down(errno.into(), errno)?,
+                Step::Refused(errno) | Step::Unavailable(errno) => {
+                    self.step_down(errno.into(), errno)?;
+                    // A file without offsets might be mapped; but where it ends, only reading it from its start tells.
+                    if errno == Errno::SPIPE && at == 0 && self.rungs.has_behind(Strategy::ReadWrite) {
+                        self.rungs.skip_to(Strategy::ReadWrite);
+                    }
+                }
                 Step::Failed(fault) => return Err(fault),
             }
         }

@@ -62,7 +62,7 @@ impl Verifier {
         }
         match direct {
             Some(fd) => Ok(Uncached { fd, direct: true }),
-            None => Ok(Uncached { fd: at::open_again(copy, false)?, direct: false }),
+            None => Ok(Uncached { fd: open_when_written(copy)?, direct: false }),
         }
     }
 
@@ -133,6 +133,14 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// Opens a copy to read it. To some FUSE servers it is complete only when one of its descriptors has been closed.
+fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
+    at::open_again(copy, false).or_else(|_| {
+        io::flush(copy)?;
+        at::open_again(copy, false)
+    })
 }
 
 /// Whether a source has nothing where its file system says that there is a hole, which the copy then has too.

@@ -36,9 +36,11 @@ pub(crate) struct Refusals {
     pub(crate) link_count: bool,
     /// A file is written anew or not at all: opening one for writing without O_TRUNC, and ftruncate(2), fail.
     pub(crate) keeping_content: Option<Errno>,
-    /// A file is written from its start to its end. The flush of any descriptor, or an fsync, ends that; until then
-    /// nobody reads it. One write elsewhere breaks it.
+    /// A file is written from its start to its end. The flush of any descriptor ends that; until then nobody reads it.
+    /// One write elsewhere breaks it.
     pub(crate) random_writes: bool,
+    /// Going on with such a file after an fsync.
+    pub(crate) writes_after_fsync: bool,
     /// Removing the name of an open file.
     pub(crate) unlink_open: Option<Errno>,
     /// Reading at an offset (ESPIPE).
@@ -57,6 +59,7 @@ impl Refusals {
             xattr: Some(Errno::OPNOTSUPP),
             keeping_content: Some(Errno::PERM),
             random_writes: true,
+            writes_after_fsync: true,
             unlink_open: Some(Errno::PERM),
             ..Refusals::default()
         }
@@ -475,7 +478,7 @@ impl Filesystem for Server {
 
     fn open(&mut self, _: &Request<'_>, id: u64, flags: i32, reply: ReplyOpen) {
         let stream = self.refusals.offsets && flags & 3 == 0;
-        let flag = if stream { consts::FOPEN_NONSEEKABLE | consts::FOPEN_STREAM } else { 0 };
+        let flag = if stream { consts::FOPEN_NONSEEKABLE } else { 0 };
         answer!(reply, self.try_open(id, flags), handle => reply.opened(handle, flag));
     }
 
@@ -540,6 +543,9 @@ impl Filesystem for Server {
     }
 
     fn fsync(&mut self, _: &Request<'_>, _: u64, handle: u64, _: bool, reply: ReplyEmpty) {
+        if !self.refusals.writes_after_fsync {
+            return reply.ok();
+        }
         answer!(reply, self.complete(handle), () => reply.ok());
     }
 
