@@ -270,9 +270,10 @@ fn kind(mode: u32) -> FileType {
 }
 
 fn attributes(id: u64, stat: &fs::Stat) -> FileAttr {
-    let at = |sec: i64, nsec: u64| {
-        UNIX_EPOCH + Duration::new(u64::try_from(sec).unwrap_or(0), u32::try_from(nsec).unwrap_or(0))
-    };
+    // The types differ between architectures.
+    fn at(sec: impl TryInto<u64>, nsec: impl TryInto<u32>) -> SystemTime {
+        UNIX_EPOCH + Duration::new(sec.try_into().unwrap_or(0), nsec.try_into().unwrap_or(0))
+    }
     FileAttr {
         ino: id,
         size: stat.st_size.cast_unsigned(),

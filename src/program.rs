@@ -11,17 +11,25 @@ use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::process::ExitCode;
 
-/// What has to be seen before std's start-up changes it.
-pub fn before_main() {
-    crate::sys::start::look();
+/// To be called first, and only by a program that does not begin by Rust's own `main`.
+pub fn begin() {
+    if let Err(errno) = crate::sys::start::begin() {
+        let failure = Failure::plain("cannot occupy a closed standard descriptor").errno(errno);
+        Console::new("zcp").message(&failure);
+        std::process::exit(FAILURE);
+    }
 }
+
+/// The exit status of cp where all was done.
+const SUCCESS: i32 = 0;
+/// The exit status of cp where anything was not.
+const FAILURE: i32 = 1;
 
 /// Runs zcp. The first of `args` is the name that it calls itself by.
 ///
 /// The exit status is 0 or 1, as for cp. A signal that asked for the end is raised again at last.
-pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     let console = Console::new(&cli::program_name(args.next().as_deref()));
     match cli::parse(args.collect(), &console) {
         Ok(Request::Print(text)) => print(&console, &text),
@@ -39,7 +47,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn copy(console: &Console, request: Copy) -> ExitCode {
+fn copy(console: &Console, request: Copy) -> i32 {
     let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
     let stdout_taken = statistics.form.is_some() && is_stdout(&destination);
@@ -82,7 +90,7 @@ struct End<'e> {
 
 impl End<'_> {
     /// The statistics and the exit status.
-    fn conclude(self, report: &Report, failed: u64) -> ExitCode {
+    fn conclude(self, report: &Report, failed: u64) -> i32 {
         self.print_stats(report);
         let noted = self.write_stats_file(report);
         if let Err(failure) = &noted {
@@ -90,7 +98,7 @@ impl End<'_> {
         }
         let printed = self.console.finish();
         self.cancel.reraise();
-        ExitCode::from(u8::from(failed > 0 || noted.is_err() || printed.is_err()))
+        i32::from(failed > 0 || noted.is_err() || printed.is_err())
     }
 
     /// The statistics, to where they were wanted; to stderr if stdout got a copy.
@@ -143,15 +151,15 @@ fn wants_colours() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-fn print(console: &Console, text: &str) -> ExitCode {
+fn print(console: &Console, text: &str) -> i32 {
     console.print(text.as_bytes());
-    if console.finish().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if console.finish().is_ok() { SUCCESS } else { FAILURE }
 }
 
-fn refuse(console: &Console, error: &UsageError) -> ExitCode {
+fn refuse(console: &Console, error: &UsageError) -> i32 {
     console.say(&error.text);
     if error.hint {
         let _ = writeln!(std::io::stderr(), "Try '{} --help' for more information.", console.program());
     }
-    ExitCode::FAILURE
+    FAILURE
 }

@@ -95,6 +95,11 @@ pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> R
     open_existing(dir, name, OFlags::WRONLY | OFlags::NOCTTY | follow.open(), wait)
 }
 
+/// Opens an existing file or device for reading and writing.
+pub fn open_read_write(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    open_existing(dir, name, OFlags::RDWR | OFlags::NOCTTY, true)
+}
+
 /// A path that names what is open, for the calls that take nothing else (proc_pid_fd(5)).
 pub fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())

@@ -5,17 +5,10 @@
 //! and O_APPEND. So the descriptor itself is taken.
 
 use super::at::{self, CWD};
-use super::{Errno, Result, start};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use super::{Errno, Result, raw, start};
 use rustix::fs::OFlags;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
-    socketpair,
-};
 use std::ffi::{OsStr, OsString};
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// The number of the descriptor that a name means. Symbolic links to such a name are looked through
@@ -61,30 +54,12 @@ pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     if start::was_closed(number) {
         return Err(Errno::BADF);
     }
-    let fd = duplicate(number)?;
+    let fd = raw::duplicate(number)?;
     let flags = rustix::fs::fcntl_getfl(&fd)?;
     let access = flags & OFlags::RWMODE;
     let wanted = if write { OFlags::WRONLY } else { OFlags::RDONLY };
     let suits = access == wanted || access == OFlags::RDWR;
     Ok(Some(fd).filter(|_| suits && !flags.contains(OFlags::PATH)))
-}
-
-/// dup(2) of a number, without taking the number's word that it is a descriptor: it is sent through a
-/// socket to ourselves, where the kernel looks it up (unix(7), `SCM_RIGHTS`).
-fn duplicate(number: RawFd) -> Result<OwnedFd> {
-    let (out, back) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    let (byte, rights) = ([IoSlice::new(b".")], [ControlMessage::ScmRights(&[number])]);
-    sendmsg::<()>(out.as_raw_fd(), &byte, &rights, MsgFlags::empty(), None)
-        .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut rights = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(&back, &mut [IoSliceMut::new(&mut [0])], &mut rights, RecvFlags::CMSG_CLOEXEC)?;
-    let mut messages = rights.drain();
-    let received = messages.find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    received.ok_or(Errno::BADF)
 }
 
 /// Whether what is written to the descriptor begins an empty file.

@@ -9,7 +9,7 @@ pub mod inherited;
 pub mod io;
 pub mod patience;
 pub mod proc;
-pub mod release;
+pub mod raw;
 pub mod selinux;
 pub mod start;
 pub mod stat;

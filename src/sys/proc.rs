@@ -1,11 +1,9 @@
 //! What the process is and may do: its mask, its ids, its limits, the signals that end it.
 
-use super::Time;
+use super::{Time, raw};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::process::{self, Resource};
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -129,9 +127,8 @@ impl StopFlag {
     /// # Errors
     /// The error of sigaction(2).
     pub fn install(&self) -> std::io::Result<()> {
-        let ignored = ignored_signals();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            if ignored >> (signal - 1) & 1 == 1 {
+            if raw::is_ignored(signal) {
                 continue;
             }
             let raised = Arc::new(AtomicBool::new(false));
@@ -221,15 +218,4 @@ pub fn lowest_priority() {
 pub fn terminal_width(fd: impl AsFd) -> usize {
     let size = rustix::termios::tcgetwinsize(fd);
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
-}
-
-/// The signals that are ignored, as a mask: the 33rd field of proc_pid_stat(5), which takes the kernel half the
-/// time of proc_pid_status(5).
-pub(super) fn ignored_signals() -> u64 {
-    let mut line = [0; 1024];
-    let len = File::open("/proc/self/stat").and_then(|mut file| file.read(&mut line)).unwrap_or(0);
-    // The second field is the program's name in parentheses, which may have any bytes in it.
-    let fields = line[..len].rsplit(|byte| *byte == b')').next().unwrap_or_default();
-    let mask = std::str::from_utf8(fields).ok().and_then(|text| text.split_ascii_whitespace().nth(30));
-    mask.and_then(|decimal| decimal.parse().ok()).unwrap_or(0)
 }

@@ -1,5 +1,6 @@
 //! SELinux, as far as a copy needs it, by the kernel's own files: no library, no policy database.
 
+use super::at::{self, CWD, Follow};
 use super::{Errno, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +10,7 @@ pub const XATTR: &str = "security.selinux";
 
 /// Whether the kernel enforces, or could enforce, a policy (selinuxfs is mounted).
 pub fn is_enabled() -> bool {
-    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+    at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok()
 }
 
 /// Gives all files that this thread makes from now on the context (proc_pid_attr(5), `fscreate`).

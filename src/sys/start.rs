@@ -1,33 +1,46 @@
-//! What the program has to look at before main, for std's start-up changes it: it opens /dev/null in the
-//! place of a closed standard descriptor, and has SIGPIPE ignored. A library has no business there.
+//! The start of the program: what its parent has left it, before anything is opened. A library has no business there.
 
-use super::proc;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use super::at::{self, CWD};
+use super::{Result, raw};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::stdio::{stderr, stdin, stdout};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
+use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Which of stdin, stdout and stderr were closed, by bits.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Whether SIGPIPE would end the program, had std left it alone.
+/// Whether SIGPIPE would have ended the program.
 static SIGPIPE_ENDS: AtomicBool = AtomicBool::new(false);
 
-/// Looks.
-pub fn look() {
+/// Begins the program.
+///
+/// # Errors
+/// A standard descriptor was closed, and nothing can be opened in its place.
+pub fn begin() -> Result<()> {
+    SIGPIPE_ENDS.store(!raw::ignore_broken_pipe(), Ordering::Relaxed);
+    let closed = closed();
+    CLOSED.store(closed, Ordering::Relaxed);
+    (0..closed.count_ones()).try_for_each(|_| occupy_lowest())
+}
+
+fn closed() -> u8 {
     let fds = [stdin(), stdout(), stderr()];
     let mut polled = [0, 1, 2].map(|number: usize| PollFd::new(&fds[number], PollFlags::empty()));
-    if poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0) {
-        let bit = |(number, fd): (usize, &PollFd<'_>)| u8::from(fd.revents().contains(PollFlags::NVAL)) << number;
-        CLOSED.store(polled.iter().enumerate().map(bit).sum(), Ordering::Relaxed);
+    if !poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0) {
+        return 0;
     }
-    // Whether the parent had it ignored costs three calls to find out, which most copies do not need.
-    let is_asked = std::env::args_os().any(|arg| {
-        let bytes = arg.as_bytes();
-        bytes.starts_with(b"/dev/") || bytes.starts_with(b"/proc/")
-    });
-    let ignored = is_asked && proc::ignored_signals() >> (signal_hook::consts::SIGPIPE - 1) & 1 == 1;
-    SIGPIPE_ENDS.store(!ignored, Ordering::Relaxed);
+    let bit = |(number, fd): (usize, &PollFd<'_>)| u8::from(fd.revents().contains(PollFlags::NVAL)) << number;
+    polled.iter().enumerate().map(bit).sum()
+}
+
+/// Occupies the lowest free number, so that no file is opened there, where a message would be written into it. Where
+/// there is no /dev/null, as in many a chroot, by what can neither be read nor written.
+fn occupy_lowest() -> Result<()> {
+    let null = at::open_read_write(CWD, OsStr::new("/dev/null"));
+    let _stays_open = null.or_else(|_| epoll::create(epoll::CreateFlags::empty()))?.into_raw_fd();
+    Ok(())
 }
 
 /// Whether a standard descriptor (0, 1, 2) was closed when the program started.
@@ -36,8 +49,7 @@ pub fn was_closed(number: i32) -> bool {
 }
 
 /// Whether writing what nobody reads ends the program, as it ends others, or is an ordinary error: for
-/// a library, and where SIGPIPE was ignored by the parent, as systemd does. The latter is only known of
-/// a run in which a device or a descriptor is named.
+/// a library, and where SIGPIPE was ignored by the parent, as systemd does.
 pub fn dies_of_broken_pipe() -> bool {
     SIGPIPE_ENDS.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! mmap(2) of the source, pwrite(2) or write(2) from the map: the only unsafe code of the house.
+//! mmap(2) of the source, pwrite(2) or write(2) from the map.
 //!
 //! The map is touched by the kernel alone, inside that call. No Rust code reads through it and no
 //! reference that Rust could assume to be stable is kept: a source that others truncate meanwhile

@@ -11,7 +11,7 @@ use crate::metadata::{self, Handle, xattr};
 use crate::report::Failure;
 use crate::survey;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat, inherited, io, release};
+use crate::sys::{Errno, Stat, inherited, io};
 use crate::{backup, temporary};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -356,7 +356,6 @@ impl Worker<'_> {
     pub(super) fn discard_overwritten(&self, task: &Task<'_>, landed: Landed) -> bool {
         let Ok(place) = Place::behind_link(task) else { return false };
         let (dir, name) = place.of(task);
-        self.leave_pages_to_another(&landed);
         let id = |stat: Stat| stat.id();
         let written = at::fstat(&landed.fd).map(id);
         let is_there = written.is_ok() && written == at::stat(dir, name, Follow::No).map(id);
@@ -371,7 +370,6 @@ impl Worker<'_> {
 
     /// Takes away what is not to be found: a temporary name, or a new file under its final one.
     pub(super) fn discard(&self, task: &Task<'_>, landed: Landed) {
-        self.leave_pages_to_another(&landed);
         let _ = match &landed.name {
             Name::Temporary(place, temporary) | Name::Replacing(place, temporary) => {
                 unlink_and_close(place.of(task).0, temporary, landed.fd)
@@ -381,13 +379,6 @@ impl Worker<'_> {
             }
             Name::Final | Name::None(_) => Ok(()),
         };
-    }
-
-    /// A file that a signal ends is about to be thrown away: nobody is to wait for its pages.
-    fn leave_pages_to_another(&self, landed: &Landed) {
-        if self.ctx.stop.signal().is_some() {
-            let _ = release::outlive_with(&landed.fd);
-        }
     }
 }
 

@@ -35,11 +35,8 @@ const NAMED: [(&str, &[&str]); 5] = [
     ("walkdir", &["walk/scout.rs"]),
     ("ignore", &["filter.rs"]),
     ("filetime", &["metadata/times.rs"]),
-    ("unsafe", &["transfer/mmap.rs"]),
+    ("unsafe", &["main.rs", "sys/raw.rs", "transfer/mmap.rs"]),
 ];
-
-/// An argument of ctor's attribute is no unsafe code.
-const CTOR: &str = "#[ctor::ctor(unsafe)]";
 
 const MOST_LINES: usize = 800;
 
@@ -163,7 +160,7 @@ fn crates() {
         for (name, places) in NAMED {
             let is_word =
                 |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
-            let mut named = code(&text).filter(|line| line.trim() != CTOR && is_word(line));
+            let mut named = code(&text).filter(|line| is_word(line));
             if let Some(line) = named.next().filter(|_| !places.iter().any(|place| file.starts_with(place))) {
                 wrong.push(format!("{file} names {name}: {line}"));
             }

@@ -1,0 +1,73 @@
+//! System calls that no safe crate has: thin, one function each.
+#![allow(unsafe_code)]
+
+use super::{Errno, Result};
+use nix::libc;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Has SIGPIPE ignored, so that writing what nobody reads is an error; whether it was ignored before (signal(2)).
+pub fn ignore_broken_pipe() -> bool {
+    // SAFETY: to ignore a signal runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    before == libc::SIG_IGN
+}
+
+/// Whether a signal is ignored (sigaction(2)); false for a number that no signal has.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is set, and the kernel writes the whole of `action` if it answers 0.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Another descriptor of what is open under a number, which may be none (fcntl(2), `F_DUPFD_CLOEXEC`).
+///
+/// # Errors
+/// EBADF for a number that is not open.
+pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: the number is handed to the kernel alone, once, which looks whether it is open. -1 is excluded.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_dupfd_cloexec(fd, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    /// A test is a program of Rust's own, which has it ignored.
+    #[test]
+    fn broken_pipe_is_ignored() {
+        assert!(ignore_broken_pipe());
+        assert!(is_ignored(libc::SIGPIPE));
+    }
+
+    #[test]
+    fn other_signals_are_not_ignored() {
+        assert!(!is_ignored(libc::SIGALRM));
+        assert!(!is_ignored(0) && !is_ignored(9999));
+    }
+
+    #[test]
+    fn numbers_that_are_not_open() {
+        for number in [-1, -2, i32::MIN, i32::MAX, 1 << 20] {
+            assert_eq!(duplicate(number).map(drop), Err(Errno::BADF), "{number}");
+        }
+    }
+
+    #[test]
+    fn duplicates_are_of_one_file() {
+        let [one, two] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+        let id = |fd: &OwnedFd| super::super::at::fstat(fd).map(|stat| stat.id());
+        let again = duplicate(one.as_raw_fd()).unwrap();
+        assert_eq!(id(&again), id(&one.into()));
+        assert_ne!(id(&again), id(&two.into()));
+    }
+}
