@@ -10,6 +10,7 @@ use crate::{Cancel, Console, Error, Failure, Report};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 /// To be called first, and only by a program that does not begin by Rust's own `main`.
@@ -31,6 +32,11 @@ const FAILURE: i32 = 1;
 /// The exit status is 0 or 1, as for cp. A signal that asked for the end is raised again at last.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     let console = Console::new(&cli::program_name(args.next().as_deref()));
+    let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    if let Some(words) = unseen_by(cfg!(target_feature = "crt-static"), &preloaded) {
+        console.say(words.as_bytes());
+        return FAILURE;
+    }
     match cli::parse(args.collect(), &console) {
         Ok(Request::Print(text)) => print(&console, &text),
         Ok(Request::Copy(request)) => copy(&console, *request),
@@ -44,6 +50,21 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
             Err(error) => refuse(&console, &error),
         },
         Err(error) => refuse(&console, &error),
+    }
+}
+
+/// Why a statically linked program must not begin: of the libraries that are to be loaded before it (ld.so(8)), it loads
+/// none, and copies something else, or to somewhere else, than these would have had it.
+fn unseen_by(is_static: bool, preloaded: &OsStr) -> Option<&'static str> {
+    let is_loaded = |library: &[u8]| preloaded.as_bytes().windows(library.len()).any(|part| part == library);
+    match is_static {
+        true if is_loaded(b"libfakeroot") => Some(
+            "cannot run under fakeroot: this binary is statically linked, so that fakeroot does not see what it does",
+        ),
+        true if is_loaded(b"libfakechroot") => Some(
+            "cannot run under fakechroot: this binary is statically linked, so that it would leave the root directory",
+        ),
+        _ => None,
     }
 }
 
@@ -162,4 +183,20 @@ fn refuse(console: &Console, error: &UsageError) -> i32 {
         let _ = writeln!(std::io::stderr(), "Try '{} --help' for more information.", console.program());
     }
     FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_binary_refuses_to_run_where_it_would_not_be_seen() {
+        let words = |preloaded| unseen_by(true, OsStr::new(preloaded));
+        assert!(words("libfakeroot-sysv.so").is_some_and(|words| words.contains("under fakeroot: ")));
+        assert!(
+            words("/a.so:/usr/lib/libfakechroot.so").is_some_and(|words| words.contains("under fakechroot: "))
+        );
+        assert_eq!((words(""), words("libeatmydata.so")), (None, None));
+        assert_eq!(unseen_by(false, OsStr::new("libfakeroot-sysv.so")), None);
+    }
 }

@@ -3,7 +3,9 @@
 //! A flag that follows symbolic links is always said by the caller; the default is not to.
 
 use super::dirents::Room;
+use super::io::libc_call;
 use super::{Errno, Kind, Result, Stat};
+use nix::sys::stat::FchmodatFlags;
 use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::retry_on_intr;
 use std::ffi::{OsStr, OsString};
@@ -320,10 +322,17 @@ pub fn chown(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -
 /// chmod(2), which follows a symbolic link: only for the names of descriptors in /proc, which nobody
 /// else can make lead elsewhere.
 pub fn chmod(path: &OsStr, mode: u32) -> Result<()> {
-    retry_on_intr(|| fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()))
+    let mode = nix::sys::stat::Mode::from_bits_truncate(mode);
+    libc_call(|| nix::sys::stat::fchmodat(CWD, path, mode, FchmodatFlags::FollowSymlink))
 }
 
-/// faccessat(2) for writing, by the effective ids.
+/// faccessat(2) for writing, by the effective ids; by the real ones, which are the same in all but set-user-ID
+/// programs, where a container's filter refuses faccessat2(2) by EPERM, as old ones do. libc asks by itself where
+/// there is no such call.
 pub fn may_write(dir: impl AsFd, name: &OsStr) -> Result<()> {
-    retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS))
+    let access = |flags| retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, flags));
+    match access(AtFlags::EACCESS) {
+        Err(Errno::PERM) => access(AtFlags::empty()),
+        answer => answer,
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Errno, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{self, FallocateFlags, FlockOperation, Gid, Mode, SeekFrom, Uid};
+use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use rustix::io::retry_on_intr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -76,14 +76,20 @@ pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::syncfs(&fd))
 }
 
-/// fchmod(2).
+/// fchmod(2), by libc, so that fakeroot sees it.
 pub fn chmod(fd: impl AsFd, mode: u32) -> Result<()> {
-    retry_on_intr(|| fs::fchmod(&fd, Mode::from_raw_mode(mode)))
+    libc_call(|| nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::from_bits_truncate(mode)))
 }
 
-/// fchown(2); `None` leaves an id as it is.
+/// fchown(2), by libc, so that fakeroot sees it; `None` leaves an id as it is.
 pub fn chown(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-    retry_on_intr(|| fs::fchown(&fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw)))
+    let (uid, gid) = (uid.map(nix::unistd::Uid::from_raw), gid.map(nix::unistd::Gid::from_raw));
+    libc_call(|| nix::unistd::fchown(&fd, uid, gid))
+}
+
+/// A call by nix that may be repeated after EINTR, with rustix's errors.
+pub(super) fn libc_call<T>(mut call: impl FnMut() -> nix::Result<T>) -> Result<T> {
+    retry_on_intr(|| call().map_err(|errno| Errno::from_raw_os_error(errno as i32)))
 }
 
 /// close(2) with its answer: a network file system may report a failed write only here. Never

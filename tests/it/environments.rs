@@ -1,9 +1,11 @@
 //! Surroundings that differ from a plain directory on a disk.
 
 mod overlay;
+mod preload;
+mod start;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [overlay::trials()].into_iter().flatten().collect()
+    [overlay::trials(), preload::trials(), start::trials()].into_iter().flatten().collect()
 }
