@@ -89,7 +89,11 @@ const SETTINGS: [Setting; 20] = [
         &[&["splice", "pipe2", "openat", "close", "ftruncate", "lseek"]],
     ),
     setting("sendfile", &["-r", "--strategy=sendfile"], &[&["sendfile", "openat", "close", "ftruncate", "lseek"]]),
-    setting("mmap", &["-r", "--strategy=mmap"], &[&["mmap", "pwrite64", "fstat", "openat", "close", "ftruncate"]]),
+    setting(
+        "mmap",
+        &["-r", "--strategy=mmap"],
+        &[&["mmap", "pwrite64", "fstat", "newfstatat", "openat", "close", "ftruncate"]],
+    ),
     setting(
         "read_write",
         &["-r", "--strategy=read_write"],
@@ -133,6 +137,7 @@ const SETTINGS: [Setting; 20] = [
                 "fchown",
                 "fchmod",
                 "fstat",
+                "newfstatat",
                 "readlinkat",
                 "faccessat2",
             ]],
@@ -149,15 +154,20 @@ const SETTINGS: [Setting; 20] = [
             &[&["openat", "fstat", "newfstatat", "utimensat", "linkat", "unlinkat"]],
         )
     },
-    setting("verify", &["-r", "--verify"], &[&["pread64", "openat", "fstat", "fstatfs", "lseek", "close"]]),
+    setting(
+        "verify",
+        &["-r", "--verify"],
+        &[&["pread64", "openat", "fstat", "newfstatat", "fstatfs", "lseek", "close"]],
+    ),
     Setting {
         fs: "btrfs",
         ..setting("verify btrfs", &["-r", "--verify"], &[&["pread64", "fdatasync", "fadvise64"]])
     },
 ];
 
-/// Calls that a setting has in its list for others' sake, by the file system or the kernel.
-const MAY_BE_MISSING: [&str; 4] = ["statx", "fallocate", "lseek", "statfs"];
+/// Calls that a setting has in its list for others' sake, by the file system, the kernel or libc: fstat(3) of glibc 2.33
+/// to 2.38 is newfstatat(2).
+const MAY_BE_MISSING: [&str; 5] = ["statx", "fallocate", "lseek", "statfs", "fstat"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
