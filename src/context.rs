@@ -9,7 +9,7 @@ use crate::report::{Failure, Prompt, Reporter};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::{Errno, Time};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +50,19 @@ impl Debug for Witness {
     }
 }
 
+/// Tells which destinations an earlier run of a job has made: no others may be taken for complete.
+#[derive(Clone)]
+pub struct MadeEarlier(pub Arc<Knows>);
+
+/// Takes a destination.
+type Knows = dyn Fn(&OsStr) -> bool + Send + Sync;
+
+impl Debug for MadeEarlier {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MadeEarlier")
+    }
+}
+
 /// Who is asked before a file is replaced.
 #[derive(Clone)]
 pub struct Asker(pub Arc<Ask>);
@@ -80,6 +93,8 @@ pub struct Context {
     pub listener: Option<Listener>,
     /// Who else wants to know what was made.
     pub witness: Option<Witness>,
+    /// In a job: which destinations it has made before.
+    pub made_earlier: Option<MadeEarlier>,
     /// Who is asked. Where there is nobody to ask, the answer is no.
     pub asker: Option<Asker>,
     /// Umask and privileges.
@@ -110,6 +125,12 @@ impl Context {
         if let Some(witness) = &self.witness {
             (witness.0)(Path::new(&source()), Path::new(&destination()));
         }
+    }
+
+    /// Whether a destination that looks complete may be left as it is. In a job, only what the job itself
+    /// has made may.
+    pub fn may_be_complete(&self, destination: impl FnOnce() -> OsString) -> bool {
+        self.made_earlier.as_ref().is_none_or(|made| (made.0)(&destination()))
     }
 
     /// Asks whether a file may be replaced.

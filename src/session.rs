@@ -1,7 +1,7 @@
 //! One copy from its preparation to its end, and what may be done to the process that it runs in.
 
 pub use crate::context::{Asker, Witness};
-use crate::context::{Context, Process};
+use crate::context::{Context, MadeEarlier, Process};
 use crate::dir::{Descriptors, Watched};
 use crate::engine;
 use crate::options::Options;
@@ -24,6 +24,8 @@ pub struct Host {
     pub listener: Option<Listener>,
     /// Told what was made.
     pub witness: Option<Witness>,
+    /// In a job: which destinations it has made before.
+    pub made_earlier: Option<MadeEarlier>,
     /// Asked before a file is replaced.
     pub asker: Option<Asker>,
 }
@@ -75,7 +77,7 @@ impl Session {
 
 /// Gets the process ready for a copy, and makes what its threads are going to share.
 pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Context {
-    let Host { console, stop, listener, witness, asker } = host;
+    let Host { console, stop, listener, witness, made_earlier, asker } = host;
     let process = Process::look(console.is_some());
     let may_last = outlook.duration == Duration::Long;
     let workers = if outlook.are_many { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
@@ -103,6 +105,7 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
         may_last,
         listener,
         witness,
+        made_earlier,
         asker,
         process,
         descriptors,

@@ -11,6 +11,7 @@ use crate::plan::{self, Occupant};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Result, Stat, io};
+use crate::transfer::route::FsKind;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -109,6 +110,13 @@ pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> b
     let Ok(dir) = at::open_dir(dst, parent, Follow::Yes) else { return false };
     let older = link.ctime < ctx.process.start || io::fs_magic(&dir) == Ok(PROC);
     older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
+}
+
+/// Whether a directory that stands where one was just made is somebody else's, put there in between: its
+/// owner could then see what the right one would hide. Only file systems that keep owners can tell.
+pub fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
+    let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
+    made.uid != ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
 }
 
 /// Where a name stands: two spellings of one entry of one directory have the same.

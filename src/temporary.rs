@@ -9,6 +9,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result, io, proc};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes something under a new temporary name beside `name`, and gives that name.
@@ -19,7 +20,7 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let (parent, _) = backup::split(name);
     for _ in 0..backup::TRIES {
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let serial = first_serial() + SERIAL.fetch_add(1, Ordering::Relaxed);
         let mut temporary = OsString::from(parent);
         temporary.push(format!(".zcp-{}-{serial}", std::process::id()));
         match make(&temporary) {
@@ -30,11 +31,24 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
     Err(Errno::EXIST)
 }
 
-/// The number of the process that made a temporary name; `None` if it is not one.
-pub fn maker(name: &OsStr) -> Option<u32> {
+/// The number in the first temporary name of this process: nobody can guess it, and so take the names first.
+pub fn first_serial() -> u64 {
+    static FIRST: OnceLock<u64> = OnceLock::new();
+    // Without the highest bits, so that no process gets to the end of the numbers.
+    *FIRST.get_or_init(|| u64::try_from(proc::random() >> 66).unwrap_or(0))
+}
+
+/// The number of the process that made a temporary name, and that of the name; `None` if it is not one.
+pub fn maker(name: &OsStr) -> Option<(u32, u64)> {
     let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
-    serial.parse::<u64>().ok()?;
-    process.parse().ok()
+    Some((process.parse().ok()?, serial.parse().ok()?))
+}
+
+/// Whether a temporary name was made by this process, whose first one has this number.
+pub fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
+    const MOST: u64 = 1 << 40;
+    let is_in_range = |serial: u64| serial.checked_sub(first_serial).is_some_and(|count| count < MOST);
+    maker(name).is_some_and(|(maker, serial)| maker == process && is_in_range(serial))
 }
 
 /// Creates a regular file under a new temporary name beside `name`, locked and open for writing.
@@ -81,7 +95,7 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr
 /// each with what came of it. Whatever cannot be shown to be left over stays.
 pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
     let Ok(names) = at::names(&dir, directory) else { return Vec::new() };
-    let mut ours = names.into_iter().filter_map(|name| Some((maker(&name)?, name))).peekable();
+    let mut ours = names.into_iter().filter_map(|name| Some((maker(&name)?.0, name))).peekable();
     if ours.peek().is_none() {
         return Vec::new();
     }
@@ -126,10 +140,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_another_process_of_the_same_number_are_not_ours() {
+        let is_ours = |serial: u64| is_made_by(OsStr::new(&format!(".zcp-12-{serial}")), 12, 1 << 50);
+        assert!(is_ours(1 << 50) && is_ours((1 << 50) + 77));
+        assert!(!is_ours((1 << 50) - 1) && !is_ours(1 << 51) && !is_ours(0));
+        assert!(!is_made_by(OsStr::new(".zcp-13-77"), 12, 77));
+    }
+
+    #[test]
     fn only_our_names_are_ours() {
         let process = |name: &str| maker(OsStr::new(name));
-        assert_eq!(process(".zcp-12-0"), Some(12));
-        for other in [".zcp-12", ".zcp-12-", ".zcp--1", "zcp-12-0", ".zcp-12-0~", ".zcp-x-1", ".zcp-1-2-3"] {
+        assert_eq!(process(".zcp-12-0"), Some((12, 0)));
+        for other in
+            [".zcp-12", ".zcp-12-", ".zcp--1", "zcp-12-0", ".zcp-12-0~", ".zcp-x-1", ".zcp-1-2-3", ".zcp-job-12"]
+        {
             assert_eq!(process(other), None, "{other}");
         }
     }

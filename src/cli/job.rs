@@ -12,6 +12,9 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 
+/// The most parts of a plan: each takes memory, and two files in the job folder.
+const MOST_PARTS: u64 = 1_000_000;
+
 /// One of the three steps, and the job folder that it is about.
 #[derive(Debug)]
 pub enum Step {
@@ -130,7 +133,13 @@ fn plan(
     operands: Vec<OsString>,
 ) -> Result<Plan, UsageError> {
     let parts = line.job.parts.take().ok_or_else(|| UsageError::new("--plan needs --parts=N"))?;
-    let parts = number(&parts).and_then(NonZeroU64::new).ok_or_else(|| invalid("number of parts", &parts))?;
+    let count = number(&parts).and_then(NonZeroU64::new).ok_or_else(|| invalid("number of parts", &parts))?;
+    if count.get() > MOST_PARTS {
+        let UsageError { text, .. } = invalid("number of parts", &parts);
+        let most = format!(": there can be {MOST_PARTS} at most");
+        return Err(UsageError::new([text, most.into_bytes()].concat()));
+    }
+    let parts = count;
     let split_over = match line.job.split_over.take() {
         Some(text) => Some(size(&text).ok_or_else(|| invalid("size", &text))?),
         None => None,
@@ -233,6 +242,8 @@ mod tests {
         assert_eq!(words(&["-a", "a", "b"]), "no step");
         assert_eq!(words(&["--plan=j", "a", "b"]), "--plan needs --parts=N");
         assert_eq!(words(&["--plan=j", "--parts=0", "a", "b"]), "invalid number of parts: '0'");
+        let too_many = "invalid number of parts: '99999999999': there can be 1000000 at most";
+        assert_eq!(words(&["--plan=j", "--parts=99999999999", "a", "b"]), too_many);
         assert_eq!(words(&["--plan=j", "--parts=2", "--split-over=1Q", "a", "b"]), "invalid size: '1Q'");
         assert_eq!(words(&["--plan=j", "--run=j"]), "--plan, --run and --finish are steps: give one of them");
         assert_eq!(words(&["--parts=2", "a", "b"]), "--parts belongs to --plan or --run");

@@ -52,6 +52,11 @@ impl Failure {
         self
     }
 
+    /// Whether something could not be written to the disk.
+    pub(crate) fn is_of_sync(&self) -> bool {
+        self.operation.starts_with("cannot sync ")
+    }
+
     /// A fault of the ladder, in cp's words. A forced path that was refused is named.
     pub(crate) fn transfer(fault: Fault, source: &OsStr, destination: &OsStr) -> Failure {
         let failure = match (fault.refused, fault.side) {

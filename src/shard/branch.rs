@@ -13,6 +13,7 @@ use crate::dir::{Base, Dir, Extent, Fds, Finish, Place};
 use crate::metadata::{self, Handle};
 use crate::options::Dereference;
 use crate::report::Failure;
+use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use std::ffi::{OsStr, OsString};
@@ -121,8 +122,14 @@ impl<'c> Branch<'c> {
         let opened = match at::open_dir(&fds.dst, name, follow) {
             Err(Errno::NOENT | Errno::STALE) => {
                 let made = self.ctx.patience.call(|| make(self.ctx, &fds.dst, name, source));
-                made.map_err(|errno| Failure::new("cannot create directory {}", path()).errno(errno))?;
-                self.ctx.patience.call(|| at::open_dir(&fds.dst, name, follow))
+                match made.map_err(|errno| Failure::new("cannot create directory {}", path()).errno(errno))? {
+                    Made::Ours(dst) => return Ok((dst, Follow::No)),
+                    Made::Strange => {
+                        let words = "skipping directory {}, as it was replaced while being copied";
+                        return Err(Failure::new(words, path()));
+                    }
+                    Made::ByAnother => self.ctx.patience.call(|| at::open_dir(&fds.dst, name, follow)),
+                }
             }
             answer => answer,
         };
@@ -137,20 +144,35 @@ impl<'c> Branch<'c> {
     }
 }
 
-/// Makes a destination directory; false if it was there, be it by a sibling that was faster. Until the
-/// finish, others get no more than they will, and the owner all that is needed.
-pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat) -> Result<bool, Errno> {
+/// What came of making a directory.
+pub(super) enum Made {
+    /// It is new, and open.
+    Ours(OwnedFd),
+    /// It was there, be it by a sibling that was faster.
+    ByAnother,
+    /// Somebody else put another directory in its place.
+    Strange,
+}
+
+/// Makes a destination directory. Until the finish, others get no more than they will, and the owner all
+/// that is needed.
+pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat) -> Result<Made, Errno> {
     let new_mode = ctx.mode_policy().directory(source.permissions(), false);
     match at::mkdir(&parent, name, new_mode.create) {
-        Err(Errno::EXIST) => return Ok(false),
+        Err(Errno::EXIST) => return Ok(Made::ByAnother),
         answer => answer?,
     }
     let made = at::open_dir(&parent, name, Follow::No)?;
-    let given = at::fstat(&made)?.permissions();
-    if given & 0o700 != 0o700 {
-        metadata::set_mode(Handle::Open(made.as_fd()), given | 0o700)?;
+    let stat = at::fstat(&made)?;
+    if survey::is_strange(ctx, &stat, &made) {
+        return Ok(Made::Strange);
     }
-    Ok(true)
+    if stat.permissions() & 0o700 != 0o700 {
+        metadata::set_mode(Handle::Open(made.as_fd()), stat.permissions() | 0o700)?;
+        // What could not be read before was opened by O_PATH.
+        return at::open_dir(&made, OsStr::new("."), Follow::No).map(Made::Ours);
+    }
+    Ok(Made::Ours(made))
 }
 
 /// Every directory that is still open is left, and with it completed.

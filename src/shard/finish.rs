@@ -2,15 +2,16 @@
 //!
 //! Large files that were copied in ranges get their attributes and names; directories get theirs,
 //! those below first; what the parts reported is added up. Each step can be done again: a file that
-//! is joined is recognised by its inode, and a directory is given the same once more.
+//! is joined is noted, and a directory is given the same once more.
 
 use super::branch::Branch;
 use super::facts::DirFacts;
-use super::folder::{self, Folder};
+use super::folder::{DIRECTORIES, FINISHED, Folder, JOINS};
 use super::joins::Join;
 use super::lists::{ROOT, Reader};
 use super::manifest::Manifest;
-use super::result::PartResult;
+use super::ranged::{RangedFile, Record};
+use super::result::{Done, PartResult};
 use super::sweep::sweep;
 use crate::backup;
 use crate::context::Context;
@@ -18,11 +19,11 @@ use crate::dir::{Base, Dir};
 use crate::job::Entry;
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, gather};
-use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat};
 use crate::worker::piece::Whole;
 use crate::worker::{Shared, Worker};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
@@ -35,8 +36,8 @@ pub(super) fn finish(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Res
     let results = results(ctx, folder, manifest)?;
     let shared = Shared::new(false);
     let joiner = Joiner { ctx, folder, manifest, results: &results, shared: &shared };
-    let joined = joiner.join_all()?;
-    sweep(ctx, folder, manifest)?;
+    let (joined, waiting) = joiner.join_all()?;
+    sweep(ctx, folder, manifest, &waiting)?;
     let directories = complete_directories(ctx, folder, manifest)?;
     if ctx.options.fsync {
         // The name of the whole was made by the plan.
@@ -53,7 +54,7 @@ pub(super) fn finish(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Res
         all.peak_in_flight = all.peak_in_flight.max(part.peak_in_flight);
     }
     let summary = Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..all };
-    folder::write(&folder.finished(), &summary.json())?;
+    folder.root.write_json(FINISHED, &summary.json())?;
     Ok(summary)
 }
 
@@ -90,12 +91,13 @@ struct Joiner<'c> {
 }
 
 impl Joiner<'_> {
-    fn join_all(&self) -> Result<Stats, Failure> {
-        let path = self.folder.joins();
-        let damaged = || Failure::new("{} is damaged", &path);
-        let value = folder::read(&path, &self.ctx.patience)?.ok_or_else(damaged)?;
+    /// Joins all that can be; gives the names of files that still wait for ranges as well.
+    fn join_all(&self) -> Result<(Stats, HashSet<OsString>), Failure> {
+        let damaged = || Failure::new("{} is damaged", self.folder.root.path_of(JOINS));
+        let value = self.folder.root.read_json(JOINS, &self.ctx.patience)?.ok_or_else(damaged)?;
         let joins = value.as_array().ok_or_else(damaged)?;
         let mut worker = Worker::new(self.ctx, self.shared);
+        let mut waiting = HashSet::new();
         if !joins.is_empty() {
             let mut branch = Branch::new(self.ctx, self.manifest, None)?;
             for join in joins {
@@ -103,9 +105,15 @@ impl Joiner<'_> {
                 if let Err(failure) = self.join(&mut worker, &mut branch, &join) {
                     self.ctx.reporter.fail(failure);
                 }
+                let ranged = self.ranged(&join);
+                waiting.extend(ranged.latest()?.filter(|_| !ranged.is_joined()).map(|record| record.name));
             }
         }
-        Ok(worker.into_stats())
+        Ok((worker.into_stats(), waiting))
+    }
+
+    fn ranged(&self, join: &Join) -> RangedFile<'_> {
+        RangedFile { ctx: self.ctx, folder: self.folder, manifest: self.manifest, join: join.number }
     }
 
     fn join(&self, worker: &mut Worker<'_>, branch: &mut Branch<'_>, join: &Join) -> Result<(), Failure> {
@@ -115,21 +123,12 @@ impl Joiner<'_> {
         let new_name = self.manifest.new_name.clone();
         let operand = new_name.is_some();
         let entry = Entry { name: name.to_owned(), new_name, hint: Some(Kind::Regular), operand };
-        let temporary = self.manifest.joined_name(join.number);
         let is_same = |now: &Stat| join.facts.still_hold(now);
-        let whole = Whole { dir: &dir, entry: &entry, temporary: &temporary, is_same: &is_same };
-        let path = dir.destination_path(entry.destination());
-        let fds = dir.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", &path).errno(errno))?;
-        let ino =
-            |name: &OsStr| at::stat(&fds.dst, name, Follow::No).ok().map(|stat| self.manifest.identity(stat.ino));
-        let waiting = ino(&temporary);
-        let lost = self.check_ranges(join, waiting.or_else(|| ino(entry.destination())));
-        if !lost.is_empty() {
-            let words = "{} is not complete: ranges of it are to be copied again, by part {?}";
-            return Err(Failure::new(words, path).and(lost.join(",")));
-        }
-        if waiting.is_some() {
-            worker.join(&whole)?;
+        let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
+        let ranged = self.ranged(join);
+        if !ranged.is_joined() {
+            self.join_ranges(worker, &whole, &ranged, join)?;
+            ranged.note_joined()?;
         }
         for other in join.names.iter().skip(1) {
             let (dir, name) = branch.parent_of(other)?;
@@ -138,34 +137,101 @@ impl Joiner<'_> {
         Ok(())
     }
 
-    /// Which parts have to copy ranges of the file again, because they are not in the one that has
-    /// this inode number. That such a part was done is forgotten.
-    fn check_ranges(&self, join: &Join, ino: Option<u64>) -> Vec<String> {
+    /// Gives the file that the ranges are in its attributes and its name.
+    fn join_ranges(
+        &self,
+        worker: &mut Worker<'_>,
+        whole: &Whole<'_>,
+        ranged: &RangedFile<'_>,
+        join: &Join,
+    ) -> Result<(), Failure> {
+        let (dir, name) = (whole.dir, whole.entry.destination());
+        let path = |name: &OsStr| dir.destination_path(name);
+        let cannot_access = |errno| Failure::new("cannot access {}", path(name)).errno(errno);
+        let fds = dir.fds(self.ctx).map_err(cannot_access)?;
+        let record = ranged.latest()?;
+        let is_complete = self.missing_from(join, record.as_ref()).is_empty();
+        if let Some(record) = record.as_ref().filter(|_| is_complete)
+            // By a finish that was killed just then.
+            && self.manifest.has_lasting_inodes()
+            && ranged.has_name(record, &fds.dst, name)
+        {
+            return Ok(());
+        }
+        if let Some(record) = &record
+            && !worker.is_as_planned(whole)
+        {
+            // What there is of it will never be whole.
+            ranged.discard(record, &fds, &path)?;
+        }
+        let file = match &record {
+            Some(record) => ranged.open(record, &fds, &path)?,
+            None => None,
+        };
+        let lost = self.missing_from(join, record.as_ref().filter(|_| file.is_some()));
+        if !lost.is_empty() {
+            self.forget_lost(join, record.as_ref().filter(|_| file.is_some()));
+            let parts = lost.join(",");
+            return Err(match record.filter(|_| file.is_some()) {
+                Some(record) => {
+                    let words = "{} is not complete: ranges of it are to be copied again, by part {?}; \
+                                 the others are in {}";
+                    Failure::new(words, path(name)).and(parts).and(path(&record.name))
+                }
+                None => {
+                    let words = "{} is not complete: ranges of it are to be copied again, by part {?}";
+                    Failure::new(words, path(name)).and(parts)
+                }
+            });
+        }
+        let (Some(file), Some(record)) = (file, record) else { return Ok(()) };
+        ranged.begin_to_join()?;
+        worker.join(whole, file, &record.name)
+    }
+
+    /// The parts that have to copy ranges of a file again, because they are not in the one that was
+    /// published last.
+    fn missing_from(&self, join: &Join, record: Option<&Record>) -> Vec<String> {
         let mut there = 0;
         let mut lost = Vec::new();
-        for (part, result) in (0..).zip(self.results) {
-            let ranges = || result.pieces.iter().filter(|done| done.join == join.number);
-            let good = ranges().filter(|done| Some(done.ino) == ino).count();
-            there += u64::try_from(good).unwrap_or(0);
-            if good < ranges().count() {
-                lost.push(part.to_string());
-                if let Err(failure) = folder::remove(&self.folder.result(part)) {
-                    self.ctx.reporter.fail(failure);
-                }
-            } else if result.failed() > 0 {
+        for (part, result) in (0u64..).zip(self.results) {
+            let (good, all) = ranges_in(result, join, record);
+            there += good;
+            if good < all || result.failed() > 0 {
                 lost.push(part.to_string());
             }
         }
         if there >= join.pieces { Vec::new() } else { lost }
     }
+
+    /// Forgets that parts are done whose ranges are lost.
+    fn forget_lost(&self, join: &Join, record: Option<&Record>) {
+        for (part, result) in (0u64..).zip(self.results) {
+            let (good, all) = ranges_in(result, join, record);
+            if good < all
+                && let Err(failure) = self.folder.results.remove(&format!("{part}.json"))
+            {
+                self.ctx.reporter.fail(failure);
+            }
+        }
+    }
+}
+
+/// How many ranges of a file a part has copied to the one that was published last, and how many at all.
+fn ranges_in(result: &PartResult, join: &Join, record: Option<&Record>) -> (u64, u64) {
+    let count = |is_counted: &dyn Fn(&Done) -> bool| {
+        let ranges = result.pieces.iter().filter(|done| done.join == join.number && is_counted(done));
+        u64::try_from(ranges.count()).unwrap_or(0)
+    };
+    (count(&|done| record.is_some_and(|record| record.name == done.file)), count(&|_| true))
 }
 
 /// Gives all directories their attributes, and makes those that have no file. Says how many there are.
 fn complete_directories(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<u64, Failure> {
-    let mut list = Reader::<DirFacts>::open(folder.directories())?;
+    let mut list = Reader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.patience)?;
     let Some(root) = list.next().transpose()? else { return Ok(0) };
     if root.0 != ROOT {
-        return Err(Failure::new("{} is damaged", folder.directories()));
+        return Err(Failure::new("{} is damaged", folder.root.path_of(DIRECTORIES)));
     }
     let mut branch = Branch::new(ctx, manifest, Some(&root.1))?;
     let mut directories = 1;

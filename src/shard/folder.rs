@@ -7,24 +7,25 @@
 //! | `parts/K.names`, `parts/K.facts` | what part K copies |
 //! | `directories.names`, `directories.facts` | all directories, parents first |
 //! | `joins.json` | the files that are copied in byte ranges |
+//! | `ranges/N-G` | the file that the ranges of joined file N are written to (`ranged.rs`) |
 //! | `results/K.json` | what the last complete run of part K did: the mark that it is done |
-//! | `running/K-HOST-PID` | a run of part K that has begun and not ended |
+//! | `running/K-HOST-PID-...` | a run of part K that has begun and not ended (`sweep.rs`) |
+//! | `written/K-...` | the names that a run of part K has made (`written.rs`) |
 //! | `finish.json` | what the finish did, and the sum of all |
 //!
 //! Whatever others wait for is written under another name and renamed, so that it is whole or not there.
+//! Nobody else may write to the folder (`private.rs`).
 
 use super::json::{bytes, from_bytes};
-use super::lists::failed;
 use super::manifest::Manifest;
+use super::private::PrivateDir;
 use crate::report::Failure;
 use crate::sys;
-use crate::sys::at::{self, Follow};
 use crate::sys::patience::Patience;
 use serde_json::{Value, json};
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
 
 /// Where a copy lands, by cp's rules at the time when it was planned first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,56 +36,91 @@ pub(super) struct Landing {
     pub(super) existed: bool,
 }
 
-/// A job folder.
-#[derive(Clone, Debug)]
-pub(super) struct Folder(PathBuf);
+/// An open job folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) root: PrivateDir,
+    pub(super) parts: PrivateDir,
+    pub(super) ranges: PrivateDir,
+    pub(super) results: PrivateDir,
+    pub(super) running: PrivateDir,
+    pub(super) written: PrivateDir,
+}
+
+const MANIFEST: &str = "manifest.json";
+const LANDING: &str = "landing.json";
+/// Where the plan keeps the names until they are dealt out.
+const SPOOL: &str = "spool";
+/// The list of all directories.
+pub(super) const DIRECTORIES: &str = "directories";
+/// The files that are copied in byte ranges.
+pub(super) const JOINS: &str = "joins.json";
+/// What the finish did.
+pub(super) const FINISHED: &str = "finish.json";
 
 impl Folder {
-    pub(super) fn new(path: &OsStr) -> Folder {
-        Folder(path.into())
+    /// Opens the folder of a job that is planned.
+    ///
+    /// # Errors
+    /// When there is none, or one of another form, or one that others may write to.
+    pub(super) fn open(path: &Path, patience: &Patience) -> Result<(Folder, Manifest), Failure> {
+        let root = PrivateDir::open(path)?;
+        let Some(value) = root.read_json(MANIFEST, patience)? else {
+            return Err(Failure::new("{} holds no complete plan", path));
+        };
+        let foreign = || Failure::new("{} was not written by this version of zcp", root.path_of(MANIFEST));
+        let manifest = Manifest::parse(&value).ok_or_else(foreign)?;
+        let below = |name| patience.operation(|| root.below(name), Failure::reason);
+        let (parts, ranges, results) = (below("parts")?, below("ranges")?, below("results")?);
+        let (running, written) = (below("running")?, below("written")?);
+        Ok((Folder { root, parts, ranges, results, running, written }, manifest))
+    }
+
+    /// Makes the folder, or empties one whose plan was never run; and begins the spool, which says that
+    /// there is no plan until the new one is complete.
+    ///
+    /// # Errors
+    /// When parts of it have been run, or it is something else, or somebody else may write to it.
+    pub(super) fn prepare(path: &Path) -> Result<(Folder, File), Failure> {
+        let root = PrivateDir::make(path)?;
+        let names = root.names()?;
+        let is_ours =
+            names.iter().any(|name| [MANIFEST, SPOOL, LANDING].iter().any(|ours| name.starts_with(ours)));
+        if !names.is_empty() && !is_ours {
+            return Err(Failure::new("{} is not empty, and no job folder", path));
+        }
+        for used in ["results", "running", "ranges", "written"].into_iter().filter(|name| root.exists(name)) {
+            if !root.below(used)?.names()?.is_empty() || root.exists(FINISHED) {
+                return Err(Failure::new("{} holds a job that has been run", path));
+            }
+        }
+        let spool = root.replace(SPOOL)?;
+        // What an earlier plan left, or one that was killed.
+        for name in root.names()? {
+            let is_old = |list: &&str| name.starts_with(list) && ![SPOOL, LANDING].contains(&name.as_str());
+            if [DIRECTORIES, JOINS, MANIFEST, SPOOL, LANDING].iter().any(is_old) {
+                root.remove(&name)?;
+            }
+        }
+        let make = |name| root.make_below(name);
+        let (parts, ranges, results) = (make("parts")?, make("ranges")?, make("results")?);
+        let (running, written) = (make("running")?, make("written")?);
+        parts.names()?.iter().try_for_each(|name| parts.remove(name))?;
+        Ok((Folder { root, parts, ranges, results, running, written }, spool))
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        self.root.path()
     }
 
-    /// Makes the folder, or empties one whose plan was never run.
-    ///
-    /// # Errors
-    /// When parts of it have been run, or it is something else.
-    pub(super) fn prepare(&self) -> Result<(), Failure> {
-        let make = |path: PathBuf| {
-            fs::create_dir_all(&path).map_err(|error| failed("cannot create directory {}", &path, &error))
-        };
-        make(self.0.clone())?;
-        let is_ours = [self.manifest_path(), self.spool(), self.landing_path()].iter().any(|path| path.exists());
-        let names = fs::read_dir(&self.0).map_err(|error| failed("cannot access {}", &self.0, &error))?;
-        if names.count() > 0 && !is_ours {
-            return Err(Failure::new("{} is not empty, and no job folder", &self.0));
-        }
-        let used = |name: &str| fs::read_dir(self.0.join(name)).is_ok_and(|mut entries| entries.next().is_some());
-        if used("results") || used("running") || self.0.join("finish.json").exists() {
-            return Err(Failure::new("{} holds a job that has been run", &self.0));
-        }
-        // From here on there is no plan until the new one is complete.
-        File::create(self.spool()).map_err(|error| failed("cannot create {}", &self.spool(), &error))?;
-        remove(&self.manifest_path())?;
-        let parts = self.0.join("parts");
-        match fs::remove_dir_all(&parts) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failed("cannot remove {}", &parts, &error));
-            }
-            _ => {}
-        }
-        make(parts)?;
-        make(self.0.join("results"))?;
-        make(self.0.join("running"))
+    /// Where the spool is, for messages.
+    pub(super) fn spool(&self) -> std::path::PathBuf {
+        self.root.path_of(SPOOL)
     }
 
     /// Where a plan that was begun for these operands lands; `None` if there was none.
     pub(super) fn landing(&self, operands: &Value) -> Result<Option<Landing>, Failure> {
-        let path = self.landing_path();
-        let Some(value) = read(&path, &Patience::default())? else { return Ok(None) };
+        let Some(value) = self.root.read_json(LANDING, &Patience::default())? else { return Ok(None) };
         let landing = || {
             let destination = from_bytes(&value["destination"])?;
             Some(Landing { destination, existed: value["existed"].as_bool()? })
@@ -95,101 +131,14 @@ impl Folder {
     pub(super) fn write_landing(&self, operands: &Value, landing: &Landing) -> Result<(), Failure> {
         let Landing { destination, existed } = landing;
         let value = json!({"operands": operands, "destination": bytes(destination), "existed": existed});
-        write(&self.landing_path(), &value)
-    }
-
-    fn landing_path(&self) -> PathBuf {
-        self.0.join("landing.json")
-    }
-
-    /// Where the plan keeps the names until they are dealt out.
-    pub(super) fn spool(&self) -> PathBuf {
-        self.0.join("spool")
-    }
-
-    pub(super) fn directories(&self) -> PathBuf {
-        self.0.join("directories")
-    }
-
-    pub(super) fn part(&self, part: u64) -> PathBuf {
-        self.0.join("parts").join(part.to_string())
-    }
-
-    pub(super) fn result(&self, part: u64) -> PathBuf {
-        self.0.join("results").join(format!("{part}.json"))
-    }
-
-    pub(super) fn joins(&self) -> PathBuf {
-        self.0.join("joins.json")
-    }
-
-    pub(super) fn finished(&self) -> PathBuf {
-        self.0.join("finish.json")
-    }
-
-    pub(super) fn running(&self) -> PathBuf {
-        self.0.join("running")
-    }
-
-    fn manifest_path(&self) -> PathBuf {
-        self.0.join("manifest.json")
-    }
-
-    /// The job, once it is planned.
-    ///
-    /// # Errors
-    /// When there is none, or one of another form.
-    pub(super) fn manifest(&self, patience: &Patience) -> Result<Manifest, Failure> {
-        let path = self.manifest_path();
-        let Some(value) = read(&path, patience)? else {
-            return Err(Failure::new("{} holds no complete plan", &self.0));
-        };
-        Manifest::parse(&value).ok_or_else(|| Failure::new("{} was not written by this version of zcp", &path))
+        self.root.write_json(LANDING, &value)
     }
 
     /// The end of planning. What the manifest speaks for is on the disk before it is.
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(), Failure> {
-        let cannot = |errno| Failure::new("error writing {}", &self.0).errno(errno);
-        let folder = at::open_dir(at::CWD, self.0.as_os_str(), Follow::Yes).map_err(cannot)?;
-        sys::io::sync_file_system(&folder).map_err(cannot)?;
-        write(&self.manifest_path(), &manifest.json())?;
-        remove(&self.spool())
+        let cannot = |errno| Failure::new("error writing {}", self.path()).errno(errno);
+        sys::io::sync_file_system(&self.root).map_err(cannot)?;
+        self.root.write_json(MANIFEST, &manifest.json())?;
+        self.root.remove(SPOOL)
     }
-}
-
-/// Removes a file, if it is there.
-pub(super) fn remove(path: &Path) -> Result<(), Failure> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("cannot remove {}", path, &error)),
-        _ => Ok(()),
-    }
-}
-
-/// A JSON file; `None` if it is not there, also after a while: the machine may not have heard of it.
-pub(super) fn read(path: &Path, patience: &Patience) -> Result<Option<Value>, Failure> {
-    let text = patience.io(|| fs::read(path));
-    match text {
-        Ok(text) => match serde_json::from_slice(&text) {
-            Ok(value) => Ok(Some(value)),
-            Err(_) => Err(Failure::new("{} is damaged", path)),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("cannot open {} for reading", path, &error)),
-    }
-}
-
-/// Writes a JSON file, whole or not at all.
-pub(super) fn write(path: &Path, value: &Value) -> Result<(), Failure> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}-{}", super::host(), std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        writeln!(file, "{value}")?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        failed("error writing {}", path, &error)
-    })
 }

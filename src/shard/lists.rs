@@ -4,8 +4,10 @@
 //! Both are written and read as streams, so that their length costs no memory.
 
 use super::facts::{DirFacts, Facts};
+use super::private::PrivateDir;
 use crate::report::Failure;
 use crate::sys::Errno;
+use crate::sys::patience::Patience;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs::File;
@@ -40,12 +42,6 @@ pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) ->
     Failure::new(operation, path).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
-fn file(list: &Path, extension: &str) -> PathBuf {
-    let mut path = list.as_os_str().to_owned();
-    path.push(extension);
-    path.into()
-}
-
 /// Writes a list.
 pub(super) struct Writer {
     list: PathBuf,
@@ -54,13 +50,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Begins a list, in the place of one that was begun before.
-    pub(super) fn create(list: PathBuf) -> Result<Writer, Failure> {
-        let create = |extension| {
-            let path = file(&list, extension);
-            File::create(&path).map(BufWriter::new).map_err(|error| failed("cannot create {}", &path, &error))
-        };
-        Ok(Writer { names: create(".names")?, facts: create(".facts")?, list })
+    /// Begins a list.
+    pub(super) fn create(dir: &PrivateDir, list: &str) -> Result<Writer, Failure> {
+        let create = |extension| dir.create(&format!("{list}.{extension}")).map(BufWriter::new);
+        Ok(Writer { names: create("names")?, facts: create("facts")?, list: dir.path_of(list) })
     }
 
     pub(super) fn push(&mut self, path: &OsStr, facts: &impl Line) -> Result<(), Failure> {
@@ -86,14 +79,14 @@ pub(super) struct Reader<L> {
 }
 
 impl<L: Line> Reader<L> {
-    pub(super) fn open(list: PathBuf) -> Result<Reader<L>, Failure> {
+    pub(super) fn open(dir: &PrivateDir, list: &str, patience: &Patience) -> Result<Reader<L>, Failure> {
         let open = |extension| {
-            let path = file(&list, extension);
-            File::open(&path)
-                .map(BufReader::new)
-                .map_err(|error| failed("cannot open {} for reading", &path, &error))
+            let name = format!("{list}.{extension}");
+            let missing = || Failure::new("cannot open {} for reading", dir.path_of(&name)).errno(Errno::NOENT);
+            dir.read(&name, patience)?.map(BufReader::new).ok_or_else(missing)
         };
-        Ok(Reader { names: open(".names")?, facts: open(".facts")?, list, ended: false, line: PhantomData })
+        let (names, facts) = (open("names")?, open("facts")?);
+        Ok(Reader { names, facts, list: dir.path_of(list), ended: false, line: PhantomData })
     }
 
     fn read(&mut self) -> Result<Option<(OsString, L)>, Failure> {

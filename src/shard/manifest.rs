@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The form of the job folder. A program that does not know it keeps its hands off.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 
 /// A directory that every machine has to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,13 +134,13 @@ impl Manifest {
         })
     }
 
-    /// The inode number of a file in the destination, as far as it tells one from another.
-    pub(super) fn identity(&self, ino: u64) -> u64 {
-        if FsKind::has_lasting_inodes(self.destination.magic) { ino } else { 0 }
+    /// Whether a file of the destination has the same inode number on each machine.
+    pub(super) fn has_lasting_inodes(&self) -> bool {
+        FsKind::has_lasting_inodes(self.destination.magic)
     }
 
-    /// The name that the copy of a large file has until it is complete.
-    pub(super) fn joined_name(&self, join: u64) -> OsString {
-        format!(".zcp-{}-{join}", self.job).into()
+    /// The inode number of a file in the destination, as far as it tells one from another.
+    pub(super) fn identity(&self, ino: u64) -> u64 {
+        if self.has_lasting_inodes() { ino } else { 0 }
     }
 }

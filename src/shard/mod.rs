@@ -21,6 +21,8 @@ mod json;
 mod lists;
 mod manifest;
 mod plan;
+mod private;
+mod ranged;
 mod result;
 mod roots;
 mod run;
@@ -30,9 +32,10 @@ mod sweep;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod written;
 
 use crate::cli::{self, Request, Step, UsageError};
-use crate::context::Context;
+use crate::context::{Context, MadeEarlier, Witness};
 use crate::options::Options;
 use crate::report::Reporter;
 use crate::report::stats::Summary;
@@ -45,6 +48,8 @@ use crate::{Cancel, Console, Failure, Report};
 use folder::Folder;
 use manifest::Manifest;
 use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+use written::Written;
 
 /// A step with its options settled, ready to be done.
 #[derive(Debug)]
@@ -107,17 +112,25 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
     // The other steps do not last.
     let is_watched = matches!(task, Task::Run(..));
     let outlook = Outlook { duration: Duration::Long, are_many: true, is_watched, patience: patience(&magics) };
-    let host = Host { console: Some(console.clone()), stop: cancel.flag(), ..Host::default() };
+    let written = Arc::new(Written::default());
+    let (noted, earlier) = (Arc::clone(&written), Arc::clone(&written));
+    let host = Host {
+        console: Some(console.clone()),
+        stop: cancel.flag(),
+        witness: Some(Witness(Arc::new(move |_, made| noted.note(made.as_os_str())))),
+        made_earlier: Some(MadeEarlier(Arc::new(move |path| earlier.has_earlier(path)))),
+        ..Host::default()
+    };
     let reporter = Reporter::new(host.console.clone());
     let ctx = session::context(options, host, reporter, outlook);
-    let summary = carry_out(&ctx, task);
+    let summary = carry_out(&ctx, task, &written);
     (Report::new(summary), ctx.reporter.failures())
 }
 
-fn carry_out(ctx: &Context, task: Task) -> Summary {
+fn carry_out(ctx: &Context, task: Task, written: &Written) -> Summary {
     let answer = match task {
         Task::Plan(plan) => plan::plan(ctx, &plan).map(|()| Summary::default()),
-        Task::Run(folder, manifest, part) => run::run(ctx, &folder, &manifest, part),
+        Task::Run(folder, manifest, part) => run::run(ctx, &folder, &manifest, part, written),
         Task::Finish(folder, manifest) => finish::finish(ctx, &folder, &manifest),
     };
     answer.unwrap_or_else(|failure| {
@@ -128,8 +141,7 @@ fn carry_out(ctx: &Context, task: Task) -> Summary {
 
 fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), UsageError> {
     let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
-    let folder = Folder::new(path);
-    let manifest = folder.manifest(&patience(&[magic]))?;
+    let (folder, manifest) = Folder::open(path.as_ref(), &patience(&[magic]))?;
     Ok((folder, Box::new(manifest)))
 }
 

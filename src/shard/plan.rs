@@ -7,7 +7,7 @@
 
 use super::balance::{self, Batch, Batcher, Scale, Size};
 use super::facts::{DirFacts, Facts, Piece};
-use super::folder::{self, Folder};
+use super::folder::{DIRECTORIES, Folder, JOINS};
 use super::inodes::{Group, Inodes};
 use super::joins::Join;
 use super::lists::{ROOT, Writer};
@@ -48,12 +48,12 @@ struct Totals {
 /// # Errors
 /// When there is none. What could not be looked at is reported, and noted for the finish.
 pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
-    let folder = Folder::new(&plan.folder);
     let copy = &plan.copy;
     let operands = copy.options.operands(copy.sources.clone(), copy.destination.clone());
-    let roots = roots::resolve(ctx, operands, &folder)?;
+    let roots = roots::resolve(ctx, operands, &plan.folder)?;
+    let folder = roots.folder;
     let manifest = Manifest {
-        job: proc::random_id(),
+        job: format!("{:032x}", proc::random()),
         machine: proc::machine(),
         parts: plan.parts.get(),
         arguments: plan.arguments.clone(),
@@ -65,10 +65,10 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
         figures: Value::Null,
     };
     let destination = roots.destination_fd;
-    let mut spool = spool::Writer::create(folder.spool())?;
+    let mut spool = spool::Writer::new(folder.spool(), roots.spool);
     let totals = match &roots.file {
         Some((name, stat)) => {
-            Writer::create(folder.directories())?.finish()?;
+            Writer::create(&folder.root, DIRECTORIES)?.finish()?;
             let mut totals = Totals::default();
             push(&mut spool, &mut totals, &Group::of(stat, name.clone()))?;
             totals
@@ -123,7 +123,7 @@ fn survey(
     spool: &mut spool::Writer,
     existed: impl Fn(&OsStr) -> bool,
 ) -> Result<Totals, Failure> {
-    let mut directories = Writer::create(folder.directories())?;
+    let mut directories = Writer::create(&folder.root, DIRECTORIES)?;
     let mut totals = Totals::default();
     let mut inodes = Inodes::default();
     for Found { path, stat } in census {
@@ -203,7 +203,7 @@ fn share_out(
         write_part(folder, part, &batches, &mut spool, &joins)?;
     }
     let joins: Vec<Value> = joins.values().map(Join::json).collect();
-    folder::write(&folder.joins(), &json!(joins))?;
+    folder.root.write_json(JOINS, &json!(joins))?;
     Ok(figures(totals, manifest.parts, &sizes, scale.bound(&batches), joins.len(), split))
 }
 
@@ -243,7 +243,7 @@ fn write_part(
     spool: &mut spool::Reader,
     joins: &BTreeMap<u64, Join>,
 ) -> Result<(), Failure> {
-    let mut list = Writer::create(folder.part(part))?;
+    let mut list = Writer::create(&folder.parts, &part.to_string())?;
     for batch in batches {
         spool.seek(batch.at.start)?;
         if let (Some((piece, pieces)), Some(join)) = (batch.piece, joins.get(&batch.at.start)) {

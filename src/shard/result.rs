@@ -1,21 +1,23 @@
 //! What a run of a part, or the finish, left in the job folder: the object of `--stats=json`, and
 //! which ranges of large files are where.
 
-use super::folder::{self, Folder};
+use super::folder::Folder;
+use super::json::{bytes, from_bytes};
 use crate::report::Failure;
 use crate::report::stats::Summary;
 use crate::sys::patience::Patience;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 
 /// A range that is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Done {
     /// The number of the joined file.
     pub(super) join: u64,
     pub(super) start: u64,
-    /// The inode number of the file that has it. Should that file be lost and begun again, the ranges
-    /// of before are not in it.
-    pub(super) ino: u64,
+    /// The name of the file that has it, which is never used again. Should that file be lost, the ranges of
+    /// before are not in the next one.
+    pub(super) file: OsString,
 }
 
 /// A part that has been run.
@@ -37,12 +39,12 @@ impl PartResult {
     }
 
     pub(super) fn write(&self, folder: &Folder, job: &str, part: u64, patience: &Patience) -> Result<(), Failure> {
-        let pieces = self.pieces.iter().map(|done| json!([done.join, done.start, done.ino]));
+        let pieces = self.pieces.iter().map(|done| json!([done.join, done.start, bytes(&done.file)]));
         let pieces: Vec<Value> = pieces.collect();
         let value = json!({
             "job": job, "part": part, "host": super::host(), "pieces": pieces, "stats": self.stats,
         });
-        patience.operation(|| folder::write(&folder.result(part), &value), Failure::reason)
+        patience.operation(|| folder.results.write_json(&format!("{part}.json"), &value), Failure::reason)
     }
 
     /// What the last complete run of the part left; `None` if there was none.
@@ -52,16 +54,16 @@ impl PartResult {
         part: u64,
         patience: &Patience,
     ) -> Result<Option<PartResult>, Failure> {
-        let path = folder.result(part);
-        let Some(value) = folder::read(&path, patience)? else { return Ok(None) };
+        let name = format!("{part}.json");
+        let Some(value) = folder.results.read_json(&name, patience)? else { return Ok(None) };
         let parsed = parse(&value).filter(|_| value["job"] == job && value["part"] == part);
-        parsed.map(Some).ok_or_else(|| Failure::new("{} is damaged", &path))
+        parsed.map(Some).ok_or_else(|| Failure::new("{} is damaged", folder.results.path_of(&name)))
     }
 }
 
 fn parse(value: &Value) -> Option<PartResult> {
     let done = |value: &Value| {
-        Some(Done { join: value[0].as_u64()?, start: value[1].as_u64()?, ino: value[2].as_u64()? })
+        Some(Done { join: value[0].as_u64()?, start: value[1].as_u64()?, file: from_bytes(&value[2])? })
     };
     let pieces = value["pieces"].as_array()?.iter().map(done).collect::<Option<_>>()?;
     value["stats"].as_object()?;

@@ -1,6 +1,6 @@
 //! SOURCE and DEST of a plan: found, checked against each other, and the destination made.
 
-use super::branch;
+use super::branch::{self, Made};
 use super::folder::{Folder, Landing};
 use super::json::bytes;
 use super::manifest::Root;
@@ -15,6 +15,7 @@ use crate::sys::at::{self, Follow};
 use crate::walk::operands::{self, Operands};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 /// Both ends of the copy.
@@ -28,6 +29,10 @@ pub(super) struct Roots {
     /// A source that is a single file: its name. The roots are then the directories above.
     pub(super) file: Option<(OsString, Stat)>,
     pub(super) new_name: Option<OsString>,
+    /// The job folder, ready for a plan.
+    pub(super) folder: Folder,
+    /// An empty file in it for the names of the plan.
+    pub(super) spool: File,
 }
 
 /// Finds out where the copy goes from and to, by cp's rules, makes the job folder ready, and then the
@@ -39,7 +44,7 @@ pub(super) struct Roots {
 /// # Errors
 /// Those of a copy: nothing there, nothing to go with `-r`, a directory into itself ... and those of the
 /// folder.
-pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &Folder) -> Result<Roots, Failure> {
+pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Result<Roots, Failure> {
     let mut options = ctx.options.clone();
     let key = key(&operands);
     let roots = operands::resolve(operands, &mut options).map_err(|unusable| unusable.failure)?;
@@ -54,11 +59,10 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &Folder) -> Res
         return Err(Failure::new("-r not specified; omitting directory {}", &entry.name));
     }
     let source = absolute(&entry.name)?;
-    let path = folder.path().as_os_str();
-    if stat.is_dir() && leads_into(&absolute(path)?, &stat) {
-        return Err(Failure::new("the job folder {} is inside of SOURCE", path));
+    if stat.is_dir() && leads_into(&absolute(folder)?, &stat) {
+        return Err(Failure::new("the job folder {} is inside of SOURCE", folder));
     }
-    folder.prepare()?;
+    let (folder, spool) = Folder::prepare(folder.as_ref())?;
     let landing = match folder.landing(&key)? {
         Some(earlier) => earlier,
         None => {
@@ -70,9 +74,9 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &Folder) -> Res
         }
     };
     if !stat.is_dir() {
-        return of_a_file(&source, &landing.destination, stat);
+        return of_a_file(&source, &landing.destination, stat, (folder, spool));
     }
-    of_a_directory(ctx, &entry, source, landing, &stat)
+    of_a_directory(ctx, &entry, source, landing, &stat, (folder, spool))
 }
 
 /// What was typed, from here.
@@ -89,6 +93,7 @@ fn of_a_directory(
     source: OsString,
     landing: Landing,
     stat: &Stat,
+    (folder, spool): (Folder, File),
 ) -> Result<Roots, Failure> {
     let Landing { destination, existed } = landing;
     let cannot_access = |path: &OsStr, errno| Failure::new("cannot access {}", path).errno(errno);
@@ -109,11 +114,18 @@ fn of_a_directory(
         existed,
         file: None,
         new_name: None,
+        folder,
+        spool,
     })
 }
 
 /// A file by itself: the directories that it is in and goes to are the roots.
-fn of_a_file(source: &OsStr, destination: &OsStr, stat: Stat) -> Result<Roots, Failure> {
+fn of_a_file(
+    source: &OsStr,
+    destination: &OsStr,
+    stat: Stat,
+    (folder, spool): (Folder, File),
+) -> Result<Roots, Failure> {
     let (from, name) = backup::split(source);
     let (to, new_name) = backup::split(destination);
     let open = |path: &OsStr| {
@@ -131,6 +143,8 @@ fn of_a_file(source: &OsStr, destination: &OsStr, stat: Stat) -> Result<Roots, F
         existed: true,
         file: Some((name.to_owned(), stat)),
         new_name: Some(new_name.to_owned()),
+        folder,
+        spool,
     })
 }
 
@@ -158,10 +172,13 @@ fn leads_into(path: &OsStr, source: &Stat) -> bool {
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     match branch::make(ctx, at::CWD, path, source) {
-        Ok(true) => Ok(()),
-        Ok(false) if is_dir(Follow::No) => Ok(()),
-        Ok(false) if ctx.options.keep_directory_symlink && is_dir(Follow::Yes) => Ok(()),
-        Ok(false) => {
+        Ok(Made::Ours(_)) => Ok(()),
+        Ok(Made::Strange) => {
+            Err(Failure::new("skipping directory {}, as it was replaced while being copied", path))
+        }
+        Ok(Made::ByAnother) if is_dir(Follow::No) => Ok(()),
+        Ok(Made::ByAnother) if ctx.options.keep_directory_symlink && is_dir(Follow::Yes) => Ok(()),
+        Ok(Made::ByAnother) => {
             let words = "cannot overwrite non-directory {} with directory {}";
             Err(Failure::new(words, path).and(&entry.name))
         }

@@ -5,21 +5,21 @@ use super::facts::{Facts, Piece};
 use super::folder::Folder;
 use super::lists::Reader;
 use super::manifest::Manifest;
+use super::ranged::RangedFile;
 use super::result::{Done, PartResult};
 use super::supply::Names;
 use super::sweep::Mark;
+use super::written::{self, Written};
 use crate::context::Context;
 use crate::engine;
 use crate::job::Entry;
-use crate::report::progress::{Total, Watcher};
+use crate::report::progress::{Scout, Total, Watcher};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
-use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, proc};
 use crate::worker::piece::Whole;
 use crate::worker::{Shared, Worker};
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -28,21 +28,36 @@ use std::time::Instant;
 ///
 /// # Errors
 /// When it cannot even begin, or cannot say that it is done.
-pub(super) fn run(ctx: &Context, folder: &Folder, manifest: &Manifest, part: u64) -> Result<Summary, Failure> {
+pub(super) fn run(
+    ctx: &Context,
+    folder: &Folder,
+    manifest: &Manifest,
+    part: u64,
+    written: &Written,
+) -> Result<Summary, Failure> {
     let before = PartResult::read(folder, &manifest.job, part, &ctx.patience)?;
     if before.as_ref().is_some_and(|before| before.failed() == 0) {
         return Ok(Summary::default()); // done, by this or another machine
     }
     let mark = Mark::set(ctx, folder, part)?;
+    if ctx.options.resume {
+        ctx.patience.operation(|| written.begin(folder, part, &ctx.patience), Failure::reason)?;
+    }
     let start = Instant::now();
     let shared = Shared::new(false);
-    let open = || ctx.patience.operation(|| Reader::open(folder.part(part)), Failure::reason);
-    let list = folder.part(part);
-    let _progress = engine::watch(ctx, &shared, || Box::new(move |total| count(list, total))).map(Watcher::start);
+    let open = || {
+        let list = part.to_string();
+        ctx.patience.operation(|| Reader::open(&folder.parts, &list, &ctx.patience), Failure::reason)
+    };
+    let scout = || {
+        let list = open().ok();
+        Box::new(move |total: &Total| count(list, total)) as Scout
+    };
+    let _progress = engine::watch(ctx, &shared, scout).map(Watcher::start);
     // What is large first: it takes longest.
     let (pieces, stats) = {
         let done = before.map(|before| before.pieces).unwrap_or_default();
-        let copy = Pieces { ctx, manifest, shared: &shared, done };
+        let copy = Pieces { ctx, folder, manifest, mark: &mark, shared: &shared, done };
         copy.run(open()?)?
     };
     let names = Names::new(ctx, manifest, open()?)?;
@@ -52,14 +67,24 @@ pub(super) fn run(ctx: &Context, folder: &Folder, manifest: &Manifest, part: u64
     if ctx.stop.is_raised() {
         return Ok(summary);
     }
-    PartResult::new(&summary, pieces).write(folder, &manifest.job, part, &ctx.patience)?;
-    mark.remove();
+    let result = PartResult::new(&summary, pieces);
+    // Nobody asks about a part that is done; and a name that is not on the disk is to be made again.
+    if result.failed() == 0 || may_have_failed_to_sync(&summary) {
+        ctx.patience.operation(|| written::forget(folder, part), Failure::reason)?;
+    }
+    result.write(folder, &manifest.job, part, &ctx.patience)?;
+    mark.remove(folder);
     Ok(summary)
 }
 
+fn may_have_failed_to_sync(summary: &Summary) -> bool {
+    let all_are_kept = usize::try_from(summary.failed).is_ok_and(|failed| failed == summary.failures.len());
+    !all_are_kept || summary.failures.iter().any(Failure::is_of_sync)
+}
+
 /// Counts what there is to do in a part, for who looks on.
-fn count(list: PathBuf, total: &Total) {
-    for (_, facts) in Reader::<Facts>::open(list).into_iter().flatten().flatten() {
+fn count(list: Option<Reader<Facts>>, total: &Total) {
+    for (_, facts) in list.into_iter().flatten().flatten() {
         if total.cancelled.load(Ordering::Relaxed) {
             return;
         }
@@ -76,7 +101,9 @@ fn count(list: PathBuf, total: &Total) {
 /// The ranges of large files in a part.
 struct Pieces<'c> {
     ctx: &'c Context,
+    folder: &'c Folder,
     manifest: &'c Manifest,
+    mark: &'c Mark,
     shared: &'c Shared,
     /// Those that an earlier run has copied.
     done: Vec<Done>,
@@ -112,22 +139,12 @@ impl Pieces<'_> {
                 let copied = whole.and_then(|(dir, name, facts)| {
                     let new_name = self.manifest.new_name.clone();
                     let entry = Entry { name, operand: new_name.is_some(), new_name, hint: Some(facts.kind) };
-                    let temporary = self.manifest.joined_name(piece.join);
                     let is_same = |now: &Stat| facts.still_hold(now);
-                    let whole = Whole { dir: &dir, entry: &entry, temporary: &temporary, is_same: &is_same };
-                    match self.is_done(&whole, &piece)? {
-                        Some(ino) => Ok(Some(ino)),
-                        None => {
-                            let copy = || worker.copy_piece(&whole, piece.range.clone());
-                            self.ctx.patience.operation(copy, Failure::reason)
-                        }
-                    }
+                    let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
+                    self.ctx.patience.operation(|| self.copy(&mut worker, &whole, &piece), Failure::reason)
                 });
                 match copied {
-                    Ok(Some(ino)) => {
-                        let ino = self.manifest.identity(ino);
-                        done.push(Done { join: piece.join, start: piece.range.start, ino });
-                    }
+                    Ok(Some(file)) => done.push(Done { join: piece.join, start: piece.range.start, file }),
                     Ok(None) => {}
                     Err(failure) => self.ctx.reporter.fail(failure),
                 }
@@ -146,18 +163,45 @@ impl Pieces<'_> {
         Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// The inode number of the file that has the range from an earlier run, if it is still there, under
-    /// its own or already under its final name.
-    fn is_done(&self, whole: &Whole<'_>, piece: &Piece) -> Result<Option<u64>, Failure> {
+    /// Copies a range, unless an earlier run has; gives the name of the file that has it now, or `None` if
+    /// a signal asked for the end.
+    fn copy(
+        &self,
+        worker: &mut Worker<'_>,
+        whole: &Whole<'_>,
+        piece: &Piece,
+    ) -> Result<Option<OsString>, Failure> {
+        let Pieces { ctx, folder, manifest, .. } = *self;
+        let ranged = RangedFile { ctx, folder, manifest, join: piece.join };
+        if let Some(file) = self.done_before(&ranged, whole, piece)? {
+            return Ok(Some(file));
+        }
+        let path = |name: &OsStr| whole.dir.destination_path(name);
+        let mut file = OsString::new();
+        let copied = worker.copy_piece(whole, piece.range.clone(), |fds| {
+            let (fd, name) = ranged.open_or_make(self.mark, fds, &path)?;
+            file = name;
+            Ok(fd)
+        })?;
+        Ok(copied.then_some(file))
+    }
+
+    /// The name of the file that has the range from an earlier run, if it is still there, under its own or
+    /// already under its final name.
+    fn done_before(
+        &self,
+        ranged: &RangedFile<'_>,
+        whole: &Whole<'_>,
+        piece: &Piece,
+    ) -> Result<Option<OsString>, Failure> {
         let is_it = |done: &&Done| (done.join, done.start) == (piece.join, piece.range.start);
         let Some(done) = self.done.iter().find(is_it) else { return Ok(None) };
+        let Some(record) = ranged.latest()?.filter(|record| record.name == done.file) else { return Ok(None) };
         let cannot = |errno| {
             Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)
         };
         let fds = whole.dir.fds(self.ctx).map_err(cannot)?;
-        let has = |name| {
-            at::stat(&fds.dst, name, Follow::No).is_ok_and(|stat| self.manifest.identity(stat.ino) == done.ino)
-        };
-        Ok((has(whole.temporary) || has(whole.entry.destination())).then_some(done.ino))
+        let is_there = ranged.is_joined() || ranged.has_name(&record, &fds.dst, &record.name);
+        Ok(is_there.then(|| done.file.clone()))
     }
 }

@@ -32,9 +32,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn create(path: PathBuf) -> Result<Writer, Failure> {
-        let file = File::create(&path).map_err(|error| failed("cannot create {}", &path, &error))?;
-        Ok(Writer { file: BufWriter::with_capacity(1 << 18, file), path })
+    /// Begins the spool in a file that was just made.
+    pub(super) fn new(path: PathBuf, file: File) -> Writer {
+        Writer { file: BufWriter::with_capacity(1 << 18, file), path }
     }
 
     pub(super) fn push(&mut self, facts: &Facts, weight: u64, names: u64, path: &OsStr) -> Result<(), Failure> {
@@ -47,9 +47,11 @@ impl Writer {
     /// The end of writing: the same file, to be read.
     pub(super) fn finish(mut self) -> Result<Reader, Failure> {
         self.file.flush().map_err(|error| failed("error writing {}", &self.path, &error))?;
-        let file = File::open(&self.path);
-        let file = file.map_err(|error| failed("cannot open {} for reading", &self.path, &error))?;
-        Ok(Reader { path: self.path, file: BufReader::with_capacity(1 << 18, file), at: 0 })
+        let file =
+            self.file.into_inner().map_err(|error| failed("error writing {}", &self.path, error.error()))?;
+        let mut reader = Reader { path: self.path, file: BufReader::with_capacity(1 << 18, file), at: 0 };
+        reader.seek(0)?;
+        Ok(reader)
     }
 }
 

@@ -1,65 +1,102 @@
 //! What runs that were killed left behind in the destination: their temporary names.
 //!
-//! A run says in the job folder that it has begun, with its process number, and takes that back when it
-//! ends. So where all runs ended by themselves, there is nothing to look for; else the directories of
-//! the parts in question are listed, and names that such a process made are removed.
+//! A run says in the job folder that it has begun, with the process and the number of its first temporary
+//! name, and takes that back when it ends. So where all runs ended by themselves, there is nothing to look
+//! for; else the directories of the parts in question are listed, and names that such a run made are
+//! removed.
 
 use super::branch::Branch;
 use super::facts::Facts;
-use super::folder::{self, Folder};
+use super::folder::Folder;
 use super::lists::{Reader, failed};
 use super::manifest::Manifest;
 use crate::context::Context;
 use crate::dir::Dir;
-use crate::report::Failure;
+use crate::report::{Failure, lock};
 use crate::sys::at;
+use crate::sys::patience::Patience;
 use crate::temporary;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A run that has begun.
-pub(super) struct Mark(PathBuf);
+pub(super) struct Mark {
+    name: String,
+    path: PathBuf,
+    file: Mutex<File>,
+}
 
 impl Mark {
     /// Says so of this process.
     pub(super) fn set(ctx: &Context, folder: &Folder, part: u64) -> Result<Mark, Failure> {
-        let path = folder.running().join(format!("{part}-{}-{}", super::host(), std::process::id()));
-        match ctx.patience.io(|| File::create(&path)) {
-            Ok(_) => Ok(Mark(path)),
-            Err(error) => Err(failed("cannot create {}", &path, &error)),
-        }
+        let name = format!("{part}-{}-{}-{}", super::host(), std::process::id(), temporary::first_serial());
+        let file = ctx.patience.operation(|| folder.running.create(&name), Failure::reason)?;
+        Ok(Mark { path: folder.running.path_of(&name), name, file: Mutex::new(file) })
+    }
+
+    /// Notes a name that this run is about to make in the destination, and that does not tell who made it.
+    pub(super) fn note(&self, name: &OsStr) -> Result<(), Failure> {
+        let line = [name.as_bytes(), b"\n"].concat();
+        lock(&self.file).write_all(&line).map_err(|error| failed("error writing {}", &self.path, &error))
     }
 
     /// Says that it has ended, with nothing left behind.
-    pub(super) fn remove(self) {
+    pub(super) fn remove(self, folder: &Folder) {
         // It is only a hint.
-        let _ = fs::remove_file(self.0);
+        let _ = folder.running.remove(&self.name);
     }
 }
 
-/// Removes what those left behind that have begun and not ended.
-pub(super) fn sweep(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<(), Failure> {
-    let path = folder.running();
-    let entries = fs::read_dir(&path).map_err(|error| failed("cannot access {}", &path, &error))?;
-    let names: Vec<OsString> = entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
-    let mut processes: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-    for (part, process) in names.iter().filter_map(|name| parse(name)) {
-        processes.entry(part).or_default().push(process);
-    }
-    for (part, processes) in &processes {
-        sweep_part(ctx, folder, manifest, *part, processes)?;
-    }
-    names.iter().try_for_each(|name| folder::remove(&path.join(name)))
+/// What a run left that has begun and not ended.
+#[derive(Default)]
+struct Leftovers {
+    /// The process, and the number of its first temporary name.
+    processes: Vec<(u32, u64)>,
+    /// Files for ranges, published or not.
+    names: HashSet<OsString>,
 }
 
-/// The part and the process of a mark.
-fn parse(name: &OsStr) -> Option<(u64, u32)> {
-    let (part, rest) = name.to_str()?.split_once('-')?;
+impl Leftovers {
+    fn has(&self, name: &OsStr) -> bool {
+        let made_by = |(process, first): &(u32, u64)| temporary::is_made_by(name, *process, *first);
+        self.names.contains(name) || self.processes.iter().any(made_by)
+    }
+}
+
+/// Removes what those left behind that have begun and not ended, but for names that are to be kept.
+pub(super) fn sweep(
+    ctx: &Context,
+    folder: &Folder,
+    manifest: &Manifest,
+    kept: &HashSet<OsString>,
+) -> Result<(), Failure> {
+    let marks = folder.running.names()?;
+    let mut parts: BTreeMap<u64, Leftovers> = BTreeMap::new();
+    for mark in &marks {
+        let Some((part, process, first_serial)) = parse(mark) else { continue };
+        let leftovers = parts.entry(part).or_default();
+        leftovers.processes.push((process, first_serial));
+        let Some(file) = folder.running.read(mark, &Patience::default())? else { continue };
+        let names = BufReader::new(file).split(b'\n').map_while(Result::ok).map(OsString::from_vec);
+        leftovers.names.extend(names.filter(|name| !kept.contains(name)));
+    }
+    for (part, leftovers) in &parts {
+        sweep_part(ctx, folder, manifest, *part, leftovers)?;
+    }
+    marks.iter().try_for_each(|mark| folder.running.remove(mark))
+}
+
+/// The part of a mark, its process, and the number of its first temporary name.
+fn parse(mark: &str) -> Option<(u64, u32, u64)> {
+    let (part, rest) = mark.split_once('-')?;
+    let (rest, first_serial) = rest.rsplit_once('-')?;
     let (_, process) = rest.rsplit_once('-')?;
-    Some((part.parse().ok()?, process.parse().ok()?))
+    Some((part.parse().ok()?, process.parse().ok()?, first_serial.parse().ok()?))
 }
 
 fn sweep_part(
@@ -67,28 +104,27 @@ fn sweep_part(
     folder: &Folder,
     manifest: &Manifest,
     part: u64,
-    processes: &[u32],
+    leftovers: &Leftovers,
 ) -> Result<(), Failure> {
     let mut branch = Branch::new(ctx, manifest, None)?;
     let mut last: Option<Arc<Dir>> = None;
-    for found in Reader::<Facts>::open(folder.part(part))? {
+    for found in Reader::<Facts>::open(&folder.parts, &part.to_string(), &ctx.patience)? {
         let (path, _) = found?;
         // A directory that cannot be reached is the affair of others.
         let Ok((dir, _)) = branch.parent_of(&path) else { continue };
         if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, dir)) {
             let dir = Arc::clone(dir);
-            sweep_directory(ctx, &dir, processes);
+            sweep_directory(ctx, &dir, leftovers);
             last = Some(dir);
         }
     }
     Ok(())
 }
 
-fn sweep_directory(ctx: &Context, dir: &Arc<Dir>, processes: &[u32]) {
+fn sweep_directory(ctx: &Context, dir: &Arc<Dir>, leftovers: &Leftovers) {
     let Ok(fds) = dir.fds(ctx) else { return };
     let Ok(names) = at::names(&fds.dst, OsStr::new(".")) else { return };
-    for name in names.iter().filter(|name| temporary::maker(name).is_some_and(|maker| processes.contains(&maker)))
-    {
+    for name in names.iter().filter(|name| leftovers.has(name)) {
         if let Err(errno) = at::unlink(&fds.dst, name) {
             ctx.reporter.fail(Failure::new("cannot remove {}", dir.destination_path(name)).errno(errno));
         }

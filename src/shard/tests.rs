@@ -5,7 +5,9 @@ use super::facts::{DirFacts, Facts, Piece};
 use super::joins::Join;
 use super::lists::{Reader, Writer};
 use super::manifest::{Manifest, Root};
+use super::private::PrivateDir;
 use super::{json, spool};
+use crate::sys::patience::Patience;
 use crate::sys::stat::FileId;
 use crate::sys::{Kind, Time};
 use proptest::collection::vec;
@@ -84,11 +86,11 @@ proptest! {
     #[test]
     fn lists_keep_any_name(names in vec(name(), 0..30), facts in facts()) {
         let dir = tempfile::tempdir().unwrap();
-        let list = dir.path().join("list");
-        let mut writer = Writer::create(list.clone()).unwrap();
+        let private = PrivateDir::open(dir.path()).unwrap();
+        let mut writer = Writer::create(&private, "list").unwrap();
         names.iter().for_each(|name| writer.push(name, &facts).unwrap());
         writer.finish().unwrap();
-        let read: Vec<_> = Reader::<Facts>::open(list).unwrap().map(Result::unwrap).collect();
+        let read: Vec<_> = Reader::<Facts>::open(&private, "list", &Patience::default()).unwrap().map(Result::unwrap).collect();
         let expected: Vec<_> = names.into_iter().map(|name| (name, facts.clone())).collect();
         prop_assert_eq!(read, expected);
     }
@@ -97,7 +99,8 @@ proptest! {
     fn the_spool_keeps_any_name(names in vec(name(), 1..30), facts in facts(), weight: u64) {
         let facts = Facts { piece: None, ..facts };
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = spool::Writer::create(dir.path().join("spool")).unwrap();
+        let private = PrivateDir::open(dir.path()).unwrap();
+        let mut writer = spool::Writer::new("spool".into(), private.create("spool").unwrap());
         names.iter().for_each(|name| writer.push(&facts, weight, 3, name).unwrap());
         let mut reader = writer.finish().unwrap();
         let mut starts = Vec::new();
@@ -184,6 +187,30 @@ fn a_list_that_was_cut_off_is_damaged() {
     let list = dir.path().join("list");
     std::fs::write(list.with_extension("names"), b"a\0b").unwrap();
     std::fs::write(list.with_extension("facts"), b"f 1 2.000000000\nf 1 2.000000000\n").unwrap();
-    let read: Vec<_> = Reader::<Facts>::open(list).unwrap().collect();
+    let private = PrivateDir::open(dir.path()).unwrap();
+    let read: Vec<_> = Reader::<Facts>::open(&private, "list", &Patience::default()).unwrap().collect();
     assert!(read[0].is_ok() && read[1].is_err() && read.len() == 2, "{read:?}");
+}
+
+#[test]
+fn files_of_a_job_are_made_and_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink("victim", dir.path().join("link")).unwrap();
+    let private = PrivateDir::open(dir.path()).unwrap();
+    assert!(private.create("link").is_err() && private.create("victim").is_err());
+    assert!(private.read("link", &Patience::default()).is_err());
+    private.write_json("link", &json!(1)).unwrap();
+    assert_eq!(private.read_json("link", &Patience::default()), Ok(Some(json!(1))));
+    assert_eq!(std::fs::read(dir.path().join("victim")).unwrap(), b"precious");
+}
+
+#[test]
+fn what_is_published_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let private = PrivateDir::open(dir.path()).unwrap();
+    assert_eq!(private.publish_json("record", &json!(1)), Ok(true));
+    assert_eq!(private.publish_json("record", &json!(2)), Ok(false));
+    assert_eq!(private.read_json("record", &Patience::default()), Ok(Some(json!(1))));
+    assert_eq!(private.names(), Ok(vec!["record".to_owned()]));
 }

@@ -180,11 +180,11 @@ pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
     }
 }
 
-/// Opens a file for writing that others may be making and writing as well; never through a symbolic
-/// link.
-pub fn open_shared(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
+/// Creates a file for reading and writing that only its owner may open; EEXIST if the name is taken, be it by a
+/// symbolic link.
+pub fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600)))
 }
 
 /// Opens an open file once more, to read: the same inode, whatever its name is or becomes. With

@@ -4,8 +4,9 @@ use super::{Time, raw};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::process::{self, Resource};
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -71,9 +72,13 @@ pub fn machine() -> String {
     first_line("/proc/sys/kernel/random/boot_id")
 }
 
-/// Eight hexadecimal digits that nobody else has drawn (random(4)).
-pub fn random_id() -> String {
-    first_line("/proc/sys/kernel/random/uuid").chars().take(8).collect()
+/// A number that nobody else can guess.
+pub fn random() -> u128 {
+    static DRAWN: AtomicU64 = AtomicU64::new(0);
+    // The keys of a hash of std, for which it asks the kernel (getrandom(2)).
+    let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
+    let half = || u128::from(RandomState::new().hash_one(drawn));
+    half() << 64 | half()
 }
 
 /// Empty where /proc is not mounted.

@@ -13,7 +13,6 @@ use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
-use crate::transfer::route::FsKind;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -297,7 +296,7 @@ impl Walk<'_> {
         // With a slash behind it, a symbolic link would be followed all the same.
         let mut dst = at::open_dir(&fds.dst, without_slashes(name), Follow::No).map_err(cannot_stat)?;
         let stat = at::fstat(&dst).map_err(cannot_stat)?;
-        if self.is_strange(&stat, &dst) {
+        if survey::is_strange(self.ctx, &stat, &dst) {
             return Err(Failure::new("skipping directory {}, as it was replaced while being copied", path()));
         }
         let given = stat.permissions();
@@ -316,14 +315,6 @@ impl Walk<'_> {
     fn is_first_to_make(&mut self, path: &impl Fn() -> OsString) -> bool {
         let remembers = self.ctx.options.dry_run && (self.several || self.ctx.options.parents);
         !remembers || self.memory.pretend(path())
-    }
-
-    /// Whether a directory that stands where one was just made is somebody else's, put there in
-    /// between: its owner could then see what the right one would hide. Only file systems that keep
-    /// owners can tell.
-    fn is_strange(&self, made: &Stat, fd: impl AsFd) -> bool {
-        let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
-        made.uid != self.ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
     }
 
     /// A directory that cannot be listed still gets its attributes.

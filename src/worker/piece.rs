@@ -6,7 +6,7 @@
 
 use super::landing::Landed;
 use super::{Task, Worker};
-use crate::dir::Dir;
+use crate::dir::{Dir, Fds};
 use crate::job::Entry;
 use crate::metadata::Handle;
 use crate::report::Failure;
@@ -26,24 +26,27 @@ pub struct Whole<'p> {
     pub dir: &'p Arc<Dir>,
     /// Its name, and the one that the copy gets in the end.
     pub entry: &'p Entry,
-    /// The name of the copy until then.
-    pub temporary: &'p OsStr,
     /// Whether the source is still what it was when the ranges were settled.
     pub is_same: &'p dyn Fn(&Stat) -> bool,
 }
 
 impl Worker<'_> {
-    /// Copies a range, and gives the inode number of the file that has it now; `None` if a signal
-    /// asked for the end.
+    /// Copies a range to the file that `open` gives, once it is clear that the source is as planned; false
+    /// if a signal asked for the end.
     ///
     /// # Errors
     /// When it was not copied, or the source has changed.
-    pub fn copy_piece(&mut self, whole: &Whole<'_>, range: Range<u64>) -> Result<Option<u64>, Failure> {
+    pub fn copy_piece(
+        &mut self,
+        whole: &Whole<'_>,
+        range: Range<u64>,
+        open: impl FnOnce(&Fds) -> Result<OwnedFd, Failure>,
+    ) -> Result<bool, Failure> {
         self.on(whole, |worker, task| {
             let (src, stat) = worker.open_planned(task, whole)?;
             let cannot =
                 |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
-            let dst = at::open_shared(&task.fds.dst, whole.temporary, 0o600).map_err(cannot)?;
+            let dst = open(task.fds)?;
             let before = at::fstat(&dst).map_err(cannot)?;
             if before.size != stat.size {
                 io::truncate(&dst, stat.size).map_err(cannot)?;
@@ -58,7 +61,7 @@ impl Worker<'_> {
             };
             let outcome = match worker.ladder.copy_range(&transfer, range.clone(), &mut worker.stats.account) {
                 Ok(outcome) => outcome,
-                Err(fault) if fault.interrupted => return Ok(None),
+                Err(fault) if fault.interrupted => return Ok(false),
                 Err(fault) => {
                     return Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()));
                 }
@@ -71,20 +74,19 @@ impl Worker<'_> {
             worker.stats.bytes_logical += range.end - range.start;
             io::close(dst)
                 .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
-            Ok(Some(before.ino))
+            Ok(true)
         })
     }
 
-    /// All ranges are there: attributes, and the final name.
+    /// All ranges are there, in an open file with a temporary name: attributes, and the final name.
     ///
     /// # Errors
     /// When it does not get that name. Attributes that cannot be kept are reported as for any file.
-    pub fn join(&mut self, whole: &Whole<'_>) -> Result<(), Failure> {
+    pub fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
         self.on(whole, |worker, task| {
             let (src, stat) = worker.open_planned(task, whole)?;
             let cannot =
                 |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
-            let fd = at::open_write(&task.fds.dst, whole.temporary, Follow::No, false).map_err(cannot)?;
             let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
             let before = match at::stat(dst, name, Follow::No) {
                 Ok(before) if before.is_regular() => {
@@ -98,7 +100,7 @@ impl Worker<'_> {
             worker.dress(task, &src, &stat, &landed);
             io::close(landed.fd)
                 .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
-            at::rename(dst, whole.temporary, dst, name).map_err(cannot)?;
+            at::rename(dst, temporary, dst, name).map_err(cannot)?;
             worker.stats.files += 1;
             Ok(())
         })
@@ -121,6 +123,11 @@ impl Worker<'_> {
             worker.link(task, (fds.dst.as_fd(), old), Follow::No, true).map_err(failure)?;
             Ok(())
         })
+    }
+
+    /// Whether the source is still what it was when the ranges were settled.
+    pub fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
+        self.on(whole, |worker, task| worker.open_planned(task, whole)).is_ok()
     }
 
     fn on<T>(

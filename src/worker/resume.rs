@@ -20,6 +20,9 @@ impl Worker<'_> {
         source: &Source,
         occupant: &Occupant,
     ) -> Result<bool, Failure> {
+        if !self.ctx.may_be_complete(|| task.destination_path()) {
+            return Ok(false);
+        }
         let stat = &source.stat;
         let same_target = || {
             let from = at::read_link(&task.fds.src, &task.entry.name);

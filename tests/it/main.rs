@@ -39,6 +39,7 @@ mod rungs;
 mod sandbox;
 mod shards;
 mod shards_engines;
+mod shards_trust;
 mod smoke;
 mod snapshot;
 mod sources;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         rungs::trials(),
         shards::trials(),
         shards_engines::trials(),
+        shards_trust::trials(),
         smoke::trials(),
         sources::trials(),
         streams::trials(),
