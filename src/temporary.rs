@@ -104,7 +104,7 @@ pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
 }
 
 fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()>> {
-    let stat = at::stat(dir, name, Follow::No).ok()?;
+    let stat = at::stat(dir, name, Follow::No).ok().filter(|stat| !stat.is_dir())?;
     let mut held = None;
     if stat.is_regular() {
         // The lock is held until the name is gone, so that nobody starts to use it.

@@ -31,6 +31,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("races::statistics_go_through_no_link", &[Need::Strace], statistics_go_through_no_link),
         trial("races::never_more_open", &traced, openness::never_more_open),
         trial("races::never_more_open_in_jobs", &traced, openness::never_more_open_in_jobs),
+        trial("races::temporary_names_are_not_guessed", &[Need::Strace], temporary_names_are_not_guessed),
+        trial("races::swept_names_lead_nowhere", &[Need::Root], swept_names_lead_nowhere),
         trial("races::soak", &[Need::Root], soak),
     ]
 }
@@ -254,6 +256,47 @@ fn statistics_go_through_no_link() {
     assert!(trace.output.status.success(), "{:?}", trace.output);
     assert_victim_is_well(&sandbox);
     assert!(planted > 0 && fs::read(sandbox.path("dst/stats")).unwrap().starts_with(b"{"));
+}
+
+/// The names that a process would use for what is not complete yet cannot be taken before it does.
+fn temporary_names_are_not_guessed() {
+    let sandbox = with_victim();
+    sandbox.file("src", "new").file("dst/f", "old");
+    let inject = ["-P", "dst/f", "-e", "inject=newfstatat:signal=STOP:when=1"];
+    let mut planted = 0;
+    let trace = strace::zcp_with_stops(&sandbox, &inject, &["--atomic", "src", "dst/f"], |_| {
+        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+        let is_ours = |path: &std::path::PathBuf| {
+            let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+            comm.trim() == "zcp" && fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == sandbox.path(""))
+        };
+        for process in processes.filter(is_ours) {
+            let id = process.file_name().unwrap().to_str().unwrap().to_owned();
+            for serial in 0..1100 {
+                planted +=
+                    usize::from(symlink("../victim", sandbox.path(format!("dst/.zcp-{id}-{serial}"))).is_ok());
+            }
+        }
+    });
+    assert!(trace.output.status.success(), "{:?}", trace.output);
+    assert!(planted >= 1100, "only {planted} names are taken");
+    assert_eq!(fs::read(sandbox.path("dst/f")).unwrap(), b"new");
+    assert_victim_is_well(&sandbox);
+}
+
+/// `--resume` removes what looks like the temporary name of a dead run, and nothing else of it.
+fn swept_names_lead_nowhere() {
+    let sandbox = with_victim();
+    sandbox.file("src/f", "f").fifo("dst/.zcp-4194305-3").dir("dst/.zcp-4194305-4");
+    symlink("../victim", sandbox.path("dst/.zcp-4194305-1")).unwrap();
+    fs::hard_link(sandbox.path("victim"), sandbox.path("dst/.zcp-4194305-2")).unwrap();
+    let output = sandbox.zcp(["-aT", "--resume", "src", "dst"]).output().unwrap();
+    crate::sandbox::assert_done(&output);
+    assert_victim_is_well(&sandbox);
+    let left: Vec<_> =
+        fs::read_dir(sandbox.path("dst")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}"); // the copy, and a directory, which zcp never makes under such a name
+    assert!(sandbox.path("dst/.zcp-4194305-4").is_dir());
 }
 
 /// Ends the swaps, also when a check fails.
