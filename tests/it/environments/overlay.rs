@@ -2,6 +2,7 @@
 
 use crate::needs::{self, Need, trial};
 use crate::sandbox::{Sandbox, assert_done};
+use crate::snapshot::Snapshot;
 use crate::strace;
 use libtest_mimic::Trial;
 use std::fs;
@@ -36,9 +37,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (name, options) in KINDS {
         let needs = [Need::Overlay(options)];
         trials.push(trial(format!("overlay::copied_up_files_are_overwritten::{name}"), &needs, move || {
-            copied_up_files_are_overwritten(options);
+            copied_up_files_are_overwritten(options, false);
         }));
     }
+    let needs = [Need::Overlay(""), Need::Shm];
+    trials.push(trial("overlay::copied_up_files_are_overwritten::two_file_systems", &needs, || {
+        copied_up_files_are_overwritten("", true);
+    }));
+    trials.push(trial("overlay::trees_over_all_layers", &needs, trees_over_all_layers));
     trials
 }
 
@@ -59,8 +65,8 @@ fn mount(sandbox: &Sandbox, options: &str) -> Mounted {
 }
 
 /// A file of the lower layer gets another inode when it is opened for writing, if it has several names: that is no
-/// replacement by somebody else.
-fn copied_up_files_are_overwritten(options: &str) {
+/// replacement by somebody else. With layers on two file systems, other files get another device number as well.
+fn copied_up_files_are_overwritten(options: &str, two_file_systems: bool) {
     let kinds: [&[&str]; 14] = [
         &[],
         &["-f"],
@@ -79,6 +85,11 @@ fn copied_up_files_are_overwritten(options: &str) {
     ];
     for args in kinds {
         let sandbox = Sandbox::new();
+        let elsewhere = two_file_systems.then(|| Sandbox::within(needs::SHM));
+        if let Some(elsewhere) = &elsewhere {
+            sandbox.symlink(elsewhere.dir("lower").path("lower"), "lower");
+            sandbox.file("src/lone", "new content").file("lower/lone", "old");
+        }
         for name in ["a", "empty"] {
             sandbox.file(format!("src/{name}"), if name == "a" { "new content" } else { "" }).mode("src/a", 0o640);
             sandbox
@@ -99,7 +110,10 @@ fn copied_up_files_are_overwritten(options: &str) {
             assert_eq!((&*bytes("a2"), &*bytes("empty2")), ("old", "old"), "{args:?}");
         }
         let names = fs::read_dir(sandbox.path("merged")).unwrap();
-        assert_eq!(names.count(), if args == ["-b"] { 6 } else { 4 }, "{args:?}");
+        let backups = if args == ["-b"] { 2 } else { 0 };
+        let lone = usize::from(two_file_systems) * if args == ["-b"] { 2 } else { 1 };
+        assert_eq!(names.count(), 4 + backups + lone, "{args:?}");
+        assert!(!two_file_systems || bytes("lone") == bytes("a") || args == ["-u"], "{args:?}");
         let kept = args.iter().any(|arg| ["-a", "-p", "--resume"].contains(arg));
         let times =
             ["src/a", "merged/a"].map(|name| fs::metadata(sandbox.path(name)).unwrap().modified().unwrap());
@@ -218,4 +232,61 @@ fn repeated_names_and_fresh_sources_are_copied() {
     assert_done(&sandbox.zcp(["-a", "merged/src/x", "merged/x/src"]).output().unwrap());
     assert_done(&sandbox.zcp(["-a", "upper/src", "merged/y"]).output().unwrap());
     elsewhere.snapshot("src").assert_same(&sandbox.snapshot("merged/y"));
+}
+
+/// A tree with all kinds of names over one that is spread over both layers, and from there to a disk again.
+fn trees_over_all_layers() {
+    let kinds: [&[&str]; 12] = [
+        &["-r"],
+        &["-a"],
+        &["-a", "-j1"],
+        &["-a", "-f"],
+        &["-a", "--remove-destination"],
+        &["-a", "--atomic"],
+        &["-a", "--resume"],
+        &["-a", "--fsync"],
+        &["-a", "--cache=drop"],
+        &["-a", "--verify"],
+        &["-a", "-b"],
+        &["-a", "-b", "--atomic"],
+    ];
+    for args in kinds {
+        let (sandbox, elsewhere) = (Sandbox::new(), Sandbox::within(needs::SHM));
+        sandbox.symlink(elsewhere.dir("lower").path("lower"), "lower");
+        for (name, content) in [("f", "f"), ("d/g", "new g"), ("d/e/h", ""), ("new/i", "i")] {
+            sandbox.file(format!("src/{name}"), content).mode(format!("src/{name}"), 0o640);
+        }
+        sandbox.file("src/big", crate::sandbox::noise(3 << 20)).symlink("f", "src/link").fifo("src/d/fifo");
+        sandbox
+            .hard_link("src/f", "src/d/f2")
+            .xattr("src/f", "user.k", "v")
+            .mode("src/d/e", 0o750)
+            .dir("src/d")
+            .dir("src");
+        for name in ["f", "d/g", "d/e/h", "big"] {
+            sandbox.file(format!("lower/dst/{name}"), "old content");
+        }
+        sandbox
+            .file("upper/dst/d/f2", "upper")
+            .file("lower/dst/gone", "gone")
+            .symlink("nowhere", "lower/dst/link");
+        let _mount = mount(&sandbox, "");
+        fs::remove_file(sandbox.path("merged/dst/gone")).unwrap(); // a whiteout
+        fs::rename(sandbox.path("merged/dst/d/e/h"), sandbox.path("merged/dst/new")).unwrap();
+        fs::remove_file(sandbox.path("merged/dst/new")).unwrap();
+        assert_done(&sandbox.zcp(args).args(["-T", "src", "merged/dst"]).output().unwrap());
+        assert_done(&sandbox.zcp(["-a", "-T", "merged/dst", "back"]).output().unwrap());
+        for copy in ["merged/dst", "back"] {
+            let mut copy = sandbox.snapshot(copy);
+            copy.0.retain(|path, _| !path.to_str().unwrap().ends_with('~'));
+            let (source, copy) = (sandbox.snapshot("src"), copy);
+            if args == ["-r"] {
+                let bytes = |snapshot: Snapshot| snapshot.plain().without(|node| node.mode = 0);
+                bytes(source).assert_same(&bytes(copy));
+            } else {
+                let kept = |snapshot: Snapshot| snapshot.without(|node| node.spans.clear());
+                kept(source).assert_same(&kept(copy));
+            }
+        }
+    }
 }
