@@ -46,7 +46,8 @@ impl CopyOptions {
     /// assert_eq!((report.files(), report.excluded()), (2, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn exclude(&mut self, glob: &str) -> Result<&mut CopyOptions, Error> {
+    pub fn exclude(&mut self, glob: impl AsRef<OsStr>) -> Result<&mut CopyOptions, Error> {
+        let glob = glob.as_ref();
         self.filter().exclude(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
@@ -56,7 +57,8 @@ impl CopyOptions {
     ///
     /// # Errors
     /// [`Error::Usage`] if it is no glob.
-    pub fn include(&mut self, glob: &str) -> Result<&mut CopyOptions, Error> {
+    pub fn include(&mut self, glob: impl AsRef<OsStr>) -> Result<&mut CopyOptions, Error> {
+        let glob = glob.as_ref();
         self.filter().include(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
@@ -132,6 +134,6 @@ impl CopyOptions {
     }
 }
 
-fn invalid(glob: &str, why: String) -> Error {
+fn invalid(glob: &OsStr, why: String) -> Error {
     Error::Usage(Failure::new("invalid pattern {}", glob).because(why))
 }

@@ -284,7 +284,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "GLOB",
         "Leave out what matches GLOB, in the syntax of .gitignore",
         |line, glob| {
-            line.copy.exclude(values::utf8(glob)?)?;
+            line.copy.exclude(glob)?;
             Ok(())
         },
     )
@@ -296,7 +296,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "GLOB",
         "Take in what matches GLOB all the same; the last match decides",
         |line, glob| {
-            line.copy.include(values::utf8(glob)?)?;
+            line.copy.include(glob)?;
             Ok(())
         },
     )

@@ -72,14 +72,6 @@ pub(super) fn strategies(list: &OsStr) -> Result<Vec<Strategy>, UsageError> {
     Ok(found)
 }
 
-/// A pattern, which has to be UTF-8.
-pub(super) fn utf8(glob: &OsStr) -> Result<&str, UsageError> {
-    glob.to_str().ok_or_else(|| {
-        let glob = plainly_quoted(glob.as_bytes());
-        UsageError::new([b"invalid pattern ".as_slice(), &glob, b": not UTF-8"].concat())
-    })
-}
-
 /// Bytes a second: a number, which may have a fraction, and a unit. K, M, G and KiB, MiB, GiB are powers
 /// of 1024, kB, MB, GB of 1000.
 pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {

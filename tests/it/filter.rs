@@ -4,8 +4,8 @@ use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use zcp::filter::Filter;
@@ -19,6 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("filter::operands", &[], operands),
         trial("filter::exclude_from", &[], exclude_from),
         trial("filter::refusals", &[], refusals),
+        trial("filter::bytes", &[], bytes),
+        trial("filter::random_patterns_are_gits", &[Need::Program("git")], random_patterns_are_gits),
         trial("filter::not_entered", &[Need::Root, Need::Program("cp")], not_entered),
         trial("filter::gitignore_is_gits", &[Need::Program("git")], gitignore_is_gits),
         trial("filter::with_links", &[], with_links),
@@ -118,11 +120,33 @@ fn refusals() {
         assert!(errors.starts_with(words) && output.status.code() == Some(1), "{args:?}: {errors}");
         assert!(!sandbox.path("b").exists());
     }
-    let not_utf8 = sandbox.zcp([OsStr::from_bytes(b"--exclude=\xff"), OsStr::new("a"), OsStr::new("b")]).output();
+}
+
+/// Patterns need not be UTF-8, wherever they come from.
+fn bytes() {
+    let sandbox = Sandbox::new();
+    sandbox.file("list", b"*\xe9*\n").dir("src");
+    for name in [b"a\xe9b".as_slice(), b"\xc3\xa9", b"\xff", b"c"] {
+        sandbox.file(PathBuf::from("src").join(OsStr::from_bytes(name)), "");
+    }
+    let names = |dst: &str| {
+        let entries = std::fs::read_dir(sandbox.path(dst)).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.map(OsString::into_vec).collect::<BTreeSet<_>>()
+    };
+    let copy = |args: &[&[u8]], dst: &str| {
+        let args = args.iter().map(|arg| OsStr::from_bytes(arg));
+        assert_done(&sandbox.zcp(["-r"]).args(args).args(["src", dst]).output().unwrap());
+        names(dst)
+    };
+    let expected: [&[u8]; 2] = [b"c", b"\xc3\xa9"];
+    let expected = expected.map(<[u8]>::to_vec).into_iter().collect();
+    assert_eq!(copy(&[b"--exclude-from=list", b"--exclude=\xff"], "by-options"), expected);
     assert_eq!(
-        not_utf8.unwrap().stderr,
-        b"zcp: invalid pattern '\\377': not UTF-8\nTry 'zcp --help' for more information.\n"
+        copy(&[b"--exclude=[\x80-\xff]*", b"--exclude=*\xe9*", b"--include=\xc3\xa9"], "by-bytes"),
+        expected
     );
+    sandbox.file("src/.gitignore", b".git*\n*\xe9*\n\xff\n");
+    assert_eq!(copy(&[b"--gitignore"], "by-gitignore"), expected);
 }
 
 /// An ordinary user may not read it, and need not.
@@ -142,6 +166,141 @@ fn not_entered() {
     };
     assert!(!run(&["-r", "src", "out/1"]).status.success(), "nobody was kept out");
     assert_done(&run(&["-r", "--exclude=secret/", "src", "out/2"]));
+}
+
+/// Names that the pieces of random patterns can match, with a slash at the end of directories.
+const RANDOM_NAMES: [&[u8]; 30] = [
+    b"a",
+    b"b",
+    b"ab",
+    b"ba",
+    b"aab",
+    b"d/",
+    b"d/a",
+    b"d/b",
+    b"d/ab",
+    b"d/d/",
+    b"d/d/a",
+    b"d/d/b",
+    b"d/d/d/",
+    b"d/d/d/a",
+    b"a b",
+    b"a ",
+    b"-",
+    b"]",
+    b"[a]",
+    b"!a",
+    b"#a",
+    b"a\\",
+    b"\xff",
+    b"a\xffb",
+    b"d/\xff",
+    b"\xc3\xa9",
+    b"\x0b",
+    b"{a,b}",
+    b"a*",
+    b"e/",
+];
+
+/// Pieces of patterns.
+const PIECES: [&[u8]; 38] = [
+    b"a",
+    b"a",
+    b"b",
+    b"ab",
+    b"d",
+    b"d",
+    b"e",
+    b"/",
+    b"/",
+    b"/",
+    b"*",
+    b"*",
+    b"**",
+    b"**",
+    b"/**/",
+    b"***",
+    b"?",
+    b"\\",
+    b"\\/",
+    b"\\\\",
+    b"[",
+    b"]",
+    b"[ab]",
+    b"[!a]",
+    b"[^b]",
+    b"[a-b]",
+    b"[b-a]",
+    b"[[:alpha:]]",
+    b"[[:space:]]",
+    b"[[:no:]]",
+    b"-",
+    b" ",
+    b"\xff",
+    b"[\x80-\xff]",
+    b"\xc3\xa9",
+    b"{a,b}",
+    b"\r",
+    b"\x00",
+];
+
+/// Lines of .gitignore put together at random, bytes that are not UTF-8 among them, leave out what `git check-ignore`
+/// says. `ZCP_PATTERNS` has more of them tried.
+fn random_patterns_are_gits() {
+    let sandbox = Sandbox::new();
+    let git = |args: &[&str]| {
+        let mut command = sandbox.command("git");
+        command.args(["-C", "src"]).args(args).env("HOME", "/nonexistent").env("GIT_CONFIG_NOSYSTEM", "1");
+        command
+    };
+    sandbox.dir("src");
+    git(&["init", "-q"]).assert().success();
+    let path = |name: &[u8]| PathBuf::from("src").join(OsStr::from_bytes(name));
+    for name in RANDOM_NAMES {
+        if name.ends_with(b"/") {
+            sandbox.dir(path(name))
+        } else {
+            sandbox.file(path(name), "")
+        };
+    }
+    let names = RANDOM_NAMES.map(|name| name.strip_suffix(b"/").unwrap_or(name));
+    let cases = std::env::var("ZCP_PATTERNS").map_or(400, |cases| cases.parse().unwrap());
+    let mut state = std::env::var("ZCP_SEED").map_or(1_u64, |seed| seed.parse().unwrap());
+    let mut below = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    for _ in 0..cases {
+        let mut text = Vec::new();
+        for _ in 0..=below(4) {
+            text.extend(["", "", "", "!", "#", "\\!"][below(6)].bytes());
+            (0..=below(5)).for_each(|_| text.extend(PIECES[below(PIECES.len())]));
+            text.push(b'\n');
+        }
+        text.truncate(text.len() - below(2));
+        sandbox.file("src/.gitignore", &text);
+        let output =
+            git(&["check-ignore", "-z", "--stdin", "--no-index"]).write_stdin(names.join(&0)).output().unwrap();
+        let ignored: BTreeSet<_> =
+            output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+        let filter = Filter::default();
+        let judged: BTreeSet<_> = names.into_iter().filter(|name| excluded(&filter, &text, name)).collect();
+        assert_eq!(judged, ignored, "zcp and git, by {:?}", text.escape_ascii().to_string());
+    }
+}
+
+/// Whether a name, or a directory that it is in, is left out by a .gitignore at the top.
+fn excluded(filter: &Filter, gitignore: &[u8], name: &[u8]) -> bool {
+    let mut level = filter.top(Some(gitignore));
+    let mut parts = name.split(|byte| *byte == b'/').map(OsStr::from_bytes).peekable();
+    while let Some(part) = parts.next() {
+        let is_dir = parts.peek().is_some() || RANDOM_NAMES.contains(&[name, b"/"].concat().as_slice());
+        if filter.excludes(&level, part, is_dir) {
+            return true;
+        }
+        level = filter.below(&level, part, None);
+    }
+    false
 }
 
 /// git says which files it does not ignore, and those are copied: no more and no fewer.
@@ -246,8 +405,8 @@ fn scout_agrees() {
     sandbox.file("src/.gitignore", "/sub/build\n").file("src/large.o", noise(100_000));
     let mut filter = Filter::default();
     filter.gitignore = true;
-    filter.exclude("*.o").unwrap();
-    filter.include("keep.o").unwrap();
+    filter.exclude(OsStr::new("*.o")).unwrap();
+    filter.include(OsStr::new("keep.o")).unwrap();
     let options = Options { recursive: true, filter: Some(Arc::new(filter)), ..Options::default() };
     let total = Total::default();
     scout(&options, vec![sandbox.path("src").into()])(&total);

@@ -30,10 +30,9 @@ const ROOMS: [&[&str]; 14] = [
 const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 
 /// What may be named only there: files and directories of src.
-const NAMED: [(&str, &[&str]); 5] = [
+const NAMED: [(&str, &[&str]); 4] = [
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
     ("walkdir", &["walk/scout.rs"]),
-    ("ignore", &["filter.rs"]),
     ("filetime", &["metadata/times.rs"]),
     ("unsafe", &["main.rs", "sys/raw.rs", "transfer/mmap.rs"]),
 ];
