@@ -81,6 +81,11 @@ impl Report {
         self.0.stats.verified
     }
 
+    /// Those of them of which the page cache may have given some bytes, not the disk: all on a tmpfs.
+    pub fn verified_in_cache(&self) -> u64 {
+        self.0.stats.verified_in_cache
+    }
+
     /// Names that globs left out; what is below a directory that was left out is not counted.
     pub fn excluded(&self) -> u64 {
         self.0.stats.excluded

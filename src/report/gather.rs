@@ -28,6 +28,7 @@ pub fn summary(value: &Value) -> Summary {
         excluded: total("excluded"),
         complete: total("complete"),
         verified: total("verified"),
+        verified_in_cache: total("verified_in_cache"),
         bytes_logical: total("bytes_logical"),
         account,
         ..Stats::default()
@@ -89,6 +90,7 @@ mod tests {
             excluded: 29,
             complete: 31,
             verified: 37,
+            verified_in_cache: 3,
             bytes_logical: 11,
             account,
             routes: Default::default(),

@@ -31,6 +31,8 @@ pub struct Stats {
     pub complete: u64,
     /// Files that were read back and found to be the same (`--verify`).
     pub verified: u64,
+    /// Those of them of which the page cache may have given some bytes, not the disk.
+    pub verified_in_cache: u64,
     /// The lengths of the copied files in bytes.
     pub bytes_logical: u64,
     /// What each strategy did.
@@ -52,6 +54,7 @@ impl Stats {
         self.excluded += other.excluded;
         self.complete += other.complete;
         self.verified += other.verified;
+        self.verified_in_cache += other.verified_in_cache;
         self.bytes_logical += other.bytes_logical;
         self.account.merge(&other.account);
         for (case, (route, files)) in other.routes {
@@ -105,6 +108,7 @@ impl Summary {
                 "excluded": stats.excluded,
                 "complete": stats.complete,
                 "verified": stats.verified,
+                "verified_in_cache": stats.verified_in_cache,
                 "failed": self.failed,
                 "bytes_logical": stats.bytes_logical,
                 "bytes_moved": stats.account.bytes_moved(),

@@ -62,7 +62,12 @@ fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
         count(stats.skipped),
         count(summary.failed),
     )?;
-    for (words, number) in [("already complete", stats.complete), ("verified", stats.verified)] {
+    let figures = [
+        ("already complete", stats.complete),
+        ("verified", stats.verified),
+        ("verified in the page cache, not on a disk,", stats.verified_in_cache),
+    ];
+    for (words, number) in figures {
         if number > 0 {
             writeln!(out, "  {words} {}", count(number))?;
         }

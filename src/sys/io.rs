@@ -1,6 +1,6 @@
 //! Calls on open files. The data paths themselves are in the transfer room.
 
-use super::{Errno, Result};
+use super::{Errno, Result, raw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use rustix::io::retry_on_intr;
@@ -68,6 +68,26 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     let mut byte = [0];
     let room = &mut [std::io::IoSliceMut::new(&mut byte)];
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
+}
+
+/// Whether any of a file is in the page cache: by cachestat(2), else by a few samples. It may say so of one of which
+/// nothing is, never the other way round where cachestat(2) is known.
+pub fn is_any_cached(fd: impl AsFd, size: u64) -> bool {
+    const SAMPLES: u64 = 16;
+    match raw::cached_pages(&fd) {
+        Ok(pages) => pages > 0,
+        // From the end, since the kernel reads ahead.
+        Err(_) => (0..SAMPLES).rev().any(|n| is_cached(&fd, size / SAMPLES * n)),
+    }
+}
+
+/// Whether reads of a file by O_DIRECT go to the disk (STATX_DIOALIGN of statx(2)): some file systems take the flag
+/// and read through the page cache all the same. `None` where that is not told.
+pub fn reads_directly(fd: impl AsFd) -> Option<bool> {
+    let wanted = fs::StatxFlags::DIOALIGN;
+    let answer = retry_on_intr(|| fs::statx(&fd, "", fs::AtFlags::EMPTY_PATH, wanted)).ok()?;
+    let told = answer.stx_mask & wanted.bits() != 0;
+    told.then_some(answer.stx_dio_mem_align != 0)
 }
 
 /// syncfs(2): all that the file system holds is on the disk. It reports what could not be written since

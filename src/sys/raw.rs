@@ -4,7 +4,7 @@
 use super::{Errno, Result};
 use nix::libc;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 /// Has SIGPIPE ignored, so that writing what nobody reads is an error; whether it was ignored before (signal(2)).
@@ -37,10 +37,45 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
+/// cachestat(2), from Linux 6.5. Its number is the same on all architectures that Rust knows.
+const CACHESTAT: libc::c_long = 451;
+
+/// `struct cachestat_range` of linux/mman.h: a length of 0 means to the end.
+#[repr(C)]
+struct Range {
+    start: u64,
+    length: u64,
+}
+
+/// `struct cachestat` of linux/mman.h.
+#[repr(C)]
+#[derive(Default)]
+struct Pages {
+    cached: u64,
+    dirty: u64,
+    under_writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// How many pages of a file are in the page cache (cachestat(2)).
+///
+/// # Errors
+/// ENOSYS before Linux 6.5.
+pub fn cached_pages(fd: impl AsFd) -> Result<u64> {
+    let range = Range { start: 0, length: 0 };
+    let mut pages = Pages::default();
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads the range and writes the pages, which are laid out as it knows them and live until it
+    // returns; the descriptor is borrowed for as long.
+    let answer = unsafe { libc::syscall(CACHESTAT, fd, &raw const range, &raw mut pages, 0_u32) };
+    if answer == 0 { Ok(pages.cached) } else { Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw())) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
+    use std::io::Write;
 
     /// A test is a program of Rust's own, which has it ignored.
     #[test]
@@ -69,5 +104,16 @@ mod tests {
         let again = duplicate(one.as_raw_fd()).unwrap();
         assert_eq!(id(&again), id(&one.into()));
         assert_ne!(id(&again), id(&two.into()));
+    }
+
+    #[test]
+    fn pages_that_were_just_written_are_cached() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[1; 100_000]).unwrap();
+        match cached_pages(&file) {
+            Ok(pages) => assert!(pages > 100_000 / 65_536, "{pages}"),
+            Err(errno) => assert!(matches!(errno, Errno::NOSYS | Errno::PERM), "{errno}"),
+        }
+        assert_eq!(cached_pages(std::fs::File::open("/dev/null").unwrap()).unwrap_or(0), 0);
     }
 }

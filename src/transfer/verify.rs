@@ -2,7 +2,8 @@
 //!
 //! The copy is not read from the page cache, which holds what was meant to be written: what is dirty
 //! is written to the disk, and the disk is read (O_DIRECT). Where a file system has no such reads, or
-//! may serve them from the cache, the pages are written and dropped before. tmpfs is nothing but cache.
+//! may serve them from the cache (ext4 with data=journal), the pages are written and dropped before, and it is
+//! checked that they are gone. tmpfs is nothing but cache.
 
 use super::ladder::Side;
 use super::route::FsKind;
@@ -17,12 +18,17 @@ const PIECE: usize = 1 << 20;
 /// What offsets, lengths and memory of O_DIRECT are to be multiples of: the most that a device asks
 /// for (open(2), NOTES).
 const ALIGNMENT: usize = 4096;
+/// Where the longest file ends: no call reads beyond it.
+const LAST_OFFSET: u64 = i64::MAX as u64;
 
 /// What a comparison came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// All bytes are the same.
-    Same,
+    Same {
+        /// Whether the page cache may have given some of the copy's.
+        from_cache: bool,
+    },
     /// The first that differs, or that only one of the two has, is at this offset.
     Differs(u64),
     /// One of the two could not be read.
@@ -41,28 +47,33 @@ pub struct Verifier {
 impl Verifier {
     /// Compares a source, which is open for reading, with its copy, which is opened once more.
     pub fn compare(&mut self, source: BorrowedFd<'_>, copy: BorrowedFd<'_>, stop: &StopFlag) -> Finding {
-        let answer = self
-            .uncached(copy)
-            .map_err(|errno| Finding::Unreadable(Side::Destination, errno))
-            .and_then(|copy| self.compare_open(source, &copy, stop));
-        answer.err().unwrap_or(Finding::Same)
+        let copy = self.open_uncached(copy).map_err(|errno| Finding::Unreadable(Side::Destination, errno));
+        let answer = copy.and_then(|mut copy| {
+            self.compare_open(source, &mut copy, stop)?;
+            Ok(Finding::Same { from_cache: copy.from_cache })
+        });
+        answer.unwrap_or_else(|finding| finding)
     }
 
     /// Opens a copy once more.
-    fn uncached(&mut self, copy: BorrowedFd<'_>) -> Result<Uncached> {
+    fn open_uncached(&mut self, copy: BorrowedFd<'_>) -> Result<Uncached> {
         let kind = FsKind::from_magic(io::fs_magic(copy)?);
-        let is_known = matches!(kind, FsKind::Ext4 | FsKind::Xfs);
-        let mut works = |fd: &OwnedFd| is_known || self.copy.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok();
-        let direct = at::open_again(copy, true).ok().filter(|fd| works(fd));
-        // With ext4 and xfs such a read waits until what is dirty is on the disk, and then reads that.
-        // btrfs may serve it from the cache (compressed or inline extents), and of others nothing is known.
-        if direct.is_none() || !is_known {
-            io::sync_data(copy)?;
-            io::drop_pages(copy, 0, 0);
+        // Such a read waits until what is dirty is on the disk, and then reads that.
+        let is_trusted = match kind {
+            FsKind::Ext4 => io::reads_directly(copy) == Some(true),
+            FsKind::Xfs => io::reads_directly(copy) != Some(false),
+            _ => false,
+        };
+        let direct = at::open_again(copy, true).ok();
+        if is_trusted && let Some(fd) = direct {
+            return Ok(Uncached { fd, direct: true, from_cache: false });
         }
+        // btrfs may serve it from the cache (compressed or inline extents), and of others nothing is known.
+        let direct = direct.filter(|fd| self.copy.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
+        let from_cache = write_and_drop(copy)?;
         match direct {
-            Some(fd) => Ok(Uncached { fd, direct: true }),
-            None => Ok(Uncached { fd: open_when_written(copy)?, direct: false }),
+            Some(fd) => Ok(Uncached { fd, direct: true, from_cache }),
+            None => Ok(Uncached { fd: open_when_written(copy)?, direct: false, from_cache }),
         }
     }
 
@@ -70,7 +81,7 @@ impl Verifier {
     fn compare_open(
         &mut self,
         source: BorrowedFd<'_>,
-        copy: &Uncached,
+        copy: &mut Uncached,
         stop: &StopFlag,
     ) -> std::result::Result<(), Finding> {
         let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
@@ -107,7 +118,7 @@ impl Verifier {
     fn compare_range(
         &mut self,
         source: BorrowedFd<'_>,
-        copy: &Uncached,
+        copy: &mut Uncached,
         range: Range<u64>,
         stop: &StopFlag,
     ) -> std::result::Result<(), Finding> {
@@ -117,11 +128,15 @@ impl Verifier {
                 return Err(Finding::Interrupted);
             }
             let left = usize::try_from(range.end - at).unwrap_or(PIECE);
-            let want = left.min(PIECE).next_multiple_of(ALIGNMENT);
+            let most = usize::try_from(LAST_OFFSET.saturating_sub(at)).unwrap_or(PIECE);
+            let want = left.min(PIECE).next_multiple_of(ALIGNMENT).min(most);
+            if want == 0 {
+                return Ok(()); // no file is longer
+            }
             let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
             let ours = self.source.read(source, at, want, false).map_err(unreadable(Side::Source))?;
-            let theirs =
-                self.copy.read(copy.fd.as_fd(), at, want, copy.direct).map_err(unreadable(Side::Destination))?;
+            let theirs = read_back(&mut self.copy, copy, at, ours.len(), want);
+            let theirs = theirs.map_err(unreadable(Side::Destination))?;
             if ours != theirs {
                 let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
                 return Err(Finding::Differs(at + common as u64));
@@ -143,6 +158,34 @@ fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
     })
 }
 
+/// Reads a piece of a copy whose source has `expected` bytes there. Where O_DIRECT is refused, or gives less than that,
+/// it is read without.
+fn read_back<'p>(
+    piece: &'p mut Piece,
+    copy: &mut Uncached,
+    at: u64,
+    expected: usize,
+    want: usize,
+) -> Result<&'p [u8]> {
+    if copy.direct {
+        match piece.read(copy.fd.as_fd(), at, want, true).map(<[u8]>::len) {
+            Ok(length) if length >= expected => return Ok(piece.content()),
+            Ok(_) | Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(errno) => return Err(errno),
+        }
+        let from_cache = copy.from_cache | write_and_drop(copy.fd.as_fd())?;
+        *copy = Uncached { fd: at::open_again(copy.fd.as_fd(), false)?, direct: false, from_cache };
+    }
+    piece.read(copy.fd.as_fd(), at, want, false)
+}
+
+/// Has a file written to the disk and its pages dropped. Says whether some are still there.
+fn write_and_drop(fd: BorrowedFd<'_>) -> Result<bool> {
+    io::sync_data(fd)?;
+    io::drop_pages(fd, 0, 0);
+    Ok(io::is_any_cached(fd, at::fstat(fd)?.size))
+}
+
 /// Whether a source has nothing where its file system says that there is a hole, which the copy then has too.
 fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
     let known = FsKind::from_magic(io::fs_magic(source)?).sizes_are_true();
@@ -151,16 +194,20 @@ fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
 
 /// Aligned memory, and what was read into it.
 #[derive(Debug, Default)]
-struct Piece(Vec<u8>);
+struct Piece {
+    bytes: Vec<u8>,
+    content: Range<usize>,
+}
 
 impl Piece {
     /// Reads until there is as much as wanted, or the file ends.
     fn read(&mut self, fd: BorrowedFd<'_>, at: u64, want: usize, direct: bool) -> Result<&[u8]> {
-        if self.0.is_empty() {
-            self.0 = vec![0; PIECE + ALIGNMENT];
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; PIECE + ALIGNMENT];
         }
-        let start = self.0.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        let room = self.0.get_mut(start..start + want).unwrap_or_default();
+        let start = self.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        self.content = start..start;
+        let room = self.bytes.get_mut(start..start + want).unwrap_or_default();
         let mut filled = 0;
         while filled < want {
             match rustix::io::pread(fd, &mut room[filled..], at + filled as u64) {
@@ -173,12 +220,21 @@ impl Piece {
                 break; // only the end of the file is not aligned
             }
         }
-        Ok(&room[..filled])
+        self.content = start..start + filled;
+        Ok(self.content())
+    }
+
+    /// What the last read gave.
+    fn content(&self) -> &[u8] {
+        self.bytes.get(self.content.clone()).unwrap_or_default()
     }
 }
 
 /// A file that is not read from the page cache.
 struct Uncached {
     fd: OwnedFd,
+    /// By O_DIRECT.
     direct: bool,
+    /// Whether some of its pages may still be in the page cache, and answer.
+    from_cache: bool,
 }

@@ -35,8 +35,9 @@ impl Worker<'_> {
     pub(super) fn verify(&mut self, task: &Task<'_>, source: impl AsFd, copy: impl AsFd) -> Result<(), Failure> {
         let cannot_read_back = |errno| Failure::new("cannot read back {}", task.destination_path()).errno(errno);
         match self.verifier.compare(source.as_fd(), copy.as_fd(), &self.ctx.stop) {
-            Finding::Same => {
+            Finding::Same { from_cache } => {
                 self.stats.verified += 1;
+                self.stats.verified_in_cache += u64::from(from_cache);
                 Ok(())
             }
             Finding::Differs(offset) => {

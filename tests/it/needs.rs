@@ -121,11 +121,22 @@ pub(crate) struct Mounted {
 impl Mounted {
     /// A new one, where images can be mounted. It stays until the tests end.
     pub(crate) fn make(fs: &str) -> Option<Mounted> {
+        Mounted::mount(fs, Mounted::image(fs)?)
+    }
+
+    /// An ext4 that writes data to its journal, too (data=journal).
+    pub(crate) fn journaling_data() -> Option<Mounted> {
+        let image = Mounted::image("ext4")?;
+        let set = succeeds("tune2fs", &["-o".as_ref(), "journal_data".as_ref(), image.as_os_str()]);
+        if set { Mounted::mount("ext4", image) } else { None }
+    }
+
+    fn image(fs: &str) -> Option<PathBuf> {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
         let name = format!("{fs}-{}.img", SERIAL.fetch_add(1, Ordering::Relaxed));
         let image = PathBuf::from(std::env::var_os(PLACE)?).join(name);
         File::create(&image).ok()?.set_len(IMAGE).ok()?;
-        if succeeds(&format!("mkfs.{fs}"), &[&image]) { Mounted::mount(fs, image) } else { None }
+        succeeds(&format!("mkfs.{fs}"), &[&image]).then_some(image)
     }
 
     fn mount(fs: &str, image: PathBuf) -> Option<Mounted> {

@@ -74,6 +74,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("rungs::no_clone_on_tmpfs", &[Need::Shm], no_clone_on_tmpfs));
     trials.push(trial("rungs::no_clone_across", &images, no_clone_across));
     trials.push(trial("rungs::streams_refuse", &[], streams_refuse));
+    trials.push(trial("rungs::small_files_share_blocks", &images, small_files_share_blocks));
     trials.push(trial("rungs::reflink_modes", &images, reflink_modes));
     trials
 }
@@ -207,6 +208,22 @@ fn reflink_modes() {
             assert_eq!(stats["totals"]["bytes_shared"], shared, "{how} {stats}");
             assert!(stats["strategies"].get("copy_file_range").is_none(), "{how} {stats}");
             assert_eq!(std::fs::read(sandbox.path("b")).unwrap(), noise(1 << 20));
+        }
+    }
+}
+
+/// Files of all sizes share their blocks with the source by default, as with cp, new ones and overwritten ones.
+fn small_files_share_blocks() {
+    for place in [Place::Image("xfs"), Place::Image("btrfs")] {
+        let sandbox = place.sandbox();
+        for size in [1, 4096, 10_000, 60_000] {
+            sandbox.file(format!("src/{size}"), noise(size));
+        }
+        for _ in 0..2 {
+            let output = sandbox.zcp(["-rT", "--stats=json", "src", "dst"]).output().unwrap();
+            assert_done(&output);
+            assert_eq!(stats(&output)["totals"]["bytes_shared"], 74_097, "{place:?}");
+            sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
         }
     }
 }

@@ -21,12 +21,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("verify::resumed_by_content", &[], resumed_by_content),
         trial("verify::cannot_read_back", &[Need::Strace, Need::Mount("ext4")], cannot_read_back),
         trial("verify::file_flipped", &[Need::Strace, Need::Shm], file_flipped),
+        trial("verify::longest_file", &[Need::Mount("xfs")], longest_file),
+        trial("verify::direct_reads_refused_midway", &[Need::Strace, Need::Mount("ext4")], direct_refused_midway),
+        trial("verify::disk_flipped::journaled_data", &[Need::Strace, Need::Mount("ext4")], journaled_data),
     ];
     for fs in ["ext4", "xfs", "btrfs"] {
-        trials
-            .push(trial(format!("verify::tree_on_{fs}"), &[Need::Mount(fs)], move || tree(mounted(fs).unwrap())));
+        trials.push(trial(format!("verify::tree_on_{fs}"), &[Need::Mount(fs)], move || {
+            tree(mounted(fs).unwrap(), 0)
+        }));
     }
-    trials.push(trial("verify::tree_on_tmpfs", &[Need::Shm], || tree(SHM)));
+    trials.push(trial("verify::tree_on_tmpfs", &[Need::Shm], || tree(SHM, 10)));
     for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink") {
         let needs = [Need::Strace, Need::Mount("ext4")];
         trials.push(trial(format!("verify::disk_flipped::{rung}"), &needs, move || disk_flipped("ext4", rung)));
@@ -38,8 +42,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// All sizes and shapes are found right, by one worker and by several.
-fn tree(place: impl AsRef<Path>) {
+/// All sizes and shapes are found right, by one worker and by several; so many of them in the page cache.
+fn tree(place: impl AsRef<Path>, in_cache: u64) {
     let sandbox = Sandbox::within(place);
     for size in [0, 1, 511, 4095, 4096, 4097, 1_048_575, 1_048_576, 1_048_577, 3_000_000] {
         sandbox.file(format!("src/{size}"), noise(size));
@@ -50,7 +54,12 @@ fn tree(place: impl AsRef<Path>) {
         let args = options.split(' ').chain(["--verify", "--stats=json", "src", "dst"]);
         let output = sandbox.zcp(args).output().unwrap();
         assert_done(&output);
-        assert_eq!(stats(&output)["totals"]["verified"], 11, "{options}");
+        let totals = &stats(&output)["totals"];
+        assert_eq!(
+            (&totals["verified"], &totals["verified_in_cache"]),
+            (&11.into(), &in_cache.into()),
+            "{options}"
+        );
         sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
     }
 }
@@ -86,6 +95,17 @@ fn assert_differs(trace: &strace::Trace, dst: &str) {
 fn disk_flipped(fs: &'static str, rung: &str) {
     let disk = Mounted::make(fs).unwrap();
     let sandbox = Sandbox::within(&disk.point);
+    flip_on_disk(disk, sandbox, rung);
+}
+
+/// ext4 takes O_DIRECT for a file whose data it journals, and reads it through the page cache.
+fn journaled_data() {
+    let disk = Mounted::journaling_data().unwrap();
+    let sandbox = Sandbox::within(&disk.point);
+    flip_on_disk(disk, sandbox, "splice");
+}
+
+fn flip_on_disk(disk: Mounted, sandbox: Sandbox, rung: &str) {
     let bytes = noise(3 << 20);
     sandbox.file("src", &bytes);
     let strategy = format!("--strategy={rung}");
@@ -225,4 +245,36 @@ fn cannot_read_back() {
     let trace = strace::zcp(&sandbox, &options, &["--verify", "src", "dst"]);
     assert_eq!(String::from_utf8_lossy(&trace.output.stderr), "zcp: cannot read back 'dst': Input/output error\n");
     assert_eq!(trace.output.status.code(), Some(1));
+}
+
+/// Where O_DIRECT is refused in the middle of a file, the rest is read without, from the disk all the same.
+fn direct_refused_midway() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    sandbox.file("src", noise(3 << 20));
+    let dst = sandbox.path("dst");
+    let options = ["-P", dst.to_str().unwrap(), "-e", "inject=pread64:error=EINVAL:when=2"];
+    let trace = strace::zcp(&sandbox, &options, &["--verify", "--stats=json", "src", "dst"]);
+    assert_done(&trace.output);
+    assert_eq!(trace.injected(), 1);
+    let totals = &stats(&trace.output)["totals"];
+    assert_eq!((&totals["verified"], &totals["verified_in_cache"]), (&1.into(), &0.into()));
+}
+
+/// No read goes beyond the last offset that there is.
+fn longest_file() {
+    let sandbox = Sandbox::within(mounted("xfs").unwrap());
+    let longest = i64::MAX as u64;
+    sandbox.sparse("src", longest, &[(1 << 30, b"data"), (longest - 10, b"end")]);
+    for rung in RUNGS.into_iter().filter(|rung| *rung != "mmap") {
+        let strategy = format!("--strategy={rung},read_write");
+        assert_done(&sandbox.zcp([&strategy, "--verify", "src", "dst"]).output().unwrap());
+        let copy = File::open(sandbox.path("dst")).unwrap();
+        assert_eq!(copy.metadata().unwrap().len(), longest);
+        for (offset, data) in [(1 << 30, "data"), (longest - 10, "end")] {
+            let mut read = vec![0; data.len()];
+            copy.read_exact_at(&mut read, offset).unwrap();
+            assert_eq!(read, data.as_bytes(), "{rung}");
+        }
+        fs::remove_file(sandbox.path("dst")).unwrap();
+    }
 }
