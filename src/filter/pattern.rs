@@ -198,10 +198,8 @@ impl Star {
             None if !self.crosses && slash_from(t).is_some() => return Reach::Done(Outcome::DiffersForOneStar),
             None => return Reach::Done(Outcome::Match),
             // No directory at all, in the middle of a path.
-            Some(b'/') if self.alone => {
-                if matches_from(pattern, self.end + 1, text, t, paths) == Outcome::Match {
-                    return Reach::Done(Outcome::Match);
-                }
+            Some(b'/') if self.alone && matches_from(pattern, self.end + 1, text, t, paths) == Outcome::Match => {
+                return Reach::Done(Outcome::Match);
             }
             Some(b'/') if !self.crosses => {
                 return slash_from(t).map_or(Reach::Done(Outcome::Never), Reach::Slash);
