@@ -22,6 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("races::made_directory_becomes_a_link", &traced, made_directory_becomes_a_link),
         trial("races::made_directory_becomes_anothers", &traced, made_directory_becomes_anothers),
+        trial(
+            "races::made_directory_of_a_job_becomes_anothers",
+            &traced,
+            made_directory_of_a_job_becomes_anothers,
+        ),
         trial("races::made_fifo_becomes_a_link", &traced, made_fifo_becomes_a_link),
         trial("races::made_link_becomes_a_file", &traced, made_link_becomes_a_file),
         trial("races::file_to_overwrite_becomes", &traced, file_to_overwrite_becomes),
@@ -95,6 +100,21 @@ fn made_directory_becomes_anothers() {
     sandbox.file("src/d/f", "secret").mode("src/d", 0o700).dir("mallorys");
     chown(sandbox.path("mallorys"), Some(MALLORY), None).unwrap();
     let trace = at_call(&sandbox, "mkdirat", "d", &["-r", "-j1", "src/.", "dst"], || {
+        fs::rename(sandbox.path("dst/d"), sandbox.path("aside")).unwrap();
+        fs::rename(sandbox.path("mallorys"), sandbox.path("dst/d")).unwrap();
+    });
+    assert_failed(&trace, "replaced while being copied");
+    assert_eq!(fs::read_dir(sandbox.path("dst/d")).unwrap().count(), 0);
+}
+
+/// The same in a part of a job.
+fn made_directory_of_a_job_becomes_anothers() {
+    let sandbox = with_victim();
+    sandbox.file("src/d/f", "secret").mode("src/d", 0o700).dir("mallorys");
+    chown(sandbox.path("mallorys"), Some(MALLORY), None).unwrap();
+    let plan = sandbox.zcp(["-r", "--plan=job", "--parts=1", "src/.", "dst"]).output().unwrap();
+    crate::sandbox::assert_done(&plan);
+    let trace = at_call(&sandbox, "mkdirat", "d", &["--run=job", "--part=0", "-j1"], || {
         fs::rename(sandbox.path("dst/d"), sandbox.path("aside")).unwrap();
         fs::rename(sandbox.path("mallorys"), sandbox.path("dst/d")).unwrap();
     });
