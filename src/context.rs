@@ -138,28 +138,32 @@ impl Context {
         self.asker.as_ref().is_some_and(|asker| (asker.0)(prompt))
     }
 
-    /// Copies the extended attributes that are to be kept, as loud as was asked for.
+    /// Copies the extended attributes that are to be kept, as loud as was asked for. False if one is lost that must
+    /// not be.
     pub fn copy_xattrs(
         &self,
         source: Handle<'_>,
         file: Handle<'_>,
         (source_path, path): (&dyn Fn() -> OsString, &dyn Fn() -> OsString),
-    ) {
+    ) -> bool {
         let keep = &self.options.preserve;
         let wanted = xattr::Wanted { all: keep.xattr, context: keep.context, ..Default::default() };
         if wanted == xattr::Wanted::default() {
-            return;
+            return true;
         }
+        let mut all_kept = true;
         xattr::copy(source, file, wanted, |trouble| {
             let unsupported = matches!(trouble.errno, Errno::OPNOTSUPP | Errno::NODATA);
             let is_refusal = xattr::is_refusal(trouble.errno);
             let path = if trouble.doing.reads_source() { source_path() } else { path() };
             let failure = Failure::attribute(trouble, &path);
             if keep.xattr_required || (keep.xattr_quiet && !is_refusal) {
+                all_kept = false;
                 self.reporter.fail(failure);
             } else if !keep.xattr_quiet && !unsupported {
                 self.reporter.warn(failure);
             }
         });
+        all_kept
     }
 }

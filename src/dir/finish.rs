@@ -87,7 +87,7 @@ impl Finish {
             }
         }
         if self.extent == Extent::Full {
-            ctx.copy_xattrs(source, file, paths);
+            let _ = ctx.copy_xattrs(source, file, paths); // a directory is gone through again in any case
         }
         if keep.mode {
             metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made)?;

@@ -98,6 +98,8 @@ pub struct Dir {
     /// Whether new entries of the destination get an ACL from it; only known where modes are set.
     pub gives_acl: bool,
     finish: Option<Finish>,
+    /// Whether the destination is written to the disk by a sync of its whole file system (`--fsync`).
+    synced_with_others: bool,
     /// Whether it is to be left as it is, after a failure.
     abandoned: AtomicBool,
     open: AtomicUsize,
@@ -119,6 +121,7 @@ impl Dir {
         };
         Arc::new(Dir {
             place: None,
+            synced_with_others: false,
             source_root: without_slashes(&source_root).to_owned(),
             root: without_slashes(&root).to_owned(),
             fds: Mutex::new(Some(Arc::new(Fds { src: source, dst: destination }))),
@@ -138,8 +141,10 @@ impl Dir {
         place.parent.enter();
         let keep = &ctx.options.preserve;
         let gives_acl = (keep.mode || keep.no_mode) && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
+        let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
         let dir = Arc::new(Dir {
             place: Some(place),
+            synced_with_others,
             source_root: OsString::new(),
             root: OsString::new(),
             fds: Mutex::new(Some(Arc::new(fds))),
@@ -153,13 +158,6 @@ impl Dir {
             open: AtomicUsize::new(1),
         });
         ctx.descriptors.opened(&dir);
-        if ctx.syncs_whole
-            && let Some(id) = dst_id
-            && let Ok(fds) = dir.fds(ctx)
-            && let Err(errno) = ctx.watched.add(id.dev, &fds.dst)
-        {
-            ctx.reporter.fail(Failure::new("cannot sync {}", dir.destination_path(OsStr::new(""))).errno(errno));
-        }
         dir
     }
 
@@ -294,6 +292,16 @@ impl Dir {
         }
     }
 
+    /// Whether what is made in it is written to the disk with all else on its file system; else each file has to be
+    /// synced by itself (`--fsync`).
+    pub fn is_synced_with_others(&self, ctx: &Context, destination: impl AsFd) -> bool {
+        match (&self.place, self.dst_dev) {
+            (None, Some(dev)) => is_synced_with_others(ctx, dev, destination),
+            (None, None) => false,
+            (Some(_), _) => self.synced_with_others && !ctx.watched.is_refused(),
+        }
+    }
+
     /// One more thing is open in this directory.
     pub fn enter(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -332,19 +340,34 @@ impl Dir {
                 }
             }
         }
-        if ctx.options.fsync
-            && !ctx.syncs_whole
-            && self.place.is_some()
-            && let Err(errno) = self.fds(ctx).and_then(|fds| io::sync(&fds.dst))
-            && errno != Errno::INVAL
-        {
-            // EINVAL is what file systems say that have nothing to write for a directory.
-            ctx.reporter.fail(Failure::new("cannot sync {}", self.destination_path(OsStr::new(""))).errno(errno));
+        if ctx.options.fsync && self.place.is_some() {
+            match self.synced_with_others && ctx.syncs_whole && !ctx.watched.is_refused() {
+                true => ctx.watched.note_finished(self),
+                false => self.sync(ctx),
+            }
         }
         if self.place.is_some() {
             *lock(&self.fds) = None;
         }
     }
+}
+
+impl Dir {
+    /// fsync(2) of the destination: the names in it are on the disk.
+    pub fn sync(self: &Arc<Dir>, ctx: &Context) {
+        if let Err(errno) = self.fds(ctx).and_then(|fds| io::sync(&fds.dst))
+            && errno != Errno::INVAL
+        {
+            // EINVAL is what file systems say that have nothing to write for a directory.
+            ctx.reporter.fail(Failure::new("cannot sync {}", self.destination_path(OsStr::new(""))).errno(errno));
+        }
+    }
+}
+
+/// Whether what is written to this file system is synced with all else there. Where its root cannot be opened for
+/// that, each file and directory is synced by itself, as well.
+fn is_synced_with_others(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
+    ctx.syncs_whole && ctx.watched.add(dev, dir).unwrap_or(false)
 }
 
 /// A chain of thousands of parents must not be dropped by recursion.

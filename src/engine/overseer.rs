@@ -40,9 +40,9 @@ impl Gauge {
     /// The one that fits what is asked for, and the types of the file systems of a source and of the
     /// destination (`f_type` of statfs(2)).
     pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> Gauge {
-        let remote =
-            magics.into_iter().any(|magic| matches!(FsKind::from_magic(magic), FsKind::Remote | FsKind::Fuse));
-        let syncs_files = ctx.options.fsync && !ctx.syncs_whole;
+        let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
+        let remote = kinds.iter().any(|kind| matches!(kind, FsKind::Remote | FsKind::Fuse));
+        let syncs_files = ctx.options.fsync && !(ctx.syncs_whole && kinds.into_iter().all(FsKind::is_local));
         if remote || syncs_files { Gauge::IdleProcessors } else { Gauge::BlockReads }
     }
 

@@ -1,9 +1,10 @@
 //! Access and modification times, to the nanosecond. The only file that names filetime.
 
 use super::{Doing, Handle, Trouble};
-use crate::sys::{Errno, Stat, Time, at};
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat, Time};
 use filetime::FileTime;
-use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 use rustix::io::retry_on_intr;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -29,6 +30,50 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
             Err(Errno::NOENT) => set_at(dir, name, AtFlags::SYMLINK_NOFOLLOW, stat),
             answer => answer,
         },
+    };
+    answer.map_err(|errno| Doing::Times.failed(errno))
+}
+
+/// Gives a file a time of last change by which nobody takes it for a copy that is as new as `source`: the epoch, or
+/// else long before the source's time; the time of this call where the file system can store neither.
+///
+/// # Errors
+/// The errno of utimensat(2) or fstat(2).
+pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Trouble> {
+    const DAY: i64 = 86_400;
+    for sec in [0, source.mtime.sec.saturating_sub(2 * DAY)] {
+        set_modification(file, Timespec { tv_sec: sec, tv_nsec: 0 })?;
+        let now = stat(file).map_err(|errno| Doing::Times.failed(errno))?;
+        if now.mtime.sec.saturating_add(DAY) <= source.mtime.sec {
+            return Ok(());
+        }
+    }
+    set_modification(file, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW })
+}
+
+fn stat(file: Handle<'_>) -> Result<Stat, Errno> {
+    match file {
+        Handle::Open(fd) | Handle::Pinned(fd) => at::fstat(fd),
+        Handle::Entry(dir, name) => at::stat(dir, name, Follow::No),
+    }
+}
+
+/// Sets the time of last change alone.
+fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), Trouble> {
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access, last_modification: time };
+    let call = |dir: BorrowedFd<'_>, name: &OsStr, flags| retry_on_intr(|| utimensat(dir, name, &times, flags));
+    let by_path = || call(at::CWD, &file.path(), AtFlags::empty());
+    let answer = match file {
+        Handle::Open(fd) => match retry_on_intr(|| rustix::fs::futimens(fd, &times)) {
+            Err(Errno::BADF) => by_path(),
+            answer => answer,
+        },
+        Handle::Pinned(fd) => match call(fd, OsStr::new(""), AtFlags::EMPTY_PATH) {
+            Err(Errno::INVAL) => by_path(),
+            answer => answer,
+        },
+        Handle::Entry(dir, name) => call(dir, name, AtFlags::SYMLINK_NOFOLLOW),
     };
     answer.map_err(|errno| Doing::Times.failed(errno))
 }

@@ -369,7 +369,8 @@ impl Ladder {
         Ok(outcome)
     }
 
-    pub(super) fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
+    /// Which file system this device number and open file belong to; asked once a device.
+    pub fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
         if let Some((_, kind)) = self.file_systems.iter().find(|(known, _)| *known == dev) {
             return *kind;
         }

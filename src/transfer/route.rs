@@ -5,6 +5,7 @@
 
 use super::Strategy;
 use crate::sys::Stat;
+use crate::sys::stat::is_on_block_device;
 
 /// Where bytes come from or go to: file systems whose behaviour is known well enough to choose by it,
 /// and what is no file.
@@ -34,6 +35,12 @@ pub enum FsKind {
 
 /// FUSE_SUPER_MAGIC.
 const FUSE: u64 = 0x6573_5546;
+const TMPFS: u64 = 0x0102_1994;
+const BTRFS: u64 = 0x9123_683E;
+const NFS: u64 = 0x6969;
+/// File systems without a block device of their own whose syncfs(2) reaches the disk and reports errors: tmpfs,
+/// btrfs, NFS, Ceph, ZFS, bcachefs, UBIFS.
+const REACHED_BY_SYNCFS: [u64; 7] = [TMPFS, BTRFS, NFS, 0x00C3_6400, 0x2FC1_2FC1, 0xCA45_1A4E, 0x2405_1905];
 
 impl FsKind {
     /// From `f_type` of statfs(2); the numbers are those of linux/magic.h.
@@ -41,9 +48,9 @@ impl FsKind {
         match magic {
             0xEF53 => FsKind::Ext4,
             0x5846_5342 => FsKind::Xfs,
-            0x9123_683E => FsKind::Btrfs,
-            0x0102_1994 => FsKind::Tmpfs,
-            0x6969 | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B => FsKind::Remote,
+            BTRFS => FsKind::Btrfs,
+            TMPFS => FsKind::Tmpfs,
+            NFS | 0xFF53_4D42 | 0xFE53_4D42 | 0x517B => FsKind::Remote,
             FUSE => FsKind::Fuse,
             _ => FsKind::Other,
         }
@@ -52,6 +59,19 @@ impl FsKind {
     /// Whether it is known to be on this machine alone.
     pub fn is_local(self) -> bool {
         matches!(self, FsKind::Ext4 | FsKind::Xfs | FsKind::Btrfs | FsKind::Tmpfs)
+    }
+
+    /// Whether syncfs(2) is known to write out all that the file system of this type and device holds, and to report
+    /// what could not be. It does not reach a FUSE server, except with fuseblk and virtiofs, which look the same from
+    /// here; CIFS, 9p and overlayfs do not pass it on, or not what it answers.
+    pub fn is_reached_by_syncfs(magic: u64, dev: u64) -> bool {
+        magic != FUSE && (is_on_block_device(dev) || REACHED_BY_SYNCFS.contains(&magic))
+    }
+
+    /// Whether close(2) of a file there may still have something to say. On a disk of this machine it has not: what
+    /// was written is in the page cache, and only a sync can tell more.
+    pub fn answers_at_close(self, dev: u64) -> bool {
+        !self.is_local() && (matches!(self, FsKind::Remote | FsKind::Fuse) || !is_on_block_device(dev))
     }
 
     /// Whether a file has one inode number, whichever machine looks. With FUSE it may be another in

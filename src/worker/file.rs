@@ -1,5 +1,6 @@
 //! One regular file: open, land (`landing.rs`), move, dress, commit.
 
+use super::complete::State;
 use super::landing::{Landed, Written};
 use super::verify::cannot_read_back;
 use super::{Landing, Source, Task, Worker};
@@ -38,7 +39,7 @@ impl Worker<'_> {
         let (src, stat) = self.open_source(task, source)?;
         let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;
-        self.watch_file_system(task)?;
+        self.watch_file_system(task);
         let landed = self.land(task, &stat, landing)?;
         if self.ctx.options.verify && landed.written != Written::Whole {
             return Err(cannot_read_back(task));
@@ -46,19 +47,21 @@ impl Worker<'_> {
         if !self.ctx.options.attributes_only
             && let Err(fault) = self.move_content(task, &src, &stat, &landed)
         {
-            return self.give_up(task, landed, fault);
+            return self.give_up(task, landed, &stat, fault);
         }
         if self.ctx.options.verify
             && !self.ctx.options.attributes_only
             && let Err(failure) = self.verify(task, &src, &landed.fd)
         {
-            if landed.is_unseen() || self.is_interruption(&failure) {
+            if self.is_interruption(&failure) {
                 self.discard(task, landed);
+            } else {
+                self.give_up_attempt(task, landed, &stat);
             }
             return Err(failure);
         }
-        self.dress(task, &src, &stat, &landed);
-        self.commit(task, landed)?;
+        let state = State::of(self.dress(task, &src, &stat, &landed));
+        self.commit(task, landed, &stat, state)?;
         self.stats.files += 1;
         Ok(())
     }
@@ -109,15 +112,17 @@ impl Worker<'_> {
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
     /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic;
     /// and nobody is to take what an interruption left of an old file for a whole one.
-    fn give_up(&self, task: &Task<'_>, landed: Landed, fault: Fault) -> Result<(), Failure> {
+    fn give_up(&self, task: &Task<'_>, landed: Landed, source: &Stat, fault: Fault) -> Result<(), Failure> {
         let quietly = self.ends_by_broken_pipe(fault, &landed);
         if fault.interrupted && landed.is_overwritten_file() {
             if self.discard_overwritten(task, landed) {
                 let words = "{} was overwritten in part when a signal came; removed";
                 self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
             }
-        } else if landed.is_unseen() || fault.refused.is_some() || fault.interrupted {
+        } else if fault.interrupted || (fault.refused.is_some() && landed.before.is_none()) {
             self.discard(task, landed);
+        } else {
+            self.give_up_attempt(task, landed, source);
         }
         if quietly {
             return Ok(());
@@ -125,33 +130,33 @@ impl Worker<'_> {
         Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))
     }
 
-    /// Owner, extended attributes, mode with ACL: see `metadata`. The times come last, because to `--resume` they
-    /// say that all else is done.
-    pub(super) fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) {
+    /// Owner, extended attributes, mode with ACL: see `metadata`. The times are up to [`Worker::commit`]. False if
+    /// something failed, which has been reported.
+    pub(super) fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) -> bool {
         let keep = self.ctx.options.preserve;
-        let answer = self.dress_as_source(task, src, stat, landed);
-        answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
-        match &landed.before {
-            _ if keep.mode => {}
-            None => self.dress_mode(task, landed, landed.later),
-            Some(before) => self.dress_mode(task, landed, self.unfinished_mode(before, stat)),
-        }
-        if keep.timestamps
-            && let Err(trouble) = times::set(Handle::Open(landed.fd.as_fd()), stat)
-        {
+        let all_kept = self.dress_as_source(task, src, stat, landed).unwrap_or_else(|trouble| {
             self.attribute_failed(task, trouble);
-        }
+            false
+        });
+        let later = match &landed.before {
+            _ if keep.mode => None,
+            None => landed.later,
+            Some(before) => self.unfinished_mode(before, stat),
+        };
+        self.dress_mode(task, landed, later) && all_kept
     }
 
     /// The mode of a new file that is not to have the source's: nearly always it was created with it.
-    fn dress_mode(&self, task: &Task<'_>, landed: &Landed, later: Option<u32>) {
-        let Some(mode) = later else { return };
+    fn dress_mode(&self, task: &Task<'_>, landed: &Landed, later: Option<u32>) -> bool {
+        let Some(mode) = later else { return true };
         let to = Handle::Open(landed.fd.as_fd());
         let may_have_acl = self.ctx.options.preserve.no_mode && task.dir.gives_acl;
         if let Err(errno) = metadata::set_plain_mode(to, mode, may_have_acl) {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
+            return false;
         }
+        true
     }
 
     /// The mode that a file is still to get that a killed run seems to have left with the mode that it was
@@ -168,39 +173,44 @@ impl Worker<'_> {
         src: &OwnedFd,
         stat: &Stat,
         landed: &Landed,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         let keep = &self.ctx.options.preserve;
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
         let mut mode = stat.permissions();
-        self.dress_context(task, to, landed);
+        let mut all_kept = self.dress_context(task, to, landed);
         if keep.ownership {
             match self.dress_owner(to, stat, landed)? {
                 Owned::Yes => {}
                 Owned::No => mode &= 0o777,
                 Owned::OutOfReach => {
                     self.ctx.reporter.fail_silently();
-                    return Ok(());
+                    // That these cannot be set either is what cp complains of.
+                    return if keep.timestamps { times::set(to, stat).map(|()| false) } else { Ok(false) };
                 }
             }
         }
         if keep.xattr || keep.context {
-            self.dress_xattrs(task, from, to, stat, landed);
+            all_kept &= self.dress_xattrs(task, from, to, stat, landed);
         }
         if keep.mode {
             let may_have_acl = landed.before.is_some() || task.dir.gives_acl;
             metadata::copy_mode(from, to, stat.kind(), mode, may_have_acl)?;
         }
-        Ok(())
+        Ok(all_kept)
     }
 
     /// `--context=CTX` for a file that was there before; a new one was made with it.
-    fn dress_context(&self, task: &Task<'_>, to: Handle<'_>, landed: &Landed) {
-        let Some(context) = self.ctx.options.context.as_ref().filter(|_| landed.before.is_some()) else { return };
+    fn dress_context(&self, task: &Task<'_>, to: Handle<'_>, landed: &Landed) -> bool {
+        let Some(context) = self.ctx.options.context.as_ref().filter(|_| landed.before.is_some()) else {
+            return true;
+        };
         let value = [context.as_bytes(), b"\0"].concat();
         if let Err(errno) = metadata::xattr::set(to, OsStr::new(selinux::XATTR), &value) {
             let failure = Failure::new("failed to set the security context of {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
+            return false;
         }
+        true
     }
 
     fn dress_owner(&self, to: Handle<'_>, stat: &Stat, landed: &Landed) -> Result<Owned, Trouble> {
@@ -223,14 +233,22 @@ impl Worker<'_> {
 
     /// User attributes can only be set on a file that is writable by its mode, even through a
     /// descriptor (xattr(7)).
-    fn dress_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>, stat: &Stat, landed: &Landed) {
+    fn dress_xattrs(
+        &self,
+        task: &Task<'_>,
+        from: Handle<'_>,
+        to: Handle<'_>,
+        stat: &Stat,
+        landed: &Landed,
+    ) -> bool {
         let read_only = stat.permissions() & 0o200 == 0 && !self.ctx.process.privileged;
         let lifted = read_only
             && landed.before.is_none()
             && metadata::set_mode(to, stat.permissions() & 0o500 | 0o200).is_ok();
-        self.copy_xattrs(task, from, to);
+        let all_kept = self.copy_xattrs(task, from, to);
         if lifted && !self.ctx.options.preserve.mode {
             let _ = metadata::set_mode(to, stat.permissions() & 0o777 & !self.ctx.process.umask);
         }
+        all_kept
     }
 }

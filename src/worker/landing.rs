@@ -48,9 +48,9 @@ impl Landed {
         Landed { fd, before, later, written: Written::Whole, name }
     }
 
-    /// A file that is to be given its name by other means.
-    pub(super) fn by_other_means(fd: OwnedFd, before: Option<Stat>, later: Option<u32>) -> Landed {
-        Landed::new(fd, before, later, Name::Final)
+    /// A file whose ranges are all there, under a temporary name.
+    pub(super) fn joined(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, temporary: OsString) -> Landed {
+        Landed::new(fd, before, later, Name::Joined(temporary))
     }
 
     /// A file that is there and complete, to be given attributes.
@@ -80,6 +80,8 @@ enum Name {
     Temporary(Place, OsString),
     /// By a temporary one, to be renamed over a file that is there.
     Replacing(Place, OsString),
+    /// By the temporary one that parts of a job gave it, beside its final name.
+    Joined(OsString),
 }
 
 /// The final name of a file, and the directory that it is relative to: the task's own, unless a
@@ -291,29 +293,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives the file its name, and closes it: all that was to be done with it is done.
-    pub(super) fn commit(&self, task: &Task<'_>, landed: Landed) -> Result<(), Failure> {
-        let close_failed = |errno| Failure::new("failed to close {}", task.destination_path()).errno(errno);
-        if landed.is_unseen()
-            && let Err(errno) = io::flush(&landed.fd)
-        {
-            self.discard_unseen(task, landed);
-            return Err(close_failed(errno));
-        }
-        if let Err(failure) = self.make_durable(task, &landed.fd) {
-            self.discard_unseen(task, landed);
-            return Err(failure);
-        }
-        if let Err(errno) = self.name(task, &landed) {
-            let done = errno == Errno::EXIST && self.is_done_by_sibling(task, &landed);
-            self.discard_unseen(task, landed);
-            return if done { Ok(()) } else { Err(cannot(task, errno)) };
-        }
-        io::close(landed.fd).map_err(close_failed)
-    }
-
     /// Whether another process has meanwhile made the very file.
-    fn is_done_by_sibling(&self, task: &Task<'_>, landed: &Landed) -> bool {
+    pub(super) fn is_done_by_sibling(&self, task: &Task<'_>, landed: &Landed) -> bool {
         if !self.ctx.patience.expects_siblings() {
             return false;
         }
@@ -323,7 +304,8 @@ impl Worker<'_> {
                 && (ours.mtime == theirs.mtime || !self.ctx.options.preserve.timestamps))
     }
 
-    fn name(&self, task: &Task<'_>, landed: &Landed) -> Result<(), Errno> {
+    /// Gives the file its final name, if it has none or another one.
+    pub(super) fn name(&self, task: &Task<'_>, landed: &Landed) -> Result<(), Errno> {
         match &landed.name {
             Name::Final => Ok(()),
             Name::None(place) => {
@@ -337,6 +319,9 @@ impl Worker<'_> {
             Name::Replacing(place, temporary) => {
                 let (dir, name) = place.of(task);
                 at::rename(dir, temporary, dir, name)
+            }
+            Name::Joined(temporary) => {
+                at::rename(&task.fds.dst, temporary, &task.fds.dst, task.entry.destination())
             }
         }
     }
@@ -362,8 +347,9 @@ impl Worker<'_> {
         is_there && unlink_and_close(dir, name, landed.fd).is_ok()
     }
 
-    fn discard_unseen(&self, task: &Task<'_>, landed: Landed) {
-        if landed.is_unseen() {
+    /// Takes away a file that could not be given its name. One that was joined can be given it by the next try.
+    pub(super) fn discard_unnamed(&self, task: &Task<'_>, landed: Landed) {
+        if landed.is_unseen() && !matches!(landed.name, Name::Joined(_)) {
             self.discard(task, landed);
         }
     }
@@ -377,6 +363,7 @@ impl Worker<'_> {
             Name::Final if landed.before.is_none() => {
                 unlink_and_close(task.fds.dst.as_fd(), task.entry.destination(), landed.fd)
             }
+            Name::Joined(temporary) => unlink_and_close(task.fds.dst.as_fd(), temporary, landed.fd),
             Name::Final | Name::None(_) => Ok(()),
         };
     }
@@ -412,6 +399,6 @@ fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<()
     }
 }
 
-fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
+pub(super) fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
     Failure::new("cannot create regular file {}", task.destination_path()).errno(errno)
 }

@@ -4,6 +4,7 @@
 //! of hard links and of operands' copies. Whether to copy is decided in `plan.rs`, how bytes move in
 //! `transfer`; this room opens, asks, and puts the two together.
 
+mod complete;
 mod debug;
 mod durable;
 mod file;
@@ -312,19 +313,15 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Gives the destination the source's owner; false if set-ID bits must not be kept.
-    fn keep_owner(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> bool {
-        match metadata::set_owner(to, source, self.ctx.process.privileged) {
-            Ok(owned) => owned,
-            Err(trouble) => {
-                self.attribute_failed(task, trouble);
-                false
-            }
-        }
+    /// Gives the destination the source's owner. False if set-ID bits must not be kept, `None` if it failed.
+    fn keep_owner(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> Option<bool> {
+        let answer = metadata::set_owner(to, source, self.ctx.process.privileged);
+        answer.map_err(|trouble| self.attribute_failed(task, trouble)).ok()
     }
 
-    fn copy_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>) {
-        self.ctx.copy_xattrs(from, to, (&|| task.source_path(), &|| task.destination_path()));
+    /// False if one is lost that must not be.
+    fn copy_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>) -> bool {
+        self.ctx.copy_xattrs(from, to, (&|| task.source_path(), &|| task.destination_path()))
     }
 
     fn attribute_failed(&self, task: &Task<'_>, trouble: Trouble) {

@@ -4,6 +4,7 @@
 //! attributes and its final name. Ranges may be written any number of times, by several at once: each
 //! writes the same bytes to the same place.
 
+use super::complete::State;
 use super::landing::Landed;
 use super::{Task, Worker};
 use crate::dir::{Dir, Fds};
@@ -96,11 +97,9 @@ impl Worker<'_> {
                 _ => None,
             };
             let later = worker.ctx.mode_policy().closed_file(&stat).later.filter(|_| before.is_none());
-            let landed = Landed::by_other_means(fd, before, later);
-            worker.dress(task, &src, &stat, &landed);
-            io::close(landed.fd)
-                .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
-            at::rename(dst, temporary, dst, name).map_err(cannot)?;
+            let landed = Landed::joined(fd, before, later, temporary.to_owned());
+            let state = State::of(worker.dress(task, &src, &stat, &landed));
+            worker.commit(task, landed, &stat, state)?;
             worker.stats.files += 1;
             Ok(())
         })

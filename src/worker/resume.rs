@@ -2,6 +2,7 @@
 //!
 //! The plan goes by what stat said; what is looked at here costs more calls.
 
+use super::complete::State;
 use super::landing::Landed;
 use super::{Landing, Source, Task, Worker};
 use crate::plan::Occupant;
@@ -66,7 +67,7 @@ impl Worker<'_> {
         self.say_skipped(task);
         let dressed = self.has_attributes(&source.stat, &occupant.stat);
         // The run that completed it need not have had it written to the disk.
-        let durable = !self.ctx.options.fsync || self.ctx.syncs_whole;
+        let durable = !self.ctx.options.fsync;
         if source.stat.is_regular() && !(dressed && durable) && !self.ctx.options.dry_run {
             let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
             let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
@@ -77,10 +78,8 @@ impl Worker<'_> {
             }
             let (src, stat) = self.open_source(task, source)?;
             let landed = Landed::existing(copy, found);
-            if !dressed {
-                self.dress(task, &src, &stat, &landed);
-            }
-            self.make_durable(task, &landed.fd)?;
+            let state = if dressed { State::Complete } else { State::of(self.dress(task, &src, &stat, &landed)) };
+            self.commit(task, landed, &stat, state)?;
         }
         Ok(())
     }

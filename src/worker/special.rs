@@ -1,9 +1,10 @@
 //! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
 
+use super::complete::State;
 use super::{Landing, Task, Worker};
 use crate::dir::Base;
 use crate::metadata::new_mode::NewMode;
-use crate::metadata::{self, Handle, times};
+use crate::metadata::{self, Handle};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
@@ -26,19 +27,23 @@ impl Worker<'_> {
             Failure::new("cannot create symbolic link {}", task.destination_path()).errno(errno)
         })?;
         self.stats.symlinks += 1;
+        self.dress_symlink(task, source)
+    }
+
+    fn dress_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
+        let mut all_kept = true;
         if keep.ownership || keep.xattr || keep.context {
             let made = self.pin(task, Kind::Symlink, 0)?;
             let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
             let to = Handle::Pinned(made.as_fd());
             if keep.ownership {
-                self.keep_owner(task, to, source);
+                all_kept = self.keep_owner(task, to, source).is_some();
             }
-            self.copy_xattrs(task, from, to);
+            all_kept &= self.copy_xattrs(task, from, to);
         }
-        if keep.timestamps {
-            self.keep_times(task, Handle::Entry(task.fds.dst.as_fd(), task.entry.destination()), source);
-        }
+        let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
+        self.complete_special(task, to, source, State::of(all_kept));
         Ok(())
     }
 
@@ -75,7 +80,8 @@ impl Worker<'_> {
         })?;
         self.stats.symlinks += 1;
         if self.ctx.options.preserve.timestamps && !self.ctx.options.dry_run {
-            self.keep_times(task, Handle::Entry(task.fds.dst.as_fd(), task.entry.destination()), stat);
+            let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
+            self.complete_special(task, to, stat, State::LacksTimes);
         }
         Ok(())
     }
@@ -116,13 +122,17 @@ impl Worker<'_> {
         source: &Stat,
         landing: Landing,
     ) -> Result<(), Failure> {
-        let keep = &self.ctx.options.preserve;
         let NewMode { create, later } = self.ctx.mode_policy().special(source);
         make_or_replace(task, landing == Landing::Replace, |dst, name| {
             at::make_node(dst, name, source.kind(), create, source.rdev)
         })
         .map_err(|errno| Failure::new(cannot_make(source.kind()), task.destination_path()).errno(errno))?;
         self.stats.special += 1;
+        self.dress_special(task, source, later)
+    }
+
+    fn dress_special(&mut self, task: &Task<'_>, source: &Stat, later: Option<u32>) -> Result<(), Failure> {
+        let keep = self.ctx.options.preserve;
         let wants_mode = keep.mode || later.is_some();
         if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {
             return Ok(());
@@ -131,26 +141,23 @@ impl Worker<'_> {
         let made = self.pin(task, source.kind(), rdev)?;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
         let to = Handle::Pinned(made.as_fd());
-        let owned = !keep.ownership || self.keep_owner(task, to, source);
-        self.copy_xattrs(task, from, to);
+        let owned = if keep.ownership { self.keep_owner(task, to, source) } else { Some(true) };
+        let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
         if keep.mode {
-            let wanted = if owned { source.permissions() } else { source.permissions() & 0o777 };
-            let answer = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl);
-            answer.unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
+            let wanted = source.permissions() & if owned == Some(true) { 0o7777 } else { 0o777 };
+            if let Err(trouble) = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl) {
+                self.attribute_failed(task, trouble);
+                all_kept = false;
+            }
         } else if let Some(mode) = later
             && let Err(errno) = metadata::set_plain_mode(to, mode, keep.no_mode && task.dir.gives_acl)
         {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
+            all_kept = false;
         }
-        if keep.timestamps {
-            self.keep_times(task, to, source); // last, because they say that all else is done
-        }
+        self.complete_special(task, to, source, State::of(all_kept));
         Ok(())
-    }
-
-    fn keep_times(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) {
-        times::set(to, source).unwrap_or_else(|trouble| self.attribute_failed(task, trouble));
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             tree(&Sandbox::within(mounted(fs).unwrap()));
         }));
     }
-    for (name, call) in [("write", "splice"), ("attributes", "fchown"), ("close", "fcntl"), ("name", "linkat")] {
+    for (name, call) in [("write", "splice"), ("attributes", "fchown"), ("name", "linkat")] {
         trials.push(trial(format!("atomic::nothing_is_left::{name}"), &[Need::Strace], move || {
             nothing_is_left(call);
         }));
