@@ -89,16 +89,17 @@ impl Waiting {
         self.dir.destination_path(&self.name)
     }
 
-    /// Takes hold of the very file, through a symbolic link if it was written through one.
-    fn hold(&self, ctx: &Context) -> Result<OwnedFd> {
+    /// Takes hold of the very file, through a symbolic link if it was written through one; `None` if another has its
+    /// name.
+    fn hold(&self, ctx: &Context) -> Result<Option<OwnedFd>> {
         let fds = self.dir.fds(ctx)?;
         let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|stat| stat.id() == self.id);
         let held = at::pin(&fds.dst, &self.name)?;
         if is_it(&held) {
-            return Ok(held);
+            return Ok(Some(held));
         }
         let held = at::open_read(&fds.dst, &self.name, Follow::Yes, false)?;
-        if is_it(&held) { Ok(held) } else { Err(Errno::STALE) }
+        Ok(Some(held).filter(is_it))
     }
 
     /// fsync(2) of this file alone.
@@ -120,12 +121,12 @@ impl Waiting {
     fn give_times(&self, ctx: &Context) {
         let times = Stat { atime: self.atime, mtime: self.mtime, ..Stat::default() };
         match self.hold(ctx) {
-            Ok(held) => {
+            Ok(Some(held)) => {
                 if let Err(trouble) = times::set(Handle::Pinned(held.as_fd()), &times) {
                     ctx.reporter.fail(Failure::attribute(trouble, &self.path()));
                 }
             }
-            Err(Errno::STALE) => {
+            Ok(None) => {
                 let words = "skipping file {}, as it was replaced while being copied";
                 ctx.reporter.fail(Failure::new(words, self.path()));
             }
@@ -138,7 +139,7 @@ impl Waiting {
         let times = Stat { mtime: self.mtime, ..Stat::default() };
         if (ctx.options.preserve.timestamps || ctx.options.update)
             && !ctx.options.attributes_only
-            && let Ok(held) = self.hold(ctx)
+            && let Ok(Some(held)) = self.hold(ctx)
         {
             let _ = times::set_apart(Handle::Pinned(held.as_fd()), &times);
         }
