@@ -3,6 +3,7 @@
 mod overlay;
 mod preload;
 mod start;
+pub(crate) mod store;
 
 use libtest_mimic::Trial;
 

@@ -7,6 +7,7 @@
 mod atomic;
 mod attributes;
 mod churn;
+mod complete;
 mod completions;
 mod disks;
 mod documents;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     let trials = [
         atomic::trials(),
         attributes::trials(),
+        complete::trials(),
         completions::trials(),
         churn::trials(),
         disks::trials(),
