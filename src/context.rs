@@ -1,6 +1,7 @@
 //! What all workers and the walk share: the options, the reporter, and facts about the process.
 
 use crate::dir::{Descriptors, Watched};
+use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
 use crate::metadata::{Handle, xattr};
 use crate::options::Options;
@@ -107,6 +108,8 @@ pub struct Context {
     pub syncs_whole: bool,
     /// Those file systems.
     pub watched: Watched,
+    /// What file systems make of the times that they are given.
+    pub kept_times: KeptTimes,
 }
 
 impl Context {

@@ -201,6 +201,8 @@ pub struct Options {
     pub verify: bool,
     /// Leave alone what an earlier run completed, and finish the rest (`--resume`).
     pub resume: bool,
+    /// What stands at a destination and is of another kind is replaced, not written through (`--resume`, jobs).
+    pub replace_other_kinds: bool,
     /// What the ladder may do.
     pub limits: Limits,
     /// Workers; `None` follows the machine.
@@ -242,6 +244,7 @@ impl Default for Options {
             fsync: false,
             verify: false,
             resume: false,
+            replace_other_kinds: false,
             jobs: None,
             progress: When::Auto,
         }
@@ -266,6 +269,7 @@ impl Options {
             self.limits.cloning = Cloning::Forbid;
         }
         self.preserve.timestamps |= self.resume;
+        self.replace_other_kinds = self.resume;
         self.fsync &= !self.dry_run;
         self.limits.durable = self.fsync;
     }

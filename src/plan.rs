@@ -25,6 +25,10 @@ pub struct Occupant {
     pub same_referent: bool,
     /// Whether the process may write to it.
     pub writable: bool,
+    /// Whether its time of last change is what its file system keeps of the source's.
+    pub time_kept: bool,
+    /// Whether it goes if it is of another kind than the source: then it is not written into or through.
+    pub goes_if_other: bool,
     /// Whether it was made by this very run, for an earlier operand.
     pub just_made: bool,
     /// Whether it is a symbolic link that somebody else may have put there, or that was put there
@@ -134,7 +138,8 @@ pub fn decide(options: &Options, source: &Stat, occupant: Option<&Occupant>) -> 
     if options.resume && seems_complete(options, source, occupant) && !matches!(replace, Verdict::Refuse(_)) {
         return Verdict::Complete(Box::new(replace));
     }
-    if options.update && source.mtime <= occupant.stat.mtime {
+    let is_as_new = source.mtime <= occupant.stat.mtime || occupant.time_kept;
+    if options.update && is_as_new && !is_of_other_kind(source, occupant) {
         return Verdict::Skip(Skip::UpToDate);
     }
     match options.existing {
@@ -174,7 +179,10 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
     // taken away first; and a link or special file cannot be written into what is there.
     let shared = options.preserve.links && target.nlink > 1;
     let remade = occupant.dereference == Dereference::Never && !source.is_regular();
-    if unlinks_first(options) || (!options.attributes_only && (shared || remade)) {
+    if unlinks_first(options)
+        || is_of_other_kind(source, occupant)
+        || (!options.attributes_only && (shared || remade))
+    {
         return Verdict::Make(Clear::Unlink);
     }
     let written =
@@ -184,6 +192,11 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
         true => Verdict::Overwrite,
         false => Verdict::Make(Clear::Nothing),
     }
+}
+
+/// Whether a file stands where the source would be written into or through something else, which is to go.
+fn is_of_other_kind(source: &Stat, occupant: &Occupant) -> bool {
+    occupant.goes_if_other && source.is_regular() && !occupant.link.is_regular() && !occupant.link.is_dir()
 }
 
 /// Whether an earlier run may have completed the destination. Times are set when all else is done, so
@@ -199,7 +212,7 @@ fn seems_complete(options: &Options, source: &Stat, occupant: &Occupant) -> bool
         && !options.attributes_only
         && source.kind() == target.kind()
         && same_content
-        && (source.mtime == target.mtime || (options.verify && source.is_regular()))
+        && (source.mtime == target.mtime || occupant.time_kept || (options.verify && source.is_regular()))
 }
 
 fn numbered(options: &Options) -> bool {
@@ -252,7 +265,7 @@ fn sameness(options: &Options, source: &Stat, occupant: &Occupant) -> Sameness {
     }
     // Unlinking a symbolic link, or another name of the file, leaves the source whole.
     let other_name = same_name_file && to.nlink > 1 && !occupant.same_entry;
-    if unlinks_first(options) && (to.is_symlink() || other_name) {
+    if (unlinks_first(options) || is_of_other_kind(source, occupant)) && (to.is_symlink() || other_name) {
         return Distinct;
     }
     if !from.is_symlink() && !to.is_symlink() && !same_name_file {

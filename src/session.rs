@@ -4,6 +4,7 @@ pub use crate::context::{Asker, Witness};
 use crate::context::{Context, MadeEarlier, Process};
 use crate::dir::{Descriptors, Watched};
 use crate::engine;
+use crate::metadata::kept_times::KeptTimes;
 use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::stats::Summary;
@@ -98,6 +99,7 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
     Context {
         syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
         watched: Watched::default(),
+        kept_times: KeptTimes::default(),
         options,
         reporter,
         stop,

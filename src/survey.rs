@@ -6,15 +6,16 @@ use crate::backup;
 use crate::context::Context;
 use crate::dir::{Base, Fds};
 use crate::job::Entry;
+use crate::metadata::kept_times::KeptTimes;
 use crate::options::{Action, BackupControl, Dereference, Existing, Options};
 use crate::plan::{self, Occupant};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Result, Stat, io};
+use crate::sys::{Errno, Kind, Result, Stat, inherited, io};
 use crate::transfer::route::FsKind;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The occupant of the entry's destination, `None` if the name is free.
 ///
@@ -37,7 +38,8 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         }
         Err(errno) => return Err(errno),
     };
-    let stat = match referent(options, dst, name, &link, source) {
+    let goes_if_other = options.replace_other_kinds && !is_meant_as_stream(dst, entry, &link);
+    let stat = match referent(options, dst, name, (&link, goes_if_other), source) {
         Ok(stat) => stat,
         // A dangling link is no occupant; creating the file will show what cp says of it.
         Err(Errno::NOENT) => return Ok(None),
@@ -60,6 +62,8 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         same_referent: false,
         writable: true,
         just_made: false,
+        time_kept: has_kept_time(ctx, dst, name, source, &stat),
+        goes_if_other,
         planted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
         backup_is_source: false,
     };
@@ -85,12 +89,42 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     Ok(Some(occupant))
 }
 
+/// Whether an operand's destination is a device, one of this process's descriptors (/dev/stdout), or leads to such a
+/// thing: that is to be written to, whatever else is replaced.
+fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
+    let is_device = |stat: &Stat| matches!(stat.kind(), Kind::CharDevice | Kind::BlockDevice);
+    let name = entry.destination();
+    let leads_to_device = || at::stat(dst, name, Follow::Yes).is_ok_and(|stat| is_device(&stat));
+    entry.operand
+        && (is_device(link) || link.is_symlink() && (inherited::number(name, true).is_some() || leads_to_device()))
+}
+
+/// Whether the time of last change is what the file system keeps of the source's. Only asked where later runs go by
+/// times that were kept.
+fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat, stat: &Stat) -> bool {
+    let options = &ctx.options;
+    if !(options.preserve.timestamps && (options.resume || options.update)) || source.kind() != stat.kind() {
+        return false;
+    }
+    if options.dry_run {
+        return KeptTimes::seems_kept(source.mtime, stat);
+    }
+    let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|now| now.id() == stat.id());
+    ctx.kept_times.is_kept(source.mtime, stat, || at::pin(dst, name).ok().filter(is_it))
+}
+
 /// What the copy would meet under the name.
-fn referent(options: &Options, dst: BorrowedFd<'_>, name: &OsStr, link: &Stat, source: &Stat) -> Result<Stat> {
+fn referent(
+    options: &Options,
+    dst: BorrowedFd<'_>,
+    name: &OsStr,
+    (link, goes_if_other): (&Stat, bool),
+    source: &Stat,
+) -> Result<Stat> {
     if !link.is_symlink() {
         return Ok(*link);
     }
-    if plan::follows_destination(options, source) {
+    if plan::follows_destination(options, source) && !(goes_if_other && source.is_regular()) {
         return at::stat(dst, name, Follow::Yes);
     }
     let to_directory = || at::stat(dst, name, Follow::Yes).ok().filter(Stat::is_dir);

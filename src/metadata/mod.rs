@@ -7,6 +7,8 @@
 //!
 //! Nothing here prints; a failure is handed back as a [`Trouble`], and the caller knows the path.
 
+pub mod compare;
+pub mod kept_times;
 pub mod new_mode;
 pub mod times;
 pub mod xattr;

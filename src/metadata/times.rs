@@ -51,6 +51,14 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Trouble> {
     set_modification(file, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW })
 }
 
+/// Sets the time of last change alone.
+///
+/// # Errors
+/// The errno of utimensat(2).
+pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Trouble> {
+    set_modification(file, timespec(time))
+}
+
 fn stat(file: Handle<'_>) -> Result<Stat, Errno> {
     match file {
         Handle::Open(fd) | Handle::Pinned(fd) => at::fstat(fd),
@@ -58,7 +66,6 @@ fn stat(file: Handle<'_>) -> Result<Stat, Errno> {
     }
 }
 
-/// Sets the time of last change alone.
 fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), Trouble> {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let times = Timestamps { last_access, last_modification: time };

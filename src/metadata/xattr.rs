@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Where Linux keeps the access ACL (acl(5)).
 pub const ACL_ACCESS: &str = "system.posix_acl_access";
+/// Where a program keeps what it may do (capabilities(7)).
+pub const CAPABILITY: &str = "security.capability";
 /// Where a directory keeps the ACL that new entries get.
 pub const ACL_DEFAULT: &str = "system.posix_acl_default";
 
@@ -72,11 +74,11 @@ pub fn is_refusal(errno: Errno) -> bool {
 }
 
 /// ACLs belong to the mode, and the SELinux context to `context`.
-fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
+pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     match name.as_bytes() {
         b"" | b"security.evm" => false,
         b"security.selinux" => wanted.context,
-        b"security.capability" if wanted.without_capability => false,
+        name if name == CAPABILITY.as_bytes() && wanted.without_capability => false,
         bytes if bytes.starts_with(b"system.posix_acl_") || bytes.starts_with(b"system.nfs4") => false,
         bytes if bytes.starts_with(b"trusted.SGI_") => false,
         _ => wanted.all,
@@ -101,7 +103,7 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
 }
 
 /// All names, each followed by a NUL byte; empty where the file system has no attributes.
-fn list(file: Handle<'_>) -> Result<Vec<u8>> {
+pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     let answer = grow(|room| match file {
         Handle::Open(fd) => match fs::flistxattr(fd, &mut *room) {
             Err(Errno::BADF) => fs::listxattr(file.path(), room),

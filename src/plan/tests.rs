@@ -74,6 +74,8 @@ fn cell(options: &Options, from: char, to: char) -> String {
         writable: true,
         just_made: false,
         planted: false,
+        time_kept: false,
+        goes_if_other: false,
         backup_is_source: false,
     });
     match decide(options, &source, occupant.as_ref()) {
@@ -194,6 +196,8 @@ fn stranger(mode: u32) -> Occupant {
         writable: true,
         just_made: false,
         planted: false,
+        time_kept: false,
+        goes_if_other: false,
         backup_is_source: false,
     }
 }

@@ -160,7 +160,7 @@ fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> 
         Request::Copy(copy) => {
             let (options, _) = copy.options.settled()?;
             let resume = options.preserve.timestamps;
-            Ok(Options { atomic: true, resume, ..options })
+            Ok(Options { atomic: true, resume, replace_other_kinds: true, ..options })
         }
         _ => Err(Failure::plain("the job has options that are of no copy").into()),
     }

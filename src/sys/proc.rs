@@ -98,6 +98,16 @@ pub fn effective_gid() -> u32 {
     *GID.get_or_init(|| rustix::process::getegid().as_raw())
 }
 
+/// Whether this process may give its own files to a group: it is privileged, or in that group.
+pub fn may_give_group(gid: u32) -> bool {
+    static GROUPS: OnceLock<Vec<u32>> = OnceLock::new();
+    let of_process = || {
+        let more = process::getgroups().unwrap_or_default();
+        more.into_iter().map(|group| group.as_raw()).chain([effective_gid()]).collect()
+    };
+    effective_uid() == 0 || GROUPS.get_or_init(of_process).contains(&gid)
+}
+
 /// Whether syncfs(2) reports what could not be written, as it does from Linux 5.8.
 pub fn syncfs_reports() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();

@@ -109,6 +109,8 @@ impl Worker<'_> {
             just_made: true,
             backup_is_source: false,
             planted: false,
+            time_kept: false,
+            goes_if_other: false,
         })
     }
 }

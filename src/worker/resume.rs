@@ -5,10 +5,14 @@
 use super::complete::State;
 use super::landing::Landed;
 use super::{Landing, Source, Task, Worker};
+use crate::metadata::xattr::{self, Wanted};
+use crate::metadata::{Handle, compare};
 use crate::plan::Occupant;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Kind, Stat};
+use crate::sys::{Kind, proc};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
 
 impl Worker<'_> {
     /// Whether a destination that seems complete is.
@@ -30,27 +34,48 @@ impl Worker<'_> {
             from.is_ok() && from == at::read_link(&task.fds.dst, task.entry.destination())
         };
         Ok(match stat.kind() {
-            Kind::Symlink => same_target() && self.has_attributes(stat, &occupant.link),
+            Kind::Symlink => same_target(),
             Kind::Regular if self.ctx.options.verify => {
                 self.has_content(task, source, Follow::from(occupant.link.is_symlink()))?
             }
-            Kind::Regular => true,
-            _ => self.has_attributes(stat, &occupant.stat),
+            _ => true,
         })
     }
 
-    /// Whether owner, mode and times are what they should be in the end.
-    fn has_attributes(&self, source: &Stat, copy: &Stat) -> bool {
+    /// Whether a copy has all that would be preserved: times, owner, mode, access control lists, extended attributes,
+    /// as far as this process could give them.
+    fn has_attributes(&self, task: &Task<'_>, source: &Source, occupant: &Occupant) -> bool {
         let keep = &self.ctx.options.preserve;
-        let owned = (source.uid, source.gid) == (copy.uid, copy.gid);
-        let keeps_mode = keep.mode && !source.is_symlink();
-        source.mtime == copy.mtime
-            && (!keep.ownership || owned || !self.ctx.process.privileged)
-            && (!keeps_mode || source.permissions() == copy.permissions())
+        let (stat, copy) = (&source.stat, &occupant.stat);
+        let is_owner = !keep.ownership || stat.uid == copy.uid || !self.ctx.process.privileged;
+        let has_group = !keep.ownership || stat.gid == copy.gid || !proc::may_give_group(stat.gid);
+        // Who cannot give a file to its owner does not make it set-ID either.
+        let bits = if keep.ownership && stat.uid != copy.uid { 0o777 } else { 0o7777 };
+        let has_mode = !keep.mode || stat.is_symlink() || (stat.mode ^ copy.mode) & bits == 0;
+        let has_times = stat.mtime == copy.mtime || occupant.time_kept;
+        has_times && is_owner && has_group && has_mode && self.has_lists(task, source, occupant)
     }
 
-    /// Nothing is to be copied; but a run without `--resume` may have been killed between the times
-    /// and the rest of the attributes, and another name of the inode may still be missing.
+    /// Whether the access control list and the extended attributes are the source's.
+    fn has_lists(&self, task: &Task<'_>, source: &Source, occupant: &Occupant) -> bool {
+        let keep = &self.ctx.options.preserve;
+        let wanted = Wanted { all: keep.xattr, context: keep.context, ..Wanted::default() };
+        if wanted == Wanted::default() && !keep.mode {
+            return true;
+        }
+        if occupant.link.id() != occupant.stat.id() || (task.follow == Follow::Yes && source.fd.is_none()) {
+            return false; // a name does not lead to it without a link
+        }
+        let from = match &source.fd {
+            Some(fd) => Handle::Open(fd.as_fd()),
+            None => Handle::Entry(task.fds.src.as_fd(), &task.entry.name),
+        };
+        let copy = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
+        compare::is_same(from, copy, source.stat.kind(), wanted, keep.mode)
+    }
+
+    /// Nothing is to be copied; but attributes may be missing, or have changed at the source, and so may another name
+    /// of the inode.
     pub(super) fn leave_complete(
         &mut self,
         task: &Task<'_>,
@@ -65,22 +90,50 @@ impl Worker<'_> {
         }
         self.stats.complete += 1;
         self.say_skipped(task);
-        let dressed = self.has_attributes(&source.stat, &occupant.stat);
+        let dressed = self.has_attributes(task, &source, occupant);
         // The run that completed it need not have had it written to the disk.
         let durable = !self.ctx.options.fsync;
-        if source.stat.is_regular() && !(dressed && durable) && !self.ctx.options.dry_run {
-            let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
-            let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
-            let found = at::fstat(&copy).map_err(cannot)?;
-            if !at::is_still(&copy, &found, &occupant.stat) {
-                let words = "skipping file {}, as it was replaced while being copied";
-                return Err(Failure::new(words, task.destination_path()));
-            }
-            let (src, stat) = self.open_source(task, source)?;
-            let landed = Landed::existing(copy, found);
-            let state = if dressed { State::Complete } else { State::of(self.dress(task, &src, &stat, &landed)) };
-            self.commit(task, landed, &stat, state)?;
+        if (dressed && durable) || self.ctx.options.dry_run {
+            return Ok(());
         }
-        Ok(())
+        match source.stat.kind() {
+            Kind::Regular => self.finish_file(task, source, occupant, dressed),
+            _ if dressed => Ok(()),
+            Kind::Symlink => self.dress_symlink(task, &source.stat),
+            _ => self.dress_special(task, &source.stat, None),
+        }
+    }
+
+    /// Gives a file that has its content what else it lacks, and has it written to the disk.
+    fn finish_file(
+        &mut self,
+        task: &Task<'_>,
+        source: Source,
+        occupant: &Occupant,
+        dressed: bool,
+    ) -> Result<(), Failure> {
+        let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
+        let follow = Follow::from(occupant.link.is_symlink());
+        let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
+        let found = at::fstat(&copy).map_err(cannot)?;
+        if !at::is_still(&copy, &found, &occupant.stat) {
+            let words = "skipping file {}, as it was replaced while being copied";
+            return Err(Failure::new(words, task.destination_path()));
+        }
+        let (src, stat) = self.open_source(task, source)?;
+        let landed = Landed::existing(copy, found);
+        if !dressed && self.ctx.options.preserve.xattr {
+            withdraw_capability(&src, &landed);
+        }
+        let state = if dressed { State::Complete } else { State::of(self.dress(task, &src, &stat, &landed)) };
+        self.commit(task, landed, &stat, state)
+    }
+}
+
+/// Takes away what writing the content would have taken away, if the source has it no more.
+fn withdraw_capability(src: &OwnedFd, landed: &Landed) {
+    let name = OsStr::new(xattr::CAPABILITY);
+    if xattr::get(Handle::Open(src.as_fd()), name) == Ok(None) {
+        let _ = xattr::remove(Handle::Open(landed.fd.as_fd()), name);
     }
 }

@@ -30,7 +30,8 @@ impl Worker<'_> {
         self.dress_symlink(task, source)
     }
 
-    fn dress_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+    /// Gives a symbolic link its attributes.
+    pub(super) fn dress_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
         let mut all_kept = true;
         if keep.ownership || keep.xattr || keep.context {
@@ -131,7 +132,13 @@ impl Worker<'_> {
         self.dress_special(task, source, later)
     }
 
-    fn dress_special(&mut self, task: &Task<'_>, source: &Stat, later: Option<u32>) -> Result<(), Failure> {
+    /// Gives a special file its attributes; `later` is the mode that it still lacks.
+    pub(super) fn dress_special(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        later: Option<u32>,
+    ) -> Result<(), Failure> {
         let keep = self.ctx.options.preserve;
         let wants_mode = keep.mode || later.is_some();
         if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {

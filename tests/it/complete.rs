@@ -1,15 +1,17 @@
 //! A copy that failed never looks complete to a later run, and one that is complete is not copied again.
 
 use crate::environments::store::{Manners, Store};
-use crate::needs::{Need, SHM, trial};
+use crate::needs::{Image, Need, SHM, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
 use crate::snapshot::Snapshot;
 use crate::strace;
+use filetime::FileTime;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let fuse = [Need::Fuse, Need::Root];
@@ -22,6 +24,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("complete::not_if_the_disk_was_full", &[Need::Root, Need::Program("mkfs.ext4")], thin_disk),
         trial("complete::each_is_synced_where_syncfs_does_not_reach", &fuse, server_is_synced),
         trial("complete::each_is_synced_where_syncfs_is_refused", &[Need::Strace], syncfs_refused),
+        trial("complete::attributes_are_compared", &[Need::Root, Need::Shm], attributes_are_compared),
+        trial("complete::owners_are_compared", &[Need::Root, Need::Program("setpriv")], owners_are_compared),
+        trial("complete::links_and_fifos_are_dressed", &[Need::Root, Need::Shm], specials_are_dressed),
+        trial("complete::coarse_times_on_ext4", &[Need::Root, Need::Mount("ext4")], coarse_ext4),
+        trial("complete::times_beyond_what_is_kept", &[Need::Root, Need::Mount("ext4")], times_beyond),
+        trial("complete::coarse_times_on_a_server", &fuse, coarse_server),
+        trial("complete::coarse_guesses_are_refuted", &[Need::Strace], coarse_guesses),
+        trial("complete::other_kinds_are_replaced", &[Need::Root], other_kinds),
+        trial("complete::streams_of_operands_stay", &[Need::Root], streams_stay),
         trial("complete::ordinary_copies_pay_nothing_for_it", &[Need::Strace], pays_nothing),
     ]
 }
@@ -217,4 +228,243 @@ fn pays_nothing() {
         assert_eq!(trace.lines().filter(|line| line.starts_with("utimensat(")).count(), 21, "{options:?}");
         fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }
+}
+
+/// `cap_net_raw+ep`, as setcap(8) writes it.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An access control list that lets user 1234 read (struct posix_acl_xattr_entry).
+fn acl() -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 4, u32::MAX)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [tag.to_le_bytes().as_slice(), &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
+}
+
+/// Length and times are right; what else would be preserved is made so, and no byte is moved for it.
+fn attributes_are_compared() {
+    let list = "system.posix_acl_access";
+    type Change = fn(&Sandbox, &str);
+    let changes: [(&str, Change, Change); 6] = [
+        ("a new attribute", |s, f| _ = s.xattr(f, "user.k", "v"), |_, _| ()),
+        ("another value", |s, f| _ = s.xattr(f, "user.k", "new"), |s, f| _ = s.xattr(f, "user.k", "old")),
+        ("a new grant", |s, f| _ = s.xattr(f, "system.posix_acl_access", acl()), |_, _| ()),
+        ("a withdrawn grant", |_, _| (), |s, f| _ = s.xattr(f, "system.posix_acl_access", acl())),
+        ("a withdrawn capability", |_, _| (), |s, f| _ = s.xattr(f, "security.capability", CAPABILITY)),
+        ("a new capability", |s, f| _ = s.xattr(f, "security.capability", CAPABILITY), |_, _| ()),
+    ];
+    for (name, at_source, at_copy) in changes {
+        for options in [&["-a"][..], &["-rp"], &["-r", "--preserve=mode"]] {
+            let is_list = name.contains("grant");
+            if !is_list && options != ["-a"] {
+                continue;
+            }
+            let sandbox = Sandbox::within(SHM);
+            sandbox.file("src/f", noise(5000)).dir("src").file("dst/f", noise(5000)).dir("dst");
+            at_source(&sandbox, "src/f");
+            at_copy(&sandbox, "dst/f");
+            let args = [options, &["--resume", "--stats=json", "-T", "src", "dst"]].concat();
+            let output = sandbox.zcp(&args).output().unwrap();
+            assert_done(&output);
+            assert_eq!(stats(&output)["totals"]["complete"], 1, "{name} {options:?}");
+            let of = |file: &str| {
+                let node = kept(&sandbox, file).0.into_values().next().unwrap();
+                (node.mode, node.mtime, node.xattrs.get(&*std::ffi::CString::new(list).unwrap()).cloned())
+            };
+            assert_eq!(of("src/f"), of("dst/f"), "{name} {options:?}");
+            if options == ["-a"] {
+                kept(&sandbox, "src").assert_same(&kept(&sandbox, "dst"));
+            }
+        }
+    }
+}
+
+/// As far as this process could change them.
+fn owners_are_compared() {
+    let sandbox = Sandbox::new();
+    sandbox.mode("", 0o777);
+    for name in ["src/f", "dst/f"] {
+        sandbox.file(name, "content");
+    }
+    for dir in ["src", "dst"] {
+        sandbox.dir(dir);
+        std::os::unix::fs::chown(sandbox.path(dir), Some(1234), Some(1234)).unwrap();
+    }
+    std::os::unix::fs::chown(sandbox.path("src/f"), Some(0), Some(2345)).unwrap();
+    std::os::unix::fs::chown(sandbox.path("dst/f"), Some(1234), Some(1234)).unwrap();
+    let copy = |group: &str| {
+        let user = ["--reuid=1234", "--regid=1234", group, crate::sandbox::ZCP, "-a", "--resume", "--stats=json"];
+        let output = sandbox.command("setpriv").args(user).args(["-T", "src", "dst"]).output().unwrap();
+        assert_done(&output);
+        assert_eq!(stats(&output)["totals"]["complete"], 1);
+        let copy = fs::metadata(sandbox.path("dst/f")).unwrap();
+        (copy.uid(), copy.gid())
+    };
+    assert_eq!(copy("--clear-groups"), (1234, 1234));
+    assert_eq!(copy("--groups=2345"), (1234, 2345));
+}
+
+/// They are not made again for it.
+fn specials_are_dressed() {
+    let sandbox = Sandbox::within(SHM);
+    sandbox.symlink("to", "src/link").fifo("src/fifo").symlink("to", "dst/link").fifo("dst/fifo");
+    sandbox.dir("src").dir("dst");
+    for name in ["src/link", "src/fifo"] {
+        std::os::unix::fs::lchown(sandbox.path(name), Some(1234), Some(2345)).unwrap();
+        sandbox.xattr(name, "trusted.k", "v").time(name, LONG_AGO);
+    }
+    sandbox.mode("src/fifo", 0o600);
+    let inodes = || ["link", "fifo"].map(|name| sandbox.path("dst").join(name).symlink_metadata().unwrap().ino());
+    let before = inodes();
+    let output = sandbox.zcp(["-a", "--resume", "--stats=json", "-T", "src", "dst"]).output().unwrap();
+    assert_done(&output);
+    assert_eq!((inodes(), &stats(&output)["totals"]["complete"]), (before, &2.into()));
+    kept(&sandbox, "src").assert_same(&kept(&sandbox, "dst"));
+}
+
+/// Copies twice, and says how many files the second run copied.
+fn copied_again(sandbox: &Sandbox, options: &[&str], destination: &Path) -> u64 {
+    let args = [options, &["--stats=json", "-T", "src", destination.to_str().unwrap()]].concat();
+    assert_done(&sandbox.zcp(&args).output().unwrap());
+    let again = sandbox.zcp(&args).output().unwrap();
+    assert_done(&again);
+    let totals = &stats(&again)["totals"];
+    let count = |name: &str| totals[name].as_u64().unwrap();
+    count("files") + count("symlinks") + count("special")
+}
+
+const KEEPING: [&[&str]; 4] = [&["-au"], &["-rup"], &["-a", "--resume"], &["-r", "--resume"]];
+
+/// Inodes of 128 bytes have whole seconds.
+fn coarse_ext4() {
+    let disk = Image::new("ext4", &["-I", "128"]);
+    let sandbox = Sandbox::new();
+    for index in 0..30 {
+        sandbox.file(format!("src/{index}"), noise(500)).symlink("x", format!("src/link{index}"));
+    }
+    sandbox.fifo("src/fifo").dir("src");
+    for options in KEEPING {
+        let destination = disk.path().join("dst");
+        assert_eq!(copied_again(&sandbox, options, &destination), 0, "{options:?}");
+        // A second is a second all the same.
+        let later = FileTime::from_unix_time(LONG_AGO.unix_seconds() + 1, 0);
+        sandbox.file("src/7", noise(501)).time("src/7", later);
+        sandbox.file("src/8", noise(501)).time("src/8", later);
+        assert_eq!(copied_again(&sandbox, options, &destination), 0, "{options:?}");
+        assert_eq!(fs::read(destination.join("7")).unwrap(), noise(501), "{options:?}");
+        sandbox.file("src/7", noise(500)).file("src/8", noise(500));
+        fs::remove_dir_all(&destination).unwrap();
+    }
+}
+
+/// What lies before the first time that the file system knows, or behind the last.
+fn times_beyond() {
+    for (options, last) in [(&["-I", "128"][..], i64::from(i32::MAX)), (&[], 15_032_385_535)] {
+        let disk = Image::new("ext4", options);
+        let sandbox = Sandbox::within(SHM);
+        let times = [
+            ("old", -6_000_000_000),
+            ("older", -7_000_000_000),
+            ("new", last + 90_000),
+            ("newer", last + 900_000),
+        ];
+        for (name, time) in times {
+            sandbox
+                .file(format!("src/{name}"), noise(500))
+                .time(format!("src/{name}"), FileTime::from_unix_time(time, 5));
+        }
+        for options in KEEPING {
+            let destination = disk.path().join("dst");
+            assert_eq!(copied_again(&sandbox, options, &destination), 0, "{options:?} {last}");
+            fs::remove_dir_all(&destination).unwrap();
+        }
+    }
+}
+
+/// As sshfs has them, FAT, exFAT and NTFS.
+fn coarse_server() {
+    let units = [(1, 0), (2, 0), (0, 100), (0, 10_000_000)];
+    for (coarse_seconds, coarse_nanoseconds) in units {
+        let sandbox = Sandbox::new();
+        for index in 0..10 {
+            let time = FileTime::from_unix_time(LONG_AGO.unix_seconds() + index, 123_456_789);
+            sandbox.file(format!("src/{index}"), noise(500)).time(format!("src/{index}"), time);
+        }
+        sandbox.dir("src");
+        let store =
+            Store::mount(&sandbox, "m", Manners { coarse_seconds, coarse_nanoseconds, ..Manners::default() });
+        for options in KEEPING {
+            let destination = sandbox.path(format!("m/dst{}", options.concat()));
+            assert_eq!(copied_again(&sandbox, options, &destination), 0, "{options:?} {coarse_seconds}");
+        }
+        drop(store);
+    }
+}
+
+/// A time that might be the source's, cut off, on a file system that cuts nothing off: the file is copied, and has its
+/// own time at each moment or one that is nobody's.
+fn coarse_guesses() {
+    for nanoseconds in [0, 123_456_000, 120_000_000] {
+        let sandbox = Sandbox::new();
+        let time = FileTime::from_unix_time(LONG_AGO.unix_seconds(), nanoseconds);
+        sandbox.file("src/f", noise(500)).dir("src").file("dst/f", [0; 500]).time("dst/f", time);
+        let kill = ["-e", "trace=utimensat", "-e", "inject=utimensat:signal=KILL:when=1"];
+        let args = ["-a", "-j1", "--resume", "-T", "src", "dst"];
+        assert!(!strace::zcp(&sandbox, &kill, &args).output.status.success());
+        let before = fs::read(sandbox.path("dst/f")).unwrap();
+        assert_eq!(before, [0; 500]);
+        sandbox.time("dst/f", time);
+        for option in ["-u", "--resume"] {
+            sandbox.file("dst/f", [0; 500]).time("dst/f", time);
+            assert_done(&sandbox.zcp(["-a", option, "-T", "src", "dst"]).output().unwrap());
+            assert_eq!(fs::read(sandbox.path("dst/f")).unwrap(), noise(500), "{nanoseconds} {option}");
+            kept(&sandbox, "src").assert_same(&kept(&sandbox, "dst"));
+        }
+    }
+}
+
+/// Who resumes wants a copy of the source: nothing is written through a link, and no fifo is waited for.
+fn other_kinds() {
+    for options in [&["-a"][..], &["-r"], &["-a", "--atomic"], &["-a", "--verify"], &["-aL"]] {
+        let sandbox = Sandbox::new();
+        sandbox.file("kept", "kept");
+        for name in ["link", "dangling", "fifo", "socket"] {
+            sandbox.file(format!("src/{name}"), "content");
+        }
+        sandbox.dir("src").symlink("../kept", "dst/link").symlink("nowhere", "dst/dangling").fifo("dst/fifo");
+        let _socket = std::os::unix::net::UnixListener::bind(sandbox.path("dst/socket")).unwrap();
+        let args = [options, &["--resume", "-T", "src", "dst"]].concat();
+        assert_done(&sandbox.zcp(&args).output().unwrap());
+        assert_eq!(fs::read(sandbox.path("kept")).unwrap(), b"kept", "{options:?}");
+        for name in ["link", "dangling", "fifo", "socket"] {
+            let path = sandbox.path("dst").join(name);
+            assert!(path.symlink_metadata().unwrap().is_file(), "{options:?} {name}");
+            assert_eq!(fs::read(path).unwrap(), b"content", "{options:?} {name}");
+        }
+        // An operand too, and without a look at what the link leads to.
+        sandbox.symlink("kept", "name");
+        let args = [options, &["--resume", "src/link", "name"]].concat();
+        assert_done(&sandbox.zcp(&args).output().unwrap());
+        assert_eq!(fs::read(sandbox.path("kept")).unwrap(), b"kept", "{options:?}");
+        assert!(sandbox.path("name").symlink_metadata().unwrap().is_file());
+    }
+}
+
+/// A device or a descriptor that is named on the command line is meant, and is written to.
+fn streams_stay() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "content").symlink("/proc/self/fd/1", "out").symlink("device", "null");
+    let null = rustix::fs::makedev(1, 3);
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("device"), kind, mode, null).unwrap();
+    for destination in ["out", "device", "null"] {
+        let output = sandbox.zcp(["--resume", "src", destination]).output().unwrap();
+        assert_done(&output);
+        assert_eq!(output.stdout.is_empty(), destination != "out", "{destination}");
+    }
+    assert!(sandbox.path("out").is_symlink() && sandbox.path("null").is_symlink());
+    assert!(fs::metadata(sandbox.path("device")).unwrap().file_type().is_char_device());
 }

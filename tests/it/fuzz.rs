@@ -224,6 +224,8 @@ fn plan_keeps_its_word() {
                 writable,
                 just_made,
                 planted,
+                time_kept: false,
+                goes_if_other: options.resume,
                 backup_is_source,
             };
             let asked = plan::decide(&options, &source, Some(&occupant));
