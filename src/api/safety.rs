@@ -37,9 +37,10 @@ impl CopyOptions {
         self
     }
 
-    /// Leaves alone what an earlier run completed, and does the rest (`--resume`): a file is complete if its
-    /// length and its modification time are the source's. So the times of files are kept, by the first run
-    /// as well.
+    /// Leaves alone what an earlier run completed, and does the rest (`--resume`): a file has its content if its
+    /// length and its modification time are the source's, as the destination's file system keeps it. So the times
+    /// of files are kept, by the first run as well. Attributes that differ are set; what is of another kind than
+    /// the file to be copied is replaced.
     ///
     /// # Examples
     /// ```
