@@ -70,15 +70,29 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
 }
 
-/// Whether any of a file is in the page cache: by cachestat(2), else by a few samples. It may say so of one of which
-/// nothing is, never the other way round where cachestat(2) is known.
-pub fn is_any_cached(fd: impl AsFd, size: u64) -> bool {
+/// `f_type` of overlayfs, whose files have their pages in another file system.
+const OVERLAYFS: u64 = 0x794c_7630;
+
+/// Whether any of a file of `size` bytes may be in the page cache: by cachestat(2), else by a few samples. Where nothing
+/// tells, it may.
+pub fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
     const SAMPLES: u64 = 16;
+    /// Further than the kernel reads ahead: each sample makes it begin to.
+    const DISTANCE: u64 = 4 << 20;
     match raw::cached_pages(&fd) {
-        Ok(pages) => pages > 0,
-        // From the end, since the kernel reads ahead.
-        Err(_) => (0..SAMPLES).rev().any(|n| is_cached(&fd, size / SAMPLES * n)),
+        Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
+        _ => {
+            let distance = (size / SAMPLES).max(DISTANCE);
+            (0..=SAMPLES).map(|n| n * distance).take_while(|at| *at < size).any(|at| !is_known_uncached(&fd, at))
+        }
     }
+}
+
+/// Whether a read of a byte would have to wait for the disk (RWF_NOWAIT of preadv2(2)).
+fn is_known_uncached(fd: impl AsFd, at: u64) -> bool {
+    let mut byte = [0];
+    let room = &mut [std::io::IoSliceMut::new(&mut byte)];
+    rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN)
 }
 
 /// Whether reads of a file by O_DIRECT go to the disk (STATX_DIOALIGN of statx(2)): some file systems take the flag

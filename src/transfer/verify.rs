@@ -70,10 +70,10 @@ impl Verifier {
         }
         // btrfs may serve it from the cache (compressed or inline extents), and of others nothing is known.
         let direct = direct.filter(|fd| self.copy.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
-        let from_cache = write_and_drop(copy)?;
+        let (fd, from_cache) = write_and_drop(copy)?;
         match direct {
             Some(fd) => Ok(Uncached { fd, direct: true, from_cache }),
-            None => Ok(Uncached { fd: open_when_written(copy)?, direct: false, from_cache }),
+            None => Ok(Uncached { fd, direct: false, from_cache }),
         }
     }
 
@@ -173,17 +173,19 @@ fn read_back<'p>(
             Ok(_) | Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(errno) => return Err(errno),
         }
-        let from_cache = copy.from_cache | write_and_drop(copy.fd.as_fd())?;
-        *copy = Uncached { fd: at::open_again(copy.fd.as_fd(), false)?, direct: false, from_cache };
+        let (fd, from_cache) = write_and_drop(copy.fd.as_fd())?;
+        *copy = Uncached { fd, direct: false, from_cache: copy.from_cache | from_cache };
     }
     piece.read(copy.fd.as_fd(), at, want, false)
 }
 
-/// Has a file written to the disk and its pages dropped. Says whether some are still there.
-fn write_and_drop(fd: BorrowedFd<'_>) -> Result<bool> {
-    io::sync_data(fd)?;
-    io::drop_pages(fd, 0, 0);
-    Ok(io::is_any_cached(fd, at::fstat(fd)?.size))
+/// Has a file written to the disk and its pages dropped, and opens it to be read. Says whether some may still be there.
+fn write_and_drop(copy: BorrowedFd<'_>) -> Result<(OwnedFd, bool)> {
+    io::sync_data(copy)?;
+    io::drop_pages(copy, 0, 0);
+    let fd = open_when_written(copy)?;
+    let from_cache = io::may_be_cached(&fd, at::fstat(&fd)?.size);
+    Ok((fd, from_cache))
 }
 
 /// Whether a source has nothing where its file system says that there is a hole, which the copy then has too.
