@@ -10,7 +10,7 @@ use super::lists::ROOT;
 use super::manifest::{Manifest, Root};
 use crate::context::Context;
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Place};
-use crate::metadata::{self, Handle};
+use crate::metadata::{self, Handle, xattr};
 use crate::options::Dereference;
 use crate::report::Failure;
 use crate::survey;
@@ -185,6 +185,16 @@ impl Drop for Branch<'_> {
     }
 }
 
+/// The mode that a directory which the job made gets in the end, where the source's is not copied.
+fn later_mode(ctx: &Context, facts: &DirFacts, made: &Stat, dst: &OwnedFd) -> Option<u32> {
+    let now = made.permissions();
+    // The owner was given rights that the umask takes away, unless a default ACL stands in for it.
+    let umask = ctx.process.umask & 0o700;
+    let is_masked = umask != 0 && !xattr::has_default_acl(Handle::Open(dst.as_fd()));
+    let given = if is_masked { now & !umask } else { now };
+    ctx.mode_policy().directory(facts.mode, false).later(given, now)
+}
+
 fn pair(
     ctx: &Context,
     place: Place,
@@ -205,9 +215,7 @@ fn pair(
             }
             // Its own access time was changed by the plan that read it.
             let source = Stat { atime: facts.atime, ..source };
-            let given = made.permissions();
-            let later = || ctx.mode_policy().directory(facts.mode, false).later(given, given);
-            let mode = if facts.existed { None } else { later() };
+            let mode = if facts.existed { None } else { later_mode(ctx, facts, &made, &dst) };
             Finish { source, made: !facts.existed, extent: Extent::Full, mode }
         }
     };

@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("shards::range_file_that_was_exchanged", &[root], range_file_that_was_exchanged),
         trial("shards::changed_source_leaves_no_range_file", &[], changed_source_leaves_no_range_file),
         trial("shards::waiting_range_file_is_named", &[], waiting_range_file_is_named),
+        trial("shards::umask_of_the_owner", &[root], umask_of_the_owner),
         trial("shards::too_many_parts", &[], too_many_parts),
     ]
 }
@@ -325,6 +326,19 @@ fn waiting_range_file_is_named() {
     done(&finish(&sandbox));
     assert_eq!(fs::read(sandbox.path("dst/secret")).unwrap(), content);
     assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
+}
+
+/// A umask that takes rights away even from the owner holds for the directories of a job as for others.
+fn umask_of_the_owner() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a/f", "f").mode("src/a", 0o777).mode("src", 0o775);
+    let job = format!("{ZCP} -r --plan=job --parts=1 src dst && {ZCP} --run=job --part=0 && {ZCP} --finish=job");
+    let script = format!("umask 0103; {ZCP} -r src plain; {job}");
+    assert_done(&sandbox.command("sh").args(["-c", &script]).output().unwrap());
+    for name in ["", "a", "a/f"] {
+        let mode = |tree: &str| sandbox.path(tree).join(name).metadata().unwrap().mode() & 0o7777;
+        assert_eq!(mode("dst"), mode("plain"), "{name}");
+    }
 }
 
 fn too_many_parts() {
