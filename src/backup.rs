@@ -4,7 +4,7 @@ use crate::options::{Backup, BackupControl};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Splits a name into its directory (with the slash, or nothing) and its last component, trailing
@@ -16,20 +16,45 @@ pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
     (OsStr::from_bytes(&bytes[..start]), OsStr::from_bytes(&bytes[start..end]))
 }
 
-/// The suffix that the backup of `name` in `dir` gets.
-pub fn suffix(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
-    if backup.control == BackupControl::Simple {
-        return backup.suffix.clone();
-    }
+/// The longest name of a backup that cp makes: longer ones are shortened, except where a number is
+/// counted up without getting longer.
+const LONGEST_NAME: usize = 254;
+/// The longest path that the kernel takes (PATH_MAX without its zero byte).
+const LONGEST_PATH: usize = 4095;
+
+/// The name that the backup of `name` in `dir` gets, in the directory of `name`.
+pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     let (parent, base) = split(name);
+    if backup.control == BackupControl::Simple {
+        return simple(backup, base);
+    }
     let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
     // Where the directory cannot be read there are no numbers either.
     let names = at::names(dir, parent).unwrap_or_default();
     let numbers = names.iter().filter_map(|other| number(base, other));
     match numbers.max_by_key(|digits| (digits.len(), *digits)) {
-        None if backup.control == BackupControl::Existing => backup.suffix.clone(),
-        highest => OsString::from_vec([b".~", next(highest.unwrap_or(b"0")).as_slice(), b"~"].concat()),
+        None if backup.control == BackupControl::Existing => simple(backup, base),
+        highest => {
+            let after = next(highest.unwrap_or(b"0"));
+            let longer = highest.is_none_or(|digits| digits.len() < after.len());
+            let name = [base.as_bytes(), b".~", &after, b"~"].concat();
+            if longer { shortened(base, name) } else { OsString::from_vec(name) }
+        }
     }
+}
+
+/// The name of a backup without a number.
+pub fn simple(backup: &Backup, base: &OsStr) -> OsString {
+    shortened(base, [base.as_bytes(), backup.suffix.as_bytes()].concat())
+}
+
+/// As cp shortens the name of a backup that is too long: `~` behind as much of the file's name as fits.
+fn shortened(base: &OsStr, name: Vec<u8>) -> OsString {
+    if name.len() <= LONGEST_NAME {
+        return OsString::from_vec(name);
+    }
+    let kept = base.len().min(LONGEST_NAME - 1);
+    OsString::from_vec([&base.as_bytes()[..kept], b"~"].concat())
 }
 
 /// The digits of the number in `base.~N~`, of which there may be any number: others make such names, too.
@@ -51,71 +76,98 @@ fn next(digits: &[u8]) -> Vec<u8> {
     next
 }
 
-/// The name with a suffix, trailing slashes left out.
-pub fn with_suffix(name: &OsStr, suffix: &OsStr) -> OsString {
-    let (parent, base) = split(name);
-    OsString::from_vec([parent.as_bytes(), base.as_bytes(), suffix.as_bytes()].concat())
+/// The path of `base` in the directory of `name`.
+pub fn beside(name: &OsStr, base: &OsStr) -> OsString {
+    OsString::from_vec([split(name).0.as_bytes(), base.as_bytes()].concat())
 }
 
 /// How many names are tried for what is to get a new one. Others do not take that many meanwhile, but a
 /// server may say so for ever.
 pub const TRIES: u32 = 1000;
 
-/// Renames a file to its backup and gives the suffix; `None` if the file is gone.
+/// Renames a file to its backup and gives the backup's name in the same directory; `None` if the file is
+/// gone.
 ///
 /// # Errors
 /// The errno of the rename.
-pub fn make(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
-    for _ in 0..TRIES {
-        let suffix = suffix(backup, dir, name);
-        let new_name = with_suffix(name, &suffix);
-        let numbered = is_numbered(backup, &suffix);
-        let answer = if numbered {
-            at::rename_to_free(dir, name, &new_name)
-        } else {
-            at::rename(dir, name, dir, &new_name)
-        };
-        match answer {
-            Ok(()) => return Ok(Some(suffix)),
-            Err(Errno::NOENT) => return Ok(None),
-            // Somebody else took the number: the next one.
-            Err(Errno::EXIST) if numbered => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Err(Errno::EXIST)
+pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
+    in_its_directory(dir, file, |dir, file| {
+        repeat(backup, dir, file, |new_name, numbered| match numbered {
+            true => at::rename_to_free(dir, file, new_name),
+            false => at::rename(dir, file, dir, new_name),
+        })
+    })
 }
 
-/// Gives a file the name of its backup besides its own, so that its own is never missing, and gives the
-/// suffix; `None` if the file is gone.
+/// Gives a file the name of its backup besides its own, so that its own is never missing, and gives that
+/// name; `None` if the file is gone.
 ///
 /// # Errors
 /// The errno of link(2), or of removing an earlier simple backup.
-pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>> {
+pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
     // Else the backup could be made, but neither could the file be replaced then nor the backup be removed.
-    let parent = Some(split(name).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
-    match at::may_remove_from_sticky(dir, parent, name) {
+    let parent = Some(split(file).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
+    match at::may_remove_from_sticky(dir, parent, file) {
         Err(Errno::NOENT) => return Ok(None),
         answer => answer?,
     }
-    for _ in 0..TRIES {
-        let suffix = suffix(backup, dir, name);
-        let new_name = with_suffix(name, &suffix);
-        match at::link(dir, name, dir, &new_name, Follow::No) {
-            Ok(()) => return Ok(Some(suffix)),
+    in_its_directory(dir, file, |dir, file| {
+        repeat(backup, dir, file, |new_name, numbered| match at::link(dir, file, dir, new_name, Follow::No) {
+            Err(Errno::EXIST) if !numbered => {
+                at::unlink(dir, new_name)?;
+                at::link(dir, file, dir, new_name, Follow::No)
+            }
             // So the kernel says, too, of a file whose links are not counted (FUSE).
-            Err(Errno::NOENT) if at::stat(dir, name, Follow::No).is_ok() => return Err(Errno::OPNOTSUPP),
+            Err(Errno::NOENT) if at::stat(dir, file, Follow::No).is_ok() => Err(Errno::OPNOTSUPP),
+            answer => answer,
+        })
+    })
+}
+
+/// Undoes a backup: the file gets its own name again. `by_link` says that it never lost it.
+///
+/// # Errors
+/// The errno of the rename, or of removing the backup's name.
+pub fn undo(dir: BorrowedFd<'_>, file: &OsStr, backup: &OsStr, by_link: bool) -> Result<()> {
+    in_its_directory(dir, file, |dir, file| {
+        let backup = beside(file, backup);
+        if by_link { at::unlink(dir, &backup) } else { at::rename(dir, &backup, dir, file) }
+    })
+}
+
+/// Opens the directory of a file if the path of its backup might be too long for the kernel.
+fn in_its_directory<T>(
+    dir: BorrowedFd<'_>,
+    file: &OsStr,
+    run: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T>,
+) -> Result<T> {
+    let (parent, base) = split(file);
+    if parent.is_empty() || parent.len() + LONGEST_NAME < LONGEST_PATH {
+        return run(dir, file);
+    }
+    run(at::open_dir(dir, parent, Follow::Yes)?.as_fd(), base)
+}
+
+/// Tries names until there is one that nobody else takes meanwhile.
+fn repeat(
+    backup: &Backup,
+    dir: BorrowedFd<'_>,
+    file: &OsStr,
+    take: impl Fn(&OsStr, bool) -> Result<()>,
+) -> Result<Option<OsString>> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        let base = name(backup, dir, file);
+        let numbered = backup.control == BackupControl::Numbered || base != simple(backup, split(file).1);
+        match take(&beside(file, &base), numbered) {
+            Ok(()) => return Ok(Some(base)),
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::EXIST) if is_numbered(backup, &suffix) => {}
-            Err(Errno::EXIST) => at::unlink(dir, &new_name)?,
+            // Somebody else took the number: the next one.
+            Err(Errno::EXIST) if numbered && last.as_ref() != Some(&base) => last = Some(base),
             Err(errno) => return Err(errno),
         }
     }
     Err(Errno::EXIST)
-}
-
-fn is_numbered(backup: &Backup, suffix: &OsStr) -> bool {
-    suffix.as_bytes().starts_with(b".~") && backup.control != BackupControl::Simple
 }
 
 #[cfg(test)]
@@ -132,6 +184,18 @@ mod tests {
         check("d/a//", "d/", "a");
         check("/a", "/", "a");
         check("/", "", "");
+    }
+
+    #[test]
+    fn names_that_are_too_long_are_shortened_as_by_cp() {
+        let backup = Backup { control: BackupControl::Simple, suffix: ".bak".into() };
+        for (length, backup_length, end) in
+            [(250, 254, ".bak"), (251, 252, "n~"), (253, 254, "n~"), (255, 254, "n~")]
+        {
+            let name = simple(&backup, OsStr::new(&"n".repeat(length)));
+            assert_eq!(name.len(), backup_length, "{length}");
+            assert!(name.to_string_lossy().ends_with(end), "{name:?}");
+        }
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! What all workers and the walk share: the options, the reporter, and facts about the process.
 
-use crate::dir::{Descriptors, Watched};
+use crate::dir::{Descriptors, DestinationName, Watched};
 use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
 use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
-use crate::report::{Failure, Prompt, Reporter};
+use crate::report::{Failure, Prompt, Reporter, lock};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::sys::stat::FileId;
 use crate::sys::{Errno, Time};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Facts about the process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,8 @@ pub struct Context {
     pub watched: Watched,
     /// What file systems make of the times that they are given.
     pub kept_times: KeptTimes,
+    /// What the operands' copies are: a later operand must not overwrite an earlier one's copy.
+    pub operand_copies: Mutex<HashMap<DestinationName, FileId>>,
 }
 
 impl Context {
@@ -134,6 +138,12 @@ impl Context {
     /// has made may.
     pub fn may_be_complete(&self, destination: impl FnOnce() -> OsString) -> bool {
         self.made_earlier.as_ref().is_none_or(|made| (made.0)(&destination()))
+    }
+
+    /// Whether this name, which has the given file, was made by this run for an earlier operand.
+    pub fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
+        // A dry run made nothing, so there is no file to compare.
+        lock(&self.operand_copies).get(name).is_some_and(|made| self.options.dry_run || *made == id)
     }
 
     /// Asks whether a file may be replaced.

@@ -34,6 +34,8 @@ pub struct Occupant {
     /// Whether it is a symbolic link that somebody else may have put there, or that was put there
     /// while the copy went on.
     pub planted: bool,
+    /// Whether the source is named by `.` or `..`: cp makes no backup then of what is in the way of a directory.
+    pub source_is_dots: bool,
     /// Whether its backup would be the source (`cp -b a a~` and its spellings).
     pub backup_is_source: bool,
 }
@@ -161,19 +163,28 @@ fn question(options: &Options, occupant: &Occupant) -> Question {
 /// The destination is there and is to be replaced: how?
 fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
     let target = &occupant.stat;
+    let written =
+        options.action == Action::Copy && (source.is_regular() || (options.read_special && !source.is_symlink()));
+    let backs_up = options.backup.is_some() && !options.never_replaces();
     match (source.is_dir(), target.is_dir()) {
-        (true, false) => return Verdict::Refuse(Refusal::DirectoryOverOther),
+        (true, false) if !backs_up => return Verdict::Refuse(Refusal::DirectoryOverOther),
         (_, false) if occupant.just_made && !numbered(options) => return Verdict::Refuse(Refusal::JustMade),
-        (false, true) => return Verdict::Refuse(Refusal::OtherOverDirectory),
+        (false, true) if !backs_up => return Verdict::Refuse(Refusal::OtherOverDirectory),
+        (false, true) if occupant.planted => return Verdict::Refuse(Refusal::PlantedLink),
+        // There are no backups of directories: it is tried, and the system says why it cannot be done.
+        (false, true) if written => return Verdict::Overwrite,
+        (false, true) => return Verdict::Make(Clear::Nothing),
         (true, true) if occupant.planted => return Verdict::Refuse(Refusal::PlantedLink),
         (true, true) => return Verdict::Merge,
-        (false, false) => {}
+        (_, false) => {}
     }
     if let Some(backup) = &options.backup {
         if backup.control != BackupControl::Numbered && occupant.backup_is_source {
             return Verdict::Refuse(Refusal::BackupIsSource);
         }
-        return Verdict::Make(Clear::Backup);
+        if !source.is_dir() || !occupant.source_is_dots {
+            return Verdict::Make(Clear::Backup);
+        }
     }
     // A file with several names would be changed under all of them, so where links are kept it is
     // taken away first; and a link or special file cannot be written into what is there.
@@ -185,8 +196,6 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
     {
         return Verdict::Make(Clear::Unlink);
     }
-    let written =
-        options.action == Action::Copy && (source.is_regular() || (options.read_special && !source.is_symlink()));
     match written {
         true if occupant.planted => Verdict::Refuse(Refusal::PlantedLink),
         true => Verdict::Overwrite,

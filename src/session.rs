@@ -112,5 +112,6 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
         process,
         descriptors,
         patience: outlook.patience,
+        operand_copies: std::sync::Mutex::default(),
     }
 }

@@ -4,18 +4,19 @@
 
 use crate::backup;
 use crate::context::Context;
-use crate::dir::{Base, Fds};
+use crate::dir::{Base, Fds, without_slashes};
 use crate::job::Entry;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::{Action, BackupControl, Dereference, Existing, Options};
 use crate::plan::{self, Occupant};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Kind, Result, Stat, inherited, io};
+use crate::sys::{Errno, Kind, Result, Stat, inherited, io, proc};
 use crate::transfer::route::FsKind;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// The occupant of the entry's destination, `None` if the name is free.
 ///
@@ -65,6 +66,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         time_kept: has_kept_time(ctx, dst, name, source, &stat),
         goes_if_other,
         planted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
+        source_is_dots: matches!(backup::split(&entry.name).1.as_bytes(), b"." | b".."),
         backup_is_source: false,
     };
     let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
@@ -81,9 +83,10 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     if let Some(backup) = &options.backup
         && backup.control != BackupControl::Numbered
     {
-        let named_so = backup::split(&entry.name).1 == backup::with_suffix(backup::split(name).1, &backup.suffix);
+        let backup = backup::simple(backup, backup::split(name).1);
+        let named_so = without_directory(&entry.name) == backup.as_bytes();
         let id = |stat: Stat| stat.id() == source.id();
-        let there = || at::stat(dst, &backup::with_suffix(name, &backup.suffix), Follow::Yes).is_ok_and(id);
+        let there = || at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(id);
         occupant.backup_is_source = named_so && there();
     }
     Ok(Some(occupant))
@@ -111,6 +114,11 @@ fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat
     }
     let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|now| now.id() == stat.id());
     ctx.kept_times.is_kept(source.mtime, stat, || at::pin(dst, name).ok().filter(is_it))
+}
+
+/// The last part of a path, which is empty behind a slash.
+fn without_directory(path: &OsStr) -> &[u8] {
+    path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 /// What the copy would meet under the name.
@@ -142,7 +150,14 @@ pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> b
     let ours = |stat: &Stat| stat.uid == ctx.process.uid || stat.uid == 0;
     let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
     let Ok(dir) = at::open_dir(dst, parent, Follow::Yes) else { return false };
-    let older = link.ctime < ctx.process.start || io::fs_magic(&dir) == Ok(PROC);
+    let older = || {
+        let magic = io::fs_magic(&dir);
+        // A link with a time that is still to come was made before the clock was set back, unless the time is
+        // that of another machine.
+        let clock_was_ahead = || link.ctime > proc::now() && magic.map(FsKind::from_magic) != Ok(FsKind::Remote);
+        magic == Ok(PROC) || clock_was_ahead()
+    };
+    let older = link.ctime < ctx.process.start || older();
     older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
 }
 
@@ -168,6 +183,17 @@ pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let (parent, name) = backup::split(name);
     let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
     Ok(Location { parent: at::stat(base, parent, Follow::Yes)?.id(), name: name.to_owned() })
+}
+
+/// The location of an operand as cp compares operands: if its directory is named by a symbolic link, that link
+/// stands for the directory, so the same file may be named again through it.
+///
+/// # Errors
+/// When its directory cannot be looked at.
+pub fn location_as_named(path: &OsStr) -> Result<Location> {
+    let (parent, name) = backup::split(path);
+    let parent = if parent.is_empty() { OsStr::new(".") } else { without_slashes(parent) };
+    Ok(Location { parent: at::stat(at::CWD, parent, Follow::No)?.id(), name: name.to_owned() })
 }
 
 /// The directory itself and all above it.

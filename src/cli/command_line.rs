@@ -146,6 +146,7 @@ impl CommandLine {
 
     /// The copy of these operands, once the options are settled.
     pub(super) fn into_copy(mut self, mut names: Vec<OsString>) -> Result<Copy, UsageError> {
+        self.copy.settled()?; // what cannot be kept is said first, as by cp
         if names.is_empty() {
             return Err(UsageError::new("missing file operand"));
         }

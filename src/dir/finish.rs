@@ -50,8 +50,21 @@ impl Finish {
         let file = Handle::Open(fds.dst.as_fd());
         let answer = self.dress(ctx, fds, paths, may_have_acl);
         answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, &(paths.1)())));
-        if !keep.mode
-            && let Some(mode) = self.mode
+        if !keep.mode {
+            self.apply_mode(ctx, file, paths, may_have_acl);
+        }
+    }
+
+    /// A directory on the way to an operand that cannot be copied only gets the mode that a new directory has.
+    pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>, may_have_acl: bool) {
+        if ctx.options.preserve.no_mode {
+            self.apply_mode(ctx, Handle::Open(fds.dst.as_fd()), paths, may_have_acl);
+        }
+    }
+
+    fn apply_mode(&self, ctx: &Context, file: Handle<'_>, paths: Paths<'_>, may_have_acl: bool) {
+        let keep = &ctx.options.preserve;
+        if let Some(mode) = self.mode
             && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode && may_have_acl)
         {
             ctx.reporter.fail(Failure::new("preserving permissions for {}", (paths.1)()).errno(errno));
@@ -83,7 +96,8 @@ impl Finish {
                 return Ok(());
             }
             if !metadata::set_owner(file, &self.source, privileged)? {
-                mode &= 0o777;
+                // The sticky bit gives nobody a right, and cp keeps it on the way to an operand.
+                mode &= if self.extent == Extent::Full { 0o777 } else { 0o1777 };
             }
         }
         if self.extent == Extent::Full {

@@ -78,6 +78,14 @@ pub fn without_slashes(name: &OsStr) -> &OsStr {
     OsStr::from_bytes(&bytes[..end])
 }
 
+/// A name at the destination: two paths that lead to one name of one directory are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DestinationName {
+    /// `None` where the directory is not known; then the path says which one it is.
+    directory: Option<FileId>,
+    path: OsString,
+}
+
 /// A directory being copied.
 #[derive(Debug)]
 pub struct Dir {
@@ -197,6 +205,13 @@ impl Dir {
     /// The path of a destination entry, for printing.
     pub fn destination_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.new_name, &self.top().root)
+    }
+
+    /// A name in the destination, to be compared with others.
+    pub fn destination_name(&self, name: &OsStr) -> DestinationName {
+        let name = without_slashes(name);
+        let path = if self.dst_id.is_some() { name.to_owned() } else { self.destination_path(name) };
+        DestinationName { directory: self.dst_id, path }
     }
 
     fn top(&self) -> &Dir {
@@ -326,13 +341,16 @@ impl Dir {
         }
         if let (Some(finish), Some(place)) = (&self.finish, &self.place)
             && finish.is_needed(ctx)
-            && !self.abandoned.load(Ordering::Relaxed)
         {
             match self.fds(ctx) {
                 Ok(fds) => {
                     let source = || place.parent.source_path(&place.name);
                     let destination = || place.parent.destination_path(&place.new_name);
-                    finish.apply(ctx, &fds, (&source, &destination), self.gives_acl);
+                    let apply = match self.abandoned.load(Ordering::Relaxed) {
+                        true => Finish::apply_to_abandoned,
+                        false => Finish::apply,
+                    };
+                    apply(finish, ctx, &fds, (&source, &destination), self.gives_acl);
                 }
                 Err(errno) => {
                     let path = place.parent.destination_path(&place.new_name);

@@ -51,6 +51,7 @@ pub struct NewDirectoryMode {
     lent: u32,
     /// The mode where the source's does not matter.
     default: u32,
+    is_leading: bool,
 }
 
 const OTHERS: u32 = 0o077;
@@ -110,6 +111,7 @@ impl ModePolicy {
             withheld: permissions & withheld & !self.umask,
             lent: OWNER & !permissions,
             default: 0o777 & !self.umask,
+            is_leading,
         }
     }
 
@@ -140,7 +142,8 @@ impl NewDirectoryMode {
 
     fn last_mode(&self, given: u32) -> u32 {
         match self.rule {
-            // The set-group-ID and sticky bits that it was given stay.
+            // The set-group-ID bit that it was given stays, and so does the sticky bit where cp leaves it.
+            ModeRule::Default if self.is_leading || given & 0o2000 != 0 => given & 0o6000 | self.default,
             ModeRule::Default => given & 0o7000 | self.default,
             ModeRule::Source | ModeRule::Masked => given & !self.lent | self.withheld,
         }
@@ -219,6 +222,8 @@ mod tests {
         assert_eq!(policy.file(&source(0o100_000, 0o4700)), NewMode { create: 0o600, later: Some(0o644) });
         assert_eq!(policy.special(&source(0o140_000, 0)), NewMode { create: 0o600, later: Some(0o755) });
         let new = policy.directory(0o1700, false);
-        assert_eq!((new.create, new.later(0o3700, 0o3700)), (0o1700, Some(0o3755)));
+        assert_eq!((new.create, new.later(0o1700, 0o1700)), (0o1700, Some(0o1755)));
+        assert_eq!(new.later(0o3700, 0o3700), Some(0o2755));
+        assert_eq!(policy.directory(0o1700, true).later(0o1700, 0o1700), Some(0o755));
     }
 }

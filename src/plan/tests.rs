@@ -76,6 +76,7 @@ fn cell(options: &Options, from: char, to: char) -> String {
         planted: false,
         time_kept: false,
         goes_if_other: false,
+        source_is_dots: false,
         backup_is_source: false,
     });
     match decide(options, &source, occupant.as_ref()) {
@@ -198,6 +199,7 @@ fn stranger(mode: u32) -> Occupant {
         planted: false,
         time_kept: false,
         goes_if_other: false,
+        source_is_dots: false,
         backup_is_source: false,
     }
 }
@@ -216,13 +218,20 @@ fn directories_merge_and_replace_nothing_else() {
         let options = options(flags);
         assert_eq!(decide(&options, &directory, Some(&stranger(DIRECTORY))), Verdict::Merge, "{flags}");
         let verdict = decide(&options, &directory, Some(&stranger(REGULAR)));
-        assert_eq!(verdict, Verdict::Refuse(Refusal::DirectoryOverOther), "{flags}");
+        let expected = match options.backup {
+            Some(_) => Verdict::Make(Clear::Backup),
+            None => Verdict::Refuse(Refusal::DirectoryOverOther),
+        };
+        assert_eq!(verdict, expected, "{flags}");
     }
 }
 
 #[test]
 fn a_directory_is_not_overwritten() {
-    for flags in ["", "b", "f", "r", "l", "s", "d"] {
+    // With a backup it is tried, and the system refuses.
+    let verdict = decide(&options("b"), &link_stat('f'), Some(&stranger(DIRECTORY)));
+    assert_eq!(verdict, Verdict::Overwrite);
+    for flags in ["", "f", "r", "l", "s", "d"] {
         let verdict = decide(&options(flags), &link_stat('f'), Some(&stranger(DIRECTORY)));
         assert_eq!(verdict, Verdict::Refuse(Refusal::OtherOverDirectory), "{flags}");
     }

@@ -3,6 +3,7 @@
 use super::output::Output;
 use super::progress::Handle;
 use super::{Failure, lock};
+use crate::sys::io;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
@@ -86,10 +87,7 @@ impl Console {
             lock(&self.0.output).flush();
             let text = [self.program().as_bytes(), b": ", &prompt.text].concat();
             let _ = std::io::stderr().lock().write_all(&text);
-            let mut answer = Vec::new();
-            let mut stdin = std::io::stdin().lock();
-            let _ = std::io::BufRead::read_until(&mut stdin, b'\n', &mut answer);
-            matches!(answer.first(), Some(b'y' | b'Y'))
+            matches!(io::read_line(std::io::stdin()).first(), Some(b'y' | b'Y'))
         })
     }
 

@@ -30,6 +30,7 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
 pub fn shown(text: &[u8]) -> Vec<u8> {
     let show = |piece| match piece {
         Piece::Plain(text, _) => text.to_owned(),
+        Piece::Escape(text) if text == "\\n" => b"\n".to_vec(),
         Piece::Escape(text) => text.into_bytes(),
     };
     split(text, true).into_iter().flat_map(show).collect()

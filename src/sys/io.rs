@@ -184,3 +184,17 @@ pub fn pause() {
 pub fn readable_bytes(fd: impl AsFd) -> Result<u64> {
     rustix::io::ioctl_fionread(fd)
 }
+
+/// Reads a line and not a byte more: what follows belongs to whoever reads the descriptor next. What cannot be
+/// read ends the line.
+pub fn read_line(fd: impl AsFd) -> Vec<u8> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        match rustix::io::read(&fd, &mut byte) {
+            Ok(1..) if byte != *b"\n" => line.push(byte[0]),
+            Err(Errno::INTR) => {}
+            _ => return line,
+        }
+    }
+}

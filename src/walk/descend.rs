@@ -2,12 +2,13 @@
 
 use super::listing::Listing;
 use super::{Entries, Frame, Operand, Walk, operands, resume};
+use crate::backup;
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Place, without_slashes};
 use crate::job::Entry;
 use crate::metadata::new_mode::NewDirectoryMode;
 use crate::metadata::{self, Handle};
 use crate::options::Dereference;
-use crate::plan::{self, Refusal, Verdict};
+use crate::plan::{self, Clear, Occupant, Refusal, Verdict};
 use crate::report::{Failure, copied_line, quote};
 use crate::survey;
 use crate::sys::at::{self, Follow};
@@ -177,18 +178,24 @@ impl Walk<'_> {
             let cannot_stat = |errno| Failure::new("cannot stat {}", destination_path()).errno(errno);
             survey::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
         };
+        let just_made = |occupant: &Occupant| {
+            let name = || parent.destination_name(entry.destination());
+            self.several && entry.operand && self.ctx.made_for_operand(&name(), occupant.stat.id())
+        };
+        let occupant = occupant.map(|occupant| Occupant { just_made: just_made(&occupant), ..occupant });
         let verdict = plan::decide(&self.ctx.options, &source, occupant.as_ref());
         self.check_verdict(parent, entry, &verdict)?;
         if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id())? {
             return Ok(());
         }
         self.check_loop(parent, entry, &source)?;
-        let follow_destination = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let made = verdict != Verdict::Merge;
+        let follow_destination =
+            Follow::from(!made && occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
         let dst = if made {
             let suspects = self.suspects(parent, entry, (&src, &source), &fds.dst);
-            let made = self.make(&fds, entry, new_mode, "cannot create directory {}", &destination_path);
+            let made = self.make_in_place_of(&verdict, &fds, entry, new_mode, &destination_path);
             if made.is_err() {
                 self.forget(entry, source.id());
             }
@@ -250,6 +257,14 @@ impl Walk<'_> {
             Verdict::Refuse(Refusal::PlantedLink) => {
                 Err(Failure::new("not writing through untrusted symlink {}", destination_path()))
             }
+            Verdict::Refuse(Refusal::JustMade) => {
+                let words = "will not overwrite just-created {} with {}";
+                Err(Failure::new(words, destination_path()).and(source_path()))
+            }
+            Verdict::Refuse(Refusal::BackupIsSource) => {
+                let words = "backing up {} might destroy source;  {} not copied";
+                Err(Failure::new(words, destination_path()).and(source_path()))
+            }
             Verdict::Refuse(_) => {
                 let words = "cannot overwrite non-directory {} with directory {}";
                 Err(Failure::new(words, destination_path()).and(source_path()))
@@ -269,6 +284,45 @@ impl Walk<'_> {
             above = dir.parent();
         }
         Ok(())
+    }
+
+    /// Makes a directory, after the file that has its name was renamed to its backup or removed, if there is one.
+    fn make_in_place_of(
+        &self,
+        verdict: &Verdict,
+        fds: &Fds,
+        entry: &Entry,
+        new_mode: NewDirectoryMode,
+        path: &impl Fn() -> OsString,
+    ) -> Result<Opened, Failure> {
+        let (Verdict::Make(clear @ (Clear::Backup | Clear::Unlink)), Some(backup)) =
+            (verdict, &self.ctx.options.backup)
+        else {
+            return self.make(fds, entry, new_mode, "cannot create directory {}", path);
+        };
+        let (dst, name) = (fds.dst.as_fd(), without_slashes(entry.destination()));
+        let words = if *clear == Clear::Backup { "cannot backup {}" } else { "cannot remove {}" };
+        let failed = |errno| Failure::new(words, path()).errno(errno);
+        if self.ctx.options.dry_run {
+            survey::may_make(&fds.dst, name).map_err(failed)?;
+            return Ok(Opened { base: Base::Absent, id: None, mode: None });
+        }
+        if *clear == Clear::Unlink {
+            at::unlink(dst, name).map_err(failed)?;
+            if self.ctx.options.verbose {
+                self.ctx.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path()), b"\n"].concat());
+            }
+            return self.make(fds, entry, new_mode, "cannot create directory {}", path);
+        }
+        let kept = backup::make(backup, dst, name).map_err(failed)?;
+        let made = self.make(fds, entry, new_mode, "cannot create directory {}", path);
+        if made.is_err()
+            && let Some(kept) = kept
+            && let Err(errno) = backup::undo(dst, name, &kept, false)
+        {
+            self.ctx.reporter.fail(Failure::new("cannot un-backup {}", path()).errno(errno));
+        }
+        made
     }
 
     /// Makes a directory that its content can be put into, and says what mode it is to have later.

@@ -3,7 +3,7 @@
 //! Without it a directory would be copied into itself for ever, or twice to one place.
 
 use super::Walk;
-use crate::dir::{Dir, Fds};
+use crate::dir::{DestinationName, Dir, Fds};
 use crate::job::Entry;
 use crate::options::Dereference;
 use crate::report::Failure;
@@ -22,10 +22,13 @@ struct Earlier {
     path: OsString,
 }
 
+/// An operand that is no directory: where its name stands, what file that is, and where it is copied to.
+pub(super) type Named = (Location, FileId, DestinationName);
+
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    files: HashSet<(Location, FileId)>,
+    files: HashSet<Named>,
     directories: HashMap<FileId, Earlier>,
     /// Directories that a dry run did not make, by the paths that they would have.
     pretended: HashSet<OsString>,
@@ -33,8 +36,8 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Notes an operand that is no directory; false if it was named before.
-    pub(super) fn name_file(&mut self, location: Location, id: FileId) -> bool {
-        self.files.insert((location, id))
+    pub(super) fn name_file(&mut self, named: Named) -> bool {
+        self.files.insert(named)
     }
 
     /// Notes a directory that was not made; false if it was noted before.
@@ -67,7 +70,9 @@ impl Walk<'_> {
             }
             return Ok(false);
         };
-        if survey::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location) {
+        if survey::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location)
+            && (self.follows_again(entry) || self.is_named_the_same(parent, entry, &earlier.location))
+        {
             // It was made by this very copy, so whatever else is below would be met again too.
             self.abandon_operand();
             return Err(self.meets_itself());
@@ -77,15 +82,26 @@ impl Walk<'_> {
             self.ctx.reporter.warn(Failure::new(words, &self.operand.source));
             return Ok(true);
         }
-        match self.ctx.options.dereference {
-            // Links that are followed may lead to one directory on several ways.
-            Dereference::Always => Ok(false),
-            Dereference::CommandLine if entry.operand => Ok(false),
-            _ => {
-                let words = "will not create hard link {} to directory {}";
-                Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
-            }
+        if self.follows_again(entry) {
+            return Ok(false);
         }
+        let words = "will not create hard link {} to directory {}";
+        Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
+    }
+
+    /// Whether a directory may be copied several times: links that are followed may lead to it on several ways.
+    fn follows_again(&self, entry: &Entry) -> bool {
+        match self.ctx.options.dereference {
+            Dereference::Always => true,
+            Dereference::CommandLine => entry.operand,
+            Dereference::Never => false,
+        }
+    }
+
+    /// Whether the path of the source, without following a link that names its directory, leads to the location.
+    /// Where it does not, cp goes on with the rest of the operand. A path that is too long is not looked at.
+    fn is_named_the_same(&self, parent: &Arc<Dir>, entry: &Entry, location: &Location) -> bool {
+        survey::location_as_named(&parent.source_path(&entry.name)).map_or(true, |named| named == *location)
     }
 
     pub(super) fn meets_itself(&self) -> Failure {

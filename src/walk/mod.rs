@@ -201,7 +201,9 @@ impl<'c> Walk<'c> {
         loop {
             let in_order = self.in_order;
             let frame = self.stack.last_mut()?;
-            if names.len() == PARCEL || (in_order && !frame.later.is_empty()) {
+            // In order, an operand is looked at when those before it have been copied: it may be a copy of one.
+            let after_operand = names.last().is_some_and(|entry: &Entry| entry.operand);
+            if names.len() == PARCEL || (in_order && (after_operand || !frame.later.is_empty())) {
                 break;
             }
             let Some(mut entry) = self.next_entry() else { break };
@@ -265,8 +267,8 @@ impl<'c> Walk<'c> {
         if self.ctx.options.parents && self.stack.len() == 1 {
             return Class::Directory; // reached through its leading directories
         }
-        let stat = dir.fds(self.ctx).and_then(|fds| Ok((at::stat(&fds.src, &entry.name, follow)?, fds)));
-        let (stat, fds) = match stat {
+        let stat = dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &entry.name, follow));
+        let stat = match stat {
             Ok(found) => found,
             Err(errno) => {
                 let path = dir.source_path(&entry.name);
@@ -277,9 +279,10 @@ impl<'c> Walk<'c> {
         if stat.is_dir() {
             return Class::Directory;
         }
+        // The same file may be copied to several names, and other files to the same name.
         if self.several
-            && let Ok(location) = survey::location(&fds.src, &entry.name)
-            && !self.memory.name_file(location, stat.id())
+            && let Ok(location) = survey::location_as_named(&dir.source_path(&entry.name))
+            && !self.memory.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()
         {
             let path = dir.source_path(&entry.name);

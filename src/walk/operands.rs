@@ -176,8 +176,8 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
     if options.force && source == destination {
         let regular = at::stat(at::CWD, &destination, Follow::Yes).is_ok_and(|stat: Stat| stat.is_regular());
         if let Some(backup) = options.backup.as_ref().filter(|_| regular) {
-            let suffix = backup::suffix(backup, at::CWD, &destination);
-            destination = backup::with_suffix(&destination, &suffix);
+            let base = backup::name(backup, at::CWD, &destination);
+            destination = backup::beside(&destination, &base);
             options.backup = None;
         }
     }

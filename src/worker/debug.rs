@@ -5,18 +5,28 @@
 use super::Worker;
 use crate::report::errno;
 use crate::report::table::{bytes, count};
+use crate::sys::{Stat, io};
 use crate::transfer::ladder::Sparse;
-use crate::transfer::route::Cloning;
-use crate::transfer::{Account, Call, Outcome, Strategy};
+use crate::transfer::route::{Cloning, FsKind};
+use crate::transfer::{Account, Call, Outcome, Strategy, Transfer};
 use std::fmt::Write;
 
 impl Worker<'_> {
     /// Prints what has been added to the account since `before`.
-    pub(super) fn explain(&mut self, outcome: &Outcome, before: &Account) {
+    pub(super) fn explain(&mut self, transfer: &Transfer<'_>, outcome: &Outcome, before: &Account) {
         let after = &self.stats.account;
-        let offload = self.offload(before);
-        let reflink = self.reflink(before);
-        let holes = match (outcome.asked_for_holes, outcome.searched_zeros) {
+        let stat = &transfer.stat;
+        // cp looks for holes in what has fewer blocks than bytes, whatever is done about them.
+        let first_data = stat.is_regular() && stat.seems_sparse();
+        let first_data = if first_data { io::seek_data(transfer.src, 0).ok() } else { None };
+        let without_holes = |first: &Option<u64>| {
+            *first == Some(0) && io::seek_hole(transfer.src, 0).is_ok_and(|hole| hole >= stat.size)
+        };
+        let first_data = first_data.filter(|first| !without_holes(first));
+        let all_hole = first_data == Some(None);
+        let offload = if all_hole { "unknown" } else { self.offload(stat, before) };
+        let reflink = self.reflink(transfer, before);
+        let holes = match (first_data.is_some(), outcome.searched_zeros && !all_hole) {
             _ if reflink == "yes" => "unknown",
             (true, true) => "SEEK_HOLE + zeros",
             (true, false) => "SEEK_HOLE",
@@ -34,27 +44,46 @@ impl Worker<'_> {
         self.say(&[text.as_bytes()]);
     }
 
+    /// Prints of a file that could not be copied how far it got: whether cloning it was tried in vain.
+    pub(super) fn explain_failure(&mut self, cloning_failed: bool) {
+        let reflink = match self.ctx.options.limits.cloning {
+            _ if cloning_failed => "unsupported",
+            Cloning::Forbid => "no",
+            _ => "unknown",
+        };
+        let line = format!("copy offload: unknown, reflink: {reflink}, sparse detection: unknown\n");
+        self.say(&[line.as_bytes()]);
+    }
+
     /// Whether the kernel moved the bytes by itself. cp knows one call for that, zcp three.
-    fn offload(&self, before: &Account) -> &'static str {
+    fn offload(&self, stat: &Stat, before: &Account) -> &'static str {
         let limits = &self.ctx.options.limits;
         let changed = |strategy| self.change(before, strategy);
         let by_kernel = [Strategy::CopyFileRange, Strategy::Splice, Strategy::Sendfile].map(changed);
         match self.stats.account.bytes_moved() > before.bytes_moved() {
+            _ if limits.cloning == Cloning::Forbid || limits.sparse != Sparse::Auto => "avoided",
             false => "unknown",
-            true if limits.cloning == Cloning::Forbid || limits.sparse != Sparse::Auto => "avoided",
+            // The one call that cp knows copies nothing of a file that says it is empty, as those of /proc do.
+            true if stat.is_regular() && stat.size == 0 => "unsupported",
             true if by_kernel.contains(&Change::Moved) => "yes",
             true if by_kernel.contains(&Change::Refused) => "unsupported",
             true => "no",
         }
     }
 
-    fn reflink(&self, before: &Account) -> &'static str {
+    fn reflink(&self, transfer: &Transfer<'_>, before: &Account) -> &'static str {
+        let kind = || io::fs_magic(transfer.dst).map(FsKind::from_magic);
         match self.change(before, Strategy::Reflink) {
             Change::Moved => "yes",
             Change::Refused => "unsupported",
             Change::Nothing if self.ctx.options.limits.cloning == Cloning::Forbid => "no",
             // The server or the file system may have done it inside copy_file_range.
-            Change::Nothing if self.change(before, Strategy::CopyFileRange) == Change::Moved => "unknown",
+            Change::Nothing
+                if self.change(before, Strategy::CopyFileRange) == Change::Moved
+                    && kind() != Ok(FsKind::Tmpfs) =>
+            {
+                "unknown"
+            }
             Change::Nothing => "unsupported",
         }
     }

@@ -7,7 +7,7 @@ use super::{Landing, Source, Task, Worker};
 use crate::metadata::{self, Handle, Trouble, times};
 use crate::report::Failure;
 use crate::sys::{Stat, at, io, proc, selinux};
-use crate::transfer::{Fault, Outcome, Side, Target, Transfer};
+use crate::transfer::{Fault, Outcome, Side, Strategy, Target, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +40,11 @@ impl Worker<'_> {
         let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;
         self.watch_file_system(task);
-        let landed = self.land(task, &stat, landing)?;
+        let answer = self.land(task, &stat, landing);
+        if self.ctx.options.debug && !self.ctx.options.attributes_only && answer.is_err() {
+            self.explain_failure(false);
+        }
+        let landed = answer?;
         if self.ctx.options.verify && landed.written != Written::Whole {
             return Err(cannot_read_back(task));
         }
@@ -98,13 +102,17 @@ impl Worker<'_> {
         let (dst, overwritten) = (landed.fd.as_fd(), landed.before.is_some());
         let transfer = Transfer { src: src.as_fd(), stat: *stat, dst, dst_dev, target, overwritten };
         let before = self.ctx.options.debug.then(|| self.stats.account.clone());
-        let outcome: Outcome = self.ladder.copy(&transfer, &mut self.stats.account)?;
+        let answer = self.ladder.copy(&transfer, &mut self.stats.account);
+        if self.ctx.options.debug && answer.as_ref().is_err_and(|fault| fault.refused == Some(Strategy::Reflink)) {
+            self.explain_failure(true);
+        }
+        let outcome: Outcome = answer?;
         if landed.written == Written::WholeForOthers {
             io::seek_to(&landed.fd, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
         }
         self.stats.bytes_logical += outcome.size;
         if let Some(before) = before {
-            self.explain(&outcome, &before);
+            self.explain(&transfer, &outcome, &before);
         }
         Ok(())
     }

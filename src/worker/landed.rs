@@ -9,9 +9,7 @@ impl Worker<'_> {
     pub(super) fn landed_here(&self, task: &Task<'_>, stat: &Stat) -> bool {
         self.shared.several_operands
             && task.entry.operand
-            && lock(&self.shared.landed)
-                .get(&task.destination_path())
-                .is_some_and(|id| self.ctx.options.dry_run || *id == stat.id())
+            && self.ctx.made_for_operand(&task.dir.destination_name(task.entry.destination()), stat.id())
     }
 
     /// An earlier operand may have made a symbolic link here, which must not be written through.
@@ -35,7 +33,8 @@ impl Worker<'_> {
             && let Ok(stat) =
                 stat.or_else(|errno| if self.ctx.options.dry_run { Ok(Stat::default()) } else { Err(errno) })
         {
-            lock(&self.shared.landed).insert(task.destination_path(), stat.id());
+            let name = task.dir.destination_name(task.entry.destination());
+            lock(&self.ctx.operand_copies).insert(name, stat.id());
         }
     }
 }

@@ -32,25 +32,21 @@ use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
 use crate::survey;
 use crate::sys::at::{self, Follow};
-use crate::sys::stat::FileId;
 use crate::sys::{Kind, Stat, selinux};
 use crate::transfer::verify::Verifier;
 use crate::transfer::{Ladder, Meter};
 use links::Links;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// What the workers of one run share.
 #[derive(Debug, Default)]
 pub struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
-    /// What the operands' copies are, by their path: an earlier one must not be lost.
-    landed: Mutex<HashMap<OsString, FileId>>,
     /// Whether there are several operands, so that they can meet.
     several_operands: bool,
     /// Whether a file without a name could not be given one, so that new files have temporary names from then on.
@@ -262,7 +258,7 @@ impl<'c> Worker<'c> {
         self.check_landed_link(task)?;
         if self.ctx.options.verbose {
             let destination = task.destination_path();
-            let kept = backup.map(|suffix| backup::with_suffix(&destination, suffix));
+            let kept = backup.map(|backup| backup::beside(&destination, backup));
             self.held = copied_line(&task.source_path(), &destination, kept.as_deref());
             if !self.ctx.options.debug {
                 self.say(&[]);

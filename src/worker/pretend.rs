@@ -58,8 +58,12 @@ impl Worker<'_> {
         let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
         if matches!(landing, Landing::Overwrite(..)) {
             let may = at::may_write(dst, name);
-            let is_socket = before.is_some_and(|before| before.kind() == Kind::Socket);
-            match if is_socket { may.and(Err(Errno::NXIO)) } else { may } {
+            let refusal = match before.map(Stat::kind) {
+                Some(Kind::Socket) => Err(Errno::NXIO),
+                Some(Kind::Directory) => Err(Errno::ISDIR),
+                _ => Ok(()),
+            };
+            match may.and(refusal) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.ctx.options.force => return self.unlink(task),
                 Err(errno) => return Err(cannot(errno)),
@@ -80,7 +84,11 @@ impl Worker<'_> {
     /// Whether the destination's name could be made; true if that would replace something.
     pub(super) fn foresee_name(&self, task: &Task<'_>, over_existing: bool) -> Result<bool, Errno> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
-        let there = !self.cleared.get() && at::stat(dst, without_slashes(name), Follow::No).is_ok();
+        let met = at::stat(dst, without_slashes(name), Follow::No).ok().filter(|_| !self.cleared.get());
+        let there = met.is_some();
+        if over_existing && met.is_some_and(|met| met.is_dir()) {
+            return Err(Errno::ISDIR);
+        }
         if there && !over_existing {
             return Err(Errno::EXIST);
         }
@@ -95,7 +103,7 @@ impl Worker<'_> {
         let is_taken = self.ctx.options.dry_run
             && self.shared.several_operands
             && task.entry.operand
-            && lock(&self.shared.landed).contains_key(&task.destination_path());
+            && lock(&self.ctx.operand_copies).contains_key(&task.dir.destination_name(task.entry.destination()));
         let stat = Stat { mode: 0o100_644, mtime: Time { sec: i64::MAX, nsec: 0 }, nlink: 1, ..Stat::default() };
         is_taken.then_some(Occupant {
             stat,
@@ -111,6 +119,7 @@ impl Worker<'_> {
             planted: false,
             time_kept: false,
             goes_if_other: false,
+            source_is_dots: false,
         })
     }
 }

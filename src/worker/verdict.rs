@@ -55,7 +55,12 @@ impl Worker<'_> {
             },
             Verdict::Done => Ok(()),
             Verdict::Merge => Ok(()), // only directories are merged
-            Verdict::Refuse(refusal) => Err(refused(task, refusal)),
+            Verdict::Refuse(refusal) => {
+                if refusal == Refusal::PlantedLink {
+                    self.check_landed_link(task)?; // better words for a link that this run made
+                }
+                Err(refused(task, refusal))
+            }
             Verdict::Overwrite => {
                 let through = |occupant: &Occupant| Follow::from(occupant.link.is_symlink());
                 let landing = occupant
@@ -74,12 +79,12 @@ impl Worker<'_> {
                 self.make(task, source, Landing::Create, None)
             }
             Verdict::Make(Clear::Backup) => {
-                let suffix = self.back_up(task)?;
-                let stays = self.ctx.options.atomic && suffix.is_some();
+                let backup = self.back_up(task)?;
+                let stays = self.ctx.options.atomic && backup.is_some();
                 let landing = if stays { Landing::Replace } else { Landing::Create };
-                let answer = self.make(task, source, landing, suffix.as_deref());
-                if let (Err(_), Some(suffix), false) = (&answer, &suffix, self.ctx.options.dry_run) {
-                    self.un_back_up(task, suffix);
+                let answer = self.make(task, source, landing, backup.as_deref());
+                if let (Err(_), Some(backup), false) = (&answer, &backup, self.ctx.options.dry_run) {
+                    self.un_back_up(task, backup);
                 }
                 answer
             }
@@ -102,7 +107,10 @@ impl Worker<'_> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let answer = if self.ctx.options.dry_run {
             self.cleared.set(true);
-            survey::may_make(dst, name)
+            match at::stat(dst, name, Follow::No) {
+                Ok(stat) if stat.is_dir() => Err(Errno::ISDIR),
+                _ => survey::may_make(dst, name),
+            }
         } else {
             at::unlink(dst, name)
         };
@@ -126,7 +134,7 @@ impl Worker<'_> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let answer = if self.ctx.options.dry_run {
             self.cleared.set(true);
-            survey::may_make(dst, name).map(|()| Some(backup::suffix(backup, dst.as_fd(), name)))
+            survey::may_make(dst, name).map(|()| Some(backup::name(backup, dst.as_fd(), name)))
         } else if self.ctx.options.atomic {
             backup::make_by_link(backup, dst.as_fd(), name)
         } else {
@@ -135,17 +143,13 @@ impl Worker<'_> {
         answer.map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
     }
 
-    fn un_back_up(&self, task: &Task<'_>, suffix: &OsStr) {
-        let name = task.entry.destination();
-        let dst = &task.fds.dst;
-        let kept = backup::with_suffix(name, suffix);
+    fn un_back_up(&self, task: &Task<'_>, backup: &OsStr) {
         // With --atomic the name was never missing: its second name goes.
-        let undo =
-            if self.ctx.options.atomic { at::unlink(dst, &kept) } else { at::rename(dst, &kept, dst, name) };
-        if let Err(errno) = undo {
+        let undone = backup::undo(task.fds.dst.as_fd(), task.entry.destination(), backup, self.ctx.options.atomic);
+        if let Err(errno) = undone {
             self.ctx.reporter.fail(Failure::new("cannot un-backup {}", task.destination_path()).errno(errno));
         } else if self.ctx.options.verbose {
-            let from = quote::quoted(backup::with_suffix(&task.destination_path(), suffix));
+            let from = quote::quoted(backup::beside(&task.destination_path(), backup));
             let to = quote::quoted(task.destination_path());
             self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
         }

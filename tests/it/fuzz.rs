@@ -198,13 +198,22 @@ fn options() -> impl Strategy<Value = Options> {
 
 /// Promises that hold for all options and all files, be they as strange as they like.
 fn plan_keeps_its_word() {
-    let flags = any::<[bool; 7]>();
+    let flags = any::<[bool; 8]>();
     fuzz(
         20_000,
         (options(), stat(), stat(), stat(), stat(), flags),
         |(options, source, met, link, source_link, flags)| {
             assert_eq!(plan::decide(&options, &source, None), Verdict::Make(Clear::Nothing));
-            let [circular, same_entry, same_referent, writable, just_made, planted, backup_is_source] = flags;
+            let [
+                circular,
+                same_entry,
+                same_referent,
+                writable,
+                just_made,
+                planted,
+                source_is_dots,
+                backup_is_source,
+            ] = flags;
             let dereference = options.dereference;
             // One inode is one file, whoever looks; and a name that is no link is the file itself.
             let met = if met.id() == source.id() { source } else { met };
@@ -226,6 +235,7 @@ fn plan_keeps_its_word() {
                 planted,
                 time_kept: false,
                 goes_if_other: options.resume,
+                source_is_dots,
                 backup_is_source,
             };
             let asked = plan::decide(&options, &source, Some(&occupant));
@@ -239,8 +249,11 @@ fn plan_keeps_its_word() {
             }
             let replaces = matches!(verdict, Verdict::Overwrite | Verdict::Make(_));
             assert!(!(replaces && options.never_replaces()), "-n replaces: {asked:?}");
-            assert!(!(replaces && met.is_dir()), "a directory is replaced: {asked:?}");
-            assert!(!(replaces && source.is_dir()), "a directory replaces: {asked:?}");
+            // With -b it is tried to write into a directory, which the system refuses.
+            assert!(!(replaces && met.is_dir() && options.backup.is_none()), "a directory is replaced: {asked:?}");
+            let cleared = matches!(verdict, Verdict::Make(Clear::Backup | Clear::Unlink));
+            assert!(!(cleared && met.is_dir()), "a directory is taken away: {asked:?}");
+            assert!(!(replaces && source.is_dir() && options.backup.is_none()), "a directory replaces: {asked:?}");
             assert!(verdict != &Verdict::Overwrite || source.id() != met.id(), "a file is emptied to be copied");
             assert!(verdict != &Verdict::Overwrite || !planted, "a planted link is written through");
             assert!(verdict != &Verdict::Merge || source.is_dir() && met.is_dir() && !planted);

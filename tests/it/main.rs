@@ -26,6 +26,7 @@ mod interrupt;
 mod kills;
 mod law;
 mod library;
+mod like_gnu;
 mod limits;
 mod matrix;
 mod needs;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         kills::trials(),
         matrix::trials(),
         options::trials(),
+        like_gnu::trials(),
         oracle::trials(),
         races::trials(),
         report::trials(),

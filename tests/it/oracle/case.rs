@@ -1,12 +1,13 @@
 //! One comparison: a tree, options, operands, answers. `invent.rs` makes random ones.
 
+use super::Run;
 use crate::sandbox::Sandbox;
 use filetime::FileTime;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Where the tree stands in the sandbox, and cp is run: deep enough that no `..` leads out of it.
 pub(crate) const WITHIN: &str = "1/2/3/4";
@@ -126,6 +127,35 @@ impl Case {
         }
     }
 
+    /// Whether something has an access control list, be it for what is made in it.
+    pub(super) fn has_list(&self) -> bool {
+        self.nodes.iter().any(|node| node.acl)
+    }
+
+    /// The symbolic links of the tree that an operand's path is or leads through.
+    fn links_on_the_way(&self) -> impl Iterator<Item = &Node> {
+        let top = Path::new("/top");
+        let operands: Vec<PathBuf> =
+            self.operands.iter().map(|operand| without_dots(&top.join(absolute(operand, top)))).collect();
+        self.nodes.iter().filter(move |node| {
+            let path = top.join(&node.path);
+            matches!(node.kind, Placed::Link(_)) && operands.iter().any(|operand| operand.starts_with(&path))
+        })
+    }
+
+    pub(super) fn leads_through_link(&self) -> bool {
+        self.links_on_the_way().next().is_some()
+    }
+
+    /// Whether one of them is another kind of file after the run.
+    pub(super) fn replaces_link_on_the_way(&self, run: &Run) -> bool {
+        let is_link = |node: &Node| {
+            let after = run.snapshot.0.get(&Path::new(WITHIN).join(&node.path));
+            after.is_some_and(|after| after.mode & 0o170_000 == 0o120_000)
+        };
+        self.links_on_the_way().any(|node| !is_link(node))
+    }
+
     /// Opens the fifos, so that nobody has to wait for a reader to write into them.
     pub(crate) fn hold_fifos(&self, sandbox: &Sandbox) -> Vec<File> {
         let fifos = self.nodes.iter().filter(|node| node.kind == Placed::Fifo);
@@ -134,6 +164,19 @@ impl Case {
         };
         fifos.map(open).collect()
     }
+}
+
+/// The path without `.` and `..`, as if there were no symbolic links.
+pub(super) fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 impl Debug for Case {

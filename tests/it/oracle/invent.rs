@@ -1,13 +1,13 @@
 //! Random cases, made by proptest: trees, options and operands.
 
-use super::case::{ABSOLUTE, Case, Form, Node, Placed};
+use super::case::{ABSOLUTE, Case, Form, Node, Placed, without_dots};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Few names, so that they meet; some that need quoting, and some that look like backups or flags.
 const NAMES: [&[u8]; 12] =
@@ -462,18 +462,6 @@ fn through_links(nodes: &[Node], path: &Path) -> Vec<PathBuf> {
         Some(node.path.join(rest))
     };
     nodes.iter().filter_map(through).collect()
-}
-
-fn without_dots(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 fn operands(wide: bool) -> impl Strategy<Value = Vec<Operand>> {

@@ -1,0 +1,251 @@
+//! What GNU cp 9.10 does, held cell by cell, whether or not there is one to compare with.
+
+use crate::needs::{Mounted, Need, trial};
+use crate::sandbox::{Sandbox, ZCP};
+use libtest_mimic::Trial;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let e2fs = [Need::Root, Need::Mount("ext4"), Need::Program("debugfs")];
+    vec![
+        trial("like_gnu::a_file_that_lands_on_two_names_is_copied_twice", &[], lands_on_two_names),
+        trial("like_gnu::the_same_operand_twice_is_a_warning", &[], same_operand_twice),
+        trial("like_gnu::a_prompt_reads_no_more_than_its_line", &[], prompt_reads_its_line),
+        trial("like_gnu::long_backup_names_are_shortened", &[], long_backup_names),
+        trial("like_gnu::backups_near_the_longest_path", &[], backups_near_the_longest_path),
+        trial("like_gnu::a_directory_makes_a_backup_of_a_file", &[], directory_over_file),
+        trial("like_gnu::a_file_does_not_replace_a_directory", &[], file_over_directory),
+        trial("like_gnu::a_link_from_the_future_is_the_users_own", &e2fs, link_from_the_future),
+        trial("like_gnu::debug_has_its_words", &[], debug_words),
+    ]
+}
+
+/// stderr and the status of `cp LINE`, run by a shell.
+fn cp(sandbox: &Sandbox, line: &str) -> (String, Option<i32>) {
+    let cp = sandbox.path("cp");
+    if !cp.exists() {
+        std::os::unix::fs::symlink(ZCP, &cp).unwrap();
+    }
+    let output = sandbox.command("sh").args(["-c", &format!("exec ./cp {line}")]).output().unwrap();
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+fn read(sandbox: &Sandbox, name: &str) -> Option<String> {
+    fs::read_to_string(sandbox.path(name)).ok()
+}
+
+fn lands_on_two_names() {
+    for options in ["", "-a", "-s", "-l", "-n", "-f", "-j8"] {
+        for (first, second) in [
+            ("$PWD/a/f", "$PWD/l/f"),
+            ("$PWD/a/b/f", "$PWD/l/b/f"),
+            ("a/f", "l/f"),
+            ("a/b/f", "l/b/f"),
+            ("a/b/f", "$PWD/a/b/f"),
+        ] {
+            if options == "-s" && first.starts_with('a') {
+                continue; // it makes links to absolute names only
+            }
+            for line in [format!("{first} {second} $PWD/d"), format!("-t $PWD/d {first} {second}")] {
+                let sandbox = Sandbox::new();
+                sandbox.file("a/f", "x").file("a/b/f", "y").symlink("a", "l").dir("d");
+                let line = format!("{options} --parents {line}");
+                assert_eq!(cp(&sandbox, &line), (String::new(), Some(0)), "{line}");
+                for name in [first, second] {
+                    let top = sandbox.path("");
+                    let name = match name.strip_prefix("$PWD/") {
+                        Some(name) => top.join(name),
+                        None => name.into(),
+                    };
+                    let copy = sandbox.path("d").join(name.strip_prefix("/").unwrap_or(&name));
+                    assert!(copy.exists(), "{line}: no {copy:?}");
+                }
+            }
+        }
+    }
+}
+
+fn same_operand_twice() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a/f", "x").file("b/f", "y").symlink("a", "l").dir("d").dir("e");
+    let warning = |name: &str| format!("cp: warning: source file '{name}' specified more than once\n");
+    assert_eq!(cp(&sandbox, "a/f ./a/f d"), (warning("./a/f"), Some(0)));
+    assert_eq!(cp(&sandbox, "--parents a/f a//f d"), (warning("a//f"), Some(0)));
+    let refusal = |name: &str| format!("cp: will not overwrite just-created 'e/f' with '{name}'\n");
+    assert_eq!(cp(&sandbox, "a/f l/f e"), (refusal("l/f"), Some(1)));
+    fs::remove_file(sandbox.path("e/f")).unwrap();
+    assert_eq!(cp(&sandbox, "-b a/f b/f e"), (refusal("b/f"), Some(1)));
+}
+
+fn prompt_reads_its_line() {
+    let sandbox = Sandbox::new();
+    for name in ["1", "2", "3"] {
+        sandbox.file(name, format!("new {name}")).file(format!("d/{name}"), "old");
+    }
+    let answers = "1\ny\n2\nn\n3\ny\n";
+    sandbox.file("answers", answers);
+    let script = "while read -r name; do \"$0\" -i $name d; done";
+    let started = |input: Stdio| -> Output {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, ZCP]).current_dir(sandbox.path("")).stdin(input);
+        command.output().unwrap()
+    };
+    let from_file = started(fs::File::open(sandbox.path("answers")).unwrap().into());
+    let mut feeder = Command::new("cat").arg(sandbox.path("answers")).stdout(Stdio::piped()).spawn().unwrap();
+    let contents = || ["d/1", "d/2", "d/3"].map(|name| read(&sandbox, name).unwrap());
+    assert_eq!(contents(), ["new 1", "old", "new 3"], "{from_file:?}");
+    sandbox.file("d/1", "old").file("d/3", "old");
+    let from_pipe = started(feeder.stdout.take().unwrap().into());
+    feeder.wait().unwrap();
+    assert_eq!(contents(), ["new 1", "old", "new 3"], "{from_pipe:?}");
+}
+
+/// The name of the backup that a file with so many letters gets.
+fn long_backup_names() {
+    let cells = [
+        (255, "-b", vec![], (253, "~")),
+        (254, "-b", vec![], (253, "~")),
+        (253, "-b", vec![], (253, "~")),
+        (252, "-b", vec![], (252, "~")),
+        (250, "-bS.bak", vec![], (250, ".bak")),
+        (251, "-bS.bak", vec![], (251, "~")),
+        (255, "--backup=numbered", vec![], (253, "~")),
+        (251, "--backup=numbered", vec![], (251, "~")),
+        (250, "--backup=numbered", vec![], (250, ".~1~")),
+        (251, "--backup=numbered", vec![(251, ".~1~")], (251, ".~2~")),
+        (250, "--backup=numbered", vec![(250, ".~9~")], (250, "~")),
+        (249, "--backup=existing", vec![(249, ".~9~")], (249, ".~10~")),
+        (255, "--backup=existing", vec![(253, "~")], (253, "~")),
+    ];
+    for (letters, option, there, (kept, suffix)) in cells {
+        let name = |letters, suffix: &str| "n".repeat(letters) + suffix;
+        let sandbox = Sandbox::new();
+        sandbox.file("new", "new").file(format!("d/{}", name(letters, "")), "old");
+        for (letters, suffix) in there {
+            sandbox.file(format!("d/{}", name(letters, suffix)), "earlier");
+        }
+        let line = format!("{option} new d/{}", name(letters, ""));
+        assert_eq!(cp(&sandbox, &line), (String::new(), Some(0)), "{option} {letters}");
+        assert_eq!(read(&sandbox, &format!("d/{}", name(letters, ""))).unwrap(), "new");
+        let backup = read(&sandbox, &format!("d/{}", name(kept, suffix)));
+        assert_eq!(backup.as_deref(), Some("old"), "{option} {letters}");
+    }
+}
+
+fn backups_near_the_longest_path() {
+    const LONGEST: usize = 4095;
+    for option in ["-b", "--backup=numbered", "--backup=existing"] {
+        let sandbox = Sandbox::new();
+        sandbox.file("new", "new");
+        // Directories of 200 letters, and one that fills up the rest.
+        let rest = (LONGEST - "f".len()) % 201;
+        let path = "p/".repeat(rest / 2) + &"r".repeat(rest % 2) + &("d".repeat(200) + "/").repeat(LONGEST / 201);
+        let script = format!(
+            "IFS=/; for part in {}; do mkdir $part && cd $part; done; echo old >f; cd \"$OLDPWD\"",
+            path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+        );
+        assert!(sandbox.command("sh").args(["-c", &script]).output().unwrap().status.success());
+        let path = path.replace("//", "/") + "f";
+        let length = path.len();
+        assert_eq!(cp(&sandbox, &format!("{option} new {path}")), (String::new(), Some(0)), "{option} {length}");
+    }
+}
+
+fn directory_over_file() {
+    let sandbox = || {
+        let sandbox = Sandbox::new();
+        sandbox.file("s/x", "x").file("s/n/y", "y").file("d", "old").symlink("nowhere", "l").file("t/n", "inner");
+        sandbox
+    };
+    for (options, target, backup) in [
+        ("-rbT", "d", "d~"),
+        ("-r --backup=numbered -T", "d", "d.~1~"),
+        ("-rbuT", "d", "d~"),
+        ("-abT", "l", "l~"),
+        ("-rbT -j8", "d", "d~"),
+        ("-rbT --atomic", "d", "d~"),
+    ] {
+        let sandbox = sandbox();
+        let line = format!("{options} s {target}");
+        assert_eq!(cp(&sandbox, &line), (String::new(), Some(0)), "{line}");
+        assert_eq!(read(&sandbox, &format!("{target}/x")).unwrap(), "x", "{line}");
+        assert!(!sandbox.path(backup).symlink_metadata().unwrap().is_dir(), "{line}");
+    }
+    let nested = sandbox();
+    assert_eq!(cp(&nested, "-rbT s t"), (String::new(), Some(0)));
+    assert_eq!((read(&nested, "t/n~").unwrap(), read(&nested, "t/n/y").unwrap()), ("inner".into(), "y".into()));
+    let without = sandbox();
+    let refusal = "cp: cannot overwrite non-directory 'd' with directory 's'\n";
+    assert_eq!(cp(&without, "-rT s d"), (refusal.into(), Some(1)));
+    let dry = sandbox();
+    assert_eq!(cp(&dry, "--dry-run -rbT s d"), (String::new(), Some(0)));
+    assert_eq!(read(&dry, "d").unwrap(), "old");
+}
+
+fn file_over_directory() {
+    for (options, source, words) in [
+        ("-bT", "f", "cannot create regular file 'd': Is a directory"),
+        ("-fbT", "f", "cannot remove 'd': Is a directory"),
+        ("-bT --remove-destination", "f", "cannot create regular file 'd': Is a directory"),
+        ("-dbT", "l", "cannot create symbolic link 'd': File exists"),
+        ("-abT", "p", "cannot create fifo 'd': File exists"),
+        ("-lbT", "f", "cannot create hard link 'd' to 'f': File exists"),
+        ("-bT --atomic", "f", "cannot create regular file 'd': Is a directory"),
+        ("-T", "f", "cannot overwrite directory 'd' with non-directory 'f'"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file("f", "f").symlink("f", "l").fifo("p").file("d/kept", "kept");
+        let line = format!("{options} {source} d");
+        assert_eq!(cp(&sandbox, &line), (format!("cp: {words}\n"), Some(1)), "{line}");
+        assert_eq!(read(&sandbox, "d/kept").unwrap(), "kept", "{line}");
+    }
+}
+
+/// A link that the user made before the clock was set back is not taken for one that somebody plants.
+fn link_from_the_future() {
+    let disk = Mounted::make("ext4").unwrap();
+    fs::write(disk.point.join("behind"), "old").unwrap();
+    std::os::unix::fs::symlink("behind", disk.point.join("link")).unwrap();
+    fs::set_permissions(&disk.point, fs::Permissions::from_mode(0o755)).unwrap();
+    let succeeds = |program: &str, args: &[&std::ffi::OsStr]| {
+        let output = Command::new(program).args(args).output().unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
+    };
+    succeeds("umount", &[disk.point.as_os_str()]);
+    let request = "set_inode_field /link ctime @2000000000";
+    succeeds("debugfs", &["-w".as_ref(), "-R".as_ref(), request.as_ref(), disk.image.as_os_str()]);
+    succeeds("mount", &["-o".as_ref(), "loop".as_ref(), disk.image.as_os_str(), disk.point.as_os_str()]);
+    let sandbox = Sandbox::new();
+    sandbox.file("new", "new");
+    let link: &Path = &disk.point.join("link");
+    let output = sandbox.zcp(["new".as_ref(), link.as_os_str()]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(disk.point.join("behind")).unwrap(), "new");
+    disk.end();
+}
+
+fn debug_words() {
+    let sandbox = Sandbox::new();
+    sandbox.file("empty", "").sparse("hole", 1 << 20, &[]).sparse("head", 1 << 20, &[(0, b"head")]);
+    for (line, words) in [
+        ("--sparse=always empty o", "copy offload: avoided, reflink: unsupported, sparse detection: zeros"),
+        ("--sparse=never empty o", "copy offload: avoided, reflink: no, sparse detection: no"),
+        ("--sparse=never head o", "copy offload: avoided, reflink: no, sparse detection: SEEK_HOLE"),
+        ("--sparse=never hole o", "copy offload: unknown, reflink: no, sparse detection: SEEK_HOLE"),
+        (
+            "--sparse=never --reflink=never hole o",
+            "copy offload: unknown, reflink: no, sparse detection: SEEK_HOLE",
+        ),
+        ("/proc/version o", "copy offload: unsupported, reflink: unsupported, sparse detection: no"),
+        ("empty missing/o", "copy offload: unknown, reflink: unknown, sparse detection: unknown"),
+    ] {
+        let output = sandbox.zcp(["--debug"]).args(line.split(' ')).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let said = text.lines().find(|line| line.starts_with("copy offload"));
+        assert_eq!(said, Some(words), "{line}");
+        let _ = fs::remove_file(sandbox.path("o"));
+    }
+}
