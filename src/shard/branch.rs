@@ -7,7 +7,7 @@
 
 use super::facts::DirFacts;
 use super::lists::ROOT;
-use super::manifest::{Manifest, Root};
+use super::manifest::Manifest;
 use crate::context::Context;
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Place};
 use crate::metadata::{self, Handle, xattr};
@@ -36,16 +36,15 @@ impl<'c> Branch<'c> {
         facts: Option<&DirFacts>,
     ) -> Result<Branch<'c>, Failure> {
         let here = manifest.is_here();
-        let open = |root: &Root| ctx.patience.operation(|| root.open(here), Failure::reason);
-        let (src, dst) = (open(&manifest.source)?, open(&manifest.destination)?);
-        let place = Place {
+        let place = || Place {
             parent: Dir::operands(Base::Cwd, OsString::new()),
             name: manifest.source.path.clone(),
             new_name: manifest.destination.path.clone(),
             follow_source: Follow::Yes,
             follow_destination: Follow::Yes,
         };
-        let root = pair(ctx, place, src, dst, facts)?;
+        let open = || pair(ctx, place(), manifest.source.open(here)?, manifest.destination.open(here)?, facts);
+        let root = ctx.patience.operation(open, Failure::reason)?;
         Ok(Branch { ctx, root, way: Vec::new() })
     }
 
@@ -69,7 +68,7 @@ impl<'c> Branch<'c> {
         }
         for part in parts().skip(common) {
             let name = OsStr::from_bytes(part);
-            let dir = self.go_down(name, facts)?;
+            let dir = self.ctx.patience.operation(|| self.go_down(name, facts), Failure::reason)?;
             self.way.push((name.to_owned(), dir));
         }
         Ok(self.here())

@@ -64,7 +64,7 @@ impl Folder {
     /// # Errors
     /// When there is none, or one of another form, or one that others may write to.
     pub(super) fn open(path: &Path, patience: &Patience) -> Result<(Folder, Manifest), Failure> {
-        let root = PrivateDir::open(path)?;
+        let root = patience.operation(|| PrivateDir::open(path), Failure::reason)?;
         let Some(value) = root.read_json(MANIFEST, patience)? else {
             return Err(Failure::new("{} holds no complete plan", path));
         };

@@ -137,12 +137,16 @@ impl PrivateDir {
     /// Those of open(2), or that it is no file of this job.
     pub(super) fn read(&self, name: &str, patience: &Patience) -> Result<Option<File>, Failure> {
         let cannot = |errno| Failure::new("cannot open {} for reading", self.path_of(name)).errno(errno);
-        let fd = match patience.call(|| at::open_read(&self.fd, OsStr::new(name), Follow::No, false)) {
-            Ok(fd) => fd,
+        let open = || {
+            let fd = at::open_read(&self.fd, OsStr::new(name), Follow::No, false)?;
+            let stat = at::fstat(&fd)?;
+            Ok((fd, stat))
+        };
+        let (fd, stat) = match patience.call(open) {
+            Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(cannot(errno)),
         };
-        let stat = at::fstat(&fd).map_err(cannot)?;
         match stat.is_regular() && is_trusted_owner(&stat) {
             true => Ok(Some(File::from(fd))),
             false => Err(Failure::new("not reading {}: it is not a file of this job", self.path_of(name))),
