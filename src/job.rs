@@ -1,11 +1,11 @@
-//! What the walk hands to the workers: parcels of sibling names.
+//! What the walk hands to the workers: batches of names in one directory.
 //!
-//! A parcel is a whole directory of files, up to a limit. It is shared: a worker that has nothing
-//! else to do takes names out of a parcel that another one is working on, one at a time. So parcels
-//! can be large, which keeps the walk's lock quiet, and nobody idles while there are files left.
+//! A batch is shared: a worker that has nothing else to do takes names out of the batch that another one
+//! is working on, one at a time. So batches can be large, and nobody idles while there are files left.
 
-use crate::dir::{Dir, Fds};
+use crate::dir::{Fds, Hold};
 use crate::sys::Kind;
+use crate::sys::dirents::{Dirent, Names};
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,39 +24,74 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry that was found in a directory.
+    pub fn listed(found: Dirent<'_>) -> Entry {
+        Entry { name: found.name.to_owned(), new_name: None, hint: found.kind, operand: false }
+    }
+
     /// The name it gets.
     pub fn destination(&self) -> &OsStr {
         self.new_name.as_ref().unwrap_or(&self.name)
     }
 }
 
-/// Names of one directory, to be copied by whoever takes them.
+/// Entries in memory.
 #[derive(Debug)]
-pub struct Parcel {
-    /// The directory that they are in.
-    pub dir: Arc<Dir>,
-    /// Its open descriptors: a parcel in flight keeps them.
-    pub fds: Arc<Fds>,
-    entries: Vec<Entry>,
-    next: AtomicUsize,
-    unfinished: AtomicUsize,
+pub enum Entries {
+    /// Each by itself.
+    Given(Vec<Entry>),
+    /// As a directory listed them.
+    Listed(Names),
 }
 
-impl Parcel {
-    /// A parcel of at least one entry. The directory will not be finished before it is.
-    pub fn new(dir: Arc<Dir>, fds: Arc<Fds>, entries: Vec<Entry>) -> Parcel {
-        dir.enter();
-        let unfinished = AtomicUsize::new(entries.len());
-        Parcel { dir, fds, entries, next: AtomicUsize::new(0), unfinished }
+impl Entries {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Entries::Given(entries) => entries.len(),
+            Entries::Listed(names) => names.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entry at a position.
+    pub fn get(&self, at: usize) -> Option<Entry> {
+        match self {
+            Entries::Given(entries) => entries.get(at).cloned(),
+            Entries::Listed(names) => names.get(at).map(Entry::listed),
+        }
+    }
+}
+
+/// Names of one directory, to be copied by whoever takes them. The directory is not finished before the
+/// last worker that knows the batch drops it.
+#[derive(Debug)]
+pub struct Batch {
+    /// The directory that they are in.
+    pub dir: Hold,
+    /// Its open descriptors, which a batch at work keeps.
+    pub fds: Arc<Fds>,
+    entries: Entries,
+    next: AtomicUsize,
+}
+
+impl Batch {
+    /// A batch with all names still to be taken.
+    pub fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
+        Batch { dir, fds, entries, next: AtomicUsize::new(0) }
     }
 
     /// All names, taken or not.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &Entries {
         &self.entries
     }
 
     /// The next name that nobody has taken yet.
-    pub fn take(&self) -> Option<&Entry> {
+    pub fn take(&self) -> Option<Entry> {
         if self.is_taken() {
             return None;
         }
@@ -66,10 +101,5 @@ impl Parcel {
     /// Whether all names have been taken.
     pub fn is_taken(&self) -> bool {
         self.next.load(Ordering::Relaxed) >= self.entries.len()
-    }
-
-    /// Says that one name is done; true for the last of them.
-    pub fn done(&self) -> bool {
-        self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }

@@ -35,9 +35,9 @@
 //! # How it is built
 //! Three sentences that everything hangs on:
 //!
-//! 1. **The walk finds, the worker does, the ladder moves.**
-//! 2. **What depends on order is decided by the walk, one thread at a time; everything else runs on
-//!    the workers.**
+//! 1. **The walk finds, a worker copies, the ladder moves.**
+//! 2. **Whoever enters a directory copies its files; nobody holds a lock during a system call.** What depends
+//!    on order runs on one worker.
 //! 3. **A name is relative to an open directory; a full path exists only to be printed.**
 //!
 //! ## The rooms
@@ -51,10 +51,10 @@
 //! | `cli` | the only room that knows flags: arguments -> `CopyOptions` |
 //! | `api` | the face of the library |
 //! | `session` | one copy from its preparation to its end, and what it may do to the process |
-//! | `engine` | walk -> pool -> report: who works, and on what next |
-//! | `walk` · `worker` | finds names, makes directories · makes everything else, one name at a time |
+//! | `engine` | how many workers there are, and when |
+//! | `walk` · `worker` | finds names, enters directories · makes everything else, one name at a time |
 //! | `survey` · `temporary` | looks at what stands at a destination · what things are called until they are complete |
-//! | `plan` · `backup` · `job` | pure: what is to be done with a name · names of backups · parcels |
+//! | `plan` · `backup` · `job` | pure: what is to be done with a name · names of backups · batches of names |
 //! | `dir` · `context` | a pair of directories while they are in use · what all threads share |
 //! | `report` | the only printer: messages, statistics, the bar |
 //! | `options` | what was asked, settled |
@@ -64,11 +64,12 @@
 //! ## How a copy goes
 //! `cli::parse` makes a [`CopyOptions`], [`CopyOptions::copy`] settles the options, and
 //! `walk::operands::resolve` the operands.
-//! `engine::run` lets the workers pull `job::Parcel`s out of the `walk::Walk`: names of one
-//! directory, with its open descriptors. A worker asks `plan::decide` about each name and hands
+//! Each worker takes a directory that was found from the frontier (`walk::Walker::next_batch`), makes its
+//! destination and lists it. Its subdirectories go to the frontier, its other names are a `job::Batch`, which
+//! idle workers share. A worker asks `plan::decide` about each name and hands
 //! the open files to `transfer::Ladder::copy`, which takes the `transfer::Route` for the pair of
-//! file systems and steps down from rung to rung as the kernel refuses. The last name of a directory
-//! closes it (`dir::Dir::leave`): only then does it get its times and its final mode.
+//! file systems and steps down from rung to rung as the kernel refuses. When
+//! nobody holds a directory any more (`dir::Hold`), it gets its times and its final mode.
 //!
 //! Figures are plain integers in each worker (`report::Stats`), added up at the end.
 

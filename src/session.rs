@@ -12,6 +12,7 @@ use crate::report::{Console, Reporter};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
+use std::sync::Arc;
 
 /// On whose behalf a copy runs, and who is told and asked.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +49,7 @@ pub struct Outlook {
 #[derive(Debug)]
 pub struct Session {
     /// What all threads are going to share.
-    pub ctx: Context,
+    pub ctx: Arc<Context>,
     /// Where the walk starts.
     pub roots: Roots,
 }
@@ -77,7 +78,7 @@ impl Session {
 }
 
 /// Gets the process ready for a copy, and makes what its threads are going to share.
-pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Context {
+pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
     let Host { console, stop, listener, witness, made_earlier, asker } = host;
     let process = Process::look(console.is_some());
     let may_last = outlook.duration == Duration::Long;
@@ -96,7 +97,7 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
             proc::reserve_descriptors(descriptors.highest());
         }
     }
-    Context {
+    Arc::new(Context {
         syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
         watched: Watched::default(),
         kept_times: KeptTimes::default(),
@@ -113,5 +114,5 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
         descriptors,
         patience: outlook.patience,
         operand_copies: std::sync::Mutex::default(),
-    }
+    })
 }

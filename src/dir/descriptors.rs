@@ -6,9 +6,10 @@ use crate::sys::proc;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A worker has a source, a destination, two ends of a pipe and its parcel's two directories.
-const EACH: usize = 6;
-/// For the listing, stdio and what the process was started with.
+/// A worker has a source, a destination, two ends of a pipe and its batch's two directories; or, in the place of
+/// the files, two directories that it enters and the listing of one.
+const EACH: usize = 7;
+/// For listings that are under way, stdio and what the process was started with.
 const FOR_ALL: usize = 16;
 /// Directories, of two descriptors each, that are open in any case.
 const LEAST: usize = 2;
@@ -47,15 +48,24 @@ impl Descriptors {
     /// Notes an opened directory; the one that was opened first is closed if there are too many.
     /// Whoever is using it has its own hold on the descriptors.
     pub(super) fn opened(&self, dir: &Arc<Dir>) {
+        // Closed, and perhaps dropped, only when others may go on.
+        let mut closed = Vec::new();
         let mut open = lock(&self.open);
         open.push_back(Arc::downgrade(dir));
         if open.len() > self.most {
-            open.retain(|weak| weak.upgrade().is_some_and(|dir| lock(&dir.fds).is_some()));
+            open.retain(|weak| {
+                let Some(dir) = weak.upgrade() else { return false };
+                let is_open = lock(&dir.fds).is_some();
+                closed.push((dir, None));
+                is_open
+            });
         }
         while open.len() > self.most {
             if let Some(oldest) = open.pop_front().and_then(|weak| weak.upgrade()) {
-                *lock(&oldest.fds) = None;
+                let fds = lock(&oldest.fds).take();
+                closed.push((oldest, fds));
             }
         }
+        drop(open);
     }
 }

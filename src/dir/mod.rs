@@ -1,16 +1,19 @@
 //! A pair of directories, source and destination, while their entries are copied.
 //!
-//! A `Dir` counts what is still open below it. The last one out gives the destination its owner,
-//! mode and times, and then leaves the parent, in a loop. Descriptors are a cache with a budget: a
-//! tree may be deeper than the process may have files open, so a directory that is not in use may
-//! be closed and is found again, by its name from its parent, and recognised by device and inode.
+//! A [`Hold`] keeps a directory from being finished. Dropping the last one gives the destination its
+//! owner, mode and times, and then releases the parent, in a loop. An `Arc<Dir>` alone only remembers
+//! where the directory is. Descriptors are a cache with a budget: a tree may be deeper than the process
+//! may have files open, so a directory that is not in use may be closed and is found again, by its name
+//! from its parent, and recognised by device and inode.
 
 mod descriptors;
 mod finish;
+mod hold;
 mod watched;
 
 pub use descriptors::Descriptors;
 pub use finish::{Extent, Finish};
+pub use hold::Hold;
 pub use watched::Watched;
 
 use crate::context::Context;
@@ -24,7 +27,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// An open directory, or the working directory.
 #[derive(Debug)]
@@ -89,6 +92,8 @@ pub struct DestinationName {
 /// A directory being copied.
 #[derive(Debug)]
 pub struct Dir {
+    /// What finishing it needs; the root is never finished.
+    ctx: Weak<Context>,
     place: Option<Place>,
     /// The path of the source root, for messages: empty where operands are relative to the working directory.
     source_root: OsString,
@@ -110,24 +115,26 @@ pub struct Dir {
     synced_with_others: bool,
     /// Whether it is to be left as it is, after a failure.
     abandoned: AtomicBool,
-    open: AtomicUsize,
+    /// How many holds there are.
+    holds: AtomicUsize,
 }
 
 impl Dir {
     /// The directory that the operands are in: names are relative to the working directory on one
     /// side, and to `destination` (shown as `root`) on the other.
-    pub fn operands(destination: Base, root: OsString) -> Arc<Dir> {
+    pub fn operands(destination: Base, root: OsString) -> Hold {
         Dir::roots((Base::Cwd, OsString::new()), (destination, root))
     }
 
     /// The two directories that names on either side are relative to, and how they are shown.
-    pub fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Arc<Dir> {
+    pub fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Hold {
         let fresh = matches!(destination, Base::Absent);
         let dst_id = match &destination {
             Base::Cwd | Base::Absent => None,
             Base::Open(fd) => at::fstat(fd).ok().map(|stat| stat.id()),
         };
-        Arc::new(Dir {
+        Hold::new(&Arc::new(Dir {
+            ctx: Weak::new(),
             place: None,
             synced_with_others: false,
             source_root: without_slashes(&source_root).to_owned(),
@@ -140,17 +147,18 @@ impl Dir {
             gives_acl: true,
             finish: None,
             abandoned: AtomicBool::new(false),
-            open: AtomicUsize::new(1),
-        })
+            holds: AtomicUsize::new(0),
+        }))
     }
 
-    /// A directory below another. It is entered, and its parent with it.
-    pub fn below(ctx: &Context, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Arc<Dir> {
-        place.parent.enter();
+    /// A directory below another, whose parent it holds.
+    pub fn below(ctx: &Arc<Context>, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Hold {
+        Hold::keep(&place.parent);
         let keep = &ctx.options.preserve;
         let gives_acl = (keep.mode || keep.no_mode) && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
         let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
         let dir = Arc::new(Dir {
+            ctx: Arc::downgrade(ctx),
             place: Some(place),
             synced_with_others,
             source_root: OsString::new(),
@@ -163,8 +171,9 @@ impl Dir {
             gives_acl,
             finish: Some(finish),
             abandoned: AtomicBool::new(false),
-            open: AtomicUsize::new(1),
+            holds: AtomicUsize::new(0),
         });
+        let dir = Hold::new(&dir);
         ctx.descriptors.opened(&dir);
         dir
     }
@@ -317,24 +326,10 @@ impl Dir {
         }
     }
 
-    /// One more thing is open in this directory.
-    pub fn enter(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One thing fewer. The last one out finishes the directory, and leaves its parent.
-    pub fn leave(self: &Arc<Dir>, ctx: &Context) {
-        let mut dir = self;
-        while dir.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            dir.finish(ctx);
-            match &dir.place {
-                Some(place) => dir = &place.parent,
-                None => break,
-            }
-        }
-    }
-
     fn finish(self: &Arc<Dir>, ctx: &Context) {
+        if ctx.stop.is_raised() {
+            return; // not all that belongs into it is there
+        }
         let open = lock(&self.fds).clone();
         if let (Some(fds), Some(place)) = (open, &self.place) {
             place.parent.reopen_from(ctx, &fds);

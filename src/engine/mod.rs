@@ -1,4 +1,4 @@
-//! walk -> crew -> report.
+//! walk -> workers -> report.
 //!
 //! With one worker there is no pool: it works on the caller's thread, in cp's order. So it is where
 //! each decision depends on the one before (prompts, backups, operands that meet at the destination).
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Copies everything below the roots, and says what was done.
-pub fn run(ctx: &Context, roots: Roots) -> Summary {
+pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
@@ -30,9 +30,11 @@ pub fn run(ctx: &Context, roots: Roots) -> Summary {
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let gauge = adaptive.then(|| overseer::Gauge::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
-    let landing = ctx.options.fsync.then(|| (Arc::clone(&roots.dir), roots.landing_directory()));
-    let mut walk = Walk::new(ctx, roots, workers == 1);
-    let little = adaptive && walk.is_little();
+    let landing = ctx.options.fsync.then(|| (roots.dir.clone(), roots.landing_directory()));
+    let walk = Walk::new(ctx, roots, workers == 1);
+    let mut scout = walk.walker();
+    // What waits for a server is worth a second worker, however little it is.
+    let little = gauge.is_some_and(|gauge| !gauge.expects_waiting()) && scout.is_little();
     if little {
         workers = 1;
     }
@@ -41,31 +43,33 @@ pub fn run(ctx: &Context, roots: Roots) -> Summary {
         true => Watcher::start_late(watch),
         false => Watcher::start(watch),
     });
-    let work = work(ctx, &shared, walk, workers, gauge);
+    let work = work(ctx, &shared, &walk, workers, gauge);
     if let Some((top, directory)) = landing {
         shared.make_name_durable(ctx, &top, &directory);
     }
     drop(progress);
-    summary(ctx, work, start.elapsed())
+    let summary = summary(ctx, work, &walk, start.elapsed());
+    Summary { stats: summary.stats.merge(scout.into_stats()), ..summary }
 }
 
 /// Copies what a supply other than a walk gives, from and to file systems of these types.
-pub fn run_supply(ctx: &Context, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
+pub fn run_supply(ctx: &Arc<Context>, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
     let start = Instant::now();
     let workers = ctx.options.jobs.unwrap_or_else(proc::processors);
     let gauge = ctx.options.jobs.is_none().then(|| overseer::Gauge::of(ctx, magics));
-    let work = work(ctx, shared, supply, workers, gauge);
-    summary(ctx, work, start.elapsed())
+    let walk = Walk::supplied(ctx, supply);
+    let work = work(ctx, shared, &walk, workers, gauge);
+    summary(ctx, work, &walk, start.elapsed())
 }
 
-fn work(
-    ctx: &Context,
-    shared: &Shared,
-    supply: impl Supply,
+fn work<'c>(
+    ctx: &'c Context,
+    shared: &'c Shared,
+    walk: &Walk<'c>,
     workers: usize,
     gauge: Option<overseer::Gauge>,
 ) -> Work {
-    let crew = Crew::new(ctx, shared, supply);
+    let crew = Crew::new(ctx, shared, walk);
     match gauge {
         Some(gauge) if workers > 1 => overseer::adaptive(&crew, workers, gauge),
         None if workers > 1 => overseer::fixed(&crew, workers),
@@ -75,13 +79,13 @@ fn work(
     crew.into_work()
 }
 
-fn summary(ctx: &Context, work: Work, elapsed: Duration) -> Summary {
+fn summary(ctx: &Context, work: Work, walk: &Walk<'_>, elapsed: Duration) -> Summary {
     Summary {
         stats: work.stats,
         dry_run: ctx.options.dry_run,
         elapsed,
         workers: work.peak_workers,
-        peak_in_flight: work.peak_in_flight,
+        peak_in_flight: walk.peak(),
         failed: ctx.reporter.failures(),
         failures: ctx.reporter.kept_failures(),
         warnings: ctx.reporter.kept_warnings(),

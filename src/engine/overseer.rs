@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::report::Failure;
 use crate::sys::proc::{self, Usage};
 use crate::transfer::route::FsKind;
-use crate::walk::supply::Supply;
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ const COLD: i64 = 128;
 /// The most workers a processor while a disk is waited for (16 on two processors measured best).
 const FOR_DISK: usize = 8;
 /// The same for a server, which is further away.
-const FOR_SERVER: usize = 16;
+const FOR_SERVER: usize = 32;
 /// The most workers in any case.
 const MOST: usize = 128;
 
@@ -46,6 +45,16 @@ impl Gauge {
         if remote || syncs_files { Gauge::IdleProcessors } else { Gauge::BlockReads }
     }
 
+    /// Whether it is known beforehand that workers will wait.
+    pub(super) fn expects_waiting(self) -> bool {
+        self == Gauge::IdleProcessors
+    }
+
+    /// By what the number of workers is multiplied while they wait.
+    fn growth(self) -> usize {
+        if self == Gauge::IdleProcessors { 4 } else { 2 }
+    }
+
     fn most(self, processors: usize) -> usize {
         let each = if self == Gauge::IdleProcessors { FOR_SERVER } else { FOR_DISK };
         // Each needs descriptors: two directories, two files, a pipe.
@@ -65,14 +74,14 @@ impl Gauge {
 }
 
 /// The number of workers that was asked for, from start to end.
-pub(super) fn fixed<S: Supply>(crew: &Crew<'_, S>, workers: usize) {
+pub(super) fn fixed(crew: &Crew<'_, '_>, workers: usize) {
     if let Some(pool) = pool(crew, workers) {
         pool.in_place_scope(|scope| send(crew, scope, workers));
     }
 }
 
 /// As many workers as processors, and more while they wait.
-pub(super) fn adaptive<S: Supply>(crew: &Crew<'_, S>, processors: usize, gauge: Gauge) {
+pub(super) fn adaptive(crew: &Crew<'_, '_>, processors: usize, gauge: Gauge) {
     let Some(pool) = pool(crew, processors) else { return };
     pool.in_place_scope(|scope| {
         send(crew, scope, processors);
@@ -80,7 +89,7 @@ pub(super) fn adaptive<S: Supply>(crew: &Crew<'_, S>, processors: usize, gauge: 
         let mut since = Instant::now();
         while !crew.wait(TICK) {
             let now = Usage::now();
-            if gauge.is_waiting(&usage, &now, since.elapsed(), processors) {
+            if gauge.is_waiting(&usage, &now, since.elapsed(), processors) && !crew.is_idle() {
                 // The threads for the many are only made when they are needed.
                 return enlarged(crew, processors, gauge);
             }
@@ -89,27 +98,27 @@ pub(super) fn adaptive<S: Supply>(crew: &Crew<'_, S>, processors: usize, gauge: 
     });
 }
 
-/// Doubles the crew while it waits, up to the most, and lets one go at a time while it does not.
-fn enlarged<S: Supply>(crew: &Crew<'_, S>, processors: usize, gauge: Gauge) {
+/// Enlarges the crew while it waits, up to the most, and lets one go at a time while it does not.
+fn enlarged(crew: &Crew<'_, '_>, processors: usize, gauge: Gauge) {
     let most = gauge.most(processors);
     let Ok(pool) = ThreadPoolBuilder::new().num_threads(most).build() else { return };
     pool.in_place_scope(|scope| {
         let mut wanted = processors;
         let mut waiting = true;
         loop {
-            wanted = if waiting { (wanted * 2).min(most) } else { (wanted - 1).max(processors) };
+            wanted = if waiting { (wanted * gauge.growth()).min(most) } else { (wanted - 1).max(processors) };
             crew.want(wanted);
             send(crew, scope, wanted.saturating_sub(crew.at_work()));
             let (usage, since) = (Usage::now(), Instant::now());
             if crew.wait(TICK) {
                 break;
             }
-            waiting = gauge.is_waiting(&usage, &Usage::now(), since.elapsed(), processors);
+            waiting = gauge.is_waiting(&usage, &Usage::now(), since.elapsed(), processors) && !crew.is_idle();
         }
     });
 }
 
-fn send<'s, S: Supply>(crew: &'s Crew<'_, S>, scope: &Scope<'s>, workers: usize) {
+fn send<'s>(crew: &'s Crew<'_, '_>, scope: &Scope<'s>, workers: usize) {
     for _ in 0..workers {
         crew.enlist();
         scope.spawn(|_| crew.work_enlisted());
@@ -117,7 +126,7 @@ fn send<'s, S: Supply>(crew: &'s Crew<'_, S>, scope: &Scope<'s>, workers: usize)
 }
 
 /// A pool of threads; without one the caller does all the work.
-fn pool<S: Supply>(crew: &Crew<'_, S>, threads: usize) -> Option<ThreadPool> {
+fn pool(crew: &Crew<'_, '_>, threads: usize) -> Option<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     if pool.is_err() {
         crew.ctx.reporter.warn(Failure::plain("warning: cannot start worker threads; copying with one"));

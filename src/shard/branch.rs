@@ -9,7 +9,7 @@ use super::facts::DirFacts;
 use super::lists::ROOT;
 use super::manifest::Manifest;
 use crate::context::Context;
-use crate::dir::{Base, Dir, Extent, Fds, Finish, Place};
+use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place};
 use crate::metadata::{self, Handle, xattr};
 use crate::options::Dereference;
 use crate::report::Failure;
@@ -23,21 +23,21 @@ use std::sync::Arc;
 
 /// The way down.
 pub(super) struct Branch<'c> {
-    ctx: &'c Context,
-    root: Arc<Dir>,
-    way: Vec<(OsString, Arc<Dir>)>,
+    ctx: &'c Arc<Context>,
+    root: Hold,
+    way: Vec<(OsString, Hold)>,
 }
 
 impl<'c> Branch<'c> {
     /// Opens the roots, if they are those of the plan. The finish gives what it knows of them.
     pub(super) fn new(
-        ctx: &'c Context,
+        ctx: &'c Arc<Context>,
         manifest: &Manifest,
         facts: Option<&DirFacts>,
     ) -> Result<Branch<'c>, Failure> {
         let here = manifest.is_here();
         let place = || Place {
-            parent: Dir::operands(Base::Cwd, OsString::new()),
+            parent: Arc::clone(&Dir::operands(Base::Cwd, OsString::new())),
             name: manifest.source.path.clone(),
             new_name: manifest.destination.path.clone(),
             follow_source: Follow::Yes,
@@ -49,7 +49,7 @@ impl<'c> Branch<'c> {
     }
 
     /// The directory that a path is in, and its name there.
-    pub(super) fn parent_of<'p>(&mut self, path: &'p OsStr) -> Result<(&Arc<Dir>, &'p OsStr), Failure> {
+    pub(super) fn parent_of<'p>(&mut self, path: &'p OsStr) -> Result<(&Hold, &'p OsStr), Failure> {
         let (parent, name) = match path.as_bytes().iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path.as_bytes()[..slash], &path.as_bytes()[slash + 1..]),
             None => (&b""[..], path.as_bytes()),
@@ -58,13 +58,13 @@ impl<'c> Branch<'c> {
     }
 
     /// Goes to a directory. With `facts` it gets its attributes as it is left.
-    pub(super) fn enter(&mut self, path: &OsStr, facts: Option<&DirFacts>) -> Result<&Arc<Dir>, Failure> {
+    pub(super) fn enter(&mut self, path: &OsStr, facts: Option<&DirFacts>) -> Result<&Hold, Failure> {
         let parts = || {
             path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != ROOT.as_bytes())
         };
         let common = self.way.iter().zip(parts()).take_while(|((name, _), part)| name.as_bytes() == *part).count();
         while self.way.len() > common {
-            self.leave();
+            self.way.pop();
         }
         for part in parts().skip(common) {
             let name = OsStr::from_bytes(part);
@@ -79,17 +79,11 @@ impl<'c> Branch<'c> {
         self.here().abandon();
     }
 
-    fn here(&self) -> &Arc<Dir> {
+    fn here(&self) -> &Hold {
         self.way.last().map_or(&self.root, |(_, dir)| dir)
     }
 
-    fn leave(&mut self) {
-        if let Some((_, dir)) = self.way.pop() {
-            dir.leave(self.ctx);
-        }
-    }
-
-    fn go_down(&self, name: &OsStr, facts: Option<&DirFacts>) -> Result<Arc<Dir>, Failure> {
+    fn go_down(&self, name: &OsStr, facts: Option<&DirFacts>) -> Result<Hold, Failure> {
         let parent = self.here();
         let source_path = || parent.source_path(name);
         let cannot_access = |errno| Failure::new("cannot access {}", source_path()).errno(errno);
@@ -174,13 +168,10 @@ pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat
     Ok(Made::Ours(made))
 }
 
-/// Every directory that is still open is left, and with it completed.
+/// Directories are completed from the deepest to the root.
 impl Drop for Branch<'_> {
     fn drop(&mut self) {
-        while !self.way.is_empty() {
-            self.leave();
-        }
-        self.root.leave(self.ctx);
+        while self.way.pop().is_some() {}
     }
 }
 
@@ -195,12 +186,12 @@ fn later_mode(ctx: &Context, facts: &DirFacts, made: &Stat, dst: &OwnedFd) -> Op
 }
 
 fn pair(
-    ctx: &Context,
+    ctx: &Arc<Context>,
     place: Place,
     src: OwnedFd,
     dst: OwnedFd,
     facts: Option<&DirFacts>,
-) -> Result<Arc<Dir>, Failure> {
+) -> Result<Hold, Failure> {
     let source_path = place.parent.source_path(&place.name);
     let destination_path = place.parent.destination_path(&place.new_name);
     let cannot_stat = |path: &OsStr, errno| Failure::new("cannot stat {}", path).errno(errno);

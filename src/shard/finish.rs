@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// # Errors
 /// When parts are missing: nothing is done then. What fails on the way is reported, and the rest is
 /// done.
-pub(super) fn finish(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Summary, Failure> {
+pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<Summary, Failure> {
     let results = results(ctx, folder, manifest)?;
     let shared = Shared::new(false);
     let joiner = Joiner { ctx, folder, manifest, results: &results, shared: &shared };
@@ -83,7 +83,7 @@ fn results(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Vec<Pa
 
 /// Puts large files together.
 struct Joiner<'c> {
-    ctx: &'c Context,
+    ctx: &'c Arc<Context>,
     folder: &'c Folder,
     manifest: &'c Manifest,
     results: &'c [PartResult],
@@ -227,7 +227,7 @@ fn ranges_in(result: &PartResult, join: &Join, record: Option<&Record>) -> (u64,
 }
 
 /// Gives all directories their attributes, and makes those that have no file. Says how many there are.
-fn complete_directories(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<u64, Failure> {
+fn complete_directories(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<u64, Failure> {
     let mut list = Reader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.patience)?;
     let Some(root) = list.next().transpose()? else { return Ok(0) };
     if root.0 != ROOT {

@@ -127,7 +127,7 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
     (Report::new(summary), ctx.reporter.failures())
 }
 
-fn carry_out(ctx: &Context, task: Task, written: &Written) -> Summary {
+fn carry_out(ctx: &Arc<Context>, task: Task, written: &Written) -> Summary {
     let answer = match task {
         Task::Plan(plan) => plan::plan(ctx, &plan).map(|()| Summary::default()),
         Task::Run(folder, manifest, part) => run::run(ctx, &folder, &manifest, part, written),

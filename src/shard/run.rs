@@ -29,7 +29,7 @@ use std::time::Instant;
 /// # Errors
 /// When it cannot even begin, or cannot say that it is done.
 pub(super) fn run(
-    ctx: &Context,
+    ctx: &Arc<Context>,
     folder: &Folder,
     manifest: &Manifest,
     part: u64,
@@ -100,7 +100,7 @@ fn count(list: Option<Reader<Facts>>, total: &Total) {
 
 /// The ranges of large files in a part.
 struct Pieces<'c> {
-    ctx: &'c Context,
+    ctx: &'c Arc<Context>,
     folder: &'c Folder,
     manifest: &'c Manifest,
     mark: &'c Mark,
@@ -134,7 +134,7 @@ impl Pieces<'_> {
                     let (pieces, branch) = &mut *lock(&queue);
                     let Some((path, facts, piece)) = pieces.next() else { break };
                     let reached = branch.parent_of(&path);
-                    (piece, reached.map(|(dir, name)| (Arc::clone(dir), name.to_owned(), facts)))
+                    (piece, reached.map(|(dir, name)| (dir.clone(), name.to_owned(), facts)))
                 };
                 let copied = whole.and_then(|(dir, name, facts)| {
                     let new_name = self.manifest.new_name.clone();

@@ -1,39 +1,40 @@
-//! The names of a part as parcels for the workers, in place of a walk.
+//! The names of a part as batches for the workers, in place of a walk.
 
 use super::branch::Branch;
 use super::facts::Facts;
 use super::lists::Reader;
 use super::manifest::Manifest;
 use crate::context::Context;
-use crate::dir::{Dir, Fds};
-use crate::job::{Entry, Parcel};
-use crate::report::{Failure, Stats};
+use crate::dir::{Dir, Fds, Hold};
+use crate::job::{Batch, Entries, Entry};
+use crate::report::Failure;
 use crate::survey;
 use crate::sys::{Errno, at};
+use crate::walk::Walker;
 use crate::walk::supply::Supply;
 use std::ffi::OsString;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// The most names in a parcel.
-const PARCEL: usize = 1024;
+/// The most names in a batch.
+const BATCH: usize = 1024;
 
 /// A name of the list, or why it cannot be read.
 type Found = Result<(OsString, Facts), Failure>;
 
 /// Names of one part, as they are asked for.
 pub(super) struct Names<'c> {
-    ctx: &'c Context,
+    ctx: &'c Arc<Context>,
     manifest: &'c Manifest,
     branch: Branch<'c>,
-    /// Without ranges of large files, which are no parcel's.
+    /// Without ranges of large files, which are in no batch.
     list: Peekable<Box<dyn Iterator<Item = Found> + Send>>,
 }
 
 impl<'c> Names<'c> {
     pub(super) fn new(
-        ctx: &'c Context,
+        ctx: &'c Arc<Context>,
         manifest: &'c Manifest,
         list: Reader<Facts>,
     ) -> Result<Names<'c>, Failure> {
@@ -72,7 +73,7 @@ impl<'c> Names<'c> {
     }
 
     /// The directory of a path, open, and the entry.
-    fn reach(&mut self, path: &OsString, facts: &Facts) -> Result<(Arc<Dir>, Arc<Fds>, Entry), Failure> {
+    fn reach(&mut self, path: &OsString, facts: &Facts) -> Result<(Hold, Arc<Fds>, Entry), Failure> {
         let ctx = self.ctx;
         let single_file = self.manifest.new_name.clone();
         let (dir, name) = self.branch.parent_of(path)?;
@@ -84,10 +85,10 @@ impl<'c> Names<'c> {
         };
         let cannot = |errno: Errno| Failure::new("cannot access {}", dir.source_path(name)).errno(errno);
         let fds = ctx.patience.call(|| dir.fds(ctx)).map_err(cannot)?;
-        Ok((Arc::clone(dir), fds, entry))
+        Ok((dir.clone(), fds, entry))
     }
 
-    /// Whether the next name is in the same directory as this one, so that it fits the same parcel.
+    /// Whether the next name is in the same directory as this one, so that it fits the same batch.
     fn is_sibling(&mut self, path: &OsString) -> bool {
         let parent = |path: &OsString| {
             let slash = path.as_bytes().iter().rposition(|byte| *byte == b'/');
@@ -99,7 +100,7 @@ impl<'c> Names<'c> {
 }
 
 impl Supply for Names<'_> {
-    fn next_parcel(&mut self) -> Option<Parcel> {
+    fn next_batch(&mut self, _: &mut Walker<'_, '_>) -> Option<Batch> {
         while !self.ctx.stop.is_raised() {
             let (mut path, mut facts) = self.next()?;
             let mut entries = Vec::new();
@@ -115,7 +116,7 @@ impl Supply for Names<'_> {
                 if self.check(&dir, &fds, &entry, &facts) {
                     entries.push(entry);
                 }
-                if entries.len() == PARCEL || !self.is_sibling(&path) {
+                if entries.len() == BATCH || !self.is_sibling(&path) {
                     break;
                 }
                 let Some(next) = self.next() else { break };
@@ -125,13 +126,9 @@ impl Supply for Names<'_> {
                 entry = Entry { name, new_name: None, hint: Some(facts.kind), operand: false };
             }
             if !entries.is_empty() {
-                return Some(Parcel::new(dir, fds, entries));
+                return Some(Batch::new(dir, fds, Entries::Given(entries)));
             }
         }
         None
-    }
-
-    fn take_stats(&mut self) -> Stats {
-        Stats::default() // directories are the finish's
     }
 }

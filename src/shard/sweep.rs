@@ -70,7 +70,7 @@ impl Leftovers {
 
 /// Removes what those left behind that have begun and not ended, but for names that are to be kept.
 pub(super) fn sweep(
-    ctx: &Context,
+    ctx: &Arc<Context>,
     folder: &Folder,
     manifest: &Manifest,
     kept: &HashSet<OsString>,
@@ -100,7 +100,7 @@ fn parse(mark: &str) -> Option<(u64, u32, u64)> {
 }
 
 fn sweep_part(
-    ctx: &Context,
+    ctx: &Arc<Context>,
     folder: &Folder,
     manifest: &Manifest,
     part: u64,

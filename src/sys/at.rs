@@ -2,7 +2,7 @@
 //!
 //! A flag that follows symbolic links is always said by the caller; the default is not to.
 
-use super::dirents::Room;
+use super::dirents::{Names, Room};
 use super::io::libc_call;
 use super::{Errno, Kind, Result, Stat};
 use nix::sys::stat::FchmodatFlags;
@@ -226,11 +226,9 @@ pub fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
 /// The names in a directory (getdents64(2)).
 pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
-    let (mut names, mut room) = (Vec::new(), Room::default());
-    while let Some(batch) = room.next_batch(fd.as_fd())? {
-        names.extend(batch.into_iter().map(|entry| entry.name));
-    }
-    Ok(names)
+    let (mut names, mut room) = (Names::default(), Room::default());
+    while room.read(fd.as_fd(), &mut names)? {}
+    Ok((0..names.len()).filter_map(|at| names.get(at)).map(|entry| entry.name.to_owned()).collect())
 }
 
 /// mkdirat(2).

@@ -1,8 +1,8 @@
-//! The entries of an open directory, as getdents64(2) gives them: one call, one batch.
+//! The entries of an open directory, as getdents64(2) gives them: one call, one piece.
 
 use super::{Errno, Kind, Result, at};
 use rustix::fs::{FileType, RawDir};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -11,14 +11,67 @@ use std::os::unix::ffi::OsStrExt;
 const ROOM: usize = 32 << 10;
 
 /// An entry of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dirent {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dirent<'n> {
     /// Its name, neither `.` nor `..`.
-    pub name: OsString,
+    pub name: &'n OsStr,
     /// The inode number, on the file system of the directory.
     pub ino: u64,
     /// What the directory says it is; it may not know.
     pub kind: Option<Kind>,
+}
+
+/// Entries of one directory, their names in one piece of memory: a directory may have very many.
+#[derive(Debug, Default)]
+pub struct Names {
+    text: Vec<u8>,
+    entries: Vec<Slot>,
+}
+
+/// An entry whose name is `text[start..start + length]`.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    ino: u64,
+    start: usize,
+    length: u16,
+    kind: Option<Kind>,
+}
+
+impl Names {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry at a position.
+    pub fn get(&self, at: usize) -> Option<Dirent<'_>> {
+        let slot = self.entries.get(at)?;
+        let name = self.text.get(slot.start..)?.get(..slot.length.into())?;
+        Some(Dirent { name: OsStr::from_bytes(name), ino: slot.ino, kind: slot.kind })
+    }
+
+    /// Adds an entry. No file system has names longer than 64 KiB; the end of one would be cut off.
+    pub fn push(&mut self, entry: Dirent<'_>) {
+        let length = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
+        let start = self.text.len();
+        self.text.extend_from_slice(&entry.name.as_bytes()[..length.into()]);
+        self.entries.push(Slot { ino: entry.ino, start, length, kind: entry.kind });
+    }
+
+    /// Adds all of others.
+    pub fn append(&mut self, others: &Names) {
+        (0..others.len()).filter_map(|at| others.get(at)).for_each(|entry| self.push(entry));
+    }
+
+    /// Orders them by inode number; those with the same number stay as they are.
+    pub fn sort(&mut self) {
+        self.entries.sort_by_key(|entry| entry.ino);
+    }
 }
 
 /// The memory that entries are read into, to be used again.
@@ -26,33 +79,28 @@ pub struct Dirent {
 pub struct Room(Vec<MaybeUninit<u8>>);
 
 impl Room {
-    /// The next entries of `dir`, `None` when there are no more. They are read from where the last
-    /// call on this open directory, or a duplicate of it, has stopped.
+    /// Adds the next entries of `dir` to `names`; false when there are no more. They are read from where the
+    /// last call on this open directory, or a duplicate of it, has stopped.
     ///
     /// # Errors
     /// That of getdents64(2); EACCES for a directory that may not be read.
-    pub fn next_batch(&mut self, dir: BorrowedFd<'_>) -> Result<Option<Vec<Dirent>>> {
+    pub fn read(&mut self, dir: BorrowedFd<'_>, names: &mut Names) -> Result<bool> {
         self.0.resize(ROOM, MaybeUninit::uninit());
         let mut entries = RawDir::new(dir, &mut self.0);
-        let mut batch = Vec::new();
         loop {
             match entries.next() {
-                None => return Ok(None),
+                None => return Ok(false),
                 Some(Err(Errno::INTR)) => continue,
                 Some(Err(errno)) => return Err(at::refusal(dir, errno)),
                 Some(Ok(entry)) => {
                     let name = OsStr::from_bytes(entry.file_name().to_bytes());
                     if name != "." && name != ".." {
-                        batch.push(Dirent {
-                            name: name.to_owned(),
-                            ino: entry.ino(),
-                            kind: kind(entry.file_type()),
-                        });
+                        names.push(Dirent { name, ino: entry.ino(), kind: kind(entry.file_type()) });
                     }
                 }
             }
             if entries.is_buffer_empty() {
-                return Ok(Some(batch));
+                return Ok(true);
             }
         }
     }
@@ -68,5 +116,25 @@ fn kind(file_type: FileType) -> Option<Kind> {
         FileType::CharacterDevice => Some(Kind::CharDevice),
         FileType::BlockDevice => Some(Kind::BlockDevice),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_what_was_pushed_and_sort_by_inode() {
+        let long = "x".repeat(255);
+        let mut names = Names::default();
+        for (ino, name) in [(7, "b"), (3, long.as_str()), (7, "a")] {
+            names.push(Dirent { name: OsStr::new(name), ino, kind: Some(Kind::Regular) });
+        }
+        let mut all = Names::default();
+        all.append(&names);
+        all.sort();
+        let found: Vec<_> = (0..all.len()).filter_map(|at| all.get(at)).map(|entry| entry.name).collect();
+        assert_eq!(found, [long.as_str(), "b", "a"]);
+        assert_eq!(all.get(3), None);
     }
 }

@@ -10,7 +10,7 @@ use crate::filter;
 use crate::options::Dereference;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::dirents::{Dirent, Room};
+use crate::sys::dirents::Room;
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Kind, Result, Stat};
 use std::collections::VecDeque;
@@ -210,17 +210,18 @@ impl Iterator for Census<'_> {
         }
         while !self.ctx.stop.is_raised() {
             let level = self.way.last_mut()?;
-            let found = match level.listing.as_mut().map(Listing::next) {
-                Some(Some(Ok(Dirent { name, kind, .. }))) => self.look(name, kind),
-                Some(Some(Err(errno))) => {
-                    level.listing = None;
-                    self.fail("cannot access {}", OsStr::new(""), Some(errno));
-                    None
-                }
-                Some(None) => {
-                    level.listing = None;
-                    None
-                }
+            let found = match level.listing.as_mut() {
+                Some(listing) => match listing.next().map(|entry| (entry.name.to_owned(), entry.kind)) {
+                    Some((name, kind)) => self.look(name, kind),
+                    None => {
+                        let more = listing.read_on(&mut self.room);
+                        level.listing.take_if(|_| more != Ok(true));
+                        if let Err(errno) = more {
+                            self.fail("cannot access {}", OsStr::new(""), Some(errno));
+                        }
+                        None
+                    }
+                },
                 None => match level.later.pop_front() {
                     Some(name) => self.enter(name),
                     None => {

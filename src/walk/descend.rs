@@ -1,9 +1,10 @@
 //! Going down into a directory: what stands at its destination, making it, and listing it.
 
+use super::frontier::{Later, Pending, Unread};
 use super::listing::Listing;
-use super::{Entries, Frame, Operand, Walk, operands, resume};
+use super::{Node, Operand, Walker, operands, resume};
 use crate::backup;
-use crate::dir::{Base, Dir, Extent, Fds, Finish, Place, without_slashes};
+use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place, without_slashes};
 use crate::job::Entry;
 use crate::metadata::new_mode::NewDirectoryMode;
 use crate::metadata::{self, Handle};
@@ -14,11 +15,11 @@ use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// A destination directory, ready for its entries.
 struct Opened {
@@ -29,43 +30,41 @@ struct Opened {
     mode: Option<u32>,
 }
 
-impl Walk<'_> {
-    /// Makes the destination of a directory and puts its entries on the stack.
-    pub(super) fn descend(&mut self, parent: &Arc<Dir>, entry: &Entry) {
+impl Walker<'_, '_> {
+    /// Enters a directory: makes its destination and begins to list it. `position` is that of its operand.
+    pub(super) fn descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Option<Pending> {
+        let through_parents = self.ctx.options.parents && above.is_root;
+        let answer = if through_parents {
+            self.descend_to(above, entry, position).map(Some)
+        } else {
+            self.try_descend(above, entry, position)
+        };
         if entry.operand {
-            self.operand = Operand {
-                source: parent.source_path(&entry.name),
-                depth: self.stack.len(),
-                destination: parent.destination_path(entry.destination()),
-                ..Operand::default()
-            };
+            self.walk.registry.is_settled(position);
         }
-        let through_parents = self.ctx.options.parents && self.stack.len() == 1;
-        let answer =
-            if through_parents { self.descend_to(parent, entry) } else { self.try_descend(parent, entry) };
-        if let Err(failure) = answer {
+        answer.unwrap_or_else(|failure| {
             self.ctx.reporter.fail(failure);
-        }
+            None
+        })
     }
 
     /// Recreates the leading directories of a `--parents` operand, and goes on with the operand
     /// inside the last of them.
-    fn descend_to(&mut self, root: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
+    fn descend_to(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Pending, Failure> {
+        let root = &above.dir;
         let (leading, last) = operands::leading(&entry.name);
         let extent = self.leading_extent(root, entry, &leading)?;
-        let mut dir = Arc::clone(root);
-        dir.enter();
+        let mut dir = root.clone();
         for part in leading {
             let below = self.recreate(&dir, &part, extent);
             if below.is_err() {
                 dir.abandon();
             }
-            dir.leave(self.ctx); // what is below holds it
-            dir = below?;
+            dir = below?; // and holds the one above
         }
-        let entries = Entries::Operands(vec![last].into_iter());
-        self.stack.push(Frame { dir, entries, level: None, later: VecDeque::new() });
-        Ok(())
+        let node = Arc::new(Node { is_root: false, depth: 1, ..Node::root(dir) });
+        let unread = Unread::Operands(position, vec![last].into_iter());
+        Ok(Pending { node, unread, later: Later::default() })
     }
 
     /// Looks whether the leading directories are all there, and then leaves them alone.
@@ -94,12 +93,7 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn recreate(
-        &mut self,
-        parent: &Arc<Dir>,
-        part: &Entry,
-        extent: Extent,
-    ) -> Result<Arc<Dir>, Failure> {
+    pub(super) fn recreate(&mut self, parent: &Arc<Dir>, part: &Entry, extent: Extent) -> Result<Hold, Failure> {
         let source_path = || without_slashes(&parent.source_path(&part.name)).to_owned();
         let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
         let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
@@ -151,7 +145,9 @@ impl Walk<'_> {
         Ok(dir)
     }
 
-    fn try_descend(&mut self, parent: &Arc<Dir>, entry: &Entry) -> Result<(), Failure> {
+    /// Gives nothing if there is nothing to do below the directory.
+    fn try_descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Option<Pending>, Failure> {
+        let parent: &Arc<Dir> = &above.dir;
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
         let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
@@ -169,9 +165,11 @@ impl Walk<'_> {
         if !self.ctx.options.recursive {
             return Err(Failure::new("-r not specified; omitting directory {}", source_path()));
         }
-        if entry.operand {
-            self.operand.dev = source.dev;
-        }
+        let operand = if entry.operand {
+            Arc::new(Operand::new(position, above.depth + 1, (source_path(), destination_path()), source.dev))
+        } else {
+            Arc::clone(&above.operand)
+        };
         let occupant = if parent.fresh {
             None
         } else {
@@ -180,13 +178,13 @@ impl Walk<'_> {
         };
         let just_made = |occupant: &Occupant| {
             let name = || parent.destination_name(entry.destination());
-            self.several && entry.operand && self.ctx.made_for_operand(&name(), occupant.stat.id())
+            self.walk.several && entry.operand && self.ctx.made_for_operand(&name(), occupant.stat.id())
         };
         let occupant = occupant.map(|occupant| Occupant { just_made: just_made(&occupant), ..occupant });
         let verdict = plan::decide(&self.ctx.options, &source, occupant.as_ref());
         self.check_verdict(parent, entry, &verdict)?;
-        if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id())? {
-            return Ok(());
+        if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
+            return Ok(None);
         }
         self.check_loop(parent, entry, &source)?;
         let made = verdict != Verdict::Merge;
@@ -194,15 +192,15 @@ impl Walk<'_> {
             Follow::from(!made && occupant.is_some_and(|occupant| occupant.link.is_symlink()));
         let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
         let dst = if made {
-            let suspects = self.suspects(parent, entry, (&src, &source), &fds.dst);
+            let suspects = self.suspects(above, entry, (&src, &source), &fds.dst);
             let made = self.make_in_place_of(&verdict, &fds, entry, new_mode, &destination_path);
-            if made.is_err() {
-                self.forget(entry, source.id());
+            if made.is_err() && entry.operand {
+                self.walk.registry.forget(source.id(), position);
             }
             let made = made?;
             if suspects.have_appeared(&src) {
-                self.abandon_operand();
-                return Err(self.meets_itself());
+                operand.abandon();
+                return Err(operand.meets_itself());
             }
             made
         } else {
@@ -212,7 +210,7 @@ impl Walk<'_> {
         if made {
             // What is below a new directory can only be met through it.
             if let Some(id) = dst.id.filter(|_| !parent.fresh || parent.is_leading()) {
-                self.note(parent, entry, &fds, id);
+                self.note(parent, entry, &fds, id, position);
             }
             self.ctx.made(source_path, destination_path);
             if self.ctx.options.verbose {
@@ -221,11 +219,11 @@ impl Walk<'_> {
         }
         if self.ctx.options.dry_run && entry.operand && made && operands::is_below_itself(entry, fds.dst.as_fd()) {
             // A copy meets what it made itself; here nothing was made.
-            self.ctx.reporter.fail(self.meets_itself());
+            self.ctx.reporter.fail(operand.meets_itself());
         }
         self.stats.directories += 1;
-        let elsewhere = self.ctx.options.one_file_system && source.dev != self.operand.dev;
-        let entries = if elsewhere { Entries::Exhausted } else { self.list(src.as_fd(), &source_path()) };
+        let elsewhere = self.ctx.options.one_file_system && source.dev != operand.dev;
+        let unread = if elsewhere { Unread::Nothing } else { self.list(src.as_fd(), &source_path) };
         let place = Place {
             parent: Arc::clone(parent),
             name: without_slashes(&entry.name).to_owned(),
@@ -233,8 +231,7 @@ impl Walk<'_> {
             follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
             follow_destination,
         };
-        let above = self.stack.last().and_then(|frame| frame.level.as_ref());
-        let level = self.level_below(above, &entry.name, &src, &source_path);
+        let level = self.level_below(above.level.as_ref(), &entry.name, &src, &source_path);
         // What a dry run did not make is empty, whoever would have been the first to make it.
         let made = made || dst.id.is_none();
         let fds = Fds { src: Base::Open(src), dst: dst.base };
@@ -243,8 +240,17 @@ impl Walk<'_> {
         if !made && self.ctx.resumes() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
-        self.stack.push(Frame { dir, entries, level, later: VecDeque::new() });
-        Ok(())
+        let node = Node {
+            dir,
+            operand,
+            level,
+            depth: above.depth + 1,
+            entering: AtomicUsize::new(0),
+            is_root: false,
+            is_operand: entry.operand,
+            one_at_a_time: false,
+        };
+        Ok(Some(Pending { node: Arc::new(node), unread, later: Later::default() }))
     }
 
     fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, verdict: &Verdict) -> Result<(), Failure> {
@@ -366,23 +372,24 @@ impl Walk<'_> {
     }
 
     /// Whether no directory has been made under that name yet. Only a dry run has to remember.
-    fn is_first_to_make(&mut self, path: &impl Fn() -> OsString) -> bool {
-        let remembers = self.ctx.options.dry_run && (self.several || self.ctx.options.parents);
-        !remembers || self.memory.pretend(path())
+    fn is_first_to_make(&self, path: &impl Fn() -> OsString) -> bool {
+        let remembers = self.ctx.options.dry_run && (self.walk.several || self.ctx.options.parents);
+        !remembers || self.walk.registry.pretend(path())
     }
 
     /// A directory that cannot be listed still gets its attributes.
-    fn list(&mut self, src: BorrowedFd<'_>, path: &OsStr) -> Entries {
+    fn list(&mut self, src: BorrowedFd<'_>, path: &impl Fn() -> OsString) -> Unread {
         if self.ctx.options.dry_run {
             io::leave_access_time(src);
         }
         let listing = Listing::open(src, &mut self.room);
-        let listing = if self.in_order { listing.and_then(Listing::sorted) } else { listing };
+        let in_order = self.walk.in_order;
+        let listing = if in_order { listing.and_then(|listing| listing.sorted(&mut self.room)) } else { listing };
         match listing {
-            Ok(listing) => Entries::Listing(listing),
+            Ok(listing) => Unread::Listing(listing),
             Err(errno) => {
-                self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
-                Entries::Exhausted
+                self.ctx.reporter.fail(Failure::new("cannot access {}", path()).errno(errno));
+                Unread::Nothing
             }
         }
     }

@@ -5,10 +5,11 @@
 //! end, for only then may it get its times; and a fingerprint of each name, so that a name that is listed
 //! twice is not copied by two workers at once.
 
-use super::{PARCEL, Walk, is_excluded};
-use crate::dir::{Dir, Extent};
+use super::supply::Supply;
+use super::{BATCH, Walker, is_excluded};
+use crate::dir::{Extent, Hold};
 use crate::filter::Level;
-use crate::job::{Entry, Parcel};
+use crate::job::{Batch, Entries, Entry};
 use crate::options::{NameList, Options};
 use crate::report::Failure;
 use crate::survey;
@@ -86,7 +87,7 @@ fn failure(words: &'static str, name: &OsStr, error: &std::io::Error) -> Failure
 /// A directory that names of the list are in.
 #[derive(Clone, Debug)]
 struct Place {
-    dir: Arc<Dir>,
+    dir: Hold,
     level: Option<Arc<Level>>,
 }
 
@@ -94,17 +95,26 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Listed {
     list: List,
+    /// The directories that all names are relative to.
+    root: Hold,
     /// By their paths below the source; `None` for one that cannot be entered, or is left out.
     places: HashMap<OsString, Option<Place>>,
     seen: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
-    /// A name in another directory than those before it: the first of the next parcel.
+    /// A name in another directory than those before it: the first of the next batch.
     pending: Option<(OsString, Entry)>,
 }
 
 impl Listed {
-    pub(super) fn new(list: List) -> Listed {
-        Listed { list, places: HashMap::new(), seen: HashSet::new(), keys: Default::default(), pending: None }
+    pub(super) fn new(list: List, root: Hold) -> Listed {
+        Listed {
+            list,
+            root,
+            places: HashMap::new(),
+            seen: HashSet::new(),
+            keys: Default::default(),
+            pending: None,
+        }
     }
 
     /// Whether the name is new. Two names with one fingerprint of 128 bits will not be met.
@@ -113,13 +123,19 @@ impl Listed {
     }
 }
 
-impl Walk<'_> {
+impl Supply for Listed {
+    fn next_batch(&mut self, walker: &mut Walker<'_, '_>) -> Option<Batch> {
+        walker.next_listed(self)
+    }
+}
+
+impl Walker<'_, '_> {
     /// The next names of the list that are in one directory.
-    pub(super) fn next_listed(&mut self, listed: &mut Listed) -> Option<Parcel> {
+    fn next_listed(&mut self, listed: &mut Listed) -> Option<Batch> {
         while !self.ctx.stop.is_raised() {
             let mut names = Vec::new();
             let mut parent = OsString::new();
-            while names.len() < PARCEL
+            while names.len() < BATCH
                 && let Some((dir, entry)) = listed.pending.take().or_else(|| self.next_name(listed))
             {
                 if !names.is_empty() && dir != parent {
@@ -130,12 +146,11 @@ impl Walk<'_> {
                 names.push(entry);
             }
             if names.is_empty() {
-                listed.places.drain().filter_map(|(_, place)| place).for_each(|place| place.dir.leave(self.ctx));
                 return None;
             }
             let dir = listed.places.get(&parent).cloned().flatten()?.dir;
             match dir.fds(self.ctx) {
-                Ok(fds) => return Some(Parcel::new(dir, fds, names)),
+                Ok(fds) => return Some(Batch::new(dir, fds, Entries::Given(names))),
                 Err(errno) => {
                     let path = dir.source_path(OsStr::new(""));
                     self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
@@ -195,7 +210,7 @@ impl Walk<'_> {
             return Ok(known.clone());
         }
         let found = match parts.split_last() {
-            None => self.top(),
+            None => self.top(&listed.root),
             Some((name, leading)) => match self.place(listed, leading)? {
                 None => Ok(None),
                 Some(above) => self.enter(&above, name),
@@ -206,13 +221,11 @@ impl Walk<'_> {
         found
     }
 
-    fn top(&mut self) -> Result<Option<Place>, Failure> {
-        let Some(frame) = self.stack.pop() else { return Ok(None) };
-        let path = || frame.dir.source_path(OsStr::new(""));
-        let fds =
-            frame.dir.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
+    fn top(&mut self, root: &Hold) -> Result<Option<Place>, Failure> {
+        let path = || root.source_path(OsStr::new(""));
+        let fds = root.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let level = self.level_below(None, OsStr::new(""), &fds.src, &path);
-        Ok(Some(Place { dir: frame.dir, level }))
+        Ok(Some(Place { dir: root.clone(), level }))
     }
 
     fn enter(&mut self, above: &Place, name: &OsStr) -> Result<Option<Place>, Failure> {

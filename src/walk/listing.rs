@@ -5,66 +5,68 @@
 //! /proc/self/fd/N, made nine system calls more: it looks its root up three times, and opens each
 //! subdirectory even where it is told not to go down.)
 
-use crate::sys::dirents::{Dirent, Room};
+use crate::sys::dirents::{Dirent, Names, Room};
 use crate::sys::{Result, io};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Hands out the entries of a directory one by one.
+/// The entries of a directory, read piece by piece.
 #[derive(Debug)]
 pub(super) struct Listing {
-    batch: std::vec::IntoIter<Dirent>,
-    /// The directory, if there may be more than the batch.
-    rest: Option<(OwnedFd, Room)>,
+    piece: Names,
+    /// How many of the piece were handed out.
+    next: usize,
+    /// The directory, if there may be more than the piece.
+    rest: Option<OwnedFd>,
 }
 
 impl Listing {
-    /// Begins to list a directory that has just been opened. `room` is only borrowed.
+    /// Begins to list a directory that has just been opened.
     ///
     /// # Errors
     /// What reading the directory met.
     pub(super) fn open(dir: BorrowedFd<'_>, room: &mut Room) -> Result<Listing> {
-        let mut batch = room.next_batch(dir)?.unwrap_or_default();
+        let mut piece = Names::default();
         // Most directories are read by one call, and need no descriptor of their own.
-        let rest = match room.next_batch(dir)? {
-            None => None,
-            Some(more) => {
-                batch.extend(more);
-                Some((io::duplicate(dir)?, Room::default()))
-            }
-        };
+        let more = room.read(dir, &mut piece)? && room.read(dir, &mut piece)?;
+        let rest = if more { Some(io::duplicate(dir)?) } else { None };
         // In the order in which most file systems lay files out: cold, from a disk, 0.85 of the time.
-        batch.sort_unstable_by_key(|entry| entry.ino);
-        Ok(Listing { batch: batch.into_iter(), rest })
+        piece.sort();
+        Ok(Listing { piece, next: 0, rest })
     }
 
-    /// All of it, ordered by inode number, as cp has it.
+    /// All of it in one piece, ordered by inode number, as cp has it.
     ///
     /// # Errors
     /// What reading the directory met; nothing of it is listed then.
-    pub(super) fn sorted(self) -> Result<Listing> {
-        let mut all = self.collect::<Result<Vec<Dirent>>>()?;
-        all.sort_by_key(|entry| entry.ino);
-        Ok(Listing { batch: all.into_iter(), rest: None })
-    }
-}
-
-impl Iterator for Listing {
-    type Item = Result<Dirent>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.batch.next() {
-                return Some(Ok(entry));
-            }
-            let (dir, room) = self.rest.as_mut()?;
-            match room.next_batch(dir.as_fd()) {
-                Ok(Some(batch)) => self.batch = batch.into_iter(),
-                Ok(None) => self.rest = None,
-                Err(errno) => {
-                    self.rest = None;
-                    return Some(Err(errno));
-                }
-            }
+    pub(super) fn sorted(mut self, room: &mut Room) -> Result<Listing> {
+        if let Some(dir) = self.rest.take() {
+            while room.read(dir.as_fd(), &mut self.piece)? {}
+            self.piece.sort();
         }
+        Ok(self)
+    }
+
+    /// The next entry of the piece that was read.
+    pub(super) fn next(&mut self) -> Option<Dirent<'_>> {
+        let entry = self.piece.get(self.next)?;
+        self.next += 1;
+        Some(entry)
+    }
+
+    /// Whether there may be more than the piece that was read.
+    pub(super) fn has_more(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Reads the next piece, when the one before is used up; false at the end.
+    ///
+    /// # Errors
+    /// What reading the directory met. Nothing more is listed then.
+    pub(super) fn read_on(&mut self, room: &mut Room) -> Result<bool> {
+        let Some(dir) = self.rest.take() else { return Ok(false) };
+        (self.piece, self.next) = (Names::default(), 0);
+        let more = room.read(dir.as_fd(), &mut self.piece)?;
+        self.rest = more.then_some(dir);
+        Ok(more)
     }
 }

@@ -1,15 +1,16 @@
-//! The walk finds: an iterator over parcels of names, driven by whichever worker is idle.
+//! The walk finds: workers enter directories, and hand out batches of names.
 //!
-//! It goes down the tree on a stack of open directories, makes the destination directories, and
-//! decides what depends on order: loops, copying into itself, other file systems, what was named
-//! twice. It never touches the content of a file.
+//! Whoever enters a directory opens its source, makes or opens its destination and lists it; its
+//! subdirectories go to the frontier, where the next idle worker takes them. With one worker that is cp's
+//! order. The content of a file is never touched here.
 
 pub mod census;
 mod descend;
+mod frontier;
 mod listed;
 mod listing;
-mod memory;
 pub mod operands;
+mod registry;
 mod resume;
 pub mod scout;
 mod shows_copy;
@@ -17,25 +18,30 @@ pub mod supply;
 
 use crate::backup;
 use crate::context::Context;
-use crate::dir::Dir;
+use crate::dir::{Dir, Hold};
 use crate::filter::{self, Level};
-use crate::job::{Entry, Parcel};
+use crate::job::{Batch, Entries, Entry};
+use crate::options::Dereference;
 use crate::report::{Failure, Stats};
 use crate::survey;
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
-use crate::sys::dirents::{Dirent, Room};
+use crate::sys::dirents::{Dirent, Names, Room};
+use frontier::{Found, Frontier, Later, Pending, Task, Unread};
 use listed::Listed;
 use listing::Listing;
-use memory::Memory;
 use operands::Roots;
-use std::collections::VecDeque;
+use registry::Registry;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use supply::Supply;
 
-/// The most names in a parcel. A directory of source code fits; the lock is taken once for it.
-const PARCEL: usize = 1024;
+/// The most names in a batch; one piece of a listing may have some more.
+const BATCH: usize = 1024;
+/// The most operands that one worker looks at before it shares them, where order does not matter.
+const OPERANDS: usize = 16;
 
 /// A tree of no more names, in no more directories, is looked at before anybody is called to help.
 const FEW: usize = 16;
@@ -45,103 +51,178 @@ const LITTLE: u64 = 1 << 20;
 /// The same for a single file, with which nobody else could help.
 const LITTLE_ALONE: u64 = 16 << 20;
 
-/// The state of the walk.
+/// What all workers know of the walk.
 #[derive(Debug)]
 pub struct Walk<'c> {
-    ctx: &'c Context,
-    stack: Vec<Frame>,
+    ctx: &'c Arc<Context>,
+    frontier: Frontier<'c>,
     /// Whether entries are taken strictly in the order of the listing.
     in_order: bool,
     /// Whether there are several operands: naming one twice is worth a warning.
     several: bool,
-    memory: Memory,
-    /// Parcels that were found before they were asked for.
-    ahead: VecDeque<Parcel>,
-    /// Where listings are read into.
-    room: Room,
-    operand: Operand,
-    /// Names that are read from a list, in the place of operands.
-    listed: Option<Listed>,
-    stats: Stats,
+    registry: Registry,
 }
 
-/// What is known of the operand whose tree is being walked.
+/// What is known of an operand whose tree is being walked.
 #[derive(Debug, Default)]
 struct Operand {
+    /// Which one it is on the command line.
+    position: usize,
+    /// The depth of its directory.
+    depth: usize,
     source: OsString,
     destination: OsString,
     dev: u64,
-    /// How high the stack was when it was begun.
-    depth: usize,
+    /// Whether what is left of it is to be left as it is.
+    abandoned: AtomicBool,
 }
 
-/// A directory on the way down.
+/// A directory that was entered.
 #[derive(Debug)]
-struct Frame {
-    dir: Arc<Dir>,
-    entries: Entries,
+struct Node {
+    dir: Hold,
+    operand: Arc<Operand>,
     /// Where patterns see it, if there are any.
     level: Option<Arc<Level>>,
-    /// Subdirectories that were listed and are still to be entered.
-    later: VecDeque<Entry>,
+    depth: usize,
+    /// How many workers are entering a directory in it.
+    entering: AtomicUsize,
+    /// Whether it is where the operands are.
+    is_root: bool,
+    /// Whether it is an operand itself.
+    is_operand: bool,
+    /// Whether a directory in it may be entered only when all before it have been walked.
+    one_at_a_time: bool,
 }
 
+/// The part of a worker that finds.
 #[derive(Debug)]
-enum Entries {
-    Operands(std::vec::IntoIter<Entry>),
-    Listing(Listing),
-    Exhausted,
+pub struct Walker<'w, 'c> {
+    walk: &'w Walk<'c>,
+    ctx: &'c Arc<Context>,
+    /// Where listings are read into.
+    room: Room,
+    stats: Stats,
+}
+
+impl Operand {
+    fn new(position: usize, depth: usize, (source, destination): (OsString, OsString), dev: u64) -> Operand {
+        Operand { position, depth, source, destination, dev, abandoned: AtomicBool::new(false) }
+    }
+
+    fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    fn meets_itself(&self) -> Failure {
+        let words = "cannot copy a directory, {}, into itself, {}";
+        Failure::new(words, &self.source).and(&self.destination)
+    }
+}
+
+impl Node {
+    /// The directory that operands are in.
+    fn root(dir: Hold) -> Node {
+        Node {
+            dir,
+            operand: Arc::default(),
+            level: None,
+            depth: 0,
+            entering: AtomicUsize::new(0),
+            is_root: true,
+            is_operand: false,
+            one_at_a_time: false,
+        }
+    }
 }
 
 impl<'c> Walk<'c> {
     /// A walk over the operands.
-    pub fn new(ctx: &'c Context, roots: Roots, in_order: bool) -> Walk<'c> {
+    pub fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let several = roots.entries.len() > 1;
         if ctx.resumes() {
             resume::sweep(ctx, &roots.dir, &roots.landing_directory());
         }
-        let listed = roots.list.map(Listed::new);
-        let entries = Entries::Operands(roots.entries.into_iter());
-        let frame = Frame { dir: roots.dir, entries, level: None, later: VecDeque::new() };
-        Walk {
-            ctx,
-            stack: vec![frame],
-            in_order,
-            several,
-            memory: Memory::default(),
-            ahead: VecDeque::new(),
-            room: Room::default(),
-            operand: Operand::default(),
-            listed,
-            stats: Stats::default(),
-        }
+        let found = match roots.list {
+            Some(list) => {
+                let supply: Box<dyn Supply> = Box::new(Listed::new(list, roots.dir));
+                Found { supply: Some(supply), ..Found::default() }
+            }
+            None => {
+                // Where links are followed, one operand may lead into what another one makes.
+                let one_at_a_time = several && ctx.options.dereference == Dereference::Always;
+                let node = Arc::new(Node { one_at_a_time, ..Node::root(roots.dir) });
+                let unread = Unread::Operands(0, roots.entries.into_iter());
+                Found { pending: Some(Pending { node, unread, later: Later::default() }), ..Found::default() }
+            }
+        };
+        Walk::of(ctx, found, in_order, several)
     }
 
-    /// What the walk itself did: the directories.
-    pub fn take_stats(&mut self) -> Stats {
-        std::mem::take(&mut self.stats)
+    /// The batches of a supply, in the place of a walk.
+    pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply + 'c) -> Walk<'c> {
+        Walk::of(ctx, Found { supply: Some(Box::new(supply)), ..Found::default() }, false, false)
     }
 
-    /// Whether one worker is enough for all there is: a single file, or a few small ones.
+    fn of(ctx: &'c Arc<Context>, found: Found<'c>, in_order: bool, several: bool) -> Walk<'c> {
+        Walk { ctx, frontier: Frontier::new(in_order, found), in_order, several, registry: Registry::default() }
+    }
+
+    /// Takes part in it.
+    pub fn walker(&self) -> Walker<'_, 'c> {
+        Walker { walk: self, ctx: self.ctx, room: Room::default(), stats: Stats::default() }
+    }
+
+    /// How many workers have nothing to do.
+    pub fn idle(&self) -> usize {
+        self.frontier.idle()
+    }
+
+    /// The most batches that were at work at once.
+    pub fn peak(&self) -> usize {
+        self.frontier.peak()
+    }
+}
+
+impl<'c> Walker<'_, 'c> {
+    /// What was done while finding: the directories.
+    pub fn into_stats(self) -> Stats {
+        self.stats
+    }
+
+    /// Whether one worker is enough for all there is: a single file, or a few small ones. What was found is
+    /// kept for the workers.
     pub fn is_little(&mut self) -> bool {
         let mut names = 0;
+        let mut batches = Vec::new();
         while names <= FEW
             && self.stats.directories <= FEW as u64
-            && let Some(parcel) = self.find_parcel()
+            && !self.ctx.stop.is_raised()
+            && let Some(task) = self.walk.frontier.take_ahead()
         {
-            names += parcel.entries().len();
-            self.ahead.push_back(parcel);
+            let mut found = self.find(task);
+            if let Some(batch) = found.batch.take() {
+                names += batch.entries().len();
+                batches.push(batch);
+            }
+            self.walk.frontier.add(found);
         }
         let most = if names <= 1 { LITTLE_ALONE } else { LITTLE };
-        let bytes = || self.ahead.iter().map(|parcel| self.bytes(parcel)).fold(0, u64::saturating_add);
-        self.stack.is_empty() && names <= FEW && bytes() <= most
+        let bytes = || batches.iter().map(|batch| self.bytes(batch)).fold(0, u64::saturating_add);
+        let is_little = names <= FEW && self.walk.frontier.is_over() && bytes() <= most;
+        self.walk.frontier.add_ahead(batches);
+        is_little
     }
 
-    /// About how many bytes of a parcel there are to move; streams have no end.
-    fn bytes(&self, parcel: &Parcel) -> u64 {
-        let bytes = |entry: &Entry| {
-            let follow = survey::follows_source(&self.ctx.options, entry);
-            match at::stat(&parcel.fds.src, &entry.name, follow) {
+    /// About how many bytes of a batch there are to move; streams have no end.
+    fn bytes(&self, batch: &Batch) -> u64 {
+        let bytes = |entry: Entry| {
+            let follow = survey::follows_source(&self.ctx.options, &entry);
+            match at::stat(&batch.fds.src, &entry.name, follow) {
                 // Where no blocks are counted (/proc, servers), the length has to do.
                 Ok(stat) if stat.is_regular() && stat.blocks == 0 => stat.size,
                 Ok(stat) if stat.is_regular() => stat.blocks.saturating_mul(512),
@@ -149,126 +230,179 @@ impl<'c> Walk<'c> {
                 _ => 0,
             }
         };
-        parcel.entries().iter().map(bytes).fold(0, u64::saturating_add)
+        let entries = batch.entries();
+        (0..entries.len()).filter_map(|at| entries.get(at)).map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// The next parcel, or `None` at the end (also after a signal).
-    pub fn next_parcel(&mut self) -> Option<Parcel> {
-        self.ahead.pop_front().or_else(|| self.find_parcel())
-    }
-
-    fn find_parcel(&mut self) -> Option<Parcel> {
-        if let Some(mut listed) = self.listed.take() {
-            let parcel = self.next_listed(&mut listed);
-            self.listed = Some(listed);
-            return parcel;
-        }
+    /// The next batch to copy names of, and how many; or `None` at the end (also after a signal).
+    pub fn next_batch(&mut self) -> Option<(Arc<Batch>, usize)> {
         loop {
-            if self.ctx.stop.is_raised() {
-                self.stack.clear();
-            }
-            let names = self.collect()?;
-            if let Some(parcel) = names.and_then(|names| self.parcel(names)) {
-                return Some(parcel);
-            }
-            let frame = self.stack.last_mut()?;
-            let exhausted = matches!(frame.entries, Entries::Exhausted);
-            if let Some(entry) = frame.later.pop_front_if(|_| exhausted || self.in_order) {
-                let parent = Arc::clone(&frame.dir);
-                self.descend(&parent, &entry);
-            } else if exhausted && let Some(frame) = self.stack.pop() {
-                frame.dir.leave(self.ctx);
+            match self.walk.frontier.take(&self.ctx.stop)? {
+                Task::Copy(batch) => return Some((batch, usize::MAX)),
+                // Then there may be a directory to enter, or a batch that needs help more.
+                Task::Help(batch) => return Some((batch, 1)),
+                task => {
+                    let found = self.find(task);
+                    let batch = self.walk.frontier.add(found);
+                    if let Some(batch) = batch {
+                        return Some((batch, usize::MAX));
+                    }
+                }
             }
         }
     }
 
-    fn parcel(&self, names: Vec<Entry>) -> Option<Parcel> {
-        let dir = &self.stack.last()?.dir;
-        match dir.fds(self.ctx) {
-            Ok(fds) => Some(Parcel::new(Arc::clone(dir), fds, names)),
+    /// Says that a worker goes on to something else.
+    pub fn leave(&self, batch: Arc<Batch>) {
+        if batch.is_taken() {
+            self.walk.frontier.remove(&batch);
+        }
+    }
+
+    /// Carries out a task that is not to copy.
+    fn find(&mut self, task: Task<'c>) -> Found<'c> {
+        match task {
+            Task::Copy(_) | Task::Help(_) => Found::default(),
+            Task::Ask(mut supply) => {
+                let batch = supply.next_batch(self);
+                let supply = batch.is_some().then_some(supply);
+                Found { supply, batch, pending: None }
+            }
+            Task::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
+            Task::Enter(node, entry, position) => {
+                let pending = self.descend(&node, &entry, position);
+                node.entering.fetch_sub(1, Ordering::Relaxed);
+                pending.map(|pending| self.sift(pending)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Looks at the entries that were read, and reads more if none were: subdirectories are to be entered
+    /// later, all else is a batch.
+    fn sift(&mut self, mut pending: Pending) -> Found<'c> {
+        let node = Arc::clone(&pending.node);
+        let entries = match std::mem::take(&mut pending.unread) {
+            Unread::Operands(position, operands) => {
+                Entries::Given(self.sift_operands(&mut pending, position, operands))
+            }
+            Unread::Listing(listing) => Entries::Listed(self.sift_listing(&mut pending, listing)),
+            Unread::Taken | Unread::Nothing => Entries::Given(Vec::new()),
+        };
+        let batch = if entries.is_empty() { None } else { self.batch(&node, entries) };
+        Found { pending: Some(pending), batch, supply: None }
+    }
+
+    fn batch(&self, node: &Node, entries: Entries) -> Option<Batch> {
+        match node.dir.fds(self.ctx) {
+            Ok(fds) => Some(Batch::new(node.dir.clone(), fds, entries)),
             Err(errno) => {
-                let path = dir.source_path(OsStr::new(""));
+                let path = node.dir.source_path(OsStr::new(""));
                 self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
                 None
             }
         }
     }
 
-    /// Names from the top of the stack, up to a parcel; directories are put aside. `None` when the
-    /// stack is empty.
-    fn collect(&mut self) -> Option<Option<Vec<Entry>>> {
-        let mut names = Vec::new();
-        loop {
-            let in_order = self.in_order;
-            let frame = self.stack.last_mut()?;
-            // In order, an operand is looked at when those before it have been copied: it may be a copy of one.
-            let after_operand = names.last().is_some_and(|entry: &Entry| entry.operand);
-            if names.len() == PARCEL || (in_order && (after_operand || !frame.later.is_empty())) {
-                break;
-            }
-            let Some(mut entry) = self.next_entry() else { break };
-            match self.classify(&mut entry) {
-                class @ (Class::Directory | Class::Other) if self.is_excluded(&entry, &class) => {
+    /// Whether enough was found for now. In order, a directory is entered before the next entry is looked at.
+    fn is_enough(&self, later: &Later, names: usize, most: usize) -> bool {
+        names >= most || (self.walk.in_order && !later.is_empty())
+    }
+
+    fn sift_operands(
+        &mut self,
+        pending: &mut Pending,
+        first: usize,
+        mut operands: std::vec::IntoIter<Entry>,
+    ) -> Vec<Entry> {
+        // In order, an operand is looked at when those before it have been copied: it may be a copy of one.
+        let most = if self.walk.in_order { 1 } else { OPERANDS };
+        let mut batch = Vec::new();
+        let mut position = first;
+        while !self.is_enough(&pending.later, position - first, most) {
+            let Some(mut entry) = operands.next() else { return batch };
+            match self.classify_operand(&pending.node, &mut entry) {
+                class @ (Class::Directory | Class::Other)
+                    if self.is_operand_excluded(&pending.node, &entry, &class) =>
+                {
                     self.stats.excluded += 1;
                 }
-                Class::Directory => self.stack.last_mut()?.later.push_back(entry),
-                Class::Other => names.push(entry),
+                Class::Directory => {
+                    if self.walk.several && !self.walk.in_order {
+                        self.walk.registry.expect(position);
+                    }
+                    pending.later.push_operand(position, entry);
+                }
+                Class::Other => batch.push(entry),
                 Class::Nothing => {}
             }
+            position += 1;
         }
-        Some((!names.is_empty()).then_some(names))
+        pending.unread = Unread::Operands(position, operands);
+        batch
     }
 
-    fn next_entry(&mut self) -> Option<Entry> {
-        let depth = self.stack.len().saturating_sub(1);
-        let frame = self.stack.last_mut()?;
-        let next = match &mut frame.entries {
-            Entries::Operands(entries) => entries.next(),
-            Entries::Listing(listing) => match listing.next() {
-                Some(Ok(Dirent { name, kind, .. })) => {
-                    Some(Entry { name, new_name: None, hint: kind, operand: false })
+    fn sift_listing(&mut self, pending: &mut Pending, mut listing: Listing) -> Names {
+        let mut names = Names::default();
+        loop {
+            let most = if self.walk.in_order { BATCH } else { usize::MAX };
+            while !self.is_enough(&pending.later, names.len(), most)
+                && let Some(found) = listing.next()
+            {
+                let is_dir = self.is_directory(&pending.node, &found);
+                let level = pending.node.level.as_deref();
+                if level.is_some() && is_excluded(self.ctx, level, found.name, is_dir) {
+                    self.stats.excluded += 1;
+                } else if is_dir {
+                    pending.later.push(found);
+                } else {
+                    names.push(found);
                 }
-                Some(Err(errno)) => {
+            }
+            let is_enough = self.is_enough(&pending.later, names.len(), most);
+            if is_enough || (listing.has_more() && !(names.is_empty() && pending.later.is_empty())) {
+                pending.unread = Unread::Listing(listing);
+                return names;
+            }
+            match listing.read_on(&mut self.room) {
+                Ok(true) => {}
+                Ok(false) => return names,
+                Err(errno) => {
+                    let node = &pending.node;
                     // Of an operand itself, the name as it was written.
-                    let path = match depth == self.operand.depth {
-                        true => self.operand.source.clone(),
-                        false => frame.dir.source_path(OsStr::new("")),
+                    let path = match node.is_operand {
+                        true => node.operand.source.clone(),
+                        false => node.dir.source_path(OsStr::new("")),
                     };
                     self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
-                    None
+                    return names;
                 }
-                None => None,
-            },
-            Entries::Exhausted => None,
+            }
+        }
+    }
+
+    /// Whether an entry of a directory is to be entered.
+    fn is_directory(&self, node: &Node, found: &Dirent<'_>) -> bool {
+        let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
+        let looks_so = || {
+            let fds = node.dir.fds(self.ctx);
+            fds.is_ok_and(|fds| at::stat(&fds.src, found.name, follow).is_ok_and(|stat| stat.is_dir()))
         };
-        if next.is_none() {
-            frame.entries = Entries::Exhausted;
-        }
-        next
-    }
-
-    /// Whether the walk or a worker is to have the entry.
-    fn classify(&mut self, entry: &mut Entry) -> Class {
-        let follow = survey::follows_source(&self.ctx.options, entry);
-        if entry.operand {
-            return self.classify_operand(entry, follow);
-        }
-        match entry.hint {
-            Some(Kind::Directory) => Class::Directory,
-            Some(Kind::Symlink) if follow == Follow::Yes && self.is_directory(entry, follow) => Class::Directory,
+        match found.kind {
+            Some(Kind::Directory) => true,
+            Some(Kind::Symlink) => follow == Follow::Yes && looks_so(),
             // Not every file system says in its directories what the entries are.
-            None if self.is_directory(entry, follow) => Class::Directory,
-            _ => Class::Other,
+            None => looks_so(),
+            _ => false,
         }
     }
 
-    fn classify_operand(&mut self, entry: &mut Entry, follow: Follow) -> Class {
-        let Some(dir) = self.stack.last().map(|frame| Arc::clone(&frame.dir)) else { return Class::Nothing };
-        if self.ctx.options.parents && self.stack.len() == 1 {
+    fn classify_operand(&self, node: &Node, entry: &mut Entry) -> Class {
+        if self.ctx.options.parents && node.is_root {
             return Class::Directory; // reached through its leading directories
         }
-        let stat = dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &entry.name, follow));
-        let stat = match stat {
+        let dir: &Arc<Dir> = &node.dir;
+        let follow = survey::follows_source(&self.ctx.options, entry);
+        let stat = match dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &entry.name, follow)) {
             Ok(found) => found,
             Err(errno) => {
                 let path = dir.source_path(&entry.name);
@@ -280,9 +414,9 @@ impl<'c> Walk<'c> {
             return Class::Directory;
         }
         // The same file may be copied to several names, and other files to the same name.
-        if self.several
+        if self.walk.several
             && let Ok(location) = survey::location_as_named(&dir.source_path(&entry.name))
-            && !self.memory.name_file((location, stat.id(), dir.destination_name(entry.destination())))
+            && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()
         {
             let path = dir.source_path(&entry.name);
@@ -293,15 +427,11 @@ impl<'c> Walk<'c> {
         Class::Other
     }
 
-    /// Whether patterns leave it out.
-    fn is_excluded(&self, entry: &Entry, class: &Class) -> bool {
-        if self.ctx.options.filter.is_none() {
-            return false;
-        }
-        let level = self.stack.last().and_then(|frame| frame.level.as_deref());
+    /// Whether patterns leave an operand out.
+    fn is_operand_excluded(&self, node: &Node, entry: &Entry, class: &Class) -> bool {
         // The way to an operand of --parents is no operand.
-        let on_the_way = level.is_none() && self.ctx.options.parents && self.stack.len() == 1;
-        !on_the_way && is_excluded(self.ctx, level, &entry.name, matches!(class, Class::Directory))
+        let on_the_way = self.ctx.options.parents && node.is_root;
+        !on_the_way && is_excluded(self.ctx, None, &entry.name, matches!(class, Class::Directory))
     }
 
     /// Where patterns see a directory below `above`, or one where they begin.
@@ -314,15 +444,9 @@ impl<'c> Walk<'c> {
     ) -> Option<Arc<Level>> {
         level_below(self.ctx, above, name, source, path)
     }
-
-    fn is_directory(&self, entry: &Entry, follow: Follow) -> bool {
-        let Some(frame) = self.stack.last() else { return false };
-        let fds = frame.dir.fds(self.ctx);
-        fds.is_ok_and(|fds| at::stat(&fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_dir()))
-    }
 }
 
-/// See [`Walk::level_below`].
+/// See [`Walker::level_below`].
 fn level_below(
     ctx: &Context,
     above: Option<&Arc<Level>>,

@@ -2,7 +2,7 @@
 
 use super::listed::List;
 use crate::backup;
-use crate::dir::{Base, Dir, without_slashes};
+use crate::dir::{Base, Dir, Hold, without_slashes};
 use crate::job::Entry;
 use crate::options::Options;
 use crate::report::Failure;
@@ -13,7 +13,6 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 
 /// What is copied where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Unusable {
 #[derive(Debug)]
 pub struct Roots {
     /// The directory (pair) that the entries are in.
-    pub dir: Arc<Dir>,
+    pub dir: Hold,
     /// The sources.
     pub entries: Vec<Entry>,
     /// Whether they land in a directory, rather than on a name of their own.

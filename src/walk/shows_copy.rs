@@ -13,8 +13,7 @@
 //! The experiment costs nothing in an ordinary copy: it is made only between two devices, in a source directory
 //! that has been changed since the run began, and only if one of the two file systems can be such a view.
 
-use super::Walk;
-use crate::dir::Dir;
+use super::{Node, Walker};
 use crate::job::Entry;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, io};
@@ -36,17 +35,16 @@ impl Suspects {
     }
 }
 
-impl Walk<'_> {
-    /// To be asked just before the copy of a source directory is made in `parent`.
+impl Walker<'_, '_> {
+    /// To be asked just before the copy of a source directory is made in the node `above`.
     pub(super) fn suspects(
         &self,
-        parent: &Dir,
+        above: &Node,
         entry: &Entry,
         source: (impl AsFd, &Stat),
         dst: impl AsFd,
     ) -> Suspects {
         let (src, stat) = source;
-        let below_operand = self.stack.get(self.operand.depth + 1..).unwrap_or_default();
         let is_view = || {
             let is_local = |fd| io::fs_magic(fd).is_ok_and(|magic| FsKind::from_magic(magic).is_local());
             !is_local(src.as_fd()) || !is_local(dst.as_fd())
@@ -55,17 +53,25 @@ impl Walk<'_> {
         let has_changed = stat.ctime.sec + 1 >= self.ctx.process.start.sec;
         let may_be = !entry.operand
             && !self.ctx.options.dry_run
-            && parent.dst_dev.is_some_and(|dev| dev != stat.dev)
+            && above.dir.dst_dev.is_some_and(|dev| dev != stat.dev)
             && has_changed
             && is_view();
         if !may_be {
             return Suspects(Vec::new());
         }
-        let mut path: Vec<&OsStr> = below_operand.iter().filter_map(|frame| frame.dir.name()).collect();
-        path.push(&entry.name);
+        let path = path_below_operand(above, &entry.name);
         let is_missing = |path: &OsString| at::stat(&src, path, Follow::No).err() == Some(Errno::NOENT);
         Suspects(repetitions(&path).map(|rest| rest.join(OsStr::new("/"))).filter(is_missing).collect())
     }
+}
+
+/// The components of the path of an entry, from below its operand.
+fn path_below_operand<'p>(above: &'p Node, name: &'p OsStr) -> Vec<&'p OsStr> {
+    let dirs = std::iter::successors(Some(&*above.dir), |dir| dir.parent());
+    let names = dirs.take(above.depth - above.operand.depth).filter_map(|dir| dir.name());
+    let mut path: Vec<&OsStr> = [name].into_iter().chain(names).collect();
+    path.reverse();
+    path
 }
 
 /// The ends of a path that it consists of repetitions of (the first of which may be cut off at its start), the whole

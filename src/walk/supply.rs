@@ -1,23 +1,10 @@
-//! Where the workers' parcels come from: a walk, or whatever else hands out names.
+//! Where batches come from if not from a tree: a list of names, or a part of a job.
 
-use super::Walk;
-use crate::job::Parcel;
-use crate::report::Stats;
+use super::Walker;
+use crate::job::Batch;
 
-/// A source of parcels.
+/// A source of batches. One worker at a time asks it.
 pub trait Supply: Send {
-    /// The next parcel, or `None` at the end (also after a signal).
-    fn next_parcel(&mut self) -> Option<Parcel>;
-    /// What was done while looking for them: the directories.
-    fn take_stats(&mut self) -> Stats;
-}
-
-impl Supply for Walk<'_> {
-    fn next_parcel(&mut self) -> Option<Parcel> {
-        Walk::next_parcel(self)
-    }
-
-    fn take_stats(&mut self) -> Stats {
-        Walk::take_stats(self)
-    }
+    /// The next batch, or `None` at the end (also after a signal).
+    fn next_batch(&mut self, walker: &mut Walker<'_, '_>) -> Option<Batch>;
 }

@@ -8,7 +8,7 @@
 use super::landing::Landed;
 use super::{Shared, Task, Worker};
 use crate::context::Context;
-use crate::dir::{Dir, Watched};
+use crate::dir::{Dir, Hold, Watched};
 use crate::metadata::{Handle, times};
 use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
@@ -56,6 +56,8 @@ pub(super) struct Waiting {
     id: FileId,
     is_regular: bool,
     lacks_times: bool,
+    /// Keeps the directory from being finished before the file has its times.
+    hold: Option<Hold>,
     atime: Time,
     mtime: Time,
 }
@@ -71,15 +73,13 @@ impl Waiting {
 
     /// What stat(2) says this of.
     pub(super) fn of(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> Waiting {
-        if lacks_times {
-            task.dir.enter();
-        }
         Waiting {
             dir: Arc::clone(task.dir),
             name: task.entry.destination().to_owned(),
             id: made.id(),
             is_regular: made.is_regular(),
             lacks_times,
+            hold: lacks_times.then(|| Hold::new(task.dir)),
             atime: source.atime,
             mtime: source.mtime,
         }
@@ -111,10 +111,10 @@ impl Waiting {
     }
 
     /// It is on the disk: it gets its times, if it lacks these. Lets go of its directory.
-    fn complete(&self, ctx: &Context) {
-        if self.lacks_times {
+    fn complete(&mut self, ctx: &Context) {
+        if let Some(hold) = self.hold.take() {
             self.give_times(ctx);
-            self.dir.leave(ctx);
+            drop(hold);
         }
     }
 
@@ -148,11 +148,8 @@ impl Waiting {
 
 impl Waiting {
     /// It does not get its times.
-    pub(super) fn give_up(&self, ctx: &Context) {
+    pub(super) fn give_up(self, ctx: &Context) {
         self.mark_incomplete(ctx);
-        if self.lacks_times {
-            self.dir.leave(ctx);
-        }
     }
 }
 
@@ -258,7 +255,7 @@ fn settle(
 ) {
     let Err(errno) = answer else {
         timed.clear();
-        for file in files {
+        for mut file in files {
             file.complete(ctx);
             if file.lacks_times {
                 timed.push(file);
@@ -289,7 +286,7 @@ fn settle(
 
 /// Does so where there is no syncfs(2).
 fn settle_each(ctx: &Context, files: Vec<Waiting>) {
-    for file in files {
+    for mut file in files {
         if let Err(errno) = file.sync(ctx) {
             ctx.reporter.fail(cannot_sync(file.path(), errno));
             file.give_up(ctx);

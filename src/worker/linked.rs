@@ -91,7 +91,6 @@ impl Worker<'_> {
             }
         };
         self.report(answer);
-        name.dir.leave(self.ctx);
     }
 
     fn link_to(&mut self, task: &Task<'_>, copied: &Copied) -> Result<(), Failure> {

@@ -5,7 +5,7 @@
 //! failed, it tries the next name as the first.
 
 use super::Landing;
-use crate::dir::Dir;
+use crate::dir::{Dir, Hold};
 use crate::job::Entry;
 use crate::report::lock;
 use crate::sys::Stat;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 /// A name of an inode: where, and what it is called there.
 #[derive(Clone, Debug)]
 pub(super) struct Name {
-    pub(super) dir: Arc<Dir>,
+    pub(super) dir: Hold,
     pub(super) entry: Entry,
     pub(super) landing: Landing,
 }
@@ -83,8 +83,7 @@ impl Links {
         let claim = match &mut inode.state {
             State::Copied(copied) => Claim::Link(copied.clone()),
             State::Copying(parked) => {
-                dir.enter();
-                parked.push(Name { dir: Arc::clone(dir), entry: entry.clone(), landing });
+                parked.push(Name { dir: Hold::new(dir), entry: entry.clone(), landing });
                 return Claim::Parked;
             }
         };

@@ -24,7 +24,7 @@ mod verify;
 use crate::backup;
 use crate::context::Context;
 use crate::dir::{Dir, Fds};
-use crate::job::{Entry, Parcel};
+use crate::job::{Batch, Entry};
 use crate::metadata::{self, Handle, Trouble};
 use crate::options::{Action, Existing};
 use crate::plan::{self, Occupant};
@@ -150,15 +150,11 @@ impl<'c> Worker<'c> {
         self.stats
     }
 
-    /// Takes names out of the parcel until there are none left.
-    pub fn run(&mut self, parcel: &Parcel) {
-        while !self.ctx.stop.is_raised()
-            && let Some(entry) = parcel.take()
-        {
-            self.copy(&parcel.dir, &parcel.fds, entry);
-            if parcel.done() {
-                parcel.dir.leave(self.ctx);
-            }
+    /// Copies so many names of the batch, or all that others leave.
+    pub fn run(&mut self, batch: &Batch, names: usize) {
+        let entries = std::iter::from_fn(|| batch.take()).take(names);
+        for entry in entries.take_while(|_| !self.ctx.stop.is_raised()) {
+            self.copy(&batch.dir, &batch.fds, &entry);
         }
     }
 

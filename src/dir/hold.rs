@@ -1,0 +1,55 @@
+//! A handle that keeps a directory from being finished.
+
+use super::Dir;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Keeps a directory from being finished, because something in it is still to be done.
+#[derive(Debug)]
+pub struct Hold(Arc<Dir>);
+
+impl Hold {
+    /// Holds a directory: a new one, or one that somebody else holds for as long as this call takes.
+    pub fn new(dir: &Arc<Dir>) -> Hold {
+        Hold::keep(dir);
+        Hold(Arc::clone(dir))
+    }
+
+    /// Counts a hold that [`release`] ends.
+    pub(super) fn keep(dir: &Dir) {
+        dir.holds.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Hold {
+        Hold::new(&self.0)
+    }
+}
+
+impl Deref for Hold {
+    type Target = Arc<Dir>;
+
+    fn deref(&self) -> &Arc<Dir> {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        release(&self.0);
+    }
+}
+
+/// Ends a hold. The last one finishes the directory and releases its parent: in a loop, because a tree may be
+/// deeper than the stack.
+fn release(dir: &Arc<Dir>) {
+    let mut dir = dir;
+    while dir.holds.fetch_sub(1, Ordering::AcqRel) == 1
+        && let (Some(ctx), Some(place)) = (dir.ctx.upgrade(), &dir.place)
+    {
+        dir.finish(&ctx);
+        dir = &place.parent;
+    }
+}

@@ -1,0 +1,401 @@
+//! The frontier: directories that were found and are still to be entered, and the batches at work.
+//!
+//! Its mutex is held to take a task and to add what was found, never during a system call. The deepest
+//! directory is taken first, unless others are at work in the directory above it: to make two directories in
+//! one place at the same time, one has to wait for the other. So what is remembered is bounded by the number of
+//! workers, the depth of the tree and what one directory holds, not by the size of the tree.
+
+use super::Node;
+use super::listing::Listing;
+use super::supply::Supply;
+use crate::job::{Batch, Entry};
+use crate::report::lock;
+use crate::sys::dirents::{Dirent, Names};
+use crate::sys::proc::StopFlag;
+use std::collections::VecDeque;
+use std::fmt::{Debug, Formatter};
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How often an idle worker looks for news before it sleeps. A directory is entered within some 40 us; waking
+/// a sleeper takes nearly as long.
+const LOOKS: usize = 2000;
+
+/// While so many directories are listed only in part, none is entered below them: each keeps a descriptor.
+const PARTLY_LISTED: usize = 4;
+
+/// While directories are being entered, which are likely to have files as well, so many workers share a batch.
+const SHARED_BY: usize = 8;
+
+/// What is still to be found, shared by all workers.
+pub(super) struct Frontier<'c> {
+    /// Whether entries are taken strictly in the order of the listings.
+    in_order: bool,
+    state: Mutex<State<'c>>,
+    changed: Condvar,
+    /// Counts the times that something was added.
+    additions: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State<'c> {
+    /// By depth: the last one is taken from first.
+    pending: Vec<Pending>,
+    supply: Option<Box<dyn Supply + 'c>>,
+    /// Batches that were found before the workers began.
+    ahead: VecDeque<Batch>,
+    at_work: Vec<Arc<Batch>>,
+    /// How many workers may still add something.
+    finding: usize,
+    sleeping: usize,
+    spinning: bool,
+    peak: usize,
+}
+
+/// A directory that was entered and has more in it to be found or entered.
+pub(super) struct Pending {
+    pub(super) node: Arc<Node>,
+    pub(super) unread: Unread,
+    pub(super) later: Later,
+}
+
+/// Entries of a directory that nobody has looked at yet.
+#[derive(Default)]
+pub(super) enum Unread {
+    /// Operands, and the position of the first on the command line.
+    Operands(usize, std::vec::IntoIter<Entry>),
+    Listing(Listing),
+    /// A worker is reading them.
+    Taken,
+    #[default]
+    Nothing,
+}
+
+/// Subdirectories that were found and are still to be entered.
+#[derive(Default)]
+pub(super) struct Later {
+    operands: VecDeque<(usize, Entry)>,
+    names: Names,
+    next: usize,
+}
+
+/// What a worker is to do next.
+pub(super) enum Task<'c> {
+    /// Enter a directory, an entry of the node; the number is the position of its operand.
+    Enter(Arc<Node>, Entry, usize),
+    /// Read more entries of a directory.
+    Read(Arc<Node>, Unread),
+    /// Ask the supply for a batch.
+    Ask(Box<dyn Supply + 'c>),
+    /// Copy the names of a batch.
+    Copy(Arc<Batch>),
+    /// Copy some names of a batch that another worker copies.
+    Help(Arc<Batch>),
+}
+
+/// What a worker found.
+#[derive(Default)]
+pub(super) struct Found<'c> {
+    /// A directory that was entered, or read.
+    pub(super) pending: Option<Pending>,
+    /// The supply, if it may have more.
+    pub(super) supply: Option<Box<dyn Supply + 'c>>,
+    pub(super) batch: Option<Batch>,
+}
+
+impl Later {
+    pub(super) fn push_operand(&mut self, position: usize, entry: Entry) {
+        self.operands.push_back((position, entry));
+    }
+
+    pub(super) fn push(&mut self, found: Dirent<'_>) {
+        self.names.push(found);
+    }
+
+    fn len(&self) -> usize {
+        self.operands.len() + self.names.len() - self.next
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn append(&mut self, mut other: Later) {
+        self.operands.append(&mut other.operands);
+        if self.next == self.names.len() {
+            (self.names, self.next) = (other.names, other.next);
+        } else {
+            self.names.append(&other.names);
+        }
+    }
+
+    fn pop(&mut self, position: usize) -> Option<(usize, Entry)> {
+        if let Some(operand) = self.operands.pop_front() {
+            return Some(operand);
+        }
+        let entry = Entry::listed(self.names.get(self.next)?);
+        self.next += 1;
+        Some((position, entry))
+    }
+}
+
+impl Unread {
+    fn is_ready(&self) -> bool {
+        !matches!(self, Unread::Taken | Unread::Nothing)
+    }
+}
+
+impl Pending {
+    fn is_spent(&self) -> bool {
+        self.later.is_empty() && matches!(self.unread, Unread::Nothing)
+    }
+
+    /// Whether a worker may enter the next subdirectory.
+    fn may_enter(&self, in_order: bool, alone: bool, many_listings: bool) -> bool {
+        let its_turn = match self.unread {
+            Unread::Nothing => true,
+            Unread::Taken => !in_order && !many_listings,
+            _ => in_order,
+        };
+        !self.later.is_empty() && its_turn && (alone || !self.node.one_at_a_time)
+    }
+
+    fn read<'c>(&mut self, in_order: bool) -> Option<Task<'c>> {
+        if !self.unread.is_ready() || (in_order && !self.later.is_empty()) {
+            return None;
+        }
+        let unread = std::mem::replace(&mut self.unread, Unread::Taken);
+        Some(Task::Read(Arc::clone(&self.node), unread))
+    }
+
+    fn enter<'c>(&mut self) -> Option<Task<'c>> {
+        let (position, entry) = self.later.pop(self.node.operand.position)?;
+        self.node.entering.fetch_add(1, Ordering::Relaxed);
+        Some(Task::Enter(Arc::clone(&self.node), entry, position))
+    }
+
+    /// Gives up what is left of an operand that is to be left as it is.
+    fn give_up(&mut self) {
+        self.later = Later::default();
+        if self.unread.is_ready() {
+            self.unread = Unread::Nothing;
+        }
+    }
+}
+
+impl<'c> State<'c> {
+    /// The next thing to find; what is not needed any more is moved to `spent`, to be dropped unlocked.
+    fn find(&mut self, in_order: bool, spent: &mut Vec<Pending>) -> Option<Task<'c>> {
+        if let Some(supply) = self.supply.take() {
+            return Some(Task::Ask(supply));
+        }
+        let mut best: Option<(usize, usize)> = None;
+        let mut at = self.pending.len();
+        while at > 0 && best.is_none_or(|(others, _)| others > 0) {
+            at -= 1;
+            let many_listings = matches!(self.pending[at].unread, Unread::Taken) && self.many_are_partly_listed();
+            let pending = &mut self.pending[at];
+            if pending.node.operand.is_abandoned() {
+                pending.give_up();
+                if pending.is_spent() {
+                    spent.push(self.pending.remove(at));
+                    best = best.map(|(others, best)| (others, best - 1));
+                    continue;
+                }
+            }
+            if let Some(task) = pending.read(in_order) {
+                return Some(task);
+            }
+            let others = pending.node.entering.load(Ordering::Relaxed);
+            if pending.may_enter(in_order, self.finding == 0, many_listings)
+                && best.is_none_or(|(fewest, _)| others < fewest)
+            {
+                best = Some((others, at));
+            }
+        }
+        let (_, at) = best?;
+        let task = self.pending[at].enter();
+        if self.pending[at].is_spent() {
+            spent.push(self.pending.remove(at));
+        }
+        task
+    }
+
+    fn many_are_partly_listed(&self) -> bool {
+        let is_partly = |pending: &&Pending| matches!(pending.unread, Unread::Taken | Unread::Listing(_));
+        self.pending.iter().rev().filter(is_partly).nth(PARTLY_LISTED - 1).is_some()
+    }
+
+    /// A batch that has names for one more worker: the one with the fewest workers, because to make two files in
+    /// one directory at the same time, one has to wait for the other.
+    fn to_share(&self) -> Option<Arc<Batch>> {
+        let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
+        // The frontier itself has one of the references.
+        let workers = |batch: &Arc<Batch>| Arc::strong_count(batch) - 1;
+        let has_names = |batch: &&Arc<Batch>| !batch.is_taken() && workers(batch) < most;
+        self.at_work.iter().filter(has_names).min_by_key(|batch| workers(batch)).cloned()
+    }
+
+    fn begin(&mut self, batch: Batch) -> Arc<Batch> {
+        let batch = Arc::new(batch);
+        self.at_work.push(Arc::clone(&batch));
+        self.peak = self.peak.max(self.at_work.len());
+        batch
+    }
+
+    /// Adds what a worker found in a directory; gives it back if there is nothing more in it.
+    fn add(&mut self, pending: Pending) -> Option<Pending> {
+        let depth = pending.node.depth;
+        let above = self.pending.partition_point(|other| other.node.depth <= depth);
+        let is_it = |other: &Pending| Arc::ptr_eq(&other.node, &pending.node);
+        match self.pending[..above].iter().rposition(is_it) {
+            Some(at) => {
+                let known = &mut self.pending[at];
+                known.unread = pending.unread;
+                known.later.append(pending.later);
+                known.is_spent().then(|| self.pending.remove(at))
+            }
+            None if pending.is_spent() => Some(pending),
+            None => {
+                self.pending.insert(above, pending);
+                None
+            }
+        }
+    }
+}
+
+impl<'c> Frontier<'c> {
+    pub(super) fn new(in_order: bool, found: Found<'c>) -> Frontier<'c> {
+        let state =
+            State { pending: found.pending.into_iter().collect(), supply: found.supply, ..State::default() };
+        Frontier { in_order, state: Mutex::new(state), changed: Condvar::new(), additions: AtomicUsize::new(0) }
+    }
+
+    /// The next task of a worker, which waits for one while others may still find some; `None` at the end,
+    /// also when a stop was asked for.
+    pub(super) fn take(&self, stop: &StopFlag) -> Option<Task<'c>> {
+        let mut looked = false;
+        let mut state = lock(&self.state);
+        loop {
+            if stop.is_raised() {
+                let pending = std::mem::take(&mut state.pending);
+                drop(state);
+                drop(pending);
+                return None;
+            }
+            if let Some(batch) = state.ahead.pop_front() {
+                return Some(Task::Copy(state.begin(batch)));
+            }
+            let mut spent = Vec::new();
+            let task = match state.find(self.in_order, &mut spent) {
+                Some(task) => {
+                    state.finding += 1;
+                    Some(task)
+                }
+                None => state.to_share().map(Task::Help),
+            };
+            if task.is_some() || !spent.is_empty() {
+                drop(state);
+                drop(spent);
+                if task.is_some() {
+                    return task;
+                }
+                state = lock(&self.state);
+            } else if state.finding == 0 {
+                return None;
+            } else {
+                state = self.wait(state, &mut looked);
+            }
+        }
+    }
+
+    /// What there is to find, for one worker that does not copy yet.
+    pub(super) fn take_ahead(&self) -> Option<Task<'c>> {
+        let mut spent = Vec::new();
+        let mut state = lock(&self.state);
+        let task = state.find(self.in_order, &mut spent);
+        state.finding += usize::from(task.is_some());
+        drop(state);
+        task
+    }
+
+    /// Waits until something was added. The first idle worker looks for a while, unless it has done so before.
+    fn wait<'s>(&'s self, mut state: MutexGuard<'s, State<'c>>, looked: &mut bool) -> MutexGuard<'s, State<'c>> {
+        if *looked || state.spinning || state.sleeping > 0 {
+            state.sleeping += 1;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping -= 1;
+            *looked = false;
+            return state;
+        }
+        state.spinning = true;
+        let before = self.additions.load(Ordering::Relaxed);
+        drop(state);
+        *looked = (0..LOOKS).all(|_| {
+            spin_loop();
+            self.additions.load(Ordering::Relaxed) == before
+        });
+        let mut state = lock(&self.state);
+        state.spinning = false;
+        state
+    }
+
+    /// Adds what a task has led to, and gives the batch that its worker is to copy.
+    pub(super) fn add(&self, found: Found<'c>) -> Option<Arc<Batch>> {
+        let Found { pending, supply, batch } = found;
+        let names = batch.as_ref().map_or(0, |batch| batch.entries().len());
+        let mut news = names + usize::from(supply.is_some());
+        news += pending.as_ref().map_or(0, |pending| pending.later.len() + usize::from(pending.unread.is_ready()));
+        let mut state = lock(&self.state);
+        state.finding -= 1;
+        let spent = pending.and_then(|pending| state.add(pending));
+        state.supply = state.supply.take().or(supply);
+        let batch = batch.map(|batch| state.begin(batch));
+        self.additions.fetch_add(1, Ordering::Relaxed);
+        match state.sleeping {
+            0 => {}
+            sleeping if state.finding == 0 || news >= sleeping => self.changed.notify_all(),
+            _ => (0..news).for_each(|_| self.changed.notify_one()),
+        }
+        drop(state);
+        drop(spent);
+        batch
+    }
+
+    /// Adds batches that were found before the workers began.
+    pub(super) fn add_ahead(&self, batches: Vec<Batch>) {
+        lock(&self.state).ahead.extend(batches);
+    }
+
+    /// Takes away a batch whose names are all taken.
+    pub(super) fn remove(&self, batch: &Arc<Batch>) {
+        let mut state = lock(&self.state);
+        let at = state.at_work.iter().position(|other| Arc::ptr_eq(other, batch));
+        // The caller has the batch too, so that nothing is finished here.
+        at.map(|at| state.at_work.swap_remove(at));
+    }
+
+    /// Whether nothing can be found any more.
+    pub(super) fn is_over(&self) -> bool {
+        let state = lock(&self.state);
+        state.pending.is_empty() && state.supply.is_none() && state.finding == 0
+    }
+
+    /// How many workers have nothing to do.
+    pub(super) fn idle(&self) -> usize {
+        let state = lock(&self.state);
+        state.sleeping + usize::from(state.spinning)
+    }
+
+    /// The most batches that were at work at once.
+    pub(super) fn peak(&self) -> usize {
+        lock(&self.state).peak
+    }
+}
+
+impl Debug for Frontier<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Frontier")
+    }
+}
