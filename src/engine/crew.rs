@@ -65,9 +65,9 @@ impl<'w, 'c> Crew<'w, 'c> {
         let mut worker = Worker::new(self.ctx, self.shared);
         let mut walker = self.walk.walker();
         let mut left_early = false;
-        while !left_early && let Some((batch, names)) = walker.next_batch() {
-            worker.run(&batch, names);
-            walker.leave(batch);
+        while !left_early && let Some(work) = walker.next_batch() {
+            let directories = worker.run(work.batch(), work.names);
+            walker.leave(work, directories);
             left_early = self.leave_if_unwanted();
         }
         let stats = worker.into_stats().merge(walker.into_stats());

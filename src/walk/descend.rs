@@ -2,7 +2,7 @@
 
 use super::frontier::{Later, Pending, Unread};
 use super::listing::Listing;
-use super::{Node, Operand, Walker, operands, resume};
+use super::{Entered, Node, Operand, Walker, operands, resume};
 use crate::backup;
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place, without_slashes};
 use crate::job::Entry;
@@ -32,10 +32,10 @@ struct Opened {
 
 impl Walker<'_, '_> {
     /// Enters a directory: makes its destination and begins to list it. `position` is that of its operand.
-    pub(super) fn descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Option<Pending> {
+    pub(super) fn descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Entered {
         let through_parents = self.ctx.options.parents && above.is_root;
         let answer = if through_parents {
-            self.descend_to(above, entry, position).map(Some)
+            self.descend_to(above, entry, position).map(Entered::Directory)
         } else {
             self.try_descend(above, entry, position)
         };
@@ -44,7 +44,7 @@ impl Walker<'_, '_> {
         }
         answer.unwrap_or_else(|failure| {
             self.ctx.reporter.fail(failure);
-            None
+            Entered::Nothing
         })
     }
 
@@ -146,7 +146,7 @@ impl Walker<'_, '_> {
     }
 
     /// Gives nothing if there is nothing to do below the directory.
-    fn try_descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Option<Pending>, Failure> {
+    fn try_descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Entered, Failure> {
         let parent: &Arc<Dir> = &above.dir;
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
@@ -157,7 +157,10 @@ impl Walker<'_, '_> {
         let src = match at::open_dir(&fds.src, &entry.name, follow) {
             Ok(src) => src,
             Err(errno) => {
-                at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
+                let stat = at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
+                if !stat.is_dir() && !entry.operand {
+                    return Ok(Entered::Other);
+                }
                 return Err(Failure::new("cannot access {}", source_path()).errno(errno));
             }
         };
@@ -184,7 +187,7 @@ impl Walker<'_, '_> {
         let verdict = plan::decide(&self.ctx.options, &source, occupant.as_ref());
         self.check_verdict(parent, entry, &verdict)?;
         if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
-            return Ok(None);
+            return Ok(Entered::Nothing);
         }
         self.check_loop(parent, entry, &source)?;
         let made = verdict != Verdict::Merge;
@@ -250,7 +253,7 @@ impl Walker<'_, '_> {
             is_operand: entry.operand,
             one_at_a_time: false,
         };
-        Ok(Some(Pending { node: Arc::new(node), unread, later: Later::default() }))
+        Ok(Entered::Directory(Pending { node: Arc::new(node), unread, later: Later::default() }))
     }
 
     fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, verdict: &Verdict) -> Result<(), Failure> {

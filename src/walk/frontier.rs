@@ -44,8 +44,8 @@ struct State<'c> {
     pending: Vec<Pending>,
     supply: Option<Box<dyn Supply + 'c>>,
     /// Batches that were found before the workers began.
-    ahead: VecDeque<Batch>,
-    at_work: Vec<Arc<Batch>>,
+    ahead: VecDeque<FoundBatch>,
+    at_work: Vec<Shared>,
     /// How many workers may still add something.
     finding: usize,
     sleeping: usize,
@@ -89,9 +89,22 @@ pub(super) enum Task<'c> {
     /// Ask the supply for a batch.
     Ask(Box<dyn Supply + 'c>),
     /// Copy the names of a batch.
-    Copy(Arc<Batch>),
+    Copy(Shared),
     /// Copy some names of a batch that another worker copies.
-    Help(Arc<Batch>),
+    Help(Shared),
+}
+
+/// A batch, and the directory that it was found in by listing it.
+pub(super) struct FoundBatch {
+    pub(super) batch: Batch,
+    pub(super) node: Option<Arc<Node>>,
+}
+
+/// The same while workers copy its names.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) batch: Arc<Batch>,
+    pub(super) node: Option<Arc<Node>>,
 }
 
 /// What a worker found.
@@ -101,7 +114,7 @@ pub(super) struct Found<'c> {
     pub(super) pending: Option<Pending>,
     /// The supply, if it may have more.
     pub(super) supply: Option<Box<dyn Supply + 'c>>,
-    pub(super) batch: Option<Batch>,
+    pub(super) batch: Option<FoundBatch>,
 }
 
 impl Later {
@@ -229,19 +242,31 @@ impl<'c> State<'c> {
 
     /// A batch that has names for one more worker: the one with the fewest workers, because to make two files in
     /// one directory at the same time, one has to wait for the other.
-    fn to_share(&self) -> Option<Arc<Batch>> {
+    fn to_share(&self) -> Option<Shared> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
         // The frontier itself has one of the references.
-        let workers = |batch: &Arc<Batch>| Arc::strong_count(batch) - 1;
-        let has_names = |batch: &&Arc<Batch>| !batch.is_taken() && workers(batch) < most;
-        self.at_work.iter().filter(has_names).min_by_key(|batch| workers(batch)).cloned()
+        let workers = |shared: &Shared| Arc::strong_count(&shared.batch) - 1;
+        let has_names = |shared: &&Shared| !shared.batch.is_taken() && workers(shared) < most;
+        self.at_work.iter().filter(has_names).min_by_key(|shared| workers(shared)).cloned()
     }
 
-    fn begin(&mut self, batch: Batch) -> Arc<Batch> {
-        let batch = Arc::new(batch);
-        self.at_work.push(Arc::clone(&batch));
+    fn begin(&mut self, FoundBatch { batch, node }: FoundBatch) -> Shared {
+        let shared = Shared { batch: Arc::new(batch), node };
+        self.at_work.push(shared.clone());
         self.peak = self.peak.max(self.at_work.len());
-        batch
+        shared
+    }
+
+    /// Adds subdirectories to a directory, whether it is known here or not.
+    fn add_to(&mut self, pending: Pending) -> Option<Pending> {
+        let is_it = |other: &&mut Pending| Arc::ptr_eq(&other.node, &pending.node);
+        match self.pending.iter_mut().find(is_it) {
+            Some(known) => {
+                known.later.append(pending.later);
+                None
+            }
+            None => self.add(pending),
+        }
     }
 
     /// Adds what a worker found in a directory; gives it back if there is nothing more in it.
@@ -342,9 +367,9 @@ impl<'c> Frontier<'c> {
     }
 
     /// Adds what a task has led to, and gives the batch that its worker is to copy.
-    pub(super) fn add(&self, found: Found<'c>) -> Option<Arc<Batch>> {
+    pub(super) fn add(&self, found: Found<'c>) -> Option<Shared> {
         let Found { pending, supply, batch } = found;
-        let names = batch.as_ref().map_or(0, |batch| batch.entries().len());
+        let names = batch.as_ref().map_or(0, |found| found.batch.entries().len());
         let mut news = names + usize::from(supply.is_some());
         news += pending.as_ref().map_or(0, |pending| pending.later.len() + usize::from(pending.unread.is_ready()));
         let mut state = lock(&self.state);
@@ -364,14 +389,27 @@ impl<'c> Frontier<'c> {
     }
 
     /// Adds batches that were found before the workers began.
-    pub(super) fn add_ahead(&self, batches: Vec<Batch>) {
+    pub(super) fn add_ahead(&self, batches: Vec<FoundBatch>) {
         lock(&self.state).ahead.extend(batches);
+    }
+
+    /// Adds directories that a listing did not show as such. The caller is going to look for a task.
+    pub(super) fn add_directories(&self, node: &Arc<Node>, directories: Vec<Entry>) {
+        let mut later = Later::default();
+        directories.into_iter().for_each(|entry| later.push_operand(node.operand.position, entry));
+        let pending = Pending { node: Arc::clone(node), unread: Unread::Nothing, later };
+        let mut state = lock(&self.state);
+        let spent = state.add_to(pending);
+        self.additions.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_all();
+        drop(state);
+        drop(spent);
     }
 
     /// Takes away a batch whose names are all taken.
     pub(super) fn remove(&self, batch: &Arc<Batch>) {
         let mut state = lock(&self.state);
-        let at = state.at_work.iter().position(|other| Arc::ptr_eq(other, batch));
+        let at = state.at_work.iter().position(|other| Arc::ptr_eq(&other.batch, batch));
         // The caller has the batch too, so that nothing is finished here.
         at.map(|at| state.at_work.swap_remove(at));
     }

@@ -27,7 +27,7 @@ use crate::survey;
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, Names, Room};
-use frontier::{Found, Frontier, Later, Pending, Task, Unread};
+use frontier::{Found, FoundBatch, Frontier, Later, Pending, Shared, Task, Unread};
 use listed::Listed;
 use listing::Listing;
 use operands::Roots;
@@ -103,6 +103,29 @@ pub struct Walker<'w, 'c> {
     /// Where listings are read into.
     room: Room,
     stats: Stats,
+}
+
+/// What a worker is to copy.
+pub struct Work {
+    shared: Shared,
+    /// How many names, at most.
+    pub names: usize,
+}
+
+impl Work {
+    /// Where the names are.
+    pub fn batch(&self) -> &Batch {
+        &self.shared.batch
+    }
+}
+
+/// What came of entering a directory.
+enum Entered {
+    Directory(Pending),
+    /// It is no directory, although its listing says so.
+    Other,
+    /// Nothing is to be done in it.
+    Nothing,
 }
 
 impl Operand {
@@ -205,14 +228,14 @@ impl<'c> Walker<'_, 'c> {
             && let Some(task) = self.walk.frontier.take_ahead()
         {
             let mut found = self.find(task);
-            if let Some(batch) = found.batch.take() {
-                names += batch.entries().len();
-                batches.push(batch);
+            if let Some(found) = found.batch.take() {
+                names += found.batch.entries().len();
+                batches.push(found);
             }
             self.walk.frontier.add(found);
         }
         let most = if names <= 1 { LITTLE_ALONE } else { LITTLE };
-        let bytes = || batches.iter().map(|batch| self.bytes(batch)).fold(0, u64::saturating_add);
+        let bytes = || batches.iter().map(|found| self.bytes(&found.batch)).fold(0, u64::saturating_add);
         let is_little = names <= FEW && self.walk.frontier.is_over() && bytes() <= most;
         self.walk.frontier.add_ahead(batches);
         is_little
@@ -234,29 +257,46 @@ impl<'c> Walker<'_, 'c> {
         (0..entries.len()).filter_map(|at| entries.get(at)).map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// The next batch to copy names of, and how many; or `None` at the end (also after a signal).
-    pub fn next_batch(&mut self) -> Option<(Arc<Batch>, usize)> {
+    /// The next batch to copy names of, or `None` at the end (also after a signal).
+    pub fn next_batch(&mut self) -> Option<Work> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
-                Task::Copy(batch) => return Some((batch, usize::MAX)),
+                Task::Copy(shared) => return Some(Work { shared, names: usize::MAX }),
                 // Then there may be a directory to enter, or a batch that needs help more.
-                Task::Help(batch) => return Some((batch, 1)),
+                Task::Help(shared) => return Some(Work { shared, names: 1 }),
                 task => {
                     let found = self.find(task);
-                    let batch = self.walk.frontier.add(found);
-                    if let Some(batch) = batch {
-                        return Some((batch, usize::MAX));
+                    let shared = self.walk.frontier.add(found);
+                    if let Some(shared) = shared {
+                        return Some(Work { shared, names: usize::MAX });
                     }
                 }
             }
         }
     }
 
-    /// Says that a worker goes on to something else.
-    pub fn leave(&self, batch: Arc<Batch>) {
+    /// Says that a worker goes on to something else. It has found these to be directories, which the listing did not
+    /// say: file systems may be wrong about types, and names may be exchanged.
+    pub fn leave(&mut self, work: Work, directories: Vec<Entry>) {
+        let Shared { batch, node } = &work.shared;
         if batch.is_taken() {
-            self.walk.frontier.remove(&batch);
+            self.walk.frontier.remove(batch);
         }
+        if directories.is_empty() {
+            return;
+        }
+        let Some(node) = node else {
+            for entry in directories {
+                let words = "skipping file {}, as it was replaced while being copied";
+                self.ctx.reporter.fail(Failure::new(words, batch.dir.source_path(&entry.name)));
+            }
+            return;
+        };
+        let level = node.level.as_deref();
+        let is_excluded = |entry: &Entry| level.is_some() && is_excluded(self.ctx, level, &entry.name, true);
+        let (excluded, wanted): (Vec<_>, Vec<_>) = directories.into_iter().partition(is_excluded);
+        self.stats.excluded += excluded.len() as u64;
+        self.walk.frontier.add_directories(node, wanted);
     }
 
     /// Carries out a task that is not to copy.
@@ -264,15 +304,19 @@ impl<'c> Walker<'_, 'c> {
         match task {
             Task::Copy(_) | Task::Help(_) => Found::default(),
             Task::Ask(mut supply) => {
-                let batch = supply.next_batch(self);
+                let batch = supply.next_batch(self).map(|batch| FoundBatch { batch, node: None });
                 let supply = batch.is_some().then_some(supply);
                 Found { supply, batch, pending: None }
             }
             Task::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
             Task::Enter(node, entry, position) => {
-                let pending = self.descend(&node, &entry, position);
+                let entered = self.descend(&node, &entry, position);
                 node.entering.fetch_sub(1, Ordering::Relaxed);
-                pending.map(|pending| self.sift(pending)).unwrap_or_default()
+                match entered {
+                    Entered::Directory(pending) => self.sift(pending),
+                    Entered::Other => Found { batch: self.batch_of_other(&node, entry), ..Found::default() },
+                    Entered::Nothing => Found::default(),
+                }
             }
         }
     }
@@ -292,9 +336,22 @@ impl<'c> Walker<'_, 'c> {
         Found { pending: Some(pending), batch, supply: None }
     }
 
-    fn batch(&self, node: &Node, entries: Entries) -> Option<Batch> {
+    /// What a listing called a directory, and is none.
+    fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<FoundBatch> {
+        let level = node.level.as_deref();
+        if level.is_some() && is_excluded(self.ctx, level, &entry.name, false) {
+            self.stats.excluded += 1;
+            return None;
+        }
+        self.batch(node, Entries::Given(vec![Entry { hint: None, ..entry }]))
+    }
+
+    fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<FoundBatch> {
         match node.dir.fds(self.ctx) {
-            Ok(fds) => Some(Batch::new(node.dir.clone(), fds, entries)),
+            Ok(fds) => {
+                let batch = Batch::new(node.dir.clone(), fds, entries);
+                Some(FoundBatch { batch, node: Some(Arc::clone(node)) })
+            }
             Err(errno) => {
                 let path = node.dir.source_path(OsStr::new(""));
                 self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
@@ -349,8 +406,7 @@ impl<'c> Walker<'_, 'c> {
                 && let Some(found) = listing.next()
             {
                 let is_dir = self.is_directory(&pending.node, &found);
-                let level = pending.node.level.as_deref();
-                if level.is_some() && is_excluded(self.ctx, level, found.name, is_dir) {
+                if self.is_listed_name_excluded(&pending.node, &found, is_dir) {
                     self.stats.excluded += 1;
                 } else if is_dir {
                     pending.later.push(found);
@@ -378,6 +434,19 @@ impl<'c> Walker<'_, 'c> {
                 }
             }
         }
+    }
+
+    /// Whether patterns leave out an entry of a directory. Where that depends on its being a directory, the listing's
+    /// word for that is not enough to leave it out.
+    fn is_listed_name_excluded(&self, node: &Node, found: &Dirent<'_>, is_dir: bool) -> bool {
+        let Some(level) = node.level.as_deref() else { return false };
+        let excluded_as = |is_dir| is_excluded(self.ctx, Some(level), found.name, is_dir);
+        let is_as_listed = || {
+            let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
+            let fds = node.dir.fds(self.ctx);
+            fds.is_ok_and(|fds| at::stat(&fds.src, found.name, follow).is_ok_and(|stat| stat.is_dir() == is_dir))
+        };
+        excluded_as(is_dir) && (excluded_as(!is_dir) || is_as_listed())
     }
 
     /// Whether an entry of a directory is to be entered.

@@ -78,6 +78,8 @@ pub struct Worker<'c> {
     cleared: Cell<bool>,
     /// The like: whether that would have taken the source away, which has the same name.
     source_taken: Cell<bool>,
+    /// Names that turned out to be directories, for the walk to enter.
+    directories: Vec<Entry>,
     /// Whether the file in hand is to be copied once more, because it could not be given a name.
     nameless_in_vain: Cell<bool>,
 }
@@ -141,6 +143,7 @@ impl<'c> Worker<'c> {
             cleared: Cell::default(),
             source_taken: Cell::default(),
             nameless_in_vain: Cell::default(),
+            directories: Vec::new(),
         }
     }
 
@@ -150,12 +153,14 @@ impl<'c> Worker<'c> {
         self.stats
     }
 
-    /// Copies so many names of the batch, or all that others leave.
-    pub fn run(&mut self, batch: &Batch, names: usize) {
+    /// Copies so many names of the batch, or all that others leave. Gives those that are directories, which the listing
+    /// did not say.
+    pub fn run(&mut self, batch: &Batch, names: usize) -> Vec<Entry> {
         let entries = std::iter::from_fn(|| batch.take()).take(names);
         for entry in entries.take_while(|_| !self.ctx.stop.is_raised()) {
             self.copy(&batch.dir, &batch.fds, &entry);
         }
+        std::mem::take(&mut self.directories)
     }
 
     fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry) {
@@ -185,6 +190,10 @@ impl<'c> Worker<'c> {
         self.source_taken.set(false);
         let source = self.look_at_source(task)?;
         self.show(task, &source.stat);
+        if source.stat.is_dir() && !task.entry.operand {
+            self.directories.push(task.entry.clone());
+            return Ok(());
+        }
         if source.stat.is_dir() {
             // The walk saw something else under this name.
             let words = "skipping file {}, as it was replaced while being copied";

@@ -5,6 +5,7 @@ use super::server::Refusals;
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, assert_done, noise};
 use crate::snapshot::Snapshot;
+use fuser::FileType;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 use std::fs;
@@ -36,6 +37,10 @@ fn kinds() -> Vec<(&'static str, Refusals)> {
         ("only_truncating_opens_by_einval", Refusals { keeping_content: Some(Errno::INVAL), ..none }),
         ("only_sequential_writes", Refusals { random_writes: true, ..none }),
         ("no_unlink_of_open_files", Refusals { unlink_open: Some(Errno::BUSY), ..none }),
+        ("all_types_regular", Refusals { types: Some(FileType::RegularFile), ..none }),
+        ("all_types_directory", Refusals { types: Some(FileType::Directory), ..none }),
+        ("all_types_link", Refusals { types: Some(FileType::Symlink), ..none }),
+        ("all_types_fifo", Refusals { types: Some(FileType::NamedPipe), ..none }),
         ("no_offsets", Refusals { offsets: true, ..none }),
         ("object_storage", Refusals::of_object_storage()),
     ]
@@ -138,10 +143,10 @@ fn judge(sandbox: &Sandbox, destination: &str, old: &[&str], output: &Output, co
 fn copies_from(refusals: Refusals) {
     let sandbox = Sandbox::new();
     make_source(&sandbox, "served/src");
-    sandbox.symlink("small", "served/src/link");
+    sandbox.symlink("small", "served/src/link").symlink("d", "served/src/d/deep/up").fifo("served/src/d/fifo");
     let _mount = refusals.mount(&sandbox);
     let plain = |snapshot: Snapshot| snapshot.plain();
-    let all: [&[&str]; 7] = [
+    let all: [&[&str]; 8] = [
         &["-r"],
         &["-a"],
         &["-r", "-j1"],
@@ -149,6 +154,7 @@ fn copies_from(refusals: Refusals) {
         &["-r", "--resume"],
         &["-r", "--cache=drop", "--fsync"],
         &["-r", "--verify"],
+        &["-r", "-x", "--exclude=d/other", "--exclude=/small/", "--exclude=nothing/"],
     ];
     for options in all {
         if refusals.offsets && options.contains(&"--verify") {
@@ -156,7 +162,9 @@ fn copies_from(refusals: Refusals) {
         }
         for _ in 0..2 {
             assert_done(&sandbox.zcp(options).args(["-T", "mount/src", "dst"]).output().unwrap());
-            plain(sandbox.snapshot("served/src")).assert_same(&plain(sandbox.snapshot("dst")));
+            let mut expected = plain(sandbox.snapshot("served/src"));
+            expected.0.retain(|path, _| !options.contains(&"-x") || path != Path::new("d/other"));
+            expected.assert_same(&plain(sandbox.snapshot("dst")));
         }
         fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }

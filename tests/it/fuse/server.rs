@@ -43,6 +43,8 @@ pub(crate) struct Refusals {
     pub(crate) writes_after_fsync: bool,
     /// Removing the name of an open file.
     pub(crate) unlink_open: Option<Errno>,
+    /// Saying in a listing what a name is: everything is called this.
+    pub(crate) types: Option<FileType>,
     /// Reading at an offset (ESPIPE).
     pub(crate) offsets: bool,
 }
@@ -289,7 +291,8 @@ impl Server {
         let mut names: Vec<_> = fs::read_dir(self.path(id)?).map_err(errno)?.map(Result::unwrap).collect();
         names.sort_by_key(fs::DirEntry::file_name);
         for (index, entry) in names.iter().enumerate().skip(start) {
-            let kind = kind(entry.file_type().map_err(errno)?);
+            let truth = kind(entry.file_type().map_err(errno)?);
+            let kind = self.refusals.types.unwrap_or(truth);
             let id = entry.metadata().map_err(errno)?.ino();
             if reply.add(id, index as i64 + 1, kind, entry.file_name()) {
                 break;
