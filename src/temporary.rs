@@ -84,11 +84,17 @@ fn has_lost_its_name(fd: &OwnedFd, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
 /// # Errors
 /// Those of `make` and of rename(2).
 pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr) -> Result<()>) -> Result<()> {
-    let (temporary, ()) = make(name, &mut make_it)?;
-    let renamed = at::rename(dir, &temporary, dir, name);
-    // Where both are names of one inode already, rename(2) leaves both.
-    let _ = at::unlink(dir, &temporary);
-    renamed
+    for _ in 0..backup::TRIES {
+        let (temporary, ()) = make(name, &mut make_it)?;
+        let renamed = at::rename(dir, &temporary, dir, name);
+        // Where both are names of one inode already, rename(2) leaves both.
+        let removed = at::unlink(dir, &temporary);
+        // On another machine, somebody may have taken the temporary name for a left-over.
+        if renamed != Err(Errno::NOENT) || removed != Err(Errno::NOENT) {
+            return renamed;
+        }
+    }
+    Err(Errno::NOENT)
 }
 
 /// Removes what runs that are dead left under temporary names in a directory, and gives those names,
@@ -106,6 +112,11 @@ pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
 fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()>> {
     let stat = at::stat(dir, name, Follow::No).ok().filter(|stat| !stat.is_dir())?;
     let mut held = None;
+    // A further name of a file, a symbolic link or a special file has its temporary name between two calls only,
+    // and cannot be locked.
+    if (!stat.is_regular() || stat.nlink > 1) && proc::is_alive(process) {
+        return None;
+    }
     if stat.is_regular() {
         // The lock is held until the name is gone, so that nobody starts to use it.
         let fd = held.insert(at::open_write(dir, name, Follow::No, false).ok()?);
@@ -113,9 +124,6 @@ fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()
         if !still || io::lock(&*fd).is_err() {
             return None;
         }
-    } else if proc::is_alive(process) {
-        // A link or a special file has its temporary name between two calls only, and cannot be locked.
-        return None;
     }
     match at::unlink(dir, name) {
         // Another sweeper's, or another user's.

@@ -21,13 +21,31 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+/// How often one directory is made or looked for. Each time but the first, another process has changed the name
+/// meanwhile.
+const TRIES: u32 = 100;
+
 /// A destination directory, ready for its entries.
 struct Opened {
     base: Base,
+    /// Whether this run made it.
+    made: bool,
+    /// Whether a symbolic link leads to it.
+    follow: Follow,
     /// None, where a dry run did not make it.
     id: Option<FileId>,
     /// The mode that it is to have later, if not the one that it has now.
     mode: Option<u32>,
+}
+
+/// Whether the name of a directory is one that mkdir(2) never makes, as in `--parents a/.`; cp says so as well.
+fn always_exists(name: &OsStr) -> bool {
+    backup::split(name).1 == "."
+}
+
+/// Whether a directory could not be made because another process has just taken its name.
+fn was_overtaken(failure: &Failure, entry: &Entry) -> bool {
+    failure.has_errno(Errno::EXIST) && !always_exists(entry.destination())
 }
 
 impl Walker<'_, '_> {
@@ -103,25 +121,8 @@ impl Walker<'_, '_> {
         let src = at::open_dir(&fds.src, &part.name, follow).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
         let new_mode = self.ctx.mode_policy().directory(source.permissions(), true);
-        let there = at::stat(&fds.dst, part.destination(), Follow::Yes);
-        let made = there.is_err();
-        let mut follow_destination = Follow::No;
-        let dst = match there {
-            Ok(stat) if !stat.is_dir() => {
-                return Err(Failure::new("{} exists but is not a directory", destination_path()));
-            }
-            Ok(_) => {
-                let name = without_slashes(part.destination());
-                let link = at::stat(&fds.dst, name, Follow::No).ok().filter(Stat::is_symlink);
-                if link.is_some_and(|link| !survey::is_trusted(self.ctx, &fds.dst, name, &link)) {
-                    return Err(Failure::new("not writing through untrusted symlink {}", destination_path()));
-                }
-                follow_destination = Follow::from(link.is_some());
-                self.open_existing(&fds, part, follow_destination, new_mode, &destination_path)?
-            }
-            Err(_) => self.make(&fds, part, new_mode, "cannot make directory {}", &destination_path)?,
-        };
-        let made = made && self.is_first_to_make(&destination_path);
+        let dst = self.make_or_enter(&fds, part, new_mode, &destination_path)?;
+        let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             self.ctx.made(source_path, destination_path);
         }
@@ -135,7 +136,7 @@ impl Walker<'_, '_> {
             name: part.name.clone(),
             new_name: part.destination().to_owned(),
             follow_source: follow,
-            follow_destination,
+            follow_destination: dst.follow,
         };
         let fds = Fds { src: Base::Open(src), dst: dst.base };
         let dir = Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode });
@@ -143,6 +144,38 @@ impl Walker<'_, '_> {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
         Ok(dir)
+    }
+
+    /// The destination of a directory that leads to a name: made, or found there, be it that another process has
+    /// just made it.
+    fn make_or_enter(
+        &self,
+        fds: &Fds,
+        part: &Entry,
+        new_mode: NewDirectoryMode,
+        path: &impl Fn() -> OsString,
+    ) -> Result<Opened, Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match at::stat(&fds.dst, part.destination(), Follow::Yes) {
+                Ok(stat) if !stat.is_dir() => {
+                    return Err(Failure::new("{} exists but is not a directory", path()));
+                }
+                Ok(_) => {
+                    let name = without_slashes(part.destination());
+                    let link = at::stat(&fds.dst, name, Follow::No).ok().filter(Stat::is_symlink);
+                    if link.is_some_and(|link| !survey::is_trusted(self.ctx, &fds.dst, name, &link)) {
+                        return Err(Failure::new("not writing through untrusted symlink {}", path()));
+                    }
+                    return self.open_existing(fds, part, Follow::from(link.is_some()), new_mode, path);
+                }
+                Err(_) => match self.make(fds, part, new_mode, "cannot make directory {}", path) {
+                    Err(failure) if was_overtaken(&failure, part) && tries < TRIES => {}
+                    answer => return answer,
+                },
+            }
+        }
     }
 
     /// Gives nothing if there is nothing to do below the directory.
@@ -190,26 +223,18 @@ impl Walker<'_, '_> {
             return Ok(Entered::Nothing);
         }
         self.check_loop(parent, entry, &source)?;
-        let made = verdict != Verdict::Merge;
-        let follow_destination =
-            Follow::from(!made && occupant.is_some_and(|occupant| occupant.link.is_symlink()));
-        let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
-        let dst = if made {
-            let suspects = self.suspects(above, entry, (&src, &source), &fds.dst);
-            let made = self.make_in_place_of(&verdict, &fds, entry, new_mode, &destination_path);
-            if made.is_err() && entry.operand {
-                self.walk.registry.forget(source.id(), position);
-            }
-            let made = made?;
-            if suspects.have_appeared(&src) {
-                operand.abandon();
-                return Err(operand.meets_itself());
-            }
-            made
-        } else {
-            self.open_existing(&fds, entry, follow_destination, new_mode, &destination_path)?
-        };
-        let made = made && self.is_first_to_make(&destination_path);
+        let merges = verdict == Verdict::Merge;
+        let suspects = (!merges).then(|| self.suspects(above, entry, (&src, &source), &fds.dst));
+        let dst = self.make_or_merge(parent, entry, &fds, &source, (occupant, verdict));
+        if dst.is_err() && !merges && entry.operand {
+            self.walk.registry.forget(source.id(), position);
+        }
+        let dst = dst?;
+        if suspects.is_some_and(|suspects| suspects.have_appeared(&src)) {
+            operand.abandon();
+            return Err(operand.meets_itself());
+        }
+        let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             // What is below a new directory can only be met through it.
             if let Some(id) = dst.id.filter(|_| !parent.fresh || parent.is_leading()) {
@@ -232,7 +257,7 @@ impl Walker<'_, '_> {
             name: without_slashes(&entry.name).to_owned(),
             new_name: without_slashes(entry.destination()).to_owned(),
             follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
-            follow_destination,
+            follow_destination: dst.follow,
         };
         let level = self.level_below(above.level.as_ref(), &entry.name, &src, &source_path);
         // What a dry run did not make is empty, whoever would have been the first to make it.
@@ -254,6 +279,37 @@ impl Walker<'_, '_> {
             one_at_a_time: false,
         };
         Ok(Entered::Directory(Pending { node: Arc::new(node), unread, later: Later::default() }))
+    }
+
+    /// The destination of a directory: made, or found there if it is to be merged with what is there, be it that
+    /// another process has just made it.
+    fn make_or_merge(
+        &self,
+        parent: &Arc<Dir>,
+        entry: &Entry,
+        fds: &Fds,
+        source: &Stat,
+        (mut occupant, mut verdict): (Option<Occupant>, Verdict),
+    ) -> Result<Opened, Failure> {
+        let path = || parent.destination_path(entry.destination());
+        let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            if verdict == Verdict::Merge {
+                let follow = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
+                return self.open_existing(fds, entry, follow, new_mode, &path);
+            }
+            match self.make_in_place_of(&verdict, fds, entry, new_mode, &path) {
+                Err(failure) if was_overtaken(&failure, entry) && tries < TRIES => {
+                    let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
+                    occupant = survey::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
+                    verdict = plan::decide(&self.ctx.options, source, occupant.as_ref());
+                    self.check_verdict(parent, entry, &verdict)?;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, verdict: &Verdict) -> Result<(), Failure> {
@@ -314,7 +370,7 @@ impl Walker<'_, '_> {
         let failed = |errno| Failure::new(words, path()).errno(errno);
         if self.ctx.options.dry_run {
             survey::may_make(&fds.dst, name).map_err(failed)?;
-            return Ok(Opened { base: Base::Absent, id: None, mode: None });
+            return Ok(Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None });
         }
         if *clear == Clear::Unlink {
             at::unlink(dst, name).map_err(failed)?;
@@ -325,7 +381,8 @@ impl Walker<'_, '_> {
         }
         let kept = backup::make(backup, dst, name).map_err(failed)?;
         let made = self.make(fds, entry, new_mode, "cannot create directory {}", path);
-        if made.is_err()
+        // What another process has made meanwhile stays, and so does the backup.
+        if made.as_ref().is_err_and(|failure| !failure.has_errno(Errno::EXIST))
             && let Some(kept) = kept
             && let Err(errno) = backup::undo(dst, name, &kept, false)
         {
@@ -347,10 +404,11 @@ impl Walker<'_, '_> {
             let name = entry.destination();
             let answer = match at::stat(&fds.dst, without_slashes(name), Follow::No) {
                 Ok(_) => Err(Errno::EXIST), // a link that leads nowhere
+                Err(_) if always_exists(name) => Err(Errno::EXIST),
                 Err(_) => survey::may_make(&fds.dst, name),
             };
             return answer
-                .map(|()| Opened { base: Base::Absent, id: None, mode: None })
+                .map(|()| Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None })
                 .map_err(|errno| Failure::new(cannot, path()).errno(errno));
         }
         let name = entry.destination();
@@ -371,7 +429,7 @@ impl Walker<'_, '_> {
             dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
         }
         let mode = new_mode.later(given, given | 0o700);
-        Ok(Opened { base: Base::Open(dst), id: Some(stat.id()), mode })
+        Ok(Opened { base: Base::Open(dst), made: true, follow: Follow::No, id: Some(stat.id()), mode })
     }
 
     /// Whether no directory has been made under that name yet. Only a dry run has to remember.
@@ -411,6 +469,6 @@ impl Walker<'_, '_> {
         let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
         let unfinished = || self.ctx.mode_policy().unfinished_directory(&new_mode, &stat);
         let mode = if self.ctx.options.resume { unfinished() } else { None };
-        Ok(Opened { base: Base::Open(fd), id: Some(stat.id()), mode })
+        Ok(Opened { base: Base::Open(fd), made: false, follow, id: Some(stat.id()), mode })
     }
 }

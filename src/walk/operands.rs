@@ -205,8 +205,11 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Un
     let dst = match at::open_dir(at::CWD, &target, Follow::Yes) {
         Err(Errno::NOENT) if may_be_made && options.dry_run => Base::Absent,
         Err(Errno::NOENT) if may_be_made => {
-            let made = at::mkdir(at::CWD, &target, 0o777);
-            made.map_err(|errno| unusable("cannot create directory {}", &target, errno))?;
+            match at::mkdir(at::CWD, &target, 0o777) {
+                // Another process was quicker.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(unusable("cannot create directory {}", &target, errno)),
+            }
             let opened = at::open_dir(at::CWD, &target, Follow::Yes);
             Base::Open(opened.map_err(|errno| unusable("target directory {}", &target, errno))?)
         }

@@ -7,6 +7,7 @@
 
 use super::durable::Waiting;
 use super::landing::{Landed, Written};
+use super::overtaken::Missed;
 use super::{Task, Worker};
 use crate::metadata::{Handle, times};
 use crate::report::Failure;
@@ -41,9 +42,9 @@ impl Worker<'_> {
         landed: Landed,
         source: &Stat,
         state: State,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         if !landed.is_whole_file() {
-            return self.commit_stream(task, landed, source, state);
+            return self.commit_stream(task, landed, source, state).map(|()| true);
         }
         let later = self.is_synced_later(task, &landed);
         let state = match self.secure(task, &landed, source, state, later) {
@@ -53,10 +54,12 @@ impl Worker<'_> {
                 return Err(failure);
             }
         };
-        if let Err(errno) = self.name(task, &landed) {
-            let done = errno == Errno::EXIST && self.is_done_by_sibling(task, &landed);
-            self.discard_unnamed(task, landed);
-            return if done { Ok(()) } else { Err(super::landing::cannot(task, errno)) };
+        match self.name_or_decide_again(task, source, &landed) {
+            Ok(true) => {}
+            answer => {
+                self.discard_unnamed(task, landed);
+                return answer;
+            }
         }
         if state == State::Failed {
             self.mark_incomplete(Handle::Open(landed.fd.as_fd()), source);
@@ -75,7 +78,7 @@ impl Worker<'_> {
         if let Some(waiting) = waiting.map_err(cannot_stat)? {
             self.sync_later(task, waiting);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What is no file, or has other content beside the copy, is never taken for complete.
@@ -126,13 +129,21 @@ impl Worker<'_> {
         self.ladder.file_system(dev, landed.fd.as_fd()).answers_at_close(dev)
     }
 
-    /// Gives a symbolic link or a special file its times, now or when it is on the disk.
-    pub(super) fn complete_special(&mut self, task: &Task<'_>, to: Handle<'_>, source: &Stat, state: State) {
+    /// Gives a symbolic link or a special file its times, now or when it is on the disk. What was reached by its
+    /// name may have been taken away by another process.
+    pub(super) fn complete_special(
+        &mut self,
+        task: &Task<'_>,
+        to: Handle<'_>,
+        source: &Stat,
+        state: State,
+    ) -> Result<(), Missed> {
         if state == State::Failed {
-            return self.mark_incomplete(to, source);
+            self.mark_incomplete(to, source);
+            return Ok(());
         }
         if !self.ctx.options.preserve.timestamps {
-            return;
+            return Ok(());
         }
         let waiting = match self.syncs_whole(task) {
             true => at::stat(&task.fds.dst, task.entry.destination(), Follow::No).ok(),
@@ -140,9 +151,18 @@ impl Worker<'_> {
         };
         match waiting {
             Some(made) => self.sync_later(task, Waiting::of(task, &made, source, true)),
-            None if self.give_times(task, to, source) => {}
-            None => self.mark_incomplete(to, source),
+            None => match times::set(to, source) {
+                Ok(()) => {}
+                Err(trouble) if trouble.errno == Errno::NOENT && matches!(to, Handle::Entry(..)) => {
+                    return Err(Missed::Overtaken(Failure::attribute(trouble, &task.destination_path())));
+                }
+                Err(trouble) => {
+                    self.attribute_failed(task, trouble);
+                    self.mark_incomplete(to, source);
+                }
+            },
         }
+        Ok(())
     }
 
     /// False if that failed.

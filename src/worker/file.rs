@@ -23,9 +23,15 @@ enum Owned {
 }
 
 impl Worker<'_> {
-    /// Copies the content of a file (or of what is read like one) and its attributes. If a new file without a name
-    /// cannot be given one, it is copied once more, under a temporary name.
-    pub(super) fn copy_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
+    /// Copies the content of a file (or of what is read like one) and its attributes; false if another process
+    /// has made a file meanwhile that is to be left alone. If a new file without a name cannot be given one, it is
+    /// copied once more, under a temporary name.
+    pub(super) fn copy_file(
+        &mut self,
+        task: &Task<'_>,
+        source: Source,
+        landing: Landing,
+    ) -> Result<bool, Failure> {
         let (stat, bytes) = (source.stat, self.stats.bytes_logical);
         let answer = self.copy_file_once(task, source, landing);
         if !self.nameless_in_vain.take() || !stat.is_regular() || self.ctx.stop.is_raised() {
@@ -35,7 +41,7 @@ impl Worker<'_> {
         self.copy_file_once(task, Source { stat, fd: None }, landing)
     }
 
-    fn copy_file_once(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
+    fn copy_file_once(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<bool, Failure> {
         let (src, stat) = self.open_source(task, source)?;
         let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;
@@ -44,14 +50,14 @@ impl Worker<'_> {
         if self.ctx.options.debug && !self.ctx.options.attributes_only && answer.is_err() {
             self.explain_failure(false);
         }
-        let landed = answer?;
+        let Some(landed) = answer? else { return Ok(false) };
         if self.ctx.options.verify && landed.written != Written::Whole {
             return Err(cannot_read_back(task));
         }
         if !self.ctx.options.attributes_only
             && let Err(fault) = self.move_content(task, &src, &stat, &landed)
         {
-            return self.give_up(task, landed, &stat, fault);
+            return self.give_up(task, landed, &stat, fault).map(|()| true);
         }
         if self.ctx.options.verify
             && !self.ctx.options.attributes_only
@@ -65,9 +71,9 @@ impl Worker<'_> {
             return Err(failure);
         }
         let state = State::of(self.dress(task, &src, &stat, &landed));
-        self.commit(task, landed, &stat, state)?;
-        self.stats.files += 1;
-        Ok(())
+        let committed = self.commit(task, landed, &stat, state)?;
+        self.stats.files += u64::from(committed);
+        Ok(committed)
     }
 
     pub(super) fn open_source(&self, task: &Task<'_>, source: Source) -> Result<(OwnedFd, Stat), Failure> {

@@ -5,6 +5,7 @@
 //! the file system knows that, else a temporary one; one that replaces another has a temporary name
 //! and is renamed over it.
 
+use super::overtaken::{Missed, TRIES};
 use super::{Landing, Task, Worker};
 use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle, xattr};
@@ -62,6 +63,14 @@ impl Landed {
     pub(super) fn is_overwritten_file(&self) -> bool {
         let regular = self.before.is_some_and(|before| before.is_regular());
         regular && !self.is_unseen() && self.written == Written::Whole
+    }
+
+    /// Whether a symbolic link under the task's name leads to where the file is to have its name.
+    fn is_behind_link(&self) -> bool {
+        match &self.name {
+            Name::Final | Name::Joined(_) => false,
+            Name::None(place) | Name::Temporary(place, _) | Name::Replacing(place, _) => place.elsewhere.is_some(),
+        }
     }
 
     /// Whether nobody can find it yet by its final name.
@@ -123,8 +132,17 @@ impl Place {
 
 impl Worker<'_> {
     /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks one that
-    /// refuses.
-    pub(super) fn land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Failure> {
+    /// refuses. `None` if another process has made a file meanwhile that is to be left alone.
+    pub(super) fn land(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        landing: Landing,
+    ) -> Result<Option<Landed>, Failure> {
+        self.take_name(task, source, landing, |worker, landing| worker.try_land(task, source, landing))
+    }
+
+    fn try_land(&self, task: &Task<'_>, source: &Stat, landing: Landing) -> Result<Landed, Missed> {
         let options = &self.ctx.options;
         if let Landing::Overwrite(before, follow) = landing
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)
@@ -185,18 +203,18 @@ impl Worker<'_> {
     }
 
     /// Empties the file that is there, if it still is the one that was decided about.
-    fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Landed, Failure> {
+    fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Landed, Missed> {
         let before = at::fstat(&fd).map_err(|errno| cannot(task, errno))?;
         if !at::is_still(&fd, &before, met) {
             let words = "not overwriting {}, as it was replaced while being copied";
-            return Err(Failure::new(words, task.destination_path()));
+            return Err(Missed::Overtaken(Failure::new(words, task.destination_path())));
         }
         let keeps_content = !before.is_regular() || self.ctx.options.attributes_only;
         let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(|errno| cannot(task, errno))? };
         Ok(Landed::new(fd, Some(before), None, Name::Final))
     }
 
-    fn land_new(&self, task: &Task<'_>, source: &Stat) -> Result<Landed, Failure> {
+    fn land_new(&self, task: &Task<'_>, source: &Stat) -> Result<Landed, Missed> {
         let NewMode { create, later } = self.ctx.mode_policy().file(source);
         let (fd, name) = if self.ctx.options.atomic {
             self.create_unseen(task, create)?
@@ -206,35 +224,38 @@ impl Worker<'_> {
         Ok(Landed::new(fd, None, later, name))
     }
 
-    fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
+    fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Missed> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         match at::create(dst, name, mode, true) {
             Ok(fd) => Ok(fd),
             Err(Errno::EXIST) => {
                 self.check_dangling(task)?;
-                at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno))
+                at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno).into())
             }
             // A missing directory, named with its slash.
-            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR)),
-            Err(errno) => Err(cannot(task, errno)),
+            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR).into()),
+            Err(errno) => Err(cannot(task, errno).into()),
         }
     }
 
     /// Something has the name after all. A dangling symbolic link is only written through if POSIX
     /// is to be followed to the letter.
-    fn check_dangling(&self, task: &Task<'_>) -> Result<(), Failure> {
+    fn check_dangling(&self, task: &Task<'_>) -> Result<(), Missed> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let link = at::stat(dst, name, Follow::No).ok().filter(Stat::is_symlink);
-        let Some(link) = link else { return Err(cannot(task, Errno::EXIST)) };
+        let is_dangling = || at::stat(dst, name, Follow::Yes).is_err();
+        let Some(link) = link.filter(|_| is_dangling()) else {
+            return Err(Missed::Overtaken(cannot(task, Errno::EXIST)));
+        };
         if !self.ctx.options.write_through_dangling || !survey::is_trusted(self.ctx, dst, name, &link) {
-            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()));
+            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()).into());
         }
         Ok(())
     }
 
     /// A new file that nobody can find yet. That its name is free is looked at once more when it
     /// gets it; what may stand there is a dangling link, which is better refused now.
-    fn create_unseen(&self, task: &Task<'_>, mode: u32) -> Result<(OwnedFd, Name), Failure> {
+    fn create_unseen(&self, task: &Task<'_>, mode: u32) -> Result<(OwnedFd, Name), Missed> {
         let mut place = Place::default();
         if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
             self.check_dangling(task)?;
@@ -242,7 +263,7 @@ impl Worker<'_> {
         }
         let (dir, name) = place.of(task);
         if name.as_bytes().ends_with(b"/") {
-            return Err(cannot(task, Errno::NOTDIR));
+            return Err(cannot(task, Errno::NOTDIR).into());
         }
         let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
         if !self.shared.nameless_refused.load(Ordering::Relaxed)
@@ -257,15 +278,18 @@ impl Worker<'_> {
     /// A new file that will take the place of one that is there, with what overwriting that would
     /// have left as it is: its owner, its mode, its attributes. One that could not be overwritten is
     /// not replaced either, unless by `-f`.
-    fn land_over(&self, task: &Task<'_>, before: Stat, follow: Follow) -> Result<Landed, Failure> {
-        let failed = |errno| cannot(task, errno);
+    fn land_over(&self, task: &Task<'_>, before: Stat, follow: Follow) -> Result<Landed, Missed> {
+        let failed = |errno| Missed::from(cannot(task, errno));
         let place = match follow {
             Follow::Yes => Place::behind_link(task).map_err(failed)?,
             Follow::No => Place::default(),
         };
         let (dir, name) = place.of(task);
         if !self.ctx.options.force {
-            at::may_write(dir, name).map_err(failed)?;
+            at::may_write(dir, name).map_err(|errno| match errno {
+                Errno::NOENT => Missed::Overtaken(cannot(task, errno)),
+                errno => failed(errno),
+            })?;
         }
         let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
         self.take_over(task, Handle::Entry(dir, name), &fd, &before);
@@ -293,8 +317,38 @@ impl Worker<'_> {
         }
     }
 
+    /// Gives the file its name, and decides anew when another process has taken that. Nothing is copied again:
+    /// a source may be readable only once.
+    pub(super) fn name_or_decide_again(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        landed: &Landed,
+    ) -> Result<bool, Failure> {
+        let mut over = false;
+        for tries in 1.. {
+            match self.name(task, landed, over) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EXIST) if self.is_done_by_sibling(task, landed) => return Ok(false),
+                Err(Errno::EXIST) if tries < TRIES && !landed.is_behind_link() => {
+                    let failure = match self.check_dangling(task) {
+                        Err(Missed::Overtaken(failure)) => failure,
+                        Err(Missed::Failed(failure)) => return Err(failure),
+                        Ok(()) => return Err(cannot(task, Errno::EXIST)),
+                    };
+                    match self.decide_again(task, source, failure)? {
+                        Some(landing) => over = landing != Landing::Create,
+                        None => break,
+                    }
+                }
+                Err(errno) => return Err(cannot(task, errno)),
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether another process has meanwhile made the very file.
-    pub(super) fn is_done_by_sibling(&self, task: &Task<'_>, landed: &Landed) -> bool {
+    fn is_done_by_sibling(&self, task: &Task<'_>, landed: &Landed) -> bool {
         if !self.ctx.patience.expects_siblings() {
             return false;
         }
@@ -304,13 +358,25 @@ impl Worker<'_> {
                 && (ours.mtime == theirs.mtime || !self.ctx.options.preserve.timestamps))
     }
 
-    /// Gives the file its final name, if it has none or another one.
-    pub(super) fn name(&self, task: &Task<'_>, landed: &Landed) -> Result<(), Errno> {
+    /// Gives the file its final name, if it has none or another one; also in the place of another file if `over` says
+    /// so.
+    fn name(&self, task: &Task<'_>, landed: &Landed, over: bool) -> Result<(), Errno> {
         match &landed.name {
             Name::Final => Ok(()),
             Name::None(place) => {
                 let (dir, name) = place.of(task);
-                at::name_nameless(&landed.fd, dir, name).inspect_err(|errno| self.note_refused_name(*errno))
+                let refused = |errno: &Errno| self.note_refused_name(*errno);
+                if !over {
+                    return at::name_nameless(&landed.fd, dir, name).inspect_err(refused);
+                }
+                // Locked as long as it has a temporary name: see `temporary`.
+                let _ = io::lock(&landed.fd);
+                temporary::replace(dir, name, |temporary| at::name_nameless(&landed.fd, dir, temporary))
+                    .inspect_err(refused)
+            }
+            Name::Temporary(place, temporary) if over => {
+                let (dir, name) = place.of(task);
+                at::rename(dir, temporary, dir, name)
             }
             Name::Temporary(place, temporary) => {
                 let (dir, name) = place.of(task);

@@ -5,12 +5,15 @@ use super::{Landing, Source, Task, Worker};
 use crate::options::{Action, Dereference};
 use crate::report::Failure;
 use crate::survey;
-use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
+use crate::sys::{Errno, Stat, io};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+
+/// How often a name is linked, where another process changes either name meanwhile.
+const LOOKS: u32 = 20;
 
 impl Worker<'_> {
     /// How many names of the source to expect, if links are kept and it may have several.
@@ -40,7 +43,7 @@ impl Worker<'_> {
         let id = source.stat.id();
         match self.shared.links.claim(&source.stat, names, task.dir, task.entry, landing) {
             Claim::Parked => Ok(()),
-            Claim::Link(copied) => self.link_to(task, &copied),
+            Claim::Link(copied) => self.link_to(task, &copied).map(drop),
             Claim::First => {
                 let answer = self.make_file(task, source, landing);
                 match &answer {
@@ -53,9 +56,14 @@ impl Worker<'_> {
     }
 
     fn link_parked(&mut self, id: FileId, task: &Task<'_>) {
-        let copied = Copied { dir: Arc::clone(task.dir), name: task.entry.destination().to_owned() };
+        let mut copied = Copied { dir: Arc::clone(task.dir), name: task.entry.destination().to_owned() };
         for parked in self.shared.links.copied(id, &copied) {
-            self.with_name(&parked, |worker, task| worker.link_to(task, &copied));
+            let mut instead = None;
+            self.with_name(&parked, |worker, task| {
+                instead = worker.link_to(task, &copied)?;
+                Ok(())
+            });
+            copied = instead.unwrap_or(copied);
         }
     }
 
@@ -93,7 +101,9 @@ impl Worker<'_> {
         self.report(answer);
     }
 
-    fn link_to(&mut self, task: &Task<'_>, copied: &Copied) -> Result<(), Failure> {
+    /// Makes the task's destination a name of a copy. If that is gone, because another process has removed it to
+    /// make its own, the file is copied once more, and the answer is where to.
+    fn link_to(&mut self, task: &Task<'_>, copied: &Copied) -> Result<Option<Copied>, Failure> {
         let failure = |errno| {
             let earlier = copied.dir.destination_path(&copied.name);
             Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
@@ -101,13 +111,44 @@ impl Worker<'_> {
         let fds = copied.dir.fds(self.ctx).map_err(failure)?;
         if self.ctx.options.resume && is_name_of(task, &fds.dst, &copied.name) {
             self.stats.complete += 1;
-            return Ok(());
+            return Ok(None);
         }
-        if self.link(task, (fds.dst.as_fd(), &copied.name), Follow::No, true).map_err(failure)? {
-            self.say_removed(task);
+        let is_gone = || at::stat(&fds.dst, &copied.name, Follow::No) == Err(Errno::NOENT);
+        match self.link_to_name(task, &fds.dst, &copied.name) {
+            Err(Errno::NOENT) if is_gone() && !self.ctx.options.dry_run => {
+                let source = self.look_at_source(task)?;
+                let id = source.stat.id();
+                self.make_file(task, source, Landing::Create)?;
+                let instead = Copied { dir: Arc::clone(task.dir), name: task.entry.destination().to_owned() };
+                self.shared.links.replaced(id, &instead);
+                return Ok(Some(instead));
+            }
+            Ok(true) => self.say_removed(task),
+            answer => {
+                answer.map_err(failure)?;
+            }
         }
         self.tell_made(task);
-        Ok(())
+        Ok(None)
+    }
+
+    /// Makes the task's destination a name of the copy. True if that replaced another file. Where another process
+    /// copies the same tree, either name may be of its copy by now, so that both are looked at in the end; and the
+    /// copy is missing for a moment when that process removes it to make its own.
+    fn link_to_name(&mut self, task: &Task<'_>, dir: impl AsFd, name: &OsStr) -> Result<bool, Errno> {
+        for tries in 1.. {
+            let is_last = tries == LOOKS || self.ctx.options.dry_run;
+            match self.link(task, (dir.as_fd(), name), Follow::No, true) {
+                Ok(true) if !is_last && !is_name_of(task, &dir, name) => self.stats.hard_links -= 1,
+                Err(Errno::NOENT) if !is_last => {
+                    if at::stat(&dir, name, Follow::No).is_err() {
+                        io::pause();
+                    }
+                }
+                answer => return answer,
+            }
+        }
+        Ok(false)
     }
 
     /// `-u` left the destination alone; other names of the source become names of it, whether links
@@ -132,7 +173,7 @@ impl Worker<'_> {
                 self.link_parked(source.id(), task);
                 Ok(true)
             }
-            Claim::Link(copied) => self.link_to(task, &copied).map(|()| false),
+            Claim::Link(copied) => self.link_to(task, &copied).map(|_| false),
             Claim::Parked => Ok(false),
         }
     }

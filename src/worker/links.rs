@@ -107,6 +107,13 @@ impl Links {
         parked
     }
 
+    /// The copy is somewhere else now.
+    pub(super) fn replaced(&self, id: FileId, copied: &Copied) {
+        if let Some(inode) = lock(&self.0).get_mut(&id) {
+            inode.state = State::Copied(copied.clone());
+        }
+    }
+
     /// The first name could not be copied: gives the next one to try, which is then the first.
     pub(super) fn failed(&self, id: FileId) -> Option<Name> {
         let mut inodes = lock(&self.0);

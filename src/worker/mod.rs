@@ -12,6 +12,7 @@ mod landed;
 mod landing;
 mod linked;
 mod links;
+mod overtaken;
 pub mod piece;
 mod pretend;
 mod prompt;
@@ -26,7 +27,7 @@ use crate::context::Context;
 use crate::dir::{Dir, Fds};
 use crate::job::{Batch, Entry};
 use crate::metadata::{self, Handle, Trouble};
-use crate::options::{Action, Existing};
+use crate::options::Action;
 use crate::plan::{self, Occupant};
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
@@ -38,7 +39,7 @@ use crate::transfer::{Ladder, Meter};
 use links::Links;
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -278,8 +279,9 @@ impl<'c> Worker<'c> {
     }
 
     fn make_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
-        self.make_kind(task, source, landing)?;
-        self.tell_made(task);
+        if self.make_kind(task, source, landing)? {
+            self.tell_made(task);
+        }
         Ok(())
     }
 
@@ -289,20 +291,17 @@ impl<'c> Worker<'c> {
         self.ctx.made(|| task.source_path(), || task.destination_path());
     }
 
-    fn make_kind(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
+    /// Makes what the source is, or a link to it; false if another process was quicker, and what it made is left
+    /// alone.
+    fn make_kind(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<bool, Failure> {
         match self.ctx.options.action {
             Action::SymbolicLink => return self.link_symbolically(task, &source.stat, landing),
             Action::HardLink => {
-                let options = &self.ctx.options;
-                let over = options.force || options.existing == Existing::Ask || landing == Landing::Replace;
-                let failure = |errno| {
-                    let words = "cannot create hard link {} to {}";
-                    Failure::new(words, task.destination_path()).and(task.source_path()).errno(errno)
-                };
-                self.link(task, (task.fds.src.as_fd(), &task.entry.name), task.follow, over).map_err(failure)?;
-                return Ok(());
+                return self.link_to_source(task, &source.stat, landing);
             }
-            Action::Copy if self.ctx.options.dry_run => return self.pretend(task, &source, landing),
+            Action::Copy if self.ctx.options.dry_run => {
+                return self.pretend(task, &source, landing).map(|()| true);
+            }
             Action::Copy => {}
         }
         match source.stat.kind() {

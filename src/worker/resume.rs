@@ -4,6 +4,7 @@
 
 use super::complete::State;
 use super::landing::Landed;
+use super::overtaken::Missed;
 use super::{Landing, Source, Task, Worker};
 use crate::metadata::xattr::{self, Wanted};
 use crate::metadata::{Handle, compare};
@@ -99,8 +100,8 @@ impl Worker<'_> {
         match source.stat.kind() {
             Kind::Regular => self.finish_file(task, source, occupant, dressed),
             _ if dressed => Ok(()),
-            Kind::Symlink => self.dress_symlink(task, &source.stat),
-            _ => self.dress_special(task, &source.stat, None),
+            Kind::Symlink => self.dress_symlink(task, &source.stat).map_err(Missed::into_failure),
+            _ => self.dress_special(task, &source.stat, None).map_err(Missed::into_failure),
         }
     }
 
@@ -126,7 +127,7 @@ impl Worker<'_> {
             withdraw_capability(&src, &landed);
         }
         let state = if dressed { State::Complete } else { State::of(self.dress(task, &src, &stat, &landed)) };
-        self.commit(task, landed, &stat, state)
+        self.commit(task, landed, &stat, state).map(drop)
     }
 }
 

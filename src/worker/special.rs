@@ -1,10 +1,12 @@
 //! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
 
 use super::complete::State;
+use super::overtaken::Missed;
 use super::{Landing, Task, Worker};
 use crate::dir::Base;
 use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle};
+use crate::options::Existing;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
@@ -14,24 +16,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 impl Worker<'_> {
-    /// Copies a symbolic link as a link.
+    /// Copies a symbolic link as a link; false if another process has made one that is left alone.
     pub(super) fn copy_symlink(
         &mut self,
         task: &Task<'_>,
         source: &Stat,
         landing: Landing,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let target = at::read_link(&task.fds.src, &task.entry.name)
             .map_err(|errno| Failure::new("cannot read symbolic link {}", task.source_path()).errno(errno))?;
-        self.symlink(task, &target, landing).map_err(|errno| {
-            Failure::new("cannot create symbolic link {}", task.destination_path()).errno(errno)
+        let made = self.take_name(task, source, landing, |worker, landing| {
+            let cannot_create = |errno| {
+                Missed::because(errno, Failure::new("cannot create symbolic link {}", task.destination_path()))
+            };
+            worker.symlink(task, &target, landing).map_err(cannot_create)?;
+            worker.dress_symlink(task, source)
         })?;
-        self.stats.symlinks += 1;
-        self.dress_symlink(task, source)
+        self.stats.symlinks += u64::from(made.is_some());
+        Ok(made.is_some())
     }
 
     /// Gives a symbolic link its attributes.
-    pub(super) fn dress_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+    pub(super) fn dress_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Missed> {
         let keep = &self.ctx.options.preserve;
         let mut all_kept = true;
         if keep.ownership || keep.xattr || keep.context {
@@ -44,30 +50,33 @@ impl Worker<'_> {
             all_kept &= self.copy_xattrs(task, from, to);
         }
         let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-        self.complete_special(task, to, source, State::of(all_kept));
-        Ok(())
+        self.complete_special(task, to, source, State::of(all_kept))
     }
 
     /// Holds what was just made, so that its attributes go to nothing else: in somebody else's
     /// directory there may be another file under the name by now.
-    fn pin(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Failure> {
+    fn pin(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Missed> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-        let made = at::pin(&task.fds.dst, task.entry.destination()).map_err(cannot_stat)?;
+        let made = match at::pin(&task.fds.dst, task.entry.destination()) {
+            Err(Errno::NOENT) => return Err(Missed::Overtaken(cannot_stat(Errno::NOENT))),
+            answer => answer.map_err(cannot_stat)?,
+        };
         let stat = at::fstat(&made).map_err(cannot_stat)?;
         if (stat.kind(), stat.rdev) != (kind, rdev) {
             let words = "skipping file {}, as it was replaced while being copied";
-            return Err(Failure::new(words, task.destination_path()));
+            return Err(Failure::new(words, task.destination_path()).into());
         }
         Ok(made)
     }
 
-    /// `-s`: a symbolic link to the source, by the name that was given.
+    /// `-s`: a symbolic link to the source, by the name that was given; false if another process has made one
+    /// that is left alone.
     pub(super) fn link_symbolically(
         &mut self,
         task: &Task<'_>,
         stat: &Stat,
         landing: Landing,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let source = task.source_path();
         let destination = task.destination_path();
         // A relative name means something else from another directory.
@@ -76,15 +85,36 @@ impl Worker<'_> {
             let words = "{?}: can make relative symbolic links only in current directory";
             return Err(Failure::new(words, destination));
         }
-        self.symlink(task, &source, landing).map_err(|errno| {
-            Failure::new("cannot create symbolic link {} to {}", destination).and(source).errno(errno)
-        })?;
-        self.stats.symlinks += 1;
-        if self.ctx.options.preserve.timestamps && !self.ctx.options.dry_run {
+        let made = self.take_name(task, stat, landing, |worker, landing| {
+            worker.symlink(task, &source, landing).map_err(|errno| {
+                let failure = Failure::new("cannot create symbolic link {} to {}", &destination).and(&source);
+                Missed::because(errno, failure)
+            })?;
+            let keeps_times = worker.ctx.options.preserve.timestamps && !worker.ctx.options.dry_run;
             let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-            self.complete_special(task, to, stat, State::LacksTimes);
-        }
-        Ok(())
+            if keeps_times { worker.complete_special(task, to, stat, State::LacksTimes) } else { Ok(()) }
+        })?;
+        self.stats.symlinks += u64::from(made.is_some());
+        Ok(made.is_some())
+    }
+
+    /// `-l`: another name of the source; false if another process has made it.
+    pub(super) fn link_to_source(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        landing: Landing,
+    ) -> Result<bool, Failure> {
+        let made = self.take_name(task, source, landing, |worker, landing| {
+            let options = &worker.ctx.options;
+            let over = options.force || options.existing == Existing::Ask || landing == Landing::Replace;
+            let old = (task.fds.src.as_fd(), task.entry.name.as_os_str());
+            worker.link(task, old, task.follow, over).map_err(|errno| {
+                let words = "cannot create hard link {} to {}";
+                Missed::because(errno, Failure::new(words, task.destination_path()).and(task.source_path()))
+            })
+        })?;
+        Ok(made.is_some())
     }
 
     fn symlink(&self, task: &Task<'_>, target: &OsStr, landing: Landing) -> Result<(), Errno> {
@@ -116,19 +146,28 @@ impl Worker<'_> {
         Ok(replaced)
     }
 
-    /// Makes a fifo, a socket or a device node.
+    /// Makes a fifo, a socket or a device node; false if another process has made one that is left alone.
     pub(super) fn copy_special(
         &mut self,
         task: &Task<'_>,
         source: &Stat,
         landing: Landing,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        let made = self.take_name(task, source, landing, |worker, landing| {
+            worker.make_special(task, source, landing == Landing::Replace)
+        })?;
+        self.stats.special += u64::from(made.is_some());
+        Ok(made.is_some())
+    }
+
+    fn make_special(&mut self, task: &Task<'_>, source: &Stat, over_existing: bool) -> Result<(), Missed> {
         let NewMode { create, later } = self.ctx.mode_policy().special(source);
-        make_or_replace(task, landing == Landing::Replace, |dst, name| {
+        make_or_replace(task, over_existing, |dst, name| {
             at::make_node(dst, name, source.kind(), create, source.rdev)
         })
-        .map_err(|errno| Failure::new(cannot_make(source.kind()), task.destination_path()).errno(errno))?;
-        self.stats.special += 1;
+        .map_err(|errno| {
+            Missed::because(errno, Failure::new(cannot_make(source.kind()), task.destination_path()))
+        })?;
         self.dress_special(task, source, later)
     }
 
@@ -138,7 +177,7 @@ impl Worker<'_> {
         task: &Task<'_>,
         source: &Stat,
         later: Option<u32>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Missed> {
         let keep = self.ctx.options.preserve;
         let wants_mode = keep.mode || later.is_some();
         if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {
@@ -163,8 +202,7 @@ impl Worker<'_> {
             self.ctx.reporter.fail(failure.errno(errno));
             all_kept = false;
         }
-        self.complete_special(task, to, source, State::of(all_kept));
-        Ok(())
+        self.complete_special(task, to, source, State::of(all_kept))
     }
 }
 

@@ -91,7 +91,7 @@ impl Worker<'_> {
         }
     }
 
-    fn skip(&mut self, task: &Task<'_>) {
+    pub(super) fn skip(&mut self, task: &Task<'_>) {
         self.stats.skipped += 1;
         self.say_skipped(task);
     }
@@ -129,7 +129,7 @@ impl Worker<'_> {
         }
     }
 
-    fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
+    pub(super) fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
         let Some(backup) = &self.ctx.options.backup else { return Ok(None) };
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let answer = if self.ctx.options.dry_run {
@@ -156,7 +156,7 @@ impl Worker<'_> {
     }
 }
 
-fn refused(task: &Task<'_>, refusal: Refusal) -> Failure {
+pub(super) fn refused(task: &Task<'_>, refusal: Refusal) -> Failure {
     let (source, destination) = (task.source_path(), task.destination_path());
     match refusal {
         Refusal::SameFile => Failure::new("{} and {} are the same file", source).and(destination),

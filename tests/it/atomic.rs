@@ -281,23 +281,25 @@ fn backup_in_a_sticky_directory() {
     }
 }
 
-/// Whoever takes the name first keeps it.
+/// What takes the name first is replaced, or kept if it is not to be.
 fn name_taken_meanwhile() {
-    for nameless in [true, false] {
+    for (nameless, no_clobber) in [(true, true), (true, false), (false, true), (false, false)] {
+        let more = if no_clobber { "--update=none-fail" } else { "--update=all" };
         let sandbox = Sandbox::new();
         sandbox.file("src", noise(5000)).dir("first").dir("dst");
         let mut options = vec!["-e".to_owned(), "inject=sendfile:signal=STOP:when=1".to_owned()];
-        let args = |dir| ["--atomic", "--strategy=sendfile", "src", dir];
+        let args = |dir| ["--atomic", more, "--strategy=sendfile", "src", dir];
         if !nameless {
             options.extend(["-e".into(), no_nameless_files(&sandbox, &args("first"))]);
         }
         let trace = strace::zcp_with_stops(&sandbox, &options, &args("dst"), |_| {
             sandbox.file("dst/src", "first");
         });
-        assert_eq!(trace.output.status.code(), Some(1));
         let errors = String::from_utf8_lossy(&trace.output.stderr);
-        assert_eq!(errors, "zcp: cannot create regular file 'dst/src': File exists\n");
-        assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), b"first");
+        let words = if no_clobber { "zcp: not replacing 'dst/src'\n" } else { "" };
+        assert_eq!((trace.output.status.success(), &*errors), (!no_clobber, words));
+        let content = if no_clobber { b"first".to_vec() } else { noise(5000) };
+        assert_eq!(fs::read(sandbox.path("dst/src")).unwrap(), content);
         assert_eq!(names(&sandbox, "dst"), ["src"]);
     }
 }

@@ -9,6 +9,7 @@ mod attributes;
 mod churn;
 mod complete;
 mod completions;
+mod concurrent;
 mod disks;
 mod documents;
 mod dry_run;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         attributes::trials(),
         complete::trials(),
         completions::trials(),
+        concurrent::trials(),
         churn::trials(),
         disks::trials(),
         dry_run::trials(),
