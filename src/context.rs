@@ -90,8 +90,6 @@ pub struct Context {
     pub stop: StopFlag,
     /// Raised by SIGUSR1.
     pub status: StatusRequest,
-    /// Whether the copy may last: else nobody needs to look on.
-    pub may_last: bool,
     /// Who else wants to know how far it is.
     pub listener: Option<Listener>,
     /// Who else wants to know what was made.

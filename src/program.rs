@@ -4,14 +4,15 @@
 
 use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
 use crate::shard;
-use crate::sys::{Errno, at, proc};
+use crate::sys::{Errno, at, inherited, proc};
 use crate::temporary;
 use crate::{Cancel, Console, Error, Failure, Report};
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// To be called first, and only by a program that does not begin by Rust's own `main`.
 pub fn begin() {
@@ -40,15 +41,22 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     match cli::parse(args.collect(), &console) {
         Ok(Request::Print(text)) => print(&console, &text),
         Ok(Request::Copy(request)) => copy(&console, *request),
-        Ok(Request::Job(step, statistics)) => match shard::prepare(step, &console) {
-            Ok(prepared) => {
-                let cancel = Cancel::new();
-                let (report, failed) = shard::perform(prepared, &console, &cancel);
-                let end = End { console: &console, cancel: &cancel, statistics, stdout_taken: false };
-                end.conclude(&report, failed)
+        Ok(Request::Job(step, statistics)) => {
+            let stats_file = match StatsFile::prepare(&statistics) {
+                Ok(stats_file) => stats_file,
+                Err(failure) => return refuse(&console, &failure.into()),
+            };
+            match shard::prepare(step, &console) {
+                Ok(prepared) => {
+                    let cancel = Cancel::new();
+                    let (report, failed) = shard::perform(prepared, &console, &cancel);
+                    let end =
+                        End { console: &console, cancel: &cancel, statistics, stats_file, stdout_taken: false };
+                    end.conclude(&report, failed)
+                }
+                Err(error) => refuse(&console, &error),
             }
-            Err(error) => refuse(&console, &error),
-        },
+        }
         Err(error) => refuse(&console, &error),
     }
 }
@@ -71,7 +79,12 @@ fn unseen_by(is_static: bool, preloaded: &OsStr) -> Option<&'static str> {
 fn copy(console: &Console, request: Copy) -> i32 {
     let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
-    let stdout_taken = statistics.form.is_some() && is_stdout(&destination);
+    let stats_file = match StatsFile::prepare(&statistics) {
+        Ok(stats_file) => stats_file,
+        Err(failure) => return refuse(console, &failure.into()),
+    };
+    let to_stdout = statistics.form.is_some() || matches!(stats_file, StatsFile::Stdout);
+    let stdout_taken = to_stdout && is_stdout(&destination);
     let report = match options.console(console).cancel_by(&cancel).copy(sources, destination) {
         Ok(report) | Err(Error::Incomplete(report)) => {
             if console.has_shown_progress() && verbose && statistics.form.is_none() {
@@ -90,7 +103,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
         Err(nothing @ (Error::Usage(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
     };
     let failed = report.failed();
-    End { console, cancel: &cancel, statistics, stdout_taken }.conclude(&report, failed)
+    End { console, cancel: &cancel, statistics, stats_file, stdout_taken }.conclude(&report, failed)
 }
 
 /// Whether a destination is what stdout is open on, such as /dev/stdout.
@@ -105,6 +118,7 @@ struct End<'e> {
     console: &'e Console,
     cancel: &'e Cancel,
     statistics: Statistics,
+    stats_file: StatsFile,
     /// Whether stdout got a copy.
     stdout_taken: bool,
 }
@@ -132,6 +146,11 @@ impl End<'_> {
             Some(StatsForm::Text) => report.to_string(),
             Some(StatsForm::Json) => format!("{}\n", report.to_json()),
         };
+        self.print_to_stdout(&text);
+    }
+
+    /// Prints to stdout, or to stderr if stdout got a copy.
+    fn print_to_stdout(&self, text: &str) {
         if self.stdout_taken {
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         } else {
@@ -139,31 +158,123 @@ impl End<'_> {
         }
     }
 
-    /// `--stats-file`: whole or not at all, for whoever waits for it. What is no regular file (a pipe,
-    /// a device) cannot be replaced and is written to.
     fn write_stats_file(&self, report: &Report) -> Result<(), Failure> {
-        let Some(file) = &self.statistics.file else { return Ok(()) };
-        let text = format!("{}\n", report.to_json());
-        let special = std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
-        let answer = if special {
-            std::fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()))
-        } else {
-            temporary::replace(at::CWD, file, |temporary| {
-                // A new file or none: in a directory like /tmp somebody may have guessed the name.
-                let new = std::fs::File::create_new(temporary);
-                let written = new.and_then(|mut new| {
-                    let written = new.write_all(text.as_bytes());
-                    written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
-                });
-                written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-            })
-            .map_err(std::io::Error::from)
+        let text = || format!("{}\n", report.to_json());
+        let answer = match &self.stats_file {
+            StatsFile::None => Ok(()),
+            StatsFile::Stdout => {
+                self.print_to_stdout(&text());
+                Ok(())
+            }
+            StatsFile::Descriptor(fd) => fd.try_clone().and_then(|mut fd| fd.write_all(text().as_bytes())),
+            StatsFile::InPlace(path) => write_in_place(path, text().as_bytes()),
+            StatsFile::Replaced(path) => replace(path, text().as_bytes()),
         };
-        answer.map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-            Failure::new("cannot write statistics to {}", file).errno(errno)
-        })
+        answer.map_err(|error| cannot_write_stats(self.statistics.file.as_deref().unwrap_or_default(), &error))
     }
+}
+
+/// Where `--stats-file` puts the report.
+enum StatsFile {
+    /// It was not given.
+    None,
+    /// stdout.
+    Stdout,
+    /// Another descriptor of this process.
+    Descriptor(std::fs::File),
+    /// A device or a fifo, or a file in a directory where no other file can be made: it is written into.
+    InPlace(PathBuf),
+    /// A file, whole or not at all, for a program that waits for it. A symbolic link has been followed.
+    Replaced(PathBuf),
+}
+
+impl StatsFile {
+    /// Finds out where the report goes, before anything is copied, and takes away an old one: nobody is to take
+    /// that for the report of a run that fails.
+    fn prepare(statistics: &Statistics) -> Result<StatsFile, Failure> {
+        let Some(file) = &statistics.file else { return Ok(StatsFile::None) };
+        if file == "-" {
+            return Ok(StatsFile::Stdout);
+        }
+        let found = match inherited::number(file, true) {
+            Some(1) => return Ok(StatsFile::Stdout),
+            Some(number) => match inherited::take(number, true) {
+                Ok(fd) => fd.map(|fd| StatsFile::Descriptor(fd.into())).ok_or(Errno::BADF.into()),
+                Err(errno) => Err(errno.into()),
+            },
+            None => StatsFile::of_path(followed(file.into())),
+        };
+        found.map_err(|error| cannot_write_stats(file, &error))
+    }
+
+    fn of_path(path: PathBuf) -> std::io::Result<StatsFile> {
+        let old = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => return Err(Errno::ISDIR.into()),
+            Ok(metadata) if !metadata.is_file() => return Ok(StatsFile::InPlace(path)),
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !std::fs::metadata(parent)?.is_dir() {
+            return Err(Errno::NOTDIR.into());
+        }
+        let may_replace = at::may_write(at::CWD, parent.as_os_str());
+        if old && may_replace.is_err() {
+            at::may_write(at::CWD, path.as_os_str())?;
+            if is_report(&path) {
+                write_in_place(&path, b"")?;
+            }
+            return Ok(StatsFile::InPlace(path));
+        }
+        may_replace?;
+        if old && is_report(&path) {
+            std::fs::remove_file(&path)?;
+        }
+        Ok(StatsFile::Replaced(path))
+    }
+}
+
+fn cannot_write_stats(file: &OsStr, error: &std::io::Error) -> Failure {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    Failure::new("cannot write statistics to {}", file).errno(errno)
+}
+
+/// Where symbolic links lead to, be it to a name that is free.
+fn followed(mut path: PathBuf) -> PathBuf {
+    // As many as path_resolution(7) allows.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
+}
+
+/// Whether a file is a report of an earlier run, so that nothing is lost with it.
+fn is_report(path: &Path) -> bool {
+    let mut start = [0; REPORT.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == REPORT
+}
+
+/// What each report begins with.
+const REPORT: [u8; 11] = *b"{\"dry_run\":";
+
+fn write_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(text)
+}
+
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let make = |temporary: &OsStr| {
+        // A new file or none: in a directory like /tmp somebody may have guessed the name.
+        let new = std::fs::File::create_new(temporary);
+        let written = new.and_then(|mut new| {
+            let written = new.write_all(text);
+            written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
+        });
+        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
+    Ok(temporary::replace(at::CWD, path.as_os_str(), make)?)
 }
 
 /// See no-color.org and terminfo(5).

@@ -39,8 +39,6 @@ pub struct Outlook {
     pub duration: Duration,
     /// Whether there may be work for several workers.
     pub are_many: bool,
-    /// Whether somebody will be there to tell how far it is.
-    pub is_watched: bool,
     /// With others who are at work on the same tree.
     pub patience: Patience,
 }
@@ -66,8 +64,10 @@ impl Session {
         reporter: Reporter,
     ) -> Result<Session, Unusable> {
         let roots = operands::resolve(operands, &mut options)?;
-        let (duration, are_many) = (roots.duration(), roots.are_many);
-        let outlook = Outlook { duration, are_many, is_watched: true, patience: Patience::default() };
+        let are_many = roots.are_many;
+        let is_slow = options.limits.rate_limit.is_some();
+        let duration = if is_slow { Duration::Long } else { roots.duration() };
+        let outlook = Outlook { duration, are_many, patience: Patience::default() };
         Ok(Session { ctx: context(options, host, reporter, outlook), roots })
     }
 
@@ -81,18 +81,16 @@ impl Session {
 pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
     let Host { console, stop, listener, witness, made_earlier, asker } = host;
     let process = Process::look(console.is_some());
-    let may_last = outlook.duration == Duration::Long;
     let workers = if outlook.are_many { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
     let descriptors = Descriptors::new(workers);
     let mut status = StatusRequest::default();
-    if console.is_some() {
+    if let Some(console) = &console {
+        console.stop_by(&stop);
         // A temporary name has to go before the program does.
         if outlook.duration != Duration::Moment || options.atomic {
             let _ = stop.install();
         }
-        if may_last && outlook.is_watched {
-            status = StatusRequest::install().unwrap_or_default();
-        }
+        status = StatusRequest::install().unwrap_or_default();
         if outlook.are_many {
             proc::reserve_descriptors(descriptors.highest());
         }
@@ -105,7 +103,6 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
         reporter,
         stop,
         status,
-        may_last,
         listener,
         witness,
         made_earlier,

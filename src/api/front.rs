@@ -46,7 +46,8 @@ impl CopyOptions {
     }
 
     /// Makes the copy the business of this process, as it is that of `zcp`: what there is to say is printed
-    /// on `console` at once, and in the report as well. SIGINT, SIGTERM and SIGHUP cancel the copy (see
+    /// on `console` at once, and in the report as well. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2 and SIGXCPU
+    /// cancel the copy (see
     /// [`Cancel::reraise`]), SIGUSR1 is answered with a line about how far it is, and room is
     /// made for open files. The umask is read by setting it for a moment, so no other thread should make files just then.
     pub fn console(&mut self, console: &Console) -> &mut CopyOptions {

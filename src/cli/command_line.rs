@@ -35,6 +35,11 @@ pub(super) struct CommandLine {
     pub(super) files_from: Option<OsString>,
     /// The byte that ends each name of `--files-from`.
     pub(super) name_end: u8,
+    /// Whether something can be left out, and whether something is to be taken in all the same.
+    pub(super) excludes: bool,
+    pub(super) includes: bool,
+    /// The option that reads stdin.
+    reads_stdin: Option<&'static str>,
     pub(super) suffix: Option<OsString>,
     pub(super) asking: Asking,
     pub(super) update: Update,
@@ -61,6 +66,9 @@ impl CommandLine {
             verbose: false,
             files_from: None,
             name_end: b'\n',
+            excludes: false,
+            includes: false,
+            reads_stdin: None,
             suffix: None,
             asking: Asking::No,
             update: Update::All,
@@ -77,6 +85,14 @@ impl CommandLine {
         self.backup = Some(control.map(OsStr::to_owned).or(self.backup.take().flatten()));
     }
 
+    /// Notes an option that reads stdin: only one can.
+    pub(super) fn read_stdin(&mut self, option: &'static str) -> Result<(), UsageError> {
+        match self.reads_stdin.replace(option) {
+            Some(other) => Err(UsageError::new(format!("{other} and {option} both read stdin"))),
+            None => Ok(()),
+        }
+    }
+
     /// `--target-directory`, which may be given once.
     pub(super) fn set_target_directory(&mut self, directory: &OsStr) -> Result<(), UsageError> {
         if self.target_directory.is_some() {
@@ -90,6 +106,17 @@ impl CommandLine {
     pub(super) fn settle(&mut self, console: &Console) -> Result<(), UsageError> {
         if self.hard_links && self.symbolic_links {
             return Err(UsageError::new("cannot make both hard and symbolic links"));
+        }
+        if self.includes && !self.excludes {
+            return Err(UsageError::new("--include needs --exclude, --exclude-from or --gitignore"));
+        }
+        if self.name_end == 0 && self.files_from.is_none() {
+            return Err(UsageError::new("--null (-0) needs --files-from"));
+        }
+        if let (Asking::Yes, Update::All | Update::Older, Some(option)) =
+            (self.asking, self.update, self.reads_stdin)
+        {
+            return Err(UsageError::new(format!("{option} needs stdin, and so does -i")));
         }
         let copy = &mut self.copy;
         copy.update(self.update == Update::Older);

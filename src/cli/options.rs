@@ -284,6 +284,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "GLOB",
         "Leave out what matches GLOB, in the syntax of .gitignore",
         |line, glob| {
+            line.excludes = true;
             line.copy.exclude(glob)?;
             Ok(())
         },
@@ -296,6 +297,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "GLOB",
         "Take in what matches GLOB all the same; the last match decides",
         |line, glob| {
+            line.includes = true;
             line.copy.include(glob)?;
             Ok(())
         },
@@ -307,6 +309,10 @@ const OWN_OPTIONS: &[Opt] = &[
         "FILE",
         "Read patterns from FILE, which is like a .gitignore; - for stdin",
         |line, file| {
+            line.excludes = true;
+            if file == "-" {
+                line.read_stdin("--exclude-from=-")?;
+            }
             line.copy.exclude_from(file)?;
             Ok(())
         },
@@ -314,6 +320,7 @@ const OWN_OPTIONS: &[Opt] = &[
     .hint(ValueHint::FilePath)
     .under(CHOICE, Scope::What),
     Opt::flag("gitignore", None, "Leave out what .gitignore files in SOURCE say", |line| {
+        line.excludes = true;
         line.copy.gitignore();
     })
     .under(CHOICE, Scope::What)
@@ -324,6 +331,9 @@ const OWN_OPTIONS: &[Opt] = &[
         "FILE",
         "Copy exactly the names that FILE lists, relative to the one SOURCE; - for stdin",
         |line, file| {
+            if file == "-" && line.files_from.as_deref() != Some(file) {
+                line.read_stdin("--files-from=-")?;
+            }
             line.files_from = Some(file.to_owned());
             Ok(())
         },

@@ -8,7 +8,7 @@ mod overseer;
 
 use crate::context::Context;
 use crate::options::When;
-use crate::report::progress::{Display, Scout, Watch, Watcher};
+use crate::report::progress::{Scout, Watch, Watcher};
 use crate::report::stats::Summary;
 use crate::sys::proc;
 use crate::walk::operands::Roots;
@@ -16,7 +16,6 @@ use crate::walk::supply::Supply;
 use crate::walk::{Walk, scout};
 use crate::worker::Shared;
 use crew::{Crew, Work};
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +38,8 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
         workers = 1;
     }
     // A copy that is over at once is not worth a thread, unless somebody wants to hear of it.
-    let progress = watch.map(|watch| match (little || lone) && watch.listener.is_none() {
+    let lasts = ctx.options.limits.rate_limit.is_some() || ctx.options.progress == When::Always;
+    let progress = watch.map(|watch| match (little || lone) && !lasts && watch.listener.is_none() {
         true => Watcher::start_late(watch),
         false => Watcher::start(watch),
     });
@@ -103,21 +103,15 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
 
 /// Who looks on, if anybody does; then `scout` makes who counts what there is to do.
 pub fn watch(ctx: &Context, shared: &Shared, scout: impl FnOnce() -> Scout) -> Option<Watch> {
-    let console = ctx.reporter.console().cloned().filter(|_| ctx.may_last);
+    let console = ctx.reporter.console().cloned();
     // Without a console there is nobody to show anything to but a listener.
     if ctx.listener.is_none() && console.is_none() {
         return None;
     }
-    let terminal = std::io::stderr().is_terminal();
-    let display = match ctx.options.progress {
-        When::Always | When::Auto if terminal => Display::Bar,
-        When::Always => Display::Lines,
-        When::Auto | When::Never => Display::OnRequest,
-    };
     Some(Watch {
         console,
         meters: Arc::clone(&shared.meters),
-        display,
+        progress: ctx.options.progress,
         request: ctx.status.clone(),
         scout: Some(scout()),
         listener: ctx.listener.clone(),

@@ -4,6 +4,8 @@ use super::output::Output;
 use super::progress::Handle;
 use super::{Failure, lock};
 use crate::sys::io;
+use crate::sys::proc::StopFlag;
+use crate::sys::{Errno, start};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
@@ -75,8 +77,11 @@ impl Console {
     /// A message in other words.
     pub fn say(&self, text: &[u8]) {
         let line = [self.program().as_bytes(), b": ", text, b"\n"].concat();
-        // A message that nobody can be shown is no reason to stop copying.
-        self.0.bar.suspend(|| drop(std::io::stderr().lock().write_all(&line)));
+        // A message that cannot be shown is no reason to stop copying, unless its reader has gone.
+        let answer = self.0.bar.suspend(|| std::io::stderr().lock().write_all(&line));
+        if answer.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            lock(&self.0.output).reader_has_gone();
+        }
     }
 
     /// Asks on stderr and reads the answer from stdin: yes if it begins with a y, as the POSIX
@@ -103,8 +108,16 @@ impl Console {
         };
         let Some(errno) = answer else { return Ok(()) };
         let failure = Failure::plain("write error").errno(errno);
-        self.message(&failure);
+        // Of a reader that went away nobody wants to read.
+        if errno != Errno::PIPE || !start::dies_of_broken_pipe() {
+            self.message(&failure);
+        }
         Err(failure)
+    }
+
+    /// A reader that goes away ends the copy that `stop` belongs to.
+    pub(crate) fn stop_by(&self, stop: &StopFlag) {
+        lock(&self.0.output).stop_by(stop);
     }
 
     pub(crate) fn bar(&self) -> &Handle {

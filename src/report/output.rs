@@ -3,7 +3,8 @@
 //! std's own handle takes a closed descriptor for a sink and says nothing; a program that promised
 //! output must say that it could not give it.
 
-use crate::sys::{Errno, proc, start};
+use crate::sys::proc::{self, StopFlag};
+use crate::sys::{Errno, start};
 use std::io::IsTerminal;
 
 /// Bytes held back before a write, unless stdout is a terminal.
@@ -15,12 +16,19 @@ pub struct Output {
     held: Vec<u8>,
     at_once: Option<bool>,
     error: Option<Errno>,
+    /// What ends the copy that prints.
+    stop: Option<StopFlag>,
 }
 
 impl Output {
     /// The process's stdout.
     pub fn stdout() -> Output {
-        Output { held: Vec::new(), at_once: None, error: None }
+        Output { held: Vec::new(), at_once: None, error: None, stop: None }
+    }
+
+    /// From now on, a reader that goes away ends the copy that `stop` belongs to in good order.
+    pub fn stop_by(&mut self, stop: &StopFlag) {
+        self.stop = Some(stop.clone());
     }
 
     /// Writes, or holds back for a while.
@@ -45,14 +53,21 @@ impl Output {
                 Ok(n) => rest = rest.get(n..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE) => {
-                    // Nobody reads any more. std has the signal ignored; cp dies of it.
-                    if start::dies_of_broken_pipe() {
-                        proc::end_by_broken_pipe();
-                    }
+                    self.reader_has_gone();
                     self.error = Some(Errno::PIPE);
                 }
                 Err(errno) => self.error = Some(errno),
             }
+        }
+    }
+
+    /// Nobody reads what is printed any more. std has SIGPIPE ignored, which ends cp at once; a copy that is under
+    /// way leaves no file half-written first.
+    pub fn reader_has_gone(&self) {
+        match &self.stop {
+            _ if !start::dies_of_broken_pipe() => {}
+            Some(stop) => stop.raise_broken_pipe(),
+            None => proc::end_by_broken_pipe(),
         }
     }
 

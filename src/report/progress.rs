@@ -7,12 +7,14 @@
 
 use super::table::{bytes, count, duration};
 use super::{Console, lock};
+use crate::options::When;
 use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use crate::transfer::meter::Alarm;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -133,13 +135,24 @@ impl Handle {
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Display {
+enum Display {
     /// A bar on a terminal.
     Bar,
     /// A line now and then.
     Lines,
     /// Nothing, but SIGUSR1 is answered.
     OnRequest,
+}
+
+impl Display {
+    fn of(progress: When) -> Display {
+        let is_terminal = || std::io::stderr().is_terminal();
+        match progress {
+            When::Always | When::Auto if is_terminal() => Display::Bar,
+            When::Always => Display::Lines,
+            When::Auto | When::Never => Display::OnRequest,
+        }
+    }
 }
 
 /// Counts what there is to do.
@@ -151,8 +164,8 @@ pub struct Watch {
     pub console: Option<Console>,
     /// What to look at.
     pub meters: Arc<Meters>,
-    /// What to show.
-    pub display: Display,
+    /// Whether progress is shown.
+    pub progress: When,
     /// Raised by SIGUSR1.
     pub request: StatusRequest,
     /// Counts what there is to do, into the total.
@@ -162,10 +175,12 @@ pub struct Watch {
 }
 
 /// The thread that watches, or that will. Dropping it takes the bar away.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Watcher {
     thread: Arc<Mutex<Option<Thread>>>,
     alarm: Option<Arc<Alarm>>,
+    /// What the thread is to be made of, and when the copy began.
+    late: Option<(Arc<Mutex<Option<Watch>>>, Instant)>,
 }
 
 #[derive(Debug)]
@@ -174,11 +189,17 @@ struct Thread {
     handle: JoinHandle<()>,
 }
 
+impl Debug for Watcher {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watcher({:?})", self.thread)
+    }
+}
+
 impl Watcher {
     /// Starts watching.
     pub fn start(watch: Watch) -> Watcher {
         let thread = Arc::new(Mutex::new(watch.spawn(Instant::now())));
-        Watcher { thread, alarm: None }
+        Watcher { thread, alarm: None, late: None }
     }
 
     /// Starts watching if the copy lasts. To be said before its workers get their meters.
@@ -186,9 +207,13 @@ impl Watcher {
         let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
         let thread = Arc::default();
         let there = Arc::clone(&thread);
-        let alarm = Arc::new(Alarm::at(now + LATE, move || *lock(&there) = watch.spawn(now)));
+        let watch = Arc::new(Mutex::new(Some(watch)));
+        let late = Arc::clone(&watch);
+        let alarm = Arc::new(Alarm::at(now + LATE, move || {
+            *lock(&there) = lock(&watch).take().and_then(|watch| watch.spawn(now));
+        }));
         let _ = meters.alarm.set(Arc::clone(&alarm));
-        Watcher { thread, alarm: Some(alarm) }
+        Watcher { thread, alarm: Some(alarm), late: Some((late, now)) }
     }
 }
 
@@ -200,6 +225,10 @@ impl Drop for Watcher {
         if let Some(Thread { end, handle }) = lock(&self.thread).take() {
             drop(end);
             let _ = handle.join();
+        } else if let Some((watch, start)) = self.late.take()
+            && let Some(watch) = lock(&watch).take()
+        {
+            watch.answer(&Total::default(), start);
         }
     }
 }
@@ -219,6 +248,7 @@ impl Watch {
     fn run(mut self, start: Instant, ended: &Receiver<()>) {
         let total = Arc::new(Total::default());
         let (mut bar, mut next_line) = (None, LINE_EVERY);
+        let display = Display::of(self.progress);
         if self.listener.is_some() {
             self.send_scout(&total);
         }
@@ -229,17 +259,18 @@ impl Watch {
                 break;
             }
             self.answer(&total, start);
-            if start.elapsed() < PATIENCE || self.display == Display::OnRequest {
+            if start.elapsed() < PATIENCE || display == Display::OnRequest {
                 continue;
             }
             self.send_scout(&total);
-            if self.display == Display::Bar {
+            if display == Display::Bar {
                 self.draw(bar.get_or_insert_with(|| self.show_bar()), &total);
             } else if start.elapsed() >= next_line {
                 next_line += LINE_EVERY;
                 self.print_status(&total, start);
             }
         }
+        self.answer(&total, start);
         total.cancelled.store(true, Ordering::Relaxed);
         if let Some(bar) = bar {
             if let Some(console) = &self.console {

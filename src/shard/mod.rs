@@ -110,8 +110,7 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
         }
     };
     // The other steps do not last.
-    let is_watched = matches!(task, Task::Run(..));
-    let outlook = Outlook { duration: Duration::Long, are_many: true, is_watched, patience: patience(&magics) };
+    let outlook = Outlook { duration: Duration::Long, are_many: true, patience: patience(&magics) };
     let written = Arc::new(Written::default());
     let (noted, earlier) = (Arc::clone(&written), Arc::clone(&written));
     let host = Host {

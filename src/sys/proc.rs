@@ -4,6 +4,7 @@ use super::{Time, raw};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::process::{self, Resource};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -130,22 +131,26 @@ pub fn end_by_broken_pipe() {
     let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
 }
 
+/// The signals that end a copy in good order: those that people, time limits and other programs send for that.
+const ENDING: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2, SIGXCPU];
+
 /// A wish for the end: a signal that asks for one, and which, or the caller's own.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 
 impl StopFlag {
-    /// Lets SIGINT, SIGTERM and SIGHUP raise it. A second one of the same kind ends the process
+    /// Lets the signals that ask a program to end raise it. A second one of the same kind ends the process
     /// at once, as the signal would have. A signal that was ignored when the program started (as
-    /// nohup does) stays ignored.
+    /// nohup does) stays ignored. SIGXFSZ is caught as well, so that a file that is longer than RLIMIT_FSIZE
+    /// allows is an ordinary failure (EFBIG).
     ///
     /// # Errors
     /// The error of sigaction(2).
     pub fn install(&self) -> std::io::Result<()> {
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            if raw::is_ignored(signal) {
-                continue;
-            }
+        if !raw::is_ignored(SIGXFSZ) {
+            signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+        }
+        for signal in ENDING.into_iter().filter(|signal| !raw::is_ignored(*signal)) {
             let raised = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&raised))?;
             signal_hook::flag::register(signal, raised)?;
@@ -207,13 +212,15 @@ impl Usage {
 pub struct StatusRequest(Arc<AtomicBool>);
 
 impl StatusRequest {
-    /// Takes SIGUSR1, which would otherwise end the process.
+    /// Takes SIGUSR1, which would otherwise end the process; one that is ignored stays so.
     ///
     /// # Errors
     /// The error of sigaction(2).
     pub fn install() -> std::io::Result<StatusRequest> {
         let request = StatusRequest::default();
-        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&request.0))?;
+        if !raw::is_ignored(SIGUSR1) {
+            signal_hook::flag::register(SIGUSR1, Arc::clone(&request.0))?;
+        }
         Ok(request)
     }
 

@@ -365,6 +365,12 @@ impl<'c> Walker<'_, 'c> {
         names >= most || (self.walk.in_order && !later.is_empty())
     }
 
+    /// An operand was named to be copied: that a pattern leaves it out is likely to be a mistake.
+    fn warn_of_excluded_operand(&self, dir: &Arc<Dir>, entry: &Entry) {
+        let path = dir.source_path(&entry.name);
+        self.ctx.reporter.warn(Failure::new("warning: a pattern leaves out {}, which was named", path));
+    }
+
     fn sift_operands(
         &mut self,
         pending: &mut Pending,
@@ -382,6 +388,7 @@ impl<'c> Walker<'_, 'c> {
                     if self.is_operand_excluded(&pending.node, &entry, &class) =>
                 {
                     self.stats.excluded += 1;
+                    self.warn_of_excluded_operand(&pending.node.dir, &entry);
                 }
                 Class::Directory => {
                     if self.walk.several && !self.walk.in_order {

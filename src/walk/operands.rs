@@ -73,12 +73,10 @@ impl Roots {
     /// How long the copy may last. One small file is over before a signal handler or a thread would
     /// be in place.
     pub fn duration(&self) -> Duration {
-        const WATCHED: u64 = 16 << 20;
         const SHORT: u64 = 1 << 20;
         let largest = || self.entries.iter().map(largest).max().unwrap_or(0);
         match if self.are_many { u64::MAX } else { largest() } {
-            WATCHED.. => Duration::Long,
-            SHORT.. => Duration::Short,
+            SHORT.. => Duration::Long,
             _ => Duration::Moment,
         }
     }
@@ -113,8 +111,6 @@ pub enum Duration {
     /// Nobody could do anything about it.
     Moment,
     /// Long enough to be interrupted.
-    Short,
-    /// Long enough for somebody to look on.
     Long,
 }
 

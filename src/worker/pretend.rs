@@ -5,12 +5,16 @@
 
 use super::special::cannot_make;
 use super::{Landing, Source, Task, Worker};
-use crate::dir::without_slashes;
+use crate::backup;
+use crate::dir::{Base, without_slashes};
 use crate::plan::Occupant;
 use crate::report::{Failure, lock};
 use crate::survey;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Kind, Stat, Time};
+use crate::sys::{Errno, Kind, Stat, Time, io};
+use crate::transfer::route::{Cloning, FsKind};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 impl Worker<'_> {
@@ -54,6 +58,7 @@ impl Worker<'_> {
         {
             return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(errno));
         }
+        self.foresee_clone(task, &source.stat)?;
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
         if matches!(landing, Landing::Overwrite(..)) {
@@ -78,6 +83,36 @@ impl Worker<'_> {
             }
             Ok(_) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(cannot(errno)),
+        }
+    }
+
+    /// With `--reflink=always`, whether blocks could be shared, as far as it is known without trying.
+    fn foresee_clone(&self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
+        let options = &self.ctx.options;
+        if options.limits.cloning != Cloning::Require || options.attributes_only {
+            return Ok(());
+        }
+        let Some(directory) = self.existing_directory(task) else { return Ok(()) };
+        let device = at::fstat(&directory).map(|stat| stat.dev);
+        let errno = match io::fs_magic(&directory).map(FsKind::from_magic) {
+            _ if source.is_regular() && device.is_ok_and(|device| device != source.dev) => Errno::XDEV,
+            Ok(FsKind::Ext4 | FsKind::Tmpfs) => Errno::OPNOTSUPP,
+            _ => return Ok(()),
+        };
+        let failure = Failure::new("failed to clone {} from {}", task.destination_path()).and(task.source_path());
+        Err(failure.errno(errno))
+    }
+
+    /// The directory that the destination is in, or the next one above that is there.
+    fn existing_directory(&self, task: &Task<'_>) -> Option<OwnedFd> {
+        let parent = backup::split(task.entry.destination()).0;
+        let (mut dir, mut name) = (task.dir, if parent.is_empty() { OsStr::new(".") } else { parent });
+        loop {
+            let fds = dir.fds(self.ctx).ok()?;
+            if !matches!(fds.dst, Base::Absent) {
+                return at::open_dir(&fds.dst, name, Follow::Yes).ok();
+            }
+            (dir, name) = (dir.parent()?, OsStr::new("."));
         }
     }
 

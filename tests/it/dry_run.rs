@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("dry_run::totals", &[], totals),
         trial("dry_run::foresees", &[], foresees),
         trial("dry_run::with_our_own_options", &[], with_our_own_options),
+        trial("dry_run::foresees_what_cannot_be_cloned", &[Need::Shm], foresees_what_cannot_be_cloned),
         trial("dry_run::asks_nobody", &[], asks_nobody),
         trial("dry_run::leaves_no_access_time", &[Need::Mount("ext4")], leaves_no_access_time),
         trial("dry_run::changes_nothing", &[Need::Strace, Need::Shm], changes_nothing),
@@ -180,7 +181,7 @@ fn totals() {
 /// What the kernel would refuse is refused.
 fn foresees() {
     let sandbox = Sandbox::new();
-    sandbox.file("a", "").file("dir/b", "").symlink("nowhere", "dangling").file("old", "");
+    sandbox.file("a", "").file("dir/b", "").symlink("nowhere", "dangling").file("old", "").dir("into");
     for (args, words) in [
         (&["a", "missing/a"][..], "zcp: cannot create regular file 'missing/a': No such file or directory\n"),
         (&["a", "dangling"], "zcp: not writing through dangling symlink 'dangling'\n"),
@@ -189,12 +190,27 @@ fn foresees() {
         (&["a", "dir/b", "old"], "zcp: target 'old': Not a directory\n"),
         (&["-l", "a", "old"], "zcp: cannot create hard link 'old' to 'a': File exists\n"),
         (&["-r", "dir", "dir/in"], "zcp: cannot copy a directory, 'dir', into itself, 'dir/in'\n"),
+        (&["-r", "--parents", "dir/.", "into"], "zcp: cannot create directory 'into/dir/.': File exists\n"),
     ] {
         for dry in [&["--dry-run"][..], &[]] {
             let output = sandbox.zcp(dry).args(args).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{dry:?} {args:?}");
             assert_eq!(output.status.code(), Some(1));
         }
+    }
+}
+
+/// Where no blocks can be shared, and across file systems.
+fn foresees_what_cannot_be_cloned() {
+    let (sandbox, other) = (Sandbox::within(SHM), Sandbox::new());
+    sandbox.file("a", "1").file("old", "2").file("src/in/b", "3");
+    let elsewhere = other.path("b");
+    for args in [&["a", "b"][..], &["a", "old"], &["-r", "src", "new"], &["a", elsewhere.to_str().unwrap()]] {
+        let [dry, wet] = [&["--dry-run"][..], &[]].map(|more| {
+            let output = sandbox.zcp(more).arg("--reflink=always").args(args).output().unwrap();
+            (String::from_utf8(output.stderr).unwrap(), output.status.code())
+        });
+        assert_eq!((&dry, dry.1), (&wet, Some(1)), "{args:?}");
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("filter::order", &[], order),
         trial("filter::operands", &[], operands),
+        trial("filter::warns_of_operands", &[], warns_of_operands),
         trial("filter::exclude_from", &[], exclude_from),
         trial("filter::refusals", &[], refusals),
         trial("filter::bytes", &[], bytes),
@@ -28,6 +29,20 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("filter::scout_agrees", &[], scout_agrees),
         trial("filter::costs_nothing_unused", &[Need::Strace, Need::Shm], costs_nothing_unused),
     ]
+}
+
+/// A pattern that leaves out what was named is likely to be a mistake.
+fn warns_of_operands() {
+    let sandbox = Sandbox::new();
+    sandbox.file("build/a", "").file("other/build/b", "").dir("backup");
+    for args in [
+        &["-a", "--exclude=build", "build/", "backup"][..],
+        &["-rj1", "--exclude=build", "build/", "other", "backup"],
+    ] {
+        let output = sandbox.zcp(args).output().unwrap();
+        let words = "zcp: warning: a pattern leaves out 'build/', which was named\n";
+        assert_eq!((String::from_utf8_lossy(&output.stderr).as_ref(), output.status.code()), (words, Some(0)));
+    }
 }
 
 /// The names below `dst`, with their directories, in a line.
@@ -81,7 +96,7 @@ fn operands() {
         .arg("dst")
         .output()
         .unwrap();
-    assert_done(&output);
+    assert!(output.status.success(), "{output:?}");
     assert_eq!(names(&sandbox, "dst"), "a.c build build/x sub sub/b.c");
     assert_eq!(stats(&output)["totals"]["excluded"], 4);
     // The directory that one is in has no name to be judged by.
@@ -90,7 +105,7 @@ fn operands() {
     assert_done(&output.unwrap());
     assert!(sandbox.path("dot/sub/b.o").exists());
     // Nothing is left: that is no failure.
-    assert_done(&sandbox.zcp(["--exclude=a.c", "src/a.c", "new"]).output().unwrap());
+    assert!(sandbox.zcp(["--exclude=a.c", "src/a.c", "new"]).output().unwrap().status.success());
     assert!(!sandbox.path("new").exists());
 }
 
@@ -394,7 +409,7 @@ fn with_parents() {
     sandbox.dir("dst");
     let args =
         ["-r", "--parents", "--exclude=src", "--exclude=/build", "--exclude=*.o", "src/sub", "src/a.o", "dst"];
-    assert_done(&sandbox.zcp(args).output().unwrap());
+    assert!(sandbox.zcp(args).output().unwrap().status.success());
     assert_eq!(names(&sandbox, "dst"), "src src/sub src/sub/b.c");
 }
 

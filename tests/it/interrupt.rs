@@ -19,7 +19,55 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("interrupt::slow_disk_is_asked_for_little", &[Need::Strace], slow_disk_is_asked_for_little),
         trial("interrupt::flushes_are_short", &[Need::Strace], flushes_are_short),
         trial("interrupt::between_flushes", &[Need::Strace], between_flushes),
+        trial("interrupt::reader_goes_away", &[], reader_goes_away),
+        trial("interrupt::too_long_for_the_limit", &[Need::Program("sh")], too_long_for_the_limit),
     ]
+}
+
+/// A reader of stdout or stderr that goes away ends the copy in good order: no file is half-written, and what was
+/// done is reported.
+fn reader_goes_away() {
+    for stream in ["stdout", "stderr"] {
+        let sandbox = Sandbox::new();
+        let long = "n".repeat(200);
+        for index in 0..200 {
+            sandbox.file(format!("src/{index}{long}"), noise(100_000 + index));
+            sandbox.file(format!("dst/{index}{long}"), "old");
+        }
+        // Each of these fails, with a message.
+        for index in 0..200 {
+            sandbox.file(format!("src/{index}{long}-"), "").dir(format!("dst/{index}{long}-"));
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(crate::sandbox::ZCP);
+        command.args(["-rvT", "--stats-file=stats", "src", "dst"]).current_dir(sandbox.path(""));
+        match stream {
+            "stdout" => command.stdout(writer).stderr(std::process::Stdio::null()),
+            _ => command.stderr(writer).stdout(std::process::Stdio::null()),
+        };
+        let status = command.status().unwrap();
+        assert_eq!(status.signal(), Some(13), "{stream}: {status}");
+        // What was done is written down, and that the rest was not begun.
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
+        assert!(report["totals"]["files"].as_u64() < Some(200), "{stream}: {report}");
+        for index in 0..200 {
+            let copy = fs::read(sandbox.path(format!("dst/{index}{long}")));
+            let whole = copy.is_ok_and(|copy| copy == b"old" || copy == noise(100_000 + index));
+            assert!(whole, "{stream}: {index}");
+        }
+    }
+}
+
+/// A file that is longer than RLIMIT_FSIZE allows is a failure like others, and the copy goes on.
+fn too_long_for_the_limit() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", noise(3 << 20)).file("src/b", "b").dir("dst");
+    let script = "ulimit -f 100; exec \"$0\" -rj1 src/a src/b dst";
+    let output = sandbox.command("sh").args(["-c", script, crate::sandbox::ZCP]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error writing 'dst/a': File too large\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read(sandbox.path("dst/b")).unwrap(), b"b");
 }
 
 /// Runs zcp, which gets the signal after some call.
@@ -32,7 +80,8 @@ fn interrupt(sandbox: &Sandbox, inject: &[&str], args: &[&str]) -> (Trace, Strin
 
 /// Nothing half-written stays under a new name; the signal is raised again for the shell to see.
 fn new_file_goes() {
-    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+    let others = [("QUIT", 3), ("USR2", 12), ("ALRM", 14), ("XCPU", 24)];
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)].into_iter().chain(others) {
         for size in [2 << 20, 20 << 20] {
             let sandbox = Sandbox::new();
             sandbox.file("src", noise(size));

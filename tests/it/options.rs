@@ -9,6 +9,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("options::help", &[], help),
         trial("options::preset", &[], preset),
         trial("options::preset_refuses", &[], preset_refuses),
+        trial("options::only_one_reads_stdin", &[], only_one_reads_stdin),
+        trial("options::useless_without_another", &[], useless_without_another),
         trial("options::update_and_interactive", &[], update_and_interactive),
     ]
 }
@@ -38,6 +40,27 @@ fn help() {
     }
     let cp = sandbox.command_as(ZCP, "cp").arg("-h").output().unwrap();
     assert_eq!(cp.stderr, b"cp: invalid option -- 'h'\nTry 'cp --help' for more information.\n");
+}
+
+fn assert_usage(args: &[&str], words: &str) {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1");
+    let output = sandbox.zcp(args).args(["a", "b"]).write_stdin("").output().unwrap();
+    let expected = format!("zcp: {words}\nTry 'zcp --help' for more information.\n");
+    assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (expected.into(), Some(1)));
+    assert!(!sandbox.path("b").exists());
+}
+
+fn only_one_reads_stdin() {
+    assert_usage(&["--exclude-from=-", "--files-from=-"], "--exclude-from=- and --files-from=- both read stdin");
+    assert_usage(&["--files-from=-", "--exclude-from=-"], "--files-from=- and --exclude-from=- both read stdin");
+    assert_usage(&["-i", "--exclude-from=-"], "--exclude-from=- needs stdin, and so does -i");
+    assert_usage(&["-i", "--files-from=-"], "--files-from=- needs stdin, and so does -i");
+}
+
+fn useless_without_another() {
+    assert_usage(&["--include=*.rs"], "--include needs --exclude, --exclude-from or --gitignore");
+    assert_usage(&["-0"], "--null (-0) needs --files-from");
 }
 
 /// Before the command line, which has the last word; and not for cp.

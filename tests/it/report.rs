@@ -22,12 +22,69 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("report::odd_path", &[], odd_path),
         trial("report::text_agrees_with_json", &[], text_agrees_with_json),
         trial("report::stats_file", &[], stats_file),
+        trial("report::stats_file_behind_a_link", &[], stats_file_behind_a_link),
+        trial("report::stats_file_on_stdout", &[], stats_file_on_stdout),
+        trial("report::stats_file_is_checked_first", &[], stats_file_is_checked_first),
         trial("report::nothing_unasked", &[], nothing_unasked),
         trial("report::full_stdout", &[], full_stdout),
         trial("report::no_progress_if_quick", &pty, no_progress_if_quick),
         trial("report::progress_if_slow", &pty, progress_if_slow),
         trial("report::no_progress_without_terminal", &[], no_progress_without_terminal),
     ]
+}
+
+/// The report goes where a link leads, which stays.
+fn stats_file_behind_a_link() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1").dir("far").symlink("far/report", "link").symlink("link", "further");
+    for _ in ["a name that is free", "an old report"] {
+        assert_done(&sandbox.zcp(["--stats-file=further", "a", "b"]).output().unwrap());
+        assert!(sandbox.path("link").is_symlink() && sandbox.path("further").is_symlink());
+        let report: Value = serde_json::from_slice(&fs::read(sandbox.path("far/report")).unwrap()).unwrap();
+        assert_eq!(report["totals"]["files"], 1);
+    }
+    assert_eq!(fs::read_dir(sandbox.path("far")).unwrap().count(), 1);
+}
+
+/// Names of stdout, directly or by a link, mean the descriptor; so does `-`. A link to it stays what it is.
+fn stats_file_on_stdout() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1").symlink("/proc/self/fd/1", "link").symlink("/dev/stdout", "device");
+    for name in ["-", "link", "device", "/dev/stdout", "/dev/fd/1"] {
+        let output = sandbox.zcp(["-v", &format!("--stats-file={name}"), "a", "b"]).output().unwrap();
+        assert_done(&output);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (line, json) = text.split_once('\n').unwrap();
+        assert_eq!(line, "'a' -> 'b'", "{name}");
+        let report: Value = serde_json::from_str(json).unwrap();
+        assert_eq!(report["totals"]["files"], 1, "{name}");
+    }
+    assert!(sandbox.path("link").is_symlink() && sandbox.path("device").is_symlink());
+    assert!(!sandbox.path("-").exists());
+    // stdout got the copy.
+    let output = sandbox.zcp(["--stats-file=-", "a", "/dev/stdout"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == b"1" && output.stderr.starts_with(b"{"), "{output:?}");
+}
+
+/// What cannot be written is said before anything is copied, and an old report does not outlive a failure.
+fn stats_file_is_checked_first() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1").dir("dir");
+    for (name, reason) in
+        [("no/such", "No such file or directory"), ("dir", "Is a directory"), ("a/b", "Not a directory")]
+    {
+        let output = sandbox.zcp([&format!("--stats-file={name}"), "a", "b"]).output().unwrap();
+        let words = format!("zcp: cannot write statistics to '{name}': {reason}\n");
+        assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
+        assert!(!sandbox.path("b").exists());
+    }
+    assert_done(&sandbox.zcp(["--stats-file=report", "a", "b"]).output().unwrap());
+    assert_eq!(sandbox.zcp(["--stats-file=report", "a", "b", "no"]).output().unwrap().status.code(), Some(1));
+    assert!(!sandbox.path("report").exists());
+    // What is no report is not lost to a run that did nothing.
+    sandbox.file("notes", "precious");
+    assert_eq!(sandbox.zcp(["--stats-file=notes", "a", "b", "no"]).output().unwrap().status.code(), Some(1));
+    assert_eq!(fs::read(sandbox.path("notes")).unwrap(), b"precious");
 }
 
 /// The JSON of an archived mixed tree.

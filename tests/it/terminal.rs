@@ -3,7 +3,7 @@
 //! The source is a fifo that the test feeds, so the copy lasts exactly as long as the test looks at
 //! it: nothing here depends on how fast a machine is.
 
-use crate::needs::trial;
+use crate::needs::{Need, trial};
 use crate::pty::Pty;
 use crate::sandbox::{Sandbox, ZCP};
 use libtest_mimic::Trial;
@@ -21,6 +21,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("terminal::message_past_the_bar", &[], message_past_the_bar));
     trials.push(trial("terminal::line_stays_with_verbose", &[], line_stays_with_verbose));
     trials.push(trial("terminal::part_of_a_job", &[], part_of_a_job));
+    trials.push(trial("terminal::lone_small_file", &[], lone_small_file));
+    trials.push(trial(
+        "terminal::request_is_answered_at_the_end",
+        &[Need::Strace],
+        request_is_answered_at_the_end,
+    ));
     trials
 }
 
@@ -124,6 +130,37 @@ fn line_stays_with_verbose() {
     watched.pty.await_text(|text| text.contains("2.00 KiB"));
     let text = watched.finish();
     assert!(lines(&text).iter().any(|line| line.starts_with("zcp: copied 1 file, 2.0 KiB, in ")), "{text:?}");
+}
+
+/// A lone file of any size that lasts has a bar, and SIGUSR1 is answered.
+fn lone_small_file() {
+    for size in [20_000, 2 << 20] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src", crate::sandbox::noise(size));
+        for options in [&["--bwlimit=2K"][..], &["--bwlimit=2K", "--progress=always"]] {
+            let mut command = Command::new(ZCP);
+            command.args(options).args(["src", "dst"]).current_dir(sandbox.path("")).env("TERM", "xterm");
+            let (mut pty, mut child) = Pty::start(120, command);
+            pty.await_text(|text| text.contains("/s ETA"));
+            let pid = Pid::from_child(&child);
+            kill_process(pid, Signal::USR1).unwrap();
+            pty.await_text(|text| text.contains("zcp: 0 files, "));
+            kill_process(pid, Signal::TERM).unwrap();
+            assert!(!child.wait().unwrap().success());
+            assert!(!sandbox.path("dst").exists());
+        }
+    }
+}
+
+/// SIGUSR1 never ends a copy, however short that is.
+fn request_is_answered_at_the_end() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "small");
+    let inject = ["-e", "inject=openat:signal=USR1:when=20+", "-e", "inject=copy_file_range:signal=USR1"];
+    let trace = crate::strace::zcp(&sandbox, &inject, &["--strategy=copy_file_range", "src", "dst"]);
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert!(trace.output.status.success() && errors.starts_with("zcp: 1 files, 5 B"), "{:?}", trace.output);
+    assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), b"small");
 }
 
 /// A part knows from the plan how much there is to do. It is slow enough to be looked at, and then ended.
