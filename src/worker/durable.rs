@@ -126,10 +126,8 @@ impl Waiting {
                     ctx.reporter.fail(Failure::attribute(trouble, &self.path()));
                 }
             }
-            Ok(None) => {
-                let words = "skipping file {}, as it was replaced while being copied";
-                ctx.reporter.fail(Failure::new(words, self.path()));
-            }
+            // Another process has made a file of that name since, and gives that one its times.
+            Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => ctx.reporter.fail(Failure::new("preserving times for {}", self.path()).errno(errno)),
         }
     }
