@@ -167,6 +167,7 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
         options.action == Action::Copy && (source.is_regular() || (options.read_special && !source.is_symlink()));
     let backs_up = options.backup.is_some() && !options.never_replaces();
     match (source.is_dir(), target.is_dir()) {
+        (true, false) if !backs_up && is_of_other_kind(source, occupant) => return Verdict::Make(Clear::Unlink),
         (true, false) if !backs_up => return Verdict::Refuse(Refusal::DirectoryOverOther),
         (_, false) if occupant.just_made && !numbered(options) => return Verdict::Refuse(Refusal::JustMade),
         (false, true) if !backs_up => return Verdict::Refuse(Refusal::OtherOverDirectory),
@@ -203,9 +204,13 @@ fn replace(options: &Options, source: &Stat, occupant: &Occupant) -> Verdict {
     }
 }
 
-/// Whether a file stands where the source would be written into or through something else, which is to go.
+/// Whether the destination is of another kind than the source and is to go: the copy would otherwise be written
+/// into or through it, or a directory could not be made.
 fn is_of_other_kind(source: &Stat, occupant: &Occupant) -> bool {
-    occupant.goes_if_other && source.is_regular() && !occupant.link.is_regular() && !occupant.link.is_dir()
+    let link = &occupant.link;
+    let hinders_file = source.is_regular() && !link.is_regular() && !link.is_dir();
+    let hinders_directory = source.is_dir() && !occupant.stat.is_dir();
+    occupant.goes_if_other && (hinders_file || hinders_directory)
 }
 
 /// Whether an earlier run may have completed the destination. Times are set when all else is done, so

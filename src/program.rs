@@ -14,13 +14,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// To be called first, and only by a program that does not begin by Rust's own `main`.
-pub fn begin() {
+/// Runs zcp as a process that did not begin with Rust's own `main`. Gives the exit status.
+pub fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
     if let Err(errno) = crate::sys::start::begin() {
         let failure = Failure::plain("cannot occupy a closed standard descriptor").errno(errno);
         Console::new("zcp").message(&failure);
-        std::process::exit(FAILURE);
+        return FAILURE;
     }
+    main(args)
 }
 
 /// The exit status of cp where all was done.

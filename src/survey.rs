@@ -39,7 +39,8 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         }
         Err(errno) => return Err(errno),
     };
-    let goes_if_other = options.replace_other_kinds && !is_meant_as_stream(dst, entry, &link);
+    let names_directory = entry.operand && source.is_dir();
+    let goes_if_other = options.replace_other_kinds && !names_directory && !is_meant_as_stream(dst, entry, &link);
     let stat = match referent(options, dst, name, (&link, goes_if_other), source) {
         Ok(stat) => stat,
         // A dangling link is no occupant; creating the file will show what cp says of it.

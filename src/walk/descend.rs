@@ -360,25 +360,24 @@ impl Walker<'_, '_> {
         new_mode: NewDirectoryMode,
         path: &impl Fn() -> OsString,
     ) -> Result<Opened, Failure> {
-        let (Verdict::Make(clear @ (Clear::Backup | Clear::Unlink)), Some(backup)) =
-            (verdict, &self.ctx.options.backup)
-        else {
-            return self.make(fds, entry, new_mode, "cannot create directory {}", path);
+        let (words, backup) = match (verdict, &self.ctx.options.backup) {
+            (Verdict::Make(Clear::Backup), Some(backup)) => ("cannot backup {}", Some(backup)),
+            (Verdict::Make(Clear::Unlink), _) => ("cannot remove {}", None),
+            _ => return self.make(fds, entry, new_mode, "cannot create directory {}", path),
         };
         let (dst, name) = (fds.dst.as_fd(), without_slashes(entry.destination()));
-        let words = if *clear == Clear::Backup { "cannot backup {}" } else { "cannot remove {}" };
         let failed = |errno| Failure::new(words, path()).errno(errno);
         if self.ctx.options.dry_run {
             survey::may_make(&fds.dst, name).map_err(failed)?;
             return Ok(Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None });
         }
-        if *clear == Clear::Unlink {
+        let Some(backup) = backup else {
             at::unlink(dst, name).map_err(failed)?;
             if self.ctx.options.verbose {
                 self.ctx.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path()), b"\n"].concat());
             }
             return self.make(fds, entry, new_mode, "cannot create directory {}", path);
-        }
+        };
         let kept = backup::make(backup, dst, name).map_err(failed)?;
         let made = self.make(fds, entry, new_mode, "cannot create directory {}", path);
         // What another process has made meanwhile stays, and so does the backup.

@@ -444,6 +444,25 @@ fn other_kinds() {
             assert!(path.symlink_metadata().unwrap().is_file(), "{options:?} {name}");
             assert_eq!(fs::read(path).unwrap(), b"content", "{options:?} {name}");
         }
+        // Directories as well, without a look at what a link leads to.
+        sandbox
+            .file("tree/file/f", "1")
+            .file("tree/fifo/f", "2")
+            .file("tree/link/f", "3")
+            .file("tree/none/f", "4");
+        sandbox
+            .file("copy/file", "old")
+            .fifo("copy/fifo")
+            .file("aside/f", "kept")
+            .symlink("../aside", "copy/link");
+        sandbox.symlink("nowhere", "copy/none");
+        assert_done(&sandbox.zcp([options, &["--resume", "-T", "tree", "copy"]].concat()).output().unwrap());
+        for (name, content) in [("file", "1"), ("fifo", "2"), ("link", "3"), ("none", "4")] {
+            let path = sandbox.path("copy").join(name);
+            assert!(path.symlink_metadata().unwrap().is_dir(), "{options:?} {name}");
+            assert_eq!(fs::read_to_string(path.join("f")).unwrap(), content, "{options:?} {name}");
+        }
+        assert_eq!(fs::read(sandbox.path("aside/f")).unwrap(), b"kept", "{options:?}");
         // An operand too, and without a look at what the link leads to.
         sandbox.symlink("kept", "name");
         let args = [options, &["--resume", "src/link", "name"]].concat();
