@@ -94,6 +94,8 @@ impl Worker<'_> {
     ) -> Result<Option<Landing>, Failure> {
         let atomic = self.ctx.options.atomic;
         match verdict {
+            // An answer would change nothing: that the name exists is a failure in any case.
+            Verdict::Ask(_, then) if *then == Verdict::Make(Clear::Nothing) => Err(failure),
             Verdict::Ask(question, then) => {
                 let prompt = prompt(question, &task.destination_path(), occupant.stat.mode);
                 if self.ctx.may_replace(&prompt) {
