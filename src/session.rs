@@ -11,6 +11,7 @@ use crate::report::stats::Summary;
 use crate::report::{Console, Reporter};
 use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::sys::{memory, raw};
 use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
 use std::sync::Arc;
 
@@ -92,6 +93,9 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
         }
         status = StatusRequest::install().unwrap_or_default();
         if outlook.are_many {
+            if memory::is_limited() {
+                raw::share_one_heap();
+            }
             proc::reserve_descriptors(descriptors.highest());
         }
     }

@@ -40,6 +40,11 @@ impl Descriptors {
         self.workers
     }
 
+    /// How many batches of names may be found before anybody works on them: each keeps two directories open.
+    pub fn batches_ahead(&self) -> usize {
+        (proc::descriptor_limit().saturating_sub(64) / 2).max(1)
+    }
+
     /// How many descriptors that makes at most.
     pub fn highest(&self) -> usize {
         2 * self.most + self.reserved

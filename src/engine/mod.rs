@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::options::When;
 use crate::report::progress::{Scout, Watch, Watcher};
 use crate::report::stats::Summary;
-use crate::sys::proc;
+use crate::sys::{memory, proc};
 use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
 use crate::walk::{Walk, scout};
@@ -55,7 +55,7 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
 /// Copies what a supply other than a walk gives, from and to file systems of these types.
 pub fn run_supply(ctx: &Arc<Context>, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
     let start = Instant::now();
-    let workers = ctx.options.jobs.unwrap_or_else(proc::processors);
+    let workers = wanted_workers(ctx);
     let gauge = ctx.options.jobs.is_none().then(|| overseer::Gauge::of(ctx, magics));
     let walk = Walk::supplied(ctx, supply);
     let work = work(ctx, shared, &walk, workers, gauge);
@@ -98,7 +98,13 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     if ctx.options.needs_order() || roots.collide || !roots.are_many {
         return 1;
     }
-    ctx.options.jobs.unwrap_or_else(proc::processors).min(ctx.descriptors.workers())
+    wanted_workers(ctx)
+}
+
+/// As many as were asked for, or as there are processors, if there are descriptors and memory for them.
+fn wanted_workers(ctx: &Context) -> usize {
+    let wanted = ctx.options.jobs.unwrap_or_else(proc::processors);
+    wanted.min(ctx.descriptors.workers()).min(memory::affordable_workers())
 }
 
 /// Who looks on, if anybody does; then `scout` makes who counts what there is to do.

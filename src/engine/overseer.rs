@@ -8,7 +8,7 @@
 
 use super::crew::Crew;
 use crate::context::Context;
-use crate::report::Failure;
+use crate::sys::memory;
 use crate::sys::proc::{self, Usage};
 use crate::transfer::route::FsKind;
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
@@ -59,7 +59,7 @@ impl Gauge {
         let each = if self == Gauge::IdleProcessors { FOR_SERVER } else { FOR_DISK };
         // Each needs descriptors: two directories, two files, a pipe.
         let affordable = proc::descriptor_limit().saturating_sub(24) / 8;
-        (each * processors).min(MOST).min(affordable).max(processors)
+        (each * processors).min(MOST).min(affordable).min(memory::affordable_workers()).max(processors)
     }
 
     fn is_waiting(self, before: &Usage, now: &Usage, time: Duration, processors: usize) -> bool {
@@ -76,7 +76,7 @@ impl Gauge {
 /// The number of workers that was asked for, from start to end.
 pub(super) fn fixed(crew: &Crew<'_, '_>, workers: usize) {
     if let Some(pool) = pool(crew, workers) {
-        pool.in_place_scope(|scope| send(crew, scope, workers));
+        pool.in_place_scope(|scope| send(crew, scope, pool.current_num_threads()));
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn fixed(crew: &Crew<'_, '_>, workers: usize) {
 pub(super) fn adaptive(crew: &Crew<'_, '_>, processors: usize, gauge: Gauge) {
     let Some(pool) = pool(crew, processors) else { return };
     pool.in_place_scope(|scope| {
-        send(crew, scope, processors);
+        send(crew, scope, pool.current_num_threads());
         let mut usage = Usage::now();
         let mut since = Instant::now();
         while !crew.wait(TICK) {
@@ -101,7 +101,9 @@ pub(super) fn adaptive(crew: &Crew<'_, '_>, processors: usize, gauge: Gauge) {
 /// Enlarges the crew while it waits, up to the most, and lets one go at a time while it does not.
 fn enlarged(crew: &Crew<'_, '_>, processors: usize, gauge: Gauge) {
     let most = gauge.most(processors);
-    let Ok(pool) = ThreadPoolBuilder::new().num_threads(most).build() else { return };
+    let Some(pool) = largest_pool(most) else { return };
+    // Those of the first pool go on beside them.
+    let most = most.min(processors + pool.current_num_threads());
     pool.in_place_scope(|scope| {
         let mut wanted = processors;
         let mut waiting = true;
@@ -125,12 +127,22 @@ fn send<'s>(crew: &'s Crew<'_, '_>, scope: &Scope<'s>, workers: usize) {
     }
 }
 
-/// A pool of threads; without one the caller does all the work.
+/// A pool of so many threads, or of as many as can be had (`RLIMIT_NPROC`, `pids.max`); without any, the caller does all
+/// the work.
 fn pool(crew: &Crew<'_, '_>, threads: usize) -> Option<ThreadPool> {
-    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    if pool.is_err() {
-        crew.ctx.reporter.warn(Failure::plain("warning: cannot start worker threads; copying with one"));
+    let pool = largest_pool(threads);
+    if pool.is_none() {
         crew.shift();
     }
-    pool.ok()
+    pool
+}
+
+fn largest_pool(mut threads: usize) -> Option<ThreadPool> {
+    while threads > 0 {
+        if let Ok(pool) = ThreadPoolBuilder::new().num_threads(threads).stack_size(memory::STACK).build() {
+            return Some(pool);
+        }
+        threads /= 2;
+    }
+    None
 }

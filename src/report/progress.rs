@@ -8,6 +8,7 @@
 use super::table::{bytes, count, duration};
 use super::{Console, lock};
 use crate::options::When;
+use crate::sys::memory;
 use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use crate::transfer::meter::Alarm;
@@ -241,7 +242,7 @@ impl Watch {
     /// Watches a copy that began at `start`, in a thread of its own.
     fn spawn(self, start: Instant) -> Option<Thread> {
         let (end, ended) = channel();
-        let thread = std::thread::Builder::new().name("progress".into());
+        let thread = std::thread::Builder::new().name("progress".into()).stack_size(memory::STACK);
         thread.spawn(move || self.run(start, &ended)).ok().map(|handle| Thread { end, handle })
     }
 
@@ -297,7 +298,7 @@ impl Watch {
     fn send_scout(&mut self, total: &Arc<Total>) {
         let Some(scout) = self.scout.take() else { return };
         let total = Arc::clone(total);
-        let _ = std::thread::Builder::new().name("scout".into()).spawn(move || {
+        let _ = std::thread::Builder::new().name("scout".into()).stack_size(memory::STACK).spawn(move || {
             proc::lowest_priority();
             scout(&total);
         });

@@ -16,7 +16,7 @@ use crate::job::Entry;
 use crate::report::progress::{Scout, Total, Watcher};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
-use crate::sys::{Kind, Stat, proc};
+use crate::sys::{Kind, Stat, memory, proc};
 use crate::worker::piece::Whole;
 use crate::worker::{Shared, Worker};
 use std::ffi::{OsStr, OsString};
@@ -124,6 +124,7 @@ impl Pieces<'_> {
         }
         let branch = Branch::new(self.ctx, self.manifest, None)?;
         let workers = self.ctx.options.jobs.unwrap_or_else(proc::processors).min(pieces.len());
+        let workers = workers.min(memory::affordable_workers());
         let queue = Mutex::new((pieces.into_iter(), branch));
         let results = Mutex::new((Vec::new(), Stats::default()));
         let shift = || {
@@ -156,7 +157,7 @@ impl Pieces<'_> {
         std::thread::scope(|scope| {
             for _ in 1..workers {
                 // Where there is no thread to be had, there is this one.
-                let _ = std::thread::Builder::new().spawn_scoped(scope, shift);
+                let _ = std::thread::Builder::new().stack_size(memory::STACK).spawn_scoped(scope, shift);
             }
             shift();
         });

@@ -7,6 +7,7 @@ pub mod at;
 pub mod dirents;
 pub mod inherited;
 pub mod io;
+pub mod memory;
 pub mod patience;
 pub mod proc;
 pub mod raw;

@@ -104,6 +104,16 @@ macro_rules! define_c_main {
     };
 }
 
+/// Has all threads share one heap. glibc gives each a heap of its own, which takes 64 MiB of the address space (mallopt(3),
+/// `M_ARENA_MAX`).
+pub fn share_one_heap() {
+    // SAFETY: it sets a number, which malloc(3) reads when a thread needs a heap.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use super::end::{End, Form};
 use super::{Account, Call, Fault, Side, Step, Strategy, Tally, uncached};
-use crate::sys::{Errno, Result, io};
+use crate::sys::{Errno, Result, io, memory};
 
 /// The most bytes a read asks for; a larger buffer leaves the processor's cache.
 const LARGEST: usize = 1 << 20;
@@ -33,7 +33,7 @@ impl Buffer {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
         let want = if src.form == Form::Messages { want.max(longest_message(src, tally)?) } else { want };
         if self.bytes.len() < self.start + want {
-            self.bytes = vec![0; want.max(SMALLEST) + LINE];
+            self.bytes = memory::buffer(want.max(SMALLEST) + LINE)?;
             self.start = self.bytes.as_ptr().align_offset(LINE).min(LINE);
         }
         self.filled = 0;

@@ -9,7 +9,7 @@ use super::ladder::Side;
 use super::route::FsKind;
 use super::spans::{self, Next};
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Result, Stat, at, io};
+use crate::sys::{Errno, Result, Stat, at, io, memory};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -205,7 +205,7 @@ impl Piece {
     /// Reads until there is as much as wanted, or the file ends.
     fn read(&mut self, fd: BorrowedFd<'_>, at: u64, want: usize, direct: bool) -> Result<&[u8]> {
         if self.bytes.is_empty() {
-            self.bytes = vec![0; PIECE + ALIGNMENT];
+            self.bytes = memory::buffer(PIECE + ALIGNMENT)?;
         }
         let start = self.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         self.content = start..start;

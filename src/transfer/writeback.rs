@@ -7,7 +7,7 @@
 
 use super::FlushSize;
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Result, io};
+use crate::sys::{Errno, Result, io, memory};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -77,7 +77,7 @@ impl Writeback {
         }
         // Without a descriptor or a thread to spare, all is left to the end.
         if let Ok(file) = io::duplicate(dst)
-            && let Ok(thread) = thread::Builder::new().spawn(move || flush(file))
+            && let Ok(thread) = thread::Builder::new().stack_size(memory::STACK).spawn(move || flush(file))
         {
             let number = self.flush_size.begin();
             self.flush = Some(Flush { number, end, bytes: std::mem::take(&mut self.unwritten), thread });

@@ -222,7 +222,9 @@ impl<'c> Walker<'_, 'c> {
     pub fn is_little(&mut self) -> bool {
         let mut names = 0;
         let mut batches = Vec::new();
+        let most_ahead = self.ctx.descriptors.batches_ahead();
         while names <= FEW
+            && batches.len() < most_ahead
             && self.stats.directories <= FEW as u64
             && !self.ctx.stop.is_raised()
             && let Some(task) = self.walk.frontier.take_ahead()

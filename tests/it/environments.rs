@@ -1,5 +1,6 @@
 //! Surroundings that differ from a plain directory on a disk.
 
+mod limits;
 mod overlay;
 mod preload;
 mod start;
@@ -8,5 +9,5 @@ pub(crate) mod store;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [overlay::trials(), preload::trials(), start::trials()].into_iter().flatten().collect()
+    [limits::trials(), overlay::trials(), preload::trials(), start::trials()].into_iter().flatten().collect()
 }
