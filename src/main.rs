@@ -6,4 +6,5 @@
 
 #![cfg_attr(not(test), no_main)]
 
+#[cfg(not(test))]
 zcp::define_c_main!(zcp::program::main_of_process);

@@ -191,6 +191,11 @@ impl Dir {
         self.src_id
     }
 
+    /// The destination's identity; `None` for the working directory, and in a dry run for one that is not there.
+    pub fn destination_id(&self) -> Option<FileId> {
+        self.dst_id
+    }
+
     /// Whether it only leads to an operand.
     pub fn is_leading(&self) -> bool {
         self.finish.is_some_and(|finish| finish.extent != Extent::Full)

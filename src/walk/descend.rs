@@ -222,7 +222,7 @@ impl Walker<'_, '_> {
         if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
             return Ok(Entered::Nothing);
         }
-        self.check_loop(parent, entry, &source)?;
+        self.check_loop(parent, entry, &source, &operand)?;
         let merges = verdict == Verdict::Merge;
         let suspects = (!merges).then(|| self.suspects(above, entry, (&src, &source), &fds.dst));
         let dst = self.make_or_merge(parent, entry, &fds, &source, (occupant, verdict));
@@ -338,13 +338,22 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// A symbolic link that is followed may lead back up.
-    fn check_loop(&self, parent: &Arc<Dir>, entry: &Entry, source: &Stat) -> Result<(), Failure> {
+    /// A symbolic link that is followed may lead back up, or to the directory that is being filled.
+    fn check_loop(
+        &self,
+        parent: &Arc<Dir>,
+        entry: &Entry,
+        source: &Stat,
+        operand: &Operand,
+    ) -> Result<(), Failure> {
         let mut above = Some(parent);
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
             if dir.source_id() == Some(source.id()) && !dir.is_leading() {
                 let path = parent.source_path(&entry.name);
                 return Err(Failure::new("cannot copy cyclic symbolic link {}", path));
+            }
+            if dir.destination_id() == Some(source.id()) {
+                return Err(operand.meets_itself());
             }
             above = dir.parent();
         }

@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("engine::a_clone_needs_no_thread", &needs, a_clone_needs_no_thread));
     trials.push(trial("engine::workers_agree", &[], workers_agree));
+    trials.push(trial("engine::link_to_the_copy", &[], link_to_the_copy));
     // Run it with `cargo test -- --ignored wide_200000`.
     trials.push(trial("engine::wide_200000", &[], || wide(200_000, 1024, 8)).with_ignored_flag(true));
     trials
@@ -218,5 +219,20 @@ fn workers_agree() {
     for jobs in ["-j1", "-j2", "-j8"] {
         assert_done(&sandbox.zcp(["-a", jobs, "src", jobs.trim_start_matches('-')]).output().unwrap());
         source.assert_same(&sandbox.snapshot(jobs.trim_start_matches('-')));
+    }
+}
+
+/// A link that is followed into the directory that is being filled would have it copied into itself for ever.
+fn link_to_the_copy() {
+    for options in ["-rL", "-rLb", "-rLj4"] {
+        for into in ["dst", "dst/sub"] {
+            let sandbox = Sandbox::new();
+            sandbox.file("src/sub/file", "1").symlink(sandbox.path(into), "src/sub/link");
+            let output = sandbox.command_as(ZCP, "cp").args([options, "src", "dst"]).output().unwrap();
+            let words = "cp: cannot copy a directory, 'src', into itself, 'dst'\n";
+            assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{options} {into}");
+            assert_eq!(output.status.code(), Some(1), "{options} {into}");
+            assert!(sandbox.path("dst/sub/file").exists(), "{options} {into}");
+        }
     }
 }
