@@ -325,12 +325,11 @@ pub fn chmod(path: &OsStr, mode: u32) -> Result<()> {
 }
 
 /// faccessat(2) for writing, by the effective ids; by the real ones, which are the same in all but set-user-ID
-/// programs, where a container's filter refuses faccessat2(2) by EPERM, as old ones do. libc asks by itself where
-/// there is no such call.
+/// programs, where a container's filter refuses faccessat2(2) by EPERM, as old ones do. libc asks without it by itself
+/// only where there is no such call.
 pub fn may_write(dir: impl AsFd, name: &OsStr) -> Result<()> {
-    let access = |flags| retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, flags));
-    match access(AtFlags::EACCESS) {
-        Err(Errno::PERM) => access(AtFlags::empty()),
+    match retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS)) {
+        Err(Errno::PERM) => super::raw::may_write_by_real_ids(dir.as_fd(), name),
         answer => answer,
     }
 }

@@ -3,8 +3,10 @@
 
 use super::{Errno, Result};
 use nix::libc;
+use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 /// Has SIGPIPE ignored, so that writing what nobody reads is an error; whether it was ignored before (signal(2)).
@@ -70,6 +72,20 @@ pub fn cached_pages(fd: impl AsFd) -> Result<u64> {
     // returns; the descriptor is borrowed for as long.
     let answer = unsafe { libc::syscall(CACHESTAT, fd, &raw const range, &raw mut pages, 0_u32) };
     if answer == 0 { Ok(pages.cached) } else { Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw())) }
+}
+
+/// faccessat(2) for writing, by the real ids. libc's function of that name tries faccessat2(2) first.
+///
+/// # Errors
+/// Those of faccessat(2); EINVAL for a name with a NUL byte.
+pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel reads the name up to its NUL byte, and writes nothing.
+    let answer = unsafe { libc::syscall(libc::SYS_faccessat, dir.as_raw_fd(), name.as_ptr(), libc::W_OK) };
+    match answer {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
 }
 
 /// Defines C's `main`, which calls `$run` with the program's arguments and ends with the exit status that it gives.

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("atomic::without_nameless_files", &[Need::Strace], without_nameless_files),
         trial("atomic::nameless_file_that_cannot_be_linked", &[Need::Strace], nameless_file_that_cannot_be_linked),
         trial("atomic::without_rename_flags", &[Need::Strace], without_rename_flags),
+        trial("atomic::without_faccessat2", &[Need::Strace], without_faccessat2),
         trial(
             "atomic::without_the_right_to_link_files_of_others",
             &[Need::Root, Need::Program("setpriv")],
@@ -227,6 +228,15 @@ fn without_rename_flags() {
         assert_eq!(fs::read(sandbox.path("over.~2~")).unwrap(), b"old", "{name}");
         assert_eq!(fs::read(sandbox.path("over.~1~")).unwrap(), b"older", "{name}");
     }
+}
+
+/// Filters of old containers refuse faccessat2(2) by EPERM, where libc does not fall back by itself.
+fn without_faccessat2() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "new").file("dst", "old");
+    let trace = strace::zcp(&sandbox, &["-e", "inject=faccessat2:error=EPERM"], &["--atomic", "src", "dst"]);
+    assert_done(&trace.output);
+    assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"new");
 }
 
 /// Files that have been given to others can be linked only by root with all its rights
