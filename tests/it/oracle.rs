@@ -80,7 +80,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Whether `tests/reference-cp` has fetched GNU cp.
 pub(crate) fn has_reference() -> bool {
-    Path::new(REFERENCE).join("cp").exists()
+    reference().exists()
+}
+
+/// GNU cp, if `tests/reference-cp` has fetched it.
+pub(crate) fn reference() -> PathBuf {
+    Path::new(REFERENCE).join("cp")
 }
 
 /// Each case of the matrix.
