@@ -121,12 +121,12 @@ fn copied_up_files_are_overwritten(options: &str, two_file_systems: bool) {
     }
 }
 
-/// On an overlay, too, a file that somebody puts in the place of the one to overwrite is left alone.
+/// On an overlay, too, a file with another name that somebody puts in the place of the one to overwrite is left alone.
 fn replaced_file_is_not_overwritten() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "new").file("lower/f", "old").hard_link("lower/f", "lower/g");
     let _mount = mount(&sandbox, "");
-    sandbox.file("merged/other", "precious");
+    sandbox.file("merged/other", "precious").hard_link("merged/other", "merged/kept");
     let inject = "inject=newfstatat:signal=STOP:when=1";
     let options = ["-P", "merged/f", "-e", inject];
     let mut stops = 0;
@@ -136,7 +136,9 @@ fn replaced_file_is_not_overwritten() {
     });
     let errors = String::from_utf8_lossy(&trace.output.stderr);
     assert!(stops == 1 && errors.contains("replaced while being copied"), "{stops} {:?}", trace.output);
-    assert_eq!(fs::read(sandbox.path("merged/f")).unwrap(), b"precious");
+    for name in ["merged/f", "merged/kept"] {
+        assert_eq!(fs::read(sandbox.path(name)).unwrap(), b"precious", "{name}");
+    }
 }
 
 /// Copies `from` into `to`, where each directory that is made appears in the source: that ends soon, and is said.
