@@ -14,7 +14,7 @@ use crate::report::{Failure, copied_line, quote};
 use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Stat, io};
+use crate::sys::{Errno, Kind, Stat, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -346,13 +346,15 @@ impl Walker<'_, '_> {
         source: &Stat,
         operand: &Operand,
     ) -> Result<(), Failure> {
+        // An operand, or a directory that is listed, is met again when its copy is listed, as by cp.
+        let is_link = !entry.operand && !matches!(entry.hint, Some(Kind::Directory));
         let mut above = Some(parent);
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
             if dir.source_id() == Some(source.id()) && !dir.is_leading() {
                 let path = parent.source_path(&entry.name);
                 return Err(Failure::new("cannot copy cyclic symbolic link {}", path));
             }
-            if dir.destination_id() == Some(source.id()) {
+            if is_link && dir.destination_id() == Some(source.id()) {
                 return Err(operand.meets_itself());
             }
             above = dir.parent();

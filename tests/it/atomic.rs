@@ -181,7 +181,12 @@ fn name_is_never_missing() {
 /// An option for strace that makes the file system one that knows no files without a name.
 fn no_nameless_files(sandbox: &Sandbox, args: &[&str]) -> String {
     let trace = strace::zcp(sandbox, &["-e", "trace=openat"], args);
-    let ordinal = trace.lines().position(|line| line.contains("O_TMPFILE")).unwrap() + 1;
+    let ordinal = trace
+        .lines()
+        .filter(|line| line.starts_with("openat("))
+        .position(|line| line.contains("O_TMPFILE"))
+        .unwrap()
+        + 1;
     format!("inject=openat:error=EOPNOTSUPP:when={ordinal}")
 }
 
