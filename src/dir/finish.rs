@@ -45,39 +45,33 @@ impl Finish {
         keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
     }
 
-    pub(super) fn apply(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>, may_have_acl: bool) {
+    pub(super) fn apply(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
         let keep = &ctx.options.preserve;
         let file = Handle::Open(fds.dst.as_fd());
-        let answer = self.dress(ctx, fds, paths, may_have_acl);
+        let answer = self.dress(ctx, fds, paths);
         answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, &(paths.1)())));
         if !keep.mode {
-            self.apply_mode(ctx, file, paths, may_have_acl);
+            self.apply_mode(ctx, file, paths);
         }
     }
 
     /// A directory on the way to an operand that cannot be copied only gets the mode that a new directory has.
-    pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>, may_have_acl: bool) {
+    pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
         if ctx.options.preserve.no_mode {
-            self.apply_mode(ctx, Handle::Open(fds.dst.as_fd()), paths, may_have_acl);
+            self.apply_mode(ctx, Handle::Open(fds.dst.as_fd()), paths);
         }
     }
 
-    fn apply_mode(&self, ctx: &Context, file: Handle<'_>, paths: Paths<'_>, may_have_acl: bool) {
+    fn apply_mode(&self, ctx: &Context, file: Handle<'_>, paths: Paths<'_>) {
         let keep = &ctx.options.preserve;
         if let Some(mode) = self.mode
-            && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode && may_have_acl)
+            && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode)
         {
             ctx.reporter.fail(Failure::new("preserving permissions for {}", (paths.1)()).errno(errno));
         }
     }
 
-    fn dress(
-        &self,
-        ctx: &Context,
-        fds: &Fds,
-        paths: Paths<'_>,
-        may_have_acl: bool,
-    ) -> std::result::Result<(), Trouble> {
+    fn dress(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) -> std::result::Result<(), Trouble> {
         let keep = &ctx.options.preserve;
         let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
         let mut mode = self.source.permissions();
@@ -104,7 +98,7 @@ impl Finish {
             let _ = ctx.copy_xattrs(source, file, paths); // a directory is gone through again in any case
         }
         if keep.mode {
-            metadata::copy_mode(source, file, Kind::Directory, mode, may_have_acl || !self.made)?;
+            metadata::copy_mode(source, file, Kind::Directory, mode)?;
         }
         Ok(())
     }

@@ -17,7 +17,6 @@ pub use hold::Hold;
 pub use watched::Watched;
 
 use crate::context::Context;
-use crate::metadata::{Handle, xattr};
 use crate::report::failure::Failure;
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
@@ -108,8 +107,6 @@ pub struct Dir {
     pub dst_dev: Option<u64>,
     /// Whether nothing can be in the destination yet that this run did not put there.
     pub fresh: bool,
-    /// Whether new entries of the destination get an ACL from it; only known where modes are set.
-    pub gives_acl: bool,
     finish: Option<Finish>,
     /// Whether the destination is written to the disk by a sync of its whole file system (`--fsync`).
     synced_with_others: bool,
@@ -144,7 +141,6 @@ impl Dir {
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
             fresh,
-            gives_acl: true,
             finish: None,
             abandoned: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
@@ -154,8 +150,6 @@ impl Dir {
     /// A directory below another, whose parent it holds.
     pub fn below(ctx: &Arc<Context>, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Hold {
         Hold::keep(&place.parent);
-        let keep = &ctx.options.preserve;
-        let gives_acl = (keep.mode || keep.no_mode) && xattr::has_default_acl(Handle::Open(fds.dst.as_fd()));
         let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
         let dir = Arc::new(Dir {
             ctx: Arc::downgrade(ctx),
@@ -168,7 +162,6 @@ impl Dir {
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
             fresh: finish.made,
-            gives_acl,
             finish: Some(finish),
             abandoned: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
@@ -350,7 +343,7 @@ impl Dir {
                         true => Finish::apply_to_abandoned,
                         false => Finish::apply,
                     };
-                    apply(finish, ctx, &fds, (&source, &destination), self.gives_acl);
+                    apply(finish, ctx, &fds, (&source, &destination));
                 }
                 Err(errno) => {
                     let path = place.parent.destination_path(&place.new_name);

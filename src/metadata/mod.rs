@@ -158,47 +158,38 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
     }
 }
 
-/// Gives the file these permission bits and no access control list.
+/// Gives the file these permission bits and, if `drops_acl`, takes its access control list away.
 ///
 /// # Errors
 /// The errno of the call that failed.
-pub fn set_plain_mode(file: Handle<'_>, mode: u32, may_have_acl: bool) -> sys::Result<()> {
-    if may_have_acl {
+pub fn set_plain_mode(file: Handle<'_>, mode: u32, drops_acl: bool) -> sys::Result<()> {
+    if drops_acl {
         xattr::remove_acl(file, OsStr::new(xattr::ACL_ACCESS))?;
     }
     set_mode(file, mode)
 }
 
-/// Gives the file the source's permission bits and access control lists.
-///
-/// `may_have_acl` says whether the file can have an ACL that the source has not, from before or
-/// from its directory's default; that one has to go.
+/// Gives the file the source's permission bits and access control lists. A list that the source does not have, from
+/// before or from the directory's default, goes.
 ///
 /// # Errors
 /// When an ACL of the source cannot be read, or it or the mode cannot be set.
-pub fn copy_mode(
-    source: Handle<'_>,
-    file: Handle<'_>,
-    kind: Kind,
-    mode: u32,
-    may_have_acl: bool,
-) -> Result<(), Trouble> {
+pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), Trouble> {
     // The lists first: the mode's group bits are a list's mask (acl(5)), so the mode alone would let in
     // the group, or whoever a list that has to go names, until the lists are right.
-    let lists = copy_lists(source, file, kind, may_have_acl);
+    let lists = copy_lists(source, file, kind);
     let mode = set_mode(file, mode);
     lists.and(mode).map_err(|errno| Doing::Permissions.failed(errno))
 }
 
-fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind, may_have_acl: bool) -> sys::Result<()> {
+fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind) -> sys::Result<()> {
     let lists: &[&str] =
         if kind == Kind::Directory { &[xattr::ACL_ACCESS, xattr::ACL_DEFAULT] } else { &[xattr::ACL_ACCESS] };
     for list in lists {
         let name = OsStr::new(list);
         match xattr::get_acl(source, name)? {
             Some(acl) => xattr::set(file, name, &acl)?,
-            None if may_have_acl => xattr::remove_acl(file, name)?,
-            None => {}
+            None => xattr::remove_acl(file, name)?,
         }
     }
     Ok(())

@@ -59,8 +59,12 @@ pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Removes an access control list, if there is one.
+/// Removes an access control list, if there is one. The file itself is asked: its directory may have had another default
+/// list when the file was made than it had before, or has now.
 pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
+    if get_acl(file, name) == Ok(None) {
+        return Ok(()); // to ask costs less than to remove what is not there
+    }
     match remove(file, name) {
         Err(Errno::INVAL) => get_acl(file, name).and_then(|acl| acl.map_or(Ok(()), |_| Err(Errno::INVAL))),
         answer => answer.map(drop),

@@ -164,8 +164,7 @@ impl Worker<'_> {
     fn dress_mode(&self, task: &Task<'_>, landed: &Landed, later: Option<u32>) -> bool {
         let Some(mode) = later else { return true };
         let to = Handle::Open(landed.fd.as_fd());
-        let may_have_acl = self.ctx.options.preserve.no_mode && task.dir.gives_acl;
-        if let Err(errno) = metadata::set_plain_mode(to, mode, may_have_acl) {
+        if let Err(errno) = metadata::set_plain_mode(to, mode, self.ctx.options.preserve.no_mode) {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
             return false;
@@ -207,8 +206,7 @@ impl Worker<'_> {
             all_kept &= self.dress_xattrs(task, from, to, stat, landed);
         }
         if keep.mode {
-            let may_have_acl = landed.before.is_some() || task.dir.gives_acl;
-            metadata::copy_mode(from, to, stat.kind(), mode, may_have_acl)?;
+            metadata::copy_mode(from, to, stat.kind(), mode)?;
         }
         Ok(all_kept)
     }

@@ -312,7 +312,7 @@ impl Worker<'_> {
         xattr::copy(old, new, wanted, |_| ());
         let keeps_set_id = owned && self.ctx.process.privileged;
         let mode = before.permissions() & if keeps_set_id { 0o7777 } else { 0o1777 };
-        if let Err(trouble) = metadata::copy_mode(old, new, before.kind(), mode, true) {
+        if let Err(trouble) = metadata::copy_mode(old, new, before.kind(), mode) {
             self.attribute_failed(task, trouble);
         }
     }

@@ -191,12 +191,12 @@ impl Worker<'_> {
         let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
         if keep.mode {
             let wanted = source.permissions() & if owned == Some(true) { 0o7777 } else { 0o777 };
-            if let Err(trouble) = metadata::copy_mode(from, to, source.kind(), wanted, task.dir.gives_acl) {
+            if let Err(trouble) = metadata::copy_mode(from, to, source.kind(), wanted) {
                 self.attribute_failed(task, trouble);
                 all_kept = false;
             }
         } else if let Some(mode) = later
-            && let Err(errno) = metadata::set_plain_mode(to, mode, keep.no_mode && task.dir.gives_acl)
+            && let Err(errno) = metadata::set_plain_mode(to, mode, keep.no_mode)
         {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));

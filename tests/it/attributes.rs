@@ -10,11 +10,13 @@ use std::path::Path;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mounts = [Need::Root, Need::Mount("btrfs"), Need::Mount("ext4")];
+    let acl = [Need::Strace, Need::Program("setfacl")];
     vec![
         trial("attributes::one_unsupported_does_not_end_the_others", &mounts, one_unsupported),
         trial("attributes::right_owner_is_not_set_again", &[Need::Strace, Need::Root], right_owner),
         trial("attributes::wrong_owner_gets_the_closed_mode", &[Need::Strace, Need::Root], wrong_owner),
         trial("attributes::acl_that_is_invalid_is_none", &[Need::Strace], invalid_acl),
+        trial("attributes::no_acl_of_a_directory_that_got_one_meanwhile", &acl, acl_meanwhile),
         trial("attributes::listing_that_is_missing_is_empty", &[Need::Strace], no_listing),
         trial("attributes::messages_name_the_source", &[Need::Strace], source_is_named),
         trial("attributes::atomic_takes_no_capability_over", &[Need::Root, Need::Shm], no_capability),
@@ -30,6 +32,28 @@ fn value(path: &Path, name: &str) -> Option<Vec<u8>> {
     let length = rustix::fs::lgetxattr(path, name, &mut room[..]).ok()?;
     room.truncate(length);
     Some(room)
+}
+
+/// Another run that copies to the same place may give a directory its default list while files are made in it.
+fn acl_meanwhile() {
+    let sandbox = Sandbox::new();
+    for n in 0..5 {
+        sandbox.file(format!("src/{n}"), "content").mode(format!("src/{n}"), 0o640);
+    }
+    let mut stops = 0;
+    let options = ["-e", "inject=fchmod:signal=STOP:when=1"];
+    let trace = strace::zcp_with_stops(&sandbox, &options, &["-a", "-j1", "-T", "src", "dst"], |stop| {
+        stops = stop;
+        let mut setfacl = sandbox.command("setfacl");
+        setfacl.args(["-d", "-m", "u:65534:rwx", "dst"]).assert().success();
+    });
+    assert_done(&trace.output);
+    assert_eq!(stops, 1);
+    for n in 0..5 {
+        let path = sandbox.path("dst").join(n.to_string());
+        assert_eq!(value(&path, "system.posix_acl_access"), None, "{n}");
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
 }
 
 /// ext4 knows no `btrfs.compression`, but all else.
