@@ -80,7 +80,7 @@ fn unseen_by(is_static: bool, preloaded: &OsStr) -> Option<&'static str> {
 fn copy(console: &Console, request: Copy) -> i32 {
     let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
-    let stats_file = match StatsFile::prepare(&statistics) {
+    let stats_file = match check_stats_file(&statistics, &sources, &destination).and_then(StatsFile::prepare) {
         Ok(stats_file) => stats_file,
         Err(failure) => return refuse(console, &failure.into()),
     };
@@ -232,6 +232,39 @@ impl StatsFile {
             std::fs::remove_file(&path)?;
         }
         Ok(StatsFile::Replaced(path))
+    }
+}
+
+/// Refuses a file for the report that the copy reads or makes: the report would replace it.
+fn check_stats_file<'s>(
+    statistics: &'s Statistics,
+    sources: &[OsString],
+    destination: &OsStr,
+) -> Result<&'s Statistics, Failure> {
+    let Some(file) = statistics.file.as_ref().filter(|file| *file != "-") else { return Ok(statistics) };
+    let destination = Path::new(destination);
+    let copies = sources.iter().filter_map(|source| Some(destination.join(Path::new(source).file_name()?)));
+    let mut used = sources.iter().map(PathBuf::from).chain(copies).chain([destination.to_owned()]);
+    match used.any(|path| is_same_file(Path::new(file), &path)) {
+        true => Err(Failure::new("cannot write statistics to {}", file).because("the copy needs it".to_owned())),
+        false => Ok(statistics),
+    }
+}
+
+/// Whether two paths lead to one regular file, or to one name that is free.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let parent_id = |path: &Path| {
+        let parent = path.parent()?;
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        std::fs::metadata(parent).ok().map(id)
+    };
+    match (std::fs::metadata(a), std::fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.is_file() && id(a) == id(b),
+        (Err(_), Err(_)) => {
+            a.file_name().is_some() && a.file_name() == b.file_name() && parent_id(a) == parent_id(b)
+        }
+        _ => false,
     }
 }
 

@@ -384,7 +384,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "stats-file",
         None,
         "FILE",
-        "Write the statistics as JSON to FILE, also if the copy failed",
+        "Write the statistics as JSON to FILE, also if the copy failed; - for stdout",
         |line, file| {
             line.statistics.file = Some(file.to_owned());
             Ok(())

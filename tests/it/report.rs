@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("report::stats_file_behind_a_link", &[], stats_file_behind_a_link),
         trial("report::stats_file_on_stdout", &[], stats_file_on_stdout),
         trial("report::stats_file_is_checked_first", &[], stats_file_is_checked_first),
+        trial("report::stats_file_is_no_operand", &[], stats_file_is_no_operand),
         trial("report::nothing_unasked", &[], nothing_unasked),
         trial("report::full_stdout", &[], full_stdout),
         trial("report::no_progress_if_quick", &pty, no_progress_if_quick),
@@ -85,6 +86,20 @@ fn stats_file_is_checked_first() {
     sandbox.file("notes", "precious");
     assert_eq!(sandbox.zcp(["--stats-file=notes", "a", "b", "no"]).output().unwrap().status.code(), Some(1));
     assert_eq!(fs::read(sandbox.path("notes")).unwrap(), b"precious");
+}
+
+/// A report would replace what is copied, or the copy.
+fn stats_file_is_no_operand() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1").file("old", "2").dir("into").symlink("a", "link");
+    for (file, destination) in [("a", "b"), ("link", "b"), ("old", "old"), ("new", "new"), ("into/a", "into")] {
+        let output = sandbox.zcp([&format!("--stats-file={file}"), "a", destination]).output().unwrap();
+        let words = format!("zcp: cannot write statistics to '{file}': the copy needs it\n");
+        assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
+        assert_eq!(fs::read(sandbox.path("a")).unwrap(), b"1");
+        assert!(!sandbox.path("b").exists() && !sandbox.path("into/a").exists(), "{file}");
+    }
+    assert_done(&sandbox.zcp(["--stats-file=-", "a", "-"]).output().unwrap());
 }
 
 /// The JSON of an archived mixed tree.
