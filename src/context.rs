@@ -108,9 +108,9 @@ pub struct Context {
     pub syncs_whole: bool,
     /// Those file systems.
     pub watched: Watched,
-    /// What file systems make of the times that they are given.
+    /// How coarsely file systems store the times that they are given.
     pub kept_times: KeptTimes,
-    /// What the operands' copies are: a later operand must not overwrite an earlier one's copy.
+    /// The files that operands were copied to: a later operand must not overwrite an earlier one's copy.
     pub operand_copies: Mutex<HashMap<DestinationName, FileId>>,
 }
 
@@ -120,7 +120,7 @@ impl Context {
         self.options.resume && !self.options.dry_run
     }
 
-    /// What decides about the modes of new names.
+    /// The policy that decides about the modes of new names.
     pub fn mode_policy(&self) -> ModePolicy {
         self.options.preserve.mode_policy(self.process.umask)
     }

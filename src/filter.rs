@@ -111,7 +111,7 @@ impl Filter {
     }
 }
 
-/// What the last pattern that matches says: whether the name is left out.
+/// Whether the last pattern that matches leaves the name out.
 fn verdict(patterns: &[Pattern], matches: impl Fn(&Pattern) -> bool) -> Option<bool> {
     patterns.iter().rev().find(|pattern| matches(pattern)).map(|pattern| !pattern.negated)
 }

@@ -114,7 +114,7 @@ pub struct Preserve {
 }
 
 impl Preserve {
-    /// What decides about the modes of new names.
+    /// The policy that decides about the modes of new names.
     pub fn mode_policy(&self, umask: u32) -> ModePolicy {
         let rule = match (self.mode, self.no_mode) {
             (true, _) => ModeRule::Source,

@@ -91,7 +91,7 @@ pub struct DestinationName {
 /// A directory being copied.
 #[derive(Debug)]
 pub struct Dir {
-    /// What finishing it needs; the root is never finished.
+    /// The context that finishing it needs. The root, which is never finished, has none.
     ctx: Weak<Context>,
     place: Option<Place>,
     /// The path of the source root, for messages: empty where operands are relative to the working directory.

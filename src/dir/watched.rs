@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What syncfs(2) is to write out.
+/// The file systems and directories that syncfs(2) is to write out.
 #[derive(Debug, Default)]
 pub struct Watched {
     /// Each file system by its device number.

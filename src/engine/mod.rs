@@ -32,7 +32,7 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let landing = ctx.options.fsync.then(|| (roots.dir.clone(), roots.landing_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
     let mut scout = walk.walker();
-    // What waits for a server is worth a second worker, however little it is.
+    // A copy that waits for a server is worth a second worker, however little it is.
     let little = gauge.is_some_and(|gauge| !gauge.expects_waiting()) && scout.is_little();
     if little {
         workers = 1;

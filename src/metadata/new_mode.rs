@@ -18,7 +18,7 @@ pub enum ModeRule {
     Masked,
 }
 
-/// What decides about the mode of every new name of a copy.
+/// The policy that decides about the mode of every new name of a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct ModePolicy {
     /// Which mode they get in the end.
