@@ -45,7 +45,8 @@ const NAMES: [&str; 7] = ["openat", "fstat", "newfstatat", "statx", "close", "fs
 /// What lists and makes names.
 const MAKES: [&str; 5] = ["getdents64", "mkdirat", "symlinkat", "readlinkat", "mknodat"];
 /// What keeps attributes.
-const KEEPS: [&str; 7] = ["fchown", "fchownat", "fchmod", "fchmodat", "utimensat", "flistxattr", "fgetxattr"];
+const KEEPS: [&str; 8] =
+    ["fchown", "fchownat", "fchmod", "fchmodat", "utimensat", "flistxattr", "fgetxattr", "getxattr"];
 const XATTRS: [&str; 5] = ["flistxattr", "llistxattr", "fgetxattr", "lgetxattr", "fsetxattr"];
 /// What an existing tree adds.
 const REPLACES: [&str; 3] = ["renameat", "linkat", "fremovexattr"];

@@ -159,6 +159,13 @@ fn occupy(sandbox: &Sandbox, dst: &str) {
     // Somebody else's, so that an owner has to be given.
     std::os::unix::fs::chown(sandbox.path(format!("{dst}/b/one")), Some(1), Some(1)).unwrap();
     sandbox.symlink("old", format!("{dst}/a/link"));
+    // A list that has to go: user 65534 may do all (struct posix_acl_xattr_header of linux/posix_acl_xattr.h).
+    let entries = [(1, 7, u32::MAX), (2, 7, 65534), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)];
+    let entry = |(tag, rights, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let list = [2_u32.to_le_bytes().to_vec(), entries.map(entry).concat()].concat();
+    sandbox.xattr(format!("{dst}/b"), "system.posix_acl_access", list);
 }
 
 /// The calls on the sandbox, sorted by what they are made on.
