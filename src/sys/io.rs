@@ -61,13 +61,14 @@ pub fn leave_access_time(fd: impl AsFd) {
     }
 }
 
-/// Whether a byte of a file is in the page cache, so that it can be read without waiting (RWF_NOWAIT of
-/// preadv2(2)); false where the file system cannot tell. The kernel begins to read ahead there, and a quick
-/// disk may make it true.
+/// Whether a byte of a file is in the page cache: by cachestat(2), else by whether it can be read without waiting
+/// (RWF_NOWAIT of preadv2(2)), which makes the kernel read ahead there, so that a quick disk may make it true. False where
+/// nothing tells.
 pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
-    let mut byte = [0];
-    let room = &mut [std::io::IoSliceMut::new(&mut byte)];
-    rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Ok(1)
+    match raw::cached_pages(&fd, at, 1) {
+        Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
+        _ => read_byte_without_waiting(&fd, at) == Ok(1),
+    }
 }
 
 /// `f_type` of overlayfs, whose files have their pages in another file system.
@@ -79,20 +80,24 @@ pub fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
     const SAMPLES: u64 = 16;
     /// Further than the kernel reads ahead: each sample makes it begin to.
     const DISTANCE: u64 = 4 << 20;
-    match raw::cached_pages(&fd) {
+    match raw::cached_pages(&fd, 0, 0) {
         Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
         _ => {
+            let waits = |at| read_byte_without_waiting(&fd, at) == Err(Errno::AGAIN);
             let distance = (size / SAMPLES).max(DISTANCE);
-            (0..=SAMPLES).map(|n| n * distance).take_while(|at| *at < size).any(|at| !is_known_uncached(&fd, at))
+            (0..=SAMPLES).map(|n| n * distance).take_while(|at| *at < size).any(|at| !waits(at))
         }
     }
 }
 
-/// Whether a read of a byte would have to wait for the disk (RWF_NOWAIT of preadv2(2)).
-fn is_known_uncached(fd: impl AsFd, at: u64) -> bool {
+/// Reads a byte if it is in the page cache (RWF_NOWAIT of preadv2(2)).
+///
+/// # Errors
+/// EAGAIN if the disk would have to be waited for; EOPNOTSUPP where the file system cannot tell.
+fn read_byte_without_waiting(fd: impl AsFd, at: u64) -> Result<usize> {
     let mut byte = [0];
     let room = &mut [std::io::IoSliceMut::new(&mut byte)];
-    rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN)
+    rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT)
 }
 
 /// Whether reads of a file by O_DIRECT go to the disk (STATX_DIOALIGN of statx(2)): some file systems take the flag

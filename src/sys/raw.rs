@@ -60,12 +60,13 @@ struct Pages {
     recently_evicted: u64,
 }
 
-/// How many pages of a file are in the page cache (cachestat(2)).
+/// How many pages of `length` bytes of a file from `start` on are in the page cache (cachestat(2)); a length of 0 means to
+/// the end. The call does not make the kernel read ahead.
 ///
 /// # Errors
-/// ENOSYS before Linux 6.5.
-pub fn cached_pages(fd: impl AsFd) -> Result<u64> {
-    let range = Range { start: 0, length: 0 };
+/// ENOSYS before Linux 6.5; EPERM for a file of another user that may not be written.
+pub fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
+    let range = Range { start, length };
     let mut pages = Pages::default();
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: the kernel reads the range and writes the pages, which are laid out as it knows them and live until it
@@ -168,10 +169,14 @@ mod tests {
     fn pages_that_were_just_written_are_cached() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[1; 100_000]).unwrap();
-        match cached_pages(&file) {
-            Ok(pages) => assert!(pages > 100_000 / 65_536, "{pages}"),
+        match cached_pages(&file, 0, 0) {
+            Ok(pages) => {
+                assert!(pages > 100_000 / 65_536, "{pages}");
+                assert_eq!(cached_pages(&file, 99_999, 1), Ok(1));
+                assert_eq!(cached_pages(&file, 1 << 20, 1), Ok(0));
+            }
             Err(errno) => assert!(matches!(errno, Errno::NOSYS | Errno::PERM), "{errno}"),
         }
-        assert_eq!(cached_pages(std::fs::File::open("/dev/null").unwrap()).unwrap_or(0), 0);
+        assert_eq!(cached_pages(std::fs::File::open("/dev/null").unwrap(), 0, 0).unwrap_or(0), 0);
     }
 }

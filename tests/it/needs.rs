@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -145,7 +146,11 @@ impl Mounted {
         // A copy of an image has the same identity, which xfs minds.
         let options = if fs == "xfs" { "loop,nouuid" } else { "loop" };
         let args = ["-o".into(), options.into(), image.clone().into_os_string(), point.clone().into_os_string()];
-        succeeds("mount", &args).then_some(Mounted { image, point })
+        if !succeeds("mount", &args) {
+            return None;
+        }
+        read_little_ahead(&point);
+        Some(Mounted { image, point })
     }
 
     /// What a power cut would leave: a copy of the image as it is now, mounted anew.
@@ -205,7 +210,19 @@ fn mount(fs: &str, place: &Path, options: &[&str]) -> Option<PathBuf> {
     let made = succeeds(&format!("mkfs.{fs}"), &arguments);
     let mounted =
         made && succeeds("mount", &["-o".into(), "loop".into(), image.into(), point.clone().into_os_string()]);
-    mounted.then_some(point)
+    mounted.then(|| {
+        read_little_ahead(&point);
+        point
+    })
+}
+
+/// Has the kernel read 128 KiB ahead in a file system, its default for disks. A loop device may read megabytes ahead,
+/// depending on what holds its image.
+fn read_little_ahead(point: &Path) {
+    let device = fs::metadata(point).unwrap().dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    // btrfs has a number of its own, which no such file belongs to.
+    let _ = fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), "128");
 }
 
 /// Mounts an overlay on `merged`, with the layers `lower` and `upper`, all in one directory.
