@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use zcp::sys::at;
 use zcp::sys::proc::StopFlag;
 use zcp::transfer::ladder::Limits;
-use zcp::transfer::{Account, Call, Ladder, Meter, Strategy, Tally, Target, Transfer};
+use zcp::transfer::{Account, Call, DestinationKind, Ladder, Meter, Strategy, Tally, Transfer};
 
 /// Rounds; each path is run once in each, so that a machine that changes its speed changes it for all.
 const ROUNDS: usize = 7;
@@ -97,7 +97,7 @@ fn connection() -> std::io::Result<(TcpStream, TcpStream)> {
 
 fn to_file(strategy: Strategy, source: &Path, target: &Path) -> std::io::Result<Run> {
     let dst = File::create_new(target)?;
-    let run = copy(strategy, source, &dst.into(), Target::File, || Ok(()));
+    let run = copy(strategy, source, &dst.into(), DestinationKind::File, || Ok(()));
     std::fs::remove_file(target)?;
     run
 }
@@ -109,7 +109,7 @@ fn to_socket(
 ) -> std::io::Result<Run> {
     let here = here.into();
     let mut reader = reader(there.into())?;
-    let target = Target::Stream(at::fstat(&here)?);
+    let target = DestinationKind::Stream(at::fstat(&here)?);
     copy(strategy, source, &here.try_clone()?, target, || {
         drop(here);
         reader.wait().map(drop)
@@ -139,7 +139,7 @@ fn copy(
     strategy: Strategy,
     source: &Path,
     dst: &OwnedFd,
-    target: Target,
+    target: DestinationKind,
     arrived: impl FnOnce() -> std::io::Result<()>,
 ) -> std::io::Result<Run> {
     let src = File::open(source)?;
@@ -157,7 +157,7 @@ fn copy(
     let (start, cpu) = (Instant::now(), cpu_time());
     let answer = ladder.copy(&transfer, &mut account);
     let cpu = cpu_time().saturating_sub(cpu);
-    if target != Target::File {
+    if target != DestinationKind::File {
         // The reader's end of the file, though others still have the descriptor.
         let _ = rustix::net::shutdown(dst, rustix::net::Shutdown::Write);
     }

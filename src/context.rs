@@ -7,8 +7,8 @@ use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::{Failure, Prompt, Reporter, lock};
-use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::sys::stale::StaleRetry;
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Time};
 use std::collections::HashMap;
@@ -42,14 +42,14 @@ impl Process {
 
 /// Who is told of each name that was made, with its source and its destination.
 #[derive(Clone)]
-pub struct Witness(pub Arc<Tell>);
+pub struct MadeListener(pub Arc<Tell>);
 
 /// Takes a source and a destination.
 type Tell = dyn Fn(&Path, &Path) + Send + Sync;
 
-impl Debug for Witness {
+impl Debug for MadeListener {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Witness")
+        f.write_str("MadeListener")
     }
 }
 
@@ -68,14 +68,14 @@ impl Debug for MadeEarlier {
 
 /// Who is asked before a file is replaced.
 #[derive(Clone)]
-pub struct Asker(pub Arc<Ask>);
+pub struct Prompter(pub Arc<Ask>);
 
 /// Takes a question, gives the answer.
 type Ask = dyn Fn(&Prompt) -> bool + Send + Sync;
 
-impl Debug for Asker {
+impl Debug for Prompter {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Asker")
+        f.write_str("Prompter")
     }
 }
 
@@ -93,17 +93,17 @@ pub struct Context {
     /// Who else wants to know how far it is.
     pub listener: Option<Listener>,
     /// Who else wants to know what was made.
-    pub witness: Option<Witness>,
+    pub made_listener: Option<MadeListener>,
     /// In a job: which destinations it has made before.
     pub made_earlier: Option<MadeEarlier>,
     /// Who is asked. Where there is nobody to ask, the answer is no.
-    pub asker: Option<Asker>,
+    pub prompter: Option<Prompter>,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.
     pub descriptors: Descriptors,
     /// Where others are at work on the same tree: what they do may take a while to be seen.
-    pub patience: Patience,
+    pub stale_retry: StaleRetry,
     /// Whether what is written is synced by file systems, not by files (`--fsync`).
     pub syncs_whole: bool,
     /// Those file systems.
@@ -127,8 +127,8 @@ impl Context {
 
     /// Tells whoever wants to know that a name was made.
     pub fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
-        if let Some(witness) = &self.witness {
-            (witness.0)(Path::new(&source()), Path::new(&destination()));
+        if let Some(made_listener) = &self.made_listener {
+            (made_listener.0)(Path::new(&source()), Path::new(&destination()));
         }
     }
 
@@ -146,7 +146,7 @@ impl Context {
 
     /// Asks whether a file may be replaced.
     pub fn may_replace(&self, prompt: &Prompt) -> bool {
-        self.asker.as_ref().is_some_and(|asker| (asker.0)(prompt))
+        self.prompter.as_ref().is_some_and(|prompter| (prompter.0)(prompt))
     }
 
     /// Copies the extended attributes that are to be kept, as loud as was asked for. False if one is lost that must
@@ -163,11 +163,11 @@ impl Context {
             return true;
         }
         let mut all_kept = true;
-        xattr::copy(source, file, wanted, |trouble| {
-            let unsupported = matches!(trouble.errno, Errno::OPNOTSUPP | Errno::NODATA);
-            let is_refusal = xattr::is_refusal(trouble.errno);
-            let path = if trouble.doing.reads_source() { source_path() } else { path() };
-            let failure = Failure::attribute(trouble, &path);
+        xattr::copy(source, file, wanted, |error| {
+            let unsupported = matches!(error.errno, Errno::OPNOTSUPP | Errno::NODATA);
+            let is_refusal = xattr::is_refusal(error.errno);
+            let path = if error.doing.reads_source() { source_path() } else { path() };
+            let failure = Failure::attribute(error, &path);
             if keep.xattr_required || (keep.xattr_quiet && !is_refusal) {
                 all_kept = false;
                 self.reporter.fail(failure);

@@ -2,7 +2,7 @@
 //!
 //! The syntax and its meaning are those of gitignore(5): the last pattern that matches decides, and what
 //! is below a directory that is left out is never looked at. Patterns are relative to each operand.
-//! Here names are only judged; the walk asks, and so does the scout that counts ahead.
+//! Here names are only judged; the walk asks, and so does the estimate that counts ahead.
 
 mod pattern;
 
@@ -85,16 +85,16 @@ impl Filter {
     pub fn excludes(&self, level: &Level, name: &OsStr, is_dir: bool) -> bool {
         let path = level.path.join(name);
         let path = path.as_os_str().as_bytes();
-        if let Some(verdict) = verdict(&self.patterns, |pattern| pattern.matches(path, is_dir)) {
-            return verdict;
+        if let Some(decision) = decision(&self.patterns, |pattern| pattern.matches(path, is_dir)) {
+            return decision;
         }
         let mut here = Some(level);
         while let Some(level) = here {
             let above = level.path.as_os_str().as_bytes();
             let path = path.strip_prefix(above).unwrap_or(path);
             let path = path.strip_prefix(b"/").unwrap_or(path);
-            if let Some(verdict) = verdict(&level.ignores, |pattern| pattern.matches(path, is_dir)) {
-                return verdict;
+            if let Some(decision) = decision(&level.ignores, |pattern| pattern.matches(path, is_dir)) {
+                return decision;
             }
             here = level.above.as_deref();
         }
@@ -107,12 +107,12 @@ impl Filter {
             return false;
         }
         let name = name.as_bytes();
-        verdict(&self.patterns, |pattern| pattern.matches_operand(name, is_dir)).unwrap_or(false)
+        decision(&self.patterns, |pattern| pattern.matches_operand(name, is_dir)).unwrap_or(false)
     }
 }
 
 /// Whether the last pattern that matches leaves the name out.
-fn verdict(patterns: &[Pattern], matches: impl Fn(&Pattern) -> bool) -> Option<bool> {
+fn decision(patterns: &[Pattern], matches: impl Fn(&Pattern) -> bool) -> Option<bool> {
     patterns.iter().rev().find(|pattern| matches(pattern)).map(|pattern| !pattern.negated)
 }
 

@@ -47,28 +47,28 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `program` | parse, copy, exit status |
-//! | `shard` | a copy that many machines share: plan, run a part, finish |
+//! | `job` | a copy that many machines share: plan, run a part, finish |
 //! | `cli` | the only room that knows flags: arguments -> `CopyOptions` |
 //! | `api` | the face of the library |
 //! | `session` | one copy from its preparation to its end, and what it may do to the process |
 //! | `engine` | how many workers there are, and when |
 //! | `walk` · `worker` | finds names, enters directories · makes everything else, one name at a time |
-//! | `survey` · `temporary` | looks at what stands at a destination · what things are called until they are complete |
-//! | `plan` · `backup` · `job` | pure: what is to be done with a name · names of backups · batches of names |
+//! | `existing` · `temporary` | what stands at a destination already · what things are called until they are complete |
+//! | `decision` · `backup` · `batch` | pure: what is to be done with a name · names of backups · batches of names |
 //! | `dir` · `context` | a pair of directories while they are in use · what all threads share |
 //! | `report` | the only printer: messages, statistics, the bar |
 //! | `options` | what was asked, settled |
-//! | `transfer` · `metadata` · `filter` | the ladder and its rungs · owner, mode, attributes, times · which names are left out |
+//! | `transfer` · `metadata` · `filter` | the ladder and its strategies · owner, mode, attributes, times · which names are left out |
 //! | `sys` | the system calls, thin |
 //!
 //! ## How a copy goes
 //! `cli::parse` makes a [`CopyOptions`], [`CopyOptions::copy`] settles the options, and
 //! `walk::operands::resolve` the operands.
 //! Each worker takes a directory that was found from the frontier (`walk::Walker::next_batch`), makes its
-//! destination and lists it. Its subdirectories go to the frontier, its other names are a `job::Batch`, which
-//! idle workers share. A worker asks `plan::decide` about each name and hands
+//! destination and lists it. Its subdirectories go to the frontier, its other names are a `batch::Batch`, which
+//! idle workers share. A worker asks `decision::decide` about each name and hands
 //! the open files to `transfer::Ladder::copy`, which takes the `transfer::Route` for the pair of
-//! file systems and steps down from rung to rung as the kernel refuses. When
+//! file systems and steps down from strategy to strategy as the kernel refuses. When
 //! nobody holds a directory any more (`dir::Hold`), it gets its times and its final mode.
 //!
 //! Figures are plain integers in each worker (`report::Stats`), added up at the end.
@@ -78,13 +78,19 @@ pub mod api;
 #[doc(hidden)]
 pub mod backup;
 #[doc(hidden)]
+pub mod batch;
+#[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod context;
 #[doc(hidden)]
+pub mod decision;
+#[doc(hidden)]
 pub mod dir;
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod existing;
 #[doc(hidden)]
 pub mod filter;
 #[doc(hidden)]
@@ -94,17 +100,11 @@ pub mod metadata;
 #[doc(hidden)]
 pub mod options;
 #[doc(hidden)]
-pub mod plan;
-#[doc(hidden)]
 pub mod program;
 #[doc(hidden)]
 pub mod report;
 #[doc(hidden)]
 pub mod session;
-#[doc(hidden)]
-pub mod shard;
-#[doc(hidden)]
-pub mod survey;
 #[doc(hidden)]
 pub mod sys;
 #[doc(hidden)]

@@ -39,7 +39,7 @@ pub enum Action {
 
 /// What happens to a destination that exists (`-i`, `-n`, `--update`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
+pub enum IfExists {
     /// It is replaced.
     Replace,
     /// The user is asked.
@@ -156,7 +156,7 @@ pub struct Options {
     /// Metadata only (`--attributes-only`).
     pub attributes_only: bool,
     /// What happens to a destination that exists.
-    pub existing: Existing,
+    pub if_exists: IfExists,
     /// Replace only what is older (`-u`).
     pub update: bool,
     /// Unlink a destination that cannot be opened (`-f`).
@@ -220,7 +220,7 @@ impl Default for Options {
             read_special: true,
             action: Action::Copy,
             attributes_only: false,
-            existing: Existing::Replace,
+            if_exists: IfExists::Replace,
             update: false,
             force: false,
             remove_destination: false,
@@ -254,7 +254,7 @@ impl Default for Options {
 impl Options {
     /// Whether existing destinations are to be left alone in any case.
     pub fn never_replaces(&self) -> bool {
-        matches!(self.existing, Existing::Skip | Existing::SkipFail)
+        matches!(self.if_exists, IfExists::Skip | IfExists::SkipFail)
     }
 
     /// Settles what follows from several fields together: which links are followed if nobody said,
@@ -297,7 +297,7 @@ impl Options {
     /// What contradicts itself, in words. A forced path must be able to do what else is asked for.
     pub fn contradiction(&self) -> Option<&'static str> {
         let limits = &self.limits;
-        if self.existing == Existing::Ask && self.files_from == Some(NameList::Stdin) {
+        if self.if_exists == IfExists::Ask && self.files_from == Some(NameList::Stdin) {
             return Some("--files-from=- needs stdin, and so does -i");
         }
         if self.backup.is_some() && self.never_replaces() {
@@ -331,6 +331,6 @@ impl Options {
     /// Whether each decision depends on what was done before, so that one worker has to go in
     /// order: prompts, and backups, whose names are taken one after the other.
     pub fn needs_order(&self) -> bool {
-        self.existing == Existing::Ask || self.backup.is_some()
+        self.if_exists == IfExists::Ask || self.backup.is_some()
     }
 }

@@ -3,7 +3,7 @@
 //! share have a room of their own (`shard`).
 
 use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
-use crate::shard;
+use crate::job;
 use crate::sys::{Errno, at, inherited, proc};
 use crate::temporary;
 use crate::{Cancel, Console, Error, Failure, Report};
@@ -47,12 +47,17 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
                 Ok(stats_file) => stats_file,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
-            match shard::prepare(step, &console) {
+            match job::prepare(step, &console) {
                 Ok(prepared) => {
                     let cancel = Cancel::new();
-                    let (report, failed) = shard::perform(prepared, &console, &cancel);
-                    let end =
-                        End { console: &console, cancel: &cancel, statistics, stats_file, stdout_taken: false };
+                    let (report, failed) = job::perform(prepared, &console, &cancel);
+                    let end = Conclusion {
+                        console: &console,
+                        cancel: &cancel,
+                        statistics,
+                        stats_file,
+                        stdout_taken: false,
+                    };
                     end.conclude(&report, failed)
                 }
                 Err(error) => refuse(&console, &error),
@@ -104,7 +109,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
         Err(nothing @ (Error::Usage(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
     };
     let failed = report.failed();
-    End { console, cancel: &cancel, statistics, stats_file, stdout_taken }.conclude(&report, failed)
+    Conclusion { console, cancel: &cancel, statistics, stats_file, stdout_taken }.conclude(&report, failed)
 }
 
 /// Whether a destination is what stdout is open on, such as /dev/stdout.
@@ -115,7 +120,7 @@ fn is_stdout(destination: &OsStr) -> bool {
 }
 
 /// What is left to do when a copy is over.
-struct End<'e> {
+struct Conclusion<'e> {
     console: &'e Console,
     cancel: &'e Cancel,
     statistics: Statistics,
@@ -124,7 +129,7 @@ struct End<'e> {
     stdout_taken: bool,
 }
 
-impl End<'_> {
+impl Conclusion<'_> {
     /// The statistics and the exit status.
     fn conclude(self, report: &Report, failed: u64) -> i32 {
         self.print_stats(report);

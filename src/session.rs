@@ -1,7 +1,7 @@
 //! One copy from its preparation to its end, and what may be done to the process that it runs in.
 
-pub use crate::context::{Asker, Witness};
 use crate::context::{Context, MadeEarlier, Process};
+pub use crate::context::{MadeListener, Prompter};
 use crate::dir::{Descriptors, Watched};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
@@ -9,8 +9,8 @@ use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::stats::Summary;
 use crate::report::{Console, Reporter};
-use crate::sys::patience::Patience;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::sys::stale::StaleRetry;
 use crate::sys::{memory, raw};
 use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
 use std::sync::Arc;
@@ -26,11 +26,11 @@ pub struct Host {
     /// Told how far the copy is.
     pub listener: Option<Listener>,
     /// Told what was made.
-    pub witness: Option<Witness>,
+    pub made_listener: Option<MadeListener>,
     /// In a job: which destinations it has made before.
     pub made_earlier: Option<MadeEarlier>,
     /// Asked before a file is replaced.
-    pub asker: Option<Asker>,
+    pub prompter: Option<Prompter>,
 }
 
 /// What is known of a copy before it begins.
@@ -41,7 +41,7 @@ pub struct Outlook {
     /// Whether there may be work for several workers.
     pub are_many: bool,
     /// With others who are at work on the same tree.
-    pub patience: Patience,
+    pub stale_retry: StaleRetry,
 }
 
 /// A copy that is about to begin.
@@ -68,7 +68,7 @@ impl Session {
         let are_many = roots.are_many;
         let is_slow = options.limits.rate_limit.is_some();
         let duration = if is_slow { Duration::Long } else { roots.duration() };
-        let outlook = Outlook { duration, are_many, patience: Patience::default() };
+        let outlook = Outlook { duration, are_many, stale_retry: StaleRetry::default() };
         Ok(Session { ctx: context(options, host, reporter, outlook), roots })
     }
 
@@ -80,7 +80,7 @@ impl Session {
 
 /// Gets the process ready for a copy, and makes what its threads are going to share.
 pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
-    let Host { console, stop, listener, witness, made_earlier, asker } = host;
+    let Host { console, stop, listener, made_listener, made_earlier, prompter } = host;
     let process = Process::look(console.is_some());
     let workers = if outlook.are_many { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
     let descriptors = Descriptors::new(workers);
@@ -108,12 +108,12 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
         stop,
         status,
         listener,
-        witness,
+        made_listener,
         made_earlier,
-        asker,
+        prompter,
         process,
         descriptors,
-        patience: outlook.patience,
+        stale_retry: outlook.stale_retry,
         operand_copies: std::sync::Mutex::default(),
     })
 }

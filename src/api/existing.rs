@@ -1,22 +1,22 @@
 //! What happens to what stands at the destination already.
 
 use super::CopyOptions;
-use crate::options::{Backup, BackupControl, Existing};
+use crate::options::{Backup, BackupControl, IfExists};
 use crate::report::Prompt;
-use crate::session::Asker;
+use crate::session::Prompter;
 use std::ffi::OsString;
 use std::sync::Arc;
 
 impl CopyOptions {
     /// Leaves existing files alone, silently (`--update=none`).
     pub fn skip_existing(&mut self) -> &mut CopyOptions {
-        self.options.existing = Existing::Skip;
+        self.options.if_exists = IfExists::Skip;
         self
     }
 
     /// Leaves existing files alone, each of which is a failure (`--update=none-fail`).
     pub fn refuse_existing(&mut self) -> &mut CopyOptions {
-        self.options.existing = Existing::SkipFail;
+        self.options.if_exists = IfExists::SkipFail;
         self
     }
 
@@ -40,8 +40,8 @@ impl CopyOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn interactive(&mut self, ask: impl Fn(&Prompt) -> bool + Send + Sync + 'static) -> &mut CopyOptions {
-        self.options.existing = Existing::Ask;
-        self.host.asker = Some(Asker(Arc::new(ask)));
+        self.options.if_exists = IfExists::Ask;
+        self.host.prompter = Some(Prompter(Arc::new(ask)));
         self
     }
 

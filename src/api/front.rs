@@ -4,7 +4,7 @@ use super::{Cancel, CopyOptions};
 use crate::options::When;
 use crate::report::Console;
 use crate::report::progress::{Listener, Progress};
-use crate::session::Witness;
+use crate::session::MadeListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl CopyOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_each(&mut self, tell: impl Fn(&Path, &Path) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.host.witness = Some(Witness(Arc::new(tell)));
+        self.host.made_listener = Some(MadeListener(Arc::new(tell)));
         self
     }
 

@@ -17,7 +17,7 @@ const MOST_PARTS: u64 = 1_000_000;
 
 /// One of the three steps, and the job folder that it is about.
 #[derive(Debug)]
-pub enum Step {
+pub enum JobStep {
     /// `--plan=JOB --parts=N`.
     Plan(Plan),
     /// `--run=JOB`.
@@ -114,13 +114,13 @@ pub(super) fn request(
     let statistics = line.statistics.clone();
     let step = match line.job.take_step()? {
         None => return Ok(Request::Copy(Box::new(line.into_copy(operands)?))),
-        Some(Asked::Plan(folder)) => Step::Plan(plan(folder, given, line, operands)?),
+        Some(Asked::Plan(folder)) => JobStep::Plan(plan(folder, given, line, operands)?),
         Some(Asked::Run(folder)) => {
             let arguments = run_arguments("--run", given, &operands)?;
-            Step::Run { folder, part: part(line.job.part.as_deref())?, arguments }
+            JobStep::Run { folder, part: part(line.job.part.as_deref())?, arguments }
         }
         Some(Asked::Finish(folder)) => {
-            Step::Finish { folder, arguments: run_arguments("--finish", given, &operands)? }
+            JobStep::Finish { folder, arguments: run_arguments("--finish", given, &operands)? }
         }
     };
     Ok(Request::Job(step, statistics))
@@ -208,7 +208,7 @@ mod tests {
     use crate::Console;
     use crate::cli::parse;
 
-    fn parsed(args: &[&str]) -> Result<Step, String> {
+    fn parsed(args: &[&str]) -> Result<JobStep, String> {
         let args = args.iter().map(OsString::from).collect();
         match parse(args, &Console::new("zcp")) {
             Ok(Request::Job(step, _)) => Ok(step),
@@ -221,7 +221,7 @@ mod tests {
     fn a_plan_keeps_what_is_about_the_copy() {
         let args =
             ["-av", "-j3", "--plan=j", "--parts", "7", "--sparse=always", "--split-over=64M", "a", "-t", "b"];
-        let Ok(Step::Plan(plan)) = parsed(&args) else { panic!("no plan") };
+        let Ok(JobStep::Plan(plan)) = parsed(&args) else { panic!("no plan") };
         assert_eq!(plan.arguments, ["--archive", "--sparse=always"]);
         assert_eq!((plan.parts.get(), plan.split_over.map(NonZeroU64::get)), (7, Some(64 << 20)));
         let Copy { sources, destination, .. } = *plan.copy;
@@ -231,9 +231,9 @@ mod tests {
     #[test]
     fn a_run_takes_what_is_about_the_run() {
         let step = parsed(&["--run=j", "--part=3", "-j2", "--stats=json"]);
-        let Ok(Step::Run { part: Some(3), arguments, .. }) = step else { panic!("no run: {step:?}") };
+        let Ok(JobStep::Run { part: Some(3), arguments, .. }) = step else { panic!("no run: {step:?}") };
         assert_eq!(arguments, ["--jobs=2", "--stats=json"]);
-        assert!(matches!(parsed(&["--run=j", "--part=auto"]), Ok(Step::Run { part: None, .. })));
+        assert!(matches!(parsed(&["--run=j", "--part=auto"]), Ok(JobStep::Run { part: None, .. })));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod options;
 mod values;
 mod words;
 
-pub use job::{Plan, Step};
+pub use job::{JobStep, Plan};
 pub use options::command;
 
 use crate::report::quote;
@@ -34,7 +34,7 @@ pub enum Request {
     /// A copy.
     Copy(Box<Copy>),
     /// A step of a copy that many machines share.
-    Job(Step, Statistics),
+    Job(JobStep, Statistics),
     /// Text for stdout: --help or --version.
     Print(String),
 }

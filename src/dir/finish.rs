@@ -2,7 +2,7 @@
 
 use super::Fds;
 use crate::context::Context;
-use crate::metadata::{self, Doing, Handle, Trouble, times};
+use crate::metadata::{self, AttributeError, AttributeOperation, Handle, times};
 use crate::report::Failure;
 use crate::sys::at;
 use crate::sys::{Kind, Stat};
@@ -48,8 +48,8 @@ impl Finish {
     pub(super) fn apply(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
         let keep = &ctx.options.preserve;
         let file = Handle::Open(fds.dst.as_fd());
-        let answer = self.dress(ctx, fds, paths);
-        answer.unwrap_or_else(|trouble| ctx.reporter.fail(Failure::attribute(trouble, &(paths.1)())));
+        let answer = self.apply_metadata(ctx, fds, paths);
+        answer.unwrap_or_else(|error| ctx.reporter.fail(Failure::attribute(error, &(paths.1)())));
         if !keep.mode {
             self.apply_mode(ctx, file, paths);
         }
@@ -71,7 +71,12 @@ impl Finish {
         }
     }
 
-    fn dress(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) -> std::result::Result<(), Trouble> {
+    fn apply_metadata(
+        &self,
+        ctx: &Context,
+        fds: &Fds,
+        paths: Paths<'_>,
+    ) -> std::result::Result<(), AttributeError> {
         let keep = &ctx.options.preserve;
         let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
         let mut mode = self.source.permissions();
@@ -79,7 +84,7 @@ impl Finish {
             times::set(file, &self.source)?;
         }
         let before = if keep.ownership {
-            at::fstat(&fds.dst).map_err(|errno| Doing::Ownership.failed(errno))?
+            at::fstat(&fds.dst).map_err(|errno| AttributeOperation::Ownership.failed(errno))?
         } else {
             self.source
         };

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Default)]
 pub struct Watched {
     /// Each file system by its device number.
-    file_systems: Mutex<Vec<(u64, Whole)>>,
+    file_systems: Mutex<Vec<(u64, WholeHandle)>>,
     /// Directories that got all that they are to get, and have not been synced.
     finished: Mutex<Vec<Arc<Dir>>>,
     /// Whether there is no such call here: then all is synced by itself from then on.
@@ -23,7 +23,7 @@ pub struct Watched {
 
 /// For a file system that syncfs(2) is known to reach, a descriptor from before the first write to it: syncfs(2)
 /// reports what went wrong since that was opened.
-type Whole = Option<Arc<OwnedFd>>;
+type WholeHandle = Option<Arc<OwnedFd>>;
 
 impl Watched {
     /// Notes the file system of a directory that is about to be written to, and says whether it can be synced as

@@ -1,23 +1,23 @@
-//! walk -> workers -> report.
+//! The engine: starts workers over a walk and adds up what they did.
 //!
 //! With one worker there is no pool: it works on the caller's thread, in cp's order. So it is where
 //! each decision depends on the one before (prompts, backups, operands that meet at the destination).
 
-mod crew;
-mod overseer;
+mod scaling;
+mod workers;
 
 use crate::context::Context;
 use crate::options::When;
-use crate::report::progress::{Scout, Watch, Watcher};
+use crate::report::progress::{Estimate, Watch, Watcher};
 use crate::report::stats::Summary;
 use crate::sys::{memory, proc};
 use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
-use crate::walk::{Walk, scout};
+use crate::walk::{Walk, estimate};
 use crate::worker::Shared;
-use crew::{Crew, Work};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use workers::{WorkDone, Workers};
 
 /// Copies everything below the roots, and says what was done.
 pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
@@ -25,15 +25,16 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
     let sources = || roots.entries.iter().map(|entry| entry.name.clone()).collect();
-    let watch = watch(ctx, &shared, || scout::scout(&ctx.options, sources()));
+    let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, sources()));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
-    let gauge = adaptive.then(|| overseer::Gauge::of(ctx, roots.magics()));
+    let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
-    let landing = ctx.options.fsync.then(|| (roots.dir.clone(), roots.landing_directory()));
+    let placement = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
-    let mut scout = walk.walker();
+    let mut first_walker = walk.walker();
     // A copy that waits for a server is worth a second worker, however little it is.
-    let little = gauge.is_some_and(|gauge| !gauge.expects_waiting()) && scout.is_little();
+    let little =
+        waiting_sign.is_some_and(|waiting_sign| !waiting_sign.expects_waiting()) && first_walker.is_little();
     if little {
         workers = 1;
     }
@@ -43,48 +44,48 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
         true => Watcher::start_late(watch),
         false => Watcher::start(watch),
     });
-    let work = work(ctx, &shared, &walk, workers, gauge);
-    if let Some((top, directory)) = landing {
+    let done = work(ctx, &shared, &walk, workers, waiting_sign);
+    if let Some((top, directory)) = placement {
         shared.make_name_durable(ctx, &top, &directory);
     }
     drop(progress);
-    let summary = summary(ctx, work, &walk, start.elapsed());
-    Summary { stats: summary.stats.merge(scout.into_stats()), ..summary }
+    let summary = summary(ctx, done, &walk, start.elapsed());
+    Summary { stats: summary.stats.merge(first_walker.into_stats()), ..summary }
 }
 
-/// Copies what a supply other than a walk gives, from and to file systems of these types.
+/// Copies the entries of a supply; `magics` are the types of the file systems (`f_type` of statfs(2)).
 pub fn run_supply(ctx: &Arc<Context>, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
     let start = Instant::now();
     let workers = wanted_workers(ctx);
-    let gauge = ctx.options.jobs.is_none().then(|| overseer::Gauge::of(ctx, magics));
+    let waiting_sign = ctx.options.jobs.is_none().then(|| scaling::WaitingSign::of(ctx, magics));
     let walk = Walk::supplied(ctx, supply);
-    let work = work(ctx, shared, &walk, workers, gauge);
-    summary(ctx, work, &walk, start.elapsed())
+    let done = work(ctx, shared, &walk, workers, waiting_sign);
+    summary(ctx, done, &walk, start.elapsed())
 }
 
 fn work<'c>(
     ctx: &'c Context,
     shared: &'c Shared,
     walk: &Walk<'c>,
-    workers: usize,
-    gauge: Option<overseer::Gauge>,
-) -> Work {
-    let crew = Crew::new(ctx, shared, walk);
-    match gauge {
-        Some(gauge) if workers > 1 => overseer::adaptive(&crew, workers, gauge),
-        None if workers > 1 => overseer::fixed(&crew, workers),
-        _ => crew.shift(),
+    count: usize,
+    waiting_sign: Option<scaling::WaitingSign>,
+) -> WorkDone {
+    let workers = Workers::new(ctx, shared, walk);
+    match waiting_sign {
+        Some(sign) if count > 1 => scaling::adaptive(&workers, count, sign),
+        None if count > 1 => scaling::fixed(&workers, count),
+        _ => workers.work(),
     }
     shared.make_files_durable(ctx);
-    crew.into_work()
+    workers.into_work_done()
 }
 
-fn summary(ctx: &Context, work: Work, walk: &Walk<'_>, elapsed: Duration) -> Summary {
+fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) -> Summary {
     Summary {
-        stats: work.stats,
+        stats: done.stats,
         dry_run: ctx.options.dry_run,
         elapsed,
-        workers: work.peak_workers,
+        workers: done.peak_workers,
         peak_in_flight: walk.peak(),
         failed: ctx.reporter.failures(),
         failures: ctx.reporter.kept_failures(),
@@ -107,8 +108,8 @@ fn wanted_workers(ctx: &Context) -> usize {
     wanted.min(ctx.descriptors.workers()).min(memory::affordable_workers())
 }
 
-/// Who looks on, if anybody does; then `scout` makes who counts what there is to do.
-pub fn watch(ctx: &Context, shared: &Shared, scout: impl FnOnce() -> Scout) -> Option<Watch> {
+/// The progress display, if somebody wants one; `estimate` then makes the count of what there is to do.
+pub fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
     let console = ctx.reporter.console().cloned();
     // Without a console there is nobody to show anything to but a listener.
     if ctx.listener.is_none() && console.is_none() {
@@ -119,7 +120,7 @@ pub fn watch(ctx: &Context, shared: &Shared, scout: impl FnOnce() -> Scout) -> O
         meters: Arc::clone(&shared.meters),
         progress: ctx.options.progress,
         request: ctx.status.clone(),
-        scout: Some(scout()),
+        estimate: Some(estimate()),
         listener: ctx.listener.clone(),
     })
 }

@@ -80,12 +80,12 @@ impl Pattern {
         }
         if self.any_directory {
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            return matches_from(&self.glob, 0, name, 0, false) == Outcome::Match;
+            return matches_from(&self.glob, 0, name, 0, false) == MatchResult::Match;
         }
         // As with git, what is literal is no longer there when two stars are asked whether they stand at the start.
         let (literal, glob) = self.glob.split_at(self.literal);
         let Some(rest) = path.strip_prefix(literal) else { return false };
-        matches_from(glob, 0, rest, 0, true) == Outcome::Match
+        matches_from(glob, 0, rest, 0, true) == MatchResult::Match
     }
 
     /// Whether the name of an operand matches: by patterns that match in any directory only, since the others are
@@ -109,7 +109,7 @@ fn without_trailing_spaces(line: &[u8]) -> &[u8] {
 
 /// What came of holding a part of a pattern against a part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum MatchResult {
     Match,
     /// Not here; further on in the text, perhaps.
     Differs,
@@ -121,9 +121,9 @@ enum Outcome {
 
 /// Holds the pattern from `p` on against the text from `t` on. In `paths` a slash is matched only by itself and by two
 /// stars that stand alone between slashes.
-fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: bool) -> Outcome {
+fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: bool) -> MatchResult {
     while let Some(&special) = pattern.get(p) {
-        let Some(&byte) = text.get(t).or((special == b'*').then_some(&0)) else { return Outcome::Never };
+        let Some(&byte) = text.get(t).or((special == b'*').then_some(&0)) else { return MatchResult::Never };
         match special {
             b'*' => {
                 let star = Star::at(pattern, p, paths);
@@ -133,7 +133,7 @@ fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: 
                 }
                 continue;
             }
-            b'?' if paths && byte == b'/' => return Outcome::Differs,
+            b'?' if paths && byte == b'/' => return MatchResult::Differs,
             b'?' => {}
             b'[' => {
                 let mut is_member = false;
@@ -142,9 +142,9 @@ fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: 
                     Member::Class(name) if !is_class(name) => makes_sense = false,
                     member => is_member |= member.has(byte),
                 });
-                let Some((negated, next)) = parsed.filter(|_| makes_sense) else { return Outcome::Never };
+                let Some((negated, next)) = parsed.filter(|_| makes_sense) else { return MatchResult::Never };
                 if is_member == negated || (paths && byte == b'/') {
-                    return Outcome::Differs;
+                    return MatchResult::Differs;
                 }
                 (p, t) = (next, t + 1);
                 continue;
@@ -152,15 +152,15 @@ fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: 
             b'\\' => {
                 p += 1;
                 if pattern.get(p) != Some(&byte) {
-                    return Outcome::Differs;
+                    return MatchResult::Differs;
                 }
             }
-            literal if literal != byte => return Outcome::Differs,
+            literal if literal != byte => return MatchResult::Differs,
             _ => {}
         }
         (p, t) = (p + 1, t + 1);
     }
-    if t == text.len() { Outcome::Match } else { Outcome::Differs }
+    if t == text.len() { MatchResult::Match } else { MatchResult::Differs }
 }
 
 /// A star, or several in a row.
@@ -177,7 +177,7 @@ struct Star {
 enum Reach {
     /// The pattern goes on with a slash, and here is the next one.
     Slash(usize),
-    Done(Outcome),
+    Done(MatchResult),
 }
 
 impl Star {
@@ -195,28 +195,32 @@ impl Star {
     fn reach(&self, pattern: &[u8], text: &[u8], t: usize, paths: bool) -> Reach {
         let slash_from = |from: usize| text.iter().skip(from).position(|byte| *byte == b'/').map(|n| from + n);
         match pattern.get(self.end) {
-            None if !self.crosses && slash_from(t).is_some() => return Reach::Done(Outcome::DiffersForOneStar),
-            None => return Reach::Done(Outcome::Match),
+            None if !self.crosses && slash_from(t).is_some() => {
+                return Reach::Done(MatchResult::DiffersForOneStar);
+            }
+            None => return Reach::Done(MatchResult::Match),
             // No directory at all, in the middle of a path.
-            Some(b'/') if self.alone && matches_from(pattern, self.end + 1, text, t, paths) == Outcome::Match => {
-                return Reach::Done(Outcome::Match);
+            Some(b'/')
+                if self.alone && matches_from(pattern, self.end + 1, text, t, paths) == MatchResult::Match =>
+            {
+                return Reach::Done(MatchResult::Match);
             }
             Some(b'/') if !self.crosses => {
-                return slash_from(t).map_or(Reach::Done(Outcome::Never), Reach::Slash);
+                return slash_from(t).map_or(Reach::Done(MatchResult::Never), Reach::Slash);
             }
             _ => {}
         }
         for at in t..text.len() {
             match matches_from(pattern, self.end, text, at, paths) {
-                Outcome::Differs if !self.crosses && text.get(at) == Some(&b'/') => {
-                    return Reach::Done(Outcome::DiffersForOneStar);
+                MatchResult::Differs if !self.crosses && text.get(at) == Some(&b'/') => {
+                    return Reach::Done(MatchResult::DiffersForOneStar);
                 }
-                Outcome::Differs => {}
-                Outcome::DiffersForOneStar if self.crosses => {}
+                MatchResult::Differs => {}
+                MatchResult::DiffersForOneStar if self.crosses => {}
                 outcome => return Reach::Done(outcome),
             }
         }
-        Reach::Done(Outcome::Never)
+        Reach::Done(MatchResult::Never)
     }
 }
 

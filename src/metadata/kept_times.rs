@@ -21,10 +21,10 @@ const DAY: i64 = 86_400;
 
 /// What was found out, by device number.
 #[derive(Debug, Default)]
-pub struct KeptTimes(Mutex<Vec<(u64, Known)>>);
+pub struct KeptTimes(Mutex<Vec<(u64, KnownTimes)>>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct KnownTimes {
     /// In nanoseconds; 1 if times are kept as they are.
     unit: Option<i128>,
     /// The first time that there is, or the last; of `Some(None)` it is known that the one in question was none.
@@ -39,11 +39,11 @@ impl KeptTimes {
         if source == copy.mtime {
             return true;
         }
-        let Some(question) = Question::about(source, copy.mtime) else { return false };
+        let Some(question) = TimesQuestion::about(source, copy.mtime) else { return false };
         // One at a time: others wait for what this one finds out.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = all.iter().position(|(dev, _)| *dev == copy.dev).unwrap_or_else(|| {
-            all.push((copy.dev, Known::default()));
+            all.push((copy.dev, KnownTimes::default()));
             all.len() - 1
         });
         let Some((_, known)) = all.get_mut(index) else { return false };
@@ -64,31 +64,31 @@ impl KeptTimes {
 
 /// Why two times may be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
+enum TimesQuestion {
     Unit,
     First,
     Last,
 }
 
-impl Question {
-    fn about(source: Time, copy: Time) -> Option<Question> {
+impl TimesQuestion {
+    fn about(source: Time, copy: Time) -> Option<TimesQuestion> {
         if UNITS.iter().any(|unit| cut(source, *unit) == copy) {
-            return Some(Question::Unit);
+            return Some(TimesQuestion::Unit);
         }
         match copy.sec {
-            ..=MAY_BE_FIRST if source < copy => Some(Question::First),
-            MAY_BE_LAST.. if source > copy => Some(Question::Last),
+            ..=MAY_BE_FIRST if source < copy => Some(TimesQuestion::First),
+            MAY_BE_LAST.. if source > copy => Some(TimesQuestion::Last),
             _ => None,
         }
     }
 }
 
-impl Known {
-    fn answers(&self, question: Question) -> bool {
+impl KnownTimes {
+    fn answers(&self, question: TimesQuestion) -> bool {
         match question {
-            Question::Unit => self.unit.is_some(),
-            Question::First => self.first.is_some(),
-            Question::Last => self.last.is_some(),
+            TimesQuestion::Unit => self.unit.is_some(),
+            TimesQuestion::First => self.first.is_some(),
+            TimesQuestion::Last => self.last.is_some(),
         }
     }
 
@@ -99,12 +99,12 @@ impl Known {
             || (source > copy && is(self.last))
     }
 
-    fn find_out(&mut self, question: Question, source: Time, copy: &Stat, file: &OwnedFd) {
+    fn find_out(&mut self, question: TimesQuestion, source: Time, copy: &Stat, file: &OwnedFd) {
         let trial = match question {
             // No unit but the right one, and coarser ones, makes of this what is stored.
-            Question::Unit => Time { sec: copy.mtime.sec | 1, nsec: 987_654_321 },
-            Question::First => Time { sec: source.sec.saturating_sub(DAY), nsec: 0 },
-            Question::Last => Time { sec: source.sec.saturating_add(DAY), nsec: 0 },
+            TimesQuestion::Unit => Time { sec: copy.mtime.sec | 1, nsec: 987_654_321 },
+            TimesQuestion::First => Time { sec: source.sec.saturating_sub(DAY), nsec: 0 },
+            TimesQuestion::Last => Time { sec: source.sec.saturating_add(DAY), nsec: 0 },
         };
         // A file of somebody else's says nothing of those that come after it.
         let Some(stored) = store(file, trial) else { return };
@@ -113,19 +113,19 @@ impl Known {
         }
         let bound = Some(stored).filter(|stored| *stored == copy.mtime);
         match question {
-            Question::Unit if stored == trial => self.unit = Some(1),
-            Question::Unit => {
+            TimesQuestion::Unit if stored == trial => self.unit = Some(1),
+            TimesQuestion::Unit => {
                 self.unit = Some(UNITS.into_iter().find(|unit| cut(trial, *unit) == stored).unwrap_or(1))
             }
-            Question::First => self.first = Some(bound),
-            Question::Last => self.last = Some(bound),
+            TimesQuestion::First => self.first = Some(bound),
+            TimesQuestion::Last => self.last = Some(bound),
         }
     }
 }
 
 /// Sets the time of last change, and says what became of it.
 fn store(file: &OwnedFd, time: Time) -> Option<Time> {
-    times::set_modified(Handle::Pinned(file.as_fd()), time).ok()?;
+    times::set_modified(Handle::Path(file.as_fd()), time).ok()?;
     at::fstat(file).ok().map(|stat| stat.mtime)
 }
 
@@ -158,22 +158,22 @@ mod tests {
 
     #[test]
     fn only_what_a_file_system_may_make_of_a_time_is_asked_about() {
-        assert_eq!(Question::about(time(5, 3), time(5, 0)), Some(Question::Unit));
-        assert_eq!(Question::about(time(5, 3), time(4, 0)), Some(Question::Unit));
-        assert_eq!(Question::about(time(5, 0), time(3, 0)), None);
-        assert_eq!(Question::about(time(1 << 31, 3), time(1 << 31, 4)), None);
-        assert_eq!(Question::about(time(-5_000_000_000, 0), time(-(1 << 31), 0)), Some(Question::First));
-        assert_eq!(Question::about(time(1 << 40, 0), time(15_032_385_535, 0)), Some(Question::Last));
-        assert_eq!(Question::about(time(1_700_000_000, 5), time(1_600_000_000, 0)), None);
+        assert_eq!(TimesQuestion::about(time(5, 3), time(5, 0)), Some(TimesQuestion::Unit));
+        assert_eq!(TimesQuestion::about(time(5, 3), time(4, 0)), Some(TimesQuestion::Unit));
+        assert_eq!(TimesQuestion::about(time(5, 0), time(3, 0)), None);
+        assert_eq!(TimesQuestion::about(time(1 << 31, 3), time(1 << 31, 4)), None);
+        assert_eq!(TimesQuestion::about(time(-5_000_000_000, 0), time(-(1 << 31), 0)), Some(TimesQuestion::First));
+        assert_eq!(TimesQuestion::about(time(1 << 40, 0), time(15_032_385_535, 0)), Some(TimesQuestion::Last));
+        assert_eq!(TimesQuestion::about(time(1_700_000_000, 5), time(1_600_000_000, 0)), None);
     }
 
     #[test]
     fn what_is_known_answers() {
-        let second = Known { unit: Some(SECOND), ..Known::default() };
+        let second = KnownTimes { unit: Some(SECOND), ..KnownTimes::default() };
         assert!(second.is_kept(time(5, 3), time(5, 0)) && !second.is_kept(time(5, 3), time(4, 0)));
-        let exact = Known { unit: Some(1), ..Known::default() };
+        let exact = KnownTimes { unit: Some(1), ..KnownTimes::default() };
         assert!(!exact.is_kept(time(5, 3), time(5, 0)));
-        let bounded = Known { last: Some(Some(time(9, 0))), ..Known::default() };
+        let bounded = KnownTimes { last: Some(Some(time(9, 0))), ..KnownTimes::default() };
         assert!(bounded.is_kept(time(10, 0), time(9, 0)) && !bounded.is_kept(time(8, 0), time(9, 0)));
     }
 }

@@ -5,7 +5,7 @@
 //! user attributes need a writable mode: so times, owner, extended attributes, mode with its ACL.
 //! The first that fails ends it.
 //!
-//! Nothing here prints; a failure is handed back as a [`Trouble`], and the caller knows the path.
+//! Nothing here prints; a failure is handed back as a [`AttributeError`], and the caller knows the path.
 
 pub mod compare;
 pub mod kept_times;
@@ -24,8 +24,8 @@ use std::os::unix::ffi::OsStrExt;
 pub enum Handle<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A symbolic link or special file, held but not opened ([`at::pin`]).
-    Pinned(BorrowedFd<'a>),
+    /// A symbolic link or special file, held but not opened ([`at::open_path`]).
+    Path(BorrowedFd<'a>),
     /// The like, by its directory: to be read, and for the times of a link.
     Entry(BorrowedFd<'a>, &'a OsStr),
 }
@@ -34,7 +34,7 @@ impl Handle<'_> {
     /// A path that names the same file for the calls that have no descriptor form (proc_pid_fd(5)).
     fn path(&self) -> OsString {
         match self {
-            Handle::Open(fd) | Handle::Pinned(fd) => at::proc_path(*fd).into(),
+            Handle::Open(fd) | Handle::Path(fd) => at::proc_path(*fd).into(),
             Handle::Entry(dir, name)
                 if dir.as_raw_fd() == at::CWD.as_raw_fd() || name.as_bytes().starts_with(b"/") =>
             {
@@ -51,16 +51,16 @@ impl Handle<'_> {
 
 /// An attribute that could not be kept, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct AttributeError {
     /// What was being done.
-    pub doing: Doing,
+    pub doing: AttributeOperation,
     /// The system's reason.
     pub errno: Errno,
 }
 
 /// The operations of this room, as the words of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum AttributeOperation {
     /// chown.
     Ownership,
     /// chmod or an ACL, of what is to be preserved.
@@ -79,15 +79,15 @@ pub enum Doing {
     SetAttributes,
 }
 
-impl Doing {
+impl AttributeOperation {
     /// The failure of this operation.
-    pub fn failed(self, errno: Errno) -> Trouble {
-        Trouble { doing: self, errno }
+    pub fn failed(self, errno: Errno) -> AttributeError {
+        AttributeError { doing: self, errno }
     }
 
     /// Whether it is the source that could not be read.
     pub fn reads_source(&self) -> bool {
-        matches!(self, Doing::ListAttributes | Doing::GetAttribute(_))
+        matches!(self, AttributeOperation::ListAttributes | AttributeOperation::GetAttribute(_))
     }
 }
 
@@ -96,10 +96,17 @@ impl Doing {
 ///
 /// # Errors
 /// When that fails although the process is privileged.
-pub fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: bool) -> Result<bool, Trouble> {
+pub fn close_to_others(
+    file: Handle<'_>,
+    before: &Stat,
+    stat: &Stat,
+    privileged: bool,
+) -> Result<bool, AttributeError> {
     match set_mode(file, before.permissions() & stat.permissions() & 0o700) {
         Ok(()) => Ok(true),
-        Err(errno) if privileged || errno != Errno::PERM => Err(Doing::ClearPermissions.failed(errno)),
+        Err(errno) if privileged || errno != Errno::PERM => {
+            Err(AttributeOperation::ClearPermissions.failed(errno))
+        }
         Err(_) => Ok(false),
     }
 }
@@ -111,22 +118,22 @@ pub fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged:
 ///
 /// # Errors
 /// Only what a user would not expect: EPERM and EINVAL are ordinary for an unprivileged one.
-pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Trouble> {
+pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, AttributeError> {
     match chown(file, Some(stat.uid), Some(stat.gid)) {
         Ok(()) => Ok(true),
         Err(_) if has_owner(file, stat) => Ok(true),
         Err(errno @ (Errno::PERM | Errno::INVAL)) => {
             let _ = chown(file, None, Some(stat.gid));
-            if privileged { Err(Doing::Ownership.failed(errno)) } else { Ok(false) }
+            if privileged { Err(AttributeOperation::Ownership.failed(errno)) } else { Ok(false) }
         }
-        Err(errno) => Err(Doing::Ownership.failed(errno)),
+        Err(errno) => Err(AttributeOperation::Ownership.failed(errno)),
     }
 }
 
 /// Whether the file has that owner and group.
 pub fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
     let now = match file {
-        Handle::Open(fd) | Handle::Pinned(fd) => at::fstat(fd),
+        Handle::Open(fd) | Handle::Path(fd) => at::fstat(fd),
         Handle::Entry(dir, name) => at::stat(dir, name, at::Follow::No),
     };
     now.is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
@@ -138,7 +145,7 @@ fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()
             Err(Errno::BADF) => at::chown(fd, OsStr::new(""), uid, gid),
             answer => answer,
         },
-        Handle::Pinned(fd) => at::chown(fd, OsStr::new(""), uid, gid),
+        Handle::Path(fd) => at::chown(fd, OsStr::new(""), uid, gid),
         Handle::Entry(..) => Err(Errno::BADF),
     }
 }
@@ -153,7 +160,7 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
             Err(Errno::BADF) => at::chmod(&file.path(), mode),
             answer => answer,
         },
-        Handle::Pinned(_) => at::chmod(&file.path(), mode),
+        Handle::Path(_) => at::chmod(&file.path(), mode),
         Handle::Entry(..) => Err(Errno::BADF),
     }
 }
@@ -174,12 +181,12 @@ pub fn set_plain_mode(file: Handle<'_>, mode: u32, drops_acl: bool) -> sys::Resu
 ///
 /// # Errors
 /// When an ACL of the source cannot be read, or it or the mode cannot be set.
-pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), Trouble> {
+pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), AttributeError> {
     // The lists first: the mode's group bits are a list's mask (acl(5)), so the mode alone would let in
     // the group, or whoever a list that has to go names, until the lists are right.
     let lists = copy_lists(source, file, kind);
     let mode = set_mode(file, mode);
-    lists.and(mode).map_err(|errno| Doing::Permissions.failed(errno))
+    lists.and(mode).map_err(|errno| AttributeOperation::Permissions.failed(errno))
 }
 
 fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind) -> sys::Result<()> {

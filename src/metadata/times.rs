@@ -1,6 +1,6 @@
 //! Access and modification times, to the nanosecond. The only file that names filetime.
 
-use super::{Doing, Handle, Trouble};
+use super::{AttributeError, AttributeOperation, Handle};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, Time};
 use filetime::FileTime;
@@ -13,14 +13,14 @@ use std::os::fd::BorrowedFd;
 ///
 /// # Errors
 /// The errno of utimensat(2).
-pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
+pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), AttributeError> {
     let answer = match file {
         Handle::Open(fd) => match set_open(fd, stat) {
             // An O_PATH descriptor.
             Err(Errno::BADF) => set_by_path(file, stat),
             answer => answer,
         },
-        Handle::Pinned(fd) => match set_at(fd, OsStr::new(""), AtFlags::EMPTY_PATH, stat) {
+        Handle::Path(fd) => match set_at(fd, OsStr::new(""), AtFlags::EMPTY_PATH, stat) {
             // Before Linux 5.8.
             Err(Errno::INVAL) => set_by_path(file, stat),
             answer => answer,
@@ -31,7 +31,7 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
             answer => answer,
         },
     };
-    answer.map_err(|errno| Doing::Times.failed(errno))
+    answer.map_err(|errno| AttributeOperation::Times.failed(errno))
 }
 
 /// Gives a file a time of last change by which nobody takes it for a copy that is as new as `source`: the epoch, or
@@ -39,11 +39,11 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// The errno of utimensat(2) or fstat(2).
-pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Trouble> {
+pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), AttributeError> {
     const DAY: i64 = 86_400;
     for sec in [0, source.mtime.sec.saturating_sub(2 * DAY)] {
         set_modification(file, Timespec { tv_sec: sec, tv_nsec: 0 })?;
-        let now = stat(file).map_err(|errno| Doing::Times.failed(errno))?;
+        let now = stat(file).map_err(|errno| AttributeOperation::Times.failed(errno))?;
         if now.mtime.sec.saturating_add(DAY) <= source.mtime.sec {
             return Ok(());
         }
@@ -55,18 +55,18 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// The errno of utimensat(2).
-pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Trouble> {
+pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), AttributeError> {
     set_modification(file, timespec(time))
 }
 
 fn stat(file: Handle<'_>) -> Result<Stat, Errno> {
     match file {
-        Handle::Open(fd) | Handle::Pinned(fd) => at::fstat(fd),
+        Handle::Open(fd) | Handle::Path(fd) => at::fstat(fd),
         Handle::Entry(dir, name) => at::stat(dir, name, Follow::No),
     }
 }
 
-fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), Trouble> {
+fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), AttributeError> {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let times = Timestamps { last_access, last_modification: time };
     let call = |dir: BorrowedFd<'_>, name: &OsStr, flags| retry_on_intr(|| utimensat(dir, name, &times, flags));
@@ -76,13 +76,13 @@ fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), Trouble> {
             Err(Errno::BADF) => by_path(),
             answer => answer,
         },
-        Handle::Pinned(fd) => match call(fd, OsStr::new(""), AtFlags::EMPTY_PATH) {
+        Handle::Path(fd) => match call(fd, OsStr::new(""), AtFlags::EMPTY_PATH) {
             Err(Errno::INVAL) => by_path(),
             answer => answer,
         },
         Handle::Entry(dir, name) => call(dir, name, AtFlags::SYMLINK_NOFOLLOW),
     };
-    answer.map_err(|errno| Doing::Times.failed(errno))
+    answer.map_err(|errno| AttributeOperation::Times.failed(errno))
 }
 
 fn set_at(dir: BorrowedFd<'_>, name: &OsStr, flags: AtFlags, stat: &Stat) -> Result<(), Errno> {

@@ -1,6 +1,6 @@
 //! Extended attributes (xattr(7)), ACLs among them.
 
-use super::{Doing, Handle, Trouble};
+use super::{AttributeError, AttributeOperation, Handle};
 use crate::sys::{Errno, Result, at};
 use rustix::fs::{self, XattrFlags};
 use rustix::io::retry_on_intr;
@@ -27,10 +27,10 @@ pub struct Wanted {
 
 /// Copies the attributes. Each that fails is told to `tell`, and the rest is still copied: that the file system
 /// does not know one (`btrfs.compression` on ext4) says nothing of the others.
-pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Trouble)) {
+pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(AttributeError)) {
     let names = match list(source) {
         Ok(names) => names,
-        Err(errno) => return tell(Doing::ListAttributes.failed(errno)),
+        Err(errno) => return tell(AttributeOperation::ListAttributes.failed(errno)),
     };
     let mut unsupported = None;
     for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
@@ -38,14 +38,14 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
             Ok(Some(value)) => match set(file, name, &value) {
                 Ok(()) => {}
                 Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => unsupported = Some(errno),
-                Err(errno) => tell(Doing::SetAttribute(name.into()).failed(errno)),
+                Err(errno) => tell(AttributeOperation::SetAttribute(name.into()).failed(errno)),
             },
             Ok(None) => {}
-            Err(errno) => tell(Doing::GetAttribute(name.into()).failed(errno)),
+            Err(errno) => tell(AttributeOperation::GetAttribute(name.into()).failed(errno)),
         }
     }
     if let Some(errno) = unsupported {
-        tell(Doing::SetAttributes.failed(errno));
+        tell(AttributeOperation::SetAttributes.failed(errno));
     }
 }
 
@@ -96,7 +96,7 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
             Err(Errno::BADF) => fs::getxattr(file.path(), name, room),
             answer => answer,
         },
-        Handle::Pinned(_) => fs::getxattr(file.path(), name, room),
+        Handle::Path(_) => fs::getxattr(file.path(), name, room),
         Handle::Entry(..) => fs::lgetxattr(file.path(), name, room),
     });
     match answer {
@@ -113,7 +113,7 @@ pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
             Err(Errno::BADF) => fs::listxattr(file.path(), room),
             answer => answer,
         },
-        Handle::Pinned(_) => fs::listxattr(file.path(), room),
+        Handle::Path(_) => fs::listxattr(file.path(), room),
         Handle::Entry(..) => fs::llistxattr(file.path(), room),
     });
     match answer {
@@ -129,7 +129,7 @@ pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
             Err(Errno::BADF) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
             answer => answer,
         },
-        Handle::Pinned(_) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
+        Handle::Path(_) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
         Handle::Entry(..) => Err(Errno::BADF),
     })
 }
@@ -141,7 +141,7 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
             Err(Errno::BADF) => fs::removexattr(file.path(), name),
             answer => answer,
         },
-        Handle::Pinned(_) => fs::removexattr(file.path(), name),
+        Handle::Path(_) => fs::removexattr(file.path(), name),
         Handle::Entry(..) => Err(Errno::BADF),
     });
     match answer {

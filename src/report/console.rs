@@ -1,7 +1,7 @@
 //! The terminal of a program, or what stands in its place: lines, messages, prompts.
 
 use super::output::Output;
-use super::progress::Handle;
+use super::progress::BarHandle;
 use super::{Failure, lock};
 use crate::sys::io;
 use crate::sys::proc::StopFlag;
@@ -44,14 +44,14 @@ pub struct Console(Arc<Inner>);
 struct Inner {
     program: String,
     output: Mutex<Output>,
-    bar: Handle,
+    bar: BarHandle,
 }
 
 impl Console {
     /// That of a program of this name.
     pub fn new(program: &str) -> Console {
         let output = Mutex::new(Output::stdout());
-        Console(Arc::new(Inner { program: program.to_owned(), output, bar: Handle::default() }))
+        Console(Arc::new(Inner { program: program.to_owned(), output, bar: BarHandle::default() }))
     }
 
     /// What messages begin with.
@@ -120,7 +120,7 @@ impl Console {
         lock(&self.0.output).stop_by(stop);
     }
 
-    pub(crate) fn bar(&self) -> &Handle {
+    pub(crate) fn bar(&self) -> &BarHandle {
         &self.0.bar
     }
 }

@@ -3,9 +3,9 @@
 //! The words are cp's where cp has them, because scripts and people know those.
 
 use super::{errno, quote, reason};
-use crate::metadata::{Doing, Trouble};
+use crate::metadata::{AttributeError, AttributeOperation};
 use crate::sys::Errno;
-use crate::transfer::{Fault, Side, Strategy};
+use crate::transfer::{Side, Strategy, TransferError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Display, Formatter};
 
@@ -57,31 +57,31 @@ impl Failure {
         self.operation.starts_with("cannot sync ")
     }
 
-    /// A fault of the ladder, in cp's words. A forced path that was refused is named.
-    pub(crate) fn transfer(fault: Fault, source: &OsStr, destination: &OsStr) -> Failure {
-        let failure = match (fault.refused, fault.side) {
+    /// A error of the ladder, in cp's words. A forced path that was refused is named.
+    pub(crate) fn transfer(error: TransferError, source: &OsStr, destination: &OsStr) -> Failure {
+        let failure = match (error.refused, error.side) {
             (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
             (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
             (None, Side::Source) => Failure::new("error reading {}", source),
             (None, Side::Destination) => Failure::new("error writing {}", destination),
             (None, Side::Both) => Failure::new("error copying {} to {}", source).and(destination),
         };
-        failure.errno(fault.errno)
+        failure.errno(error.errno)
     }
 
     /// An attribute that could not be kept.
-    pub(crate) fn attribute(trouble: Trouble, path: &OsStr) -> Failure {
-        let failure = match trouble.doing {
-            Doing::Ownership => Failure::new("failed to preserve ownership for {}", path),
-            Doing::Permissions => Failure::new("preserving permissions for {}", path),
-            Doing::ClearPermissions => Failure::new("clearing permissions for {}", path),
-            Doing::Times => Failure::new("preserving times for {}", path),
-            Doing::ListAttributes => Failure::new("listing attributes of {}", path),
-            Doing::GetAttribute(name) => Failure::new("getting attribute {} of {}", name).and(path),
-            Doing::SetAttributes => Failure::new("setting attributes for {}", path),
-            Doing::SetAttribute(name) => Failure::new("setting attribute {} for {}", name).and(path),
+    pub(crate) fn attribute(error: AttributeError, path: &OsStr) -> Failure {
+        let failure = match error.doing {
+            AttributeOperation::Ownership => Failure::new("failed to preserve ownership for {}", path),
+            AttributeOperation::Permissions => Failure::new("preserving permissions for {}", path),
+            AttributeOperation::ClearPermissions => Failure::new("clearing permissions for {}", path),
+            AttributeOperation::Times => Failure::new("preserving times for {}", path),
+            AttributeOperation::ListAttributes => Failure::new("listing attributes of {}", path),
+            AttributeOperation::GetAttribute(name) => Failure::new("getting attribute {} of {}", name).and(path),
+            AttributeOperation::SetAttributes => Failure::new("setting attributes for {}", path),
+            AttributeOperation::SetAttribute(name) => Failure::new("setting attribute {} for {}", name).and(path),
         };
-        failure.errno(trouble.errno)
+        failure.errno(error.errno)
     }
 
     /// The whole message in bytes, since a file name need not be UTF-8: the words, the paths quoted

@@ -2,7 +2,7 @@
 //!
 //! Decoration, fed from what the workers count anyway: one thread looks at the meters a few times a
 //! second, and no worker ever waits for it. Nothing is drawn before the copy has lasted a while, so
-//! that a quick one leaves no trace. How much there is to do is found out by a scout that runs ahead
+//! that a quick one leaves no trace. How much there is to do is found out by a estimate that runs ahead
 //! at the lowest priority; until it is through, the total is "at least".
 
 use super::table::{bytes, count, duration};
@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a copy has to last before it is worth a bar.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MOST_EMPTY_READS: Duration = Duration::from_millis(500);
 /// How long a copy has to last before it is worth the thread that shows the bar, where one worker does it
 /// alone: to start and end that thread takes 0.3 ms, as long as cloning a file of many GiB.
 const LATE: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ impl Meters {
     }
 }
 
-/// How much there is to copy, as far as the scout has come.
+/// How much there is to copy, as far as the estimate has come.
 #[derive(Debug, Default)]
 pub struct Total {
     /// Bytes.
@@ -113,13 +113,13 @@ impl Debug for Listener {
 
 /// A way for others to print past the bar.
 #[derive(Clone, Debug, Default)]
-pub struct Handle {
+pub struct BarHandle {
     bar: Arc<Mutex<Option<ProgressBar>>>,
     /// Whether there ever was a bar.
     shown: Arc<AtomicBool>,
 }
 
-impl Handle {
+impl BarHandle {
     /// Runs `print` with the bar out of the way. One at a time, so that lines stay whole.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &*lock(&self.bar) {
@@ -157,7 +157,7 @@ impl Display {
 }
 
 /// Counts what there is to do.
-pub type Scout = Box<dyn FnOnce(&Total) + Send>;
+pub type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
 /// All that the watching thread needs.
 pub struct Watch {
@@ -170,7 +170,7 @@ pub struct Watch {
     /// Raised by SIGUSR1.
     pub request: StatusRequest,
     /// Counts what there is to do, into the total.
-    pub scout: Option<Scout>,
+    pub estimate: Option<Estimate>,
     /// Whom to tell.
     pub listener: Option<Listener>,
 }
@@ -260,7 +260,7 @@ impl Watch {
                 break;
             }
             self.answer(&total, start);
-            if start.elapsed() < PATIENCE || display == Display::OnRequest {
+            if start.elapsed() < MOST_EMPTY_READS || display == Display::OnRequest {
                 continue;
             }
             self.send_scout(&total);
@@ -294,13 +294,13 @@ impl Watch {
         });
     }
 
-    /// The scout is left to itself: it ends when it is through, or soon after it is told to.
+    /// The estimate is left to itself: it ends when it is through, or soon after it is told to.
     fn send_scout(&mut self, total: &Arc<Total>) {
-        let Some(scout) = self.scout.take() else { return };
+        let Some(estimate) = self.estimate.take() else { return };
         let total = Arc::clone(total);
-        let _ = std::thread::Builder::new().name("scout".into()).stack_size(memory::STACK).spawn(move || {
+        let _ = std::thread::Builder::new().name("estimate".into()).stack_size(memory::STACK).spawn(move || {
             proc::lowest_priority();
-            scout(&total);
+            estimate(&total);
         });
     }
 

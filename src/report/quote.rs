@@ -17,9 +17,9 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
     let mut out = vec![b'\''];
     for piece in split(text, is_utf8_locale()) {
         match piece {
-            Piece::Plain(text @ (b"'" | b"\\"), _) => out.extend_from_slice(&[b"\\", text].concat()),
-            Piece::Plain(text, _) => out.extend_from_slice(text),
-            Piece::Escape(text) => out.extend_from_slice(text.as_bytes()),
+            Segment::Plain(text @ (b"'" | b"\\"), _) => out.extend_from_slice(&[b"\\", text].concat()),
+            Segment::Plain(text, _) => out.extend_from_slice(text),
+            Segment::Escape(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
     out.push(b'\'');
@@ -29,9 +29,9 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
 /// The text as it is, but for what could drive a terminal: for the few places where cp does not quote.
 pub fn shown(text: &[u8]) -> Vec<u8> {
     let show = |piece| match piece {
-        Piece::Plain(text, _) => text.to_owned(),
-        Piece::Escape(text) if text == "\\n" => b"\n".to_vec(),
-        Piece::Escape(text) => text.into_bytes(),
+        Segment::Plain(text, _) => text.to_owned(),
+        Segment::Escape(text) if text == "\\n" => b"\n".to_vec(),
+        Segment::Escape(text) => text.into_bytes(),
     };
     split(text, true).into_iter().flat_map(show).collect()
 }
@@ -39,12 +39,12 @@ pub fn shown(text: &[u8]) -> Vec<u8> {
 /// The name, in quotes only if a shell would need them.
 pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     let bytes = name.as_ref().as_bytes();
-    let plain = |piece: &Piece<'_>| match piece {
-        Piece::Plain(b"#" | b"~", at) => *at > 0,
-        Piece::Plain(b"{" | b"}", _) => bytes.len() > 1,
-        Piece::Plain([byte], _) => byte.is_ascii_alphanumeric() || b"%+,-./:@_]".contains(byte),
-        Piece::Plain(..) => true,
-        Piece::Escape(_) => false,
+    let plain = |piece: &Segment<'_>| match piece {
+        Segment::Plain(b"#" | b"~", at) => *at > 0,
+        Segment::Plain(b"{" | b"}", _) => bytes.len() > 1,
+        Segment::Plain([byte], _) => byte.is_ascii_alphanumeric() || b"%+,-./:@_]".contains(byte),
+        Segment::Plain(..) => true,
+        Segment::Escape(_) => false,
     };
     let needless = !bytes.is_empty() && split(bytes, is_utf8_locale()).iter().all(plain);
     if needless { bytes.to_vec() } else { quoted(name) }
@@ -62,7 +62,7 @@ fn is_utf8_locale() -> bool {
 }
 
 fn quote(bytes: &[u8], utf8: bool) -> Vec<u8> {
-    let pieces: Vec<Piece<'_>> = split(bytes, utf8);
+    let pieces: Vec<Segment<'_>> = split(bytes, utf8);
     if bytes.contains(&b'\'') && pieces.iter().all(|piece| piece.fits_double_quotes(bytes.len())) {
         return [b"\"", bytes, b"\""].concat();
     }
@@ -70,18 +70,18 @@ fn quote(bytes: &[u8], utf8: bool) -> Vec<u8> {
     let mut escaping = false;
     for piece in pieces {
         match piece {
-            Piece::Escape(text) => {
+            Segment::Escape(text) => {
                 if !escaping {
                     out.extend_from_slice(b"'$'");
                 }
                 escaping = true;
                 out.extend_from_slice(text.as_bytes());
             }
-            Piece::Plain(b"'", _) => {
+            Segment::Plain(b"'", _) => {
                 out.extend_from_slice(b"'\\''");
                 escaping = false;
             }
-            Piece::Plain(text, _) => {
+            Segment::Plain(text, _) => {
                 if escaping {
                     out.extend_from_slice(b"''");
                 }
@@ -94,30 +94,30 @@ fn quote(bytes: &[u8], utf8: bool) -> Vec<u8> {
     out
 }
 
-enum Piece<'a> {
+enum Segment<'a> {
     /// A printable character and where it stands.
     Plain(&'a [u8], usize),
     /// What has to be written inside $'…'.
     Escape(String),
 }
 
-impl Piece<'_> {
+impl Segment<'_> {
     /// Whether "…" would leave the character alone in every shell and in C.
     fn fits_double_quotes(&self, length: usize) -> bool {
         match self {
-            Piece::Escape(_) => false,
-            Piece::Plain([byte], at) => match byte {
+            Segment::Escape(_) => false,
+            Segment::Plain([byte], at) => match byte {
                 b'#' | b'~' => *at == 0,
                 b'{' | b'}' => length == 1,
                 b'\'' | b' ' => true,
                 byte => byte.is_ascii_alphanumeric() || b"%+,-./:=@]_".contains(byte),
             },
-            Piece::Plain(..) => true,
+            Segment::Plain(..) => true,
         }
     }
 }
 
-fn split(bytes: &[u8], utf8: bool) -> Vec<Piece<'_>> {
+fn split(bytes: &[u8], utf8: bool) -> Vec<Segment<'_>> {
     let mut pieces = Vec::new();
     let mut at = 0;
     for chunk in bytes.utf8_chunks() {
@@ -125,12 +125,12 @@ fn split(bytes: &[u8], utf8: bool) -> Vec<Piece<'_>> {
             let start = at + offset;
             let text = &bytes[start..start + c.len_utf8()];
             if is_printable(c, utf8) {
-                pieces.push(Piece::Plain(text, start));
+                pieces.push(Segment::Plain(text, start));
             } else {
-                pieces.extend(text.iter().map(|byte| Piece::Escape(escape(*byte))));
+                pieces.extend(text.iter().map(|byte| Segment::Escape(escape(*byte))));
             }
         }
-        pieces.extend(chunk.invalid().iter().map(|byte| Piece::Escape(escape(*byte))));
+        pieces.extend(chunk.invalid().iter().map(|byte| Segment::Escape(escape(*byte))));
         at += chunk.valid().len() + chunk.invalid().len();
     }
     pieces

@@ -151,7 +151,7 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
         "same_device": case.same_device,
         "size": case.size.name(),
         "overwritten": case.overwritten,
-        "strategies": route.rungs.iter().map(|s| s.name()).collect::<Vec<_>>(),
+        "strategies": route.strategies.iter().map(|s| s.name()).collect::<Vec<_>>(),
         "why": route.why,
         "files": files,
     })

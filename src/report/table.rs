@@ -155,12 +155,12 @@ fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
     }
     writeln!(out, "\nroutes")?;
     for (case, (route, files)) in &summary.stats.routes {
-        let rungs: Vec<_> = route.rungs.iter().map(|s| s.name()).collect();
+        let strategies: Vec<_> = route.strategies.iter().map(|s| s.name()).collect();
         let (from, to) = (case.source.name(), case.destination.name());
         let another = if case.same_device || from != to { "" } else { "another " };
         let state = if case.overwritten { ", overwritten" } else { "" };
         writeln!(out, "  {from} -> {another}{to}, {}{state}: {}", case.size.name(), of_files(*files))?;
-        writeln!(out, "    {}", rungs.join(" > "))?;
+        writeln!(out, "    {}", strategies.join(" > "))?;
         writeln!(out, "    because {}", route.why)?;
     }
     Ok(())

@@ -129,13 +129,13 @@ pub fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
 
 /// Takes hold of what has the name now, be it a symbolic link, without opening it (O_PATH of
 /// open(2)): whatever happens to the name, the descriptor stays with the inode.
-pub fn pin(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+pub fn open_path(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
 /// The same of an open file.
-pub fn pin_open(fd: impl AsFd) -> Result<OwnedFd> {
+pub fn open_path_of(fd: impl AsFd) -> Result<OwnedFd> {
     pin_followed(CWD, OsStr::new(&proc_path(fd.as_fd())))
 }
 
@@ -144,9 +144,9 @@ pub fn pin_followed(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(&dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
 }
 
-/// Opens for writing, and empties in one, the file that a descriptor of [`pin`] holds.
-pub fn open_emptied(pinned: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let path = proc_path(pinned);
+/// Opens for writing, and empties in one, the file that a descriptor of [`open_path`] holds.
+pub fn open_emptied(by_path: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = proc_path(by_path);
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
 }

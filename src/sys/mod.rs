@@ -8,10 +8,10 @@ pub mod dirents;
 pub mod inherited;
 pub mod io;
 pub mod memory;
-pub mod patience;
 pub mod proc;
 pub mod raw;
 pub mod selinux;
+pub mod stale;
 pub mod start;
 pub mod stat;
 

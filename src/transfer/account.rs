@@ -9,7 +9,7 @@ use crate::sys::Errno;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// A system call that a rung makes on the data.
+/// A system call that a strategy makes on the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// ioctl(FICLONE).
@@ -83,7 +83,7 @@ impl Call {
     }
 }
 
-/// Why a file left a rung.
+/// Why a file left a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The kernel refused with this errno (its number).

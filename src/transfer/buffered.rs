@@ -1,7 +1,7 @@
 //! read and write through a buffer: the ground of the ladder, and the one way for streams.
 
-use super::end::{End, Form};
-use super::{Account, Call, Fault, Side, Step, Strategy, Tally, uncached};
+use super::endpoint::{Endpoint, Form};
+use super::{Account, Call, Side, Step, Strategy, Tally, TransferError, uncached};
 use crate::sys::{Errno, Result, io, memory};
 
 /// The most bytes a read asks for; a larger buffer leaves the processor's cache.
@@ -29,7 +29,7 @@ impl Buffer {
     }
 
     /// Reads once, at most `len` bytes; no content is the end of the file.
-    pub(super) fn fill(&mut self, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
+    pub(super) fn fill(&mut self, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
         let want = if src.form == Form::Messages { want.max(longest_message(src, tally)?) } else { want };
         if self.bytes.len() < self.start + want {
@@ -63,19 +63,26 @@ impl Buffer {
 }
 
 /// Moves up to one buffer, at most `len` bytes, at offset `at` of each side that has offsets.
-pub(super) fn step(buffer: &mut Buffer, src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+pub(super) fn step(
+    buffer: &mut Buffer,
+    src: Endpoint<'_>,
+    dst: Endpoint<'_>,
+    at: u64,
+    len: u64,
+    tally: &mut Tally,
+) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, tally) {
-        return Step::Failed(Fault::at(Side::Source, errno));
+        return Step::Failed(TransferError::at(Side::Source, errno));
     }
     write_content(buffer, dst, at, tally)
 }
 
-fn write_content(buffer: &Buffer, dst: End<'_>, at: u64, tally: &mut Tally) -> Step {
+fn write_content(buffer: &Buffer, dst: Endpoint<'_>, at: u64, tally: &mut Tally) -> Step {
     match buffer.content() {
         [] => Step::Dry,
         bytes => match write_all(bytes, dst, at, tally) {
             Ok(()) => Step::Moved(bytes.len() as u64),
-            Err(errno) => Step::Failed(Fault::at(Side::Destination, errno)),
+            Err(errno) => Step::Failed(TransferError::at(Side::Destination, errno)),
         },
     }
 }
@@ -84,33 +91,33 @@ fn write_content(buffer: &Buffer, dst: End<'_>, at: u64, tally: &mut Tally) -> S
 /// there is.
 pub(super) fn read_on(
     buffer: &mut Buffer,
-    (src, dst): (End<'_>, End<'_>),
+    (src, dst): (Endpoint<'_>, Endpoint<'_>),
     at: u64,
     len: u64,
     account: &mut Account,
     other: Strategy,
 ) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, account.path_mut(other)) {
-        return Step::Failed(Fault::at(Side::Source, errno));
+        return Step::Failed(TransferError::at(Side::Source, errno));
     }
     write_content(buffer, dst, at, account.path_mut(Strategy::ReadWrite))
 }
 
 /// At least the length of the message that is next. No more than the socket holds: of all that wait there
 /// some kinds tell the first, others the sum (FIONREAD).
-fn longest_message(src: End<'_>, tally: &mut Tally) -> Result<usize> {
+fn longest_message(src: Endpoint<'_>, tally: &mut Tally) -> Result<usize> {
     src.wait(false, tally)?;
     Ok(io::readable_bytes(src.fd).ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(LARGEST))
 }
 
 /// A descriptor that does not block has nothing, or no room: it is waited for, never asked in a circle.
-fn await_again(end: End<'_>, write: bool, tally: &mut Tally) -> Result<()> {
+fn await_again(end: Endpoint<'_>, write: bool, tally: &mut Tally) -> Result<()> {
     io::pause();
     end.wait(write, tally)
 }
 
 /// Writes all of `bytes`, however many calls that takes. Where each is a message they may not be long.
-pub(super) fn write_all(bytes: &[u8], dst: End<'_>, at: u64, tally: &mut Tally) -> Result<()> {
+pub(super) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Tally) -> Result<()> {
     let (mut written, mut most) = (0, usize::MAX);
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
         let rest = &rest[..rest.len().min(most)];

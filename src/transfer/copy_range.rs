@@ -1,11 +1,11 @@
 //! copy_file_range(2): the kernel, or the server behind it, copies as it sees fit.
 
-use super::end::End;
+use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use rustix::fs::copy_file_range;
 
 /// Moves up to `len` bytes at offset `at`, on each side that has offsets.
-pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+pub(super) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     let (mut from, mut to) = (at, at);
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     let mut copy = || copy_file_range(src.fd, src.offset(&mut from), dst.fd, dst.offset(&mut to), len);

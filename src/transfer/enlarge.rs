@@ -5,7 +5,7 @@
 //! chosen is left alone, and a refusal changes nothing. TCP sees to its buffers itself (tcp(7), `tcp_wmem`),
 //! and would stop if they were touched.
 
-use super::end::Form;
+use super::endpoint::Form;
 use super::splice;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};

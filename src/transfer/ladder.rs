@@ -1,12 +1,12 @@
-//! The ladder: the rungs of one worker, what they reuse, and what refusals have taught.
+//! The ladder: the strategies of one worker, what they reuse, and what refusals have taught.
 //!
-//! The way up is in `climb.rs`, streams are in `stream.rs`.
+//! The way up is in `file_loop.rs`, streams are in `stream_loop.rs`.
 
 use super::buffered::Buffer;
 use super::chunk::PipeLoad;
-use super::climb::Climb;
-use super::end::{End, Form, Offsets};
+use super::endpoint::{Endpoint, Form, Offsets};
 use super::evict::{self, Evictor};
+use super::file_loop::FileLoop;
 use super::rate_limit::RateLimit;
 use super::route::{Case, Cloning, FsKind, default_route, forced_route};
 use super::splice::Pipe;
@@ -34,7 +34,7 @@ pub enum Side {
 
 /// Why a file could not be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct TransferError {
     /// Where it failed.
     pub side: Side,
     /// The system's reason.
@@ -45,10 +45,10 @@ pub struct Fault {
     pub interrupted: bool,
 }
 
-impl Fault {
+impl TransferError {
     /// A failure of one side.
-    pub fn at(side: Side, errno: Errno) -> Fault {
-        Fault { side, errno, refused: None, interrupted: false }
+    pub fn at(side: Side, errno: Errno) -> TransferError {
+        TransferError { side, errno, refused: None, interrupted: false }
     }
 }
 
@@ -68,7 +68,7 @@ pub enum Sparse {
 /// What the user allows the ladder to do.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// `--strategy`: these rungs and no others.
+    /// `--strategy`: these strategies and no others.
     pub forced: Option<Vec<Strategy>>,
     /// `--reflink`.
     pub cloning: Cloning,
@@ -100,11 +100,13 @@ impl Limits {
             Sparse::Auto => {}
             // Only bytes that pass through user space can be searched for zeros.
             Sparse::Always => {
-                route.rungs.retain(|s| *s == Strategy::ReadWrite);
+                route.strategies.retain(|s| *s == Strategy::ReadWrite);
                 route.preallocate = false;
             }
-            // Holes are to be filled: no rung may do as it likes with them.
-            Sparse::Never => route.rungs.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange)),
+            // Holes are to be filled: no strategy may do as it likes with them.
+            Sparse::Never => {
+                route.strategies.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange))
+            }
         }
         route
     }
@@ -122,14 +124,14 @@ pub struct Transfer<'a> {
     /// The device that holds the destination.
     pub dst_dev: u64,
     /// How it takes bytes.
-    pub target: Target,
+    pub target: DestinationKind,
     /// Whether the destination was there before, and has just been truncated.
     pub overwritten: bool,
 }
 
 /// How a destination takes bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum DestinationKind {
     /// A regular file, empty: bytes have offsets, and there may be holes.
     File,
     /// Anything else, and what fstat said of it. A regular file may be among them, if it is to be
@@ -141,15 +143,15 @@ impl<'a> Transfer<'a> {
     /// What both sides are.
     pub(super) fn forms(&self) -> (Form, Form) {
         let dst = match &self.target {
-            Target::File => Form::File,
-            Target::Stream(stat) => Form::of_open(stat, self.dst),
+            DestinationKind::File => Form::File,
+            DestinationKind::Stream(stat) => Form::of_open(stat, self.dst),
         };
         (Form::of_open(&self.stat, self.src), dst)
     }
 
     /// Which side has offsets, as far as its kind tells.
     pub(super) fn offsets(&self, source: Form) -> Offsets {
-        Offsets::new(source == Form::File, self.target == Target::File)
+        Offsets::new(source == Form::File, self.target == DestinationKind::File)
     }
 
     /// Both sides, of which it is known what they are; `stop` ends a wait for them.
@@ -158,13 +160,13 @@ impl<'a> Transfer<'a> {
         (src, dst): (Form, Form),
         offsets: &'e Offsets,
         stop: &'e StopFlag,
-    ) -> (End<'e>, End<'e>)
+    ) -> (Endpoint<'e>, Endpoint<'e>)
     where
         'a: 'e,
     {
         (
-            End { fd: self.src, form: src, has_offsets: &offsets.source, uncached: false, stop },
-            End { fd: self.dst, form: dst, has_offsets: &offsets.destination, uncached: false, stop },
+            Endpoint { fd: self.src, form: src, has_offsets: &offsets.source, uncached: false, stop },
+            Endpoint { fd: self.dst, form: dst, has_offsets: &offsets.destination, uncached: false, stop },
         )
     }
 }
@@ -180,7 +182,7 @@ pub struct Outcome {
     pub searched_zeros: bool,
 }
 
-/// The rungs of one worker, with the resources that they reuse and what they have learnt.
+/// The strategies of one worker, with the resources that they reuse and what they have learnt.
 #[derive(Debug)]
 pub struct Ladder {
     pub(super) limits: Limits,
@@ -235,8 +237,8 @@ impl Ladder {
     /// Copies all data of `t.src` to `t.dst`.
     ///
     /// # Errors
-    /// The first fault that no rung could go around. The destination then has an unspecified part.
-    pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
+    /// The first error that no strategy could go around. The destination then has an unspecified part.
+    pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
         self.begin(t);
         let outcome = self.copy_whole(t, account)?;
         self.end_writeback()?;
@@ -246,17 +248,18 @@ impl Ladder {
     fn begin(&mut self, t: &Transfer<'_>) {
         self.writeback.begin();
         let may_be_flushed = self.limits.durable || self.evictor.is_some();
-        self.written_in_one =
-            may_be_flushed && t.target == Target::File && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
+        self.written_in_one = may_be_flushed
+            && t.target == DestinationKind::File
+            && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
     }
 
-    fn end_writeback(&mut self) -> Result<(), Fault> {
-        self.writeback.wait().map_err(|errno| Fault::at(Side::Destination, errno))?;
+    fn end_writeback(&mut self) -> Result<(), TransferError> {
+        self.writeback.wait().map_err(|errno| TransferError::at(Side::Destination, errno))?;
         Ok(())
     }
 
-    fn copy_whole(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Fault> {
-        if !t.stat.is_regular() || t.target != Target::File {
+    fn copy_whole(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
+        if !t.stat.is_regular() || t.target != DestinationKind::File {
             return self.copy_stream(t, account);
         }
         let source = self.file_system(t.stat.dev, t.src);
@@ -268,11 +271,11 @@ impl Ladder {
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
             evictor.begin(t, 0..t.stat.size);
         }
-        let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
+        let outcome = FileLoop::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
             evictor
                 .end(t, outcome.size, !self.written_in_one)
-                .map_err(|errno| Fault::at(Side::Destination, errno))?;
+                .map_err(|errno| TransferError::at(Side::Destination, errno))?;
         }
         Ok(outcome)
     }
@@ -280,7 +283,7 @@ impl Ladder {
     /// Which sides pass the page cache by: in files that the evictor would have to flush many of at a time, if
     /// read and write may come first.
     fn uncached_sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], account: &mut Account) -> Sides {
-        let forced = self.limits.forced.as_deref().and_then(|rungs| rungs.first());
+        let forced = self.limits.forced.as_deref().and_then(|strategies| strategies.first());
         let free = forced.is_none_or(|first| *first == Strategy::ReadWrite);
         if !self.limits.drop_cache || !free || t.stat.size >= evict::FLUSH {
             return Sides::default();
@@ -296,11 +299,11 @@ impl Ladder {
     /// Whether files are flushed while they are copied.
     fn flushes(&self, t: &Transfer<'_>) -> bool {
         let wanted = self.limits.durable || self.evictor.is_some() && self.evicts(t);
-        wanted && t.target == Target::File && !self.written_in_one
+        wanted && t.target == DestinationKind::File && !self.written_in_one
     }
 
     fn evicts(&self, t: &Transfer<'_>) -> bool {
-        self.evicting && t.stat.is_regular() && t.target == Target::File
+        self.evicting && t.stat.is_regular() && t.target == DestinationKind::File
     }
 
     /// The most bytes for one call from `at`, of the `len` that a strategy could take: the least of the limits in
@@ -316,9 +319,9 @@ impl Ladder {
     ///
     /// # Errors
     /// When they do not get to the disk.
-    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), Fault> {
+    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), TransferError> {
         self.meter.add(bytes);
-        let failed = |errno| Fault::at(Side::Destination, errno);
+        let failed = |errno| TransferError::at(Side::Destination, errno);
         let left = if t.stat.is_regular() { t.stat.size.saturating_sub(at) } else { u64::MAX };
         let written = match self.flushes(t) {
             true => self.writeback.add(t.dst, at, bytes, left).map_err(failed)?,
@@ -347,23 +350,23 @@ impl Ladder {
         t: &Transfer<'_>,
         range: Range<u64>,
         account: &mut Account,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Outcome, TransferError> {
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
         let mut route = Route::clone(
             &self.route(Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten), Limits::route),
         );
-        route.rungs.retain(|strategy| *strategy != Strategy::Reflink);
+        route.strategies.retain(|strategy| *strategy != Strategy::Reflink);
         self.evicting = true;
         if let Some(evictor) = &mut self.evictor {
             evictor.begin(t, range.clone());
         }
         self.begin(t);
-        let outcome = Climb::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
+        let outcome = FileLoop::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
         if let Some(evictor) = &mut self.evictor {
             evictor
                 .end(t, outcome.size, !self.written_in_one)
-                .map_err(|errno| Fault::at(Side::Destination, errno))?;
+                .map_err(|errno| TransferError::at(Side::Destination, errno))?;
         }
         self.end_writeback()?;
         Ok(outcome)
@@ -389,11 +392,11 @@ impl Ladder {
         route
     }
 
-    pub(super) fn check_stop(&self) -> Result<(), Fault> {
+    pub(super) fn check_stop(&self) -> Result<(), TransferError> {
         if !self.stop.is_raised() {
             return Ok(());
         }
-        Err(Fault { interrupted: true, ..Fault::at(Side::Both, Errno::INTR) })
+        Err(TransferError { interrupted: true, ..TransferError::at(Side::Both, Errno::INTR) })
     }
 
     /// What a refusal teaches beyond this file.

@@ -5,7 +5,7 @@
 //! then gives a short count or EFAULT, where a load from user space would be SIGBUS.
 #![allow(unsafe_code)]
 
-use super::end::{End, Form};
+use super::endpoint::{Endpoint, Form};
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use crate::sys::{self, Errno};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -17,7 +17,7 @@ const WINDOW: u64 = 8 << 20;
 const PAGE_MASK: u64 = 4095;
 
 /// Moves up to one window, at most `len` bytes, from offset `at` of the source, which must have offsets.
-pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+pub(super) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     if src.form != Form::File {
         return Step::Refused(Errno::NODEV); // as mmap(2) says of pipes and sockets
     }
@@ -41,7 +41,7 @@ pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Ta
     });
     let map = match map {
         Ok(map) => map,
-        // Out of address space or maps is no verdict on the file: the next rung needs neither.
+        // Out of address space or maps is no decision on the file: the next strategy needs neither.
         Err(errno) => return Step::Unavailable(errno),
     };
     // SAFETY: the range lies inside the mapping, which lives until munmap below. The slice is only

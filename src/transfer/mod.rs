@@ -1,27 +1,27 @@
-//! The room that moves bytes: the ladder, its rungs, and an account of what each of them did.
+//! The room that moves bytes: the ladder, its strategies, and an account of what each of them did.
 //!
 //! It knows open files and offsets. It does not know names, options, or what a failure means to the
 //! user; nothing here opens, creates, prints or decides whether a file should be copied.
 
 pub mod account;
 mod buffered;
+mod candidates;
 mod chunk;
-mod climb;
 mod copy_range;
-mod end;
+mod endpoint;
 mod enlarge;
 mod evict;
+mod file_loop;
 pub mod ladder;
 pub mod meter;
 mod mmap;
 pub mod rate_limit;
 mod reflink;
 pub mod route;
-mod rungs;
 mod sendfile;
 mod spans;
 mod splice;
-mod stream;
+mod stream_loop;
 mod stream_route;
 mod uncached;
 pub mod verify;
@@ -30,7 +30,7 @@ mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};
 pub use chunk::FlushSize;
-pub use ladder::{Fault, Ladder, Limits, Outcome, Side, Target, Transfer};
+pub use ladder::{DestinationKind, Ladder, Limits, Outcome, Side, Transfer, TransferError};
 pub use meter::Meter;
 pub use route::Route;
 
@@ -78,27 +78,27 @@ impl Strategy {
     }
 }
 
-/// What one step of a rung came to.
+/// What one step of a strategy came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// So many bytes, more than none, are now in the destination.
     Moved(u64),
     /// The call gave 0. Only after `read` does that mean the end of the file.
     Dry,
-    /// The kernel does not do this for these files: the next rung goes on from the same offset.
+    /// The kernel does not do this for these files: the next strategy goes on from the same offset.
     Refused(Errno),
-    /// The strategy cannot have what it needs for itself, a map or a pipe: no verdict on either file.
+    /// The strategy cannot have what it needs for itself, a map or a pipe: no decision on either file.
     Unavailable(Errno),
-    /// The file cannot be copied by any rung.
-    Failed(Fault),
+    /// The file cannot be copied by any strategy.
+    Failed(TransferError),
 }
 
-/// Sorts a rung's errno: these end the file, any other sends it to the next rung. The list is what
+/// Sorts a strategy's errno: these end the file, any other sends it to the next strategy. The list is what
 /// the kernel says of the disk or the memory, not of the call.
 fn refuse_or_fail(errno: Errno, side: Side) -> Step {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => {
-            Step::Failed(Fault::at(side, errno))
+            Step::Failed(TransferError::at(side, errno))
         }
         _ => Step::Refused(errno),
     }

@@ -1,4 +1,4 @@
-//! Which rungs, in which order, for this pair of file systems and this size, and why.
+//! Which strategies, in which order, for this pair of file systems and this size, and why.
 //!
 //! A pure table: every line is a measurement (see README, "How fast"), and none of it is needed for
 //! correctness. Whatever comes first here, the whole ladder stands behind it.
@@ -107,9 +107,9 @@ impl FsKind {
     }
 }
 
-/// How large a file is, for the choice of a rung.
+/// How large a file is, for the choice of a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Size {
+pub enum SizeClass {
     /// Up to [`SMALL`] bytes: one call moves it all, and its overhead is what counts.
     Small,
     /// Up to [`LARGE`] bytes.
@@ -128,23 +128,23 @@ pub const SMALL: u64 = 64 << 10;
 /// that is overwritten (256 MiB: 53 ms and 104).
 pub const LARGE: u64 = 256 << 10;
 
-impl Size {
+impl SizeClass {
     /// The class of a length in bytes.
-    pub fn of(bytes: u64) -> Size {
+    pub fn of(bytes: u64) -> SizeClass {
         match bytes {
-            ..=SMALL => Size::Small,
-            LARGE.. => Size::Large,
-            _ => Size::Medium,
+            ..=SMALL => SizeClass::Small,
+            LARGE.. => SizeClass::Large,
+            _ => SizeClass::Medium,
         }
     }
 
     /// As the statistics name it.
     pub fn name(self) -> &'static str {
         match self {
-            Size::Small => "up to 64 KiB",
-            Size::Medium => "up to 256 KiB",
-            Size::Large => "256 KiB and more",
-            Size::Any => "any length",
+            SizeClass::Small => "up to 64 KiB",
+            SizeClass::Medium => "up to 256 KiB",
+            SizeClass::Large => "256 KiB and more",
+            SizeClass::Any => "any length",
         }
     }
 }
@@ -172,7 +172,7 @@ pub struct Case {
     /// Whether both have the same `st_dev`.
     pub same_device: bool,
     /// The size class of the source.
-    pub size: Size,
+    pub size: SizeClass,
     /// Whether the destination was there before and has been truncated.
     pub overwritten: bool,
     /// Whether read and write are to pass the page cache by (`--cache=drop`).
@@ -183,15 +183,15 @@ impl Case {
     /// The case of one regular file.
     pub fn new(source: FsKind, destination: FsKind, stat: &Stat, destination_dev: u64, overwritten: bool) -> Case {
         let same_device = stat.dev == destination_dev;
-        Case { source, destination, same_device, size: Size::of(stat.size), overwritten, uncached: false }
+        Case { source, destination, same_device, size: SizeClass::of(stat.size), overwritten, uncached: false }
     }
 }
 
-/// The rungs for a case, in order.
+/// The strategies for a case, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The order to try them in.
-    pub rungs: Vec<Strategy>,
+    pub strategies: Vec<Strategy>,
     /// Whether the destination's blocks are allocated before the first byte (fallocate(2)).
     pub preallocate: bool,
     /// Why this order, in plain words.
@@ -201,23 +201,27 @@ pub struct Route {
 /// The route that measured best for the case, with the rest of the ladder behind it.
 pub fn default_route(case: Case, cloning: Cloning) -> Route {
     if cloning == Cloning::Require {
-        return Route { rungs: vec![Strategy::Reflink], preallocate: false, why: "--reflink=always asked for it" };
+        return Route {
+            strategies: vec![Strategy::Reflink],
+            preallocate: false,
+            why: "--reflink=always asked for it",
+        };
     }
     let (first, preallocate, why) = fastest(case, cloning);
-    let mut rungs = first.to_vec();
+    let mut strategies = first.to_vec();
     for strategy in Strategy::ALL {
-        let in_place = strategy != Strategy::Reflink && !rungs.contains(&strategy);
+        let in_place = strategy != Strategy::Reflink && !strategies.contains(&strategy);
         let clones_unasked = strategy == Strategy::CopyFileRange && cloning == Cloning::Forbid && may_clone(case);
         if in_place && !clones_unasked {
-            rungs.push(strategy);
+            strategies.push(strategy);
         }
     }
-    Route { rungs, preallocate, why }
+    Route { strategies, preallocate, why }
 }
 
-/// The routes of `--strategy`: exactly the listed rungs.
-pub fn forced_route(rungs: &[Strategy]) -> Route {
-    Route { rungs: rungs.to_vec(), preallocate: false, why: "--strategy asked for it" }
+/// The routes of `--strategy`: exactly the listed strategies.
+pub fn forced_route(strategies: &[Strategy]) -> Route {
+    Route { strategies: strategies.to_vec(), preallocate: false, why: "--strategy asked for it" }
 }
 
 /// Two btrfs subvolumes differ in `st_dev` and yet share blocks.
@@ -233,23 +237,27 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
     match (case.source, case.destination, case.size) {
         (Btrfs, Btrfs, _) if clone => (&[Reflink, CopyFileRange], false, "btrfs shares blocks"),
         // Time of 1.0 to 1.1 for new files of 1 to 16 KiB, and less where what was copied is written to the disk.
-        (Xfs, Xfs, Size::Small) if clone => (&[Reflink, Sendfile], false, "xfs shares blocks"),
-        (Xfs, Xfs, Size::Medium | Size::Large) if clone => (&[Reflink, Splice], false, "xfs shares blocks"),
+        (Xfs, Xfs, SizeClass::Small) if clone => (&[Reflink, Sendfile], false, "xfs shares blocks"),
+        (Xfs, Xfs, SizeClass::Medium | SizeClass::Large) if clone => {
+            (&[Reflink, Splice], false, "xfs shares blocks")
+        }
         (Remote | Fuse, _, _) | (_, Remote | Fuse, _) if clone => {
             (&[Reflink, CopyFileRange], false, "the server may share blocks, or copy by itself")
         }
         (Remote | Fuse, _, _) | (_, Remote | Fuse, _) if cloning != Cloning::Forbid => {
             (&[CopyFileRange], false, "the server may copy by itself")
         }
-        (_, _, Size::Small) if clone => (&[Reflink, Sendfile], false, "the file system may share blocks"),
-        (_, _, Size::Small) if !case.same_device => {
+        (_, _, SizeClass::Small) if clone => (&[Reflink, Sendfile], false, "the file system may share blocks"),
+        (_, _, SizeClass::Small) if !case.same_device => {
             (&[Sendfile], false, "between two file systems one call moves a small file")
         }
-        (_, _, Size::Small) => (&[Sendfile], false, "one call moves a small file"),
+        (_, _, SizeClass::Small) => (&[Sendfile], false, "one call moves a small file"),
         (Tmpfs, Tmpfs, _) if case.same_device => {
             (&[CopyFileRange], false, "tmpfs works page by page whatever one does")
         }
-        (_, Ext4, Size::Large) => (&[Splice], true, "blocks allocated at once, then large pieces through a pipe"),
+        (_, Ext4, SizeClass::Large) => {
+            (&[Splice], true, "blocks allocated at once, then large pieces through a pipe")
+        }
         (_, Ext4, _) => (&[Splice], false, "a pipe fills the page cache in large pieces"),
         _ if clone => (&[Reflink, CopyFileRange], false, "the file system may share blocks"),
         _ if !case.same_device => (&[Splice], false, "between two file systems a pipe has the largest pieces"),
@@ -269,7 +277,7 @@ mod tests {
             KINDS.into_iter().flat_map(move |destination| {
                 [(true, true), (true, false), (false, true), (false, false)].into_iter().flat_map(
                     move |(same_device, overwritten)| {
-                        [Size::Small, Size::Medium, Size::Large].into_iter().map(move |size| Case {
+                        [SizeClass::Small, SizeClass::Medium, SizeClass::Large].into_iter().map(move |size| Case {
                             source,
                             destination,
                             same_device,
@@ -287,13 +295,16 @@ mod tests {
     fn every_route_ends_on_the_ground_and_repeats_no_rung() {
         for case in all_cases() {
             for cloning in [Cloning::Try, Cloning::Forbid] {
-                let rungs = default_route(case, cloning).rungs;
-                assert_eq!(rungs.last(), Some(&Strategy::ReadWrite), "{case:?}");
-                assert!(rungs.contains(&Strategy::Mmap) && rungs.contains(&Strategy::Splice), "{case:?}");
-                let mut once = rungs.clone();
+                let strategies = default_route(case, cloning).strategies;
+                assert_eq!(strategies.last(), Some(&Strategy::ReadWrite), "{case:?}");
+                assert!(
+                    strategies.contains(&Strategy::Mmap) && strategies.contains(&Strategy::Splice),
+                    "{case:?}"
+                );
+                let mut once = strategies.clone();
                 once.sort();
                 once.dedup();
-                assert_eq!(once.len(), rungs.len(), "{case:?}");
+                assert_eq!(once.len(), strategies.len(), "{case:?}");
             }
         }
     }
@@ -301,15 +312,18 @@ mod tests {
     #[test]
     fn never_means_that_nothing_may_share_blocks() {
         for case in all_cases().filter(|case| may_clone(*case)) {
-            let rungs = default_route(case, Cloning::Forbid).rungs;
-            assert!(!rungs.contains(&Strategy::Reflink) && !rungs.contains(&Strategy::CopyFileRange), "{case:?}");
+            let strategies = default_route(case, Cloning::Forbid).strategies;
+            assert!(
+                !strategies.contains(&Strategy::Reflink) && !strategies.contains(&Strategy::CopyFileRange),
+                "{case:?}"
+            );
         }
     }
 
     #[test]
     fn blocks_are_shared_by_default_whatever_the_size() {
         for case in all_cases() {
-            let first = default_route(case, Cloning::Try).rungs.first().copied();
+            let first = default_route(case, Cloning::Try).strategies.first().copied();
             assert_eq!(first == Some(Strategy::Reflink), may_clone(case), "{case:?}");
         }
     }
@@ -317,7 +331,7 @@ mod tests {
     #[test]
     fn always_allows_nothing_else() {
         for case in all_cases() {
-            assert_eq!(default_route(case, Cloning::Require).rungs, [Strategy::Reflink]);
+            assert_eq!(default_route(case, Cloning::Require).strategies, [Strategy::Reflink]);
         }
     }
 }

@@ -1,14 +1,21 @@
 //! sendfile(2): the kernel's own splice, 64 KiB at a time, in one call. Into a socket it hands over
 //! references to the page cache, and nothing is copied.
 
-use super::end::End;
+use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use crate::sys::io;
 use rustix::fs::sendfile;
 
 /// Moves up to `len` bytes at offset `at`. The destination is written at its own position, which
-/// `position` follows, so that the seek is only made when another rung was here in between.
-pub(super) fn step(src: End<'_>, dst: End<'_>, at: u64, len: u64, position: &mut u64, tally: &mut Tally) -> Step {
+/// `position` follows, so that the seek is only made when another strategy was here in between.
+pub(super) fn step(
+    src: Endpoint<'_>,
+    dst: Endpoint<'_>,
+    at: u64,
+    len: u64,
+    position: &mut u64,
+    tally: &mut Tally,
+) -> Step {
     if dst.has_offsets() && *position != at {
         match io::seek_to(dst.fd, at) {
             Ok(there) => *position = there,

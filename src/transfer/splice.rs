@@ -4,7 +4,7 @@
 //! offsets the pipe is thrown away, and the copy resumes from what was written; what came out of a
 //! stream is gone there, so the pipe keeps it until somebody takes it over ([`Pipe::take_rest`]).
 
-use super::end::End;
+use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use crate::sys::{Errno, io};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
@@ -53,7 +53,7 @@ impl Pipe {
 }
 
 /// Moves up to `len` bytes in one call, where one side is a pipe.
-pub(super) fn direct(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+pub(super) fn direct(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     let waited = src.wait_if_needed(false, tally).and_then(|()| dst.wait_if_needed(true, tally));
     if let Err(errno) = waited {
         return Step::Refused(errno);
@@ -70,7 +70,14 @@ pub(super) fn direct(src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut 
 }
 
 /// Moves up to one pipe-full, at most `len` bytes, at offset `at` of each side that has offsets.
-pub(super) fn step(pipe: &mut Pipe, src: End<'_>, dst: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+pub(super) fn step(
+    pipe: &mut Pipe,
+    src: Endpoint<'_>,
+    dst: Endpoint<'_>,
+    at: u64,
+    len: u64,
+    tally: &mut Tally,
+) -> Step {
     let ends = match pipe.ends.take() {
         Some(ends) => ends,
         None => match Ends::open() {
@@ -104,7 +111,7 @@ pub(super) fn step(pipe: &mut Pipe, src: End<'_>, dst: End<'_>, at: u64, len: u6
 }
 
 /// One call that puts up to a pipe-full into the pipe.
-fn fill(ends: &Ends, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<usize, Errno> {
+fn fill(ends: &Ends, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<usize, Errno> {
     src.wait_if_needed(false, tally)?;
     let mut from = at;
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(ends.size);
@@ -113,7 +120,7 @@ fn fill(ends: &Ends, src: End<'_>, at: u64, len: u64, tally: &mut Tally) -> Resu
 }
 
 /// Empties the pipe into `dst`. An error after some bytes is met again by the next step.
-fn drain(ends: &Ends, dst: End<'_>, at: u64, filled: usize, tally: &mut Tally) -> (usize, Result<(), Errno>) {
+fn drain(ends: &Ends, dst: Endpoint<'_>, at: u64, filled: usize, tally: &mut Tally) -> (usize, Result<(), Errno>) {
     let mut written = 0;
     while written < filled {
         if let Err(errno) = dst.wait_if_needed(true, tally) {

@@ -1,4 +1,4 @@
-//! Which rungs, in which order, where a stream is on either side, and why.
+//! Which strategies, in which order, where a stream is on either side, and why.
 //!
 //! Like `route.rs` a table of measurements, not needed for correctness.
 
@@ -10,9 +10,9 @@ pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
     use FsKind::{Device, Pipe, Socket};
     use Strategy::{CopyFileRange, Mmap, ReadWrite, Reflink, Sendfile, Splice};
     if cloning == Cloning::Require {
-        return Route { rungs: vec![Reflink], preallocate: false, why: "--reflink=always asked for it" };
+        return Route { strategies: vec![Reflink], preallocate: false, why: "--reflink=always asked for it" };
     }
-    let (rungs, why): (&[Strategy], _) = match (case.source, case.destination) {
+    let (strategies, why): (&[Strategy], _) = match (case.source, case.destination) {
         (Device, _) => (&[ReadWrite], "a device may care how it is read"),
         (Pipe, _) | (_, Pipe) if !is_file(case.source) => {
             (&[Splice, ReadWrite], "one call moves references to pages out of a pipe, or into it")
@@ -28,7 +28,7 @@ pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
         (_, Device) => (&[Sendfile, Splice, ReadWrite], "one call moves it"),
         _ => (&[Splice, Sendfile, CopyFileRange, Mmap, ReadWrite], "a 1 MiB pipe has the largest pieces"),
     };
-    Route { rungs: rungs.to_vec(), preallocate: false, why }
+    Route { strategies: strategies.to_vec(), preallocate: false, why }
 }
 
 fn is_file(kind: FsKind) -> bool {

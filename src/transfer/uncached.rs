@@ -82,11 +82,11 @@ fn try_first_byte(t: &Transfer<'_>, wanted: Sides, tally: &mut Tally) -> Result<
 
 /// The same route with read and write first, but for what moves no byte.
 pub(super) fn route(mut route: Route) -> Route {
-    let others = route.rungs.len();
-    route.rungs.retain(|strategy| *strategy != Strategy::ReadWrite);
-    if route.rungs.len() < others {
-        let at = usize::from(route.rungs.first() == Some(&Strategy::Reflink));
-        route.rungs.insert(at, Strategy::ReadWrite);
+    let others = route.strategies.len();
+    route.strategies.retain(|strategy| *strategy != Strategy::ReadWrite);
+    if route.strategies.len() < others {
+        let at = usize::from(route.strategies.first() == Some(&Strategy::Reflink));
+        route.strategies.insert(at, Strategy::ReadWrite);
         route.why = "--cache=drop: read and write can pass the page cache by";
     }
     route

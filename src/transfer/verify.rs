@@ -40,8 +40,8 @@ pub enum Finding {
 /// Compares files, one after the other, in the same memory.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    source: Piece,
-    copy: Piece,
+    source: VerifyBuffer,
+    copy: VerifyBuffer,
 }
 
 impl Verifier {
@@ -161,7 +161,7 @@ fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Reads a piece of a copy whose source has `expected` bytes there. Where O_DIRECT is refused, or gives less than that,
 /// it is read without.
 fn read_back<'p>(
-    piece: &'p mut Piece,
+    piece: &'p mut VerifyBuffer,
     copy: &mut Uncached,
     at: u64,
     expected: usize,
@@ -196,12 +196,12 @@ fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
 
 /// Aligned memory, and what was read into it.
 #[derive(Debug, Default)]
-struct Piece {
+struct VerifyBuffer {
     bytes: Vec<u8>,
     content: Range<usize>,
 }
 
-impl Piece {
+impl VerifyBuffer {
     /// Reads until there is as much as wanted, or the file ends.
     fn read(&mut self, fd: BorrowedFd<'_>, at: u64, want: usize, direct: bool) -> Result<&[u8]> {
         if self.bytes.is_empty() {

@@ -2,8 +2,8 @@
 //! left out and becomes a hole.
 
 use super::buffered::{Buffer, write_all};
-use super::end::End;
-use super::{Fault, Side, Step, Tally, spans};
+use super::endpoint::Endpoint;
+use super::{Side, Step, Tally, TransferError, spans};
 use crate::sys::Stat;
 
 /// The unit in which zeros are looked for: smaller holes would be filled by the file system.
@@ -30,7 +30,7 @@ impl Skipped {
 /// Reads a buffer and writes what is not zeros. Moved counts the zeros too.
 pub(super) fn step(
     buffer: &mut Buffer,
-    (src, dst): (End<'_>, End<'_>),
+    (src, dst): (Endpoint<'_>, Endpoint<'_>),
     at: u64,
     len: u64,
     block: usize,
@@ -38,7 +38,7 @@ pub(super) fn step(
     skipped: &mut Skipped,
 ) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, tally) {
-        return Step::Failed(Fault::at(Side::Source, errno));
+        return Step::Failed(TransferError::at(Side::Source, errno));
     }
     let bytes = buffer.content();
     for (zero, run) in spans::runs(bytes, block) {
@@ -51,7 +51,7 @@ pub(super) fn step(
         }
         skipped.at_end = 0;
         if let Err(errno) = write_all(&bytes[run], dst, start, tally) {
-            return Step::Failed(Fault::at(Side::Destination, errno));
+            return Step::Failed(TransferError::at(Side::Destination, errno));
         }
     }
     if bytes.is_empty() { Step::Dry } else { Step::Moved(bytes.len() as u64) }

@@ -4,14 +4,14 @@ use super::frontier::{Later, Pending, Unread};
 use super::listing::Listing;
 use super::{Entered, Node, Operand, Walker, operands, resume};
 use crate::backup;
+use crate::batch::Entry;
+use crate::decision::{self, Clear, Decision, Existing, Refusal};
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place, without_slashes};
-use crate::job::Entry;
+use crate::existing;
 use crate::metadata::new_mode::NewDirectoryMode;
 use crate::metadata::{self, Handle};
 use crate::options::Dereference;
-use crate::plan::{self, Clear, Occupant, Refusal, Verdict};
 use crate::report::{Failure, copied_line, quote};
-use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Kind, Stat, io};
@@ -99,7 +99,7 @@ impl Walker<'_, '_> {
             // What is there may be what a killed run left of it.
             Ok(stat) if stat.is_dir() && self.ctx.options.resume => Ok(Extent::Leading),
             Ok(stat) if stat.is_dir() => {
-                let follow = survey::follows_source(&self.ctx.options, entry);
+                let follow = existing::follows_source(&self.ctx.options, entry);
                 at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
                 Ok(Extent::Nothing)
             }
@@ -117,7 +117,7 @@ impl Walker<'_, '_> {
         let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
         let fds = parent.fds(self.ctx).map_err(no_attributes)?;
         // The way to an operand is the user's word; what a list names may have become a link meanwhile.
-        let follow = if part.operand { Follow::Yes } else { survey::follows_source(&self.ctx.options, part) };
+        let follow = if part.operand { Follow::Yes } else { existing::follows_source(&self.ctx.options, part) };
         let src = at::open_dir(&fds.src, &part.name, follow).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
         let new_mode = self.ctx.mode_policy().directory(source.permissions(), true);
@@ -165,7 +165,7 @@ impl Walker<'_, '_> {
                 Ok(_) => {
                     let name = without_slashes(part.destination());
                     let link = at::stat(&fds.dst, name, Follow::No).ok().filter(Stat::is_symlink);
-                    if link.is_some_and(|link| !survey::is_trusted(self.ctx, &fds.dst, name, &link)) {
+                    if link.is_some_and(|link| !existing::is_trusted(self.ctx, &fds.dst, name, &link)) {
                         return Err(Failure::new("not writing through untrusted symlink {}", path()));
                     }
                     return self.open_existing(fds, part, Follow::from(link.is_some()), new_mode, path);
@@ -186,7 +186,7 @@ impl Walker<'_, '_> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
         let fds =
             parent.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", source_path()).errno(errno))?;
-        let follow = survey::follows_source(&self.ctx.options, entry);
+        let follow = existing::follows_source(&self.ctx.options, entry);
         let src = match at::open_dir(&fds.src, &entry.name, follow) {
             Ok(src) => src,
             Err(errno) => {
@@ -206,26 +206,26 @@ impl Walker<'_, '_> {
         } else {
             Arc::clone(&above.operand)
         };
-        let occupant = if parent.fresh {
+        let existing = if parent.fresh {
             None
         } else {
             let cannot_stat = |errno| Failure::new("cannot stat {}", destination_path()).errno(errno);
-            survey::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
+            existing::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
         };
-        let just_made = |occupant: &Occupant| {
+        let just_made = |existing: &Existing| {
             let name = || parent.destination_name(entry.destination());
-            self.walk.several && entry.operand && self.ctx.made_for_operand(&name(), occupant.stat.id())
+            self.walk.several && entry.operand && self.ctx.made_for_operand(&name(), existing.stat.id())
         };
-        let occupant = occupant.map(|occupant| Occupant { just_made: just_made(&occupant), ..occupant });
-        let verdict = plan::decide(&self.ctx.options, &source, occupant.as_ref());
-        self.check_verdict(parent, entry, &verdict)?;
-        if verdict == Verdict::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
+        let existing = existing.map(|existing| Existing { just_made: just_made(&existing), ..existing });
+        let decision = decision::decide(&self.ctx.options, &source, existing.as_ref());
+        self.check_verdict(parent, entry, &decision)?;
+        if decision == Decision::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
             return Ok(Entered::Nothing);
         }
         self.check_loop(parent, entry, &source, &operand)?;
-        let merges = verdict == Verdict::Merge;
+        let merges = decision == Decision::Merge;
         let suspects = (!merges).then(|| self.suspects(above, entry, (&src, &source), &fds.dst));
-        let dst = self.make_or_merge(parent, entry, &fds, &source, (occupant, verdict));
+        let dst = self.make_or_merge(parent, entry, &fds, &source, (existing, decision));
         if dst.is_err() && !merges && entry.operand {
             self.walk.registry.forget(source.id(), position);
         }
@@ -289,48 +289,48 @@ impl Walker<'_, '_> {
         entry: &Entry,
         fds: &Fds,
         source: &Stat,
-        (mut occupant, mut verdict): (Option<Occupant>, Verdict),
+        (mut existing, mut decision): (Option<Existing>, Decision),
     ) -> Result<Opened, Failure> {
         let path = || parent.destination_path(entry.destination());
         let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
         let mut tries = 0;
         loop {
             tries += 1;
-            if verdict == Verdict::Merge {
-                let follow = Follow::from(occupant.is_some_and(|occupant| occupant.link.is_symlink()));
+            if decision == Decision::Merge {
+                let follow = Follow::from(existing.is_some_and(|existing| existing.link.is_symlink()));
                 return self.open_existing(fds, entry, follow, new_mode, &path);
             }
-            match self.make_in_place_of(&verdict, fds, entry, new_mode, &path) {
+            match self.make_in_place_of(&decision, fds, entry, new_mode, &path) {
                 Err(failure) if was_overtaken(&failure, entry) && tries < TRIES => {
                     let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
-                    occupant = survey::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
-                    verdict = plan::decide(&self.ctx.options, source, occupant.as_ref());
-                    self.check_verdict(parent, entry, &verdict)?;
+                    existing = existing::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
+                    decision = decision::decide(&self.ctx.options, source, existing.as_ref());
+                    self.check_verdict(parent, entry, &decision)?;
                 }
                 answer => return answer,
             }
         }
     }
 
-    fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, verdict: &Verdict) -> Result<(), Failure> {
+    fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, decision: &Decision) -> Result<(), Failure> {
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
-        match verdict {
-            Verdict::Refuse(Refusal::SameFile) => {
+        match decision {
+            Decision::Refuse(Refusal::SameFile) => {
                 Err(Failure::new("{} and {} are the same file", source_path()).and(destination_path()))
             }
-            Verdict::Refuse(Refusal::PlantedLink) => {
+            Decision::Refuse(Refusal::UntrustedLink) => {
                 Err(Failure::new("not writing through untrusted symlink {}", destination_path()))
             }
-            Verdict::Refuse(Refusal::JustMade) => {
+            Decision::Refuse(Refusal::JustMade) => {
                 let words = "will not overwrite just-created {} with {}";
                 Err(Failure::new(words, destination_path()).and(source_path()))
             }
-            Verdict::Refuse(Refusal::BackupIsSource) => {
+            Decision::Refuse(Refusal::BackupIsSource) => {
                 let words = "backing up {} might destroy source;  {} not copied";
                 Err(Failure::new(words, destination_path()).and(source_path()))
             }
-            Verdict::Refuse(_) => {
+            Decision::Refuse(_) => {
                 let words = "cannot overwrite non-directory {} with directory {}";
                 Err(Failure::new(words, destination_path()).and(source_path()))
             }
@@ -365,21 +365,21 @@ impl Walker<'_, '_> {
     /// Makes a directory, after the file that has its name was renamed to its backup or removed, if there is one.
     fn make_in_place_of(
         &self,
-        verdict: &Verdict,
+        decision: &Decision,
         fds: &Fds,
         entry: &Entry,
         new_mode: NewDirectoryMode,
         path: &impl Fn() -> OsString,
     ) -> Result<Opened, Failure> {
-        let (words, backup) = match (verdict, &self.ctx.options.backup) {
-            (Verdict::Make(Clear::Backup), Some(backup)) => ("cannot backup {}", Some(backup)),
-            (Verdict::Make(Clear::Unlink), _) => ("cannot remove {}", None),
+        let (words, backup) = match (decision, &self.ctx.options.backup) {
+            (Decision::Make(Clear::Backup), Some(backup)) => ("cannot backup {}", Some(backup)),
+            (Decision::Make(Clear::Unlink), _) => ("cannot remove {}", None),
             _ => return self.make(fds, entry, new_mode, "cannot create directory {}", path),
         };
         let (dst, name) = (fds.dst.as_fd(), without_slashes(entry.destination()));
         let failed = |errno| Failure::new(words, path()).errno(errno);
         if self.ctx.options.dry_run {
-            survey::may_make(&fds.dst, name).map_err(failed)?;
+            existing::may_make(&fds.dst, name).map_err(failed)?;
             return Ok(Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None });
         }
         let Some(backup) = backup else {
@@ -415,7 +415,7 @@ impl Walker<'_, '_> {
             let answer = match at::stat(&fds.dst, without_slashes(name), Follow::No) {
                 Ok(_) => Err(Errno::EXIST), // a link that leads nowhere
                 Err(_) if always_exists(name) => Err(Errno::EXIST),
-                Err(_) => survey::may_make(&fds.dst, name),
+                Err(_) => existing::may_make(&fds.dst, name),
             };
             return answer
                 .map(|()| Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None })
@@ -427,7 +427,7 @@ impl Walker<'_, '_> {
         // With a slash behind it, a symbolic link would be followed all the same.
         let mut dst = at::open_dir(&fds.dst, without_slashes(name), Follow::No).map_err(cannot_stat)?;
         let stat = at::fstat(&dst).map_err(cannot_stat)?;
-        if survey::is_strange(self.ctx, &stat, &dst) {
+        if existing::is_strange(self.ctx, &stat, &dst) {
             return Err(Failure::new("skipping directory {}, as it was replaced while being copied", path()));
         }
         let given = stat.permissions();
@@ -445,7 +445,7 @@ impl Walker<'_, '_> {
     /// Whether no directory has been made under that name yet. Only a dry run has to remember.
     fn is_first_to_make(&self, path: &impl Fn() -> OsString) -> bool {
         let remembers = self.ctx.options.dry_run && (self.walk.several || self.ctx.options.parents);
-        !remembers || self.walk.registry.pretend(path())
+        !remembers || self.walk.registry.note_dry_run(path())
     }
 
     /// A directory that cannot be listed still gets its attributes.

@@ -8,7 +8,7 @@
 use super::Node;
 use super::listing::Listing;
 use super::supply::Supply;
-use crate::job::{Batch, Entry};
+use crate::batch::{Batch, Entry};
 use crate::report::lock;
 use crate::sys::dirents::{Dirent, Names};
 use crate::sys::proc::StopFlag;
@@ -32,20 +32,20 @@ const SHARED_BY: usize = 8;
 pub(super) struct Frontier<'c> {
     /// Whether entries are taken strictly in the order of the listings.
     in_order: bool,
-    state: Mutex<State<'c>>,
+    state: Mutex<FrontierState<'c>>,
     changed: Condvar,
     /// Counts the times that something was added.
     additions: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State<'c> {
+struct FrontierState<'c> {
     /// By depth: the last one is taken from first.
     pending: Vec<Pending>,
     supply: Option<Box<dyn Supply + 'c>>,
     /// Batches that were found before the workers began.
     ahead: VecDeque<FoundBatch>,
-    at_work: Vec<Shared>,
+    at_work: Vec<SharedBatch>,
     /// How many workers may still add something.
     finding: usize,
     sleeping: usize,
@@ -81,7 +81,7 @@ pub(super) struct Later {
 }
 
 /// What a worker is to do next.
-pub(super) enum Task<'c> {
+pub(super) enum FrontierTask<'c> {
     /// Enter a directory, an entry of the node; the number is the position of its operand.
     Enter(Arc<Node>, Entry, usize),
     /// Read more entries of a directory.
@@ -89,9 +89,9 @@ pub(super) enum Task<'c> {
     /// Ask the supply for a batch.
     Ask(Box<dyn Supply + 'c>),
     /// Copy the names of a batch.
-    Copy(Shared),
+    Copy(SharedBatch),
     /// Copy some names of a batch that another worker copies.
-    Help(Shared),
+    Help(SharedBatch),
 }
 
 /// A batch, and the directory that it was found in by listing it.
@@ -102,14 +102,14 @@ pub(super) struct FoundBatch {
 
 /// The same while workers copy its names.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct SharedBatch {
     pub(super) batch: Arc<Batch>,
     pub(super) node: Option<Arc<Node>>,
 }
 
 /// What a worker found.
 #[derive(Default)]
-pub(super) struct Found<'c> {
+pub(super) struct Discovery<'c> {
     /// A directory that was entered, or read.
     pub(super) pending: Option<Pending>,
     /// The supply, if it may have more.
@@ -174,18 +174,18 @@ impl Pending {
         !self.later.is_empty() && its_turn && (alone || !self.node.one_at_a_time)
     }
 
-    fn read<'c>(&mut self, in_order: bool) -> Option<Task<'c>> {
+    fn read<'c>(&mut self, in_order: bool) -> Option<FrontierTask<'c>> {
         if !self.unread.is_ready() || (in_order && !self.later.is_empty()) {
             return None;
         }
         let unread = std::mem::replace(&mut self.unread, Unread::Taken);
-        Some(Task::Read(Arc::clone(&self.node), unread))
+        Some(FrontierTask::Read(Arc::clone(&self.node), unread))
     }
 
-    fn enter<'c>(&mut self) -> Option<Task<'c>> {
+    fn enter<'c>(&mut self) -> Option<FrontierTask<'c>> {
         let (position, entry) = self.later.pop(self.node.operand.position)?;
         self.node.entering.fetch_add(1, Ordering::Relaxed);
-        Some(Task::Enter(Arc::clone(&self.node), entry, position))
+        Some(FrontierTask::Enter(Arc::clone(&self.node), entry, position))
     }
 
     /// Gives up what is left of an operand that is to be left as it is.
@@ -197,11 +197,11 @@ impl Pending {
     }
 }
 
-impl<'c> State<'c> {
+impl<'c> FrontierState<'c> {
     /// The next thing to find; what is not needed any more is moved to `spent`, to be dropped unlocked.
-    fn find(&mut self, in_order: bool, spent: &mut Vec<Pending>) -> Option<Task<'c>> {
+    fn find(&mut self, in_order: bool, spent: &mut Vec<Pending>) -> Option<FrontierTask<'c>> {
         if let Some(supply) = self.supply.take() {
-            return Some(Task::Ask(supply));
+            return Some(FrontierTask::Ask(supply));
         }
         let mut best: Option<(usize, usize)> = None;
         let mut at = self.pending.len();
@@ -242,16 +242,16 @@ impl<'c> State<'c> {
 
     /// A batch that has names for one more worker: the one with the fewest workers, because to make two files in
     /// one directory at the same time, one has to wait for the other.
-    fn to_share(&self) -> Option<Shared> {
+    fn to_share(&self) -> Option<SharedBatch> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
         // The frontier itself has one of the references.
-        let workers = |shared: &Shared| Arc::strong_count(&shared.batch) - 1;
-        let has_names = |shared: &&Shared| !shared.batch.is_taken() && workers(shared) < most;
+        let workers = |shared: &SharedBatch| Arc::strong_count(&shared.batch) - 1;
+        let has_names = |shared: &&SharedBatch| !shared.batch.is_taken() && workers(shared) < most;
         self.at_work.iter().filter(has_names).min_by_key(|shared| workers(shared)).cloned()
     }
 
-    fn begin(&mut self, FoundBatch { batch, node }: FoundBatch) -> Shared {
-        let shared = Shared { batch: Arc::new(batch), node };
+    fn begin(&mut self, FoundBatch { batch, node }: FoundBatch) -> SharedBatch {
+        let shared = SharedBatch { batch: Arc::new(batch), node };
         self.at_work.push(shared.clone());
         self.peak = self.peak.max(self.at_work.len());
         shared
@@ -291,15 +291,18 @@ impl<'c> State<'c> {
 }
 
 impl<'c> Frontier<'c> {
-    pub(super) fn new(in_order: bool, found: Found<'c>) -> Frontier<'c> {
-        let state =
-            State { pending: found.pending.into_iter().collect(), supply: found.supply, ..State::default() };
+    pub(super) fn new(in_order: bool, found: Discovery<'c>) -> Frontier<'c> {
+        let state = FrontierState {
+            pending: found.pending.into_iter().collect(),
+            supply: found.supply,
+            ..FrontierState::default()
+        };
         Frontier { in_order, state: Mutex::new(state), changed: Condvar::new(), additions: AtomicUsize::new(0) }
     }
 
     /// The next task of a worker, which waits for one while others may still find some; `None` at the end,
     /// also when a stop was asked for.
-    pub(super) fn take(&self, stop: &StopFlag) -> Option<Task<'c>> {
+    pub(super) fn take(&self, stop: &StopFlag) -> Option<FrontierTask<'c>> {
         let mut looked = false;
         let mut state = lock(&self.state);
         loop {
@@ -310,7 +313,7 @@ impl<'c> Frontier<'c> {
                 return None;
             }
             if let Some(batch) = state.ahead.pop_front() {
-                return Some(Task::Copy(state.begin(batch)));
+                return Some(FrontierTask::Copy(state.begin(batch)));
             }
             let mut spent = Vec::new();
             let task = match state.find(self.in_order, &mut spent) {
@@ -318,7 +321,7 @@ impl<'c> Frontier<'c> {
                     state.finding += 1;
                     Some(task)
                 }
-                None => state.to_share().map(Task::Help),
+                None => state.to_share().map(FrontierTask::Help),
             };
             if task.is_some() || !spent.is_empty() {
                 drop(state);
@@ -336,7 +339,7 @@ impl<'c> Frontier<'c> {
     }
 
     /// What there is to find, for one worker that does not copy yet.
-    pub(super) fn take_ahead(&self) -> Option<Task<'c>> {
+    pub(super) fn take_ahead(&self) -> Option<FrontierTask<'c>> {
         let mut spent = Vec::new();
         let mut state = lock(&self.state);
         let task = state.find(self.in_order, &mut spent);
@@ -346,7 +349,11 @@ impl<'c> Frontier<'c> {
     }
 
     /// Waits until something was added. The first idle worker looks for a while, unless it has done so before.
-    fn wait<'s>(&'s self, mut state: MutexGuard<'s, State<'c>>, looked: &mut bool) -> MutexGuard<'s, State<'c>> {
+    fn wait<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, FrontierState<'c>>,
+        looked: &mut bool,
+    ) -> MutexGuard<'s, FrontierState<'c>> {
         if *looked || state.spinning || state.sleeping > 0 {
             state.sleeping += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -367,8 +374,8 @@ impl<'c> Frontier<'c> {
     }
 
     /// Adds what a task has led to, and gives the batch that its worker is to copy.
-    pub(super) fn add(&self, found: Found<'c>) -> Option<Shared> {
-        let Found { pending, supply, batch } = found;
+    pub(super) fn add(&self, found: Discovery<'c>) -> Option<SharedBatch> {
+        let Discovery { pending, supply, batch } = found;
         let names = batch.as_ref().map_or(0, |found| found.batch.entries().len());
         let mut news = names + usize::from(supply.is_some());
         news += pending.as_ref().map_or(0, |pending| pending.later.len() + usize::from(pending.unread.is_ready()));

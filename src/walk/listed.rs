@@ -7,12 +7,12 @@
 
 use super::supply::Supply;
 use super::{BATCH, Walker, is_excluded};
+use crate::batch::{Batch, Entries, Entry};
 use crate::dir::{Extent, Hold};
+use crate::existing;
 use crate::filter::Level;
-use crate::job::{Batch, Entries, Entry};
 use crate::options::{NameList, Options};
 use crate::report::Failure;
-use crate::survey;
 use crate::sys::at;
 use crate::sys::{Errno, Kind};
 use std::collections::{HashMap, HashSet};
@@ -86,7 +86,7 @@ fn failure(words: &'static str, name: &OsStr, error: &std::io::Error) -> Failure
 
 /// A directory that names of the list are in.
 #[derive(Clone, Debug)]
-struct Place {
+struct ListedPlace {
     dir: Hold,
     level: Option<Arc<Level>>,
 }
@@ -98,7 +98,7 @@ pub(super) struct Listed {
     /// The directories that all names are relative to.
     root: Hold,
     /// By their paths below the source; `None` for one that cannot be entered, or is left out.
-    places: HashMap<OsString, Option<Place>>,
+    places: HashMap<OsString, Option<ListedPlace>>,
     seen: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
     /// A name in another directory than those before it: the first of the next batch.
@@ -189,7 +189,7 @@ impl Walker<'_, '_> {
         let mut entry = Entry { name: name.clone(), new_name: None, hint: None, operand: false };
         let cannot_stat = |errno| Failure::new("cannot stat {}", parent.dir.source_path(name)).errno(errno);
         let fds = parent.dir.fds(self.ctx).map_err(cannot_stat)?;
-        let follow = survey::follows_source(&self.ctx.options, &entry);
+        let follow = existing::follows_source(&self.ctx.options, &entry);
         let stat = at::stat(&fds.src, name, follow).map_err(cannot_stat)?;
         if is_excluded(self.ctx, parent.level.as_deref(), name, stat.is_dir()) {
             self.stats.excluded += 1;
@@ -204,7 +204,7 @@ impl Walker<'_, '_> {
 
     /// The directory of these components, entered and made if that has not been done; `None` if it cannot be
     /// entered, which was said before, or is left out.
-    fn place(&mut self, listed: &mut Listed, parts: &[OsString]) -> Result<Option<Place>, Failure> {
+    fn place(&mut self, listed: &mut Listed, parts: &[OsString]) -> Result<Option<ListedPlace>, Failure> {
         let path = joined(parts);
         if let Some(known) = listed.places.get(&path) {
             return Ok(known.clone());
@@ -221,14 +221,14 @@ impl Walker<'_, '_> {
         found
     }
 
-    fn top(&mut self, root: &Hold) -> Result<Option<Place>, Failure> {
+    fn top(&mut self, root: &Hold) -> Result<Option<ListedPlace>, Failure> {
         let path = || root.source_path(OsStr::new(""));
         let fds = root.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let level = self.level_below(None, OsStr::new(""), &fds.src, &path);
-        Ok(Some(Place { dir: root.clone(), level }))
+        Ok(Some(ListedPlace { dir: root.clone(), level }))
     }
 
-    fn enter(&mut self, above: &Place, name: &OsStr) -> Result<Option<Place>, Failure> {
+    fn enter(&mut self, above: &ListedPlace, name: &OsStr) -> Result<Option<ListedPlace>, Failure> {
         if is_excluded(self.ctx, above.level.as_deref(), name, true) {
             self.stats.excluded += 1;
             return Ok(None);
@@ -239,7 +239,7 @@ impl Walker<'_, '_> {
         let path = || dir.source_path(OsStr::new(""));
         let fds = dir.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let level = self.level_below(above.level.as_ref(), name, &fds.src, &path);
-        Ok(Some(Place { dir, level }))
+        Ok(Some(ListedPlace { dir, level }))
     }
 }
 

@@ -4,30 +4,30 @@
 //! subdirectories go to the frontier, where the next idle worker takes them. With one worker that is cp's
 //! order. The content of a file is never touched here.
 
-pub mod census;
 mod descend;
+pub mod estimate;
 mod frontier;
 mod listed;
 mod listing;
 pub mod operands;
 mod registry;
 mod resume;
-pub mod scout;
 mod shows_copy;
+pub mod source_walk;
 pub mod supply;
 
 use crate::backup;
+use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Dir, Hold};
+use crate::existing;
 use crate::filter::{self, Level};
-use crate::job::{Batch, Entries, Entry};
 use crate::options::Dereference;
 use crate::report::{Failure, Stats};
-use crate::survey;
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, Names, Room};
-use frontier::{Found, FoundBatch, Frontier, Later, Pending, Shared, Task, Unread};
+use frontier::{Discovery, FoundBatch, Frontier, FrontierTask, Later, Pending, SharedBatch, Unread};
 use listed::Listed;
 use listing::Listing;
 use operands::Roots;
@@ -107,7 +107,7 @@ pub struct Walker<'w, 'c> {
 
 /// What a worker is to copy.
 pub struct Work {
-    shared: Shared,
+    shared: SharedBatch,
     /// How many names, at most.
     pub names: usize,
 }
@@ -168,19 +168,22 @@ impl<'c> Walk<'c> {
     pub fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let several = roots.entries.len() > 1;
         if ctx.resumes() {
-            resume::sweep(ctx, &roots.dir, &roots.landing_directory());
+            resume::sweep(ctx, &roots.dir, &roots.target_directory());
         }
         let found = match roots.list {
             Some(list) => {
                 let supply: Box<dyn Supply> = Box::new(Listed::new(list, roots.dir));
-                Found { supply: Some(supply), ..Found::default() }
+                Discovery { supply: Some(supply), ..Discovery::default() }
             }
             None => {
                 // Where links are followed, one operand may lead into what another one makes.
                 let one_at_a_time = several && ctx.options.dereference == Dereference::Always;
                 let node = Arc::new(Node { one_at_a_time, ..Node::root(roots.dir) });
                 let unread = Unread::Operands(0, roots.entries.into_iter());
-                Found { pending: Some(Pending { node, unread, later: Later::default() }), ..Found::default() }
+                Discovery {
+                    pending: Some(Pending { node, unread, later: Later::default() }),
+                    ..Discovery::default()
+                }
             }
         };
         Walk::of(ctx, found, in_order, several)
@@ -188,10 +191,10 @@ impl<'c> Walk<'c> {
 
     /// The batches of a supply, in the place of a walk.
     pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply + 'c) -> Walk<'c> {
-        Walk::of(ctx, Found { supply: Some(Box::new(supply)), ..Found::default() }, false, false)
+        Walk::of(ctx, Discovery { supply: Some(Box::new(supply)), ..Discovery::default() }, false, false)
     }
 
-    fn of(ctx: &'c Arc<Context>, found: Found<'c>, in_order: bool, several: bool) -> Walk<'c> {
+    fn of(ctx: &'c Arc<Context>, found: Discovery<'c>, in_order: bool, several: bool) -> Walk<'c> {
         Walk { ctx, frontier: Frontier::new(in_order, found), in_order, several, registry: Registry::default() }
     }
 
@@ -246,7 +249,7 @@ impl<'c> Walker<'_, 'c> {
     /// About how many bytes of a batch there are to move; streams have no end.
     fn bytes(&self, batch: &Batch) -> u64 {
         let bytes = |entry: Entry| {
-            let follow = survey::follows_source(&self.ctx.options, &entry);
+            let follow = existing::follows_source(&self.ctx.options, &entry);
             match at::stat(&batch.fds.src, &entry.name, follow) {
                 // Where no blocks are counted (/proc, servers), the length has to do.
                 Ok(stat) if stat.is_regular() && stat.blocks == 0 => stat.size,
@@ -263,9 +266,9 @@ impl<'c> Walker<'_, 'c> {
     pub fn next_batch(&mut self) -> Option<Work> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
-                Task::Copy(shared) => return Some(Work { shared, names: usize::MAX }),
+                FrontierTask::Copy(shared) => return Some(Work { shared, names: usize::MAX }),
                 // Then there may be a directory to enter, or a batch that needs help more.
-                Task::Help(shared) => return Some(Work { shared, names: 1 }),
+                FrontierTask::Help(shared) => return Some(Work { shared, names: 1 }),
                 task => {
                     let found = self.find(task);
                     let shared = self.walk.frontier.add(found);
@@ -280,7 +283,7 @@ impl<'c> Walker<'_, 'c> {
     /// Says that a worker goes on to something else. It has found these to be directories, which the listing did not
     /// say: file systems may be wrong about types, and names may be exchanged.
     pub fn leave(&mut self, work: Work, directories: Vec<Entry>) {
-        let Shared { batch, node } = &work.shared;
+        let SharedBatch { batch, node } = &work.shared;
         if batch.is_taken() {
             self.walk.frontier.remove(batch);
         }
@@ -302,22 +305,24 @@ impl<'c> Walker<'_, 'c> {
     }
 
     /// Carries out a task that is not to copy.
-    fn find(&mut self, task: Task<'c>) -> Found<'c> {
+    fn find(&mut self, task: FrontierTask<'c>) -> Discovery<'c> {
         match task {
-            Task::Copy(_) | Task::Help(_) => Found::default(),
-            Task::Ask(mut supply) => {
+            FrontierTask::Copy(_) | FrontierTask::Help(_) => Discovery::default(),
+            FrontierTask::Ask(mut supply) => {
                 let batch = supply.next_batch(self).map(|batch| FoundBatch { batch, node: None });
                 let supply = batch.is_some().then_some(supply);
-                Found { supply, batch, pending: None }
+                Discovery { supply, batch, pending: None }
             }
-            Task::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
-            Task::Enter(node, entry, position) => {
+            FrontierTask::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
+            FrontierTask::Enter(node, entry, position) => {
                 let entered = self.descend(&node, &entry, position);
                 node.entering.fetch_sub(1, Ordering::Relaxed);
                 match entered {
                     Entered::Directory(pending) => self.sift(pending),
-                    Entered::Other => Found { batch: self.batch_of_other(&node, entry), ..Found::default() },
-                    Entered::Nothing => Found::default(),
+                    Entered::Other => {
+                        Discovery { batch: self.batch_of_other(&node, entry), ..Discovery::default() }
+                    }
+                    Entered::Nothing => Discovery::default(),
                 }
             }
         }
@@ -325,7 +330,7 @@ impl<'c> Walker<'_, 'c> {
 
     /// Looks at the entries that were read, and reads more if none were: subdirectories are to be entered
     /// later, all else is a batch.
-    fn sift(&mut self, mut pending: Pending) -> Found<'c> {
+    fn sift(&mut self, mut pending: Pending) -> Discovery<'c> {
         let node = Arc::clone(&pending.node);
         let entries = match std::mem::take(&mut pending.unread) {
             Unread::Operands(position, operands) => {
@@ -335,7 +340,7 @@ impl<'c> Walker<'_, 'c> {
             Unread::Taken | Unread::Nothing => Entries::Given(Vec::new()),
         };
         let batch = if entries.is_empty() { None } else { self.batch(&node, entries) };
-        Found { pending: Some(pending), batch, supply: None }
+        Discovery { pending: Some(pending), batch, supply: None }
     }
 
     /// What a listing called a directory, and is none.
@@ -479,7 +484,7 @@ impl<'c> Walker<'_, 'c> {
             return Class::Directory; // reached through its leading directories
         }
         let dir: &Arc<Dir> = &node.dir;
-        let follow = survey::follows_source(&self.ctx.options, entry);
+        let follow = existing::follows_source(&self.ctx.options, entry);
         let stat = match dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &entry.name, follow)) {
             Ok(found) => found,
             Err(errno) => {
@@ -493,7 +498,7 @@ impl<'c> Walker<'_, 'c> {
         }
         // The same file may be copied to several names, and other files to the same name.
         if self.walk.several
-            && let Ok(location) = survey::location_as_named(&dir.source_path(&entry.name))
+            && let Ok(location) = existing::location_as_named(&dir.source_path(&entry.name))
             && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()
         {

@@ -2,11 +2,11 @@
 
 use super::listed::List;
 use crate::backup;
+use crate::batch::Entry;
 use crate::dir::{Base, Dir, Hold, without_slashes};
-use crate::job::Entry;
+use crate::existing;
 use crate::options::Options;
 use crate::report::Failure;
-use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use std::collections::HashSet;
@@ -87,7 +87,7 @@ impl Roots {
     }
 
     /// The directory that the first operand lands in, by a name in that of [`Roots::dir`].
-    pub fn landing_directory(&self) -> OsString {
+    pub fn target_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
         let (parent, _) = backup::split(name.unwrap_or_default());
         if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
@@ -261,7 +261,7 @@ fn landing_name(source: &OsStr) -> OsString {
 /// Whether the destination is inside one of the sources: what is copied until that is noticed
 /// depends on the order.
 fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
-    let above = survey::ancestors(destination);
+    let above = existing::ancestors(destination);
     entries.iter().any(|entry| {
         at::stat(at::CWD, &entry.name, Follow::Yes).is_ok_and(|stat| stat.is_dir() && above.contains(&stat.id()))
     })

@@ -5,11 +5,11 @@
 //! other: it waits until those before it are noted, and does not see those behind it.
 
 use super::{Operand, Walker};
+use crate::batch::Entry;
 use crate::dir::{DestinationName, Dir, Fds};
-use crate::job::Entry;
+use crate::existing::{self, Location};
 use crate::options::Dereference;
 use crate::report::{Failure, lock};
-use crate::survey::{self, Location};
 use crate::sys::stat::FileId;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -32,12 +32,12 @@ pub(super) type Named = (Location, FileId, DestinationName);
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    known: Mutex<Known>,
+    known: Mutex<KnownDirectories>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownDirectories {
     files: HashSet<Named>,
     directories: HashMap<FileId, Earlier>,
     /// Directories that a dry run did not make, by the paths that they would have.
@@ -55,7 +55,7 @@ impl Registry {
     }
 
     /// Notes a directory that was not made; false if it was noted before.
-    pub(super) fn pretend(&self, path: OsString) -> bool {
+    pub(super) fn note_dry_run(&self, path: OsString) -> bool {
         lock(&self.known).pretended.insert(path)
     }
 
@@ -119,7 +119,7 @@ impl Registry {
 impl Walker<'_, '_> {
     /// Remembers where a directory goes, or where one was made, unless it has been met.
     pub(super) fn note(&self, parent: &Arc<Dir>, entry: &Entry, fds: &Fds, id: FileId, position: usize) {
-        if let Ok(location) = survey::location(&fds.dst, entry.destination()) {
+        if let Ok(location) = existing::location(&fds.dst, entry.destination()) {
             let path = parent.destination_path(entry.destination());
             self.walk.registry.insert(id, Earlier { position, location, path });
         }
@@ -141,14 +141,14 @@ impl Walker<'_, '_> {
             }
             return Ok(false);
         };
-        if survey::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location)
+        if existing::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location)
             && (self.follows_again(entry) || self.is_named_the_same(parent, entry, &earlier.location))
         {
             // It was made by this very copy, so whatever else is below would be met again too.
             operand.abandon();
             return Err(operand.meets_itself());
         }
-        if survey::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
+        if existing::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
             let words = "warning: source directory {} specified more than once";
             self.ctx.reporter.warn(Failure::new(words, &operand.source));
             return Ok(true);
@@ -172,6 +172,6 @@ impl Walker<'_, '_> {
     /// Whether the path of the source, without following a link that names its directory, leads to the location.
     /// Where it does not, cp goes on with the rest of the operand. A path that is too long is not looked at.
     fn is_named_the_same(&self, parent: &Arc<Dir>, entry: &Entry, location: &Location) -> bool {
-        survey::location_as_named(&parent.source_path(&entry.name)).map_or(true, |named| named == *location)
+        existing::location_as_named(&parent.source_path(&entry.name)).map_or(true, |named| named == *location)
     }
 }

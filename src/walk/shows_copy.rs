@@ -14,7 +14,7 @@
 //! that has been changed since the run began, and only if one of the two file systems can be such a view.
 
 use super::{Node, Walker};
-use crate::job::Entry;
+use crate::batch::Entry;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, io};
 use crate::transfer::route::FsKind;

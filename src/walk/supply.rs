@@ -1,7 +1,7 @@
 //! Where batches come from if not from a tree: a list of names, or a part of a job.
 
 use super::Walker;
-use crate::job::Batch;
+use crate::batch::Batch;
 
 /// A source of batches. One worker at a time asks it.
 pub trait Supply: Send {

@@ -5,8 +5,8 @@
 //! when it is on the disk. A copy that failed in anything gets a time that is long before the source's instead, which
 //! neither `--resume` nor `-u` takes for complete. Nothing else sets the times of a copy.
 
+use super::destination::{Destination, WrittenFile};
 use super::durable::Waiting;
-use super::landing::{Landed, Written};
 use super::overtaken::Missed;
 use super::{Task, Worker};
 use crate::metadata::{Handle, times};
@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 
 /// What a copy is, but for being on the disk and having its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Completion {
     /// All is there but its times.
     LacksTimes,
     /// Something failed, and has been reported.
@@ -27,10 +27,10 @@ pub(super) enum State {
     Complete,
 }
 
-impl State {
+impl Completion {
     /// After all attributes but the times were tried.
-    pub(super) fn of(all_kept: bool) -> State {
-        if all_kept { State::LacksTimes } else { State::Failed }
+    pub(super) fn of(all_kept: bool) -> Completion {
+        if all_kept { Completion::LacksTimes } else { Completion::Failed }
     }
 }
 
@@ -39,35 +39,35 @@ impl Worker<'_> {
     pub(super) fn commit(
         &mut self,
         task: &Task<'_>,
-        landed: Landed,
+        destination: Destination,
         source: &Stat,
-        state: State,
+        state: Completion,
     ) -> Result<bool, Failure> {
-        if !landed.is_whole_file() {
-            return self.commit_stream(task, landed, source, state).map(|()| true);
+        if !destination.is_whole_file() {
+            return self.commit_stream(task, destination, source, state).map(|()| true);
         }
-        let later = self.is_synced_later(task, &landed);
-        let state = match self.secure(task, &landed, source, state, later) {
+        let later = self.is_synced_later(task, &destination);
+        let state = match self.secure(task, &destination, source, state, later) {
             Ok(state) => state,
             Err(failure) => {
-                self.give_up_attempt(task, landed, source);
+                self.give_up_attempt(task, destination, source);
                 return Err(failure);
             }
         };
-        match self.name_or_decide_again(task, source, &landed) {
+        match self.name_or_decide_again(task, source, &destination) {
             Ok(true) => {}
             answer => {
-                self.discard_unnamed(task, landed);
+                self.discard_unnamed(task, destination);
                 return answer;
             }
         }
-        if state == State::Failed {
-            self.mark_incomplete(Handle::Open(landed.fd.as_fd()), source);
+        if state == Completion::Failed {
+            self.mark_incomplete(Handle::Open(destination.fd.as_fd()), source);
         }
-        let lacks_times = state == State::LacksTimes && self.ctx.options.preserve.timestamps;
-        let waiting = later.then(|| Waiting::new(task, &landed.fd, source, lacks_times)).transpose();
-        let id = landed.before.map(|before| before.id());
-        if let Err(errno) = io::close(landed.fd) {
+        let lacks_times = state == Completion::LacksTimes && self.ctx.options.preserve.timestamps;
+        let waiting = later.then(|| Waiting::new(task, &destination.fd, source, lacks_times)).transpose();
+        let id = destination.before.map(|before| before.id());
+        if let Err(errno) = io::close(destination.fd) {
             match waiting {
                 Ok(Some(waiting)) => waiting.give_up(self.ctx),
                 _ => self.mark_incomplete_by_name(task, id, source),
@@ -82,51 +82,59 @@ impl Worker<'_> {
     }
 
     /// What is no file, or has other content beside the copy, is never taken for complete.
-    fn commit_stream(&self, task: &Task<'_>, landed: Landed, source: &Stat, state: State) -> Result<(), Failure> {
-        if state == State::LacksTimes {
-            self.give_times(task, Handle::Open(landed.fd.as_fd()), source);
+    fn commit_stream(
+        &self,
+        task: &Task<'_>,
+        destination: Destination,
+        source: &Stat,
+        state: Completion,
+    ) -> Result<(), Failure> {
+        if state == Completion::LacksTimes {
+            self.give_times(task, Handle::Open(destination.fd.as_fd()), source);
         }
-        self.sync_file(task, &landed.fd)?;
-        io::close(landed.fd).map_err(|errno| close_failed(task, errno))
+        self.sync_file(task, &destination.fd)?;
+        io::close(destination.fd).map_err(|errno| close_failed(task, errno))
     }
 
     /// Everything that may still fail before a file has its times, and these.
     fn secure(
         &mut self,
         task: &Task<'_>,
-        landed: &Landed,
+        destination: &Destination,
         source: &Stat,
-        state: State,
+        state: Completion,
         later: bool,
-    ) -> Result<State, Failure> {
-        if self.may_fail_at_close(task, landed) {
-            io::flush(&landed.fd).map_err(|errno| close_failed(task, errno))?;
+    ) -> Result<Completion, Failure> {
+        if self.may_fail_at_close(task, destination) {
+            io::flush(&destination.fd).map_err(|errno| close_failed(task, errno))?;
         }
         if later {
             return Ok(state);
         }
         // Who has no name yet cannot be taken for complete; one wait for the disk is enough then.
-        let is_seen = !landed.is_unseen();
+        let is_seen = !destination.is_unseen();
         if is_seen {
-            self.sync_file(task, &landed.fd)?;
+            self.sync_file(task, &destination.fd)?;
         }
-        let gets_times = state == State::LacksTimes && self.ctx.options.preserve.timestamps;
-        let has_times = !gets_times || self.give_times(task, Handle::Open(landed.fd.as_fd()), source);
+        let gets_times = state == Completion::LacksTimes && self.ctx.options.preserve.timestamps;
+        let has_times = !gets_times || self.give_times(task, Handle::Open(destination.fd.as_fd()), source);
         if !is_seen || gets_times {
-            self.sync_file(task, &landed.fd)?;
+            self.sync_file(task, &destination.fd)?;
         }
-        Ok(if has_times { state } else { State::Failed })
+        Ok(if has_times { state } else { Completion::Failed })
     }
 
     /// Whether close(2) of the destination may report an error of writing. Nobody asks where that would change
     /// nothing.
-    fn may_fail_at_close(&mut self, task: &Task<'_>, landed: &Landed) -> bool {
-        if !landed.is_unseen() && !self.times_tell() {
+    fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination) -> bool {
+        if !destination.is_unseen() && !self.times_tell() {
             return false;
         }
-        let known = landed.before.map(|before| before.dev).or(task.dir.dst_dev);
-        let Some(dev) = known.or_else(|| at::fstat(&landed.fd).ok().map(|stat| stat.dev)) else { return true };
-        self.ladder.file_system(dev, landed.fd.as_fd()).answers_at_close(dev)
+        let known = destination.before.map(|before| before.dev).or(task.dir.dst_dev);
+        let Some(dev) = known.or_else(|| at::fstat(&destination.fd).ok().map(|stat| stat.dev)) else {
+            return true;
+        };
+        self.ladder.file_system(dev, destination.fd.as_fd()).answers_at_close(dev)
     }
 
     /// Gives a symbolic link or a special file its times, now or when it is on the disk. What was reached by its
@@ -136,9 +144,9 @@ impl Worker<'_> {
         task: &Task<'_>,
         to: Handle<'_>,
         source: &Stat,
-        state: State,
+        state: Completion,
     ) -> Result<(), Missed> {
-        if state == State::Failed {
+        if state == Completion::Failed {
             self.mark_incomplete(to, source);
             return Ok(());
         }
@@ -153,11 +161,11 @@ impl Worker<'_> {
             Some(made) => self.sync_later(task, Waiting::of(task, &made, source, true)),
             None => match times::set(to, source) {
                 Ok(()) => {}
-                Err(trouble) if trouble.errno == Errno::NOENT && matches!(to, Handle::Entry(..)) => {
-                    return Err(Missed::Overtaken(Failure::attribute(trouble, &task.destination_path())));
+                Err(error) if error.errno == Errno::NOENT && matches!(to, Handle::Entry(..)) => {
+                    return Err(Missed::Overtaken(Failure::attribute(error, &task.destination_path())));
                 }
-                Err(trouble) => {
-                    self.attribute_failed(task, trouble);
+                Err(error) => {
+                    self.attribute_failed(task, error);
                     self.mark_incomplete(to, source);
                 }
             },
@@ -168,7 +176,7 @@ impl Worker<'_> {
     /// False if that failed.
     fn give_times(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> bool {
         let answer = if self.ctx.options.preserve.timestamps { times::set(to, source) } else { Ok(()) };
-        answer.map_err(|trouble| self.attribute_failed(task, trouble)).is_ok()
+        answer.map_err(|error| self.attribute_failed(task, error)).is_ok()
     }
 
     /// Whether later runs may go by the times of what this one copies.
@@ -177,11 +185,11 @@ impl Worker<'_> {
     }
 
     /// The copy failed: takes it away if nobody has seen it, and lets nobody take it for complete.
-    pub(super) fn give_up_attempt(&self, task: &Task<'_>, landed: Landed, source: &Stat) {
-        if landed.is_unseen() {
-            self.discard(task, landed);
-        } else if landed.is_whole_file() {
-            self.mark_incomplete(Handle::Open(landed.fd.as_fd()), source);
+    pub(super) fn give_up_attempt(&self, task: &Task<'_>, destination: Destination, source: &Stat) {
+        if destination.is_unseen() {
+            self.discard(task, destination);
+        } else if destination.is_whole_file() {
+            self.mark_incomplete(Handle::Open(destination.fd.as_fd()), source);
         }
     }
 
@@ -194,21 +202,21 @@ impl Worker<'_> {
 
     /// Does so with a file that is closed already.
     fn mark_incomplete_by_name(&self, task: &Task<'_>, id: Option<FileId>, source: &Stat) {
-        let held = at::pin(&task.fds.dst, task.entry.destination());
+        let held = at::open_path(&task.fds.dst, task.entry.destination());
         // Of a new file the identity is not known; another one that somebody put there would have two names.
         let is_it = |stat: Stat| stat.is_regular() && id.map_or(stat.nlink == 1, |id| id == stat.id());
         if let Ok(held) = held
             && at::fstat(&held).is_ok_and(is_it)
         {
-            self.mark_incomplete(Handle::Pinned(held.as_fd()), source);
+            self.mark_incomplete(Handle::Path(held.as_fd()), source);
         }
     }
 }
 
-impl Landed {
+impl Destination {
     /// Whether it is a regular file that the copy alone fills.
     fn is_whole_file(&self) -> bool {
-        self.written == Written::Whole && self.before.is_none_or(|before| before.is_regular())
+        self.written == WrittenFile::Whole && self.before.is_none_or(|before| before.is_regular())
     }
 }
 

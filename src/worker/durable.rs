@@ -5,7 +5,7 @@
 //! syncfs(2), and get their times after it. If that fails, each of them is asked, so that what could not be written
 //! is reported by file.
 
-use super::landing::Landed;
+use super::destination::Destination;
 use super::{Shared, Task, Worker};
 use crate::context::Context;
 use crate::dir::{Dir, Hold, Watched};
@@ -28,19 +28,19 @@ const BESIDE: u64 = 4096;
 /// Files that are written, and not yet known to be on the disk.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    batch: Mutex<Batch>,
+    batch: Mutex<SyncGroup>,
     /// Files that got their times after the last sync, which only the next one can vouch for. Held by who syncs.
     timed: Mutex<Vec<Waiting>>,
 }
 
 #[derive(Debug, Default)]
-struct Batch {
+struct SyncGroup {
     files: Vec<Waiting>,
     bytes: u64,
     flush_size: FlushSize,
 }
 
-impl Batch {
+impl SyncGroup {
     /// syncfs(2) cannot be interrupted, so it is not to have much to do.
     fn is_due(&self) -> bool {
         self.files.len() >= BATCH || self.bytes >= self.flush_size.bytes()
@@ -94,7 +94,7 @@ impl Waiting {
     fn hold(&self, ctx: &Context) -> Result<Option<OwnedFd>> {
         let fds = self.dir.fds(ctx)?;
         let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|stat| stat.id() == self.id);
-        let held = at::pin(&fds.dst, &self.name)?;
+        let held = at::open_path(&fds.dst, &self.name)?;
         if is_it(&held) {
             return Ok(Some(held));
         }
@@ -122,8 +122,8 @@ impl Waiting {
         let times = Stat { atime: self.atime, mtime: self.mtime, ..Stat::default() };
         match self.hold(ctx) {
             Ok(Some(held)) => {
-                if let Err(trouble) = times::set(Handle::Pinned(held.as_fd()), &times) {
-                    ctx.reporter.fail(Failure::attribute(trouble, &self.path()));
+                if let Err(error) = times::set(Handle::Path(held.as_fd()), &times) {
+                    ctx.reporter.fail(Failure::attribute(error, &self.path()));
                 }
             }
             // Another process has made a file of that name since, and gives that one its times.
@@ -139,7 +139,7 @@ impl Waiting {
             && !ctx.options.attributes_only
             && let Ok(Some(held)) = self.hold(ctx)
         {
-            let _ = times::set_apart(Handle::Pinned(held.as_fd()), &times);
+            let _ = times::set_apart(Handle::Path(held.as_fd()), &times);
         }
     }
 }
@@ -163,8 +163,8 @@ impl Worker<'_> {
     }
 
     /// Whether the destination is. A file that is reached by a symbolic link may be on another file system.
-    pub(super) fn is_synced_later(&self, task: &Task<'_>, landed: &Landed) -> bool {
-        self.syncs_whole(task) && landed.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
+    pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination) -> bool {
+        self.syncs_whole(task) && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
     }
 
     /// With `--fsync`, has this file alone written to the disk.
@@ -225,7 +225,7 @@ impl Shared {
         }
     }
 
-    /// The last of all: the names in the directory that the operands landed in.
+    /// The last of all: the names in the directory that the operands destination in.
     pub fn make_name_durable(&self, ctx: &Context, top: &Arc<Dir>, directory: &OsStr) {
         if ctx.stop.is_raised() {
             return;

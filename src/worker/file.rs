@@ -1,13 +1,13 @@
-//! One regular file: open, land (`landing.rs`), move, dress, commit.
+//! One regular file: open, land (`destination.rs`), move, apply metadata, commit.
 
-use super::complete::State;
-use super::landing::{Landed, Written};
+use super::complete::Completion;
+use super::destination::{Destination, WrittenFile};
 use super::verify::cannot_read_back;
-use super::{Landing, Source, Task, Worker};
-use crate::metadata::{self, Handle, Trouble, times};
+use super::{Placement, Source, Task, Worker};
+use crate::metadata::{self, AttributeError, Handle, times};
 use crate::report::Failure;
 use crate::sys::{Stat, at, io, proc, selinux};
-use crate::transfer::{Fault, Outcome, Side, Strategy, Target, Transfer};
+use crate::transfer::{DestinationKind, Outcome, Side, Strategy, Transfer, TransferError};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,48 +30,48 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: Source,
-        landing: Landing,
+        placement: Placement,
     ) -> Result<bool, Failure> {
         let (stat, bytes) = (source.stat, self.stats.bytes_logical);
-        let answer = self.copy_file_once(task, source, landing);
+        let answer = self.copy_file_once(task, source, placement);
         if !self.nameless_in_vain.take() || !stat.is_regular() || self.ctx.stop.is_raised() {
             return answer;
         }
         self.stats.bytes_logical = bytes;
-        self.copy_file_once(task, Source { stat, fd: None }, landing)
+        self.copy_file_once(task, Source { stat, fd: None }, placement)
     }
 
-    fn copy_file_once(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<bool, Failure> {
+    fn copy_file_once(&mut self, task: &Task<'_>, source: Source, placement: Placement) -> Result<bool, Failure> {
         let (src, stat) = self.open_source(task, source)?;
-        let before = if let Landing::Overwrite(before, _) = &landing { Some(before) } else { None };
+        let before = if let Placement::Overwrite(before, _) = &placement { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;
         self.watch_file_system(task);
-        let answer = self.land(task, &stat, landing);
+        let answer = self.open_destination(task, &stat, placement);
         if self.ctx.options.debug && !self.ctx.options.attributes_only && answer.is_err() {
             self.explain_failure(false);
         }
-        let Some(landed) = answer? else { return Ok(false) };
-        if self.ctx.options.verify && landed.written != Written::Whole {
+        let Some(destination) = answer? else { return Ok(false) };
+        if self.ctx.options.verify && destination.written != WrittenFile::Whole {
             return Err(cannot_read_back(task));
         }
         if !self.ctx.options.attributes_only
-            && let Err(fault) = self.move_content(task, &src, &stat, &landed)
+            && let Err(error) = self.move_content(task, &src, &stat, &destination)
         {
-            return self.give_up(task, landed, &stat, fault).map(|()| true);
+            return self.give_up(task, destination, &stat, error).map(|()| true);
         }
         if self.ctx.options.verify
             && !self.ctx.options.attributes_only
-            && let Err(failure) = self.verify(task, &src, &landed.fd)
+            && let Err(failure) = self.verify(task, &src, &destination.fd)
         {
             if self.is_interruption(&failure) {
-                self.discard(task, landed);
+                self.discard(task, destination);
             } else {
-                self.give_up_attempt(task, landed, &stat);
+                self.give_up_attempt(task, destination, &stat);
             }
             return Err(failure);
         }
-        let state = State::of(self.dress(task, &src, &stat, &landed));
-        let committed = self.commit(task, landed, &stat, state)?;
+        let state = Completion::of(self.apply_metadata(task, &src, &stat, &destination));
+        let committed = self.commit(task, destination, &stat, state)?;
         self.stats.files += u64::from(committed);
         Ok(committed)
     }
@@ -96,25 +96,32 @@ impl Worker<'_> {
         Ok((fd, stat))
     }
 
-    fn move_content(&mut self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) -> Result<(), Fault> {
-        let (dst_dev, target) = match (&landed.before, task.dir.dst_dev) {
-            (Some(before), _) if before.is_regular() && landed.written != Written::Onwards => {
-                (before.dev, Target::File)
+    fn move_content(
+        &mut self,
+        task: &Task<'_>,
+        src: &OwnedFd,
+        stat: &Stat,
+        destination: &Destination,
+    ) -> Result<(), TransferError> {
+        let (dst_dev, target) = match (&destination.before, task.dir.dst_dev) {
+            (Some(before), _) if before.is_regular() && destination.written != WrittenFile::Onwards => {
+                (before.dev, DestinationKind::File)
             }
-            (Some(before), _) => (before.dev, Target::Stream(*before)),
-            (None, Some(dev)) => (dev, Target::File),
-            (None, None) => (at::fstat(&landed.fd).map_or(0, |stat| stat.dev), Target::File),
+            (Some(before), _) => (before.dev, DestinationKind::Stream(*before)),
+            (None, Some(dev)) => (dev, DestinationKind::File),
+            (None, None) => (at::fstat(&destination.fd).map_or(0, |stat| stat.dev), DestinationKind::File),
         };
-        let (dst, overwritten) = (landed.fd.as_fd(), landed.before.is_some());
+        let (dst, overwritten) = (destination.fd.as_fd(), destination.before.is_some());
         let transfer = Transfer { src: src.as_fd(), stat: *stat, dst, dst_dev, target, overwritten };
         let before = self.ctx.options.debug.then(|| self.stats.account.clone());
         let answer = self.ladder.copy(&transfer, &mut self.stats.account);
-        if self.ctx.options.debug && answer.as_ref().is_err_and(|fault| fault.refused == Some(Strategy::Reflink)) {
+        if self.ctx.options.debug && answer.as_ref().is_err_and(|error| error.refused == Some(Strategy::Reflink)) {
             self.explain_failure(true);
         }
         let outcome: Outcome = answer?;
-        if landed.written == Written::WholeForOthers {
-            io::seek_to(&landed.fd, outcome.size).map_err(|errno| Fault::at(Side::Destination, errno))?;
+        if destination.written == WrittenFile::WholeForOthers {
+            io::seek_to(&destination.fd, outcome.size)
+                .map_err(|errno| TransferError::at(Side::Destination, errno))?;
         }
         self.stats.bytes_logical += outcome.size;
         if let Some(before) = before {
@@ -126,44 +133,56 @@ impl Worker<'_> {
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
     /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic;
     /// and nobody is to take what an interruption left of an old file for a whole one.
-    fn give_up(&self, task: &Task<'_>, landed: Landed, source: &Stat, fault: Fault) -> Result<(), Failure> {
-        let quietly = self.ends_by_broken_pipe(fault, &landed);
-        if fault.interrupted && landed.is_overwritten_file() {
-            if self.discard_overwritten(task, landed) {
+    fn give_up(
+        &self,
+        task: &Task<'_>,
+        destination: Destination,
+        source: &Stat,
+        error: TransferError,
+    ) -> Result<(), Failure> {
+        let quietly = self.ends_by_broken_pipe(error, &destination);
+        if error.interrupted && destination.is_overwritten_file() {
+            if self.discard_overwritten(task, destination) {
                 let words = "{} was overwritten in part when a signal came; removed";
                 self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
             }
-        } else if fault.interrupted || (fault.refused.is_some() && landed.before.is_none()) {
-            self.discard(task, landed);
+        } else if error.interrupted || (error.refused.is_some() && destination.before.is_none()) {
+            self.discard(task, destination);
         } else {
-            self.give_up_attempt(task, landed, source);
+            self.give_up_attempt(task, destination, source);
         }
         if quietly {
             return Ok(());
         }
-        Err(Failure::transfer(fault, &task.source_path(), &task.destination_path()))
+        Err(Failure::transfer(error, &task.source_path(), &task.destination_path()))
     }
 
     /// Owner, extended attributes, mode with ACL: see `metadata`. The times are up to [`Worker::commit`]. False if
     /// something failed, which has been reported.
-    pub(super) fn dress(&self, task: &Task<'_>, src: &OwnedFd, stat: &Stat, landed: &Landed) -> bool {
+    pub(super) fn apply_metadata(
+        &self,
+        task: &Task<'_>,
+        src: &OwnedFd,
+        stat: &Stat,
+        destination: &Destination,
+    ) -> bool {
         let keep = self.ctx.options.preserve;
-        let all_kept = self.dress_as_source(task, src, stat, landed).unwrap_or_else(|trouble| {
-            self.attribute_failed(task, trouble);
+        let all_kept = self.apply_as_source(task, src, stat, destination).unwrap_or_else(|error| {
+            self.attribute_failed(task, error);
             false
         });
-        let later = match &landed.before {
+        let later = match &destination.before {
             _ if keep.mode => None,
-            None => landed.later,
+            None => destination.later,
             Some(before) => self.unfinished_mode(before, stat),
         };
-        self.dress_mode(task, landed, later) && all_kept
+        self.apply_mode(task, destination, later) && all_kept
     }
 
     /// The mode of a new file that is not to have the source's: nearly always it was created with it.
-    fn dress_mode(&self, task: &Task<'_>, landed: &Landed, later: Option<u32>) -> bool {
+    fn apply_mode(&self, task: &Task<'_>, destination: &Destination, later: Option<u32>) -> bool {
         let Some(mode) = later else { return true };
-        let to = Handle::Open(landed.fd.as_fd());
+        let to = Handle::Open(destination.fd.as_fd());
         if let Err(errno) = metadata::set_plain_mode(to, mode, self.ctx.options.preserve.no_mode) {
             let failure = Failure::new("preserving permissions for {}", task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
@@ -180,19 +199,19 @@ impl Worker<'_> {
         new.later.filter(|_| self.ctx.options.resume && policy.may_be_unfinished(&new, before))
     }
 
-    fn dress_as_source(
+    fn apply_as_source(
         &self,
         task: &Task<'_>,
         src: &OwnedFd,
         stat: &Stat,
-        landed: &Landed,
-    ) -> Result<bool, Trouble> {
+        destination: &Destination,
+    ) -> Result<bool, AttributeError> {
         let keep = &self.ctx.options.preserve;
-        let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(landed.fd.as_fd()));
+        let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(destination.fd.as_fd()));
         let mut mode = stat.permissions();
-        let mut all_kept = self.dress_context(task, to, landed);
+        let mut all_kept = self.apply_context(task, to, destination);
         if keep.ownership {
-            match self.dress_owner(to, stat, landed)? {
+            match self.apply_owner(to, stat, destination)? {
                 Owned::Yes => {}
                 Owned::No => mode &= 0o777,
                 Owned::OutOfReach => {
@@ -203,7 +222,7 @@ impl Worker<'_> {
             }
         }
         if keep.xattr || keep.context {
-            all_kept &= self.dress_xattrs(task, from, to, stat, landed);
+            all_kept &= self.apply_xattrs(task, from, to, stat, destination);
         }
         if keep.mode {
             metadata::copy_mode(from, to, stat.kind(), mode)?;
@@ -212,8 +231,8 @@ impl Worker<'_> {
     }
 
     /// `--context=CTX` for a file that was there before; a new one was made with it.
-    fn dress_context(&self, task: &Task<'_>, to: Handle<'_>, landed: &Landed) -> bool {
-        let Some(context) = self.ctx.options.context.as_ref().filter(|_| landed.before.is_some()) else {
+    fn apply_context(&self, task: &Task<'_>, to: Handle<'_>, destination: &Destination) -> bool {
+        let Some(context) = self.ctx.options.context.as_ref().filter(|_| destination.before.is_some()) else {
             return true;
         };
         let value = [context.as_bytes(), b"\0"].concat();
@@ -225,10 +244,15 @@ impl Worker<'_> {
         true
     }
 
-    fn dress_owner(&self, to: Handle<'_>, stat: &Stat, landed: &Landed) -> Result<Owned, Trouble> {
+    fn apply_owner(
+        &self,
+        to: Handle<'_>,
+        stat: &Stat,
+        destination: &Destination,
+    ) -> Result<Owned, AttributeError> {
         let privileged = self.ctx.process.privileged;
         let is_owner = |now: &Stat| (now.uid, now.gid) == (stat.uid, stat.gid);
-        if let Some(before) = &landed.before {
+        if let Some(before) = &destination.before {
             if is_owner(before) {
                 return Ok(Owned::Yes);
             }
@@ -236,7 +260,7 @@ impl Worker<'_> {
                 return Ok(Owned::OutOfReach);
             }
         } else if (!privileged || stat.uid == self.ctx.process.uid && stat.gid == proc::effective_gid())
-            && at::fstat(&landed.fd).is_ok_and(|now| is_owner(&now))
+            && at::fstat(&destination.fd).is_ok_and(|now| is_owner(&now))
         {
             return Ok(Owned::Yes);
         }
@@ -245,17 +269,17 @@ impl Worker<'_> {
 
     /// User attributes can only be set on a file that is writable by its mode, even through a
     /// descriptor (xattr(7)).
-    fn dress_xattrs(
+    fn apply_xattrs(
         &self,
         task: &Task<'_>,
         from: Handle<'_>,
         to: Handle<'_>,
         stat: &Stat,
-        landed: &Landed,
+        destination: &Destination,
     ) -> bool {
         let read_only = stat.permissions() & 0o200 == 0 && !self.ctx.process.privileged;
         let lifted = read_only
-            && landed.before.is_none()
+            && destination.before.is_none()
             && metadata::set_mode(to, stat.permissions() & 0o500 | 0o200).is_ok();
         let all_kept = self.copy_xattrs(task, from, to);
         if lifted && !self.ctx.options.preserve.mode {

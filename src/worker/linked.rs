@@ -1,10 +1,10 @@
 //! Names of inodes that have several: copied once, linked for the rest (the registry is `links.rs`).
 
 use super::links::{self, Claim, Copied};
-use super::{Landing, Source, Task, Worker};
+use super::{Placement, Source, Task, Worker};
+use crate::existing;
 use crate::options::{Action, Dereference};
 use crate::report::Failure;
-use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
@@ -37,15 +37,15 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: Source,
-        landing: Landing,
+        placement: Placement,
         names: u64,
     ) -> Result<(), Failure> {
         let id = source.stat.id();
-        match self.shared.links.claim(&source.stat, names, task.dir, task.entry, landing) {
+        match self.shared.links.claim(&source.stat, names, task.dir, task.entry, placement) {
             Claim::Parked => Ok(()),
             Claim::Link(copied) => self.link_to(task, &copied).map(drop),
             Claim::First => {
-                let answer = self.make_file(task, source, landing);
+                let answer = self.make_file(task, source, placement);
                 match &answer {
                     Ok(()) => self.link_parked(id, task),
                     Err(_) => self.retry_parked(id),
@@ -75,7 +75,7 @@ impl Worker<'_> {
             let mut done = false;
             self.with_name(&parked, |worker, task| {
                 let source = worker.look_at_source(task)?;
-                let answer = worker.make_file(task, source, parked.landing);
+                let answer = worker.make_file(task, source, parked.placement);
                 done = answer.is_ok();
                 if done {
                     worker.link_parked(id, task);
@@ -89,9 +89,13 @@ impl Worker<'_> {
     }
 
     /// Runs something on a name that was parked, and lets go of its directory.
-    fn with_name(&mut self, name: &links::Name, run: impl FnOnce(&mut Self, &Task<'_>) -> Result<(), Failure>) {
+    fn with_name(
+        &mut self,
+        name: &links::WaitingName,
+        run: impl FnOnce(&mut Self, &Task<'_>) -> Result<(), Failure>,
+    ) {
         let entry = &name.entry;
-        let follow = survey::follows_source(&self.ctx.options, entry);
+        let follow = existing::follows_source(&self.ctx.options, entry);
         let answer = match name.dir.fds(self.ctx) {
             Ok(fds) => run(self, &Task { dir: &name.dir, fds: &fds, entry, follow }),
             Err(errno) => {
@@ -118,7 +122,7 @@ impl Worker<'_> {
             Err(Errno::NOENT) if is_gone() && !self.ctx.options.dry_run => {
                 let source = self.look_at_source(task)?;
                 let id = source.stat.id();
-                self.make_file(task, source, Landing::Create)?;
+                self.make_file(task, source, Placement::Create)?;
                 let instead = Copied { dir: Arc::clone(task.dir), name: task.entry.destination().to_owned() };
                 self.shared.links.replaced(id, &instead);
                 return Ok(Some(instead));
@@ -155,7 +159,7 @@ impl Worker<'_> {
     /// are kept or not. (So it is with cp, even where the other destination was a newer file.)
     pub(super) fn link_up_to_date(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
         let names = (source.nlink > 1).then_some(source.nlink);
-        self.link_left_alone(task, source, names, Landing::Create).map(|_| ())
+        self.link_left_alone(task, source, names, Placement::Create).map(|_| ())
     }
 
     /// The destination was left alone, and if there are more `names` of the source they become names
@@ -165,10 +169,10 @@ impl Worker<'_> {
         task: &Task<'_>,
         source: &Stat,
         names: Option<u64>,
-        landing: Landing,
+        placement: Placement,
     ) -> Result<bool, Failure> {
         let Some(names) = names else { return Ok(true) };
-        match self.shared.links.claim(source, names, task.dir, task.entry, landing) {
+        match self.shared.links.claim(source, names, task.dir, task.entry, placement) {
             Claim::First => {
                 self.link_parked(source.id(), task);
                 Ok(true)

@@ -4,9 +4,9 @@
 //! their work; they never wait. When the copy is done, whoever made it links what was parked; if it
 //! failed, it tries the next name as the first.
 
-use super::Landing;
+use super::Placement;
+use crate::batch::Entry;
 use crate::dir::{Dir, Hold};
-use crate::job::Entry;
 use crate::report::lock;
 use crate::sys::Stat;
 use crate::sys::stat::FileId;
@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex};
 
 /// A name of an inode: where, and what it is called there.
 #[derive(Clone, Debug)]
-pub(super) struct Name {
+pub(super) struct WaitingName {
     pub(super) dir: Hold,
     pub(super) entry: Entry,
-    pub(super) landing: Landing,
+    pub(super) placement: Placement,
 }
 
 /// What a worker is to do with a name of an inode that has several.
@@ -42,14 +42,14 @@ pub(super) struct Copied {
 }
 
 #[derive(Debug)]
-enum State {
-    Copying(Vec<Name>),
+enum LinkState {
+    Copying(Vec<WaitingName>),
     Copied(Copied),
 }
 
 #[derive(Debug)]
 struct Inode {
-    state: State,
+    state: LinkState,
     /// Names that have not been seen yet; at 0 the inode is forgotten.
     unseen: u64,
 }
@@ -66,12 +66,12 @@ impl Links {
         names: u64,
         dir: &Arc<Dir>,
         entry: &Entry,
-        landing: Landing,
+        placement: Placement,
     ) -> Claim {
         let mut inodes = lock(&self.0);
         let slot = match inodes.entry(source.id()) {
             Slot::Vacant(slot) => {
-                slot.insert(Inode { state: State::Copying(Vec::new()), unseen: names.saturating_sub(1) });
+                slot.insert(Inode { state: LinkState::Copying(Vec::new()), unseen: names.saturating_sub(1) });
                 return Claim::First;
             }
             Slot::Occupied(slot) => slot,
@@ -81,9 +81,9 @@ impl Links {
         inode.unseen = inode.unseen.saturating_sub(1);
         let forget = inode.unseen == 0;
         let claim = match &mut inode.state {
-            State::Copied(copied) => Claim::Link(copied.clone()),
-            State::Copying(parked) => {
-                parked.push(Name { dir: Hold::new(dir), entry: entry.clone(), landing });
+            LinkState::Copied(copied) => Claim::Link(copied.clone()),
+            LinkState::Copying(parked) => {
+                parked.push(WaitingName { dir: Hold::new(dir), entry: entry.clone(), placement });
                 return Claim::Parked;
             }
         };
@@ -94,12 +94,12 @@ impl Links {
     }
 
     /// The first name is copied: gives the names to be linked to it now.
-    pub(super) fn copied(&self, id: FileId, copied: &Copied) -> Vec<Name> {
+    pub(super) fn copied(&self, id: FileId, copied: &Copied) -> Vec<WaitingName> {
         let mut inodes = lock(&self.0);
         let Some(inode) = inodes.get_mut(&id) else { return Vec::new() };
-        let parked = match std::mem::replace(&mut inode.state, State::Copied(copied.clone())) {
-            State::Copying(parked) => parked,
-            State::Copied(_) => Vec::new(),
+        let parked = match std::mem::replace(&mut inode.state, LinkState::Copied(copied.clone())) {
+            LinkState::Copying(parked) => parked,
+            LinkState::Copied(_) => Vec::new(),
         };
         if inode.unseen == 0 {
             inodes.remove(&id);
@@ -110,16 +110,16 @@ impl Links {
     /// The copy is somewhere else now.
     pub(super) fn replaced(&self, id: FileId, copied: &Copied) {
         if let Some(inode) = lock(&self.0).get_mut(&id) {
-            inode.state = State::Copied(copied.clone());
+            inode.state = LinkState::Copied(copied.clone());
         }
     }
 
     /// The first name could not be copied: gives the next one to try, which is then the first.
-    pub(super) fn failed(&self, id: FileId) -> Option<Name> {
+    pub(super) fn failed(&self, id: FileId) -> Option<WaitingName> {
         let mut inodes = lock(&self.0);
         let next = match &mut inodes.get_mut(&id)?.state {
-            State::Copying(parked) => parked.pop(),
-            State::Copied(_) => None,
+            LinkState::Copying(parked) => parked.pop(),
+            LinkState::Copied(_) => None,
         };
         if next.is_none() {
             inodes.remove(&id);

@@ -4,34 +4,34 @@
 //! of hard links and of operands' copies. Whether to copy is decided in `plan.rs`, how bytes move in
 //! `transfer`; this room opens, asks, and puts the two together.
 
+mod carry_out;
 mod complete;
 mod debug;
+mod destination;
+mod dry_run;
 mod durable;
 mod file;
-mod landed;
-mod landing;
 mod linked;
 mod links;
+mod operand_copies;
 mod overtaken;
-pub mod piece;
-mod pretend;
 mod prompt;
+pub mod range;
 mod resume;
 mod special;
 mod stream;
-mod verdict;
 mod verify;
 
 use crate::backup;
+use crate::batch::{Batch, Entry};
 use crate::context::Context;
+use crate::decision::{self, Existing};
 use crate::dir::{Dir, Fds};
-use crate::job::{Batch, Entry};
-use crate::metadata::{self, Handle, Trouble};
+use crate::existing;
+use crate::metadata::{self, AttributeError, Handle};
 use crate::options::Action;
-use crate::plan::{self, Occupant};
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
-use crate::survey;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, selinux};
 use crate::transfer::verify::Verifier;
@@ -63,7 +63,7 @@ impl Shared {
     }
 }
 
-/// One of the crew.
+/// One worker: it makes the names of the batches that it is given.
 pub struct Worker<'c> {
     ctx: &'c Context,
     shared: &'c Shared,
@@ -112,7 +112,7 @@ struct Source {
 
 /// How the destination's name is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Landing {
+enum Placement {
     /// A new file, and it must be new.
     Create,
     /// Into the file that is there: this one, through a symbolic link or not.
@@ -165,11 +165,11 @@ impl<'c> Worker<'c> {
     }
 
     fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry) {
-        let follow = survey::follows_source(&self.ctx.options, entry);
+        let follow = existing::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
         let before = self.meter.bytes.load(Ordering::Relaxed);
         let ctx = self.ctx;
-        let answer = ctx.patience.operation(|| self.try_copy(&task), Failure::reason);
+        let answer = ctx.stale_retry.operation(|| self.try_copy(&task), Failure::reason);
         self.report(answer);
         // What was skipped, linked, shared or a hole is done as well.
         let done = before + std::mem::take(&mut self.size);
@@ -200,17 +200,19 @@ impl<'c> Worker<'c> {
             let words = "skipping file {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.source_path()));
         }
-        let occupant = if task.dir.fresh {
+        let existing = if task.dir.fresh {
             None
         } else {
             let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-            survey::look(self.ctx, task.fds, task.entry, &source.stat).map_err(cannot_stat)?
+            existing::look(self.ctx, task.fds, task.entry, &source.stat).map_err(cannot_stat)?
         };
-        let occupant =
-            occupant.map(|occupant| Occupant { just_made: self.landed_here(task, &occupant.stat), ..occupant });
-        let occupant = occupant.or_else(|| self.pretended(task));
-        let verdict = plan::decide(&self.ctx.options, &source.stat, occupant.as_ref());
-        self.carry_out(task, source, occupant.as_ref(), verdict)
+        let existing = existing.map(|existing| Existing {
+            just_made: self.made_by_earlier_operand(task, &existing.stat),
+            ..existing
+        });
+        let existing = existing.or_else(|| self.pretended(task));
+        let decision = decision::decide(&self.ctx.options, &source.stat, existing.as_ref());
+        self.carry_out(task, source, existing.as_ref(), decision)
     }
 
     /// Lets the progress bar know: always of a large file, else if it asks.
@@ -258,10 +260,10 @@ impl<'c> Worker<'c> {
         &mut self,
         task: &Task<'_>,
         source: Source,
-        landing: Landing,
+        placement: Placement,
         backup: Option<&OsStr>,
     ) -> Result<(), Failure> {
-        self.check_landed_link(task)?;
+        self.check_operand_link(task)?;
         if self.ctx.options.verbose {
             let destination = task.destination_path();
             let kept = backup.map(|backup| backup::beside(&destination, backup));
@@ -271,15 +273,15 @@ impl<'c> Worker<'c> {
             }
         }
         let answer = match self.tracked_names(task, &source.stat) {
-            Some(names) => self.make_linked(task, source, landing, names),
-            None => self.make_file(task, source, landing),
+            Some(names) => self.make_linked(task, source, placement, names),
+            None => self.make_file(task, source, placement),
         };
         self.say(&[]);
         answer
     }
 
-    fn make_file(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<(), Failure> {
-        if self.make_kind(task, source, landing)? {
+    fn make_file(&mut self, task: &Task<'_>, source: Source, placement: Placement) -> Result<(), Failure> {
+        if self.make_kind(task, source, placement)? {
             self.tell_made(task);
         }
         Ok(())
@@ -287,36 +289,36 @@ impl<'c> Worker<'c> {
 
     /// The name is there: whoever has to know that does.
     fn tell_made(&self, task: &Task<'_>) {
-        self.note_landed(task);
+        self.note_operand_copy(task);
         self.ctx.made(|| task.source_path(), || task.destination_path());
     }
 
     /// Makes what the source is, or a link to it; false if another process was quicker, and what it made is left
     /// alone.
-    fn make_kind(&mut self, task: &Task<'_>, source: Source, landing: Landing) -> Result<bool, Failure> {
+    fn make_kind(&mut self, task: &Task<'_>, source: Source, placement: Placement) -> Result<bool, Failure> {
         match self.ctx.options.action {
-            Action::SymbolicLink => return self.link_symbolically(task, &source.stat, landing),
+            Action::SymbolicLink => return self.link_symbolically(task, &source.stat, placement),
             Action::HardLink => {
-                return self.link_to_source(task, &source.stat, landing);
+                return self.link_to_source(task, &source.stat, placement);
             }
             Action::Copy if self.ctx.options.dry_run => {
-                return self.pretend(task, &source, landing).map(|()| true);
+                return self.dry_run(task, &source, placement).map(|()| true);
             }
             Action::Copy => {}
         }
         match source.stat.kind() {
-            Kind::Regular => self.copy_file(task, source, landing),
-            Kind::Symlink => self.copy_symlink(task, &source.stat, landing),
-            _ if self.ctx.options.read_special => self.copy_file(task, source, landing),
+            Kind::Regular => self.copy_file(task, source, placement),
+            Kind::Symlink => self.copy_symlink(task, &source.stat, placement),
+            _ if self.ctx.options.read_special => self.copy_file(task, source, placement),
             Kind::Unknown => Err(Failure::new("{} has unknown file type", task.source_path())),
-            _ => self.copy_special(task, &source.stat, landing),
+            _ => self.copy_special(task, &source.stat, placement),
         }
     }
 
     /// Gives the destination the source's owner. False if set-ID bits must not be kept, `None` if it failed.
     fn keep_owner(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> Option<bool> {
         let answer = metadata::set_owner(to, source, self.ctx.process.privileged);
-        answer.map_err(|trouble| self.attribute_failed(task, trouble)).ok()
+        answer.map_err(|error| self.attribute_failed(task, error)).ok()
     }
 
     /// False if one is lost that must not be.
@@ -324,7 +326,7 @@ impl<'c> Worker<'c> {
         self.ctx.copy_xattrs(from, to, (&|| task.source_path(), &|| task.destination_path()))
     }
 
-    fn attribute_failed(&self, task: &Task<'_>, trouble: Trouble) {
-        self.ctx.reporter.fail(Failure::attribute(trouble, &task.destination_path()));
+    fn attribute_failed(&self, task: &Task<'_>, error: AttributeError) {
+        self.ctx.reporter.fail(Failure::attribute(error, &task.destination_path()));
     }
 }

@@ -3,12 +3,12 @@
 //! Several zcp, or zcp and others, may copy to one place at once. What they have made in between is met by the
 //! same rules as what was there before: it is overwritten, skipped, backed up or asked about.
 
+use super::carry_out::refused;
 use super::prompt::prompt;
-use super::verdict::refused;
-use super::{Landing, Task, Worker};
-use crate::plan::{self, Clear, Occupant, Skip, Verdict};
+use super::{Placement, Task, Worker};
+use crate::decision::{self, Clear, Decision, Existing, Skip};
+use crate::existing;
 use crate::report::Failure;
-use crate::survey;
 use crate::sys::at::Follow;
 use crate::sys::{Errno, Stat};
 
@@ -52,15 +52,15 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: &Stat,
-        mut landing: Landing,
-        mut take: impl FnMut(&mut Self, Landing) -> Result<T, Missed>,
+        mut placement: Placement,
+        mut take: impl FnMut(&mut Self, Placement) -> Result<T, Missed>,
     ) -> Result<Option<T>, Failure> {
         for tries in 1.. {
-            match take(self, landing) {
+            match take(self, placement) {
                 Ok(taken) => return Ok(Some(taken)),
                 Err(Missed::Overtaken(failure)) if tries < TRIES && !self.ctx.options.dry_run => {
                     match self.decide_again(task, source, failure)? {
-                        Some(next) => landing = next,
+                        Some(next) => placement = next,
                         None => break,
                     }
                 }
@@ -76,68 +76,70 @@ impl Worker<'_> {
         task: &Task<'_>,
         source: &Stat,
         failure: Failure,
-    ) -> Result<Option<Landing>, Failure> {
+    ) -> Result<Option<Placement>, Failure> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-        let occupant = survey::look(self.ctx, task.fds, task.entry, source).map_err(cannot_stat)?;
-        let Some(occupant) = occupant else { return Ok(Some(Landing::Create)) };
-        let occupant = Occupant { just_made: self.landed_here(task, &occupant.stat), ..occupant };
-        let verdict = plan::decide(&self.ctx.options, source, Some(&occupant));
-        self.landing_after(task, &occupant, verdict, failure)
+        let existing = existing::look(self.ctx, task.fds, task.entry, source).map_err(cannot_stat)?;
+        let Some(existing) = existing else { return Ok(Some(Placement::Create)) };
+        let existing = Existing { just_made: self.made_by_earlier_operand(task, &existing.stat), ..existing };
+        let decision = decision::decide(&self.ctx.options, source, Some(&existing));
+        self.landing_after(task, &existing, decision, failure)
     }
 
     fn landing_after(
         &mut self,
         task: &Task<'_>,
-        occupant: &Occupant,
-        verdict: Verdict,
+        existing: &Existing,
+        decision: Decision,
         failure: Failure,
-    ) -> Result<Option<Landing>, Failure> {
+    ) -> Result<Option<Placement>, Failure> {
         let atomic = self.ctx.options.atomic;
-        match verdict {
+        match decision {
             // An answer would change nothing: that the name exists is a failure in any case.
-            Verdict::Ask(_, then) if *then == Verdict::Make(Clear::Nothing) => Err(failure),
-            Verdict::Ask(question, then) => {
-                let prompt = prompt(question, &task.destination_path(), occupant.stat.mode);
+            Decision::Ask(_, then) if *then == Decision::Make(Clear::Nothing) => Err(failure),
+            Decision::Ask(question, then) => {
+                let prompt = prompt(question, &task.destination_path(), existing.stat.mode);
                 if self.ctx.may_replace(&prompt) {
-                    return self.landing_after(task, occupant, *then, failure);
+                    return self.landing_after(task, existing, *then, failure);
                 }
                 self.skip(task);
                 self.ctx.reporter.fail_silently();
                 Ok(None)
             }
-            Verdict::Skip(Skip::ExistsFail) => {
+            Decision::Skip(Skip::ExistsFail) => {
                 self.stats.skipped += 1;
                 Err(Failure::new("not replacing {}", task.destination_path()))
             }
-            Verdict::Skip(Skip::Exists | Skip::UpToDate) => {
+            Decision::Skip(Skip::Exists | Skip::UpToDate) => {
                 self.skip(task);
                 Ok(None)
             }
             // To copy it once more is right in any case.
-            Verdict::Complete(then) => self.landing_after(task, occupant, *then, failure),
-            Verdict::Done => Ok(None),
-            Verdict::Refuse(refusal) => Err(refused(task, refusal)),
-            Verdict::Overwrite if is_harmless(occupant) => Ok(Some(Landing::Overwrite(occupant.stat, Follow::No))),
-            Verdict::Make(Clear::Unlink) if atomic => {
+            Decision::Complete(then) => self.landing_after(task, existing, *then, failure),
+            Decision::Done => Ok(None),
+            Decision::Refuse(refusal) => Err(refused(task, refusal)),
+            Decision::Overwrite if is_harmless(existing) => {
+                Ok(Some(Placement::Overwrite(existing.stat, Follow::No)))
+            }
+            Decision::Make(Clear::Unlink) if atomic => {
                 self.say_removed(task);
-                Ok(Some(Landing::Replace))
+                Ok(Some(Placement::Replace))
             }
-            Verdict::Make(Clear::Unlink) => {
+            Decision::Make(Clear::Unlink) => {
                 self.unlink(task)?;
-                Ok(Some(Landing::Create))
+                Ok(Some(Placement::Create))
             }
-            Verdict::Make(Clear::Backup) => {
+            Decision::Make(Clear::Backup) => {
                 let suffix = self.back_up(task)?;
-                Ok(Some(if atomic && suffix.is_some() { Landing::Replace } else { Landing::Create }))
+                Ok(Some(if atomic && suffix.is_some() { Placement::Replace } else { Placement::Create }))
             }
             // That it exists is the answer: cp would not replace it either.
-            Verdict::Overwrite | Verdict::Make(Clear::Nothing) | Verdict::Merge => Err(failure),
+            Decision::Overwrite | Decision::Make(Clear::Nothing) | Decision::Merge => Err(failure),
         }
     }
 }
 
 /// Whether a file that has just appeared may be written into: one that has another name may be a file from
 /// elsewhere, which somebody linked here to have it overwritten.
-pub(super) fn is_harmless(occupant: &Occupant) -> bool {
-    occupant.link.is_regular() && occupant.link.nlink <= 1
+pub(super) fn is_harmless(existing: &Existing) -> bool {
+    existing.link.is_regular() && existing.link.nlink <= 1
 }

@@ -1,6 +1,6 @@
 //! The words of a prompt.
 
-use crate::plan::Question;
+use crate::decision::Question;
 use crate::report::{Prompt, quote};
 use std::ffi::OsStr;
 

@@ -2,13 +2,13 @@
 //!
 //! The plan goes by what stat said; what is looked at here costs more calls.
 
-use super::complete::State;
-use super::landing::Landed;
+use super::complete::Completion;
+use super::destination::Destination;
 use super::overtaken::Missed;
-use super::{Landing, Source, Task, Worker};
+use super::{Placement, Source, Task, Worker};
+use crate::decision::Existing;
 use crate::metadata::xattr::{self, Wanted};
 use crate::metadata::{Handle, compare};
-use crate::plan::Occupant;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, proc};
@@ -24,7 +24,7 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: &Source,
-        occupant: &Occupant,
+        existing: &Existing,
     ) -> Result<bool, Failure> {
         if !self.ctx.may_be_complete(|| task.destination_path()) {
             return Ok(false);
@@ -37,7 +37,7 @@ impl Worker<'_> {
         Ok(match stat.kind() {
             Kind::Symlink => same_target(),
             Kind::Regular if self.ctx.options.verify => {
-                self.has_content(task, source, Follow::from(occupant.link.is_symlink()))?
+                self.has_content(task, source, Follow::from(existing.link.is_symlink()))?
             }
             _ => true,
         })
@@ -45,26 +45,26 @@ impl Worker<'_> {
 
     /// Whether a copy has all that would be preserved: times, owner, mode, access control lists, extended attributes,
     /// as far as this process could give them.
-    fn has_attributes(&self, task: &Task<'_>, source: &Source, occupant: &Occupant) -> bool {
+    fn has_attributes(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
-        let (stat, copy) = (&source.stat, &occupant.stat);
+        let (stat, copy) = (&source.stat, &existing.stat);
         let is_owner = !keep.ownership || stat.uid == copy.uid || !self.ctx.process.privileged;
         let has_group = !keep.ownership || stat.gid == copy.gid || !proc::may_give_group(stat.gid);
         // Who cannot give a file to its owner does not make it set-ID either.
         let bits = if keep.ownership && stat.uid != copy.uid { 0o777 } else { 0o7777 };
         let has_mode = !keep.mode || stat.is_symlink() || (stat.mode ^ copy.mode) & bits == 0;
-        let has_times = stat.mtime == copy.mtime || occupant.time_kept;
-        has_times && is_owner && has_group && has_mode && self.has_lists(task, source, occupant)
+        let has_times = stat.mtime == copy.mtime || existing.time_kept;
+        has_times && is_owner && has_group && has_mode && self.has_lists(task, source, existing)
     }
 
     /// Whether the access control list and the extended attributes are the source's.
-    fn has_lists(&self, task: &Task<'_>, source: &Source, occupant: &Occupant) -> bool {
+    fn has_lists(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
         let wanted = Wanted { all: keep.xattr, context: keep.context, ..Wanted::default() };
         if wanted == Wanted::default() && !keep.mode {
             return true;
         }
-        if occupant.link.id() != occupant.stat.id() || (task.follow == Follow::Yes && source.fd.is_none()) {
+        if existing.link.id() != existing.stat.id() || (task.follow == Follow::Yes && source.fd.is_none()) {
             return false; // a name does not lead to it without a link
         }
         let from = match &source.fd {
@@ -81,27 +81,27 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: Source,
-        occupant: &Occupant,
+        existing: &Existing,
     ) -> Result<(), Failure> {
         let names = self.tracked_names(task, &source.stat);
-        let follow = Follow::from(occupant.link.is_symlink());
-        let landing = Landing::Overwrite(occupant.stat, follow);
-        if !self.link_left_alone(task, &source.stat, names, landing)? {
+        let follow = Follow::from(existing.link.is_symlink());
+        let placement = Placement::Overwrite(existing.stat, follow);
+        if !self.link_left_alone(task, &source.stat, names, placement)? {
             return Ok(());
         }
         self.stats.complete += 1;
         self.say_skipped(task);
-        let dressed = self.has_attributes(task, &source, occupant);
+        let has_metadata = self.has_attributes(task, &source, existing);
         // The run that completed it need not have had it written to the disk.
         let durable = !self.ctx.options.fsync;
-        if (dressed && durable) || self.ctx.options.dry_run {
+        if (has_metadata && durable) || self.ctx.options.dry_run {
             return Ok(());
         }
         match source.stat.kind() {
-            Kind::Regular => self.finish_file(task, source, occupant, dressed),
-            _ if dressed => Ok(()),
-            Kind::Symlink => self.dress_symlink(task, &source.stat).map_err(Missed::into_failure),
-            _ => self.dress_special(task, &source.stat, None).map_err(Missed::into_failure),
+            Kind::Regular => self.finish_file(task, source, existing, has_metadata),
+            _ if has_metadata => Ok(()),
+            Kind::Symlink => self.apply_symlink(task, &source.stat).map_err(Missed::into_failure),
+            _ => self.apply_special(task, &source.stat, None).map_err(Missed::into_failure),
         }
     }
 
@@ -110,31 +110,35 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: Source,
-        occupant: &Occupant,
-        dressed: bool,
+        existing: &Existing,
+        has_metadata: bool,
     ) -> Result<(), Failure> {
         let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
-        let follow = Follow::from(occupant.link.is_symlink());
+        let follow = Follow::from(existing.link.is_symlink());
         let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
         let found = at::fstat(&copy).map_err(cannot)?;
-        if !at::is_still(&copy, &found, &occupant.stat) {
+        if !at::is_still(&copy, &found, &existing.stat) {
             let words = "skipping file {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.destination_path()));
         }
         let (src, stat) = self.open_source(task, source)?;
-        let landed = Landed::existing(copy, found);
-        if !dressed && self.ctx.options.preserve.xattr {
-            withdraw_capability(&src, &landed);
+        let destination = Destination::existing(copy, found);
+        if !has_metadata && self.ctx.options.preserve.xattr {
+            withdraw_capability(&src, &destination);
         }
-        let state = if dressed { State::Complete } else { State::of(self.dress(task, &src, &stat, &landed)) };
-        self.commit(task, landed, &stat, state).map(drop)
+        let state = if has_metadata {
+            Completion::Complete
+        } else {
+            Completion::of(self.apply_metadata(task, &src, &stat, &destination))
+        };
+        self.commit(task, destination, &stat, state).map(drop)
     }
 }
 
 /// Takes away what writing the content would have taken away, if the source has it no more.
-fn withdraw_capability(src: &OwnedFd, landed: &Landed) {
+fn withdraw_capability(src: &OwnedFd, destination: &Destination) {
     let name = OsStr::new(xattr::CAPABILITY);
     if xattr::get(Handle::Open(src.as_fd()), name) == Ok(None) {
-        let _ = xattr::remove(Handle::Open(landed.fd.as_fd()), name);
+        let _ = xattr::remove(Handle::Open(destination.fd.as_fd()), name);
     }
 }

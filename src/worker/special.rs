@@ -1,12 +1,12 @@
 //! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
 
-use super::complete::State;
+use super::complete::Completion;
 use super::overtaken::Missed;
-use super::{Landing, Task, Worker};
+use super::{Placement, Task, Worker};
 use crate::dir::Base;
 use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle};
-use crate::options::Existing;
+use crate::options::IfExists;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
@@ -21,43 +21,43 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: &Stat,
-        landing: Landing,
+        placement: Placement,
     ) -> Result<bool, Failure> {
         let target = at::read_link(&task.fds.src, &task.entry.name)
             .map_err(|errno| Failure::new("cannot read symbolic link {}", task.source_path()).errno(errno))?;
-        let made = self.take_name(task, source, landing, |worker, landing| {
+        let made = self.take_name(task, source, placement, |worker, placement| {
             let cannot_create = |errno| {
                 Missed::because(errno, Failure::new("cannot create symbolic link {}", task.destination_path()))
             };
-            worker.symlink(task, &target, landing).map_err(cannot_create)?;
-            worker.dress_symlink(task, source)
+            worker.symlink(task, &target, placement).map_err(cannot_create)?;
+            worker.apply_symlink(task, source)
         })?;
         self.stats.symlinks += u64::from(made.is_some());
         Ok(made.is_some())
     }
 
     /// Gives a symbolic link its attributes.
-    pub(super) fn dress_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Missed> {
+    pub(super) fn apply_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Missed> {
         let keep = &self.ctx.options.preserve;
         let mut all_kept = true;
         if keep.ownership || keep.xattr || keep.context {
-            let made = self.pin(task, Kind::Symlink, 0)?;
+            let made = self.open_path(task, Kind::Symlink, 0)?;
             let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-            let to = Handle::Pinned(made.as_fd());
+            let to = Handle::Path(made.as_fd());
             if keep.ownership {
                 all_kept = self.keep_owner(task, to, source).is_some();
             }
             all_kept &= self.copy_xattrs(task, from, to);
         }
         let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-        self.complete_special(task, to, source, State::of(all_kept))
+        self.complete_special(task, to, source, Completion::of(all_kept))
     }
 
     /// Holds what was just made, so that its attributes go to nothing else: in somebody else's
     /// directory there may be another file under the name by now.
-    fn pin(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Missed> {
+    fn open_path(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Missed> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-        let made = match at::pin(&task.fds.dst, task.entry.destination()) {
+        let made = match at::open_path(&task.fds.dst, task.entry.destination()) {
             Err(Errno::NOENT) => return Err(Missed::Overtaken(cannot_stat(Errno::NOENT))),
             answer => answer.map_err(cannot_stat)?,
         };
@@ -75,7 +75,7 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         stat: &Stat,
-        landing: Landing,
+        placement: Placement,
     ) -> Result<bool, Failure> {
         let source = task.source_path();
         let destination = task.destination_path();
@@ -85,14 +85,14 @@ impl Worker<'_> {
             let words = "{?}: can make relative symbolic links only in current directory";
             return Err(Failure::new(words, destination));
         }
-        let made = self.take_name(task, stat, landing, |worker, landing| {
-            worker.symlink(task, &source, landing).map_err(|errno| {
+        let made = self.take_name(task, stat, placement, |worker, placement| {
+            worker.symlink(task, &source, placement).map_err(|errno| {
                 let failure = Failure::new("cannot create symbolic link {} to {}", &destination).and(&source);
                 Missed::because(errno, failure)
             })?;
             let keeps_times = worker.ctx.options.preserve.timestamps && !worker.ctx.options.dry_run;
             let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-            if keeps_times { worker.complete_special(task, to, stat, State::LacksTimes) } else { Ok(()) }
+            if keeps_times { worker.complete_special(task, to, stat, Completion::LacksTimes) } else { Ok(()) }
         })?;
         self.stats.symlinks += u64::from(made.is_some());
         Ok(made.is_some())
@@ -103,11 +103,11 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: &Stat,
-        landing: Landing,
+        placement: Placement,
     ) -> Result<bool, Failure> {
-        let made = self.take_name(task, source, landing, |worker, landing| {
+        let made = self.take_name(task, source, placement, |worker, placement| {
             let options = &worker.ctx.options;
-            let over = options.force || options.existing == Existing::Ask || landing == Landing::Replace;
+            let over = options.force || options.if_exists == IfExists::Ask || placement == Placement::Replace;
             let old = (task.fds.src.as_fd(), task.entry.name.as_os_str());
             worker.link(task, old, task.follow, over).map_err(|errno| {
                 let words = "cannot create hard link {} to {}";
@@ -117,8 +117,8 @@ impl Worker<'_> {
         Ok(made.is_some())
     }
 
-    fn symlink(&self, task: &Task<'_>, target: &OsStr, landing: Landing) -> Result<(), Errno> {
-        let over_existing = self.ctx.options.force || landing == Landing::Replace;
+    fn symlink(&self, task: &Task<'_>, target: &OsStr, placement: Placement) -> Result<(), Errno> {
+        let over_existing = self.ctx.options.force || placement == Placement::Replace;
         if self.ctx.options.dry_run {
             return self.foresee_name(task, over_existing).map(|_| ());
         }
@@ -151,10 +151,10 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: &Stat,
-        landing: Landing,
+        placement: Placement,
     ) -> Result<bool, Failure> {
-        let made = self.take_name(task, source, landing, |worker, landing| {
-            worker.make_special(task, source, landing == Landing::Replace)
+        let made = self.take_name(task, source, placement, |worker, placement| {
+            worker.make_special(task, source, placement == Placement::Replace)
         })?;
         self.stats.special += u64::from(made.is_some());
         Ok(made.is_some())
@@ -168,11 +168,11 @@ impl Worker<'_> {
         .map_err(|errno| {
             Missed::because(errno, Failure::new(cannot_make(source.kind()), task.destination_path()))
         })?;
-        self.dress_special(task, source, later)
+        self.apply_special(task, source, later)
     }
 
     /// Gives a special file its attributes; `later` is the mode that it still lacks.
-    pub(super) fn dress_special(
+    pub(super) fn apply_special(
         &mut self,
         task: &Task<'_>,
         source: &Stat,
@@ -184,15 +184,15 @@ impl Worker<'_> {
             return Ok(());
         }
         let rdev = if matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice) { source.rdev } else { 0 };
-        let made = self.pin(task, source.kind(), rdev)?;
+        let made = self.open_path(task, source.kind(), rdev)?;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-        let to = Handle::Pinned(made.as_fd());
+        let to = Handle::Path(made.as_fd());
         let owned = if keep.ownership { self.keep_owner(task, to, source) } else { Some(true) };
         let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
         if keep.mode {
             let wanted = source.permissions() & if owned == Some(true) { 0o7777 } else { 0o777 };
-            if let Err(trouble) = metadata::copy_mode(from, to, source.kind(), wanted) {
-                self.attribute_failed(task, trouble);
+            if let Err(error) = metadata::copy_mode(from, to, source.kind(), wanted) {
+                self.attribute_failed(task, error);
                 all_kept = false;
             }
         } else if let Some(mode) = later
@@ -202,7 +202,7 @@ impl Worker<'_> {
             self.ctx.reporter.fail(failure.errno(errno));
             all_kept = false;
         }
-        self.complete_special(task, to, source, State::of(all_kept))
+        self.complete_special(task, to, source, Completion::of(all_kept))
     }
 }
 

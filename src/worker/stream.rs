@@ -4,12 +4,12 @@
 //! fifo is opened without blocking, so that a signal can end the wait for whoever is to open its other
 //! end. How bytes move is in `transfer`.
 
-use super::landing::Landed;
+use super::destination::Destination;
 use super::{Task, Worker};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Result, Stat, inherited, io, start};
-use crate::transfer::Fault;
+use crate::transfer::TransferError;
 use std::os::fd::OwnedFd;
 
 impl Worker<'_> {
@@ -73,10 +73,10 @@ impl Worker<'_> {
 
     /// Whether a copy ends because nobody reads its destination any more. A program dies of that
     /// quietly, by SIGPIPE, unless whoever started it does not want that.
-    pub(super) fn ends_by_broken_pipe(&self, fault: Fault, landed: &Landed) -> bool {
+    pub(super) fn ends_by_broken_pipe(&self, error: TransferError, destination: &Destination) -> bool {
         // A file system may say EPIPE too, of a file (FUSE).
-        let is_stream = landed.before.as_ref().is_some_and(|before| !before.is_regular());
-        let is_broken = fault.errno == Errno::PIPE && fault.refused.is_none() && is_stream;
+        let is_stream = destination.before.as_ref().is_some_and(|before| !before.is_regular());
+        let is_broken = error.errno == Errno::PIPE && error.refused.is_none() && is_stream;
         let quietly = is_broken && start::dies_of_broken_pipe();
         if quietly {
             self.ctx.stop.raise_broken_pipe();

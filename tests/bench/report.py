@@ -31,7 +31,7 @@ def text(cell):
             row += f"  {ratios[name]:.2f}" if name in ratios else "      "
         else:
             row = f"{t['first']:8.2f}ms (first copy only)" if t["first"] else "         -"
-        remarks = [t["verdict"]] * (t["verdict"] != "ok") + [f"-{what}" for what in t["lost"]]
+        remarks = [t["state"]] * (t["state"] != "ok") + [f"-{what}" for what in t["lost"]]
         out.append(f"  {name:10}{row}  {', '.join(remarks)}".rstrip())
     return "\n".join(out)
 

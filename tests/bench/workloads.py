@@ -141,7 +141,7 @@ def digest(path, size):
     return sha.digest()
 
 
-def survey(root):
+def contents(root):
     """Everything in a tree: {name: (what it is, its content)}, and what a copy may lose of it."""
     content, links, modes, times, blocks = {}, {}, {}, {}, 0
 

@@ -24,10 +24,10 @@ fn stream() -> Vec<u8> {
     (0..STREAM).map(|at| u8::try_from(at.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap() | 1).collect()
 }
 
-/// Between the two calls of a rung the source is cut off inside a page, and grows again to what it was:
+/// Between the two calls of a strategy the source is cut off inside a page, and grows again to what it was:
 /// the pages that are on their way have zeros behind the cut by then.
 fn cut_off_midway() {
-    for (rung, call) in [("splice", "splice"), ("mmap", "mmap")] {
+    for (strategy, call) in [("splice", "splice"), ("mmap", "mmap")] {
         for size in [100_000, 2_000_000] {
             let sandbox = Sandbox::new();
             let bytes = &stream()[..size];
@@ -35,7 +35,7 @@ fn cut_off_midway() {
             let source = sandbox.path("src");
             let inject = format!("inject={call}:signal=STOP:when=1");
             let options = ["-P", source.to_str().unwrap(), "-e", &inject];
-            let strategy = format!("--strategy={rung},read_write");
+            let strategy = format!("--strategy={strategy},read_write");
             let args = [&strategy, "--stats=json", "src", "dst"];
             let trace = strace::zcp_with_stops(&sandbox, &options, &args, |_| {
                 let file = OpenOptions::new().write(true).open(&source).unwrap();
@@ -44,9 +44,9 @@ fn cut_off_midway() {
             });
             assert!(trace.output.status.success(), "{:?}", trace.output);
             let copy = fs::read(sandbox.path("dst")).unwrap();
-            assert_eq!(copy.iter().zip(bytes).position(|(here, there)| here != there), None, "{rung} {size}");
+            assert_eq!(copy.iter().zip(bytes).position(|(here, there)| here != there), None, "{strategy} {size}");
             let stats = stats(&trace.output);
-            assert_eq!(stats["strategies"][rung]["step_downs"][0]["errno"], "CHANGED", "{stats}");
+            assert_eq!(stats["strategies"][strategy]["step_downs"][0]["errno"], "CHANGED", "{stats}");
             assert_eq!(stats["totals"]["bytes_moved"], size, "{stats}");
         }
     }

@@ -3,9 +3,9 @@
 
 use crate::law;
 use crate::needs::{Image, Need, trial};
-use crate::rungs::RUNGS;
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
 use crate::strace;
+use crate::strategies::STRATEGIES;
 use libtest_mimic::Trial;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -43,7 +43,7 @@ fn too_much(sandbox: &Sandbox) {
     sandbox.sparse("src/large/sparse", 5 << 20, &[(1 << 20, &bytes[..1 << 20]), (3 << 20, &bytes[7..1 << 20])]);
 }
 
-/// Room for about 4 MiB, so that some arrive and some do not, by each rung and by several workers.
+/// Room for about 4 MiB, so that some arrive and some do not, by each strategy and by several workers.
 fn full(fs: &str) {
     // Nothing is kept back for root.
     let disk = Image::new(fs, if fs == "ext4" { &["-m", "0"] } else { &[] });
@@ -52,7 +52,10 @@ fn full(fs: &str) {
     let sandbox = Sandbox::within(disk.path());
     assert_done(&source.command("cp").args(["-r", "src"]).arg(sandbox.path("")).output().unwrap());
     fill(&sandbox, 4 << 20);
-    let ways = RUNGS.into_iter().filter(|rung| *rung != "reflink").map(|rung| format!("--strategy={rung}"));
+    let ways = STRATEGIES
+        .into_iter()
+        .filter(|strategy| *strategy != "reflink")
+        .map(|strategy| format!("--strategy={strategy}"));
     let mut failed = 0;
     for way in ways.chain(["-j1", "-j4", "-a", "--atomic"].map(String::from)) {
         let output = sandbox.zcp(["-r", "--reflink=never", &way, "-T", "src", "dst"]).output();
@@ -156,19 +159,19 @@ fn read_only_between_files() {
 
 /// The journal gives up, with a file half written: the file system is read-only from then on.
 fn broken_midway() {
-    for rung in RUNGS.into_iter().filter(|rung| !["reflink", "copy_file_range"].contains(rung)) {
+    for strategy in STRATEGIES.into_iter().filter(|strategy| !["reflink", "copy_file_range"].contains(strategy)) {
         let disk = Image::new("ext4", &[]);
-        let call = match rung {
-            "splice" | "sendfile" => rung,
+        let call = match strategy {
+            "splice" | "sendfile" => strategy,
             _ => "pwrite64",
         };
-        let strategy = format!("--strategy={rung}");
+        let strategy = format!("--strategy={strategy}");
         // What the mount says is of no use: it works, and fails all the same.
         let abort =
             || drop(Command::new("mount").args(["-o", "remount,abort"]).arg(disk.path()).output().unwrap());
         let (source, output) = disturbed(&disk, call, &["-r", &strategy], abort);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{rung}: {errors}");
+        assert_eq!(output.status.code(), Some(1), "{strategy}: {errors}");
         assert!(errors.contains("Read-only file system") || errors.contains("Input/output error"), "{errors}");
         assert!(!errors.contains("panicked"), "{errors}");
         drop(source);

@@ -129,7 +129,7 @@ fn back_pressure(jobs: usize) {
     let stats = stats(&output);
     assert_eq!(stats["workers"], jobs);
     let peak = stats["peak_in_flight"].as_u64().unwrap();
-    assert!((1..=jobs as u64).contains(&peak), "{peak} parcels in flight by {jobs} workers");
+    assert!((1..=jobs as u64).contains(&peak), "{peak} batches in flight by {jobs} workers");
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
 }
 

@@ -1,25 +1,25 @@
 //! The ladder under sabotage: whatever call fails, at first or in the middle of a file, the next
-//! rung goes on from the same byte; and what no rung can mend ends the file with a clear message.
+//! strategy goes on from the same byte; and what no strategy can mend ends the file with a clear message.
 
 use crate::needs::{Need, mounted, trial};
-use crate::rungs::RUNGS;
 use crate::sandbox::{Sandbox, assert_done, bytes_by, noise, stats};
 use crate::strace;
+use crate::strategies::STRATEGIES;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
 /// A call that moves data, and the file by which strace knows it.
 #[derive(Clone, Copy, Debug)]
 struct Site {
-    rung: &'static str,
+    strategy: &'static str,
     call: &'static str,
     file: &'static str,
     /// What is said when this call meets a full disk; `None` where that is no end of the file.
     words: Option<&'static str>,
 }
 
-const fn site(rung: &'static str, call: &'static str, file: &'static str, words: &'static str) -> Site {
-    Site { rung, call, file, words: Some(words) }
+const fn site(strategy: &'static str, call: &'static str, file: &'static str, words: &'static str) -> Site {
+    Site { strategy, call, file, words: Some(words) }
 }
 
 const SITES: [Site; 7] = [
@@ -28,8 +28,8 @@ const SITES: [Site; 7] = [
     site("splice", "splice", "src", "error reading 'src'"),
     site("splice", "splice", "into/src", "error writing 'into/src'"),
     site("sendfile", "sendfile", "src", "error copying 'src' to 'into/src'"),
-    // No room in the address space is no verdict on the file.
-    Site { rung: "mmap", call: "mmap", file: "src", words: None },
+    // No room in the address space is no decision on the file.
+    Site { strategy: "mmap", call: "mmap", file: "src", words: None },
     site("mmap", "pwrite64", "into/src", "error writing 'into/src'"),
 ];
 
@@ -59,11 +59,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.push(trial(format!("faults::{name}"), &[Need::Strace], run));
     };
     for site in SITES {
-        let Site { rung, call, file, .. } = site;
-        let place = format!("{rung}::{call}({})", file.trim_end_matches("/src"));
+        let Site { strategy, call, file, .. } = site;
+        let place = format!("{strategy}::{call}({})", file.trim_end_matches("/src"));
         for (name, errno, remembered) in REFUSALS {
             let fault = format!("error={name}");
-            for when in moments(rung) {
+            for when in moments(strategy) {
                 let fault = fault.clone();
                 add(
                     format!("steps_down::{place}::{name}@{when}"),
@@ -73,14 +73,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             add(format!("forced::{place}::{name}"), Box::new(move || forced_alone(site, name, errno)));
             add(format!("learns::{place}::{name}"), Box::new(move || learns(site, name, remembered)));
         }
-        for when in moments(rung).filter(|_| !matches!(call, "ioctl" | "mmap")) {
+        for when in moments(strategy).filter(|_| !matches!(call, "ioctl" | "mmap")) {
             let run = move || steps_down(site, "retval=0", "EARLY_END", when);
             add(format!("early_end::{place}@{when}"), Box::new(run));
         }
     }
     for site in SITES.into_iter().chain(GROUND) {
         for (name, errno) in ENDS.into_iter().filter(|_| site.words.is_some()) {
-            let place = format!("{}::{}({})", site.rung, site.call, site.file.trim_end_matches("/src"));
+            let place = format!("{}::{}({})", site.strategy, site.call, site.file.trim_end_matches("/src"));
             add(format!("ends::{place}::{name}"), Box::new(move || ends_the_file(site, name, errno)));
         }
     }
@@ -89,9 +89,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             add(format!("retried::{}::{name}", site.call), Box::new(move || retried(site, name)));
         }
     }
-    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink") {
-        add(format!("dense::{rung}"), Box::new(move || dense(rung)));
-        add(format!("file_size_limit::{rung}"), Box::new(move || file_size_limit(rung)));
+    for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != "reflink") {
+        add(format!("dense::{strategy}"), Box::new(move || dense(strategy)));
+        add(format!("file_size_limit::{strategy}"), Box::new(move || file_size_limit(strategy)));
     }
     add("staircase".into(), Box::new(staircase));
     add("down_to_the_ground".into(), Box::new(down_to_the_ground));
@@ -104,16 +104,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Which call of the rung is to fail. A clone is one call for the whole file.
-fn moments(rung: &str) -> impl Iterator<Item = u32> + use<> {
-    let moments: &[u32] = if rung == "reflink" { &[1] } else { &[1, 3] };
+/// Which call of the strategy is to fail. A clone is one call for the whole file.
+fn moments(strategy: &str) -> impl Iterator<Item = u32> + use<> {
+    let moments: &[u32] = if strategy == "reflink" { &[1] } else { &[1, 3] };
     moments.iter().copied()
 }
 
 /// How much data [`in_pieces`] has.
 const DATA: u64 = 5 * 102_400;
 
-/// A file that takes each rung five calls, for five stretches of data between holes.
+/// A file that takes each strategy five calls, for five stretches of data between holes.
 fn in_pieces() -> Sandbox {
     let sandbox = Sandbox::new();
     let bytes = noise(DATA as usize);
@@ -130,10 +130,10 @@ fn sabotage(sandbox: &Sandbox, site: Site, fault: &str, args: &[&str]) -> strace
     strace::zcp(sandbox, &["-P", path.to_str().unwrap(), "-e", &inject], &args)
 }
 
-/// The rung with all that stand behind it.
-fn ladder_from(rung: &str) -> String {
-    let index = RUNGS.iter().position(|name| *name == rung).unwrap();
-    format!("--strategy={}", RUNGS[index..].join(","))
+/// The strategy with all that stand behind it.
+fn ladder_from(strategy: &str) -> String {
+    let index = STRATEGIES.iter().position(|name| *name == strategy).unwrap();
+    format!("--strategy={}", STRATEGIES[index..].join(","))
 }
 
 fn assert_copied(sandbox: &Sandbox) {
@@ -146,41 +146,41 @@ fn words(errno: Errno) -> String {
     text.split(" (os error").next().unwrap().to_owned()
 }
 
-/// The next rung takes over at the very byte, and the reason is on record.
+/// The next strategy takes over at the very byte, and the reason is on record.
 fn steps_down(site: Site, fault: &str, reason: &str, when: u32) {
     let sandbox = in_pieces();
     let trace =
-        sabotage(&sandbox, site, &format!("{fault}:when={when}"), &[&ladder_from(site.rung), "src", "into"]);
+        sabotage(&sandbox, site, &format!("{fault}:when={when}"), &[&ladder_from(site.strategy), "src", "into"]);
     assert_eq!(trace.injected(), 1);
     assert_done(&trace.output);
     assert_copied(&sandbox);
     let stats = stats(&trace.output);
-    let left = &stats["strategies"][site.rung]["step_downs"];
+    let left = &stats["strategies"][site.strategy]["step_downs"];
     assert_eq!((&left[0]["errno"], &left[0]["count"]), (&reason.into(), &1.into()), "{stats}");
     assert_eq!(left.as_array().unwrap().len(), 1, "{stats}");
-    let next = RUNGS[RUNGS.iter().position(|rung| *rung == site.rung).unwrap() + 1];
+    let next = STRATEGIES[STRATEGIES.iter().position(|strategy| *strategy == site.strategy).unwrap() + 1];
     let before = u64::from(when - 1) * 102_400;
-    assert_eq!((bytes_by(&stats, site.rung), bytes_by(&stats, next)), (before, DATA - before), "{stats}");
+    assert_eq!((bytes_by(&stats, site.strategy), bytes_by(&stats, next)), (before, DATA - before), "{stats}");
 }
 
-/// Without another rung: an error that names the reason, no file, no other path.
+/// Without another strategy: an error that names the reason, no file, no other path.
 fn forced_alone(site: Site, name: &str, errno: Errno) {
-    for when in moments(site.rung) {
+    for when in moments(site.strategy) {
         let sandbox = in_pieces();
-        let only = format!("--strategy={}", site.rung);
+        let only = format!("--strategy={}", site.strategy);
         let fault = format!("error={name}:when={when}");
         let trace = sabotage(&sandbox, site, &fault, &[&only, "src", "other", "into"]);
         let stats = stats(&trace.output);
         let errors = String::from_utf8_lossy(&trace.output.stderr);
-        let said = match site.rung {
+        let said = match site.strategy {
             "reflink" => "failed to clone 'into/src' from 'src'".to_owned(),
-            rung => format!("cannot copy 'src' to 'into/src' by {rung}"),
+            strategy => format!("cannot copy 'src' to 'into/src' by {strategy}"),
         };
         let line = format!("zcp: {said}: {}\n", words(errno));
         assert!(errors.starts_with(&line), "{errors}");
         assert_eq!(trace.output.status.code(), Some(1));
         assert_eq!(stats["errors"][0]["errno"], name);
-        assert!(stats["strategies"].as_object().unwrap().keys().all(|path| path == site.rung), "{stats}");
+        assert!(stats["strategies"].as_object().unwrap().keys().all(|path| path == site.strategy), "{stats}");
         assert!(!sandbox.path("into/src").exists());
     }
 }
@@ -242,23 +242,23 @@ fn learns(site: Site, name: &str, remembered: bool) {
         options.extend(["-P".into(), sandbox.path(format!("{tree}/{file}")).to_str().unwrap().into()]);
     }
     let last_is_another_call = if site.call == "pwrite64" { "sendfile" } else { "read_write" };
-    let ladder = format!("--strategy={},{last_is_another_call}", site.rung);
+    let ladder = format!("--strategy={},{last_is_another_call}", site.strategy);
     let trace = strace::zcp(&sandbox, &options, &["-rj1", "--stats=json", &ladder, "src", "dst"]);
     assert_done(&trace.output);
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
     let asked = if remembered { 1 } else { 3 };
     let stats = stats(&trace.output);
     assert_eq!(trace.injected(), asked, "{stats}");
-    assert_eq!(stats["strategies"][site.rung]["step_downs"][0]["count"], asked, "{stats}");
+    assert_eq!(stats["strategies"][site.strategy]["step_downs"][0]["count"], asked, "{stats}");
     assert_eq!(bytes_by(&stats, last_is_another_call), 15_000, "{stats}");
 }
 
 /// A full or broken disk: the file fails in cp's words, the others are copied.
 fn ends_the_file(site: Site, name: &str, errno: Errno) {
-    for when in moments(site.rung) {
+    for when in moments(site.strategy) {
         let sandbox = in_pieces();
         let fault = format!("error={name}:when={when}");
-        let args = [&ladder_from(site.rung), "src", "other", "into"];
+        let args = [&ladder_from(site.strategy), "src", "other", "into"];
         let trace = sabotage(&sandbox, site, &fault, &args);
         let line = format!("zcp: {}: {}\n", site.words.unwrap(), words(errno));
         assert_eq!(String::from_utf8_lossy(&trace.output.stderr), line);
@@ -281,15 +281,15 @@ fn retried(site: Site, name: &str) {
 }
 
 /// The middle of a file without holes, past the most that one call is asked for.
-fn dense(rung: &'static str) {
+fn dense(strategy: &'static str) {
     let sandbox = Sandbox::new();
     let mut bytes = noise((1 << 20) + 1).repeat(64);
     bytes.extend_from_slice(b"the end");
     sandbox.file("src", &bytes).dir("into");
-    let calls = SITES.into_iter().chain(GROUND).find(|site| site.rung == rung).unwrap();
-    let (fault, args) = match rung {
+    let calls = SITES.into_iter().chain(GROUND).find(|site| site.strategy == strategy).unwrap();
+    let (fault, args) = match strategy {
         "read_write" => ("error=EINTR:when=2", vec!["--strategy=read_write".to_owned()]),
-        _ => ("error=EINVAL:when=2", vec![ladder_from(rung)]),
+        _ => ("error=EINVAL:when=2", vec![ladder_from(strategy)]),
     };
     let args: Vec<_> = args.iter().map(String::as_str).chain(["src", "into"]).collect();
     let trace = sabotage(&sandbox, calls, fault, &args);
@@ -297,16 +297,16 @@ fn dense(rung: &'static str) {
     assert_done(&trace.output);
     assert_copied(&sandbox);
     let stats = stats(&trace.output);
-    assert!(bytes_by(&stats, rung) > 0, "{stats}");
+    assert!(bytes_by(&stats, strategy) > 0, "{stats}");
     assert_eq!(stats["totals"]["bytes_moved"], bytes.len());
 }
 
 /// A limit on the file's size makes the kernel write less than it was asked for, then refuse.
-fn file_size_limit(rung: &str) {
+fn file_size_limit(strategy: &str) {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(300_000));
     let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
-    let ladder = ladder_from(rung);
+    let ladder = ladder_from(strategy);
     let args = ["-c", script, crate::sandbox::ZCP, "--stats=json", &ladder, "src", "dst"];
     let output = sandbox.command("sh").args(args).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -317,10 +317,10 @@ fn file_size_limit(rung: &str) {
     assert!([51_200, 102_400].contains(&copy.len()) && noise(300_000).starts_with(&copy));
     // read_write does not count what a call of several writes got in before one of them failed.
     let moved = stats(&output)["totals"]["bytes_moved"].as_u64().unwrap() as usize;
-    assert!(moved == copy.len() || (rung == "read_write" && moved < copy.len()), "{moved}");
+    assert!(moved == copy.len() || (strategy == "read_write" && moved < copy.len()), "{moved}");
 }
 
-/// Each rung moves one piece and is refused at the second: five hand-overs of one offset.
+/// Each strategy moves one piece and is refused at the second: five hand-overs of one offset.
 fn staircase() {
     let sandbox = in_pieces();
     let path = sandbox.path("src");
@@ -334,7 +334,7 @@ fn staircase() {
     assert_done(&trace.output);
     assert_copied(&sandbox);
     let stats = stats(&trace.output);
-    assert!(RUNGS[1..].iter().all(|rung| bytes_by(&stats, rung) == DATA / 5), "{stats}");
+    assert!(STRATEGIES[1..].iter().all(|strategy| bytes_by(&stats, strategy) == DATA / 5), "{stats}");
 }
 
 /// The default ladder, when the kernel has nothing left but read and write.
@@ -377,6 +377,6 @@ fn clone_behind_another_rung() {
     assert_done(&trace.output);
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
     let stats = stats(&trace.output);
-    let by = |rung: &str| bytes_by(&stats, rung);
+    let by = |strategy: &str| bytes_by(&stats, strategy);
     assert_eq!((by("reflink"), by("splice") + by("read_write")), (len as u64, len as u64), "{stats}");
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use zcp::filter::Filter;
 use zcp::options::Options;
 use zcp::report::progress::Total;
-use zcp::walk::scout::scout;
+use zcp::walk::estimate::estimate;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -424,7 +424,7 @@ fn scout_agrees() {
     filter.include(OsStr::new("keep.o")).unwrap();
     let options = Options { recursive: true, filter: Some(Arc::new(filter)), ..Options::default() };
     let total = Total::default();
-    scout(&options, vec![sandbox.path("src").into()])(&total);
+    estimate(&options, vec![sandbox.path("src").into()])(&total);
     let mut options = zcp::CopyOptions::new();
     options.recursive(true).gitignore().exclude("*.o").unwrap().include("keep.o").unwrap();
     let report = options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();

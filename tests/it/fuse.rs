@@ -6,8 +6,8 @@ mod server;
 
 use crate::law;
 use crate::needs::{Need, trial};
-use crate::rungs::RUNGS;
 use crate::sandbox::{Sandbox, assert_done, noise};
+use crate::strategies::STRATEGIES;
 use fuser::{
     BackgroundSession, FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyData, ReplyDirectory,
     ReplyEntry, ReplyLseek, ReplyOpen, Request,
@@ -27,12 +27,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials =
         vec![trial("fuse::tree", &needs, tree), trial("fuse::directory_fails", &needs, directory_fails)];
     trials.push(trial("fuse::each_byte_once", &needs, each_byte_once));
-    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink").map(Some).chain([None]) {
-        let name = rung.unwrap_or("default");
-        trials.push(trial(format!("fuse::lies::{name}"), &needs, move || lies(rung)));
-        trials.push(trial(format!("fuse::denied::{name}"), &needs, move || denied(rung)));
-        trials.push(trial(format!("fuse::without_offsets::{name}"), &needs, move || without_offsets(rung)));
-        trials.push(trial(format!("fuse::fails_midway::{name}"), &needs, move || fails_midway(rung)));
+    for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != "reflink").map(Some).chain([None]) {
+        let name = strategy.unwrap_or("default");
+        trials.push(trial(format!("fuse::lies::{name}"), &needs, move || lies(strategy)));
+        trials.push(trial(format!("fuse::denied::{name}"), &needs, move || denied(strategy)));
+        trials.push(trial(format!("fuse::without_offsets::{name}"), &needs, move || without_offsets(strategy)));
+        trials.push(trial(format!("fuse::fails_midway::{name}"), &needs, move || fails_midway(strategy)));
     }
     trials.extend(refusals::trials());
     trials
@@ -231,16 +231,18 @@ fn all_lies() -> Vec<Lie> {
     ]
 }
 
-fn strategy(rung: Option<&str>) -> String {
+fn strategy_option(strategy: Option<&str>) -> String {
     // Each with the ground behind it, for direct I/O is not for every call.
-    rung.map_or("--reflink=auto".into(), |rung| format!("--strategy={rung},read_write"))
+    strategy.map_or("--reflink=auto".into(), |strategy| format!("--strategy={strategy},read_write"))
 }
 
-fn lies(rung: Option<&'static str>) {
+fn lies(strategy: Option<&'static str>) {
     let sandbox = Sandbox::new();
     let _mount = Liar { files: all_lies(), listing_fails: false }.mount(&sandbox);
     for jobs in ["-j1", "-j4"] {
-        assert_done(&sandbox.zcp(["-r", jobs, &strategy(rung), "-T", "lies", "copy"]).output().unwrap());
+        assert_done(
+            &sandbox.zcp(["-r", jobs, &strategy_option(strategy), "-T", "lies", "copy"]).output().unwrap(),
+        );
         for file in all_lies() {
             let copy = fs::read(sandbox.path("copy").join(file.name)).unwrap();
             assert!(copy == file.bytes, "{}: {} bytes instead of {}", file.name, copy.len(), file.bytes.len());
@@ -273,7 +275,7 @@ fn each_byte_once() {
 
 /// Files where pread(2) and lseek(2) say ESPIPE are read on from where they stand, to their end, into a file and
 /// into a pipe.
-fn without_offsets(rung: Option<&'static str>) {
+fn without_offsets(strategy: Option<&'static str>) {
     let sandbox = Sandbox::new();
     let lie = |name, len| Lie { without_offsets: true, ..Lie::new(name, len) };
     let files = [
@@ -287,7 +289,7 @@ fn without_offsets(rung: Option<&'static str>) {
         Lie { size: 0, blocks: 0, ..lie("empty", 0) },
     ];
     let _mount = Liar { files: files.to_vec(), listing_fails: false }.mount(&sandbox);
-    for option in [&strategy(rung), "--sparse=always", "--sparse=never", "--cache=drop"] {
+    for option in [&strategy_option(strategy), "--sparse=always", "--sparse=never", "--cache=drop"] {
         assert_done(&sandbox.zcp(["-r", option, "-T", "lies", "copy"]).output().unwrap());
         for file in &files {
             let copy = fs::read(sandbox.path("copy").join(file.name)).unwrap();
@@ -302,7 +304,7 @@ fn without_offsets(rung: Option<&'static str>) {
 
 /// Data that the file system calls a hole is copied all the same where its blocks speak for it, and holes stay
 /// holes.
-fn denied(rung: Option<&'static str>) {
+fn denied(strategy: Option<&'static str>) {
     let sandbox = Sandbox::new();
     let large = 3_000_000;
     let fewer = large as u64 / 512 - 8;
@@ -319,7 +321,7 @@ fn denied(rung: Option<&'static str>) {
         Lie { blocks: 2048, ..denying("allocated", 0, 0) }.with_zeros(0, large),
     ];
     let _mount = Liar { files: files.to_vec(), listing_fails: false }.mount(&sandbox);
-    for options in [&["-r", &strategy(rung)][..], &["-r", &strategy(rung), "--verify"]] {
+    for options in [&["-r", &strategy_option(strategy)][..], &["-r", &strategy_option(strategy), "--verify"]] {
         assert_done(&sandbox.zcp(options).args(["-T", "lies", "copy"]).output().unwrap());
         for file in &files {
             let copy = sandbox.path("copy").join(file.name);
@@ -347,7 +349,7 @@ fn tree() {
     sandbox.snapshot("read").plain().assert_same(&sandbox.snapshot("copy").plain());
 }
 
-fn fails_midway(rung: Option<&'static str>) {
+fn fails_midway(strategy: Option<&'static str>) {
     let sandbox = Sandbox::new();
     let files = vec![
         Lie::new("good", 200_000),
@@ -360,7 +362,7 @@ fn fails_midway(rung: Option<&'static str>) {
     ];
     let bad = files.iter().filter(|file| file.fails_from.is_some()).count();
     let _mount = Liar { files: files.clone(), listing_fails: false }.mount(&sandbox);
-    let output = sandbox.zcp(["-r", &strategy(rung), "-T", "lies", "copy"]).output().unwrap();
+    let output = sandbox.zcp(["-r", &strategy_option(strategy), "-T", "lies", "copy"]).output().unwrap();
     law::assert_kept(&sandbox, "lies", "copy", &output);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(errors.matches(": Input/output error\n").count(), bad, "{errors}");

@@ -21,12 +21,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use zcp::options::{Action, Backup, BackupControl, Dereference, Existing, Options, Preserve};
-use zcp::plan::{self, Clear, Occupant, Verdict};
+use zcp::decision::{self, Clear, Decision, Existing};
+use zcp::options::{Action, Backup, BackupControl, Dereference, IfExists, Options, Preserve};
 use zcp::report::quote;
 use zcp::sys::{Stat, Time, at, proc::StopFlag};
-use zcp::transfer::ladder::{Sparse, Target};
-use zcp::transfer::{Account, Ladder, Limits, Meter, Strategy as Rung, Transfer};
+use zcp::transfer::ladder::{DestinationKind, Sparse};
+use zcp::transfer::{Account, Ladder, Limits, Meter, Strategy as CopyStrategy, Transfer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -172,14 +172,14 @@ fn stat() -> impl Strategy<Value = Stat> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    let existing = select(vec![Existing::Replace, Existing::Ask, Existing::Skip, Existing::SkipFail]);
+    let existing = select(vec![IfExists::Replace, IfExists::Ask, IfExists::Skip, IfExists::SkipFail]);
     let dereference = select(vec![Dereference::Never, Dereference::CommandLine, Dereference::Always]);
     let action = select(vec![Action::Copy, Action::Copy, Action::HardLink, Action::SymbolicLink]);
     let control = select(vec![None, Some(BackupControl::Simple), Some(BackupControl::Numbered)]);
     (existing, dereference, action, control, any::<[bool; 7]>()).prop_map(
         |(existing, dereference, action, control, [update, force, remove, links, special, attributes, keep])| {
             Options {
-                existing,
+                if_exists: existing,
                 dereference,
                 action,
                 backup: control.map(|control| Backup { control, suffix: "~".into() }),
@@ -203,14 +203,14 @@ fn plan_keeps_its_word() {
         20_000,
         (options(), stat(), stat(), stat(), stat(), flags),
         |(options, source, met, link, source_link, flags)| {
-            assert_eq!(plan::decide(&options, &source, None), Verdict::Make(Clear::Nothing));
+            assert_eq!(decision::decide(&options, &source, None), Decision::Make(Clear::Nothing));
             let [
                 circular,
                 same_entry,
                 same_referent,
                 writable,
                 just_made,
-                planted,
+                untrusted,
                 source_is_dots,
                 backup_is_source,
             ] = flags;
@@ -222,7 +222,7 @@ fn plan_keeps_its_word() {
             let link = if link.is_symlink() && link.id() != source_link.id() { link } else { met };
             let same_entry = same_entry && link == source_link;
             let same_referent = same_referent || source.id() == met.id();
-            let occupant = Occupant {
+            let existing = Existing {
                 stat: met,
                 link,
                 source_link,
@@ -232,31 +232,31 @@ fn plan_keeps_its_word() {
                 same_referent,
                 writable,
                 just_made,
-                planted,
+                untrusted,
                 time_kept: false,
                 goes_if_other: options.resume,
                 source_is_dots,
                 backup_is_source,
             };
-            let asked = plan::decide(&options, &source, Some(&occupant));
-            let verdict = match &asked {
-                Verdict::Ask(_, then) => &**then,
-                verdict => verdict,
+            let asked = decision::decide(&options, &source, Some(&existing));
+            let decision = match &asked {
+                Decision::Ask(_, then) => &**then,
+                decision => decision,
             };
-            assert!(!matches!(verdict, Verdict::Ask(..)), "asked twice");
+            assert!(!matches!(decision, Decision::Ask(..)), "asked twice");
             if circular {
                 return;
             }
-            let replaces = matches!(verdict, Verdict::Overwrite | Verdict::Make(_));
+            let replaces = matches!(decision, Decision::Overwrite | Decision::Make(_));
             assert!(!(replaces && options.never_replaces()), "-n replaces: {asked:?}");
             // With -b it is tried to write into a directory, which the system refuses.
             assert!(!(replaces && met.is_dir() && options.backup.is_none()), "a directory is replaced: {asked:?}");
-            let cleared = matches!(verdict, Verdict::Make(Clear::Backup | Clear::Unlink));
+            let cleared = matches!(decision, Decision::Make(Clear::Backup | Clear::Unlink));
             assert!(!(cleared && met.is_dir()), "a directory is taken away: {asked:?}");
             assert!(!(replaces && source.is_dir() && options.backup.is_none()), "a directory replaces: {asked:?}");
-            assert!(verdict != &Verdict::Overwrite || source.id() != met.id(), "a file is emptied to be copied");
-            assert!(verdict != &Verdict::Overwrite || !planted, "a planted link is written through");
-            assert!(verdict != &Verdict::Merge || source.is_dir() && met.is_dir() && !planted);
+            assert!(decision != &Decision::Overwrite || source.id() != met.id(), "a file is emptied to be copied");
+            assert!(decision != &Decision::Overwrite || !untrusted, "an untrusted link is written through");
+            assert!(decision != &Decision::Merge || source.is_dir() && met.is_dir() && !untrusted);
         },
     );
 }
@@ -288,14 +288,14 @@ fn quoting() {
     });
 }
 
-/// Any file of data, zeros and holes, by any rungs and any treatment of holes: the same bytes.
+/// Any file of data, zeros and holes, by any strategies and any treatment of holes: the same bytes.
 fn ladder() {
     let piece = (0..200_000_u64, 1..70_000_usize, any::<bool>());
-    let rungs = proptest::sample::subsequence(Rung::ALL[1..].to_vec(), 1..=5);
+    let strategies = proptest::sample::subsequence(CopyStrategy::ALL[1..].to_vec(), 1..=5);
     let sparse = select(vec![Sparse::Auto, Sparse::Always, Sparse::Never]);
-    let input = (vec(piece, 0..12), 0..100_000_u64, rungs, sparse, any::<bool>());
+    let input = (vec(piece, 0..12), 0..100_000_u64, strategies, sparse, any::<bool>());
     let dir = tempfile::tempdir().unwrap();
-    fuzz(300, input, |(pieces, tail, mut rungs, sparse, shuffle)| {
+    fuzz(300, input, |(pieces, tail, mut strategies, sparse, shuffle)| {
         let (src, dst) = (dir.path().join("src"), dir.path().join("dst"));
         let file = File::create(&src).unwrap();
         let mut end = 0;
@@ -306,13 +306,13 @@ fn ladder() {
         }
         file.set_len(end + tail).unwrap();
         if shuffle {
-            rungs.reverse();
+            strategies.reverse();
         }
-        let ground = [Rung::ReadWrite];
+        let ground = [CopyStrategy::ReadWrite];
         // Refusals are for the ground; nothing else is left for a search for zeros.
-        rungs.retain(|rung| *rung != Rung::ReadWrite);
-        rungs.extend(ground);
-        let forced = Some(rungs);
+        strategies.retain(|strategy| *strategy != CopyStrategy::ReadWrite);
+        strategies.extend(ground);
+        let forced = Some(strategies);
         let limits = Limits { forced, sparse, ..Limits::default() };
         let (src_file, dst_file) = (File::open(&src).unwrap(), File::create(&dst).unwrap());
         let stat = at::fstat(&src_file).unwrap();
@@ -321,7 +321,7 @@ fn ladder() {
             stat,
             dst: dst_file.as_fd(),
             dst_dev: stat.dev,
-            target: Target::File,
+            target: DestinationKind::File,
             overwritten: false,
         };
         let mut account = Account::default();

@@ -4,6 +4,7 @@
 //! passed; where `CI` is set, a lack is a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accounting;
 mod atomic;
 mod attributes;
 mod churn;
@@ -24,6 +25,9 @@ mod fuse;
 mod fuzz;
 mod generated;
 mod interrupt;
+mod jobs;
+mod jobs_engines;
+mod jobs_trust;
 mod kills;
 mod law;
 mod library;
@@ -38,20 +42,16 @@ mod races;
 mod report;
 mod resume;
 mod rooms;
-mod rungs;
 mod sandbox;
-mod shards;
-mod shards_engines;
-mod shards_trust;
 mod smoke;
 mod snapshot;
 mod sources;
 mod strace;
+mod strategies;
 mod streams;
 mod surroundings;
 mod terminal;
 mod verify;
-mod witness;
 
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
@@ -96,17 +96,17 @@ fn main() -> ExitCode {
         report::trials(),
         resume::trials(),
         rooms::trials(),
-        rungs::trials(),
-        shards::trials(),
-        shards_engines::trials(),
-        shards_trust::trials(),
+        strategies::trials(),
+        jobs::trials(),
+        jobs_engines::trials(),
+        jobs_trust::trials(),
         smoke::trials(),
         sources::trials(),
         streams::trials(),
         surroundings::trials(),
         terminal::trials(),
         verify::trials(),
-        witness::trials(),
+        accounting::trials(),
     ];
     let (arguments, filters) = arguments();
     let is_wanted =

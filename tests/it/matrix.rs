@@ -200,11 +200,11 @@ fn sabotage(stage: &Stage, call: &str) {
     let mut wrong = Vec::new();
     for site in sites {
         for fault in faults(site) {
-            let verdict = stage.run(site, &fault);
-            let did = verdict.as_deref().unwrap_or("WRONG");
+            let decision = stage.run(site, &fault);
+            let did = decision.as_deref().unwrap_or("WRONG");
             let cell = format!("{}\t{}\t{fault}\t{did}", stage.setting.name, site.label);
             record(&cell);
-            wrong.extend(verdict.err().map(|why| format!("{cell}: {why}")));
+            wrong.extend(decision.err().map(|why| format!("{cell}: {why}")));
         }
     }
     assert!(wrong.is_empty(), "{} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));

@@ -179,8 +179,8 @@ fn compare_many(setting: Setting, share: u32, number: u64, stage: &Stage) {
     let passed_over = Cell::new(0);
     let invented = if stage.has_reference() { invent::wide_cases().boxed() } else { invent::cases().boxed() };
     let answer = TestRunner::new_with_rng(config, rng).run(&invented, |case| {
-        let verdict = compare(&case, setting, stage).map_err(TestCaseError::fail)?;
-        passed_over.set(passed_over.get() + u64::from(verdict == Verdict::Known));
+        let decision = compare(&case, setting, stage).map_err(TestCaseError::fail)?;
+        passed_over.set(passed_over.get() + u64::from(decision == Decision::Known));
         Ok(())
     });
     if let Err(error) = answer {
@@ -192,14 +192,14 @@ fn compare_many(setting: Setting, share: u32, number: u64, stage: &Stage) {
 
 /// What came of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Decision {
     Same,
     /// Passed over for what stands in the table.
     Known,
 }
 
 /// What differs, if anything does.
-fn compare(case: &Case, setting: Setting, stage: &Stage) -> Result<Verdict, String> {
+fn compare(case: &Case, setting: Setting, stage: &Stage) -> Result<Decision, String> {
     let told = if case.is_forcible() { setting.told } else { &[] };
     let sandbox = Sandbox::within(SHM);
     let mut cp = run(case, setting, &stage.reference(), &[], &sandbox);
@@ -209,14 +209,14 @@ fn compare(case: &Case, setting: Setting, stage: &Stage) -> Result<Verdict, Stri
         if std::env::var_os("ZCP_ORACLE_CASES").is_some() {
             println!("passed over: {}: {case:?}", known.why);
         }
-        return Ok(Verdict::Known);
+        return Ok(Decision::Known);
     }
     known::without_our_own(&mut cp, &mut zcp);
     if !stage.has_reference() {
         known::modernise(&mut cp, &mut zcp);
     }
     let text = cp.diff(&zcp);
-    if text.is_empty() { Ok(Verdict::Same) } else { Err(format!("- cp, + zcp:\n{text}")) }
+    if text.is_empty() { Ok(Decision::Same) } else { Err(format!("- cp, + zcp:\n{text}")) }
 }
 
 impl Run {

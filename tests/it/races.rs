@@ -259,23 +259,23 @@ fn links_of_others() {
 fn statistics_go_through_no_link() {
     let sandbox = with_victim();
     sandbox.file("src", "f");
-    // The number of the process is known once it runs, so the links are planted then.
+    // The number of the process is known once it runs, so the links are made then.
     let args = ["--stats-file=dst/stats", "src", "copy"];
     let inject = ["-e", "inject=openat:signal=STOP:when=1"];
-    let mut planted = 0;
+    let mut count = 0;
     let trace = strace::zcp_with_stops(&sandbox, &inject, &args, |_| {
         let tracees =
             fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         for id in tracees.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
             for serial in 0..3 {
                 let made = symlink("../victim", sandbox.path(format!("dst/.zcp-{id}-{serial}")));
-                planted += usize::from(made.is_ok());
+                count += usize::from(made.is_ok());
             }
         }
     });
     assert!(trace.output.status.success(), "{:?}", trace.output);
     assert_victim_is_well(&sandbox);
-    assert!(planted > 0 && fs::read(sandbox.path("dst/stats")).unwrap().starts_with(b"{"));
+    assert!(count > 0 && fs::read(sandbox.path("dst/stats")).unwrap().starts_with(b"{"));
 }
 
 /// The names that a process would use for what is not complete yet cannot be taken before it does.
@@ -283,7 +283,7 @@ fn temporary_names_are_not_guessed() {
     let sandbox = with_victim();
     sandbox.file("src", "new").file("dst/f", "old");
     let inject = ["-P", "dst/f", "-e", "inject=newfstatat:signal=STOP:when=1"];
-    let mut planted = 0;
+    let mut count = 0;
     let trace = strace::zcp_with_stops(&sandbox, &inject, &["--atomic", "src", "dst/f"], |_| {
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
         let is_ours = |path: &std::path::PathBuf| {
@@ -293,13 +293,13 @@ fn temporary_names_are_not_guessed() {
         for process in processes.filter(is_ours) {
             let id = process.file_name().unwrap().to_str().unwrap().to_owned();
             for serial in 0..1100 {
-                planted +=
+                count +=
                     usize::from(symlink("../victim", sandbox.path(format!("dst/.zcp-{id}-{serial}"))).is_ok());
             }
         }
     });
     assert!(trace.output.status.success(), "{:?}", trace.output);
-    assert!(planted >= 1100, "only {planted} names are taken");
+    assert!(count >= 1100, "only {count} names are taken");
     assert_eq!(fs::read(sandbox.path("dst/f")).unwrap(), b"new");
     assert_victim_is_well(&sandbox);
 }

@@ -214,10 +214,10 @@ fn text_agrees_with_json() {
     );
     assert!(text.contains(&line), "{text}");
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    for rung in crate::rungs::RUNGS {
-        let row = rows.iter().find(|row| row.first() == Some(&rung));
+    for strategy in crate::strategies::STRATEGIES {
+        let row = rows.iter().find(|row| row.first() == Some(&strategy));
         let files = row.map(|row| row[1].parse().unwrap());
-        assert_eq!(files, json["strategies"][rung]["files"].as_u64(), "{rung} in {text}");
+        assert_eq!(files, json["strategies"][strategy]["files"].as_u64(), "{strategy} in {text}");
     }
 }
 

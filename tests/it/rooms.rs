@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 /// later lines. Rooms on one line do not see each other, but for the pairs in [`MUTUAL`].
 const ROOMS: [&[&str]; 14] = [
     &["program"],
-    &["shard"],
+    &["job"],
     &["cli"],
     &["api"],
     &["session"],
     &["engine"],
     &["walk", "worker"],
-    &["survey", "temporary"],
-    &["plan", "backup", "job"],
+    &["existing", "temporary"],
+    &["decision", "backup", "batch"],
     &["dir", "context"],
     &["report"],
     &["options"],
@@ -32,7 +32,7 @@ const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 /// What may be named only there: files and directories of src.
 const NAMED: [(&str, &[&str]); 4] = [
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
-    ("walkdir", &["walk/scout.rs"]),
+    ("walkdir", &["walk/estimate.rs"]),
     ("filetime", &["metadata/times.rs"]),
     ("unsafe", &["sys/raw.rs", "transfer/mmap.rs"]),
 ];
@@ -48,6 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rooms::crates", &[], crates),
         trial("rooms::lengths", &[], lengths),
         trial("rooms::headings", &[], headings),
+        trial("rooms::type_names", &[], type_names),
     ]
 }
 
@@ -120,7 +121,7 @@ fn face() {
         .filter_map(|line| line.strip_prefix("pub use ")?.rsplit("::").next())
         .flat_map(|names| names.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    let helpers = ["cli", "shard", "sys", "temporary", "report"].map(str::to_owned);
+    let helpers = ["cli", "job", "sys", "temporary", "report"].map(str::to_owned);
     let mut wrong = Vec::new();
     for (file, text) in sources.iter().filter(|(file, _)| ["program", "cli"].contains(&room_of(file))) {
         let all = rooms_used(text);
@@ -145,6 +146,27 @@ fn table() {
     let held: Vec<Vec<String>> =
         ROOMS.iter().map(|line| line.iter().map(|room| (*room).to_owned()).collect()).collect();
     assert_eq!(rows, held);
+}
+
+/// One type name means one thing in the whole crate.
+fn type_names() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, text) in sources() {
+        // Types of a trait's implementation are indented, and so are those of a function.
+        let lines = code(&text).filter(|line| !line.starts_with(' '));
+        for line in lines {
+            let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let kinds = ["struct", "enum", "trait", "type", "union"];
+            let Some(kind) = words.iter().position(|word| kinds.contains(word)) else { continue };
+            let modifiers = ["pub", "crate", "super", "in", "unsafe", ""];
+            if words[..kind].iter().all(|word| modifiers.contains(word)) {
+                places.entry(words[kind + 1].to_owned()).or_default().push(file.clone());
+            }
+        }
+    }
+    assert!(places.len() > 150, "{places:?}");
+    places.retain(|_, files| files.len() > 1);
+    assert!(places.is_empty(), "defined more than once: {places:#?}");
 }
 
 fn all_are_named() {

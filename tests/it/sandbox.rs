@@ -155,6 +155,6 @@ pub(crate) fn assert_done(output: &Output) {
 }
 
 /// How many bytes `--stats=json` credits to a path.
-pub(crate) fn bytes_by(stats: &Value, rung: &str) -> u64 {
-    stats["strategies"][rung]["bytes"].as_u64().unwrap_or(0)
+pub(crate) fn bytes_by(stats: &Value, strategy: &str) -> u64 {
+    stats["strategies"][strategy]["bytes"].as_u64().unwrap_or(0)
 }

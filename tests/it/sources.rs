@@ -2,9 +2,9 @@
 //! copied, holes, fifos, names that lead elsewhere.
 
 use crate::needs::{Need, trial};
-use crate::rungs::RUNGS;
 use crate::sandbox::{Sandbox, assert_done, noise};
 use crate::strace;
+use crate::strategies::STRATEGIES;
 use libtest_mimic::Trial;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -34,35 +34,35 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("sources::shrinks_under_the_map", &[Need::Strace], shrinks_under_the_map),
         trial("sources::replaced_by_a_link", &[Need::Strace], replaced_by_a_link),
     ];
-    for rung in RUNGS {
-        trials.push(trial(format!("sources::made_up::{rung}"), &[], move || made_up(Some(rung))));
+    for strategy in STRATEGIES {
+        trials.push(trial(format!("sources::made_up::{strategy}"), &[], move || made_up(Some(strategy))));
     }
-    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink").map(Some).chain([None]) {
-        let name = rung.unwrap_or("default");
+    for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != "reflink").map(Some).chain([None]) {
+        let name = strategy.unwrap_or("default");
         for size in [0, 1, 4097, 2_000_000, 2_998_272] {
-            let run = move || shrinks(rung, size);
+            let run = move || shrinks(strategy, size);
             trials.push(trial(format!("sources::shrinks::{name}::to_{size}"), &[Need::Strace], run));
         }
         trials.push(trial(format!("sources::shrinks_midway::{name}"), &[Need::Strace], move || {
-            shrinks_midway(rung)
+            shrinks_midway(strategy)
         }));
-        trials.push(trial(format!("sources::grows::{name}"), &[Need::Strace], move || grows(rung)));
+        trials.push(trial(format!("sources::grows::{name}"), &[Need::Strace], move || grows(strategy)));
     }
     trials
 }
 
-fn strategy(rung: Option<&str>) -> String {
-    rung.map_or("--reflink=never".to_owned(), |rung| format!("--strategy={rung}"))
+fn strategy_option(strategy: Option<&str>) -> String {
+    strategy.map_or("--reflink=never".to_owned(), |strategy| format!("--strategy={strategy}"))
 }
 
 /// All of it, or an error and no file: never the length that stat(2) promised.
-fn made_up(rung: Option<&str>) {
+fn made_up(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     for path in MADE_UP.into_iter().filter(|path| Path::new(path).exists()) {
         let before = fs::read(path).unwrap();
-        let output = sandbox.zcp([&strategy(rung), path, "copy"]).output().unwrap();
+        let output = sandbox.zcp([&strategy_option(strategy), path, "copy"]).output().unwrap();
         let same = before == fs::read(path).unwrap(); // somebody may have plugged something in
-        if matches!(rung, None | Some("read_write")) || output.status.success() {
+        if matches!(strategy, None | Some("read_write")) || output.status.success() {
             assert_done(&output);
             let copy = fs::read(sandbox.path("copy")).unwrap();
             assert!(copy == before || !same, "{path}: {} bytes of {}", copy.len(), before.len());
@@ -103,12 +103,12 @@ fn stop_at_fstat(sandbox: &Sandbox, source: &str, strategy: &str) -> String {
 }
 
 /// The source is shorter than fstat(2) said when the first byte is read.
-fn shrinks(rung: Option<&str>, size: u64) {
+fn shrinks(strategy: Option<&str>, size: u64) {
     let before = noise(3_000_000);
     let (sandbox, source) = with_source(&before);
-    let stop = stop_at_fstat(&sandbox, &source, &strategy(rung));
+    let stop = stop_at_fstat(&sandbox, &source, &strategy_option(strategy));
     let options = ["-P", &source, "-e", &stop];
-    let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy(rung), "src", "dst"], |_| {
+    let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy), "src", "dst"], |_| {
         OpenOptions::new().write(true).open(&source).unwrap().set_len(size).unwrap();
     });
     assert_done(&trace.output);
@@ -117,7 +117,7 @@ fn shrinks(rung: Option<&str>, size: u64) {
 }
 
 /// The source is cut below what was copied of it already.
-fn shrinks_midway(rung: Option<&str>) {
+fn shrinks_midway(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     let piece = noise(100_000);
     sandbox.sparse("src", 5 << 20, &[(0, &piece), (1 << 20, &piece), (2 << 20, &piece), (3 << 20, &piece)]);
@@ -125,7 +125,7 @@ fn shrinks_midway(rung: Option<&str>) {
     let source = sandbox.path("src");
     // The search for the third piece of data.
     let options = ["-P", source.to_str().unwrap(), "-e", "inject=lseek:signal=STOP:when=5"];
-    let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy(rung), "src", "dst"], |_| {
+    let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy), "src", "dst"], |_| {
         OpenOptions::new().write(true).open(&source).unwrap().set_len(50_000).unwrap();
     });
     assert_done(&trace.output);
@@ -138,15 +138,16 @@ fn append(path: &str, bytes: &[u8]) {
 }
 
 /// The source is longer than fstat(2) said: what was there before is copied, more may be.
-fn grows(rung: Option<&str>) {
+fn grows(strategy: Option<&str>) {
     for (size, more) in [(100_000, 100_000), (3_000_000, 2_000_000)] {
         let whole = noise(size + more);
         let (sandbox, source) = with_source(&whole[..size]);
-        let stop = stop_at_fstat(&sandbox, &source, &strategy(rung));
+        let stop = stop_at_fstat(&sandbox, &source, &strategy_option(strategy));
         let options = ["-P", &source, "-e", &stop];
-        let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy(rung), "src", "dst"], |_| {
-            append(&source, &whole[size..]);
-        });
+        let trace =
+            strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy), "src", "dst"], |_| {
+                append(&source, &whole[size..]);
+            });
         assert_done(&trace.output);
         assert_eq!(fs::read(&source).unwrap().len(), size + more, "nobody stopped");
         let copy = fs::read(sandbox.path("dst")).unwrap();

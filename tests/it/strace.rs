@@ -1,4 +1,4 @@
-//! zcp under strace: as a witness of its system calls, and as a saboteur of them.
+//! Runs zcp under strace, which lists its system calls or makes some of them fail.
 
 use crate::sandbox::{LONGEST, Sandbox, ZCP};
 use rustix::process::{Pid, Signal, kill_process};

@@ -1,9 +1,9 @@
 //! `--verify`: a copy that is not what was read is never called a copy.
 
 use crate::needs::{Mounted, Need, SHM, mounted, trial};
-use crate::rungs::RUNGS;
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
 use crate::strace;
+use crate::strategies::STRATEGIES;
 use filetime::FileTime;
 use libtest_mimic::Trial;
 use std::fs::{self, File};
@@ -31,9 +31,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         }));
     }
     trials.push(trial("verify::tree_on_tmpfs", &[Need::Shm], || tree(SHM, 10)));
-    for rung in RUNGS.into_iter().filter(|rung| *rung != "reflink") {
+    for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != "reflink") {
         let needs = [Need::Strace, Need::Mount("ext4")];
-        trials.push(trial(format!("verify::disk_flipped::{rung}"), &needs, move || disk_flipped("ext4", rung)));
+        trials.push(trial(format!("verify::disk_flipped::{strategy}"), &needs, move || {
+            disk_flipped("ext4", strategy)
+        }));
     }
     let needs = [Need::Strace, Need::Mount("xfs")];
     trials.push(trial("verify::disk_flipped::on_xfs", &needs, || disk_flipped("xfs", "splice")));
@@ -94,10 +96,10 @@ fn assert_differs(trace: &strace::Trace, dst: &str) {
 }
 
 /// One bit of the disk itself flips, under the copy that the page cache still holds right.
-fn disk_flipped(fs: &'static str, rung: &str) {
+fn disk_flipped(fs: &'static str, strategy: &str) {
     let disk = Mounted::make(fs).unwrap();
     let sandbox = Sandbox::within(&disk.point);
-    flip_on_disk(disk, sandbox, rung);
+    flip_on_disk(disk, sandbox, strategy);
 }
 
 /// ext4 takes O_DIRECT for a file whose data it journals, and reads it through the page cache.
@@ -107,10 +109,10 @@ fn journaled_data() {
     flip_on_disk(disk, sandbox, "splice");
 }
 
-fn flip_on_disk(disk: Mounted, sandbox: Sandbox, rung: &str) {
+fn flip_on_disk(disk: Mounted, sandbox: Sandbox, strategy: &str) {
     let bytes = noise(3 << 20);
     sandbox.file("src", &bytes);
-    let strategy = format!("--strategy={rung}");
+    let strategy = format!("--strategy={strategy}");
     let trace = stopped_before_reading(&sandbox, &[&strategy], "dst", |_| {
         rustix::fs::syncfs(File::open(&disk.point).unwrap()).unwrap();
         let start = OFFSET - OFFSET % 4096;
@@ -267,15 +269,15 @@ fn longest_file() {
     let sandbox = Sandbox::within(mounted("xfs").unwrap());
     let longest = i64::MAX as u64;
     sandbox.sparse("src", longest, &[(1 << 30, b"data"), (longest - 10, b"end")]);
-    for rung in RUNGS.into_iter().filter(|rung| *rung != "mmap") {
-        let strategy = format!("--strategy={rung},read_write");
+    for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != "mmap") {
+        let strategy = format!("--strategy={strategy},read_write");
         assert_done(&sandbox.zcp([&strategy, "--verify", "src", "dst"]).output().unwrap());
         let copy = File::open(sandbox.path("dst")).unwrap();
         assert_eq!(copy.metadata().unwrap().len(), longest);
         for (offset, data) in [(1 << 30, "data"), (longest - 10, "end")] {
             let mut read = vec![0; data.len()];
             copy.read_exact_at(&mut read, offset).unwrap();
-            assert_eq!(read, data.as_bytes(), "{rung}");
+            assert_eq!(read, data.as_bytes(), "{strategy}");
         }
         fs::remove_file(sandbox.path("dst")).unwrap();
     }

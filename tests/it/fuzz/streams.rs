@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use zcp::sys::{Errno, at, proc::StopFlag};
-use zcp::transfer::ladder::Target;
-use zcp::transfer::{Account, Ladder, Limits, Meter, Strategy as Rung, Transfer};
+use zcp::transfer::ladder::DestinationKind;
+use zcp::transfer::{Account, Ladder, Limits, Meter, Strategy as CopyStrategy, Transfer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -76,7 +76,7 @@ fn transfer(ladder: &mut Ladder, dir: &Path, (from, to, len): (Place, Place, usi
     let bytes = noise(len);
     let ((src, feeder), (dst, reader)) = (source(from, dir, &bytes), destination(to, dir));
     let (stat, there) = (at::fstat(&src).unwrap(), at::fstat(&dst).unwrap());
-    let target = if to == Place::File { Target::File } else { Target::Stream(there) };
+    let target = if to == Place::File { DestinationKind::File } else { DestinationKind::Stream(there) };
     let (src_fd, dst_fd) = (src.as_fd(), dst.as_fd());
     let transfer =
         Transfer { src: src_fd, stat, dst: dst_fd, dst_dev: there.dev, target, overwritten: to != Place::File };
@@ -105,14 +105,14 @@ pub(super) fn streams() {
     let from = select(vec![Place::File, Place::Pipe, Place::Socket]);
     let to = select(vec![Place::File, Place::Pipe, Place::Socket, Place::Full, Place::Gone]);
     let len = prop_oneof![0..10_usize, 0..70_000_usize, 0..400_000_usize];
-    let rungs = subsequence(Rung::ALL[1..5].to_vec(), 0..=4);
+    let strategies = subsequence(CopyStrategy::ALL[1..5].to_vec(), 0..=4);
     let dir = tempfile::tempdir().unwrap();
-    fuzz(150, (vec((from, to, len), 1..6), rungs, any::<bool>()), |(transfers, mut rungs, shuffle)| {
+    fuzz(150, (vec((from, to, len), 1..6), strategies, any::<bool>()), |(transfers, mut strategies, shuffle)| {
         if shuffle {
-            rungs.reverse();
+            strategies.reverse();
         }
-        rungs.push(Rung::ReadWrite);
-        let limits = Limits { forced: Some(rungs), ..Limits::default() };
+        strategies.push(CopyStrategy::ReadWrite);
+        let limits = Limits { forced: Some(strategies), ..Limits::default() };
         let mut ladder = Ladder::new(limits, StopFlag::default(), Arc::new(Meter::default()));
         for one in transfers {
             transfer(&mut ladder, dir.path(), one);

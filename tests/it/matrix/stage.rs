@@ -126,7 +126,7 @@ fn run(mut command: Command) -> Result<Output, String> {
     })
 }
 
-/// Files of several kinds in two directories, one of them in several pieces for any rung.
+/// Files of several kinds in two directories, one of them in several pieces for any strategy.
 fn make_tree(sandbox: &Sandbox) {
     let mut big = noise(1_150_000);
     big[200_000..300_000].fill(0); // for --sparse=always

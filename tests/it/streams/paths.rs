@@ -159,8 +159,8 @@ fn devices() {
     let output = sandbox.zcp(["--stats=json", "a", "/dev/null"]).output().unwrap();
     assert_ok(&output);
     assert_credited(&stats(&output), "sendfile", true, ["file", "device"]);
-    let rungs = stats(&output)["routes"][0]["strategies"].clone();
-    assert!(!rungs.as_array().unwrap().contains(&"mmap".into()), "{rungs}");
+    let strategies = stats(&output)["routes"][0]["strategies"].clone();
+    assert!(!strategies.as_array().unwrap().contains(&"mmap".into()), "{strategies}");
     let output = sandbox.zcp(["a", "/dev/full"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
@@ -169,7 +169,7 @@ fn devices() {
     );
 }
 
-/// strace as a witness: where there is a path that copies nothing, no data is read or written.
+/// By strace: where there is a path that copies nothing, no data is read or written.
 fn no_data_in_user_space() {
     let sandbox = with_file(3_000_000);
     let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &["a", "/dev/stdout"]);

@@ -1,0 +1,150 @@
+//! How many workers there are: as many as processors while the data is cached, more while they wait for it.
+//!
+//! Workers that wait for a disk or a server cost nothing, so there can be many, and their requests
+//! overlap. Workers that wait for each other (a directory's lock) look just as idle, but more of them
+//! make it worse. What tells the two apart is that blocks are read: `ru_inblock` of getrusage(2)
+//! rises. A remote file system reads no blocks here, nor does who waits for fsync(2); there the time on a
+//! processor has to do. Files that are synced at the same time share a commit of the journal.
+
+use super::workers::Workers;
+use crate::context::Context;
+use crate::sys::memory;
+use crate::sys::proc::{self, Usage};
+use crate::transfer::route::FsKind;
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
+use std::time::{Duration, Instant};
+
+/// Between two looks at what the workers wait for.
+const TICK: Duration = Duration::from_millis(5);
+/// Sectors of 512 bytes that are read in a tick when the source is cold: a disk gives thousands, and
+/// what a warm copy reads now and then (a bitmap, a directory) stays below.
+const COLD: i64 = 128;
+/// The most workers a processor while a disk is waited for (16 on two processors measured best).
+const FOR_DISK: usize = 8;
+/// The same for a server, which is further away.
+const FOR_SERVER: usize = 32;
+/// The most workers in any case.
+const MOST: usize = 128;
+
+/// The sign by which it is seen that workers wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitingSign {
+    /// By blocks read from a disk.
+    BlockReads,
+    /// By processors that have nothing to do.
+    IdleProcessors,
+}
+
+impl WaitingSign {
+    /// The sign that fits the options and the types of the file systems of a source and of the
+    /// destination (`f_type` of statfs(2)).
+    pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> WaitingSign {
+        let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
+        let remote = kinds.iter().any(|kind| matches!(kind, FsKind::Remote | FsKind::Fuse));
+        let syncs_files = ctx.options.fsync && !(ctx.syncs_whole && kinds.into_iter().all(FsKind::is_local));
+        if remote || syncs_files { WaitingSign::IdleProcessors } else { WaitingSign::BlockReads }
+    }
+
+    /// Whether it is known beforehand that workers will wait.
+    pub(super) fn expects_waiting(self) -> bool {
+        self == WaitingSign::IdleProcessors
+    }
+
+    /// By what the number of workers is multiplied while they wait.
+    fn growth(self) -> usize {
+        if self == WaitingSign::IdleProcessors { 4 } else { 2 }
+    }
+
+    fn most(self, processors: usize) -> usize {
+        let each = if self == WaitingSign::IdleProcessors { FOR_SERVER } else { FOR_DISK };
+        // Each needs descriptors: two directories, two files, a pipe.
+        let affordable = proc::descriptor_limit().saturating_sub(24) / 8;
+        (each * processors).min(MOST).min(affordable).min(memory::affordable_workers()).max(processors)
+    }
+
+    fn is_waiting(self, before: &Usage, now: &Usage, time: Duration, processors: usize) -> bool {
+        match self {
+            WaitingSign::BlockReads => now.block_reads - before.block_reads >= COLD,
+            WaitingSign::IdleProcessors => {
+                let busy = now.processor_time.saturating_sub(before.processor_time);
+                busy < time.mul_f64(processors as f64 / 2.0)
+            }
+        }
+    }
+}
+
+/// The number of workers that was asked for, from start to end.
+pub(super) fn fixed(workers: &Workers<'_, '_>, count: usize) {
+    if let Some(pool) = pool(workers, count) {
+        pool.in_place_scope(|scope| send(workers, scope, pool.current_num_threads()));
+    }
+}
+
+/// As many workers as processors, and more while they wait.
+pub(super) fn adaptive(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingSign) {
+    let Some(pool) = pool(workers, processors) else { return };
+    pool.in_place_scope(|scope| {
+        send(workers, scope, pool.current_num_threads());
+        let mut usage = Usage::now();
+        let mut since = Instant::now();
+        while !workers.wait(TICK) {
+            let now = Usage::now();
+            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.is_idle() {
+                // The threads for the many are only made when they are needed.
+                return enlarged(workers, processors, waiting_sign);
+            }
+            (usage, since) = (now, Instant::now());
+        }
+    });
+}
+
+/// Enlarges the workers while it waits, up to the most, and lets one go at a time while it does not.
+fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingSign) {
+    let most = waiting_sign.most(processors);
+    let Some(pool) = largest_pool(most) else { return };
+    // Those of the first pool go on beside them.
+    let most = most.min(processors + pool.current_num_threads());
+    pool.in_place_scope(|scope| {
+        let mut wanted = processors;
+        let mut waiting = true;
+        loop {
+            wanted =
+                if waiting { (wanted * waiting_sign.growth()).min(most) } else { (wanted - 1).max(processors) };
+            workers.want(wanted);
+            send(workers, scope, wanted.saturating_sub(workers.at_work()));
+            let (usage, since) = (Usage::now(), Instant::now());
+            if workers.wait(TICK) {
+                break;
+            }
+            waiting =
+                waiting_sign.is_waiting(&usage, &Usage::now(), since.elapsed(), processors) && !workers.is_idle();
+        }
+    });
+}
+
+fn send<'s>(workers: &'s Workers<'_, '_>, scope: &Scope<'s>, count: usize) {
+    for _ in 0..count {
+        workers.count_in();
+        scope.spawn(|_| workers.work_counted());
+    }
+}
+
+/// A pool of so many threads, or of as many as can be had (`RLIMIT_NPROC`, `pids.max`); without any, the caller does all
+/// the work.
+fn pool(workers: &Workers<'_, '_>, threads: usize) -> Option<ThreadPool> {
+    let pool = largest_pool(threads);
+    if pool.is_none() {
+        workers.work();
+    }
+    pool
+}
+
+fn largest_pool(mut threads: usize) -> Option<ThreadPool> {
+    while threads > 0 {
+        if let Ok(pool) = ThreadPoolBuilder::new().num_threads(threads).stack_size(memory::STACK).build() {
+            return Some(pool);
+        }
+        threads /= 2;
+    }
+    None
+}

@@ -1,0 +1,119 @@
+//! The workers of one run: each finds batches in the walk and copies their names until nothing is left.
+
+use crate::context::Context;
+use crate::report::{Stats, lock};
+use crate::walk::Walk;
+use crate::worker::{Shared, Worker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Everything that the workers of one run have in common.
+pub(super) struct Workers<'w, 'c> {
+    pub(super) ctx: &'c Context,
+    shared: &'c Shared,
+    walk: &'w Walk<'c>,
+    at_work: Mutex<AtWork>,
+    /// Notified when the last worker leaves.
+    all_done: Condvar,
+    /// How many are to work: a worker that finds more at work leaves.
+    wanted: AtomicUsize,
+}
+
+/// How many workers are at work, and the statistics of those that have left.
+#[derive(Default)]
+struct AtWork {
+    count: usize,
+    peak: usize,
+    stats: Stats,
+}
+
+/// The sum of what the workers did.
+pub(super) struct WorkDone {
+    pub(super) stats: Stats,
+    pub(super) peak_workers: usize,
+}
+
+impl<'w, 'c> Workers<'w, 'c> {
+    pub(super) fn new(ctx: &'c Context, shared: &'c Shared, walk: &'w Walk<'c>) -> Workers<'w, 'c> {
+        Workers {
+            ctx,
+            shared,
+            walk,
+            at_work: Mutex::default(),
+            all_done: Condvar::new(),
+            wanted: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    /// Works as one more worker until nothing is left or fewer workers are wanted.
+    pub(super) fn work(&self) {
+        self.count_in();
+        self.work_counted();
+    }
+
+    /// Counts a worker as at work, before its thread may have begun.
+    pub(super) fn count_in(&self) {
+        let mut at_work = lock(&self.at_work);
+        at_work.count += 1;
+        at_work.peak = at_work.peak.max(at_work.count);
+    }
+
+    /// Works as a worker that [`count_in`](Self::count_in) has counted.
+    pub(super) fn work_counted(&self) {
+        let mut worker = Worker::new(self.ctx, self.shared);
+        let mut walker = self.walk.walker();
+        let mut left_early = false;
+        while !left_early && let Some(work) = walker.next_batch() {
+            let directories = worker.run(work.batch(), work.names);
+            walker.leave(work, directories);
+            left_early = self.leave_if_unwanted();
+        }
+        let stats = worker.into_stats().merge(walker.into_stats());
+        let mut at_work = lock(&self.at_work);
+        at_work.stats = std::mem::take(&mut at_work.stats).merge(stats);
+        at_work.count -= usize::from(!left_early);
+        if at_work.count == 0 {
+            self.all_done.notify_all();
+        }
+    }
+
+    fn leave_if_unwanted(&self) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if wanted == usize::MAX {
+            return false;
+        }
+        let mut at_work = lock(&self.at_work);
+        let leaves = at_work.count > wanted;
+        at_work.count -= usize::from(leaves);
+        leaves
+    }
+
+    /// How many are at work.
+    pub(super) fn at_work(&self) -> usize {
+        lock(&self.at_work).count
+    }
+
+    /// Whether a worker has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.walk.idle() > 0
+    }
+
+    /// Says how many are to work from now on. Making it fewer takes effect as batches are done.
+    pub(super) fn want(&self, workers: usize) {
+        self.wanted.store(workers, Ordering::Relaxed);
+    }
+
+    /// Waits for a while; true when nobody is at work any more.
+    pub(super) fn wait(&self, time: Duration) -> bool {
+        let at_work = lock(&self.at_work);
+        let waited = self.all_done.wait_timeout_while(at_work, time, |at_work| at_work.count > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.count == 0
+    }
+
+    /// Ends the run.
+    pub(super) fn into_work_done(self) -> WorkDone {
+        let at_work = std::mem::take(&mut *lock(&self.at_work));
+        WorkDone { stats: at_work.stats, peak_workers: at_work.peak }
+    }
+}

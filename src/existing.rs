@@ -1,0 +1,249 @@
+//! Looks at what stands at a destination, for the plan to decide about.
+//!
+//! Only the facts that the options make interesting are asked for: each is a system call a file.
+
+use crate::backup;
+use crate::batch::Entry;
+use crate::context::Context;
+use crate::decision::{self, Existing};
+use crate::dir::{Base, Fds, without_slashes};
+use crate::metadata::kept_times::KeptTimes;
+use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
+use crate::sys::at::{self, Follow};
+use crate::sys::stat::FileId;
+use crate::sys::{Errno, Kind, Result, Stat, inherited, io, proc};
+use crate::transfer::route::FsKind;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// The existing of the entry's destination, `None` if the name is free.
+///
+/// # Errors
+/// When stat(2) fails for another reason than that nothing is there.
+pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
+    if matches!(fds.dst, Base::Absent) {
+        return Ok(None); // a dry run did not make the directory
+    }
+    let options = &ctx.options;
+    let (dst, name) = (fds.dst.as_fd(), entry.destination());
+    let mut circular = false;
+    let link = match at::stat(dst, name, Follow::No) {
+        Ok(link) => link,
+        Err(Errno::NOENT) => return Ok(None),
+        // A link in a circle can still be unlinked.
+        Err(Errno::LOOP) if options.force => {
+            circular = true;
+            Stat::default()
+        }
+        Err(errno) => return Err(errno),
+    };
+    let names_directory = entry.operand && source.is_dir();
+    let goes_if_other = options.replace_other_kinds && !names_directory && !is_meant_as_stream(dst, entry, &link);
+    let stat = match referent(options, dst, name, (&link, goes_if_other), source) {
+        Ok(stat) => stat,
+        // A dangling link is no existing; creating the file will show what cp says of it.
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) if options.force => {
+            circular = true;
+            link
+        }
+        Err(errno) => return Err(errno),
+    };
+    let mut existing = Existing {
+        stat,
+        link,
+        source_link: *source,
+        dereference: match options.dereference {
+            Dereference::CommandLine if !entry.operand => Dereference::Never,
+            other => other,
+        },
+        circular,
+        same_entry: false,
+        same_referent: false,
+        writable: true,
+        just_made: false,
+        time_kept: has_kept_time(ctx, dst, name, source, &stat),
+        goes_if_other,
+        untrusted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
+        source_is_dots: matches!(backup::split(&entry.name).1.as_bytes(), b"." | b".."),
+        backup_is_source: false,
+    };
+    let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
+    if related || options.action == Action::SymbolicLink {
+        if let Ok(link) = at::stat(&fds.src, &entry.name, Follow::No) {
+            existing.source_link = link;
+        }
+        existing.same_entry = is_same_entry(fds, entry);
+        existing.same_referent = is_same_referent(fds, entry);
+    }
+    if options.if_exists == IfExists::Ask {
+        existing.writable = at::may_write(dst, name).is_ok();
+    }
+    if let Some(backup) = &options.backup
+        && backup.control != BackupControl::Numbered
+    {
+        let backup = backup::simple(backup, backup::split(name).1);
+        let named_so = without_directory(&entry.name) == backup.as_bytes();
+        let id = |stat: Stat| stat.id() == source.id();
+        let there = || at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(id);
+        existing.backup_is_source = named_so && there();
+    }
+    Ok(Some(existing))
+}
+
+/// Whether an operand's destination is a device, one of this process's descriptors (/dev/stdout), or leads to such a
+/// thing: that is to be written to, whatever else is replaced.
+fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
+    let is_device = |stat: &Stat| matches!(stat.kind(), Kind::CharDevice | Kind::BlockDevice);
+    let name = entry.destination();
+    let leads_to_device = || at::stat(dst, name, Follow::Yes).is_ok_and(|stat| is_device(&stat));
+    entry.operand
+        && (is_device(link) || link.is_symlink() && (inherited::number(name, true).is_some() || leads_to_device()))
+}
+
+/// Whether the time of last change is what the file system keeps of the source's. Only asked where later runs go by
+/// times that were kept.
+fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat, stat: &Stat) -> bool {
+    let options = &ctx.options;
+    if !(options.preserve.timestamps && (options.resume || options.update)) || source.kind() != stat.kind() {
+        return false;
+    }
+    if options.dry_run {
+        return KeptTimes::seems_kept(source.mtime, stat);
+    }
+    let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|now| now.id() == stat.id());
+    ctx.kept_times.is_kept(source.mtime, stat, || at::open_path(dst, name).ok().filter(is_it))
+}
+
+/// The last part of a path, which is empty behind a slash.
+fn without_directory(path: &OsStr) -> &[u8] {
+    path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// What the copy would meet under the name.
+fn referent(
+    options: &Options,
+    dst: BorrowedFd<'_>,
+    name: &OsStr,
+    (link, goes_if_other): (&Stat, bool),
+    source: &Stat,
+) -> Result<Stat> {
+    if !link.is_symlink() {
+        return Ok(*link);
+    }
+    if decision::follows_destination(options, source) && !(goes_if_other && source.is_regular()) {
+        return at::stat(dst, name, Follow::Yes);
+    }
+    let to_directory = || at::stat(dst, name, Follow::Yes).ok().filter(Stat::is_dir);
+    if source.is_dir() && options.keep_directory_symlink {
+        return Ok(to_directory().unwrap_or(*link));
+    }
+    Ok(*link)
+}
+
+/// Whether a symbolic link at the destination may be written through, as cp does it: it was there
+/// before this run, and nobody but this user or root can have put it there.
+pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
+    /// `f_type` of /proc, whose links (`/dev/fd/1`) are made when they are looked at.
+    const PROC: u64 = 0x9FA0;
+    let ours = |stat: &Stat| stat.uid == ctx.process.uid || stat.uid == 0;
+    let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
+    let Ok(dir) = at::open_dir(dst, parent, Follow::Yes) else { return false };
+    let older = || {
+        let magic = io::fs_magic(&dir);
+        // A link with a time that is still to come was made before the clock was set back, unless the time is
+        // that of another machine.
+        let clock_was_ahead = || link.ctime > proc::now() && magic.map(FsKind::from_magic) != Ok(FsKind::Remote);
+        magic == Ok(PROC) || clock_was_ahead()
+    };
+    let older = link.ctime < ctx.process.start || older();
+    older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
+}
+
+/// Whether a directory that stands where one was just made is somebody else's, put there in between: its
+/// owner could then see what the right one would hide. Only file systems that keep owners can tell.
+pub fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
+    let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
+    made.uid != ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
+}
+
+/// Where a name stands: two spellings of one entry of one directory have the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Location {
+    parent: FileId,
+    name: OsString,
+}
+
+/// Finds out where `name`, which is relative to `base`, stands.
+///
+/// # Errors
+/// When its directory cannot be looked at.
+pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
+    let (parent, name) = backup::split(name);
+    let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
+    Ok(Location { parent: at::stat(base, parent, Follow::Yes)?.id(), name: name.to_owned() })
+}
+
+/// The location of an operand as cp compares operands: if its directory is named by a symbolic link, that link
+/// stands for the directory, so the same file may be named again through it.
+///
+/// # Errors
+/// When its directory cannot be looked at.
+pub fn location_as_named(path: &OsStr) -> Result<Location> {
+    let (parent, name) = backup::split(path);
+    let parent = if parent.is_empty() { OsStr::new(".") } else { without_slashes(parent) };
+    Ok(Location { parent: at::stat(at::CWD, parent, Follow::No)?.id(), name: name.to_owned() })
+}
+
+/// The directory itself and all above it.
+pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
+    let mut above = HashSet::new();
+    let mut up = OsString::from(".");
+    while let Ok(stat) = at::stat(&dir, &up, Follow::Yes)
+        && above.insert(stat.id())
+    {
+        up.push("/..");
+    }
+    above
+}
+
+/// Whether the directory is, or is somewhere in, the one that `id` identifies.
+pub fn is_within(dir: impl AsFd, id: FileId) -> bool {
+    ancestors(dir).contains(&id)
+}
+
+/// Whether both names are the same entry of the same directory, however they are spelt.
+fn is_same_entry(fds: &Fds, entry: &Entry) -> bool {
+    let base = |name| backup::split(name).1;
+    base(&entry.name) == base(entry.destination())
+        && location(&fds.src, &entry.name).is_ok_and(|here| Ok(here) == location(&fds.dst, entry.destination()))
+}
+
+fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {
+    let from = at::stat(&fds.src, &entry.name, Follow::Yes);
+    let to = at::stat(&fds.dst, entry.destination(), Follow::Yes);
+    matches!((from, to), (Ok(from), Ok(to)) if from.id() == to.id())
+}
+
+/// Whether the source is looked at through a symbolic link.
+pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
+    Follow::from(match options.dereference {
+        Dereference::Never => false,
+        Dereference::CommandLine => entry.operand,
+        Dereference::Always => true,
+    })
+}
+
+/// Whether a name could be made in the directory that it leads to.
+///
+/// # Errors
+/// The errno that making it would most likely meet.
+pub fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
+    if matches!(dir, Base::Absent) {
+        return Ok(()); // in what would have been made just before
+    }
+    let parent = backup::split(name).0;
+    at::may_write(dir, if parent.is_empty() { OsStr::new(".") } else { parent })
+}

@@ -1,0 +1,138 @@
+//! What a plan notes of a name, as text: one line of words for each name of a list.
+//!
+//! The lines are for zcp and for whoever looks; names stand in a file of their own (`lists.rs`), so
+//! that any program that reads NUL-delimited names can use them.
+
+use crate::sys::{Kind, Stat, Time};
+use std::fmt::{Display, Formatter};
+use std::ops::Range;
+use std::str::SplitAsciiWhitespace;
+
+/// A byte range of a large file, and which of the joined files that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlannedRange {
+    pub(super) range: Range<u64>,
+    pub(super) join: u64,
+}
+
+/// What a file was when the plan was made: by this a change is noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) kind: Kind,
+    pub(super) size: u64,
+    pub(super) mtime: Time,
+    /// If only a range of it is meant.
+    pub(super) piece: Option<PlannedRange>,
+}
+
+/// What a directory was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DirFacts {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) atime: Time,
+    pub(super) mtime: Time,
+    /// Whether the destination had it before: then it keeps its mode, where modes are not copied.
+    pub(super) existed: bool,
+}
+
+impl Facts {
+    pub(super) fn of(stat: &Stat) -> Facts {
+        Facts { kind: stat.kind(), size: stat.size, mtime: stat.mtime, piece: None }
+    }
+
+    /// Whether a file that now has this stat is the one that was planned.
+    pub(super) fn still_hold(&self, now: &Stat) -> bool {
+        (self.kind, self.size, self.mtime) == (now.kind(), now.size, now.mtime)
+    }
+
+    pub(super) fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Facts> {
+        let kind = kind(words.next()?)?;
+        let size = words.next()?.parse().ok()?;
+        let mtime = time(words.next()?)?;
+        let piece = match words.next() {
+            None => None,
+            Some(range) => {
+                let (start, end) = range.split_once('-')?;
+                let range = start.parse().ok()?..end.parse().ok()?;
+                Some(PlannedRange { range, join: words.next()?.parse().ok()? })
+            }
+        };
+        Some(Facts { kind, size, mtime, piece })
+    }
+}
+
+impl Display for Facts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", letter(self.kind), self.size, Stamp(self.mtime))?;
+        match &self.piece {
+            None => Ok(()),
+            Some(piece) => write!(f, " {}-{} {}", piece.range.start, piece.range.end, piece.join),
+        }
+    }
+}
+
+impl DirFacts {
+    pub(super) fn of(stat: &Stat, existed: bool) -> DirFacts {
+        let Stat { mode, uid, gid, atime, mtime, .. } = *stat;
+        DirFacts { mode, uid, gid, atime, mtime, existed }
+    }
+
+    pub(super) fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<DirFacts> {
+        Some(DirFacts {
+            mode: u32::from_str_radix(words.next()?, 8).ok()?,
+            uid: words.next()?.parse().ok()?,
+            gid: words.next()?.parse().ok()?,
+            atime: time(words.next()?)?,
+            mtime: time(words.next()?)?,
+            existed: match words.next()? {
+                "existed" => true,
+                "new" => false,
+                _ => return None,
+            },
+        })
+    }
+}
+
+impl Display for DirFacts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let DirFacts { mode, uid, gid, .. } = self;
+        let existed = if self.existed { "existed" } else { "new" };
+        write!(f, "{mode:o} {uid} {gid} {} {} {existed}", Stamp(self.atime), Stamp(self.mtime))
+    }
+}
+
+/// Seconds and nanoseconds, as in 1700000000.000000001.
+pub(super) struct Stamp(pub(super) Time);
+
+impl Display for Stamp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:09}", self.0.sec, self.0.nsec)
+    }
+}
+
+pub(super) fn time(text: &str) -> Option<Time> {
+    let (sec, nsec) = text.split_once('.')?;
+    Some(Time { sec: sec.parse().ok()?, nsec: nsec.parse().ok().filter(|nsec| *nsec < 1_000_000_000)? })
+}
+
+/// The letters of find(1), `-type`.
+const LETTERS: [(Kind, &str); 8] = [
+    (Kind::Regular, "f"),
+    (Kind::Directory, "d"),
+    (Kind::Symlink, "l"),
+    (Kind::Fifo, "p"),
+    (Kind::Socket, "s"),
+    (Kind::CharDevice, "c"),
+    (Kind::BlockDevice, "b"),
+    (Kind::Unknown, "u"),
+];
+
+fn letter(kind: Kind) -> &'static str {
+    LETTERS.iter().find(|(known, _)| *known == kind).map_or("u", |(_, letter)| letter)
+}
+
+fn kind(letter: &str) -> Option<Kind> {
+    LETTERS.iter().find(|(_, known)| *known == letter).map(|(kind, _)| *kind)
+}

@@ -1,0 +1,277 @@
+//! `--finish`: when all parts have been run, what only the whole can have.
+//!
+//! Large files that were copied in ranges get their attributes and names; directories get theirs,
+//! those below first; what the parts reported is added up. Each step can be done again: a file that
+//! is joined is noted, and a directory is given the same once more.
+
+use super::branch::Branch;
+use super::facts::DirFacts;
+use super::folder::{DIRECTORIES, FINISHED, Folder, JOINS};
+use super::joins::Join;
+use super::lists::{ListReader, ROOT};
+use super::manifest::Manifest;
+use super::ranged::{RangeRecord, RangedFile};
+use super::result::{Done, PartResult};
+use super::sweep::sweep;
+use crate::backup;
+use crate::batch::Entry;
+use crate::context::Context;
+use crate::dir::{Base, Dir};
+use crate::report::stats::Summary;
+use crate::report::{Failure, Stats, gather};
+use crate::sys::{Kind, Stat};
+use crate::worker::range::Whole;
+use crate::worker::{Shared, Worker};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+/// Completes a job.
+///
+/// # Errors
+/// When parts are missing: nothing is done then. What fails on the way is reported, and the rest is
+/// done.
+pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<Summary, Failure> {
+    let results = results(ctx, folder, manifest)?;
+    let shared = Shared::new(false);
+    let joiner = Joiner { ctx, folder, manifest, results: &results, shared: &shared };
+    let (joined, waiting) = joiner.join_all()?;
+    sweep(ctx, folder, manifest, &waiting)?;
+    let directories = complete_directories(ctx, folder, manifest)?;
+    if ctx.options.fsync {
+        // The name of the whole was made by the plan.
+        let (above, _) = backup::split(&manifest.destination.path);
+        shared.make_name_durable(ctx, &Dir::operands(Base::Cwd, OsString::new()), above);
+    }
+    report(ctx, manifest, &results);
+    let own = joined.merge(Stats { directories, ..Stats::default() });
+    let mut all = Summary { stats: own, workers: 1, ..Summary::default() };
+    for part in results.iter().map(|result| gather::summary(&result.stats)) {
+        all.stats = all.stats.merge(part.stats);
+        all.elapsed += part.elapsed;
+        all.workers = all.workers.max(part.workers);
+        all.peak_in_flight = all.peak_in_flight.max(part.peak_in_flight);
+    }
+    let summary = Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..all };
+    folder.root.write_json(FINISHED, &summary.json())?;
+    Ok(summary)
+}
+
+/// The results of all parts.
+fn results(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Vec<PartResult>, Failure> {
+    let mut results = Vec::new();
+    let mut missing = Vec::new();
+    for part in 0..manifest.parts {
+        match PartResult::read(folder, &manifest.job, part, &ctx.stale_retry)? {
+            Some(result) => results.push(result),
+            None => missing.push(part.to_string()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(results);
+    }
+    const SHOWN: usize = 100;
+    let more = missing.len().saturating_sub(SHOWN);
+    missing.truncate(SHOWN);
+    let mut list = missing.join(",");
+    if more > 0 {
+        list.push_str(&format!(" and {more} more"));
+    }
+    Err(Failure::new("{} cannot be finished: these parts have not been run: {?}", folder.path()).and(list))
+}
+
+/// Puts large files together.
+struct Joiner<'c> {
+    ctx: &'c Arc<Context>,
+    folder: &'c Folder,
+    manifest: &'c Manifest,
+    results: &'c [PartResult],
+    shared: &'c Shared,
+}
+
+impl Joiner<'_> {
+    /// Joins all that can be; gives the names of files that still wait for ranges as well.
+    fn join_all(&self) -> Result<(Stats, HashSet<OsString>), Failure> {
+        let damaged = || Failure::new("{} is damaged", self.folder.root.path_of(JOINS));
+        let value = self.folder.root.read_json(JOINS, &self.ctx.stale_retry)?.ok_or_else(damaged)?;
+        let joins = value.as_array().ok_or_else(damaged)?;
+        let mut worker = Worker::new(self.ctx, self.shared);
+        let mut waiting = HashSet::new();
+        if !joins.is_empty() {
+            let mut branch = Branch::new(self.ctx, self.manifest, None)?;
+            for join in joins {
+                let join = Join::parse(join).ok_or_else(damaged)?;
+                if let Err(failure) = self.join(&mut worker, &mut branch, &join) {
+                    self.ctx.reporter.fail(failure);
+                }
+                let ranged = self.ranged(&join);
+                waiting.extend(ranged.latest()?.filter(|_| !ranged.is_joined()).map(|record| record.name));
+            }
+        }
+        Ok((worker.into_stats(), waiting))
+    }
+
+    fn ranged(&self, join: &Join) -> RangedFile<'_> {
+        RangedFile { ctx: self.ctx, folder: self.folder, manifest: self.manifest, join: join.number }
+    }
+
+    fn join(&self, worker: &mut Worker<'_>, branch: &mut Branch<'_>, join: &Join) -> Result<(), Failure> {
+        let first = join.names.first().map(OsString::as_os_str).unwrap_or_default();
+        let (dir, name) = branch.parent_of(first)?;
+        let dir = Arc::clone(dir);
+        let new_name = self.manifest.new_name.clone();
+        let operand = new_name.is_some();
+        let entry = Entry { name: name.to_owned(), new_name, hint: Some(Kind::Regular), operand };
+        let is_same = |now: &Stat| join.facts.still_hold(now);
+        let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
+        let ranged = self.ranged(join);
+        if !ranged.is_joined() {
+            self.join_ranges(worker, &whole, &ranged, join)?;
+            ranged.note_joined()?;
+        }
+        for other in join.names.iter().skip(1) {
+            let (dir, name) = branch.parent_of(other)?;
+            worker.link_joined(&whole, &Arc::clone(dir), name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the file that the ranges are in its attributes and its name.
+    fn join_ranges(
+        &self,
+        worker: &mut Worker<'_>,
+        whole: &Whole<'_>,
+        ranged: &RangedFile<'_>,
+        join: &Join,
+    ) -> Result<(), Failure> {
+        let (dir, name) = (whole.dir, whole.entry.destination());
+        let path = |name: &OsStr| dir.destination_path(name);
+        let cannot_access = |errno| Failure::new("cannot access {}", path(name)).errno(errno);
+        let fds = dir.fds(self.ctx).map_err(cannot_access)?;
+        let record = ranged.latest()?;
+        let is_complete = self.missing_from(join, record.as_ref()).is_empty();
+        if let Some(record) = record.as_ref().filter(|_| is_complete)
+            // By a finish that was killed just then.
+            && self.manifest.has_lasting_inodes()
+            && ranged.has_name(record, &fds.dst, name)
+        {
+            return Ok(());
+        }
+        if let Some(record) = &record
+            && !worker.is_as_planned(whole)
+        {
+            // What there is of it will never be whole.
+            ranged.discard(record, &fds, &path)?;
+        }
+        let file = match &record {
+            Some(record) => ranged.open(record, &fds, &path)?,
+            None => None,
+        };
+        let lost = self.missing_from(join, record.as_ref().filter(|_| file.is_some()));
+        if !lost.is_empty() {
+            self.forget_lost(join, record.as_ref().filter(|_| file.is_some()));
+            let parts = lost.join(",");
+            return Err(match record.filter(|_| file.is_some()) {
+                Some(record) => {
+                    let words = "{} is not complete: ranges of it are to be copied again, by part {?}; \
+                                 the others are in {}";
+                    Failure::new(words, path(name)).and(parts).and(path(&record.name))
+                }
+                None => {
+                    let words = "{} is not complete: ranges of it are to be copied again, by part {?}";
+                    Failure::new(words, path(name)).and(parts)
+                }
+            });
+        }
+        let (Some(file), Some(record)) = (file, record) else { return Ok(()) };
+        ranged.begin_to_join()?;
+        worker.join(whole, file, &record.name)
+    }
+
+    /// The parts that have to copy ranges of a file again, because they are not in the one that was
+    /// published last.
+    fn missing_from(&self, join: &Join, record: Option<&RangeRecord>) -> Vec<String> {
+        let mut there = 0;
+        let mut lost = Vec::new();
+        for (part, result) in (0u64..).zip(self.results) {
+            let (good, all) = ranges_in(result, join, record);
+            there += good;
+            if good < all || result.failed() > 0 {
+                lost.push(part.to_string());
+            }
+        }
+        if there >= join.pieces { Vec::new() } else { lost }
+    }
+
+    /// Forgets that parts are done whose ranges are lost.
+    fn forget_lost(&self, join: &Join, record: Option<&RangeRecord>) {
+        for (part, result) in (0u64..).zip(self.results) {
+            let (good, all) = ranges_in(result, join, record);
+            if good < all
+                && let Err(failure) = self.folder.results.remove(&format!("{part}.json"))
+            {
+                self.ctx.reporter.fail(failure);
+            }
+        }
+    }
+}
+
+/// How many ranges of a file a part has copied to the one that was published last, and how many at all.
+fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> (u64, u64) {
+    let count = |is_counted: &dyn Fn(&Done) -> bool| {
+        let ranges = result.pieces.iter().filter(|done| done.join == join.number && is_counted(done));
+        u64::try_from(ranges.count()).unwrap_or(0)
+    };
+    (count(&|done| record.is_some_and(|record| record.name == done.file)), count(&|_| true))
+}
+
+/// Gives all directories their attributes, and makes those that have no file. Says how many there are.
+fn complete_directories(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<u64, Failure> {
+    let mut list = ListReader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.stale_retry)?;
+    let Some(root) = list.next().transpose()? else { return Ok(0) };
+    if root.0 != ROOT {
+        return Err(Failure::new("{} is damaged", folder.root.path_of(DIRECTORIES)));
+    }
+    let mut branch = Branch::new(ctx, manifest, Some(&root.1))?;
+    let mut directories = 1;
+    for directory in list {
+        let (path, facts) = directory?;
+        if ctx.stop.is_raised() {
+            branch.abandon();
+            break;
+        }
+        match branch.enter(&path, Some(&facts)) {
+            Ok(_) => directories += 1,
+            Err(failure) => ctx.reporter.fail(failure),
+        }
+    }
+    Ok(directories)
+}
+
+/// Tells what failed when the plan was made and when the parts were run.
+fn report(ctx: &Context, manifest: &Manifest, results: &[PartResult]) {
+    let of_parts = (0u64..).zip(results).map(|(part, result)| {
+        (format!("part {part}"), result.failed(), result.stats["errors"].as_array().cloned().unwrap_or_default())
+    });
+    let of_plan = ("the plan".to_owned(), manifest.failed, manifest.errors.clone());
+    for (step, failed, errors) in std::iter::once(of_plan).chain(of_parts) {
+        for error in &errors {
+            ctx.reporter.fail(failure(&step, error));
+        }
+        let more = failed.saturating_sub(u64::try_from(errors.len()).unwrap_or(u64::MAX));
+        if more > 0 {
+            ctx.reporter.fail(Failure::new("{?} reported {?} failures more", &step).and(more.to_string()));
+        }
+    }
+}
+
+/// A failure as another process noted it.
+fn failure(step: &str, error: &Value) -> Failure {
+    let path = super::json::from_bytes(&error["path"]).unwrap_or_default();
+    let operation = error["operation"].as_str().unwrap_or("failed");
+    match error["errno"].as_str() {
+        Some(errno) => Failure::new("{}, in {?}: {?}: {?}", path).and(step).and(operation).and(errno),
+        None => Failure::new("{}, in {?}: {?}", path).and(step).and(operation),
+    }
+}

@@ -1,0 +1,119 @@
+//! The lists of a job folder: `LIST.names`, relative paths that end in NUL, and `LIST.facts`, a line
+//! for each of them in the same order.
+//!
+//! Both are written and read as streams, so that their length costs no memory.
+
+use super::facts::{DirFacts, Facts};
+use super::private::PrivateDir;
+use crate::report::Failure;
+use crate::sys::Errno;
+use crate::sys::stale::StaleRetry;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::marker::PhantomData;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::str::SplitAsciiWhitespace;
+
+/// The root itself, in a list of paths below it.
+pub(super) const ROOT: &str = ".";
+
+/// A line of facts.
+pub(super) trait Line: Display + Sized {
+    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Self>;
+}
+
+impl Line for Facts {
+    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Facts> {
+        Facts::parse(words)
+    }
+}
+
+impl Line for DirFacts {
+    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<DirFacts> {
+        DirFacts::parse(words)
+    }
+}
+
+/// The system's reason, for a failure about `path`.
+pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(operation, path).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+/// Writes a list.
+pub(super) struct ListWriter {
+    list: PathBuf,
+    names: BufWriter<File>,
+    facts: BufWriter<File>,
+}
+
+impl ListWriter {
+    /// Begins a list.
+    pub(super) fn create(dir: &PrivateDir, list: &str) -> Result<ListWriter, Failure> {
+        let create = |extension| dir.create(&format!("{list}.{extension}")).map(BufWriter::new);
+        Ok(ListWriter { names: create("names")?, facts: create("facts")?, list: dir.path_of(list) })
+    }
+
+    pub(super) fn push(&mut self, path: &OsStr, facts: &impl Line) -> Result<(), Failure> {
+        let name = self.names.write_all(path.as_bytes()).and_then(|()| self.names.write_all(b"\0"));
+        name.and_then(|()| writeln!(self.facts, "{facts}"))
+            .map_err(|error| failed("error writing {}", &self.list, &error))
+    }
+
+    /// Writes out what is still held back.
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        let flushed = self.names.flush().and_then(|()| self.facts.flush());
+        flushed.map_err(|error| failed("error writing {}", &self.list, &error))
+    }
+}
+
+/// Reads a list, name by name. Nothing comes after a failure.
+pub(super) struct ListReader<L> {
+    list: PathBuf,
+    names: BufReader<File>,
+    facts: BufReader<File>,
+    ended: bool,
+    line: PhantomData<L>,
+}
+
+impl<L: Line> ListReader<L> {
+    pub(super) fn open(dir: &PrivateDir, list: &str, stale_retry: &StaleRetry) -> Result<ListReader<L>, Failure> {
+        let open = |extension| {
+            let name = format!("{list}.{extension}");
+            let missing = || Failure::new("cannot open {} for reading", dir.path_of(&name)).errno(Errno::NOENT);
+            dir.read(&name, stale_retry)?.map(BufReader::new).ok_or_else(missing)
+        };
+        let (names, facts) = (open("names")?, open("facts")?);
+        Ok(ListReader { names, facts, list: dir.path_of(list), ended: false, line: PhantomData })
+    }
+
+    fn read(&mut self) -> Result<Option<(OsString, L)>, Failure> {
+        let (mut name, mut line) = (Vec::new(), String::new());
+        let answer = self.names.read_until(0, &mut name).and_then(|_| self.facts.read_line(&mut line));
+        answer.map_err(|error| failed("error reading {}", &self.list, &error))?;
+        if name.is_empty() && line.is_empty() {
+            return Ok(None);
+        }
+        let whole = name.pop() == Some(0) && line.ends_with('\n');
+        let mut words = line.split_ascii_whitespace();
+        match L::parse(&mut words).filter(|_| whole && words.next().is_none()) {
+            Some(facts) => Ok(Some((OsString::from_vec(name), facts))),
+            None => Err(Failure::new("{} is damaged", &self.list)),
+        }
+    }
+}
+
+impl<L: Line> Iterator for ListReader<L> {
+    type Item = Result<(OsString, L), Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let read = self.read().transpose();
+        self.ended = !matches!(read, Some(Ok(_)));
+        read
+    }
+}

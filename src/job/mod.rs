@@ -1,0 +1,171 @@
+//! A copy that many machines share, under whatever starts their processes: `--plan` writes a job
+//! folder, `--run` copies one part of it, `--finish` completes the tree.
+//!
+//! There is no daemon and no protocol: all that the machines share is a file system with the source,
+//! the destination and the job folder. So nothing here may rely on locks, on clocks, or on being
+//! alone; what a step does can be done again, by several at once, and killed at any moment.
+//!
+//! The workers copy each name as in any copy; `supply.rs` gives them the names of a part, where a plain copy has
+//! the walk.
+
+mod admit;
+mod auto;
+mod balance;
+mod branch;
+mod facts;
+mod finish;
+mod folder;
+mod inodes;
+mod joins;
+mod json;
+mod lists;
+mod manifest;
+mod plan;
+mod private;
+mod ranged;
+mod result;
+mod roots;
+mod run;
+mod spool;
+mod supply;
+mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod written;
+
+use crate::cli::{self, JobStep, Request, UsageError};
+use crate::context::{Context, MadeEarlier, MadeListener};
+use crate::options::Options;
+use crate::report::Reporter;
+use crate::report::stats::Summary;
+use crate::session::{self, Host, Outlook};
+use crate::sys::stale::StaleRetry;
+use crate::sys::{at, proc};
+use crate::transfer::route::FsKind;
+use crate::walk::operands::Duration;
+use crate::{Cancel, Console, Failure, Report};
+use folder::Folder;
+use manifest::Manifest;
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+use written::Written;
+
+/// A step with its options settled, ready to be done.
+#[derive(Debug)]
+pub struct Prepared {
+    options: Options,
+    task: StepTask,
+}
+
+#[derive(Debug)]
+enum StepTask {
+    Plan(cli::Plan),
+    Run(Folder, Box<Manifest>, u64),
+    Finish(Folder, Box<Manifest>),
+}
+
+/// Finds out what a step is about.
+///
+/// # Errors
+/// When the plan cannot be made, is not there, or has no such part.
+pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError> {
+    match step {
+        JobStep::Plan(plan) => {
+            let (options, warning) = plan.copy.options.settled()?;
+            if let Some(warning) = warning {
+                console.message(&warning);
+            }
+            match admit::refusal(&plan, &options) {
+                Some(failure) => Err(failure.into()),
+                None => Ok(Prepared { options, task: StepTask::Plan(plan) }),
+            }
+        }
+        JobStep::Run { folder, part, arguments } => {
+            let (folder, manifest) = open(&folder)?;
+            let part = part.map_or_else(|| auto::part(|name| std::env::var_os(name)), Ok)?;
+            if part >= manifest.parts {
+                let last = (manifest.parts - 1).to_string();
+                let words = "there is no part {?} in {}: they go from 0 to {?}";
+                return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
+            }
+            let options = options(&manifest, arguments, console)?;
+            Ok(Prepared { options, task: StepTask::Run(folder, manifest, part) })
+        }
+        JobStep::Finish { folder, arguments } => {
+            let (folder, manifest) = open(&folder)?;
+            let options = options(&manifest, arguments, console)?;
+            Ok(Prepared { options, task: StepTask::Finish(folder, manifest) })
+        }
+    }
+}
+
+/// Does the step. Failures are printed; the report has them as well, and how many there were is told.
+pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Report, u64) {
+    let Prepared { options, task } = prepared;
+    let magics = match &task {
+        StepTask::Plan(_) => Vec::new(),
+        StepTask::Run(_, manifest, _) | StepTask::Finish(_, manifest) => {
+            vec![manifest.source.magic, manifest.destination.magic]
+        }
+    };
+    // The other steps do not last.
+    let outlook = Outlook { duration: Duration::Long, are_many: true, stale_retry: stale_retry(&magics) };
+    let written = Arc::new(Written::default());
+    let (noted, earlier) = (Arc::clone(&written), Arc::clone(&written));
+    let host = Host {
+        console: Some(console.clone()),
+        stop: cancel.flag(),
+        made_listener: Some(MadeListener(Arc::new(move |_, made| noted.note(made.as_os_str())))),
+        made_earlier: Some(MadeEarlier(Arc::new(move |path| earlier.has_earlier(path)))),
+        ..Host::default()
+    };
+    let reporter = Reporter::new(host.console.clone());
+    let ctx = session::context(options, host, reporter, outlook);
+    let summary = carry_out(&ctx, task, &written);
+    (Report::new(summary), ctx.reporter.failures())
+}
+
+fn carry_out(ctx: &Arc<Context>, task: StepTask, written: &Written) -> Summary {
+    let answer = match task {
+        StepTask::Plan(plan) => plan::plan(ctx, &plan).map(|()| Summary::default()),
+        StepTask::Run(folder, manifest, part) => run::run(ctx, &folder, &manifest, part, written),
+        StepTask::Finish(folder, manifest) => finish::finish(ctx, &folder, &manifest),
+    };
+    answer.unwrap_or_else(|failure| {
+        ctx.reporter.fail(failure);
+        Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..Summary::default() }
+    })
+}
+
+fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), UsageError> {
+    let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
+    let (folder, manifest) = Folder::open(path.as_ref(), &stale_retry(&[magic]))?;
+    Ok((folder, Box::new(manifest)))
+}
+
+/// As much stale_retry as file systems of these types may need (`f_type` of statfs(2)).
+fn stale_retry(magics: &[u64]) -> StaleRetry {
+    StaleRetry::new(magics.iter().all(|magic| FsKind::from_magic(*magic).is_local()))
+}
+
+/// The options of the plan, and behind them those of this run.
+fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, UsageError> {
+    let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
+    let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
+    match cli::parse(all, console)? {
+        // What has its name is whole, whoever may be at work on it as well; and where times are copied,
+        // they tell what need not be done again.
+        Request::Copy(copy) => {
+            let (options, _) = copy.options.settled()?;
+            let resume = options.preserve.timestamps;
+            Ok(Options { atomic: true, resume, replace_other_kinds: true, ..options })
+        }
+        _ => Err(Failure::plain("the job has options that are of no copy").into()),
+    }
+}
+
+/// The name of this machine, as part of a file's name.
+fn host() -> String {
+    proc::host().replace('/', "_")
+}

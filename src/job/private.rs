@@ -1,0 +1,244 @@
+//! A directory that nobody but its owner may write to: the job folder, and each directory in it.
+//!
+//! The steps of a job do what its files say, so whoever can write one of them can have this process read
+//! and write anything. Hence three rules, which only this file has to keep: a directory that belongs to
+//! another user, or that others may write to, is refused; its files are reached from the open directory
+//! and never through a symbolic link; and a file is made anew (O_EXCL), never opened to be written.
+
+use super::lists::failed;
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::stale::StaleRetry;
+use crate::sys::{Errno, Stat, io, proc};
+use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Permission bits that let others write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// An open directory of a job.
+#[derive(Debug)]
+pub(super) struct PrivateDir {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl AsFd for PrivateDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl PrivateDir {
+    /// Opens the job folder. A symbolic link under its name is the user's word, and followed.
+    ///
+    /// # Errors
+    /// When there is none, or one that others could have written to.
+    pub(super) fn open(path: &Path) -> Result<PrivateDir, Failure> {
+        let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
+        let fd = at::open_dir(at::CWD, path.as_os_str(), Follow::Yes).map_err(cannot)?;
+        PrivateDir { path: path.to_owned(), fd }.checked()
+    }
+
+    /// Makes the job folder, and the directories above it, where they are missing.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) and of [`PrivateDir::open`].
+    pub(super) fn make(path: &Path) -> Result<PrivateDir, Failure> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let made = std::fs::create_dir_all(parent);
+            made.map_err(|error| failed("cannot create directory {}", parent, &error))?;
+        }
+        match at::mkdir(at::CWD, path.as_os_str(), 0o700) {
+            Ok(()) | Err(Errno::EXIST) => PrivateDir::open(path),
+            Err(errno) => Err(Failure::new("cannot create directory {}", path).errno(errno)),
+        }
+    }
+
+    /// Opens a directory in this one.
+    ///
+    /// # Errors
+    /// As [`PrivateDir::open`].
+    pub(super) fn below(&self, name: &str) -> Result<PrivateDir, Failure> {
+        let path = self.path_of(name);
+        match at::open_dir(&self.fd, OsStr::new(name), Follow::No) {
+            Ok(fd) => PrivateDir { path, fd }.checked(),
+            Err(errno) => Err(Failure::new("cannot access {}", path).errno(errno)),
+        }
+    }
+
+    /// Opens a directory in this one, made if it is missing.
+    ///
+    /// # Errors
+    /// As [`PrivateDir::make`].
+    pub(super) fn make_below(&self, name: &str) -> Result<PrivateDir, Failure> {
+        match at::mkdir(&self.fd, OsStr::new(name), 0o700) {
+            Ok(()) | Err(Errno::EXIST) => self.below(name),
+            Err(errno) => Err(Failure::new("cannot create directory {}", self.path_of(name)).errno(errno)),
+        }
+    }
+
+    fn checked(self) -> Result<PrivateDir, Failure> {
+        let stat =
+            at::fstat(&self.fd).map_err(|errno| Failure::new("cannot access {}", &self.path).errno(errno))?;
+        if !is_trusted_owner(&stat) {
+            return Err(Failure::new("not using {} for a job: it belongs to another user", self.path));
+        }
+        if stat.permissions() & OTHERS_WRITE != 0 {
+            let words = "not using {} for a job: others may write to it; take that away by chmod go-w";
+            return Err(Failure::new(words, self.path));
+        }
+        Ok(self)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a file, open for reading and writing.
+    ///
+    /// # Errors
+    /// Those of open(2); EEXIST if the name is taken, whatever has it.
+    pub(super) fn create(&self, name: &str) -> Result<File, Failure> {
+        let answer = at::create_private(&self.fd, OsStr::new(name));
+        answer.map(File::from).map_err(|errno| Failure::new("cannot create {}", self.path_of(name)).errno(errno))
+    }
+
+    /// Makes a file in the place of one that may be there.
+    ///
+    /// # Errors
+    /// Those of open(2) and rename(2).
+    pub(super) fn replace(&self, name: &str) -> Result<File, Failure> {
+        let temporary = temporary(name);
+        let file = self.create(&temporary)?;
+        self.rename(&temporary, name)?;
+        Ok(file)
+    }
+
+    fn rename(&self, temporary: &str, name: &str) -> Result<(), Failure> {
+        at::rename(&self.fd, OsStr::new(temporary), &self.fd, OsStr::new(name)).map_err(|errno| {
+            let _ = self.remove(temporary);
+            Failure::new("error writing {}", self.path_of(name)).errno(errno)
+        })
+    }
+
+    /// Opens a file for reading; `None` if there is none, also after a while where the machine may not have
+    /// heard of it yet.
+    ///
+    /// # Errors
+    /// Those of open(2), or that it is no file of this job.
+    pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<File>, Failure> {
+        let cannot = |errno| Failure::new("cannot open {} for reading", self.path_of(name)).errno(errno);
+        let open = || {
+            let fd = at::open_read(&self.fd, OsStr::new(name), Follow::No, false)?;
+            let stat = at::fstat(&fd)?;
+            Ok((fd, stat))
+        };
+        let (fd, stat) = match stale_retry.call(open) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(cannot(errno)),
+        };
+        match stat.is_regular() && is_trusted_owner(&stat) {
+            true => Ok(Some(File::from(fd))),
+            false => Err(Failure::new("not reading {}: it is not a file of this job", self.path_of(name))),
+        }
+    }
+
+    /// Removes a file, if it is there.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub(super) fn remove(&self, name: &str) -> Result<(), Failure> {
+        match at::unlink(&self.fd, OsStr::new(name)) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Failure::new("cannot remove {}", self.path_of(name)).errno(errno)),
+        }
+    }
+
+    pub(super) fn exists(&self, name: &str) -> bool {
+        at::stat(&self.fd, OsStr::new(name), Follow::No).is_ok()
+    }
+
+    /// The names in it that are text, as all names of a job are.
+    ///
+    /// # Errors
+    /// Those of reading a directory.
+    pub(super) fn names(&self) -> Result<Vec<String>, Failure> {
+        let names = at::names(&self.fd, OsStr::new("."));
+        let names = names.map_err(|errno| Failure::new("cannot access {}", &self.path).errno(errno))?;
+        let is_entry = |name: &OsString| name != "." && name != "..";
+        Ok(names.into_iter().filter(is_entry).map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+
+    /// A JSON file; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is something else.
+    pub(super) fn read_json(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Value>, Failure> {
+        let Some(mut file) = self.read(name, stale_retry)? else { return Ok(None) };
+        let mut text = Vec::new();
+        let read = file.read_to_end(&mut text);
+        read.map_err(|error| failed("error reading {}", &self.path_of(name), &error))?;
+        match serde_json::from_slice(&text) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(Failure::new("{} is damaged", self.path_of(name))),
+        }
+    }
+
+    /// Writes a JSON file, whole or not at all, in the place of one that is there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write_json(&self, name: &str, value: &Value) -> Result<(), Failure> {
+        let temporary = self.write_temporary(name, value)?;
+        self.rename(&temporary, name)
+    }
+
+    /// Writes a JSON file, whole, if the name is free; false if somebody was faster.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn publish_json(&self, name: &str, value: &Value) -> Result<bool, Failure> {
+        let temporary = self.write_temporary(name, value)?;
+        let answer = at::rename_to_free(self.fd.as_fd(), OsStr::new(&temporary), OsStr::new(name));
+        let _ = self.remove(&temporary);
+        match answer {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(Failure::new("error writing {}", self.path_of(name)).errno(errno)),
+        }
+    }
+
+    fn write_temporary(&self, name: &str, value: &Value) -> Result<String, Failure> {
+        let temporary = temporary(name);
+        let mut file = self.create(&temporary)?;
+        let written = writeln!(file, "{value}");
+        let closed = io::close(file.into());
+        let failure = |errno| {
+            let _ = self.remove(&temporary);
+            Failure::new("error writing {}", self.path_of(name)).errno(errno)
+        };
+        written.map_err(|error| failure(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        closed.map_err(failure)?;
+        Ok(temporary)
+    }
+}
+
+/// A name for a file until it is whole.
+fn temporary(name: &str) -> String {
+    format!("{name}.{:032x}", proc::random())
+}
+
+/// Whether what this user owns, or root, is as good as one's own.
+fn is_trusted_owner(stat: &Stat) -> bool {
+    stat.uid == proc::effective_uid() || stat.uid == 0
+}

@@ -1,0 +1,225 @@
+//! The file that ranges of a large file are written to, by several processes, until all are there.
+//!
+//! It stands in the destination, where somebody else may be at work, so it is made by one process, under a
+//! name that nobody can guess, exclusively, and open to its owner alone. That process then publishes name,
+//! inode, owner and mode in the job folder; the others write to what has the name only if it is that very
+//! file, and has no other name. Should it be lost, the next one is made in the same way, and the ranges of
+//! the lost one are copied again.
+
+use super::folder::Folder;
+use super::json::{bytes, from_bytes};
+use super::manifest::Manifest;
+use super::sweep::Mark;
+use crate::context::Context;
+use crate::dir::Fds;
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::stale::StaleRetry;
+use crate::sys::{Errno, Stat, proc};
+use serde_json::{Value, json};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How often a file is made anew at most, within one step.
+const TRIES: u64 = 100;
+
+/// The file of one join.
+#[derive(Clone, Copy)]
+pub(super) struct RangedFile<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) folder: &'a Folder,
+    pub(super) manifest: &'a Manifest,
+    /// The number of the join.
+    pub(super) join: u64,
+}
+
+/// What is published of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RangeRecord {
+    /// How often it was made before.
+    generation: u64,
+    /// Its name, beside that of the copy.
+    pub(super) name: OsString,
+    /// As far as inode numbers tell one file from another.
+    ino: u64,
+    dev: u64,
+    uid: u32,
+    mode: u32,
+    /// Where it was made, for device numbers are not the same elsewhere.
+    machine: String,
+}
+
+impl RangeRecord {
+    fn of(generation: u64, name: OsString, stat: &Stat, manifest: &Manifest) -> RangeRecord {
+        let ino = manifest.identity(stat.ino);
+        let Stat { dev, uid, .. } = *stat;
+        RangeRecord { generation, name, ino, dev, uid, mode: stat.permissions(), machine: proc::machine() }
+    }
+
+    fn json(&self) -> Value {
+        let RangeRecord { name, ino, dev, uid, mode, machine, .. } = self;
+        json!({"name": bytes(name), "ino": ino, "dev": dev, "uid": uid, "mode": mode, "machine": machine})
+    }
+
+    fn parse(generation: u64, value: &Value) -> Option<RangeRecord> {
+        let number = |key: &str| u32::try_from(value[key].as_u64()?).ok();
+        Some(RangeRecord {
+            generation,
+            name: from_bytes(&value["name"])?,
+            ino: value["ino"].as_u64()?,
+            dev: value["dev"].as_u64()?,
+            uid: number("uid")?,
+            mode: number("mode")?,
+            machine: value["machine"].as_str()?.to_owned(),
+        })
+    }
+}
+
+impl RangedFile<'_> {
+    /// What is published of the latest file; `None` if there never was one.
+    ///
+    /// # Errors
+    /// When the job folder cannot be read.
+    pub(super) fn latest(&self) -> Result<Option<RangeRecord>, Failure> {
+        let mut latest = None;
+        for generation in 0.. {
+            // Whether there is a later one is not worth waiting for: publishing tells.
+            match self.published(generation, &StaleRetry::default())? {
+                Some(record) => latest = Some(record),
+                None => break,
+            }
+        }
+        Ok(latest)
+    }
+
+    fn published(&self, generation: u64, stale_retry: &StaleRetry) -> Result<Option<RangeRecord>, Failure> {
+        let name = self.record_name(generation);
+        let Some(value) = self.folder.ranges.read_json(&name, stale_retry)? else { return Ok(None) };
+        let damaged = || Failure::new("{} is damaged", self.folder.ranges.path_of(&name));
+        RangeRecord::parse(generation, &value).map(Some).ok_or_else(damaged)
+    }
+
+    fn record_name(&self, generation: u64) -> String {
+        format!("{}-{generation}", self.join)
+    }
+
+    fn joined_name(&self) -> String {
+        format!("{}.joined", self.join)
+    }
+
+    fn joining_name(&self) -> String {
+        format!("{}.joining", self.join)
+    }
+
+    /// Whether it has got its final name.
+    pub(super) fn is_joined(&self) -> bool {
+        self.folder.ranges.exists(&self.joined_name())
+    }
+
+    /// From now on it gets other attributes than it was made with.
+    pub(super) fn begin_to_join(&self) -> Result<(), Failure> {
+        self.folder.ranges.write_json(&self.joining_name(), &Value::Null)
+    }
+
+    pub(super) fn note_joined(&self) -> Result<(), Failure> {
+        self.folder.ranges.write_json(&self.joined_name(), &Value::Null)
+    }
+
+    /// Opens the file for writing, made if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is not what was made.
+    pub(super) fn open_or_make(
+        &self,
+        mark: &Mark,
+        fds: &Fds,
+        path: &dyn Fn(&OsStr) -> OsString,
+    ) -> Result<(OwnedFd, OsString), Failure> {
+        let mut latest = self.latest()?;
+        for _ in 0..TRIES {
+            if let Some(record) = &latest
+                && let Some(fd) = self.open(record, fds, path)?
+            {
+                return Ok((fd, record.name.clone()));
+            }
+            let generation = latest.map_or(0, |record| record.generation + 1);
+            let name = OsString::from(format!(".zcp-job-{:032x}", proc::random()));
+            mark.note(&name)?;
+            let cannot = |errno| Failure::new("cannot create regular file {}", path(&name)).errno(errno);
+            let fd = at::create(&fds.dst, &name, 0o600, true).map_err(cannot)?;
+            let stat = at::fstat(&fd).map_err(cannot)?;
+            let record = RangeRecord::of(generation, name.clone(), &stat, self.manifest);
+            if self.folder.ranges.publish_json(&self.record_name(generation), &record.json())? {
+                return Ok((fd, name));
+            }
+            // Another process was faster: its file is the one.
+            let _ = at::unlink(&fds.dst, &name);
+            latest = self.published(generation, &self.ctx.stale_retry)?;
+            if latest.is_none() {
+                break;
+            }
+        }
+        let path = self.folder.ranges.path_of(&self.record_name(0));
+        Err(Failure::new("cannot access {}", path).errno(Errno::STALE))
+    }
+
+    /// Opens a file that was published; `None` if nothing has its name.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or something else has the name.
+    pub(super) fn open(
+        &self,
+        record: &RangeRecord,
+        fds: &Fds,
+        path: &dyn Fn(&OsStr) -> OsString,
+    ) -> Result<Option<OwnedFd>, Failure> {
+        let cannot = |errno| Failure::new("cannot open {} for writing", path(&record.name)).errno(errno);
+        let strange =
+            || Failure::new("not writing to {}: it is not the file that this job made", path(&record.name));
+        let fd = match at::open_write(&fds.dst, &record.name, Follow::No, false) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NXIO) => return Err(strange()),
+            Err(errno) => return Err(cannot(errno)),
+        };
+        let stat = at::fstat(&fd).map_err(cannot)?;
+        if self.is_it(record, &stat) { Ok(Some(fd)) } else { Err(strange()) }
+    }
+
+    /// Whether this is the file that was published.
+    fn is_it(&self, record: &RangeRecord, stat: &Stat) -> bool {
+        // Once it is being joined it may have its last owner and mode.
+        let untouched = (stat.uid, stat.permissions()) == (record.uid, record.mode);
+        self.is_same_inode(record, stat)
+            && stat.is_regular()
+            && stat.nlink <= 1
+            && (untouched || self.folder.ranges.exists(&self.joining_name()))
+    }
+
+    fn is_same_inode(&self, record: &RangeRecord, stat: &Stat) -> bool {
+        let device_counts = record.machine == proc::machine() && crate::sys::stat::is_on_block_device(record.dev);
+        self.manifest.identity(stat.ino) == record.ino && (!device_counts || stat.dev == record.dev)
+    }
+
+    /// Whether something has the name of a published file, or its final name, and is that inode.
+    pub(super) fn has_name(&self, record: &RangeRecord, dir: impl AsFd, name: &OsStr) -> bool {
+        at::stat(dir, name, Follow::No).is_ok_and(|stat| self.is_same_inode(record, &stat))
+    }
+
+    /// Removes a file that will never be complete.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub(super) fn discard(
+        &self,
+        record: &RangeRecord,
+        fds: &Fds,
+        path: &dyn Fn(&OsStr) -> OsString,
+    ) -> Result<(), Failure> {
+        let is_it = at::stat(&fds.dst, &record.name, Follow::No).is_ok_and(|stat| self.is_it(record, &stat));
+        match if is_it { at::unlink(&fds.dst, &record.name) } else { Ok(()) } {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Failure::new("cannot remove {}", path(&record.name)).errno(errno)),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! SOURCE and DEST of a plan: found, checked against each other, and the destination made.
+
+use super::branch::{self, Made};
+use super::folder::{Folder, JobDestination};
+use super::json::bytes;
+use super::manifest::Root;
+use crate::backup;
+use crate::batch::Entry;
+use crate::context::Context;
+use crate::dir::without_slashes;
+use crate::existing;
+use crate::report::Failure;
+use crate::sys::Stat;
+use crate::sys::at::{self, Follow};
+use crate::walk::operands::{self, Operands};
+use serde_json::{Value, json};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+/// Both ends of the copy.
+pub(super) struct JobRoots {
+    pub(super) source: Root,
+    pub(super) source_fd: OwnedFd,
+    pub(super) destination: Root,
+    pub(super) destination_fd: OwnedFd,
+    /// Whether the destination was there before.
+    pub(super) existed: bool,
+    /// A source that is a single file: its name. The roots are then the directories above.
+    pub(super) file: Option<(OsString, Stat)>,
+    pub(super) new_name: Option<OsString>,
+    /// The job folder, ready for a plan.
+    pub(super) folder: Folder,
+    /// An empty file in it for the names of the plan.
+    pub(super) spool: File,
+}
+
+/// Finds out where the copy goes from and to, by cp's rules, makes the job folder ready, and then the
+/// destination.
+///
+/// A plan that is made again lands where it did the first time, although the directory that it made
+/// then is there now.
+///
+/// # Errors
+/// Those of a copy: nothing there, nothing to go with `-r`, a directory into itself ... and those of the
+/// folder.
+pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Result<JobRoots, Failure> {
+    let mut options = ctx.options.clone();
+    let key = key(&operands);
+    let roots = operands::resolve(operands, &mut options).map_err(|unusable| unusable.failure)?;
+    let Some(entry) = roots.entries.into_iter().next() else { return Err(Failure::plain("missing file operand")) };
+    let follow = match entry.name.as_encoded_bytes().ends_with(b"/") {
+        true => Follow::Yes,
+        false => existing::follows_source(&options, &entry),
+    };
+    let cannot_stat = |errno| Failure::new("cannot stat {}", &entry.name).errno(errno);
+    let stat = at::stat(at::CWD, &entry.name, follow).map_err(cannot_stat)?;
+    if stat.is_dir() && !options.recursive {
+        return Err(Failure::new("-r not specified; omitting directory {}", &entry.name));
+    }
+    let source = absolute(&entry.name)?;
+    if stat.is_dir() && leads_into(&absolute(folder)?, &stat) {
+        return Err(Failure::new("the job folder {} is inside of SOURCE", folder));
+    }
+    let (folder, spool) = Folder::prepare(folder.as_ref())?;
+    let placement = match folder.placement(&key)? {
+        Some(earlier) => earlier,
+        None => {
+            let destination = absolute(&roots.dir.destination_path(entry.destination()))?;
+            let existed = at::stat(at::CWD, &destination, Follow::No).is_ok();
+            let placement = JobDestination { destination, existed };
+            folder.write_destination(&key, &placement)?;
+            placement
+        }
+    };
+    if !stat.is_dir() {
+        return of_a_file(&source, &placement.destination, stat, (folder, spool));
+    }
+    of_a_directory(ctx, &entry, source, placement, &stat, (folder, spool))
+}
+
+/// What was typed, from here.
+fn key(operands: &Operands) -> Value {
+    let here = std::env::current_dir().unwrap_or_default();
+    let sources: Vec<Value> = operands.sources.iter().map(|name| bytes(name)).collect();
+    let target = format!("{:?}", operands.target);
+    json!([bytes(here.as_os_str()), sources, bytes(&operands.destination), target])
+}
+
+fn of_a_directory(
+    ctx: &Context,
+    entry: &Entry,
+    source: OsString,
+    placement: JobDestination,
+    stat: &Stat,
+    (folder, spool): (Folder, File),
+) -> Result<JobRoots, Failure> {
+    let JobDestination { destination, existed } = placement;
+    let cannot_access = |path: &OsStr, errno| Failure::new("cannot access {}", path).errno(errno);
+    let source_fd = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|errno| cannot_access(&source, errno))?;
+    if leads_into(&destination, stat) {
+        let words = "cannot copy a directory, {}, into itself, {}";
+        return Err(Failure::new(words, &entry.name).and(&destination));
+    }
+    make(ctx, entry, stat, &destination)?;
+    let destination_fd =
+        at::open_dir(at::CWD, &destination, Follow::Yes).map_err(|errno| cannot_access(&destination, errno))?;
+    let made = at::fstat(&destination_fd).map_err(|errno| cannot_access(&destination, errno))?;
+    Ok(JobRoots {
+        source: root(source, &source_fd, stat)?,
+        source_fd,
+        destination: root(destination, &destination_fd, &made)?,
+        destination_fd,
+        existed,
+        file: None,
+        new_name: None,
+        folder,
+        spool,
+    })
+}
+
+/// A file by itself: the directories that it is in and goes to are the roots.
+fn of_a_file(
+    source: &OsStr,
+    destination: &OsStr,
+    stat: Stat,
+    (folder, spool): (Folder, File),
+) -> Result<JobRoots, Failure> {
+    let (from, name) = backup::split(source);
+    let (to, new_name) = backup::split(destination);
+    let open = |path: &OsStr| {
+        let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
+        let fd = at::open_dir(at::CWD, path, Follow::Yes).map_err(cannot)?;
+        let stat = at::fstat(&fd).map_err(cannot)?;
+        Ok((root(without_slashes(path).to_owned(), &fd, &stat)?, fd))
+    };
+    let ((source, source_fd), (destination, destination_fd)) = (open(from)?, open(to)?);
+    Ok(JobRoots {
+        source,
+        source_fd,
+        destination,
+        destination_fd,
+        existed: true,
+        file: Some((name.to_owned(), stat)),
+        new_name: Some(new_name.to_owned()),
+        folder,
+        spool,
+    })
+}
+
+fn root(path: OsString, fd: &OwnedFd, stat: &Stat) -> Result<Root, Failure> {
+    Root::of(path.clone(), fd, stat).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))
+}
+
+/// As it was written, from the working directory: another machine may mount at the same place what a
+/// resolved path would name differently.
+fn absolute(path: &OsStr) -> Result<OsString, Failure> {
+    match std::path::absolute(without_slashes(path)) {
+        Ok(path) => Ok(path.into_os_string()),
+        Err(error) => Err(super::lists::failed("cannot access {}", path.as_ref(), &error)),
+    }
+}
+
+/// Whether what is at `path`, or the directory that it would be made in, is the source or inside of it.
+fn leads_into(path: &OsStr, source: &Stat) -> bool {
+    let parent = backup::split(path).0;
+    let open = |path| at::open_dir(at::CWD, path, Follow::Yes);
+    open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::is_within(&dir, source.id()))
+}
+
+/// Makes the root of the destination, if it is not there.
+fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
+    let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
+    match branch::make(ctx, at::CWD, path, source) {
+        Ok(Made::Ours(_)) => Ok(()),
+        Ok(Made::Strange) => {
+            Err(Failure::new("skipping directory {}, as it was replaced while being copied", path))
+        }
+        Ok(Made::ByAnother) if is_dir(Follow::No) => Ok(()),
+        Ok(Made::ByAnother) if ctx.options.keep_directory_symlink && is_dir(Follow::Yes) => Ok(()),
+        Ok(Made::ByAnother) => {
+            let words = "cannot overwrite non-directory {} with directory {}";
+            Err(Failure::new(words, path).and(&entry.name))
+        }
+        Err(errno) => Err(Failure::new("cannot create directory {}", path).errno(errno)),
+    }
+}

@@ -1,0 +1,208 @@
+//! `--run`: one part, on whatever machine this is. Any number of times, also at once.
+
+use super::branch::Branch;
+use super::facts::{Facts, PlannedRange};
+use super::folder::Folder;
+use super::lists::ListReader;
+use super::manifest::Manifest;
+use super::ranged::RangedFile;
+use super::result::{Done, PartResult};
+use super::supply::PartNames;
+use super::sweep::Mark;
+use super::written::{self, Written};
+use crate::batch::Entry;
+use crate::context::Context;
+use crate::engine;
+use crate::report::progress::{Estimate, Total, Watcher};
+use crate::report::stats::Summary;
+use crate::report::{Failure, Stats, lock};
+use crate::sys::{Kind, Stat, memory, proc};
+use crate::worker::range::Whole;
+use crate::worker::{Shared, Worker};
+use std::ffi::{OsStr, OsString};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Runs a part of a job.
+///
+/// # Errors
+/// When it cannot even begin, or cannot say that it is done.
+pub(super) fn run(
+    ctx: &Arc<Context>,
+    folder: &Folder,
+    manifest: &Manifest,
+    part: u64,
+    written: &Written,
+) -> Result<Summary, Failure> {
+    let before = PartResult::read(folder, &manifest.job, part, &ctx.stale_retry)?;
+    if before.as_ref().is_some_and(|before| before.failed() == 0) {
+        return Ok(Summary::default()); // done, by this or another machine
+    }
+    let mark = Mark::set(ctx, folder, part)?;
+    if ctx.options.resume {
+        ctx.stale_retry.operation(|| written.begin(folder, part, &ctx.stale_retry), Failure::reason)?;
+    }
+    let start = Instant::now();
+    let shared = Shared::new(false);
+    let open = || {
+        let list = part.to_string();
+        ctx.stale_retry.operation(|| ListReader::open(&folder.parts, &list, &ctx.stale_retry), Failure::reason)
+    };
+    let estimate = || {
+        let list = open().ok();
+        Box::new(move |total: &Total| count(list, total)) as Estimate
+    };
+    let _progress = engine::watch(ctx, &shared, estimate).map(Watcher::start);
+    // What is large first: it takes longest.
+    let (pieces, stats) = {
+        let done = before.map(|before| before.pieces).unwrap_or_default();
+        let copy = Pieces { ctx, folder, manifest, mark: &mark, shared: &shared, done };
+        copy.run(open()?)?
+    };
+    let names = PartNames::new(ctx, manifest, open()?)?;
+    let magics = vec![manifest.source.magic, manifest.destination.magic];
+    let summary = engine::run_supply(ctx, &shared, names, magics);
+    let summary = Summary { stats: summary.stats.merge(stats), elapsed: start.elapsed(), ..summary };
+    if ctx.stop.is_raised() {
+        return Ok(summary);
+    }
+    let result = PartResult::new(&summary, pieces);
+    // Nobody asks about a part that is done; and a name that is not on the disk is to be made again.
+    if result.failed() == 0 || may_have_failed_to_sync(&summary) {
+        ctx.stale_retry.operation(|| written::forget(folder, part), Failure::reason)?;
+    }
+    result.write(folder, &manifest.job, part, &ctx.stale_retry)?;
+    mark.remove(folder);
+    Ok(summary)
+}
+
+fn may_have_failed_to_sync(summary: &Summary) -> bool {
+    let all_are_kept = usize::try_from(summary.failed).is_ok_and(|failed| failed == summary.failures.len());
+    !all_are_kept || summary.failures.iter().any(Failure::is_of_sync)
+}
+
+/// Counts what there is to do in a part, for who looks on.
+fn count(list: Option<ListReader<Facts>>, total: &Total) {
+    for (_, facts) in list.into_iter().flatten().flatten() {
+        if total.cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        let (bytes, files) = match &facts.piece {
+            Some(piece) => (piece.range.end - piece.range.start, 0),
+            None => (if facts.kind == Kind::Regular { facts.size } else { 0 }, 1),
+        };
+        total.bytes.fetch_add(bytes, Ordering::Relaxed);
+        total.files.fetch_add(files, Ordering::Relaxed);
+    }
+    total.complete.store(true, Ordering::Relaxed);
+}
+
+/// The ranges of large files in a part.
+struct Pieces<'c> {
+    ctx: &'c Arc<Context>,
+    folder: &'c Folder,
+    manifest: &'c Manifest,
+    mark: &'c Mark,
+    shared: &'c Shared,
+    /// Those that an earlier run has copied.
+    done: Vec<Done>,
+}
+
+type FoundRange = (OsString, Facts, PlannedRange);
+
+impl Pieces<'_> {
+    /// Copies those of the list, several at once; says which are there now, and what was done.
+    fn run(&self, list: ListReader<Facts>) -> Result<(Vec<Done>, Stats), Failure> {
+        let pieces = list.filter_map(|found| match found {
+            Ok((path, facts)) => facts.piece.clone().map(|piece| Ok((path, facts, piece))),
+            Err(failure) => Some(Err(failure)),
+        });
+        let pieces: Vec<FoundRange> = pieces.collect::<Result<_, _>>()?;
+        if pieces.is_empty() {
+            return Ok((Vec::new(), Stats::default()));
+        }
+        let branch = Branch::new(self.ctx, self.manifest, None)?;
+        let workers = self.ctx.options.jobs.unwrap_or_else(proc::processors).min(pieces.len());
+        let workers = workers.min(memory::affordable_workers());
+        let queue = Mutex::new((pieces.into_iter(), branch));
+        let results = Mutex::new((Vec::new(), Stats::default()));
+        let shift = || {
+            let mut worker = Worker::new(self.ctx, self.shared);
+            let mut done = Vec::new();
+            while !self.ctx.stop.is_raised() {
+                let (piece, whole) = {
+                    let (pieces, branch) = &mut *lock(&queue);
+                    let Some((path, facts, piece)) = pieces.next() else { break };
+                    let reached = branch.parent_of(&path);
+                    (piece, reached.map(|(dir, name)| (dir.clone(), name.to_owned(), facts)))
+                };
+                let copied = whole.and_then(|(dir, name, facts)| {
+                    let new_name = self.manifest.new_name.clone();
+                    let entry = Entry { name, operand: new_name.is_some(), new_name, hint: Some(facts.kind) };
+                    let is_same = |now: &Stat| facts.still_hold(now);
+                    let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
+                    self.ctx.stale_retry.operation(|| self.copy(&mut worker, &whole, &piece), Failure::reason)
+                });
+                match copied {
+                    Ok(Some(file)) => done.push(Done { join: piece.join, start: piece.range.start, file }),
+                    Ok(None) => {}
+                    Err(failure) => self.ctx.reporter.fail(failure),
+                }
+            }
+            let (all, stats) = &mut *lock(&results);
+            all.extend(done);
+            *stats = std::mem::take(stats).merge(worker.into_stats());
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..workers {
+                // Where there is no thread to be had, there is this one.
+                let _ = std::thread::Builder::new().stack_size(memory::STACK).spawn_scoped(scope, shift);
+            }
+            shift();
+        });
+        Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Copies a range, unless an earlier run has; gives the name of the file that has it now, or `None` if
+    /// a signal asked for the end.
+    fn copy(
+        &self,
+        worker: &mut Worker<'_>,
+        whole: &Whole<'_>,
+        piece: &PlannedRange,
+    ) -> Result<Option<OsString>, Failure> {
+        let Pieces { ctx, folder, manifest, .. } = *self;
+        let ranged = RangedFile { ctx, folder, manifest, join: piece.join };
+        if let Some(file) = self.done_before(&ranged, whole, piece)? {
+            return Ok(Some(file));
+        }
+        let path = |name: &OsStr| whole.dir.destination_path(name);
+        let mut file = OsString::new();
+        let copied = worker.copy_range(whole, piece.range.clone(), |fds| {
+            let (fd, name) = ranged.open_or_make(self.mark, fds, &path)?;
+            file = name;
+            Ok(fd)
+        })?;
+        Ok(copied.then_some(file))
+    }
+
+    /// The name of the file that has the range from an earlier run, if it is still there, under its own or
+    /// already under its final name.
+    fn done_before(
+        &self,
+        ranged: &RangedFile<'_>,
+        whole: &Whole<'_>,
+        piece: &PlannedRange,
+    ) -> Result<Option<OsString>, Failure> {
+        let is_it = |done: &&Done| (done.join, done.start) == (piece.join, piece.range.start);
+        let Some(done) = self.done.iter().find(is_it) else { return Ok(None) };
+        let Some(record) = ranged.latest()?.filter(|record| record.name == done.file) else { return Ok(None) };
+        let cannot = |errno| {
+            Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)
+        };
+        let fds = whole.dir.fds(self.ctx).map_err(cannot)?;
+        let is_there = ranged.is_joined() || ranged.has_name(&record, &fds.dst, &record.name);
+        Ok(is_there.then(|| done.file.clone()))
+    }
+}

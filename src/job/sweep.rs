@@ -1,0 +1,132 @@
+//! What runs that were killed left behind in the destination: their temporary names.
+//!
+//! A run says in the job folder that it has begun, with the process and the number of its first temporary
+//! name, and takes that back when it ends. So where all runs ended by themselves, there is nothing to look
+//! for; else the directories of the parts in question are listed, and names that such a run made are
+//! removed.
+
+use super::branch::Branch;
+use super::facts::Facts;
+use super::folder::Folder;
+use super::lists::{ListReader, failed};
+use super::manifest::Manifest;
+use crate::context::Context;
+use crate::dir::Dir;
+use crate::report::{Failure, lock};
+use crate::sys::at;
+use crate::sys::stale::StaleRetry;
+use crate::temporary;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// A run that has begun.
+pub(super) struct Mark {
+    name: String,
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Mark {
+    /// Says so of this process.
+    pub(super) fn set(ctx: &Context, folder: &Folder, part: u64) -> Result<Mark, Failure> {
+        let name = format!("{part}-{}-{}-{}", super::host(), std::process::id(), temporary::first_serial());
+        let file = ctx.stale_retry.operation(|| folder.running.create(&name), Failure::reason)?;
+        Ok(Mark { path: folder.running.path_of(&name), name, file: Mutex::new(file) })
+    }
+
+    /// Notes a name that this run is about to make in the destination, and that does not tell who made it.
+    pub(super) fn note(&self, name: &OsStr) -> Result<(), Failure> {
+        let line = [name.as_bytes(), b"\n"].concat();
+        lock(&self.file).write_all(&line).map_err(|error| failed("error writing {}", &self.path, &error))
+    }
+
+    /// Says that it has ended, with nothing left behind.
+    pub(super) fn remove(self, folder: &Folder) {
+        // It is only a hint.
+        let _ = folder.running.remove(&self.name);
+    }
+}
+
+/// What a run left that has begun and not ended.
+#[derive(Default)]
+struct Leftovers {
+    /// The process, and the number of its first temporary name.
+    processes: Vec<(u32, u64)>,
+    /// Files for ranges, published or not.
+    names: HashSet<OsString>,
+}
+
+impl Leftovers {
+    fn has(&self, name: &OsStr) -> bool {
+        let made_by = |(process, first): &(u32, u64)| temporary::is_made_by(name, *process, *first);
+        self.names.contains(name) || self.processes.iter().any(made_by)
+    }
+}
+
+/// Removes what those left behind that have begun and not ended, but for names that are to be kept.
+pub(super) fn sweep(
+    ctx: &Arc<Context>,
+    folder: &Folder,
+    manifest: &Manifest,
+    kept: &HashSet<OsString>,
+) -> Result<(), Failure> {
+    let marks = folder.running.names()?;
+    let mut parts: BTreeMap<u64, Leftovers> = BTreeMap::new();
+    for mark in &marks {
+        let Some((part, process, first_serial)) = parse(mark) else { continue };
+        let leftovers = parts.entry(part).or_default();
+        leftovers.processes.push((process, first_serial));
+        let Some(file) = folder.running.read(mark, &StaleRetry::default())? else { continue };
+        let names = BufReader::new(file).split(b'\n').map_while(Result::ok).map(OsString::from_vec);
+        leftovers.names.extend(names.filter(|name| !kept.contains(name)));
+    }
+    for (part, leftovers) in &parts {
+        sweep_part(ctx, folder, manifest, *part, leftovers)?;
+    }
+    marks.iter().try_for_each(|mark| folder.running.remove(mark))
+}
+
+/// The part of a mark, its process, and the number of its first temporary name.
+fn parse(mark: &str) -> Option<(u64, u32, u64)> {
+    let (part, rest) = mark.split_once('-')?;
+    let (rest, first_serial) = rest.rsplit_once('-')?;
+    let (_, process) = rest.rsplit_once('-')?;
+    Some((part.parse().ok()?, process.parse().ok()?, first_serial.parse().ok()?))
+}
+
+fn sweep_part(
+    ctx: &Arc<Context>,
+    folder: &Folder,
+    manifest: &Manifest,
+    part: u64,
+    leftovers: &Leftovers,
+) -> Result<(), Failure> {
+    let mut branch = Branch::new(ctx, manifest, None)?;
+    let mut last: Option<Arc<Dir>> = None;
+    for found in ListReader::<Facts>::open(&folder.parts, &part.to_string(), &ctx.stale_retry)? {
+        let (path, _) = found?;
+        // A directory that cannot be reached is the affair of others.
+        let Ok((dir, _)) = branch.parent_of(&path) else { continue };
+        if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, dir)) {
+            let dir = Arc::clone(dir);
+            sweep_directory(ctx, &dir, leftovers);
+            last = Some(dir);
+        }
+    }
+    Ok(())
+}
+
+fn sweep_directory(ctx: &Context, dir: &Arc<Dir>, leftovers: &Leftovers) {
+    let Ok(fds) = dir.fds(ctx) else { return };
+    let Ok(names) = at::names(&fds.dst, OsStr::new(".")) else { return };
+    for name in names.iter().filter(|name| leftovers.has(name)) {
+        if let Err(errno) = at::unlink(&fds.dst, name) {
+            ctx.reporter.fail(Failure::new("cannot remove {}", dir.destination_path(name)).errno(errno));
+        }
+    }
+}

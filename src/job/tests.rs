@@ -1,0 +1,216 @@
+//! Trials of the pure parts: the balance on trees of any shape, and the formats with any bytes.
+
+use super::balance::{Batcher, Bundle, Scale, Weight, deal};
+use super::facts::{DirFacts, Facts, PlannedRange};
+use super::joins::Join;
+use super::lists::{ListReader, ListWriter};
+use super::manifest::{Manifest, Root};
+use super::private::PrivateDir;
+use super::{json, spool};
+use crate::sys::stale::StaleRetry;
+use crate::sys::stat::FileId;
+use crate::sys::{Kind, Time};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::json;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// Items with their number of names and their bytes, of which some are to be cut in pieces.
+fn items() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
+    let bytes = prop_oneof![Just(0), 0..5000u64, 0..100_000_000u64, (0..40u32).prop_map(|shift| 1 << shift)];
+    let names = prop_oneof![9 => Just(1u64), 1 => 1..20u64];
+    let pieces = prop_oneof![19 => Just(1u64), 1 => 2..30u64];
+    vec((names, bytes, pieces), 0..600)
+}
+
+/// A list of items, as the plan would cut it.
+fn bundles(items: &[(u64, u64, u64)], parts: u64) -> (Scale, Weight, Vec<Bundle>) {
+    let mut total = Weight::default();
+    items.iter().for_each(|(files, bytes, _)| total.add(Weight { bytes: *bytes, files: *files }));
+    let scale = Scale::new(total, parts);
+    let mut batcher = Batcher::new(scale);
+    for (at, (files, bytes, pieces)) in (0..).zip(items) {
+        let size = Weight { bytes: *bytes, files: *files };
+        match pieces {
+            1 => batcher.item(at..at + 1, size),
+            pieces => batcher.pieces(at..at + 1, size, *pieces),
+        }
+    }
+    (scale, total, batcher.finish())
+}
+
+fn sums(bundles: &[Bundle], dealt: &[u64], parts: u64) -> Vec<Weight> {
+    let mut sizes = vec![Weight::default(); usize::try_from(parts).unwrap()];
+    for (bundle, part) in bundles.iter().zip(dealt) {
+        sizes[usize::try_from(*part).unwrap()].add(bundle.size);
+    }
+    sizes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// What the heading of balance.rs proves.
+    #[test]
+    fn no_part_is_beyond_the_bound(items in items(), parts in 1..40u64) {
+        let (scale, total, bundles) = bundles(&items, parts);
+        let sizes = sums(&bundles, &deal(scale, &bundles), parts);
+        let bound = scale.bound(&bundles);
+        let over = |part: u64, total: u64| part as f64 / (total.max(1) as f64 / parts as f64) - 1.0;
+        for size in &sizes {
+            prop_assert!(over(size.bytes, total.bytes) <= bound + 1e-9, "{size:?} of {total:?}, bound {bound}");
+            prop_assert!(over(size.files, total.files) <= 2.0 * bound + 1e-9, "{size:?} of {total:?}");
+        }
+        let mut sum = Weight::default();
+        sizes.iter().for_each(|size| sum.add(*size));
+        prop_assert_eq!(sum, total);
+    }
+
+    /// Every item is in exactly one bundle, or all its pieces are bundles.
+    #[test]
+    fn batches_cover_the_list_once(items in items(), parts in 1..40u64) {
+        let mut next = 0;
+        for bundle in bundles(&items, parts).2 {
+            if let Some((piece, pieces)) = bundle.piece {
+                prop_assert_eq!(bundle.at.clone(), next..next + 1);
+                next += u64::from(piece + 1 == pieces);
+            } else {
+                prop_assert_eq!(bundle.at.start, next);
+                next = bundle.at.end;
+            }
+        }
+        prop_assert_eq!(next, items.len() as u64);
+    }
+
+    #[test]
+    fn lists_keep_any_name(names in vec(name(), 0..30), facts in facts()) {
+        let dir = tempfile::tempdir().unwrap();
+        let private = PrivateDir::open(dir.path()).unwrap();
+        let mut writer = ListWriter::create(&private, "list").unwrap();
+        names.iter().for_each(|name| writer.push(name, &facts).unwrap());
+        writer.finish().unwrap();
+        let read: Vec<_> = ListReader::<Facts>::open(&private, "list", &StaleRetry::default()).unwrap().map(Result::unwrap).collect();
+        let expected: Vec<_> = names.into_iter().map(|name| (name, facts.clone())).collect();
+        prop_assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn the_spool_keeps_any_name(names in vec(name(), 1..30), facts in facts(), weight: u64) {
+        let facts = Facts { piece: None, ..facts };
+        let dir = tempfile::tempdir().unwrap();
+        let private = PrivateDir::open(dir.path()).unwrap();
+        let mut writer = spool::SpoolWriter::new("spool".into(), private.create("spool").unwrap());
+        names.iter().for_each(|name| writer.push(&facts, weight, 3, name).unwrap());
+        let mut reader = writer.finish().unwrap();
+        let mut starts = Vec::new();
+        for name in &names {
+            let record = reader.next().unwrap().unwrap();
+            prop_assert_eq!((&record.facts, record.weight, record.names, &record.path), (&facts, weight, 3, name));
+            starts.push(record.at.start);
+        }
+        prop_assert_eq!(reader.next().unwrap(), None);
+        reader.seek(*starts.last().unwrap()).unwrap();
+        prop_assert_eq!(&reader.next().unwrap().unwrap().path, names.last().unwrap());
+    }
+
+    #[test]
+    fn json_keeps_any_bytes(name in name(), facts in facts(), number: u64) {
+        let text = json::bytes(&name).to_string();
+        prop_assert_eq!(json::from_bytes(&serde_json::from_str(&text).unwrap()), Some(name.clone()));
+        let facts = Facts { kind: Kind::Regular, piece: None, ..facts };
+        let join = Join { number, pieces: 3, facts, names: vec![name.clone(), name.clone()] };
+        prop_assert_eq!(Join::parse(&join.json()), Some(join));
+        let root = Root { path: name.clone(), id: FileId { dev: number, ino: 7 }, magic: 0xEF53 };
+        let manifest = Manifest {
+            job: "0123abcd".into(), machine: "m".into(), parts: number, arguments: vec![name.clone()],
+            source: root.clone(), destination: root, new_name: Some(name), failed: 1,
+            errors: vec![json!({})], figures: json!({"a": 1}),
+        };
+        prop_assert_eq!(Manifest::parse(&manifest.json()), Some(manifest));
+    }
+
+    #[test]
+    fn directory_facts_come_back(mode in 0..0o7777u32, uid: u32, time in time(), existed: bool) {
+        let facts = DirFacts { mode, uid, gid: 7, atime: time, mtime: time, existed };
+        let line = facts.to_string();
+        prop_assert_eq!(DirFacts::parse(&mut line.split_ascii_whitespace()), Some(facts));
+    }
+}
+
+fn name() -> impl Strategy<Value = OsString> {
+    vec(1..=255u8, 1..40).prop_map(OsString::from_vec)
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    (any::<i64>(), 0..1_000_000_000u32).prop_map(|(sec, nsec)| Time { sec, nsec })
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let kinds = prop_oneof![Just(Kind::Regular), Just(Kind::Symlink), Just(Kind::Fifo), Just(Kind::CharDevice)];
+    let piece = proptest::option::of((any::<u64>(), any::<u64>(), any::<u64>()));
+    (kinds, any::<u64>(), time(), piece).prop_map(|(kind, size, mtime, piece)| {
+        let piece = piece.map(|(start, end, join)| PlannedRange { range: start..end, join });
+        Facts { kind, size, mtime, piece }
+    })
+}
+
+/// Half of the files tiny and apart from the large ones, or each twice as large as the one before: in
+/// both measures the parts are far closer than the bound.
+#[test]
+fn skewed_trees_are_shared_evenly() {
+    let two_worlds: Vec<_> = (0..20_000).map(|at| (1, if at < 15_000 { 100 } else { 10_000_000 }, 1)).collect();
+    let powers: Vec<_> = (0..20_000).map(|at| (1, 1u64 << (at % 24), 1)).collect();
+    for items in [two_worlds, powers] {
+        let (scale, total, bundles) = bundles(&items, 10);
+        for size in sums(&bundles, &deal(scale, &bundles), 10) {
+            let ratio = |part: u64, total: u64| part as f64 / (total as f64 / 10.0);
+            assert!(ratio(size.bytes, total.bytes) < 1.05, "{size:?} of {total:?}");
+            assert!(ratio(size.files, total.files) < 1.05, "{size:?} of {total:?}");
+        }
+    }
+}
+
+/// The bundles, which are all that a plan keeps in memory, do not grow with the tree.
+#[test]
+fn batches_are_bounded_by_the_parts() {
+    for files in [10_000, 300_000] {
+        let items: Vec<_> = (0..files).map(|at| (1, at * 7919 % 4096, 1)).collect();
+        let (_, _, bundles) = bundles(&items, 8);
+        assert!(bundles.len() <= 2 * 64 * 8, "{} bundles for {files} files", bundles.len());
+    }
+}
+
+#[test]
+fn a_list_that_was_cut_off_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("list");
+    std::fs::write(list.with_extension("names"), b"a\0b").unwrap();
+    std::fs::write(list.with_extension("facts"), b"f 1 2.000000000\nf 1 2.000000000\n").unwrap();
+    let private = PrivateDir::open(dir.path()).unwrap();
+    let read: Vec<_> = ListReader::<Facts>::open(&private, "list", &StaleRetry::default()).unwrap().collect();
+    assert!(read[0].is_ok() && read[1].is_err() && read.len() == 2, "{read:?}");
+}
+
+#[test]
+fn files_of_a_job_are_made_and_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink("victim", dir.path().join("link")).unwrap();
+    let private = PrivateDir::open(dir.path()).unwrap();
+    assert!(private.create("link").is_err() && private.create("victim").is_err());
+    assert!(private.read("link", &StaleRetry::default()).is_err());
+    private.write_json("link", &json!(1)).unwrap();
+    assert_eq!(private.read_json("link", &StaleRetry::default()), Ok(Some(json!(1))));
+    assert_eq!(std::fs::read(dir.path().join("victim")).unwrap(), b"precious");
+}
+
+#[test]
+fn what_is_published_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let private = PrivateDir::open(dir.path()).unwrap();
+    assert_eq!(private.publish_json("record", &json!(1)), Ok(true));
+    assert_eq!(private.publish_json("record", &json!(2)), Ok(false));
+    assert_eq!(private.read_json("record", &StaleRetry::default()), Ok(Some(json!(1))));
+    assert_eq!(private.names(), Ok(vec!["record".to_owned()]));
+}

@@ -1,0 +1,334 @@
+//! Copies where one side is a stream: a pipe, a socket, a terminal, a device, or a file that is written
+//! where its descriptor stands.
+//!
+//! The same ladder as for files, with three differences. What comes out of a stream cannot be read
+//! again, so what a refused call left in our pipe is taken over by read and write. Whoever is at the
+//! other end may be slow, or asleep: a wait happens in poll(2), where a signal can end it, and never
+//! in a loop. And the end is where the stream says so.
+
+use super::candidates::Candidates;
+use super::chunk::CallSize;
+use super::endpoint::{Endpoint, Form, Offsets};
+use super::ladder::{DestinationKind, Ladder, Limits, Outcome, Side, Sparse, Transfer, TransferError};
+use super::route::{Case, FsKind, LARGE, SMALL, SizeClass};
+use super::splice::Pipe;
+use super::zeros::Skipped;
+use super::{Account, Reason, Step, Strategy};
+use super::{buffered, copy_range, enlarge, mmap, reflink, sendfile, splice, zeros};
+use crate::sys::{self, Errno, io};
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How often `read` may give 0 before the end.
+const MOST_EMPTY_READS: u32 = 3;
+
+/// One copy from a stream or to one.
+struct Flow<'a, 'f> {
+    ladder: &'a mut Ladder,
+    t: &'a Transfer<'f>,
+    candidates: Candidates<'a>,
+    account: &'a mut Account,
+    /// Where the source ends, if it is a file whose size can be believed.
+    known_size: Option<u64>,
+    /// What source and destination are.
+    forms: (Form, Form),
+    /// Whether runs of zeros become holes.
+    zeros: bool,
+    /// How much a call is asked for: a peer may be slow, and Ctrl-C and the progress bar stay alive.
+    call_size: CallSize,
+    /// Zeros that the last step read but did not write.
+    skipped: Skipped,
+    /// Zeros at the end that were not written.
+    hole_at_end: u64,
+    /// Which side has offsets.
+    offsets: Offsets,
+    /// How often `read` gave 0 too early.
+    dry: u32,
+    /// The destination's own position, which sendfile writes at.
+    position: u64,
+}
+
+impl Ladder {
+    /// A stream on either side: what comes is what there is.
+    pub(super) fn copy_stream(
+        &mut self,
+        t: &Transfer<'_>,
+        account: &mut Account,
+    ) -> Result<Outcome, TransferError> {
+        let forms = t.forms();
+        // One pipe-full is one call in any case.
+        let is_long = !t.stat.is_regular() || t.stat.size > SMALL;
+        if is_long {
+            enlarge::pipe(forms.0, t.src);
+            enlarge::pipe(forms.1, t.dst);
+        }
+        let _enlarged = if is_long { enlarge::socket(forms.1, t.dst) } else { None };
+        let source = self.place(forms.0, t.stat.dev, t.src);
+        let destination = self.place(forms.1, t.dst_dev, t.dst);
+        let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);
+        let case = Case {
+            source,
+            destination,
+            same_device: false,
+            size: SizeClass::Any,
+            overwritten: false,
+            uncached: false,
+        };
+        let route = self.route(case, Limits::stream_route);
+        let zeros = self.limits.sparse == Sparse::Always && t.target == DestinationKind::File;
+        let candidates = Candidates::new(&route, (t.stat.dev, t.dst_dev));
+        let flow = Flow {
+            ladder: self,
+            t,
+            candidates,
+            account,
+            known_size,
+            forms,
+            zeros,
+            call_size: CallSize::default(),
+            skipped: Skipped::default(),
+            hole_at_end: 0,
+            offsets: t.offsets(forms.0),
+            dry: 0,
+            position: 0,
+        };
+        let answer = flow.run();
+        if answer.is_err() {
+            self.pipe = Pipe::default(); // what came out of this stream must not reach another file
+        }
+        answer
+    }
+
+    fn place(&mut self, form: Form, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
+        match form {
+            Form::File => self.file_system(dev, fd),
+            Form::Pipe => FsKind::Pipe,
+            Form::Socket | Form::Messages => FsKind::Socket,
+            Form::Null | Form::Device => FsKind::Device,
+        }
+    }
+}
+
+impl Flow<'_, '_> {
+    fn run(mut self) -> Result<Outcome, TransferError> {
+        let mut at = 0;
+        while self.goes_on(at)? {
+            self.ladder.check_stop()?;
+            let Some(strategy) = self.candidates.current(self.ladder) else {
+                return Err(self.candidates.exhausted(Errno::OPNOTSUPP));
+            };
+            let before = self.account.path(strategy).ns;
+            match self.step(strategy, at) {
+                Step::Moved(n) => {
+                    self.call_size.learn(n, self.account.path(strategy).ns - before);
+                    (at, self.dry) = (at + n, 0);
+                    self.credit(strategy, n, at)?;
+                }
+                Step::Dry if self.is_over(strategy, at)? => break,
+                Step::Dry if strategy == Strategy::ReadWrite => self.lose_patience()?,
+                Step::Dry => match self.read_on(strategy, at)? {
+                    Some(n) => at += n,
+                    None => break,
+                },
+                // A signal came; whether it asked for the end is looked at above.
+                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. }) => {}
+                Step::Refused(Errno::AGAIN) => io::pause(),
+                Step::Refused(errno) if is_refusal(errno) => {
+                    at += self.step_down(errno.into(), errno, at)?;
+                }
+                Step::Unavailable(errno) => at += self.step_down(errno.into(), errno, at)?,
+                Step::Refused(errno) => return Err(self.error(errno)),
+                Step::Failed(TransferError { side: Side::Both, errno, .. }) => return Err(self.error(errno)),
+                Step::Failed(error) => return Err(error),
+            }
+        }
+        if self.hole_at_end > 0 {
+            io::truncate(self.t.dst, at).map_err(|errno| TransferError::at(Side::Destination, errno))?;
+        }
+        Ok(Outcome { size: at, searched_zeros: self.zeros, ..Outcome::default() })
+    }
+
+    /// Whether there is more to come, as far as a size can tell.
+    fn goes_on(&mut self, at: u64) -> Result<bool, TransferError> {
+        let Some(size) = self.known_size.filter(|size| at >= *size) else { return Ok(true) };
+        // A file may have grown meanwhile.
+        let now = if at < LARGE { size } else { self.source_size()? };
+        self.known_size = Some(now);
+        Ok(at < now)
+    }
+
+    /// `read` gave 0 before the end: once may be a file that others truncate and fill again.
+    fn lose_patience(&mut self) -> Result<(), TransferError> {
+        self.dry += 1;
+        if self.dry > MOST_EMPTY_READS { Err(TransferError::at(Side::Source, Errno::IO)) } else { Ok(()) }
+    }
+
+    fn source_size(&self) -> Result<u64, TransferError> {
+        let stat = sys::at::fstat(self.t.src).map_err(|errno| TransferError::at(Side::Source, errno))?;
+        Ok(stat.size)
+    }
+
+    fn step(&mut self, strategy: Strategy, at: u64) -> Step {
+        let most = self.ladder.most_bytes(self.t, at, self.call_size.bytes());
+        let tally = self.account.path_mut(strategy);
+        let ladder = &mut *self.ladder;
+        let (src, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+        let len = self.known_size.map_or(most, |size| most.min(size - at));
+        match strategy {
+            // A clone begins at the first byte of both.
+            Strategy::Reflink if !dst.has_offsets() => Step::Refused(Errno::XDEV),
+            Strategy::Reflink => reflink::clone_file(src.fd, dst.fd, 0, tally),
+            Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
+            // The kernel reads into as many pages as it gets at once, which may be fewer than a message needs
+            // (copy_splice_read, alloc_pages_bulk).
+            Strategy::Splice | Strategy::Sendfile if src.form == Form::Messages => Step::Refused(Errno::INVAL),
+            Strategy::Splice if src.form == Form::Pipe || dst.form == Form::Pipe => {
+                splice::direct(src, dst, at, len, tally)
+            }
+            Strategy::Splice => splice::step(&mut ladder.pipe, src, dst, at, len, tally),
+            Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),
+            Strategy::Mmap => mmap::step(src, dst, at, len, tally),
+            Strategy::ReadWrite if self.zeros => {
+                let block = zeros::block_size(&self.t.stat);
+                zeros::step(&mut ladder.buffer, (src, dst), at, len, block, tally, &mut self.skipped)
+            }
+            Strategy::ReadWrite => buffered::step(&mut ladder.buffer, src, dst, at, len, tally),
+        }
+    }
+
+    /// `bytes` have arrived, and the destination has all up to `at`.
+    fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) -> Result<(), TransferError> {
+        let skipped = std::mem::take(&mut self.skipped);
+        let all_skipped = skipped.written_to(at, bytes).is_none();
+        self.hole_at_end = skipped.at_end + if all_skipped { self.hole_at_end } else { 0 };
+        self.account.holes += skipped.bytes;
+        self.candidates.credit(self.account, strategy, bytes - skipped.bytes);
+        let referring = matches!(strategy, Strategy::Splice | Strategy::Sendfile);
+        if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Messages | Form::Null) {
+            self.account.path_mut(strategy).by_reference += bytes;
+        }
+        self.ladder.moved(self.t, at, bytes)
+    }
+
+    /// A call gave 0: is that the end? For a file only `read` knows. A stream that can be read, but
+    /// has nothing to read, is at its end.
+    fn is_over(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
+        if self.ladder.pipe.has_rest() {
+            return Ok(false);
+        }
+        let by_read = strategy == Strategy::ReadWrite;
+        let tally = self.account.path_mut(strategy);
+        let (src, _) = self.t.ends(self.forms, &self.offsets, &self.ladder.stop);
+        let answer = match src.form {
+            Form::File if by_read || self.known_size.is_some() => !self.ends_early(at)?,
+            Form::File => !self.candidates.has_behind(Strategy::ReadWrite) && src.ends_at(at, tally),
+            Form::Pipe | Form::Socket | Form::Messages if !by_read => {
+                src.wait(false, tally).map_err(|errno| TransferError::at(Side::Source, errno))?;
+                io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
+            }
+            _ => true,
+        };
+        Ok(answer)
+    }
+
+    /// A strategy gave 0, and that may not be the end, which only `read` knows: it tells, or another strategy is
+    /// taken. Bytes that are read to find out are used, since some files give them only once. `None` is the end.
+    fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, TransferError> {
+        let goes_on = Errno::NODATA;
+        let has_to_be_read = self.forms.0 == Form::File && self.known_size.is_none();
+        if !has_to_be_read || !self.candidates.has_behind(Strategy::ReadWrite) {
+            return self.step_down(Reason::EarlyEnd, goes_on, at).map(Some);
+        }
+        let len = self.ladder.most_bytes(self.t, at, SMALL);
+        let ladder = &mut *self.ladder;
+        let sides = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+        match buffered::read_on(&mut ladder.buffer, sides, at, len, self.account, strategy) {
+            Step::Moved(n) => {
+                self.candidates.step_down(self.ladder, self.account, Reason::EarlyEnd, goes_on)?;
+                self.candidates.skip_to(Strategy::ReadWrite);
+                self.credit(Strategy::ReadWrite, n, at + n)?;
+                Ok(Some(n))
+            }
+            Step::Failed(error) if error.errno != Errno::INTR => Err(error),
+            Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
+            Step::Dry => Ok(None),
+        }
+    }
+
+    /// Whether the file still claims to go on.
+    fn ends_early(&self, at: u64) -> Result<bool, TransferError> {
+        Ok(self.known_size.is_some() && self.source_size()? > at)
+    }
+
+    /// Leaves the strategy in use for the next one. Gives how many bytes that took along.
+    fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, TransferError> {
+        self.candidates.step_down(self.ladder, self.account, reason, errno)?;
+        let Some((pipe, left)) = self.ladder.pipe.take_rest() else { return Ok(0) };
+        if !self.candidates.contain(Strategy::ReadWrite) {
+            return Err(self.candidates.exhausted(errno));
+        }
+        self.rescue(&pipe, left as u64, at)?;
+        Ok(left as u64)
+    }
+
+    /// What left its stream for good, and was then refused, goes on by read and write.
+    fn rescue(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), TransferError> {
+        let mut moved = 0;
+        while moved < left {
+            let tally = self.account.path_mut(Strategy::ReadWrite);
+            let ladder = &mut *self.ladder;
+            let (_, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+            let has_offsets = &Cell::new(false);
+            let fd = pipe.as_fd();
+            let src = Endpoint { fd, form: Form::Pipe, has_offsets, uncached: false, stop: &ladder.stop };
+            match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
+                Step::Moved(n) => {
+                    moved += n;
+                    self.credit(Strategy::ReadWrite, n, at + moved)?;
+                }
+                Step::Failed(error) => return Err(error),
+                // Our pipe holds them: nothing but the end of the world makes this happen.
+                Step::Dry | Step::Refused(_) | Step::Unavailable(_) => {
+                    return Err(TransferError::at(Side::Source, Errno::IO));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A failure of a call that works on both sides, put to the one that it must be about: reading a file
+    /// hardly fails, a peer often does, and only what is written to can be full.
+    fn error(&self, errno: Errno) -> TransferError {
+        let side = match (errno, self.forms) {
+            (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Side::Destination,
+            (_, (Form::File, Form::File)) => Side::Both,
+            (_, (Form::File, _)) => Side::Destination,
+            (_, (_, Form::File)) => Side::Source,
+            _ => Side::Both,
+        };
+        TransferError::at(side, errno)
+    }
+}
+
+/// What is about the call: another one may do. Anything else is about the peer, or the disk, and is
+/// reported as it came, for a socket tells its error only once (socket(7), `SO_ERROR`).
+fn is_refusal(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::INVAL
+            | Errno::NOSYS
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::ACCESS
+            | Errno::BADF
+            | Errno::SPIPE
+            | Errno::XDEV
+            | Errno::NODEV
+            | Errno::NOTTY
+            | Errno::TXTBSY
+            | Errno::FAULT
+            | Errno::MSGSIZE
+            | Errno::MFILE
+            | Errno::NFILE
+    )
+}

@@ -1,0 +1,99 @@
+//! Counts ahead how much there is to copy, for the progress bar and for nothing else. The only file
+//! that names walkdir.
+//!
+//! It goes by paths and may be wrong about a tree that changes, or too long for a path; the copy
+//! itself never relies on it.
+
+use crate::backup;
+use crate::filter::{Filter, GITIGNORE, Level};
+use crate::options::{Dereference, Options};
+use crate::report::progress::Estimate;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use walkdir::WalkDir;
+
+/// A count of all that is below `sources`, to be run on a thread of its own.
+pub fn estimate(options: &Options, sources: Vec<OsString>) -> Estimate {
+    if options.files_from.is_some() {
+        // A list is read once, and not ahead.
+        return Box::new(|total| total.endless.store(true, Ordering::Relaxed));
+    }
+    let depth = if options.recursive { usize::MAX } else { 0 };
+    let streams = options.read_special;
+    let (dereference, stay) = (options.dereference, options.one_file_system);
+    let filter = options.filter.clone();
+    Box::new(move |total| {
+        let follow = (dereference != Dereference::Never, dereference == Dereference::Always);
+        for source in sources {
+            let mut trail = Trail { filter: filter.clone(), levels: Vec::new() };
+            let is_wanted = move |depth, path: &Path, is_dir| trail.is_wanted(depth, path, is_dir);
+            for size in sizes(&source, depth, follow, stay, is_wanted) {
+                if total.cancelled.load(Ordering::Relaxed) {
+                    return;
+                }
+                match size {
+                    Some(size) => drop(total.bytes.fetch_add(size, Ordering::Relaxed)),
+                    None if streams => total.endless.store(true, Ordering::Relaxed),
+                    None => {}
+                }
+                total.files.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        total.complete.store(true, Ordering::Relaxed);
+    })
+}
+
+/// The sizes of all files below a path but directories; `None` for what is a stream or a device. What
+/// `is_wanted` denies is left out, a directory with all that is in it; it is told the depth of a name.
+fn sizes(
+    root: &OsStr,
+    depth: usize,
+    (follow_root, follow): (bool, bool),
+    one_file_system: bool,
+    mut is_wanted: impl FnMut(usize, &Path, bool) -> bool,
+) -> impl Iterator<Item = Option<u64>> {
+    let walk = WalkDir::new(root)
+        .max_depth(depth)
+        .follow_root_links(follow_root)
+        .follow_links(follow)
+        .same_file_system(one_file_system);
+    let wanted = walk
+        .into_iter()
+        .filter_entry(move |found| is_wanted(found.depth(), found.path(), found.file_type().is_dir()));
+    let files = wanted.filter_map(Result::ok).filter(|entry| !entry.file_type().is_dir());
+    files.map(|entry| match entry.file_type() {
+        kind if kind.is_file() => Some(entry.metadata().map_or(0, |metadata| metadata.len())),
+        kind if kind.is_symlink() => Some(0),
+        _ => None,
+    })
+}
+
+/// The directories above the name in hand, as patterns see them.
+struct Trail {
+    filter: Option<Arc<Filter>>,
+    levels: Vec<Arc<Level>>,
+}
+
+impl Trail {
+    fn is_wanted(&mut self, depth: usize, path: &Path, is_dir: bool) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        self.levels.truncate(depth);
+        let name = backup::split(path.as_os_str()).1;
+        let above = self.levels.last();
+        let excluded = match above {
+            Some(level) => filter.excludes(level, name, is_dir),
+            None => filter.excludes_operand(name, is_dir),
+        };
+        if is_dir && !excluded {
+            let ignores = filter.gitignore.then(|| std::fs::read(path.join(GITIGNORE)).ok()).flatten();
+            let level = match above {
+                Some(above) => filter.below(above, name, ignores.as_deref()),
+                None => filter.top(ignores.as_deref()),
+            };
+            self.levels.push(level);
+        }
+        !excluded
+    }
+}

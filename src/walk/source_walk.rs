@@ -1,0 +1,244 @@
+//! All names below one source directory with what stat(2) says of each: a walk that makes nothing.
+//!
+//! Each name is looked at once. What is in memory is the way down to the directory in hand and the
+//! subdirectories that are still to be entered; of the way, only so many directories are kept open.
+
+use super::listing::Listing;
+use super::{is_excluded, level_below};
+use crate::context::Context;
+use crate::filter;
+use crate::options::Dereference;
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::dirents::Room;
+use crate::sys::stat::FileId;
+use crate::sys::{Errno, Kind, Result, Stat};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+/// The most directories of the way down that are kept open.
+const OPEN: usize = 64;
+
+/// A name, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceEntry {
+    /// Relative to the source; empty for the source itself.
+    pub path: OsString,
+    /// What is copied: the link or, where links are followed, the file behind it.
+    pub stat: Stat,
+}
+
+/// The walk. A directory comes before what is in it.
+#[derive(Debug)]
+pub struct SourceWalk<'c> {
+    ctx: &'c Context,
+    /// The source as it was named, for messages.
+    source: OsString,
+    root: OwnedFd,
+    root_dev: u64,
+    room: Room,
+    first: Option<Stat>,
+    way: Vec<OpenLevel>,
+    path: Vec<u8>,
+}
+
+/// A directory on the way down.
+#[derive(Debug)]
+struct OpenLevel {
+    name: OsString,
+    id: FileId,
+    /// `None` for the root, and for one that was closed to save descriptors.
+    fd: Option<OwnedFd>,
+    listing: Option<Listing>,
+    later: VecDeque<OsString>,
+    /// Where patterns see it, if there are any.
+    filter: Option<Arc<filter::Level>>,
+    /// The length of the path without it.
+    parent_len: usize,
+}
+
+impl<'c> SourceWalk<'c> {
+    /// A walk through an open directory, which `source` names in messages.
+    ///
+    /// # Errors
+    /// Those of fstat(2) and of reading the directory.
+    pub fn new(ctx: &'c Context, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
+        let stat = at::fstat(&root)?;
+        let mut room = Room::default();
+        let listing = Some(Listing::open(root.as_fd(), &mut room)?);
+        let filter = level_below(ctx, None, OsStr::new(""), &root, &|| source.clone());
+        let top = OpenLevel {
+            filter,
+            name: OsString::new(),
+            id: stat.id(),
+            fd: None,
+            listing,
+            later: VecDeque::new(),
+            parent_len: 0,
+        };
+        let root_dev = stat.dev;
+        Ok(SourceWalk { ctx, source, root, root_dev, room, first: Some(stat), way: vec![top], path: Vec::new() })
+    }
+
+    fn follow(&self) -> Follow {
+        Follow::from(self.ctx.options.dereference == Dereference::Always)
+    }
+
+    /// The path of an entry of the directory in hand, relative to the source.
+    fn below(&self, name: &OsStr) -> OsString {
+        let mut path = self.path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        OsString::from_vec(path)
+    }
+
+    fn fail(&self, words: &'static str, name: &OsStr, errno: Option<Errno>) {
+        let mut path = self.source.clone();
+        let below = self.below(name);
+        if !below.is_empty() {
+            path.push("/");
+            path.push(without_last_slash(&below));
+        }
+        let failure = Failure::new(words, path);
+        self.ctx.reporter.fail(match errno {
+            Some(errno) => failure.errno(errno),
+            None => failure,
+        });
+    }
+
+    /// The descriptor of the directory in hand, opened again if need be.
+    fn hand(&mut self) -> Result<BorrowedFd<'_>> {
+        let top = self.way.len() - 1;
+        let open = self.way.iter().rposition(|level| level.fd.is_some()).unwrap_or(0);
+        for at in open + 1..=top {
+            let (above, level) = (&self.way[at - 1], &self.way[at]);
+            let parent = above.fd.as_ref().unwrap_or(&self.root);
+            let fd = at::open_dir(parent, &level.name, self.follow())?;
+            if at::fstat(&fd)?.id() != level.id {
+                return Err(Errno::NOENT); // another directory has the name by now
+            }
+            self.way[at].fd = Some(fd);
+            self.close_above(at);
+        }
+        Ok(self.way[top].fd.as_ref().unwrap_or(&self.root).as_fd())
+    }
+
+    fn close_above(&mut self, at: usize) {
+        if let Some(far) = at.checked_sub(OPEN) {
+            self.way[far].fd = None;
+        }
+    }
+
+    /// Goes down into a subdirectory of the one in hand.
+    fn enter(&mut self, name: OsString) -> Option<SourceEntry> {
+        let follow = self.follow();
+        let opened = self.hand().and_then(|hand| at::open_dir(hand, &name, follow));
+        let (fd, stat) = match opened.and_then(|fd| Ok((at::fstat(&fd)?, fd))) {
+            Ok((stat, fd)) => (fd, stat),
+            Err(errno) => {
+                self.fail("cannot access {}", &name, Some(errno));
+                return None;
+            }
+        };
+        if follow == Follow::Yes && self.way.iter().any(|level| level.id == stat.id()) {
+            self.fail("cannot copy cyclic symbolic link {}", &name, None);
+            return None;
+        }
+        let path = self.below(&name);
+        let above = self.way.last().and_then(|level| level.filter.clone());
+        let printed = || [self.source.as_os_str(), path.as_os_str()].join(OsStr::new("/"));
+        let filter = level_below(self.ctx, above.as_ref(), &name, &fd, &printed);
+        let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root_dev;
+        let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.room)).transpose();
+        let listing = listing.unwrap_or_else(|errno| {
+            self.fail("cannot access {}", &name, Some(errno));
+            None
+        });
+        let parent_len = self.path.len();
+        self.path = path.as_bytes().to_vec();
+        self.way.push(OpenLevel {
+            filter,
+            name,
+            id: stat.id(),
+            fd: Some(fd),
+            listing,
+            later: VecDeque::new(),
+            parent_len,
+        });
+        self.close_above(self.way.len() - 1);
+        Some(SourceEntry { path, stat })
+    }
+
+    /// Looks at an entry of the directory in hand; a directory is put aside.
+    fn look(&mut self, name: OsString, hint: Option<Kind>) -> Option<SourceEntry> {
+        let follow = self.follow();
+        let stat = match hint {
+            Some(Kind::Directory) => None,
+            _ => match self.hand().and_then(|hand| at::stat(hand, &name, follow)) {
+                Ok(stat) => Some(stat).filter(|stat| !stat.is_dir()),
+                Err(errno) => {
+                    self.fail("cannot stat {}", &name, Some(errno));
+                    return None;
+                }
+            },
+        };
+        let level = self.way.last().and_then(|level| level.filter.as_deref());
+        if level.is_some() && is_excluded(self.ctx, level, &name, stat.is_none()) {
+            return None;
+        }
+        match stat {
+            Some(stat) => Some(SourceEntry { path: self.below(&name), stat }),
+            None => {
+                self.way.last_mut()?.later.push_back(name);
+                None
+            }
+        }
+    }
+}
+
+impl Iterator for SourceWalk<'_> {
+    type Item = SourceEntry;
+
+    fn next(&mut self) -> Option<SourceEntry> {
+        if let Some(stat) = self.first.take() {
+            return Some(SourceEntry { path: OsString::new(), stat });
+        }
+        while !self.ctx.stop.is_raised() {
+            let level = self.way.last_mut()?;
+            let found = match level.listing.as_mut() {
+                Some(listing) => match listing.next().map(|entry| (entry.name.to_owned(), entry.kind)) {
+                    Some((name, kind)) => self.look(name, kind),
+                    None => {
+                        let more = listing.read_on(&mut self.room);
+                        level.listing.take_if(|_| more != Ok(true));
+                        if let Err(errno) = more {
+                            self.fail("cannot access {}", OsStr::new(""), Some(errno));
+                        }
+                        None
+                    }
+                },
+                None => match level.later.pop_front() {
+                    Some(name) => self.enter(name),
+                    None => {
+                        self.path.truncate(level.parent_len);
+                        self.way.pop();
+                        None
+                    }
+                },
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
+fn without_last_slash(path: &OsStr) -> &OsStr {
+    crate::dir::without_slashes(path)
+}

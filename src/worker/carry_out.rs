@@ -1,0 +1,175 @@
+//! From a decision of the plan to what is done about it: ask, skip, clear the name, make, refuse.
+
+use super::prompt::prompt;
+use super::{Placement, Source, Task, Worker};
+use crate::backup;
+use crate::decision::{Clear, Decision, Existing, Refusal, Skip};
+use crate::existing;
+use crate::report::{Failure, quote};
+use crate::sys::Errno;
+use crate::sys::at::{self, Follow};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+
+impl Worker<'_> {
+    pub(super) fn carry_out(
+        &mut self,
+        task: &Task<'_>,
+        source: Source,
+        existing: Option<&Existing>,
+        decision: Decision,
+    ) -> Result<(), Failure> {
+        match decision {
+            Decision::Ask(question, then) => {
+                let mode = existing.map_or(0, |existing| existing.stat.mode);
+                let prompt = prompt(question, &task.destination_path(), mode);
+                if self.ctx.options.dry_run {
+                    let words = [b"would ask: ".as_slice(), prompt.text().trim_ascii(), b"\n"];
+                    self.ctx.reporter.lines(&words.concat());
+                    return Ok(());
+                }
+                if self.ctx.may_replace(&prompt) {
+                    return self.carry_out(task, source, existing, *then);
+                }
+                self.skip(task);
+                self.ctx.reporter.fail_silently();
+                Ok(())
+            }
+            Decision::Skip(Skip::ExistsFail) => {
+                self.stats.skipped += 1;
+                Err(Failure::new("not replacing {}", task.destination_path()))
+            }
+            Decision::Skip(Skip::UpToDate) => {
+                self.skip(task);
+                self.link_up_to_date(task, &source.stat)
+            }
+            Decision::Skip(Skip::Exists) => {
+                self.skip(task);
+                Ok(())
+            }
+            Decision::Complete(then) => match existing {
+                Some(existing) if self.is_complete(task, &source, existing)? => {
+                    self.leave_complete(task, source, existing)
+                }
+                _ => self.carry_out(task, source, existing, *then),
+            },
+            Decision::Done => Ok(()),
+            Decision::Merge => Ok(()), // only directories are merged
+            Decision::Refuse(refusal) => {
+                if refusal == Refusal::UntrustedLink {
+                    self.check_operand_link(task)?; // better words for a link that this run made
+                }
+                Err(refused(task, refusal))
+            }
+            Decision::Overwrite => {
+                let through = |existing: &Existing| Follow::from(existing.link.is_symlink());
+                let placement = existing
+                    .map_or(Placement::Create, |existing| Placement::Overwrite(existing.stat, through(existing)));
+                self.make(task, source, placement, None)
+            }
+            Decision::Make(Clear::Nothing) => self.make(task, source, Placement::Create, None),
+            Decision::Make(Clear::Unlink) if self.ctx.options.atomic => {
+                self.cleared.set(true); // by the rename
+                self.say_removed(task);
+                self.make(task, source, Placement::Replace, None)
+            }
+            Decision::Make(Clear::Unlink) => {
+                self.source_taken.set(existing.is_some_and(|existing| existing.same_entry));
+                self.unlink(task)?;
+                self.make(task, source, Placement::Create, None)
+            }
+            Decision::Make(Clear::Backup) => {
+                let backup = self.back_up(task)?;
+                let stays = self.ctx.options.atomic && backup.is_some();
+                let placement = if stays { Placement::Replace } else { Placement::Create };
+                let answer = self.make(task, source, placement, backup.as_deref());
+                if let (Err(_), Some(backup), false) = (&answer, &backup, self.ctx.options.dry_run) {
+                    self.un_back_up(task, backup);
+                }
+                answer
+            }
+        }
+    }
+
+    pub(super) fn skip(&mut self, task: &Task<'_>) {
+        self.stats.skipped += 1;
+        self.say_skipped(task);
+    }
+
+    pub(super) fn say_skipped(&self, task: &Task<'_>) {
+        if self.ctx.options.debug {
+            let line = [b"skipped ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
+            self.ctx.reporter.lines(&line);
+        }
+    }
+
+    pub(super) fn unlink(&self, task: &Task<'_>) -> Result<(), Failure> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let answer = if self.ctx.options.dry_run {
+            self.cleared.set(true);
+            match at::stat(dst, name, Follow::No) {
+                Ok(stat) if stat.is_dir() => Err(Errno::ISDIR),
+                _ => existing::may_make(dst, name),
+            }
+        } else {
+            at::unlink(dst, name)
+        };
+        match answer {
+            Ok(()) => self.say_removed(task),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Failure::new("cannot remove {}", task.destination_path()).errno(errno)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn say_removed(&self, task: &Task<'_>) {
+        if self.ctx.options.verbose {
+            let line = [b"removed ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
+            self.ctx.reporter.lines(&line);
+        }
+    }
+
+    pub(super) fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
+        let Some(backup) = &self.ctx.options.backup else { return Ok(None) };
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let answer = if self.ctx.options.dry_run {
+            self.cleared.set(true);
+            existing::may_make(dst, name).map(|()| Some(backup::name(backup, dst.as_fd(), name)))
+        } else if self.ctx.options.atomic {
+            backup::make_by_link(backup, dst.as_fd(), name)
+        } else {
+            backup::make(backup, dst.as_fd(), name)
+        };
+        answer.map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
+    }
+
+    fn un_back_up(&self, task: &Task<'_>, backup: &OsStr) {
+        // With --atomic the name was never missing: its second name goes.
+        let undone = backup::undo(task.fds.dst.as_fd(), task.entry.destination(), backup, self.ctx.options.atomic);
+        if let Err(errno) = undone {
+            self.ctx.reporter.fail(Failure::new("cannot un-backup {}", task.destination_path()).errno(errno));
+        } else if self.ctx.options.verbose {
+            let from = quote::quoted(backup::beside(&task.destination_path(), backup));
+            let to = quote::quoted(task.destination_path());
+            self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
+        }
+    }
+}
+
+pub(super) fn refused(task: &Task<'_>, refusal: Refusal) -> Failure {
+    let (source, destination) = (task.source_path(), task.destination_path());
+    match refusal {
+        Refusal::SameFile => Failure::new("{} and {} are the same file", source).and(destination),
+        Refusal::DirectoryOverOther => {
+            Failure::new("cannot overwrite non-directory {} with directory {}", destination).and(source)
+        }
+        Refusal::OtherOverDirectory => {
+            Failure::new("cannot overwrite directory {} with non-directory {}", destination).and(source)
+        }
+        Refusal::JustMade => Failure::new("will not overwrite just-created {} with {}", destination).and(source),
+        Refusal::UntrustedLink => Failure::new("not writing through untrusted symlink {}", destination),
+        Refusal::BackupIsSource => {
+            Failure::new("backing up {} might destroy source;  {} not copied", destination).and(source)
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! How the bytes of a regular file land: where they are written, and how they get their name.
+//!
+//! By default a file has its name from the start, as with cp. With `--atomic` it gets it in
+//! [`Worker::commit`], whole and has_metadata: a new one has no name at all until then (O_TMPFILE) where
+//! the file system knows that, else a temporary one; one that replaces another has a temporary name
+//! and is renamed over it.
+
+use super::overtaken::{Missed, TRIES};
+use super::{Placement, Task, Worker};
+use crate::existing;
+use crate::metadata::new_mode::NewMode;
+use crate::metadata::{self, Handle, xattr};
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat, inherited, io};
+use crate::{backup, temporary};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
+
+/// How many symbolic links are followed to a name (MAXSYMLINKS of the kernel).
+const MOST_LINKS: usize = 40;
+
+/// The destination, open for writing.
+pub(super) struct Destination {
+    pub(super) fd: OwnedFd,
+    /// What it was before, if it is to keep that: for a new file, nothing.
+    pub(super) before: Option<Stat>,
+    /// The mode that a new file is still to get, unless it gets the source's.
+    pub(super) later: Option<u32>,
+    pub(super) written: WrittenFile,
+    name: NameState,
+}
+
+/// How a destination is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WrittenFile {
+    /// From its start to its end.
+    Whole,
+    /// The same, and the position goes with it, for others have the descriptor too.
+    WholeForOthers,
+    /// On from where the descriptor stands.
+    Onwards,
+}
+
+impl Destination {
+    fn new(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, name: NameState) -> Destination {
+        Destination { fd, before, later, written: WrittenFile::Whole, name }
+    }
+
+    /// A file whose ranges are all there, under a temporary name.
+    pub(super) fn joined(
+        fd: OwnedFd,
+        before: Option<Stat>,
+        later: Option<u32>,
+        temporary: OsString,
+    ) -> Destination {
+        Destination::new(fd, before, later, NameState::Joined(temporary))
+    }
+
+    /// A file that is there and complete, to be given attributes.
+    pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Destination {
+        Destination::new(fd, Some(stat), None, NameState::Final)
+    }
+
+    /// Whether it is a regular file that was there before and is written from its start.
+    pub(super) fn is_overwritten_file(&self) -> bool {
+        let regular = self.before.is_some_and(|before| before.is_regular());
+        regular && !self.is_unseen() && self.written == WrittenFile::Whole
+    }
+
+    /// Whether a symbolic link under the task's name leads to where the file is to have its name.
+    fn is_behind_link(&self) -> bool {
+        match &self.name {
+            NameState::Final | NameState::Joined(_) => false,
+            NameState::None(place) | NameState::Temporary(place, _) | NameState::Replacing(place, _) => {
+                place.elsewhere.is_some()
+            }
+        }
+    }
+
+    /// Whether nobody can find it yet by its final name.
+    pub(super) fn is_unseen(&self) -> bool {
+        !matches!(self.name, NameState::Final)
+    }
+}
+
+/// What an open destination is called.
+enum NameState {
+    /// By the name that it is to have.
+    Final,
+    /// Not at all, until it is given that name.
+    None(FinalName),
+    /// By a temporary one.
+    Temporary(FinalName, OsString),
+    /// By a temporary one, to be renamed over a file that is there.
+    Replacing(FinalName, OsString),
+    /// By the temporary one that parts of a job gave it, beside its final name.
+    Joined(OsString),
+}
+
+/// The final name of a file, and the directory that it is relative to: the task's own, unless a
+/// symbolic link leads elsewhere.
+#[derive(Default)]
+struct FinalName {
+    elsewhere: Option<(OwnedFd, OsString)>,
+}
+
+impl FinalName {
+    fn of<'a>(&'a self, task: &'a Task<'_>) -> (BorrowedFd<'a>, &'a OsStr) {
+        match &self.elsewhere {
+            Some((dir, name)) => (dir.as_fd(), name),
+            None => (task.fds.dst.as_fd(), task.entry.destination()),
+        }
+    }
+
+    /// Where a symbolic link under the task's name leads, which may be a name that is free.
+    fn behind_link(task: &Task<'_>) -> Result<FinalName, Errno> {
+        let mut place = FinalName::default();
+        for _ in 0..MOST_LINKS {
+            let (dir, name) = place.of(task);
+            let target = match at::read_link(dir, name) {
+                Ok(target) => target,
+                Err(Errno::INVAL | Errno::NOENT) => return Ok(place),
+                Err(errno) => return Err(errno),
+            };
+            let (parent, base) = backup::split(&target);
+            // A link without a directory is relative to the one that it is in.
+            let (own, _) = backup::split(name);
+            let up = [own.as_bytes(), parent.as_bytes()].concat();
+            let parent = if parent.as_bytes().starts_with(b"/") { parent } else { OsStr::from_bytes(&up) };
+            let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
+            place = FinalName { elsewhere: Some((at::open_dir(dir, parent, Follow::Yes)?, base.to_owned())) };
+        }
+        Err(Errno::LOOP)
+    }
+}
+
+impl Worker<'_> {
+    /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks one that
+    /// refuses. `None` if another process has made a file meanwhile that is to be left alone.
+    pub(super) fn open_destination(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        placement: Placement,
+    ) -> Result<Option<Destination>, Failure> {
+        self.take_name(task, source, placement, |worker, placement| worker.try_land(task, source, placement))
+    }
+
+    fn try_land(&self, task: &Task<'_>, source: &Stat, placement: Placement) -> Result<Destination, Missed> {
+        let options = &self.ctx.options;
+        if let Placement::Overwrite(before, follow) = placement
+            && let Some(answer) = self.open_stream_to_write(task, &before, follow)
+        {
+            let fd = answer.map_err(|errno| cannot(task, errno))?;
+            let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
+            let written = if fresh { WrittenFile::WholeForOthers } else { WrittenFile::Onwards };
+            return Ok(Destination { fd, before: Some(before), later: None, written, name: NameState::Final });
+        }
+        match placement {
+            Placement::Overwrite(met, follow)
+                if options.atomic && met.is_regular() && !options.attributes_only =>
+            {
+                self.replace_destination(task, met, follow)
+            }
+            Placement::Overwrite(met, follow) => match self.open_existing(task, &met, follow)? {
+                Some(fd) => self.clear(task, fd, &met),
+                None => self.create_destination(task, source),
+            },
+            Placement::Create => self.create_destination(task, source),
+            Placement::Replace => {
+                let NewMode { create, later } = self.ctx.mode_policy().file(source);
+                let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
+                let (temporary, fd) = temporary::create(dir, name, create).map_err(|errno| cannot(task, errno))?;
+                Ok(Destination::new(fd, None, later, NameState::Replacing(FinalName::default(), temporary)))
+            }
+        }
+    }
+
+    fn open_existing(&self, task: &Task<'_>, met: &Stat, follow: Follow) -> Result<Option<OwnedFd>, Failure> {
+        match at::open_write(&task.fds.dst, task.entry.destination(), follow, !met.is_regular()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno)
+                if met.is_regular() && !self.ctx.options.attributes_only && may_need_truncating_open(errno) =>
+            {
+                match self.open_emptied(task, met, follow) {
+                    Ok(fd) => Ok(Some(fd)),
+                    Err(_) if self.ctx.options.force => self.unlink(task).map(|()| None),
+                    Err(_) => Err(cannot(task, errno)),
+                }
+            }
+            Err(_) if self.ctx.options.force => self.unlink(task).map(|()| None),
+            Err(errno) => Err(cannot(task, errno)),
+        }
+    }
+
+    /// Opens the file that is there with O_TRUNC, where it can be written in no other way, as many a FUSE server has it.
+    /// What is to be emptied is held first, so that it is nothing else.
+    fn open_emptied(&self, task: &Task<'_>, met: &Stat, follow: Follow) -> Result<OwnedFd, Errno> {
+        let name = task.entry.destination();
+        let by_path = match follow {
+            Follow::No => at::open_path(&task.fds.dst, name)?,
+            Follow::Yes => at::pin_followed(&task.fds.dst, name)?,
+        };
+        if at::fstat(&by_path)?.id() != met.id() {
+            return Err(Errno::STALE);
+        }
+        at::open_emptied(by_path.as_fd())
+    }
+
+    /// Empties the file that is there, if it still is the one that was decided about.
+    fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Destination, Missed> {
+        let before = at::fstat(&fd).map_err(|errno| cannot(task, errno))?;
+        if !at::is_still(&fd, &before, met) {
+            let words = "not overwriting {}, as it was replaced while being copied";
+            return Err(Missed::Overtaken(Failure::new(words, task.destination_path())));
+        }
+        let keeps_content = !before.is_regular() || self.ctx.options.attributes_only;
+        let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(|errno| cannot(task, errno))? };
+        Ok(Destination::new(fd, Some(before), None, NameState::Final))
+    }
+
+    fn create_destination(&self, task: &Task<'_>, source: &Stat) -> Result<Destination, Missed> {
+        let NewMode { create, later } = self.ctx.mode_policy().file(source);
+        let (fd, name) = if self.ctx.options.atomic {
+            self.create_unseen(task, create)?
+        } else {
+            (self.create(task, create)?, NameState::Final)
+        };
+        Ok(Destination::new(fd, None, later, name))
+    }
+
+    fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Missed> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        match at::create(dst, name, mode, true) {
+            Ok(fd) => Ok(fd),
+            Err(Errno::EXIST) => {
+                self.check_dangling(task)?;
+                at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno).into())
+            }
+            // A missing directory, named with its slash.
+            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR).into()),
+            Err(errno) => Err(cannot(task, errno).into()),
+        }
+    }
+
+    /// Something has the name after all. A dangling symbolic link is only written through if POSIX
+    /// is to be followed to the letter.
+    fn check_dangling(&self, task: &Task<'_>) -> Result<(), Missed> {
+        let (dst, name) = (&task.fds.dst, task.entry.destination());
+        let link = at::stat(dst, name, Follow::No).ok().filter(Stat::is_symlink);
+        let is_dangling = || at::stat(dst, name, Follow::Yes).is_err();
+        let Some(link) = link.filter(|_| is_dangling()) else {
+            return Err(Missed::Overtaken(cannot(task, Errno::EXIST)));
+        };
+        if !self.ctx.options.write_through_dangling || !existing::is_trusted(self.ctx, dst, name, &link) {
+            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()).into());
+        }
+        Ok(())
+    }
+
+    /// A new file that nobody can find yet. That its name is free is looked at once more when it
+    /// gets it; what may stand there is a dangling link, which is better refused now.
+    fn create_unseen(&self, task: &Task<'_>, mode: u32) -> Result<(OwnedFd, NameState), Missed> {
+        let mut place = FinalName::default();
+        if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
+            self.check_dangling(task)?;
+            place = FinalName::behind_link(task).map_err(|errno| cannot(task, errno))?;
+        }
+        let (dir, name) = place.of(task);
+        if name.as_bytes().ends_with(b"/") {
+            return Err(cannot(task, Errno::NOTDIR).into());
+        }
+        let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
+        if !self.shared.nameless_refused.load(Ordering::Relaxed)
+            && let Ok(fd) = at::create_nameless(dir, parent.unwrap_or(OsStr::new(".")), mode)
+        {
+            return Ok((fd, NameState::None(place)));
+        }
+        let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
+        Ok((fd, NameState::Temporary(place, temporary)))
+    }
+
+    /// A new file that will take the place of one that is there, with what overwriting that would
+    /// have left as it is: its owner, its mode, its attributes. One that could not be overwritten is
+    /// not replaced either, unless by `-f`.
+    fn replace_destination(&self, task: &Task<'_>, before: Stat, follow: Follow) -> Result<Destination, Missed> {
+        let failed = |errno| Missed::from(cannot(task, errno));
+        let place = match follow {
+            Follow::Yes => FinalName::behind_link(task).map_err(failed)?,
+            Follow::No => FinalName::default(),
+        };
+        let (dir, name) = place.of(task);
+        if !self.ctx.options.force {
+            at::may_write(dir, name).map_err(|errno| match errno {
+                Errno::NOENT => Missed::Overtaken(cannot(task, errno)),
+                errno => failed(errno),
+            })?;
+        }
+        let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
+        self.take_over(task, Handle::Entry(dir, name), &fd, &before);
+        match at::fstat(&fd) {
+            Ok(before) => Ok(Destination::new(fd, Some(before), None, NameState::Replacing(place, temporary))),
+            Err(errno) => {
+                let _ = at::unlink(dir, &temporary);
+                Err(failed(errno))
+            }
+        }
+    }
+
+    /// Gives a new file what the one had that it replaces, as far as this process may; but for what the kernel takes
+    /// away from a file that is overwritten: capabilities, and set-ID bits unless root overwrites it.
+    pub(super) fn take_over(&self, task: &Task<'_>, old: Handle<'_>, fd: &OwnedFd, before: &Stat) {
+        let new = Handle::Open(fd.as_fd());
+        let is_owner = |now: Stat| (now.uid, now.gid) == (before.uid, before.gid);
+        let owned = at::fstat(fd).is_ok_and(is_owner) || metadata::set_owner(new, before, false) == Ok(true);
+        let wanted = xattr::Wanted { all: true, context: true, without_capability: true };
+        xattr::copy(old, new, wanted, |_| ());
+        let keeps_set_id = owned && self.ctx.process.privileged;
+        let mode = before.permissions() & if keeps_set_id { 0o7777 } else { 0o1777 };
+        if let Err(error) = metadata::copy_mode(old, new, before.kind(), mode) {
+            self.attribute_failed(task, error);
+        }
+    }
+
+    /// Gives the file its name, and decides anew when another process has taken that. Nothing is copied again:
+    /// a source may be readable only once.
+    pub(super) fn name_or_decide_again(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        destination: &Destination,
+    ) -> Result<bool, Failure> {
+        let mut over = false;
+        for tries in 1.. {
+            match self.name(task, destination, over) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EXIST) if self.is_done_by_sibling(task, destination) => return Ok(false),
+                Err(Errno::EXIST) if tries < TRIES && !destination.is_behind_link() => {
+                    let failure = match self.check_dangling(task) {
+                        Err(Missed::Overtaken(failure)) => failure,
+                        Err(Missed::Failed(failure)) => return Err(failure),
+                        Ok(()) => return Err(cannot(task, Errno::EXIST)),
+                    };
+                    match self.decide_again(task, source, failure)? {
+                        Some(placement) => over = placement != Placement::Create,
+                        None => break,
+                    }
+                }
+                Err(errno) => return Err(cannot(task, errno)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether another process has meanwhile made the very file.
+    fn is_done_by_sibling(&self, task: &Task<'_>, destination: &Destination) -> bool {
+        if !self.ctx.stale_retry.expects_siblings() {
+            return false;
+        }
+        let theirs = at::stat(&task.fds.dst, task.entry.destination(), Follow::No);
+        matches!((at::fstat(&destination.fd), theirs), (Ok(ours), Ok(theirs))
+            if (ours.kind(), ours.size) == (theirs.kind(), theirs.size)
+                && (ours.mtime == theirs.mtime || !self.ctx.options.preserve.timestamps))
+    }
+
+    /// Gives the file its final name, if it has none or another one; also in the place of another file if `over` says
+    /// so.
+    fn name(&self, task: &Task<'_>, destination: &Destination, over: bool) -> Result<(), Errno> {
+        match &destination.name {
+            NameState::Final => Ok(()),
+            NameState::None(place) => {
+                let (dir, name) = place.of(task);
+                let refused = |errno: &Errno| self.note_refused_name(*errno);
+                if !over {
+                    return at::name_nameless(&destination.fd, dir, name).inspect_err(refused);
+                }
+                // Locked as long as it has a temporary name: see `temporary`.
+                let _ = io::lock(&destination.fd);
+                temporary::replace(dir, name, |temporary| at::name_nameless(&destination.fd, dir, temporary))
+                    .inspect_err(refused)
+            }
+            NameState::Temporary(place, temporary) if over => {
+                let (dir, name) = place.of(task);
+                at::rename(dir, temporary, dir, name)
+            }
+            NameState::Temporary(place, temporary) => {
+                let (dir, name) = place.of(task);
+                at::rename_to_free(dir, temporary, name)
+            }
+            NameState::Replacing(place, temporary) => {
+                let (dir, name) = place.of(task);
+                at::rename(dir, temporary, dir, name)
+            }
+            NameState::Joined(temporary) => {
+                at::rename(&task.fds.dst, temporary, &task.fds.dst, task.entry.destination())
+            }
+        }
+    }
+
+    /// Where a file without a name cannot be linked (fs.protected_hardlinks of proc_sys_fs(5) forbids it to root
+    /// without CAP_FOWNER, if the file has been given to somebody else), a temporary name does as well.
+    fn note_refused_name(&self, errno: Errno) {
+        let says_nothing_of_links =
+            matches!(errno, Errno::EXIST | Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS);
+        if !says_nothing_of_links {
+            self.shared.nameless_refused.store(true, Ordering::Relaxed);
+            self.nameless_in_vain.set(true);
+        }
+    }
+
+    /// Takes away the name of a file that was there before and is neither old nor new now.
+    pub(super) fn discard_overwritten(&self, task: &Task<'_>, destination: Destination) -> bool {
+        let Ok(place) = FinalName::behind_link(task) else { return false };
+        let (dir, name) = place.of(task);
+        let id = |stat: Stat| stat.id();
+        let written = at::fstat(&destination.fd).map(id);
+        let is_there = written.is_ok() && written == at::stat(dir, name, Follow::No).map(id);
+        is_there && unlink_and_close(dir, name, destination.fd).is_ok()
+    }
+
+    /// Takes away a file that could not be given its name. One that was joined can be given it by the next try.
+    pub(super) fn discard_unnamed(&self, task: &Task<'_>, destination: Destination) {
+        if destination.is_unseen() && !matches!(destination.name, NameState::Joined(_)) {
+            self.discard(task, destination);
+        }
+    }
+
+    /// Takes away what is not to be found: a temporary name, or a new file under its final one.
+    pub(super) fn discard(&self, task: &Task<'_>, destination: Destination) {
+        let _ = match &destination.name {
+            NameState::Temporary(place, temporary) | NameState::Replacing(place, temporary) => {
+                unlink_and_close(place.of(task).0, temporary, destination.fd)
+            }
+            NameState::Final if destination.before.is_none() => {
+                unlink_and_close(task.fds.dst.as_fd(), task.entry.destination(), destination.fd)
+            }
+            NameState::Joined(temporary) => unlink_and_close(task.fds.dst.as_fd(), temporary, destination.fd),
+            NameState::Final | NameState::None(_) => Ok(()),
+        };
+    }
+}
+
+/// Empties an open file, and gives it back or another descriptor of it. One that is empty gets a new time, as far as
+/// that can be had.
+fn empty(fd: OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
+    match io::truncate(&fd, 0) {
+        Err(errno) if size > 0 && may_need_truncating_open(errno) => {
+            let by_path = at::open_path_of(&fd)?;
+            drop(fd); // some servers let one descriptor write at a time
+            at::open_emptied(by_path.as_fd()).map_err(|_| errno)
+        }
+        Err(errno) if size > 0 => Err(errno),
+        _ => Ok(fd),
+    }
+}
+
+/// Whether a file system that says so of opening a file for writing, or of ftruncate(2), may allow O_TRUNC all the same.
+fn may_need_truncating_open(errno: Errno) -> bool {
+    matches!(errno, Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)
+}
+
+/// Removes the name of an open file. Some servers allow that only when the file has been closed.
+fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<(), Errno> {
+    match at::unlink(dir, name) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(_) => {
+            drop(fd);
+            at::unlink(dir, name)
+        }
+    }
+}
+
+pub(super) fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
+    Failure::new("cannot create regular file {}", task.destination_path()).errno(errno)
+}

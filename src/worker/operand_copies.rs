@@ -1,0 +1,40 @@
+//! What earlier operands of this run have made, so that a later one does not destroy it.
+
+use super::{Task, Worker};
+use crate::report::{Failure, lock};
+use crate::sys::Stat;
+use crate::sys::at::{self, Follow};
+
+impl Worker<'_> {
+    pub(super) fn made_by_earlier_operand(&self, task: &Task<'_>, stat: &Stat) -> bool {
+        self.shared.several_operands
+            && task.entry.operand
+            && self.ctx.made_for_operand(&task.dir.destination_name(task.entry.destination()), stat.id())
+    }
+
+    /// An earlier operand may have made a symbolic link here, which must not be written through.
+    pub(super) fn check_operand_link(&self, task: &Task<'_>) -> Result<(), Failure> {
+        if !self.shared.several_operands || !task.entry.operand || self.ctx.options.backup.is_some() {
+            return Ok(());
+        }
+        match at::stat(&task.fds.dst, task.entry.destination(), Follow::No) {
+            Ok(stat) if stat.is_symlink() && self.made_by_earlier_operand(task, &stat) => {
+                let words = "will not copy {} through just-created symlink {}";
+                Err(Failure::new(words, task.source_path()).and(task.destination_path()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn note_operand_copy(&self, task: &Task<'_>) {
+        if self.shared.several_operands
+            && task.entry.operand
+            && let stat = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
+            && let Ok(stat) =
+                stat.or_else(|errno| if self.ctx.options.dry_run { Ok(Stat::default()) } else { Err(errno) })
+        {
+            let name = task.dir.destination_name(task.entry.destination());
+            lock(&self.ctx.operand_copies).insert(name, stat.id());
+        }
+    }
+}

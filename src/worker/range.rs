@@ -1,0 +1,156 @@
+//! A large file that several processes copy, each a range of it.
+//!
+//! The copy has a name of its own until all ranges are there; who joins it then gives it the source's
+//! attributes and its final name. Ranges may be written any number of times, by several at once: each
+//! writes the same bytes to the same place.
+
+use super::complete::Completion;
+use super::destination::Destination;
+use super::{Task, Worker};
+use crate::batch::Entry;
+use crate::dir::{Dir, Fds};
+use crate::existing;
+use crate::metadata::Handle;
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::{Stat, io};
+use crate::transfer::Transfer;
+use crate::transfer::ladder::DestinationKind;
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The file that a range is of.
+pub struct Whole<'p> {
+    /// Its directory.
+    pub dir: &'p Arc<Dir>,
+    /// Its name, and the one that the copy gets in the end.
+    pub entry: &'p Entry,
+    /// Whether the source is still what it was when the ranges were settled.
+    pub is_same: &'p dyn Fn(&Stat) -> bool,
+}
+
+impl Worker<'_> {
+    /// Copies a range to the file that `open` gives, once it is clear that the source is as planned; false
+    /// if a signal asked for the end.
+    ///
+    /// # Errors
+    /// When it was not copied, or the source has changed.
+    pub fn copy_range(
+        &mut self,
+        whole: &Whole<'_>,
+        range: Range<u64>,
+        open: impl FnOnce(&Fds) -> Result<OwnedFd, Failure>,
+    ) -> Result<bool, Failure> {
+        self.on(whole, |worker, task| {
+            let (src, stat) = worker.open_planned(task, whole)?;
+            let cannot =
+                |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+            let dst = open(task.fds)?;
+            let before = at::fstat(&dst).map_err(cannot)?;
+            if before.size != stat.size {
+                io::truncate(&dst, stat.size).map_err(cannot)?;
+            }
+            let transfer = Transfer {
+                src: src.as_fd(),
+                stat,
+                dst: dst.as_fd(),
+                dst_dev: before.dev,
+                target: DestinationKind::File,
+                overwritten: false,
+            };
+            let outcome = match worker.ladder.copy_range(&transfer, range.clone(), &mut worker.stats.account) {
+                Ok(outcome) => outcome,
+                Err(error) if error.interrupted => return Ok(false),
+                Err(error) => {
+                    return Err(Failure::transfer(error, &task.source_path(), &task.destination_path()));
+                }
+            };
+            let cannot_stat = |errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno);
+            let after = at::fstat(&src).map_err(cannot_stat)?;
+            if outcome.size != range.end || !(whole.is_same)(&after) {
+                return Err(changed(task));
+            }
+            worker.stats.bytes_logical += range.end - range.start;
+            io::close(dst)
+                .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
+            Ok(true)
+        })
+    }
+
+    /// All ranges are there, in an open file with a temporary name: attributes, and the final name.
+    ///
+    /// # Errors
+    /// When it does not get that name. Attributes that cannot be kept are reported as for any file.
+    pub fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
+        self.on(whole, |worker, task| {
+            let (src, stat) = worker.open_planned(task, whole)?;
+            let cannot =
+                |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+            let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
+            let before = match at::stat(dst, name, Follow::No) {
+                Ok(before) if before.is_regular() => {
+                    worker.take_over(task, Handle::Entry(dst, name), &fd, &before);
+                    Some(at::fstat(&fd).map_err(cannot)?)
+                }
+                _ => None,
+            };
+            let later = worker.ctx.mode_policy().closed_file(&stat).later.filter(|_| before.is_none());
+            let destination = Destination::joined(fd, before, later, temporary.to_owned());
+            let state = Completion::of(worker.apply_metadata(task, &src, &stat, &destination));
+            worker.commit(task, destination, &stat, state)?;
+            worker.stats.files += 1;
+            Ok(())
+        })
+    }
+
+    /// Makes the joined file's other names.
+    ///
+    /// # Errors
+    /// When the link cannot be made.
+    pub fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
+        let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
+        let other = Whole { dir, entry: &entry, ..*whole };
+        self.on(&other, |worker, task| {
+            let failure = |errno| {
+                let earlier = whole.dir.destination_path(whole.entry.destination());
+                Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
+            };
+            let fds = whole.dir.fds(worker.ctx).map_err(failure)?;
+            let old = whole.entry.destination();
+            worker.link(task, (fds.dst.as_fd(), old), Follow::No, true).map_err(failure)?;
+            Ok(())
+        })
+    }
+
+    /// Whether the source is still what it was when the ranges were settled.
+    pub fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
+        self.on(whole, |worker, task| worker.open_planned(task, whole)).is_ok()
+    }
+
+    fn on<T>(
+        &mut self,
+        whole: &Whole<'_>,
+        run: impl FnOnce(&mut Self, &Task<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Whole { dir, entry, .. } = *whole;
+        let cannot_access =
+            |errno| Failure::new("cannot access {}", dir.destination_path(entry.destination())).errno(errno);
+        let fds = dir.fds(self.ctx).map_err(cannot_access)?;
+        let follow = existing::follows_source(&self.ctx.options, entry);
+        run(self, &Task { dir, fds: &fds, entry, follow })
+    }
+
+    fn open_planned(&self, task: &Task<'_>, whole: &Whole<'_>) -> Result<(OwnedFd, Stat), Failure> {
+        let fd = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
+            .map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
+        let stat =
+            at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
+        if (whole.is_same)(&stat) { Ok((fd, stat)) } else { Err(changed(task)) }
+    }
+}
+
+fn changed(task: &Task<'_>) -> Failure {
+    Failure::new("{} has changed since the plan was made", task.source_path())
+}
