@@ -6,18 +6,20 @@ use clap::Command;
 
 /// The longest line of help, in columns: longer ones are hard to read.
 const WIDEST: usize = 100;
-const MORE: &str = "These are the most used options. 'zcp --help' lists all, 'man zcp' explains
-them.";
+const MORE: &str = "These are the most used options. 'zcp --help' lists all options; 'man zcp'
+explains them.";
 const EXAMPLES: &str = "\
 Examples:
-  zcp -a project /backup              all of it, with all its attributes
-  zcp -r --gitignore project /backup  without what git ignores
-  zcp -r --dry-run -u photos /backup  what would be copied, because it is newer
-  zcp -r --stats data /mnt            and which strategy moved how many bytes
+  zcp -a project /backup              copy a tree with all its attributes
+  zcp -r --gitignore project /backup  leave out what git ignores
+  zcp -r --dry-run -u photos /backup  list what is newer than its copy
+  zcp -r --stats data /mnt            report which strategy moved how many bytes
+
+The exit status is 0 if everything was copied, and 1 if something was not.
 
 Options in the environment variable ZCP_OPTS are read first, such as
-ZCP_OPTS='--jobs=4 --stats'; those that say what is copied are refused there.
-Under the name cp it is not read.";
+ZCP_OPTS='--jobs=4 --stats'. Options that change what is copied are refused
+there. Under the name cp, zcp does not read ZCP_OPTS.";
 
 /// How zcp is called.
 pub(super) fn usage(program: &str) -> String {

@@ -24,7 +24,7 @@ const MACHINES: &str = "Many machines (zcp)";
 pub fn command() -> Command {
     Command::new("zcp")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Copy SOURCE to DEST, or several SOURCEs to DIRECTORY, by the fastest strategy the kernel offers")
+        .about("Copy SOURCE to DEST, or several SOURCEs into DIRECTORY: many files at once, each by the fastest strategy that the kernel offers")
         .override_usage(help::usage("zcp"))
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -55,15 +55,15 @@ const CP_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "backup",
         "CONTROL",
-        "Back up each existing destination: none, numbered, existing, simple",
+        "Back up each existing destination file: none, numbered, existing, simple",
         |line, control| {
             line.back_up(control);
             Ok(())
         },
     )
-    .brief("Back up each existing destination"),
+    .brief("Back up each existing destination file"),
     Opt::flag("b", None, "Like --backup, but takes no CONTROL", |line| line.back_up(None)).letter('b'),
-    Opt::flag("copy-contents", None, "Copy the content of special files when recursive", |line| {
+    Opt::flag("copy-contents", None, "With -r, copy the content of fifos and devices instead of recreating them", |line| {
         line.copy.copy_contents(true);
     }),
     Opt::flag("d", None, "Same as --no-dereference --preserve=links", |line| {
@@ -79,46 +79,46 @@ const CP_OPTIONS: &[Opt] = &[
         line.copy.dereference(Dereference::Always);
     })
     .common(),
-    Opt::flag("force", Some('f'), "Remove a destination that cannot be opened, and try again", |line| {
+    Opt::flag("force", Some('f'), "Remove a destination file that cannot be opened, then try again", |line| {
         line.copy.force(true);
     })
-    .brief("Replace what cannot be opened"),
-    Opt::flag("H", None, "Follow symbolic links that are operands", |line| {
+    .brief("Replace files that cannot be opened"),
+    Opt::flag("H", None, "Follow symbolic links that are named on the command line", |line| {
         line.copy.dereference(Dereference::CommandLine);
     })
     .letter('H'),
-    Opt::flag("interactive", Some('i'), "Ask before overwriting (overrides a previous -n)", |line| {
+    Opt::flag("interactive", Some('i'), "Ask before overwriting a file (overrides an earlier -n)", |line| {
         line.asking = Asking::Yes;
     })
-    .brief("Ask before overwriting"),
-    Opt::flag("keep-directory-symlink", None, "Follow existing symbolic links to directories in DEST", |line| {
+    .brief("Ask before overwriting a file"),
+    Opt::flag("keep-directory-symlink", None, "Copy into existing symbolic links to directories in DEST instead of refusing them", |line| {
         line.copy.keep_directory_symlink(true);
     }),
     Opt::flag("link", Some('l'), "Make hard links instead of copying", |line| line.hard_links = true),
-    Opt::flag("no-clobber", Some('n'), "Skip existing files silently (overrides a previous -i)", |line| {
+    Opt::flag("no-clobber", Some('n'), "Skip existing files silently (overrides an earlier -i)", |line| {
         line.asking = Asking::NoClobber;
     })
     .brief("Skip existing files silently"),
     Opt::flag("no-dereference", Some('P'), "Never follow symbolic links in SOURCE", |line| {
         line.copy.dereference(Dereference::Never);
     }),
-    Opt::value("no-preserve", None, "ATTR_LIST", "Do not preserve these attributes", |line, list| {
+    Opt::value("no-preserve", None, "ATTR_LIST", "Do not preserve the attributes in ATTR_LIST", |line, list| {
         line.copy.no_preserve(values::attributes("--no-preserve", list)?);
         Ok(())
     }),
     Opt::flag(
         "no-target-directory",
         Some('T'),
-        "Treat DEST as a file, never as a directory to copy into",
+        "Treat DEST as the copy itself, never as a directory to copy into",
         |line| line.no_target_directory = true,
     )
     .scope(Scope::Operand)
-    .brief("Treat DEST as a file"),
-    Opt::flag("one-file-system", Some('x'), "Stay on this file system", |line| {
+    .brief("Never copy into DEST"),
+    Opt::flag("one-file-system", Some('x'), "Do not enter other file systems", |line| {
         line.copy.one_file_system(true);
     })
     .common(),
-    Opt::flag("parents", None, "Use the full source name under DIRECTORY", |line| {
+    Opt::flag("parents", None, "Recreate the path of each SOURCE in DIRECTORY", |line| {
         line.copy.parents(true);
     })
     .alias("path")
@@ -130,7 +130,7 @@ const CP_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "preserve",
         "ATTR_LIST",
-        "Preserve attributes: mode, ownership, timestamps (these three by default), links, context, xattr, all",
+        "Preserve attributes: mode, ownership, timestamps (these three if no ATTR_LIST is given), links, context, xattr, all",
         |line, list| {
             match list {
                 Some(list) => line.copy.preserve(values::attributes("--preserve", list)?),
@@ -139,16 +139,16 @@ const CP_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .brief("Keep attributes: mode, links, xattr, all"),
-    Opt::flag("recursive", Some('r'), "Copy directories with all that is in them", |line| {
+    .brief("Preserve attributes: mode, links, all, ..."),
+    Opt::flag("recursive", Some('r'), "Copy directories and everything in them", |line| {
         line.copy.recursive(true);
     })
     .short_alias('R')
     .brief("Copy directories"),
-    Opt::flag("remove-destination", None, "Remove each existing destination before trying to open it", |line| {
+    Opt::flag("remove-destination", None, "Remove each existing destination file instead of opening it", |line| {
         line.copy.remove_destination(true);
     }),
-    Opt::value("sparse", None, "WHEN", "Control sparse files: auto (default), always, never", |line, when| {
+    Opt::value("sparse", None, "WHEN", "Make holes in the copy: auto (default: where the source has them), always (also for runs of zeros), never", |line, when| {
         line.copy.sparse(words::find("--sparse", when, SPARSE)?);
         Ok(())
     })
@@ -156,7 +156,7 @@ const CP_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "reflink",
         "WHEN",
-        "Control clones: auto (default), always (if no WHEN is given), never",
+        "Share blocks with the source: auto (default: where possible), always (or fail; same as a bare --reflink), never",
         |line, when| {
             let when = when.map_or(Ok(Cloning::Require), |word| words::find("--reflink", word, REFLINK))?;
             line.copy.reflink(when);
@@ -171,7 +171,7 @@ const CP_OPTIONS: &[Opt] = &[
         "suffix",
         Some('S'),
         "SUFFIX",
-        "Use SUFFIX for simple backups; implies --backup",
+        "End the names of simple backups with SUFFIX; implies --backup",
         |line, suffix| {
             line.suffix = Some(suffix.to_owned());
             line.back_up(None);
@@ -193,18 +193,18 @@ const CP_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "update",
         "UPDATE",
-        "Which existing files to replace: all, none, none-fail, older (the default if given bare)",
+        "Choose which existing files to replace: all (default), none, none-fail (none, and fail), older (same as a bare --update)",
         |line, which| {
             line.update = which.map_or(Ok(Update::Older), |word| words::find("--update", word, values::UPDATE))?;
             Ok(())
         },
     )
-    .brief("Replace only what is older"),
+    .brief("Replace only older files"),
     Opt::flag("u", None, "Same as --update=older", |line| line.update = Update::Older).letter('u'),
-    Opt::flag("verbose", Some('v'), "Name each file as it is copied", |line| line.verbose = true)
+    Opt::flag("verbose", Some('v'), "Print each name as it is copied", |line| line.verbose = true)
         .scope(Scope::Run)
         .common(),
-    Opt::flag("Z", None, "Set the default SELinux context of the destination", |line| {
+    Opt::flag("Z", None, "Give each copy the default SELinux context", |line| {
         line.copy.default_context();
     })
     .letter('Z'),
@@ -230,20 +230,20 @@ const OWN_OPTIONS: &[Opt] = &[
         "jobs",
         Some('j'),
         "N",
-        "Copy with N workers; 1 copies in cp's order (default: one a processor)",
+        "Copy with N workers; 1 keeps cp's order (default: one per processor, more while they wait)",
         |line, workers| {
             line.copy.jobs(values::jobs(workers)?);
             Ok(())
         },
     )
     .under(COPYING, Scope::Run)
-    .common(),
+    .brief("Copy with N workers; 1 keeps cp's order"),
     Opt::value(
         "strategy",
         None,
         "NAME[,NAME...]",
-        "Move data only by these strategies, in this order: reflink, copy_file_range, splice, sendfile, mmap, \
-             read_write; a file that they cannot copy is an error",
+        "Use only these strategies, in this order: reflink, copy_file_range, splice, sendfile, mmap, read_write; \
+             fail for a file that none of them can copy",
         |line, list| {
             line.copy.strategies(values::strategies(list)?);
             Ok(())
@@ -254,19 +254,19 @@ const OWN_OPTIONS: &[Opt] = &[
         "bwlimit",
         None,
         "RATE",
-        "Move at most RATE bytes a second, such as 500K, 20MiB or 1.5GB, by all workers together",
+        "Move at most RATE bytes per second, all workers together, such as 500K, 20MiB or 1.5GB",
         |line, rate| {
             line.copy.bandwidth_limit(values::rate(rate)?);
             Ok(())
         },
     )
     .under(COPYING, Scope::Run)
-    .common(),
+    .brief("Move at most RATE bytes per second, such as 20MiB"),
     Opt::value(
         "cache",
         None,
         "WHAT",
-        "What becomes of the page cache: keep (default), or drop what the copy brought in",
+        "Page cache: keep (default) what the copy reads and writes, or drop the pages that it added",
         |line, what| {
             line.copy.drop_cache(words::find("--cache", what, values::CACHE)?);
             Ok(())
@@ -282,7 +282,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "exclude",
         None,
         "GLOB",
-        "Leave out what matches GLOB, in the syntax of .gitignore",
+        "Leave out names that match GLOB (syntax of .gitignore)",
         |line, glob| {
             line.excludes = true;
             line.copy.exclude(glob)?;
@@ -295,7 +295,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "include",
         None,
         "GLOB",
-        "Take in what matches GLOB all the same; the last match decides",
+        "Copy names that match GLOB although an earlier pattern leaves them out; the last match decides",
         |line, glob| {
             line.includes = true;
             line.copy.include(glob)?;
@@ -307,7 +307,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "exclude-from",
         None,
         "FILE",
-        "Read patterns from FILE, which is like a .gitignore; - for stdin",
+        "Read patterns from FILE, written like a .gitignore; - is stdin",
         |line, file| {
             line.excludes = true;
             if file == "-" {
@@ -319,7 +319,7 @@ const OWN_OPTIONS: &[Opt] = &[
     )
     .hint(ValueHint::FilePath)
     .under(CHOICE, Scope::What),
-    Opt::flag("gitignore", None, "Leave out what .gitignore files in SOURCE say", |line| {
+    Opt::flag("gitignore", None, "Obey the .gitignore files in SOURCE", |line| {
         line.excludes = true;
         line.copy.gitignore();
     })
@@ -329,7 +329,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "files-from",
         None,
         "FILE",
-        "Copy exactly the names that FILE lists, relative to the one SOURCE; - for stdin",
+        "Copy only the names listed in FILE, relative to the single SOURCE; - is stdin",
         |line, file| {
             if file == "-" && line.files_from.as_deref() != Some(file) {
                 line.read_stdin("--files-from=-")?;
@@ -340,38 +340,38 @@ const OWN_OPTIONS: &[Opt] = &[
     )
     .hint(ValueHint::FilePath)
     .under(CHOICE, Scope::What),
-    Opt::flag("null", Some('0'), "Names in FILE end with a NUL byte, as find -print0 writes them", |line| {
+    Opt::flag("null", Some('0'), "With --files-from: names in FILE end with a NUL byte, as find -print0 writes them", |line| {
         line.name_end = 0;
     })
     .under(CHOICE, Scope::What),
-    Opt::flag("dry-run", None, "Only say what would be done: the lines of -v, or the totals of --stats", |line| {
+    Opt::flag("dry-run", None, "Copy nothing; print what would be copied, or only the totals with --stats", |line| {
         line.dry_run = true;
         line.copy.dry_run(true);
     })
     .under(CHOICE, Scope::What)
-    .common(),
-    Opt::flag("fsync", None, "Call nothing done before it is on the disk", |line| {
+    .brief("Copy nothing; print what would be copied"),
+    Opt::flag("fsync", None, "Write everything to the disk before the copy ends", |line| {
         line.copy.fsync(true);
     })
     .under(SAFETY, Scope::How),
-    Opt::flag("verify", None, "Read each copy back, not from the cache, and compare it with its source", |line| {
+    Opt::flag("verify", None, "Read each copied file back, from the disk where possible, and compare it with its source", |line| {
         line.copy.verify(true);
     })
     .under(SAFETY, Scope::How),
     Opt::flag(
         "resume",
         None,
-        "Leave alone what an earlier run with --resume or -p completed, and finish the rest",
+        "Skip what an earlier run with --resume, -p or -a completed, and copy the rest",
         |line| {
             line.copy.resume(true);
         },
     )
-    .brief("Finish what an earlier run began")
+    .brief("Finish an interrupted copy")
     .under(SAFETY, Scope::How),
     Opt::optional_value(
         "stats",
         "FORM",
-        "Report afterwards which strategy moved how many bytes: text (default), json",
+        "At the end, report which strategy moved how many bytes: text (default), json",
         |line, form| {
             let form = form.map_or(Ok(StatsForm::Text), |word| words::find("--stats", word, values::STATS))?;
             line.statistics.form = Some(form);
@@ -379,12 +379,12 @@ const OWN_OPTIONS: &[Opt] = &[
         },
     )
     .under(OUTPUT, Scope::Run)
-    .common(),
+    .brief("Report which strategy moved how many bytes"),
     Opt::value(
         "stats-file",
         None,
         "FILE",
-        "Write the statistics as JSON to FILE, also if the copy failed; - for stdout",
+        "Write the statistics as JSON to FILE, even if the copy fails; - is stdout",
         |line, file| {
             line.statistics.file = Some(file.to_owned());
             Ok(())
@@ -395,7 +395,7 @@ const OWN_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "progress",
         "WHEN",
-        "Show progress on stderr: auto (default: if it is a terminal), always (if no WHEN is given), never",
+        "Show progress on stderr: auto (default: on a terminal), always (same as a bare --progress), never",
         |line, when| {
             line.copy.progress(
                 when.map_or(Ok(When::Always), |word| words::find("--progress", word, values::PROGRESS))?,
@@ -404,28 +404,28 @@ const OWN_OPTIONS: &[Opt] = &[
         },
     )
     .under(OUTPUT, Scope::Run)
-    .common(),
+    .brief("Show progress: auto, always, never"),
     Opt::value(
         "plan",
         None,
         "JOB",
-        "Copy nothing yet: share the copy out to parts, in the job folder JOB",
+        "Copy nothing yet; divide the copy into parts and write the job folder JOB",
         |line, folder| keep(&mut line.job.plan, folder),
     )
     .hint(ValueHint::DirPath)
     .under(MACHINES, Scope::Step),
-    Opt::value("parts", None, "N", "With --plan: how many parts", |line, parts| keep(&mut line.job.parts, parts))
+    Opt::value("parts", None, "N", "With --plan: the number of parts", |line, parts| keep(&mut line.job.parts, parts))
         .under(MACHINES, Scope::Step),
     Opt::value(
         "split-over",
         None,
         "SIZE",
-        "With --plan: copy files of more than SIZE (K, M, G, T) in byte ranges, by several parts \
-             (default: a quarter of a part, at least 16M)",
+        "With --plan: let several parts share each file larger than SIZE, such as 500M or 2G \
+             (default: a quarter of a part's bytes, at least 16M)",
         |line, size| keep(&mut line.job.split_over, size),
     )
     .under(MACHINES, Scope::Step),
-    Opt::value("run", None, "JOB", "Copy one part of JOB, on any machine, any number of times", |line, folder| {
+    Opt::value("run", None, "JOB", "Copy one part of JOB, on any machine; may be repeated", |line, folder| {
         keep(&mut line.job.run, folder)
     })
     .hint(ValueHint::DirPath)
@@ -434,7 +434,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "part",
         None,
         "K",
-        "With --run: the part, from 0; auto (default) takes it from Slurm, Kubernetes, GNU parallel or MPI",
+        "With --run: the number of the part, from 0; auto (default) takes it from Slurm, Kubernetes, GNU parallel or MPI",
         |line, part| keep(&mut line.job.part, part),
     )
     .under(MACHINES, Scope::Step),
@@ -442,7 +442,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "finish",
         None,
         "JOB",
-        "When all parts of JOB have run: complete its files and directories",
+        "After all parts of JOB: join divided files, set attributes of directories, report",
         |line, folder| keep(&mut line.job.finish, folder),
     )
     .hint(ValueHint::DirPath)
