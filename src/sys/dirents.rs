@@ -1,4 +1,4 @@
-//! The entries of an open directory, as getdents64(2) gives them: one call, one piece.
+//! The entries of an open directory (getdents64(2)).
 
 use super::{Errno, Kind, Result, at};
 use rustix::fs::{FileType, RawDir};
@@ -7,21 +7,21 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// Bytes asked for at once: about a thousand names, which is what glibc's readdir takes too.
+/// Bytes per call, enough for about a thousand names; glibc's readdir uses the same size.
 const ROOM: usize = 32 << 10;
 
 /// An entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dirent<'n> {
-    /// Its name, neither `.` nor `..`.
+    /// Never `.` or `..`.
     pub name: &'n OsStr,
     /// The inode number, on the file system of the directory.
     pub ino: u64,
-    /// What the directory says it is; it may not know.
+    /// The type of the file; `None` if the file system does not report it (DT_UNKNOWN).
     pub kind: Option<Kind>,
 }
 
-/// Entries of one directory, their names in one piece of memory: a directory may have very many.
+/// Entries of one directory. All names share one allocation, because a directory may have very many.
 #[derive(Debug, Default)]
 pub struct Names {
     text: Vec<u8>,
@@ -38,12 +38,12 @@ struct Slot {
 }
 
 impl Names {
-    /// How many there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -55,7 +55,7 @@ impl Names {
         Some(Dirent { name: OsStr::from_bytes(name), ino: slot.ino, kind: slot.kind })
     }
 
-    /// Adds an entry. No file system has names longer than 64 KiB; the end of one would be cut off.
+    /// Adds an entry. A name longer than 64 KiB would be truncated; no file system has one.
     pub fn push(&mut self, entry: Dirent<'_>) {
         let length = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
         let start = self.text.len();
@@ -63,27 +63,28 @@ impl Names {
         self.entries.push(Slot { ino: entry.ino, start, length, kind: entry.kind });
     }
 
-    /// Adds all of others.
+    /// Adds all entries of `others`.
     pub fn append(&mut self, others: &Names) {
         (0..others.len()).filter_map(|at| others.get(at)).for_each(|entry| self.push(entry));
     }
 
-    /// Orders them by inode number; those with the same number stay as they are.
+    /// Sorts the entries by inode number; the sort is stable.
     pub fn sort(&mut self) {
         self.entries.sort_by_key(|entry| entry.ino);
     }
 }
 
-/// The memory that entries are read into, to be used again.
+/// A reusable buffer for [`Room::read`].
 #[derive(Debug, Default)]
 pub struct Room(Vec<MaybeUninit<u8>>);
 
 impl Room {
-    /// Adds the next entries of `dir` to `names`; false when there are no more. They are read from where the
-    /// last call on this open directory, or a duplicate of it, has stopped.
+    /// Adds the next entries of `dir` to `names`; false at the end. Reading continues at the position of the
+    /// open
+    /// directory, which duplicates of the descriptor share.
     ///
     /// # Errors
-    /// That of getdents64(2); EACCES for a directory that may not be read.
+    /// Those of getdents64(2); EACCES for a directory that may not be read.
     pub fn read(&mut self, dir: BorrowedFd<'_>, names: &mut Names) -> Result<bool> {
         self.0.resize(ROOM, MaybeUninit::uninit());
         let mut entries = RawDir::new(dir, &mut self.0);

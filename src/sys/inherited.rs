@@ -1,8 +1,8 @@
-//! Descriptors that the process was started with, and the names that they have.
+//! Inherited descriptors, and names such as `/dev/stdin` that refer to them.
 //!
-//! Opening such a name makes a new open file where it works at all (`/proc/self/fd`, proc_pid_fd(5)):
-//! it does not for a socket, it fails for what belongs to another user, and it forgets the position
-//! and O_APPEND. So the descriptor itself is taken.
+//! Opening such a name creates a new open file (`/proc/self/fd`, proc_pid_fd(5)): this fails for a socket and
+//! for
+//! another user's file, and loses the position and O_APPEND. Therefore the descriptor itself is duplicated.
 
 use super::at::{self, CWD};
 use super::{Errno, Result, raw, start};
@@ -11,8 +11,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The number of the descriptor that a name means. Symbolic links to such a name are looked through
-/// if `links` says so.
+/// The number of the descriptor that `name` refers to. Symbolic links to such a name are followed if `links` is
+/// set.
 pub fn number(name: &OsStr, links: bool) -> Option<RawFd> {
     let mut name = name.to_owned();
     // As many links as path_resolution(7) allows.
@@ -25,7 +25,7 @@ pub fn number(name: &OsStr, links: bool) -> Option<RawFd> {
     None
 }
 
-/// Where a symbolic link leads, one step.
+/// The path that a symbolic link leads to, one step.
 fn resolved(name: &OsStr) -> Option<OsString> {
     let target = at::read_link(CWD, name).ok()?;
     Some(std::path::Path::new(name).parent()?.join(target).into_os_string())
@@ -45,11 +45,12 @@ fn number_in(name: &OsStr) -> Option<RawFd> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-/// The descriptor of a number, duplicated: position and flags stay shared with whoever else has it. `None`
-/// where it is not open for what is wanted.
+/// Duplicates a descriptor; position and flags stay shared with other holders of the open file. `None` if it is
+/// not
+/// open for writing, or for reading unless `write` is set.
 ///
 /// # Errors
-/// EBADF where there is none.
+/// EBADF if the number is not open.
 pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     if start::was_closed(number) {
         return Err(Errno::BADF);
@@ -62,7 +63,7 @@ pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     Ok(Some(fd).filter(|_| suits && !flags.contains(OFlags::PATH)))
 }
 
-/// Whether what is written to the descriptor begins an empty file.
+/// Whether the descriptor writes at the start of an empty file.
 ///
 /// # Errors
 /// Those of fcntl(2), fstat(2) and lseek(2): ESPIPE for what has no position.

@@ -1,4 +1,4 @@
-//! Calls on open files. The data paths themselves are in the transfer room.
+//! System calls on open files. Those that copy data are in `transfer`.
 
 use super::{Errno, Result, raw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -6,7 +6,7 @@ use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use rustix::io::retry_on_intr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The `f_type` of fstatfs(2): which file system holds the file.
+/// The type of the file system that holds the file: `f_type` of fstatfs(2).
 // The field's width differs between architectures.
 #[allow(clippy::unnecessary_cast)]
 pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
@@ -18,7 +18,7 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
-/// Where the next data at or after `from` starts; `None` when only a hole is left (lseek(2)).
+/// The offset of the next data at or after `from`; `None` if only a hole follows (SEEK_DATA of lseek(2)).
 pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
     match retry_on_intr(|| fs::seek(&fd, SeekFrom::Data(from))) {
         Ok(at) => Ok(Some(at)),
@@ -27,12 +27,12 @@ pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
     }
 }
 
-/// Where the data at `from` ends; the end of the file is a hole (lseek(2)).
+/// The offset of the next hole at or after `from`; the end of the file counts as one (SEEK_HOLE of lseek(2)).
 pub fn seek_hole(fd: impl AsFd, from: u64) -> Result<u64> {
     retry_on_intr(|| fs::seek(&fd, SeekFrom::Hole(from)))
 }
 
-/// Sets the file's own position.
+/// Sets the file's position (SEEK_SET of lseek(2)).
 pub fn seek_to(fd: impl AsFd, at: u64) -> Result<u64> {
     retry_on_intr(|| fs::seek(&fd, SeekFrom::Start(at)))
 }
@@ -42,28 +42,31 @@ pub fn truncate(fd: impl AsFd, size: u64) -> Result<()> {
     retry_on_intr(|| fs::ftruncate(&fd, size))
 }
 
-/// Allocates blocks for the first `size` bytes and leaves the length as it is (fallocate(2)).
+/// Allocates blocks for the first `size` bytes without changing the length (FALLOC_FL_KEEP_SIZE of
+/// fallocate(2)).
 pub fn preallocate(fd: impl AsFd, size: u64) -> Result<()> {
     retry_on_intr(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, size))
 }
 
-/// Begins to write back the pages of a file from `at` on, and forgets those that are clean
-/// (POSIX_FADV_DONTNEED of posix_fadvise(2)); a `len` of 0 means to the end. It is advice: it may fail.
+/// Starts writeback of the file's dirty pages from `at` on, and drops the clean ones from the page cache
+/// (POSIX_FADV_DONTNEED of posix_fadvise(2)). A `len` of 0 means to the end. Errors are ignored: it is only
+/// advice.
 pub fn drop_pages(fd: impl AsFd, at: u64, len: u64) {
     let _ = fs::fadvise(&fd, at, std::num::NonZeroU64::new(len), fs::Advice::DontNeed);
 }
 
-/// Lets a file that is open for reading be read without a trace (O_NOATIME by fcntl(2)). Only its owner and
-/// root may.
+/// Makes reads leave the access time alone (O_NOATIME by fcntl(2)). Only the owner and root may; for others
+/// nothing
+/// changes.
 pub fn leave_access_time(fd: impl AsFd) {
     if let Ok(flags) = fs::fcntl_getfl(&fd) {
         let _ = fs::fcntl_setfl(&fd, flags | fs::OFlags::NOATIME);
     }
 }
 
-/// Whether a byte of a file is in the page cache: by cachestat(2), else by whether it can be read without waiting
-/// (RWF_NOWAIT of preadv2(2)), which makes the kernel read ahead there, so that a quick disk may make it true. False where
-/// nothing tells.
+/// Whether the byte at `at` is in the page cache: by cachestat(2), else by a read that does not wait (RWF_NOWAIT of
+/// preadv2(2)). That read starts the kernel's read-ahead, so a fast disk may make the answer true. False where the
+/// kernel does not tell.
 pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     match raw::cached_pages(&fd, at, 1) {
         Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
@@ -71,14 +74,15 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     }
 }
 
-/// `f_type` of overlayfs, whose files have their pages in another file system.
-const OVERLAYFS: u64 = 0x794c_7630;
+/// `f_type` of overlayfs. The pages of its files are cached in another file system.
+pub(super) const OVERLAYFS: u64 = 0x794c_7630;
 
-/// Whether any of a file of `size` bytes may be in the page cache: by cachestat(2), else by a few samples. Where nothing
-/// tells, it may.
+/// Whether any byte of a file of `size` bytes may be in the page cache: by cachestat(2), else by samples. True
+/// where the
+/// kernel does not tell.
 pub fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
     const SAMPLES: u64 = 16;
-    /// Further than the kernel reads ahead: each sample makes it begin to.
+    /// Longer than the kernel's read-ahead, which each sample starts.
     const DISTANCE: u64 = 4 << 20;
     match raw::cached_pages(&fd, 0, 0) {
         Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
@@ -93,15 +97,16 @@ pub fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
 /// Reads a byte if it is in the page cache (RWF_NOWAIT of preadv2(2)).
 ///
 /// # Errors
-/// EAGAIN if the disk would have to be waited for; EOPNOTSUPP where the file system cannot tell.
+/// EAGAIN if the read would have to wait for the disk; EOPNOTSUPP where the file system cannot tell.
 fn read_byte_without_waiting(fd: impl AsFd, at: u64) -> Result<usize> {
     let mut byte = [0];
     let room = &mut [std::io::IoSliceMut::new(&mut byte)];
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT)
 }
 
-/// Whether reads of a file by O_DIRECT go to the disk (STATX_DIOALIGN of statx(2)): some file systems take the flag
-/// and read through the page cache all the same. `None` where that is not told.
+/// Whether O_DIRECT reads of the file bypass the page cache (STATX_DIOALIGN of statx(2)). Some file systems
+/// accept the
+/// flag and read through the cache anyway. `None` if the file system does not report it.
 pub fn reads_directly(fd: impl AsFd) -> Option<bool> {
     let wanted = fs::StatxFlags::DIOALIGN;
     let answer = retry_on_intr(|| fs::statx(&fd, "", fs::AtFlags::EMPTY_PATH, wanted)).ok()?;
@@ -109,30 +114,32 @@ pub fn reads_directly(fd: impl AsFd) -> Option<bool> {
     told.then_some(answer.stx_dio_mem_align != 0)
 }
 
-/// syncfs(2): all that the file system holds is on the disk. It reports what could not be written since
-/// `fd` was opened (from Linux 5.8, before that nothing).
+/// syncfs(2): writes all data of the file system to the disk. It reports writeback errors since `fd` was
+/// opened; before
+/// Linux 5.8 it reports none.
 pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::syncfs(&fd))
 }
 
-/// fchmod(2), by libc, so that fakeroot sees it.
+/// fchmod(2), called through libc so that fakeroot can intercept it.
 pub fn chmod(fd: impl AsFd, mode: u32) -> Result<()> {
     libc_call(|| nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::from_bits_truncate(mode)))
 }
 
-/// fchown(2), by libc, so that fakeroot sees it; `None` leaves an id as it is.
+/// fchown(2), called through libc so that fakeroot can intercept it. `None` keeps an id.
 pub fn chown(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     let (uid, gid) = (uid.map(nix::unistd::Uid::from_raw), gid.map(nix::unistd::Gid::from_raw));
     libc_call(|| nix::unistd::fchown(&fd, uid, gid))
 }
 
-/// A call by nix that may be repeated after EINTR, with rustix's errors.
+/// Repeats a call of nix on EINTR, and converts its error to rustix's.
 pub(super) fn libc_call<T>(mut call: impl FnMut() -> nix::Result<T>) -> Result<T> {
     retry_on_intr(|| call().map_err(|errno| Errno::from_raw_os_error(errno as i32)))
 }
 
-/// close(2) with its answer: a network file system may report a failed write only here. Never
-/// retried: the descriptor is gone even after EINTR (close(2), "Dealing with error returns").
+/// close(2) with its error: a network file system may report a failed write only here. EINTR counts as success
+/// and is
+/// never retried, because the descriptor is closed anyway (close(2), "Dealing with error returns").
 pub fn close(fd: OwnedFd) -> Result<()> {
     match nix::unistd::close(fd) {
         Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -140,18 +147,17 @@ pub fn close(fd: OwnedFd) -> Result<()> {
     }
 }
 
-/// Has a network file system write out what it holds back, as close(2) would, and gives the answer of
-/// that; the file stays open.
+/// Makes a network file system write its cached data and report errors, as close(2) would. The file stays open.
 pub fn flush(fd: impl AsFd) -> Result<()> {
     close(duplicate(fd.as_fd())?)
 }
 
-/// fsync(2): content and attributes are on the disk, or it says why not.
+/// fsync(2).
 pub fn sync(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::fsync(&fd))
 }
 
-/// fdatasync(2): the content can be read from the disk. A file that knows no such thing (EINVAL) is left as it is.
+/// fdatasync(2). EINVAL, from a file that cannot be synced, counts as success.
 pub fn sync_data(fd: impl AsFd) -> Result<()> {
     match retry_on_intr(|| fs::fdatasync(&fd)) {
         Err(Errno::INVAL) => Ok(()),
@@ -159,17 +165,19 @@ pub fn sync_data(fd: impl AsFd) -> Result<()> {
     }
 }
 
-/// flock(2), exclusive, without waiting: EWOULDBLOCK where another open file holds it.
+/// flock(2), exclusive, without waiting: EWOULDBLOCK if another open file holds the lock.
 pub fn lock(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::flock(&fd, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// How long [`poll_a_while`] waits. A signal ends it at once if this thread gets it; if another one
-/// does, or it comes just before the wait, that is noticed after this time.
+/// The timeout of [`poll_a_while`]. A signal delivered to this thread ends the wait at once. A signal delivered
+/// to
+/// another thread, or just before the wait, is noticed only after this time.
 const A_WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Waits until a descriptor can be read (or written), or its other end is gone; false if a signal or
-/// the end of a short while came first, so that the caller can look whether it should go on (poll(2)).
+/// Waits until a descriptor is readable (or writable), or its peer has closed (poll(2)). False after a signal
+/// or a
+/// short timeout, so that the caller can check whether it should stop.
 pub fn poll_a_while(fd: impl AsFd, write: bool) -> Result<bool> {
     let events = if write { PollFlags::OUT } else { PollFlags::IN };
     match poll(&mut [PollFd::new(&fd, events)], Some(&A_WHILE)) {
@@ -179,19 +187,18 @@ pub fn poll_a_while(fd: impl AsFd, write: bool) -> Result<bool> {
     }
 }
 
-/// A moment's rest for who was told by poll(2) that a call would not wait, and then by the call that it
-/// would: better than to ask again at once.
+/// Sleeps briefly. Used when poll(2) reports readiness but the call still gives EAGAIN, to avoid a busy loop.
 pub fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(5));
 }
 
-/// How many bytes wait to be read (FIONREAD of ioctl_tty(2), also for pipes and sockets).
+/// The number of bytes that can be read at once (FIONREAD of ioctl_tty(2), also for pipes and sockets).
 pub fn readable_bytes(fd: impl AsFd) -> Result<u64> {
     rustix::io::ioctl_fionread(fd)
 }
 
-/// Reads a line and not a byte more: what follows belongs to whoever reads the descriptor next. What cannot be
-/// read ends the line.
+/// Reads a line byte by byte, so that the rest of the input is left to the next reader. A read error ends the
+/// line.
 pub fn read_line(fd: impl AsFd) -> Vec<u8> {
     let mut line = Vec::new();
     let mut byte = [0];

@@ -1,17 +1,18 @@
-//! Memory where a process may not have as much as it likes (`RLIMIT_AS`).
+//! Memory under a limit of the address space (`RLIMIT_AS`).
 
 use super::{Errno, Result};
 use rustix::process::{Resource, getrlimit};
 
-/// The stack of a worker. Without a size of its own a thread's depends on the environment (`RUST_MIN_STACK`).
+/// The stack size of a worker in bytes. The default would depend on the environment (`RUST_MIN_STACK`).
 pub const STACK: usize = 1 << 20;
 
-/// About how much a worker needs: its stack, and two buffers of 1 MiB, or a map of 8 MiB of which it can do without.
+/// About what a worker needs, in bytes: its stack, and two buffers of 1 MiB or a map of 8 MiB that it can do
+/// without.
 const WORKER: u64 = 4 << 20;
-/// Left for names, and for threads that look on.
+/// Bytes reserved for names and for threads that are not workers.
 const OTHERS: u64 = 16 << 20;
 
-/// How many workers there is room for in the address space: any number where it has no limit.
+/// How many workers fit into the address space; `usize::MAX` if it has no limit.
 pub fn affordable_workers() -> usize {
     let Some(limit) = getrlimit(Resource::As).current else { return usize::MAX };
     let left = limit.saturating_sub(used()).saturating_sub(OTHERS);
@@ -23,17 +24,17 @@ pub fn is_limited() -> bool {
     getrlimit(Resource::As).current.is_some()
 }
 
-/// What the process has of it (proc_pid_statm(5)); a guess where /proc is not mounted.
+/// The bytes of address space in use (proc_pid_statm(5)); a guess where /proc is not mounted.
 fn used() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
     pages.map_or(16 << 20, |pages| pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// A buffer of zeros, as long as is wanted.
+/// A buffer of `len` zeros.
 ///
 /// # Errors
-/// ENOMEM, where the program would be aborted otherwise.
+/// ENOMEM, where an ordinary allocation would abort the program.
 pub fn buffer(len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;

@@ -1,7 +1,7 @@
-//! The room next to the kernel: thin names for the system calls that the rest of the house uses.
+//! Thin wrappers for the system calls that the crate uses.
 //!
-//! Nothing here decides anything. A function wraps one call, retries EINTR where the call may be
-//! repeated, and hands back the kernel's answer. What an answer means belongs to the rooms above.
+//! A function wraps one call, retries EINTR where the call may be repeated, and returns the kernel's answer.
+//! Interpreting the answer is up to the callers.
 
 pub mod at;
 pub mod dirents;
@@ -18,5 +18,5 @@ pub mod stat;
 pub use rustix::io::Errno;
 pub use stat::{Kind, Stat, Time};
 
-/// What a system call gave: a value, or the errno of its refusal.
+/// The result of a system call.
 pub type Result<T> = std::result::Result<T, Errno>;

@@ -1,4 +1,4 @@
-//! What the process is and may do: its mask, its ids, its limits, the signals that end it.
+//! The process: its umask, ids, limits, resource usage and signals.
 
 use super::{Time, raw};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -11,95 +11,92 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Reads the file creation mask. umask(2) can only be read by setting it, so this is called once,
-/// before any thread exists.
+/// The file creation mask. umask(2) can only be read by setting it, so other threads must not create files
+/// meanwhile.
 pub fn umask() -> u32 {
     let mask = process::umask(rustix::fs::Mode::empty());
     process::umask(mask);
     mask.as_raw_mode()
 }
 
-/// The same where other threads may be making files (`Umask` of proc_pid_status(5), Linux 4.7); where
-/// /proc does not say, by setting it all the same.
+/// The file creation mask, where other threads may be creating files: `Umask` of proc_pid_status(5), from Linux
+/// 4.7,
+/// else by [`umask`].
 pub fn umask_among_threads() -> u32 {
-    let mask = status_field("Umask:").and_then(|octal| u32::from_str_radix(&octal, 8).ok());
-    mask.unwrap_or_else(umask)
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or_else(umask)
 }
 
-/// A field of the process's status in /proc.
-fn status_field(name: &str) -> Option<String> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
-}
-
-/// The time by the clock that file systems use for their stamps, which may be a tick behind (1 to 10 ms).
+/// The time by the clock from which file systems take timestamps, which may lag by a tick (1 to 10 ms).
 pub fn now() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
-/// Whether the process may treat files as their owner may (CAP_FOWNER of capabilities(7)).
+/// Whether the process has the rights of the owner on every file (CAP_FOWNER of capabilities(7)).
 pub fn ignores_owners() -> bool {
     let sets = rustix::thread::capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::FOWNER))
 }
 
-/// The effective user id.
+/// geteuid(2).
 pub fn effective_uid() -> u32 {
     process::geteuid().as_raw()
 }
 
-/// How many descriptors the process may have open (RLIMIT_NOFILE, soft).
+/// How many descriptors the process may have open: the soft limit of RLIMIT_NOFILE.
 pub fn descriptor_limit() -> usize {
     process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
-/// Makes room for `count` descriptors in the process's table, while it has one thread only. Later the
-/// kernel would stop the opening thread for a grace period of RCU, milliseconds, each time that the
-/// table grows (expand_fdtable in fs/file.c).
+/// Makes room for `count` descriptors in the process's table. Called while there is only one thread: with
+/// several, the
+/// kernel would stop the opening thread for an RCU grace period (milliseconds) each time the table grows
+/// (expand_fdtable in fs/file.c).
 pub fn reserve_descriptors(count: usize) {
     let highest = i32::try_from(count.min(descriptor_limit()).saturating_sub(1)).unwrap_or(i32::MAX);
-    // Any descriptor will do; it is closed again at once.
+    // Any descriptor will do; the duplicate is closed at once.
     let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
 }
 
-/// The name of this machine.
+/// The host name.
 pub fn host() -> String {
     first_line("/proc/sys/kernel/hostname")
 }
 
-/// What tells this machine from others, until it is started again (random(4)).
+/// An identifier of this boot of this machine (`boot_id` of random(4)).
 pub fn machine() -> String {
     first_line("/proc/sys/kernel/random/boot_id")
 }
 
-/// A number that nobody else can guess.
+/// An unpredictable number.
 pub fn random() -> u128 {
     static DRAWN: AtomicU64 = AtomicU64::new(0);
-    // The keys of a hash of std, for which it asks the kernel (getrandom(2)).
+    // std takes the keys of RandomState from the kernel (getrandom(2)).
     let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
     let half = || u128::from(RandomState::new().hash_one(drawn));
     half() << 64 | half()
 }
 
-/// Empty where /proc is not mounted.
+/// The first line of a file in /proc; empty where /proc is not mounted.
 fn first_line(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Whether there is a process of this number (kill(2) with signal 0).
+/// Whether a process with this id exists (kill(2) with signal 0).
 pub fn is_alive(process: u32) -> bool {
     let pid = i32::try_from(process).ok().and_then(process::Pid::from_raw);
     pid.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
-/// The effective group id, which new files get unless their directory says otherwise; asked once.
+/// The effective group id, which new files get unless their directory has the set-group-ID bit. Cached.
 pub fn effective_gid() -> u32 {
     static GID: OnceLock<u32> = OnceLock::new();
     *GID.get_or_init(|| rustix::process::getegid().as_raw())
 }
 
-/// Whether this process may give its own files to a group: it is privileged, or in that group.
+/// Whether this process may give its own files to a group: it is root, or a member of the group.
 pub fn may_give_group(gid: u32) -> bool {
     static GROUPS: OnceLock<Vec<u32>> = OnceLock::new();
     let of_process = || {
@@ -109,40 +106,45 @@ pub fn may_give_group(gid: u32) -> bool {
     effective_uid() == 0 || GROUPS.get_or_init(of_process).contains(&gid)
 }
 
-/// Whether syncfs(2) reports what could not be written, as it does from Linux 5.8.
+/// Whether syncfs(2) reports writeback errors, as it does from Linux 5.8.
 pub fn syncfs_reports() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(5), Some(8))
 }
 
-/// Processors that this process may run on, and that its control group lets it have: found out once, for
-/// that takes some fifteen calls.
+/// The number of processors that the affinity mask and the control group of this process allow. Cached, because
+/// finding
+/// it out takes some fifteen system calls.
 pub fn processors() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// What ends a process that writes to a pipe which nobody reads.
+/// The signal for a write to a pipe or socket without a reader.
 pub const SIGPIPE: i32 = signal_hook::consts::SIGPIPE;
 
-/// Ends the process by it.
+/// Ends the process by SIGPIPE.
 pub fn end_by_broken_pipe() {
     let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
 }
 
-/// The signals that end a copy in good order: those that people, time limits and other programs send for that.
+/// The signals on which a copy stops and cleans up: those by which users, time limits and other programs end a
+/// program.
 const ENDING: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2, SIGXCPU];
 
-/// A wish for the end: a signal that asks for one, and which, or the caller's own.
+/// A request to stop the copy, by a signal or by the caller. 0: none; a positive `i32`: that signal;
+/// `usize::MAX`: the
+/// caller.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 
 impl StopFlag {
-    /// Lets the signals that ask a program to end raise it. A second one of the same kind ends the process
-    /// at once, as the signal would have. A signal that was ignored when the program started (as
-    /// nohup does) stays ignored. SIGXFSZ is caught as well, so that a file that is longer than RLIMIT_FSIZE
-    /// allows is an ordinary failure (EFBIG).
+    /// Makes the ending signals raise this flag. A second signal of the same number ends the process at once,
+    /// by its
+    /// default action. A signal that was ignored when the program started (as by nohup) stays ignored. SIGXFSZ
+    /// is caught
+    /// as well, so that exceeding RLIMIT_FSIZE is an ordinary failure (EFBIG).
     ///
     /// # Errors
     /// The error of sigaction(2).
@@ -159,28 +161,28 @@ impl StopFlag {
         Ok(())
     }
 
-    /// Ends the run as SIGPIPE would end it at once, but in good order.
+    /// Requests a stop as if SIGPIPE had been caught.
     pub fn raise_broken_pipe(&self) {
         self.0.store(usize::try_from(SIGPIPE).unwrap_or(1), Ordering::Relaxed);
     }
 
-    /// Asks for the end without a signal.
+    /// Requests a stop without a signal.
     pub fn raise(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked for the end.
+    /// Whether a stop was requested.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// The signal that did, if one did: then this is a program, and its process is about to end.
+    /// The signal that requested the stop, if one did. Only a program catches signals, and its process is about
+    /// to end.
     pub fn signal(&self) -> Option<i32> {
         i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal > 0)
     }
 
-    /// Ends the process by the signal that was caught, so that the shell sees it. Does nothing if
-    /// none was.
+    /// Ends the process by the signal that was caught, if any, so that the shell sees it.
     pub fn reraise(&self) {
         if let Some(signal) = self.signal() {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -188,17 +190,17 @@ impl StopFlag {
     }
 }
 
-/// What the process has used so far (getrusage(2)).
+/// Resources that the process has used so far (getrusage(2)).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// Times that a block had to be read from a disk.
+    /// Input from block devices (`ru_inblock`).
     pub block_reads: i64,
-    /// Time on processors, user and system.
+    /// User and system time.
     pub processor_time: Duration,
 }
 
 impl Usage {
-    /// Up to now; nothing where the kernel does not say.
+    /// The usage up to now; zero if getrusage fails.
     pub fn now() -> Usage {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
@@ -207,12 +209,12 @@ impl Usage {
     }
 }
 
-/// SIGUSR1: a wish to know how far the copy is, as for dd(1).
+/// A request for a progress report by SIGUSR1, as for dd(1).
 #[derive(Clone, Debug, Default)]
 pub struct StatusRequest(Arc<AtomicBool>);
 
 impl StatusRequest {
-    /// Takes SIGUSR1, which would otherwise end the process; one that is ignored stays so.
+    /// Catches SIGUSR1, which would otherwise end the process. If it is ignored, it stays ignored.
     ///
     /// # Errors
     /// The error of sigaction(2).
@@ -224,19 +226,20 @@ impl StatusRequest {
         Ok(request)
     }
 
-    /// Whether there was a request since the last time.
+    /// Whether there was a request since the last call.
     pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Gives the calling thread the lowest priority for processors, nice 19 (on Linux setpriority(2) is about a
-/// thread), and with it the lowest of the best-effort class for disks (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
+/// Gives the calling thread the lowest CPU priority, nice 19 (on Linux setpriority(2) applies to a thread), and
+/// with it
+/// the lowest best-effort I/O priority (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
 pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
 
-/// The columns of a terminal; 80 where `fd` is none.
+/// The width of a terminal in columns; 80 if `fd` is not a terminal.
 pub fn terminal_width(fd: impl AsFd) -> usize {
     let size = rustix::termios::tcgetwinsize(fd);
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)

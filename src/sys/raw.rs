@@ -1,4 +1,4 @@
-//! System calls that no safe crate has: thin, one function each.
+//! System calls that no safe crate wraps, one function each.
 #![allow(unsafe_code)]
 
 use super::{Errno, Result};
@@ -9,24 +9,26 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-/// Has SIGPIPE ignored, so that writing what nobody reads is an error; whether it was ignored before (signal(2)).
+/// Ignores SIGPIPE (signal(2)), so that a write without a reader fails with EPIPE. Returns whether it was
+/// ignored
+/// before.
 pub fn ignore_broken_pipe() -> bool {
-    // SAFETY: to ignore a signal runs no code of ours.
+    // SAFETY: ignoring a signal installs no handler.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     before == libc::SIG_IGN
 }
 
-/// Whether a signal is ignored (sigaction(2)); false for a number that no signal has.
+/// Whether a signal is ignored (sigaction(2)); false for an invalid number.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: nothing is set, and the kernel writes the whole of `action` if it answers 0.
+    // SAFETY: no action is set, and the kernel initializes `action` if it returns 0.
     unsafe {
         libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
-/// Another descriptor of what is open under a number, which may be none (fcntl(2), `F_DUPFD_CLOEXEC`).
+/// Duplicates a descriptor number that need not be open (fcntl(2), `F_DUPFD_CLOEXEC`).
 ///
 /// # Errors
 /// EBADF for a number that is not open.
@@ -34,12 +36,12 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: the number is handed to the kernel alone, once, which looks whether it is open. -1 is excluded.
+    // SAFETY: the number is passed only to the kernel, which checks whether it is open. -1 is excluded above.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
-/// cachestat(2), from Linux 6.5. Its number is the same on all architectures that Rust knows.
+/// The number of cachestat(2), from Linux 6.5; the same on all architectures that Rust supports.
 const CACHESTAT: libc::c_long = 451;
 
 /// `struct cachestat_range` of linux/mman.h: a length of 0 means to the end.
@@ -60,8 +62,9 @@ struct Pages {
     recently_evicted: u64,
 }
 
-/// How many pages of `length` bytes of a file from `start` on are in the page cache (cachestat(2)); a length of 0 means to
-/// the end. The call does not make the kernel read ahead.
+/// The number of pages in the page cache (cachestat(2)) among the `length` bytes of a file from `start` on. A
+/// length of 0
+/// means to the end. Unlike a read, the call starts no read-ahead.
 ///
 /// # Errors
 /// ENOSYS before Linux 6.5; EPERM for a file of another user that may not be written.
@@ -69,19 +72,21 @@ pub fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
     let range = Range { start, length };
     let mut pages = Pages::default();
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: the kernel reads the range and writes the pages, which are laid out as it knows them and live until it
-    // returns; the descriptor is borrowed for as long.
+    // SAFETY: the kernel reads `range` and writes `pages`. Both have the layout of its structs and live until
+    // it
+    // returns, as does the borrowed descriptor.
     let answer = unsafe { libc::syscall(CACHESTAT, fd, &raw const range, &raw mut pages, 0_u32) };
     if answer == 0 { Ok(pages.cached) } else { Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw())) }
 }
 
-/// faccessat(2) for writing, by the real ids. libc's function of that name tries faccessat2(2) first.
+/// faccessat(2) for writing, by the real ids. Called directly, because libc's faccessat tries faccessat2(2)
+/// first.
 ///
 /// # Errors
 /// Those of faccessat(2); EINVAL for a name with a NUL byte.
 pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
-    // SAFETY: the kernel reads the name up to its NUL byte, and writes nothing.
+    // SAFETY: the kernel reads the name up to its NUL byte and writes nothing.
     let answer = unsafe { libc::syscall(libc::SYS_faccessat, dir.as_raw_fd(), name.as_ptr(), libc::W_OK) };
     match answer {
         0 => Ok(()),
@@ -89,10 +94,12 @@ pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     }
 }
 
-/// Defines C's `main`, which calls `$run` with the program's arguments and ends with the exit status that it gives.
+/// Defines C's `main`, which calls `$run` with the program's arguments and exits with the status that it
+/// returns.
 ///
-/// The unwinder becomes a part of the program as well. Only the trace of a panic needs it, and to load libgcc_s.so,
-/// where Rust has it from, takes a tenth of the time of a small copy.
+/// The unwinder is linked statically as well. Only a panic's backtrace needs it, and loading libgcc_s.so, where
+/// Rust
+/// takes it from by default, costs a tenth of the time of a small copy.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! define_c_main {
@@ -109,22 +116,23 @@ macro_rules! define_c_main {
         ) -> ::std::ffi::c_int {
             use ::std::os::unix::ffi::OsStrExt;
             let argument = |index| {
-                // SAFETY: `arguments` has `count` strings that end with a NUL and last as long as the process.
+                // SAFETY: `arguments` has `count` NUL-terminated strings that live as long as the process.
                 let text = unsafe { ::std::ffi::CStr::from_ptr(*arguments.add(index)) };
                 ::std::ffi::OsStr::from_bytes(text.to_bytes()).to_owned()
             };
             let count = ::std::primitive::usize::try_from(count).unwrap_or(0);
             let arguments: ::std::vec::Vec<_> = (0..count).map(argument).collect();
-            // Writes out what std holds back for stdout, too.
+            // Unlike returning, this also flushes std's buffer of stdout.
             ::std::process::exit($run(arguments.into_iter()))
         }
     };
 }
 
-/// Has all threads share one heap. glibc gives each a heap of its own, which takes 64 MiB of the address space (mallopt(3),
-/// `M_ARENA_MAX`).
+/// Makes all threads share one heap. By default glibc gives each thread an arena, which takes 64 MiB of the
+/// address space
+/// (mallopt(3), `M_ARENA_MAX`).
 pub fn share_one_heap() {
-    // SAFETY: it sets a number, which malloc(3) reads when a thread needs a heap.
+    // SAFETY: the call sets a number that malloc(3) reads when a thread needs an arena.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
@@ -136,7 +144,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// A test is a program of Rust's own, which has it ignored.
+    /// Rust's runtime ignores SIGPIPE, also in a test program.
     #[test]
     fn broken_pipe_is_ignored() {
         assert!(ignore_broken_pipe());

@@ -1,19 +1,19 @@
-//! SELinux, as far as a copy needs it, by the kernel's own files: no library, no policy database.
+//! SELinux, through the files of the kernel, without libselinux.
 
 use super::at::{self, CWD, Follow};
 use super::{Errno, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// The attribute that holds a file's context.
+/// The extended attribute that holds a file's context.
 pub const XATTR: &str = "security.selinux";
 
-/// Whether the kernel enforces, or could enforce, a policy (selinuxfs is mounted).
+/// Whether SELinux is active, enforcing or permissive: selinuxfs is mounted.
 pub fn is_enabled() -> bool {
     at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok()
 }
 
-/// Gives all files that this thread makes from now on the context (proc_pid_attr(5), `fscreate`).
+/// Sets the context of all files that this thread creates from now on (proc_pid_attr(5), `fscreate`).
 ///
 /// # Errors
 /// EINVAL for a context that the policy does not know, EACCES where the policy forbids it.

@@ -1,35 +1,39 @@
-//! Waiting for what another machine did to become visible on this one.
+//! Retries for changes by another machine that are not visible yet on this one.
 //!
-//! A network file system keeps what it knew of a name for a while: what a sibling has just made may
-//! be missing here (ENOENT), and a handle may be of something that was replaced (ESTALE; nfs(5), "Data
-//! and metadata coherence"). So both are asked again, but not for ever: all waiting of a process
-//! together is bounded, lest a source with many missing files takes hours.
+//! A network file system caches names for a while: a file that a sibling process has just made on another
+//! machine may be
+//! missing here (ENOENT), and a handle may refer to a replaced file (ESTALE; nfs(5), "Data and metadata
+//! coherence").
+//! Such calls are repeated. The total waiting time of a process is bounded, because otherwise a source with
+//! many missing
+//! files would take hours.
 
 use super::{Errno, Result};
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long to wait before each try after the first, in milliseconds.
+/// The waits before the second and later tries, in milliseconds.
 const WAITS: [u32; 5] = [10, 40, 150, 600, 2000];
 
-/// What is left of the time for waiting; by default none.
+/// The waiting time that is left; by default none.
 #[derive(Debug, Default)]
 pub struct StaleRetry {
+    /// In milliseconds.
     left: AtomicU32,
-    /// On a local file system, what is missing is missing.
+    /// On a local file system, ENOENT is not repeated.
     missing_is_final: bool,
     siblings: bool,
 }
 
 impl StaleRetry {
-    /// A fresh one. `missing_is_final` says that there is no server, so that what is missing stays so.
-    /// Three names in a row that stay missing exhaust it.
+    /// Waiting time for three names that stay missing. `missing_is_final`: there is no server, so ENOENT is
+    /// final.
     pub fn new(missing_is_final: bool) -> StaleRetry {
         StaleRetry { left: AtomicU32::new(3 * WAITS.iter().sum::<u32>()), missing_is_final, siblings: true }
     }
 
-    /// Calls until the answer is another than ENOENT or ESTALE, or the time is over.
+    /// Repeats a call while it gives ENOENT or ESTALE and time is left.
     ///
     /// # Errors
     /// Those of the last call.
@@ -37,7 +41,7 @@ impl StaleRetry {
         self.until(&mut call, |errno| self.may_pass(*errno))
     }
 
-    /// The same for what std opens.
+    /// Like [`StaleRetry::call`], for functions of std.
     ///
     /// # Errors
     /// Those of the last call.
@@ -46,8 +50,9 @@ impl StaleRetry {
         self.until(&mut call, may_pass)
     }
 
-    /// The same for a whole operation, which may also meet what a sibling has just made (EEXIST).
-    /// `reason` tells why it failed.
+    /// Like [`StaleRetry::call`], for an operation of several calls, which is also repeated on EEXIST: a
+    /// sibling may have
+    /// just made the name. `reason` gives the errno of a failure.
     ///
     /// # Errors
     /// Those of the last try.
@@ -60,7 +65,7 @@ impl StaleRetry {
         self.until(&mut operation, |error| reason(error).is_some_and(may_pass))
     }
 
-    /// Whether others are at work on the same tree.
+    /// Whether other processes work on the same tree.
     pub fn expects_siblings(&self) -> bool {
         self.siblings
     }

@@ -1,4 +1,6 @@
-//! The start of the program: what its parent has left it, before anything is opened. A library has no business there.
+//! The start of the program: inherited signal actions and standard descriptors, before any file is opened. The
+//! library
+//! does not use this.
 
 use super::at::{self, CWD};
 use super::{Result, raw};
@@ -8,16 +10,16 @@ use std::ffi::OsStr;
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Which of stdin, stdout and stderr were closed, by bits.
+/// A bit for each of stdin, stdout and stderr that was closed at the start.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Whether SIGPIPE would have ended the program.
+/// Whether SIGPIPE was not ignored at the start.
 static SIGPIPE_ENDS: AtomicBool = AtomicBool::new(false);
 
-/// Begins the program.
+/// Ignores SIGPIPE, and opens a placeholder for each closed standard descriptor.
 ///
 /// # Errors
-/// A standard descriptor was closed, and nothing can be opened in its place.
+/// No placeholder can be opened.
 pub fn begin() -> Result<()> {
     SIGPIPE_ENDS.store(!raw::ignore_broken_pipe(), Ordering::Relaxed);
     let closed = closed();
@@ -35,8 +37,9 @@ fn closed() -> u8 {
     polled.iter().enumerate().map(bit).sum()
 }
 
-/// Occupies the lowest free number, so that no file is opened there, where a message would be written into it. Where
-/// there is no /dev/null, as in many a chroot, by what can neither be read nor written.
+/// Opens a placeholder at the lowest free number. A file of the copy that was opened as number 2 would get the
+/// messages.
+/// Without /dev/null, as in many a chroot, an epoll descriptor serves, which can be neither read nor written.
 fn occupy_lowest() -> Result<()> {
     let null = at::open_read_write(CWD, OsStr::new("/dev/null"));
     let _stays_open = null.or_else(|_| epoll::create(epoll::CreateFlags::empty()))?.into_raw_fd();
@@ -48,8 +51,9 @@ pub fn was_closed(number: i32) -> bool {
     (0..3).contains(&number) && CLOSED.load(Ordering::Relaxed) >> number & 1 == 1
 }
 
-/// Whether writing what nobody reads ends the program, as it ends others, or is an ordinary error: for
-/// a library, and where SIGPIPE was ignored by the parent, as systemd does.
+/// Whether a broken pipe ends the program, as SIGPIPE ends other programs. It is an ordinary error for the
+/// library, and
+/// where the parent ignores SIGPIPE, as systemd does.
 pub fn dies_of_broken_pipe() -> bool {
     SIGPIPE_ENDS.load(Ordering::Relaxed)
 }

@@ -1,8 +1,8 @@
-//! What the kernel says of a file, in plain numbers.
+//! The attributes of a file that stat(2) reports.
 //!
-//! A type of our own, so that the plan can be tested on stats that no file system ever gave.
+//! A type of this crate, so that decisions can be tested on values that no real file system returns.
 
-/// A point in time as the file system keeps it.
+/// A timestamp of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
     /// Seconds since the epoch.
@@ -28,11 +28,11 @@ pub enum Kind {
     CharDevice,
     /// A block device.
     BlockDevice,
-    /// None that stat(2) names.
+    /// None of the types in inode(7).
     Unknown,
 }
 
-/// A device and an inode number: the identity of a file while it is open.
+/// Device and inode number, which identify a file as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// `st_dev`.
@@ -41,7 +41,7 @@ pub struct FileId {
     pub ino: u64,
 }
 
-/// The part of stat(2) that copying needs.
+/// The fields of stat(2) that a copy needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     /// The device that holds the file.
@@ -50,17 +50,17 @@ pub struct Stat {
     pub ino: u64,
     /// Type and permission bits.
     pub mode: u32,
-    /// The number of names.
+    /// The number of hard links.
     pub nlink: u64,
     /// The owner.
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// The device that a special file stands for.
+    /// The device that a special file refers to.
     pub rdev: u64,
-    /// The length in bytes; a hint only for what is not on a disk.
+    /// The length in bytes; only a hint for files of virtual file systems.
     pub size: u64,
-    /// Blocks of 512 bytes that are allocated.
+    /// Allocated blocks of 512 bytes.
     pub blocks: u64,
     /// The preferred block size in bytes.
     pub blksize: u64,
@@ -68,19 +68,18 @@ pub struct Stat {
     pub atime: Time,
     /// Last change of the content.
     pub mtime: Time,
-    /// Last change of anything about the inode; nobody can set it.
+    /// Last change of the inode; it cannot be set.
     pub ctime: Time,
 }
 
-/// Whether a file on this device is on a block device of the machine. Network file systems, and those
-/// in memory, have a number of their own with each mount (major 0, "unnamed device").
+/// Whether a device number belongs to a block device of this machine. Network file systems and those in memory
+/// get an
+/// unnamed device (major 0) at each mount.
 pub fn is_on_block_device(dev: u64) -> bool {
     rustix::fs::major(dev) != 0
 }
 
-/// The bits that chmod(2) can set.
-pub const MODE_BITS: u32 = 0o7777;
-/// Type bits of a mode (`S_IFMT`).
+/// The type bits of a mode (`S_IFMT`).
 const TYPE_BITS: u32 = 0o170_000;
 
 impl Stat {
@@ -118,17 +117,17 @@ impl Stat {
         self.kind() == Kind::CharDevice && self.rdev == 0x103
     }
 
-    /// Device and inode, both: an inode number alone says nothing.
+    /// Device and inode number.
     pub fn id(&self) -> FileId {
         FileId { dev: self.dev, ino: self.ino }
     }
 
     /// The permission bits, set-ID and sticky included.
     pub fn permissions(&self) -> u32 {
-        self.mode & MODE_BITS
+        self.mode & 0o7777
     }
 
-    /// Whether fewer blocks are allocated than the length needs, the sign of holes.
+    /// Whether fewer blocks are allocated than the length needs, which suggests holes.
     pub fn seems_sparse(&self) -> bool {
         self.blocks < self.size / 512
     }

@@ -203,7 +203,7 @@ impl Worker<'_> {
         let name = task.entry.destination();
         let by_path = match follow {
             Follow::No => at::open_path(&task.fds.dst, name)?,
-            Follow::Yes => at::pin_followed(&task.fds.dst, name)?,
+            Follow::Yes => at::open_path_followed(&task.fds.dst, name)?,
         };
         if at::fstat(&by_path)?.id() != met.id() {
             return Err(Errno::STALE);
