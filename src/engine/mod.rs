@@ -54,7 +54,12 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
 }
 
 /// Copies the entries of a supply; `magics` are the types of the file systems (`f_type` of statfs(2)).
-pub fn run_supply(ctx: &Arc<Context>, shared: &Shared, supply: impl Supply, magics: Vec<u64>) -> Summary {
+pub fn run_supply<'c>(
+    ctx: &'c Arc<Context>,
+    shared: &'c Shared,
+    supply: impl Supply<'c> + 'c,
+    magics: Vec<u64>,
+) -> Summary {
     let start = Instant::now();
     let workers = wanted_workers(ctx);
     let waiting_sign = ctx.options.jobs.is_none().then(|| scaling::WaitingSign::of(ctx, magics));

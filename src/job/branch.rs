@@ -21,7 +21,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// The way down.
+/// The directories from the roots down to the one in hand.
+#[derive(Clone)]
 pub(super) struct Branch<'c> {
     ctx: &'c Arc<Context>,
     root: Hold,

@@ -8,26 +8,25 @@ use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Dir, Fds, Hold};
 use crate::existing;
-use crate::report::Failure;
+use crate::report::{Failure, lock};
 use crate::sys::{Errno, at};
 use crate::walk::Walker;
-use crate::walk::supply::Supply;
-use std::ffi::OsString;
+use crate::walk::supply::{NameGroup, Supply};
+use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-/// The most names in a batch.
-const BATCH: usize = 1024;
+/// The most names in a group: the worker that enters their directory asks for the status of each before others help.
+const GROUP: usize = 64;
 
 /// A name of the list, or why it cannot be read.
 type FoundFile = Result<(OsString, Facts), Failure>;
 
-/// PartNames of one part, as they are asked for.
+/// The names of one part, as they are asked for.
 pub(super) struct PartNames<'c> {
-    ctx: &'c Arc<Context>,
     manifest: &'c Manifest,
-    branch: Branch<'c>,
+    branch: Arc<Mutex<Branch<'c>>>,
     /// Without ranges of large files, which are in no batch.
     list: Peekable<Box<dyn Iterator<Item = FoundFile> + Send>>,
 }
@@ -38,97 +37,115 @@ impl<'c> PartNames<'c> {
         manifest: &'c Manifest,
         list: ListReader<Facts>,
     ) -> Result<PartNames<'c>, Failure> {
-        let branch = Branch::new(ctx, manifest, None)?;
+        let branch = Arc::new(Mutex::new(Branch::new(ctx, manifest, None)?));
         let is_range = |found: &FoundFile| found.as_ref().is_ok_and(|(_, facts)| facts.piece.is_some());
         let list: Box<dyn Iterator<Item = _> + Send> = Box::new(list.filter(move |found| !is_range(found)));
-        Ok(PartNames { ctx, manifest, branch, list: list.peekable() })
+        Ok(PartNames { manifest, branch, list: list.peekable() })
     }
 
-    fn next(&mut self) -> Option<(OsString, Facts)> {
+    fn next(&mut self, ctx: &Context) -> Option<(OsString, Facts)> {
         match self.list.next()? {
             Ok(found) => Some(found),
             Err(failure) => {
-                self.ctx.reporter.fail(failure);
+                ctx.reporter.fail(failure);
                 None
             }
         }
     }
 
-    /// Looks whether the file is still what was planned. One that is gone is reported, and one that
-    /// has changed as well; that one is copied as it is now.
-    fn check(&self, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -> bool {
-        let path = || dir.source_path(&entry.name);
-        let follow = existing::follows_source(&self.ctx.options, entry);
-        let now = match self.ctx.stale_retry.call(|| at::stat(&fds.src, &entry.name, follow)) {
-            Ok(now) => now,
-            Err(errno) => {
-                self.ctx.reporter.fail(Failure::new("cannot stat {}", path()).errno(errno));
-                return false;
-            }
-        };
-        if !facts.still_hold(&now) {
-            self.ctx.reporter.fail(Failure::new("{} has changed since the plan was made", path()));
-        }
-        !now.is_dir()
-    }
-
-    /// The directory of a path, open, and the entry.
-    fn reach(&mut self, path: &OsString, facts: &Facts) -> Result<(Hold, Arc<Fds>, Entry), Failure> {
-        let ctx = self.ctx;
-        let single_file = self.manifest.new_name.clone();
-        let (dir, name) = self.branch.parent_of(path)?;
-        let entry = Entry {
-            name: name.to_owned(),
-            operand: single_file.is_some(),
-            new_name: single_file,
-            hint: Some(facts.kind),
-        };
-        let cannot = |errno: Errno| Failure::new("cannot access {}", dir.source_path(name)).errno(errno);
-        let fds = ctx.stale_retry.call(|| dir.fds(ctx)).map_err(cannot)?;
-        Ok((dir.clone(), fds, entry))
-    }
-
-    /// Whether the next name is in the same directory as this one, so that it fits the same batch.
-    fn is_sibling(&mut self, path: &OsString) -> bool {
-        let parent = |path: &OsString| {
-            let slash = path.as_bytes().iter().rposition(|byte| *byte == b'/');
-            path.as_bytes()[..slash.unwrap_or(0)].to_vec()
-        };
+    /// Whether the next name is in the same directory as this one, so that it fits the same group.
+    fn has_sibling_of(&mut self, path: &OsStr) -> bool {
         let next = self.list.peek();
-        next.is_some_and(|next| next.as_ref().is_ok_and(|(next, _)| parent(next) == parent(path)))
+        next.is_some_and(|next| next.as_ref().is_ok_and(|(next, _)| split(next).0 == split(path).0))
     }
 }
 
-impl Supply for PartNames<'_> {
-    fn next_batch(&mut self, _: &mut Walker<'_, '_>) -> Option<Batch> {
-        while !self.ctx.stop.is_raised() {
-            let (mut path, mut facts) = self.next()?;
-            let mut entries = Vec::new();
-            let (dir, fds, first) = match self.reach(&path, &facts) {
-                Ok(reached) => reached,
-                Err(failure) => {
-                    self.ctx.reporter.fail(failure);
-                    continue;
-                }
+impl<'c> Supply<'c> for PartNames<'c> {
+    fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'c> + 'c>> {
+        let mut files = vec![self.next(ctx)?];
+        while files.len() < GROUP
+            && let Some((last, _)) = files.last()
+            && self.has_sibling_of(&last.clone())
+        {
+            files.extend(self.next(ctx));
+        }
+        Some(Arc::new(PartGroup { manifest: self.manifest, branch: Arc::clone(&self.branch), files }))
+    }
+}
+
+/// Names of a part that are in one directory.
+struct PartGroup<'c> {
+    manifest: &'c Manifest,
+    branch: Arc<Mutex<Branch<'c>>>,
+    files: Vec<(OsString, Facts)>,
+}
+
+impl PartGroup<'_> {
+    /// Goes down to the directory of the names from where another worker has gone last: the names of a part come in the
+    /// order of a walk.
+    fn reach(&self) -> Result<Hold, Failure> {
+        let path = self.files.first().map(|(path, _)| path.as_os_str()).unwrap_or_default();
+        let mut branch = lock(&self.branch).clone();
+        let dir = branch.parent_of(path)?.0.clone();
+        *lock(&self.branch) = branch;
+        Ok(dir)
+    }
+
+    fn entry(&self, path: &OsStr, facts: &Facts) -> Entry {
+        let single_file = self.manifest.new_name.clone();
+        let name = split(path).1.to_owned();
+        Entry { name, operand: single_file.is_some(), new_name: single_file, hint: Some(facts.kind) }
+    }
+}
+
+impl<'c> NameGroup<'c> for PartGroup<'c> {
+    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch> {
+        let ctx = walker.context();
+        let open = |dir: &Hold| {
+            let cannot = |errno: Errno| {
+                let path = dir.source_path(OsStr::new(""));
+                Failure::new("cannot access {}", path).errno(errno)
             };
-            let mut entry = first;
-            loop {
-                if self.check(&dir, &fds, &entry, &facts) {
-                    entries.push(entry);
-                }
-                if entries.len() == BATCH || !self.is_sibling(&path) {
-                    break;
-                }
-                let Some(next) = self.next() else { break };
-                (path, facts) = next;
-                let name = path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-                let name = std::ffi::OsStr::from_bytes(name).to_owned();
-                entry = Entry { name, new_name: None, hint: Some(facts.kind), operand: false };
+            ctx.stale_retry.call(|| dir.fds(ctx)).map_err(cannot)
+        };
+        match self.reach().and_then(|dir| Ok((open(&dir)?, dir))) {
+            Ok((fds, dir)) => {
+                let files = self.files.iter().map(|(path, facts)| (self.entry(path, facts), facts));
+                let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));
+                let entries: Vec<_> = wanted.map(|(entry, _)| entry).collect();
+                (!entries.is_empty()).then(|| Batch::new(dir, fds, Entries::Given(entries)))
             }
-            if !entries.is_empty() {
-                return Some(Batch::new(dir, fds, Entries::Given(entries)));
+            Err(failure) => {
+                ctx.reporter.fail(failure);
+                None
             }
         }
-        None
+    }
+}
+
+/// Looks whether the file is still what was planned. One that is gone is reported, and one that has changed as well; that
+/// one is copied as it is now.
+fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -> bool {
+    let path = || dir.source_path(&entry.name);
+    let follow = existing::follows_source(&ctx.options, entry);
+    let now = match ctx.stale_retry.call(|| at::stat(&fds.src, &entry.name, follow)) {
+        Ok(now) => now,
+        Err(errno) => {
+            ctx.reporter.fail(Failure::new("cannot stat {}", path()).errno(errno));
+            return false;
+        }
+    };
+    if !facts.still_hold(&now) {
+        ctx.reporter.fail(Failure::new("{} has changed since the plan was made", path()));
+    }
+    !now.is_dir()
+}
+
+/// The path of the directory that a path is in, and the name there.
+fn split(path: &OsStr) -> (&OsStr, &OsStr) {
+    let bytes = path.as_bytes();
+    match bytes.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (OsStr::from_bytes(&bytes[..slash]), OsStr::from_bytes(&bytes[slash + 1..])),
+        None => (OsStr::new(""), path),
     }
 }

@@ -7,7 +7,7 @@
 
 use super::Node;
 use super::listing::Listing;
-use super::supply::Supply;
+use super::supply::{NameGroup, Supply};
 use crate::batch::{Batch, Entry};
 use crate::report::lock;
 use crate::sys::dirents::{Dirent, Names};
@@ -42,10 +42,10 @@ pub(super) struct Frontier<'c> {
 struct FrontierState<'c> {
     /// By depth: the last one is taken from first.
     pending: Vec<Pending>,
-    supply: Option<Box<dyn Supply + 'c>>,
+    supply: Option<Box<dyn Supply<'c> + 'c>>,
     /// Batches that were found before the workers began.
-    ahead: VecDeque<FoundBatch>,
-    at_work: Vec<SharedBatch>,
+    ahead: VecDeque<FoundBatch<'c>>,
+    at_work: Vec<SharedBatch<'c>>,
     /// How many workers may still add something.
     finding: usize,
     sleeping: usize,
@@ -86,25 +86,34 @@ pub(super) enum FrontierTask<'c> {
     Enter(Arc<Node>, Entry, usize),
     /// Read more entries of a directory.
     Read(Arc<Node>, Unread),
-    /// Ask the supply for a batch.
-    Ask(Box<dyn Supply + 'c>),
+    /// Ask the supply for a group of names, and give it back.
+    Ask(Box<dyn Supply<'c> + 'c>),
     /// Copy the names of a batch.
-    Copy(SharedBatch),
+    Copy(SharedBatch<'c>),
     /// Copy some names of a batch that another worker copies.
-    Help(SharedBatch),
+    Help(SharedBatch<'c>),
 }
 
-/// A batch, and the directory that it was found in by listing it.
-pub(super) struct FoundBatch {
-    pub(super) batch: Batch,
-    pub(super) node: Option<Arc<Node>>,
-}
-
-/// The same while workers copy its names.
+/// How the names of a batch were found.
 #[derive(Clone)]
-pub(super) struct SharedBatch {
+pub(super) enum FoundIn<'c> {
+    /// In the listing of a directory.
+    Directory(Arc<Node>),
+    /// In a supply.
+    Supply(Arc<dyn NameGroup<'c> + 'c>),
+}
+
+/// A batch that no worker has taken yet.
+pub(super) struct FoundBatch<'c> {
+    pub(super) batch: Batch,
+    pub(super) found_in: FoundIn<'c>,
+}
+
+/// A batch whose names are being copied by workers.
+#[derive(Clone)]
+pub(super) struct SharedBatch<'c> {
     pub(super) batch: Arc<Batch>,
-    pub(super) node: Option<Arc<Node>>,
+    pub(super) found_in: FoundIn<'c>,
 }
 
 /// What a worker found.
@@ -112,9 +121,7 @@ pub(super) struct SharedBatch {
 pub(super) struct Discovery<'c> {
     /// A directory that was entered, or read.
     pub(super) pending: Option<Pending>,
-    /// The supply, if it may have more.
-    pub(super) supply: Option<Box<dyn Supply + 'c>>,
-    pub(super) batch: Option<FoundBatch>,
+    pub(super) batch: Option<FoundBatch<'c>>,
 }
 
 impl Later {
@@ -242,16 +249,16 @@ impl<'c> FrontierState<'c> {
 
     /// A batch that has names for one more worker: the one with the fewest workers, because to make two files in
     /// one directory at the same time, one has to wait for the other.
-    fn to_share(&self) -> Option<SharedBatch> {
+    fn to_share(&self) -> Option<SharedBatch<'c>> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
         // The frontier itself has one of the references.
-        let workers = |shared: &SharedBatch| Arc::strong_count(&shared.batch) - 1;
-        let has_names = |shared: &&SharedBatch| !shared.batch.is_taken() && workers(shared) < most;
+        let workers = |shared: &SharedBatch<'_>| Arc::strong_count(&shared.batch) - 1;
+        let has_names = |shared: &&SharedBatch<'_>| !shared.batch.is_taken() && workers(shared) < most;
         self.at_work.iter().filter(has_names).min_by_key(|shared| workers(shared)).cloned()
     }
 
-    fn begin(&mut self, FoundBatch { batch, node }: FoundBatch) -> SharedBatch {
-        let shared = SharedBatch { batch: Arc::new(batch), node };
+    fn begin(&mut self, FoundBatch { batch, found_in }: FoundBatch<'c>) -> SharedBatch<'c> {
+        let shared = SharedBatch { batch: Arc::new(batch), found_in };
         self.at_work.push(shared.clone());
         self.peak = self.peak.max(self.at_work.len());
         shared
@@ -291,12 +298,17 @@ impl<'c> FrontierState<'c> {
 }
 
 impl<'c> Frontier<'c> {
-    pub(super) fn new(in_order: bool, found: Discovery<'c>) -> Frontier<'c> {
-        let state = FrontierState {
-            pending: found.pending.into_iter().collect(),
-            supply: found.supply,
-            ..FrontierState::default()
-        };
+    /// A frontier with the directory of the operands.
+    pub(super) fn of_tree(in_order: bool, pending: Pending) -> Frontier<'c> {
+        Frontier::new(in_order, FrontierState { pending: vec![pending], ..FrontierState::default() })
+    }
+
+    /// A frontier with a supply instead of a tree.
+    pub(super) fn of_supply(in_order: bool, supply: Box<dyn Supply<'c> + 'c>) -> Frontier<'c> {
+        Frontier::new(in_order, FrontierState { supply: Some(supply), ..FrontierState::default() })
+    }
+
+    fn new(in_order: bool, state: FrontierState<'c>) -> Frontier<'c> {
         Frontier { in_order, state: Mutex::new(state), changed: Condvar::new(), additions: AtomicUsize::new(0) }
     }
 
@@ -307,9 +319,9 @@ impl<'c> Frontier<'c> {
         let mut state = lock(&self.state);
         loop {
             if stop.is_raised() {
-                let pending = std::mem::take(&mut state.pending);
+                let left = (std::mem::take(&mut state.pending), state.supply.take());
                 drop(state);
-                drop(pending);
+                drop(left);
                 return None;
             }
             if let Some(batch) = state.ahead.pop_front() {
@@ -373,16 +385,22 @@ impl<'c> Frontier<'c> {
         state
     }
 
+    /// Takes the supply back, so that other workers may ask it.
+    pub(super) fn give_back(&self, supply: Box<dyn Supply<'c> + 'c>) {
+        let mut state = lock(&self.state);
+        state.supply = Some(supply);
+        self.additions.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
     /// Adds what a task has led to, and gives the batch that its worker is to copy.
-    pub(super) fn add(&self, found: Discovery<'c>) -> Option<SharedBatch> {
-        let Discovery { pending, supply, batch } = found;
-        let names = batch.as_ref().map_or(0, |found| found.batch.entries().len());
-        let mut news = names + usize::from(supply.is_some());
+    pub(super) fn add(&self, found: Discovery<'c>) -> Option<SharedBatch<'c>> {
+        let Discovery { pending, batch } = found;
+        let mut news = batch.as_ref().map_or(0, |found| found.batch.entries().len());
         news += pending.as_ref().map_or(0, |pending| pending.later.len() + usize::from(pending.unread.is_ready()));
         let mut state = lock(&self.state);
         state.finding -= 1;
         let spent = pending.and_then(|pending| state.add(pending));
-        state.supply = state.supply.take().or(supply);
         let batch = batch.map(|batch| state.begin(batch));
         self.additions.fetch_add(1, Ordering::Relaxed);
         match state.sleeping {
@@ -396,7 +414,7 @@ impl<'c> Frontier<'c> {
     }
 
     /// Adds batches that were found before the workers began.
-    pub(super) fn add_ahead(&self, batches: Vec<FoundBatch>) {
+    pub(super) fn add_ahead(&self, batches: Vec<FoundBatch<'c>>) {
         lock(&self.state).ahead.extend(batches);
     }
 

@@ -1,18 +1,19 @@
 //! `--files-from`: names that are read from a list, one by one, while they are copied.
 //!
-//! Exactly what the list names is made: a directory without what is in it, and the directories that lead
-//! to a name. The list is never held. What is held is each directory that was made or entered, until the
-//! end, for only then may it get its times; and a fingerprint of each name, so that a name that is listed
-//! twice is not copied by two workers at once.
+//! Exactly what the list names is made: a directory without its contents, and the directories that lead to a
+//! name. One worker at a time reads the list, and the worker that took some names enters their directory. Each
+//! directory that was entered is held until the end, since only then may it get its times. Of each name a
+//! fingerprint is kept, so that a name that is listed twice is not copied by two workers at once.
 
-use super::supply::Supply;
+use super::supply::{NameGroup, Supply};
 use super::{BATCH, Walker, is_excluded};
 use crate::batch::{Batch, Entries, Entry};
-use crate::dir::{Extent, Hold};
+use crate::context::Context;
+use crate::dir::{Extent, Fds, Hold};
 use crate::existing;
 use crate::filter::Level;
 use crate::options::{NameList, Options};
-use crate::report::Failure;
+use crate::report::{Failure, lock};
 use crate::sys::at;
 use crate::sys::{Errno, Kind};
 use std::collections::{HashMap, HashSet};
@@ -21,7 +22,7 @@ use std::fmt::{Debug, Formatter};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A list of names that is being read.
 pub struct List {
@@ -84,151 +85,179 @@ fn failure(words: &'static str, name: &OsStr, error: &std::io::Error) -> Failure
     Failure::new(words, name).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
-/// A directory that names of the list are in.
-#[derive(Clone, Debug)]
-struct ListedPlace {
-    dir: Hold,
-    level: Option<Arc<Level>>,
-}
-
-/// What is known while a list is being read.
+/// A list while it is read.
 #[derive(Debug)]
 pub(super) struct Listed {
     list: List,
-    /// The directories that all names are relative to.
-    root: Hold,
-    /// By their paths below the source; `None` for one that cannot be entered, or is left out.
-    places: HashMap<OsString, Option<ListedPlace>>,
+    directories: Arc<ListedDirectories>,
     seen: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
-    /// A name in another directory than those before it: the first of the next batch.
-    pending: Option<(OsString, Entry)>,
+    /// A name in another directory than those before it: the first of the next group.
+    next: Option<Vec<OsString>>,
 }
 
 impl Listed {
     pub(super) fn new(list: List, root: Hold) -> Listed {
-        Listed {
-            list,
-            root,
-            places: HashMap::new(),
-            seen: HashSet::new(),
-            keys: Default::default(),
-            pending: None,
-        }
+        let directories = Arc::new(ListedDirectories { root, known: Mutex::default() });
+        Listed { list, directories, seen: HashSet::new(), keys: Default::default(), next: None }
     }
 
     /// Whether the name is new. Two names with one fingerprint of 128 bits will not be met.
     fn is_new(&mut self, path: &OsStr) -> bool {
         self.seen.insert((self.keys.0.hash_one(path), self.keys.1.hash_one(path)))
     }
+
+    /// The components of the next name that was not listed before.
+    fn next_name(&mut self, ctx: &Context) -> Option<Vec<OsString>> {
+        if self.next.is_some() {
+            return self.next.take();
+        }
+        while !ctx.stop.is_raised() {
+            match self.list.next()? {
+                Ok(parts) => {
+                    let path = joined(&parts);
+                    if self.is_new(&path) {
+                        return Some(parts);
+                    }
+                    let words = "warning: source file {} specified more than once";
+                    ctx.reporter.warn(Failure::new(words, path));
+                }
+                Err(failure) => ctx.reporter.fail(failure),
+            }
+        }
+        None
+    }
 }
 
-impl Supply for Listed {
-    fn next_batch(&mut self, walker: &mut Walker<'_, '_>) -> Option<Batch> {
-        walker.next_listed(self)
+impl<'c> Supply<'c> for Listed {
+    fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'c> + 'c>> {
+        let mut parent = self.next_name(ctx)?;
+        let mut names: Vec<_> = parent.pop().into_iter().collect();
+        while names.len() < BATCH
+            && let Some(mut parts) = self.next_name(ctx)
+        {
+            if parts.split_last().map(|(_, leading)| leading) != Some(parent.as_slice()) {
+                self.next = Some(parts);
+                break;
+            }
+            names.extend(parts.pop());
+        }
+        Some(Arc::new(ListedGroup { directories: Arc::clone(&self.directories), parent, names }))
+    }
+}
+
+/// Names of the list that are in one directory.
+struct ListedGroup {
+    directories: Arc<ListedDirectories>,
+    /// The components of the directory's path below the source.
+    parent: Vec<OsString>,
+    names: Vec<OsString>,
+}
+
+impl<'c> NameGroup<'c> for ListedGroup {
+    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch> {
+        let answer = self.directories.enter(walker, &self.parent).and_then(|entered| match entered {
+            Some(directory) => {
+                let cannot_access = |errno| {
+                    let path = directory.dir.source_path(OsStr::new(""));
+                    Failure::new("cannot access {}", path).errno(errno)
+                };
+                let fds = directory.dir.fds(walker.ctx).map_err(cannot_access)?;
+                let entries = self.names.iter().filter_map(|name| walker.listed_entry(&directory, &fds, name));
+                let entries: Vec<_> = entries.collect();
+                Ok((!entries.is_empty()).then(|| Batch::new(directory.dir, fds, Entries::Given(entries))))
+            }
+            None => Ok(None),
+        });
+        answer.unwrap_or_else(|failure| {
+            walker.ctx.reporter.fail(failure);
+            None
+        })
+    }
+
+    /// Only the directory itself is made.
+    fn enter_directory(&self, walker: &mut Walker<'_, 'c>, _: &Batch, entry: &Entry) -> Result<(), Failure> {
+        let path = [self.parent.as_slice(), std::slice::from_ref(&entry.name)].concat();
+        self.directories.enter(walker, &path).map(drop)
+    }
+}
+
+/// A directory that names of the list are in.
+#[derive(Clone, Debug)]
+struct ListedDirectory {
+    dir: Hold,
+    level: Option<Arc<Level>>,
+}
+
+/// The outcome of entering a directory, once; `None` if it cannot be entered, or is left out.
+type EnteredOnce = Arc<OnceLock<Option<ListedDirectory>>>;
+
+/// The directories that were entered for a list.
+#[derive(Debug)]
+struct ListedDirectories {
+    /// The directories that all names are relative to.
+    root: Hold,
+    /// By their paths below the source.
+    known: Mutex<HashMap<OsString, EnteredOnce>>,
+}
+
+impl ListedDirectories {
+    /// The directory of these components, entered and made if that has not been done; `None` if it is left out, or
+    /// cannot be entered and that was reported.
+    fn enter(&self, walker: &mut Walker<'_, '_>, parts: &[OsString]) -> Result<Option<ListedDirectory>, Failure> {
+        let once = Arc::clone(lock(&self.known).entry(joined(parts)).or_default());
+        let mut failure = None;
+        // Another worker that wants the same directory waits here.
+        let entered = once.get_or_init(|| {
+            self.enter_anew(walker, parts).unwrap_or_else(|reason| {
+                failure = Some(reason);
+                None
+            })
+        });
+        failure.map_or_else(|| Ok(entered.clone()), Err)
+    }
+
+    fn enter_anew(
+        &self,
+        walker: &mut Walker<'_, '_>,
+        parts: &[OsString],
+    ) -> Result<Option<ListedDirectory>, Failure> {
+        match parts.split_last() {
+            None => walker.enter_root_of_list(&self.root).map(Some),
+            Some((name, leading)) => match self.enter(walker, leading)? {
+                None => Ok(None),
+                Some(above) => walker.enter_listed(&above, name),
+            },
+        }
     }
 }
 
 impl Walker<'_, '_> {
-    /// The next names of the list that are in one directory.
-    fn next_listed(&mut self, listed: &mut Listed) -> Option<Batch> {
-        while !self.ctx.stop.is_raised() {
-            let mut names = Vec::new();
-            let mut parent = OsString::new();
-            while names.len() < BATCH
-                && let Some((dir, entry)) = listed.pending.take().or_else(|| self.next_name(listed))
-            {
-                if !names.is_empty() && dir != parent {
-                    listed.pending = Some((dir, entry));
-                    break;
-                }
-                parent = dir;
-                names.push(entry);
-            }
-            if names.is_empty() {
-                return None;
-            }
-            let dir = listed.places.get(&parent).cloned().flatten()?.dir;
-            match dir.fds(self.ctx) {
-                Ok(fds) => return Some(Batch::new(dir, fds, Entries::Given(names))),
-                Err(errno) => {
-                    let path = dir.source_path(OsStr::new(""));
-                    self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
-                }
-            }
-        }
-        None
-    }
-
-    /// The next name that is no directory, and the directory that it is in; directories are made on the way.
-    fn next_name(&mut self, listed: &mut Listed) -> Option<(OsString, Entry)> {
-        while !self.ctx.stop.is_raised() {
-            let answer = listed.list.next()?.and_then(|parts| self.take_name(listed, &parts));
-            match answer {
-                Ok(Some(found)) => return Some(found),
-                Ok(None) => {}
-                Err(failure) => self.ctx.reporter.fail(failure),
-            }
-        }
-        None
-    }
-
-    fn take_name(
-        &mut self,
-        listed: &mut Listed,
-        parts: &[OsString],
-    ) -> Result<Option<(OsString, Entry)>, Failure> {
-        let Some((name, leading)) = parts.split_last() else { return Ok(None) };
-        let path = joined(parts);
-        if !listed.is_new(&path) {
-            let words = "warning: source file {} specified more than once";
-            self.ctx.reporter.warn(Failure::new(words, path));
-            return Ok(None);
-        }
-        let Some(parent) = self.place(listed, leading)? else { return Ok(None) };
-        let mut entry = Entry { name: name.clone(), new_name: None, hint: None, operand: false };
-        let cannot_stat = |errno| Failure::new("cannot stat {}", parent.dir.source_path(name)).errno(errno);
-        let fds = parent.dir.fds(self.ctx).map_err(cannot_stat)?;
+    /// The entry of a name, unless patterns leave it out. Without patterns, the worker that copies it finds out what it
+    /// is.
+    fn listed_entry(&mut self, directory: &ListedDirectory, fds: &Fds, name: &OsStr) -> Option<Entry> {
+        let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
+        let Some(level) = directory.level.as_deref() else { return Some(entry) };
         let follow = existing::follows_source(&self.ctx.options, &entry);
-        let stat = at::stat(&fds.src, name, follow).map_err(cannot_stat)?;
-        if is_excluded(self.ctx, parent.level.as_deref(), name, stat.is_dir()) {
-            self.stats.excluded += 1;
-            return Ok(None);
+        match at::stat(&fds.src, name, follow) {
+            Ok(stat) if is_excluded(self.ctx, Some(level), name, stat.is_dir()) => {
+                self.stats.excluded += 1;
+                None
+            }
+            Ok(stat) => Some(Entry { hint: Some(stat.kind()).filter(|kind| *kind != Kind::Unknown), ..entry }),
+            // The worker reports it.
+            Err(_) => Some(entry),
         }
-        if stat.is_dir() {
-            return self.place(listed, parts).map(|_| None);
-        }
-        entry.hint = Some(stat.kind()).filter(|kind| *kind != Kind::Unknown);
-        Ok(Some((joined(leading), entry)))
     }
 
-    /// The directory of these components, entered and made if that has not been done; `None` if it cannot be
-    /// entered, which was said before, or is left out.
-    fn place(&mut self, listed: &mut Listed, parts: &[OsString]) -> Result<Option<ListedPlace>, Failure> {
-        let path = joined(parts);
-        if let Some(known) = listed.places.get(&path) {
-            return Ok(known.clone());
-        }
-        let found = match parts.split_last() {
-            None => self.top(&listed.root),
-            Some((name, leading)) => match self.place(listed, leading)? {
-                None => Ok(None),
-                Some(above) => self.enter(&above, name),
-            },
-        };
-        // What failed once is not tried, and not reported, for each name in it.
-        listed.places.insert(path, found.as_ref().ok().cloned().flatten());
-        found
-    }
-
-    fn top(&mut self, root: &Hold) -> Result<Option<ListedPlace>, Failure> {
+    fn enter_root_of_list(&self, root: &Hold) -> Result<ListedDirectory, Failure> {
         let path = || root.source_path(OsStr::new(""));
         let fds = root.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let level = self.level_below(None, OsStr::new(""), &fds.src, &path);
-        Ok(Some(ListedPlace { dir: root.clone(), level }))
+        Ok(ListedDirectory { dir: root.clone(), level })
     }
 
-    fn enter(&mut self, above: &ListedPlace, name: &OsStr) -> Result<Option<ListedPlace>, Failure> {
+    fn enter_listed(&mut self, above: &ListedDirectory, name: &OsStr) -> Result<Option<ListedDirectory>, Failure> {
         if is_excluded(self.ctx, above.level.as_deref(), name, true) {
             self.stats.excluded += 1;
             return Ok(None);
@@ -239,7 +268,7 @@ impl Walker<'_, '_> {
         let path = || dir.source_path(OsStr::new(""));
         let fds = dir.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let level = self.level_below(above.level.as_ref(), name, &fds.src, &path);
-        Ok(Some(ListedPlace { dir, level }))
+        Ok(Some(ListedDirectory { dir, level }))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::report::{Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, Names, Room};
-use frontier::{Discovery, FoundBatch, Frontier, FrontierTask, Later, Pending, SharedBatch, Unread};
+use frontier::{Discovery, FoundBatch, FoundIn, Frontier, FrontierTask, Later, Pending, SharedBatch, Unread};
 use listed::Listed;
 use listing::Listing;
 use operands::Roots;
@@ -106,13 +106,13 @@ pub struct Walker<'w, 'c> {
 }
 
 /// What a worker is to copy.
-pub struct Work {
-    shared: SharedBatch,
+pub struct Work<'c> {
+    shared: SharedBatch<'c>,
     /// How many names, at most.
     pub names: usize,
 }
 
-impl Work {
+impl Work<'_> {
     /// Where the names are.
     pub fn batch(&self) -> &Batch {
         &self.shared.batch
@@ -170,32 +170,23 @@ impl<'c> Walk<'c> {
         if ctx.resumes() {
             resume::sweep(ctx, &roots.dir, &roots.target_directory());
         }
-        let found = match roots.list {
-            Some(list) => {
-                let supply: Box<dyn Supply> = Box::new(Listed::new(list, roots.dir));
-                Discovery { supply: Some(supply), ..Discovery::default() }
-            }
+        let frontier = match roots.list {
+            Some(list) => Frontier::of_supply(in_order, Box::new(Listed::new(list, roots.dir))),
             None => {
                 // Where links are followed, one operand may lead into what another one makes.
                 let one_at_a_time = several && ctx.options.dereference == Dereference::Always;
                 let node = Arc::new(Node { one_at_a_time, ..Node::root(roots.dir) });
                 let unread = Unread::Operands(0, roots.entries.into_iter());
-                Discovery {
-                    pending: Some(Pending { node, unread, later: Later::default() }),
-                    ..Discovery::default()
-                }
+                Frontier::of_tree(in_order, Pending { node, unread, later: Later::default() })
             }
         };
-        Walk::of(ctx, found, in_order, several)
+        Walk { ctx, frontier, in_order, several, registry: Registry::default() }
     }
 
-    /// The batches of a supply, in the place of a walk.
-    pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply + 'c) -> Walk<'c> {
-        Walk::of(ctx, Discovery { supply: Some(Box::new(supply)), ..Discovery::default() }, false, false)
-    }
-
-    fn of(ctx: &'c Arc<Context>, found: Discovery<'c>, in_order: bool, several: bool) -> Walk<'c> {
-        Walk { ctx, frontier: Frontier::new(in_order, found), in_order, several, registry: Registry::default() }
+    /// The names of a supply, in the place of a tree.
+    pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply<'c> + 'c) -> Walk<'c> {
+        let frontier = Frontier::of_supply(false, Box::new(supply));
+        Walk { ctx, frontier, in_order: false, several: false, registry: Registry::default() }
     }
 
     /// Takes part in it.
@@ -215,6 +206,11 @@ impl<'c> Walk<'c> {
 }
 
 impl<'c> Walker<'_, 'c> {
+    /// The context of the copy.
+    pub fn context(&self) -> &'c Arc<Context> {
+        self.ctx
+    }
+
     /// What was done while finding: the directories.
     pub fn into_stats(self) -> Stats {
         self.stats
@@ -263,7 +259,7 @@ impl<'c> Walker<'_, 'c> {
     }
 
     /// The next batch to copy names of, or `None` at the end (also after a signal).
-    pub fn next_batch(&mut self) -> Option<Work> {
+    pub fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
                 FrontierTask::Copy(shared) => return Some(Work { shared, names: usize::MAX }),
@@ -282,21 +278,25 @@ impl<'c> Walker<'_, 'c> {
 
     /// Says that a worker goes on to something else. It has found these to be directories, which the listing did not
     /// say: file systems may be wrong about types, and names may be exchanged.
-    pub fn leave(&mut self, work: Work, directories: Vec<Entry>) {
-        let SharedBatch { batch, node } = &work.shared;
+    pub fn leave(&mut self, work: Work<'c>, directories: Vec<Entry>) {
+        let SharedBatch { batch, found_in } = &work.shared;
         if batch.is_taken() {
             self.walk.frontier.remove(batch);
         }
-        if directories.is_empty() {
-            return;
-        }
-        let Some(node) = node else {
-            for entry in directories {
-                let words = "skipping file {}, as it was replaced while being copied";
-                self.ctx.reporter.fail(Failure::new(words, batch.dir.source_path(&entry.name)));
+        match found_in {
+            _ if directories.is_empty() => {}
+            FoundIn::Directory(node) => self.add_directories(node, directories),
+            FoundIn::Supply(group) => {
+                for entry in directories {
+                    if let Err(failure) = group.enter_directory(self, batch, &entry) {
+                        self.ctx.reporter.fail(failure);
+                    }
+                }
             }
-            return;
-        };
+        }
+    }
+
+    fn add_directories(&mut self, node: &Arc<Node>, directories: Vec<Entry>) {
         let level = node.level.as_deref();
         let is_excluded = |entry: &Entry| level.is_some() && is_excluded(self.ctx, level, &entry.name, true);
         let (excluded, wanted): (Vec<_>, Vec<_>) = directories.into_iter().partition(is_excluded);
@@ -308,11 +308,15 @@ impl<'c> Walker<'_, 'c> {
     fn find(&mut self, task: FrontierTask<'c>) -> Discovery<'c> {
         match task {
             FrontierTask::Copy(_) | FrontierTask::Help(_) => Discovery::default(),
-            FrontierTask::Ask(mut supply) => {
-                let batch = supply.next_batch(self).map(|batch| FoundBatch { batch, node: None });
-                let supply = batch.is_some().then_some(supply);
-                Discovery { supply, batch, pending: None }
-            }
+            FrontierTask::Ask(mut supply) => match supply.next_group(self.ctx) {
+                Some(group) => {
+                    self.walk.frontier.give_back(supply);
+                    let batch = group.enter(self);
+                    let batch = batch.map(|batch| FoundBatch { batch, found_in: FoundIn::Supply(group) });
+                    Discovery { batch, pending: None }
+                }
+                None => Discovery::default(),
+            },
             FrontierTask::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
             FrontierTask::Enter(node, entry, position) => {
                 let entered = self.descend(&node, &entry, position);
@@ -340,11 +344,11 @@ impl<'c> Walker<'_, 'c> {
             Unread::Taken | Unread::Nothing => Entries::Given(Vec::new()),
         };
         let batch = if entries.is_empty() { None } else { self.batch(&node, entries) };
-        Discovery { pending: Some(pending), batch, supply: None }
+        Discovery { pending: Some(pending), batch }
     }
 
     /// What a listing called a directory, and is none.
-    fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<FoundBatch> {
+    fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<FoundBatch<'c>> {
         let level = node.level.as_deref();
         if level.is_some() && is_excluded(self.ctx, level, &entry.name, false) {
             self.stats.excluded += 1;
@@ -353,11 +357,11 @@ impl<'c> Walker<'_, 'c> {
         self.batch(node, Entries::Given(vec![Entry { hint: None, ..entry }]))
     }
 
-    fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<FoundBatch> {
+    fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<FoundBatch<'c>> {
         match node.dir.fds(self.ctx) {
             Ok(fds) => {
                 let batch = Batch::new(node.dir.clone(), fds, entries);
-                Some(FoundBatch { batch, node: Some(Arc::clone(node)) })
+                Some(FoundBatch { batch, found_in: FoundIn::Directory(Arc::clone(node)) })
             }
             Err(errno) => {
                 let path = node.dir.source_path(OsStr::new(""));

@@ -2,6 +2,7 @@
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
+use crate::strace;
 use libtest_mimic::Trial;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("files_from::filters", &[], filters),
         trial("files_from::dry", &[], dry),
         trial("files_from::many", &[Need::Shm], many),
+        trial("files_from::entered_by_several", &[Need::Shm, Need::Strace], entered_by_several),
         trial("files_from::refusals", &[], refusals),
         trial("files_from::what_cannot_be_read", &[], what_cannot_be_read),
         trial("files_from::links_on_the_way", &[], links_on_the_way),
@@ -77,8 +79,8 @@ fn spellings() {
         String::from_utf8_lossy(&output.stderr),
         "zcp: '../outside' leads out of the source\n\
          zcp: 'sub/../../outside' leads out of the source\n\
-         zcp: cannot stat 'src/missing': No such file or directory\n\
-         zcp: warning: source file 'a' specified more than once\n"
+         zcp: warning: source file 'a' specified more than once\n\
+         zcp: cannot stat 'src/missing': No such file or directory\n"
     );
 }
 
@@ -139,8 +141,29 @@ fn dry() {
     assert_eq!(said, run(&["-j1"]));
     assert_eq!(
         said,
-        "src/sub -> dst/sub\n'src/a' -> 'dst/a'\nsrc/other -> dst/other\n'src/sub/b' -> 'dst/sub/b'\n"
+        "'src/a' -> 'dst/a'\nsrc/sub -> dst/sub\n'src/sub/b' -> 'dst/sub/b'\nsrc/other -> dst/other\n"
     );
+}
+
+/// A directory that takes long to make keeps no other worker from making the next one, in a list as in a part of a job.
+fn entered_by_several() {
+    let sandbox = Sandbox::within(SHM);
+    let mut list = String::new();
+    for n in 0..40 {
+        sandbox.file(format!("src/{n}/f"), noise(n));
+        list += &format!("{n}/f\n");
+    }
+    sandbox.file("list", list);
+    assert_done(&sandbox.zcp(["-r", "--plan=job", "--parts=1", "src", "part"]).output().unwrap());
+    let delayed = ["-e", "inject=mkdirat:delay_enter=20000"];
+    for (args, copy) in
+        [(&["-j4", "--files-from=list", "src", "dst"][..], "dst"), (&["-j4", "--run=job", "--part=0"], "part")]
+    {
+        let trace = strace::zcp(&sandbox, &delayed, args);
+        assert_done(&trace.output);
+        assert!(trace.threads_with("mkdirat(") > 1, "{args:?}: {:#?}", trace.lines().collect::<Vec<_>>());
+        sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot(copy).plain());
+    }
 }
 
 /// A long list, its directories in turns: all of it arrives, by several workers.

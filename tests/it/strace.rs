@@ -79,6 +79,11 @@ impl Trace {
         self.threads.len()
     }
 
+    /// How many threads made a call whose line has these words.
+    pub(crate) fn threads_with(&self, words: &str) -> usize {
+        self.threads.iter().filter(|thread| thread.contains(words)).count()
+    }
+
     /// Calls that strace made fail.
     pub(crate) fn injected(&self) -> usize {
         self.lines().filter(|line| line.ends_with("(INJECTED)")).count()
