@@ -1,11 +1,11 @@
-//! What is refused when a plan is made, because it cannot hold when parts are copied by themselves,
-//! at once, and again after a failure.
+//! Options that `--plan` refuses, because they make no sense when parts are copied separately, at once, or
+//! again after a failure.
 
 use crate::cli::Plan;
 use crate::options::{Action, IfExists, Options};
 use crate::report::Failure;
 
-/// Why it cannot be planned; `None` if it can.
+/// The reason why these options cannot be planned, or `None`.
 pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
     let reasons = [
         (options.dry_run, "--plan does not go with --dry-run: it copies nothing, and says so"),

@@ -1,9 +1,9 @@
-//! Which part a process is to copy, by what the engine that started it says in the environment.
+//! The part that a process copies, from the environment variables of the scheduler that started it.
 
 use crate::report::Failure;
 use std::ffi::OsString;
 
-/// A variable, and the number of the first part in it.
+/// Each variable and the number that it gives to the first part.
 const VARIABLES: [(&str, u64); 5] = [
     ("SLURM_ARRAY_TASK_ID", 0),  // sbatch(1), --array
     ("JOB_COMPLETION_INDEX", 0), // Kubernetes, Indexed Job
@@ -12,11 +12,11 @@ const VARIABLES: [(&str, u64); 5] = [
     ("PMI_RANK", 0),             // MPICH, Intel MPI, Slurm's PMI
 ];
 
-/// The part by the environment that `get` reads.
+/// The part that the environment names, read through `get`.
 ///
 /// # Errors
-/// When nothing is said, or no number, or two variables say different things: an engine inside of
-/// another, of which only the user knows which is meant.
+/// If no variable is set, one is no number, or two disagree. Two may disagree when one scheduler runs inside
+/// another; then only the user knows which one counts.
 pub(super) fn part(get: impl Fn(&str) -> Option<OsString>) -> Result<u64, Failure> {
     let mut found: Option<(&str, u64)> = None;
     for (name, first) in VARIABLES {

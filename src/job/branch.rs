@@ -1,13 +1,13 @@
-//! The way from the roots down to the directory in hand, source and destination, for paths that come
-//! in the order of a walk.
+//! The open directories from the roots down to the current one, in the source and in the destination, for
+//! paths that come in the order of a walk.
 //!
-//! Directories of the destination are made where they are missing; that a sibling made one first is
-//! as good. Whoever goes through a directory may be one of many, so none is taken for fresh, and none
-//! is completed but by the finish.
+//! Missing destination directories are made; another process may make them first. Several processes may use a
+//! directory at once, so none counts as new, and only `--finish` completes directories.
 
 use super::facts::DirFacts;
 use super::lists::ROOT;
 use super::manifest::Manifest;
+use crate::backup;
 use crate::context::Context;
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place};
 use crate::existing;
@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// The directories from the roots down to the one in hand.
+/// The open directories down to the current one.
 #[derive(Clone)]
 pub(super) struct Branch<'c> {
     ctx: &'c Arc<Context>,
@@ -30,7 +30,7 @@ pub(super) struct Branch<'c> {
 }
 
 impl<'c> Branch<'c> {
-    /// Opens the roots, if they are those of the plan. The finish gives what it knows of them.
+    /// Opens the roots and checks that they are those of the plan. Only `--finish` gives `facts`.
     pub(super) fn new(
         ctx: &'c Arc<Context>,
         manifest: &Manifest,
@@ -49,24 +49,19 @@ impl<'c> Branch<'c> {
         Ok(Branch { ctx, root, way: Vec::new() })
     }
 
-    /// The directory that a path is in, and its name there.
+    /// Enters the directory that contains a path; returns it and the name in it.
     pub(super) fn parent_of<'p>(&mut self, path: &'p OsStr) -> Result<(&Hold, &'p OsStr), Failure> {
-        let (parent, name) = match path.as_bytes().iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&path.as_bytes()[..slash], &path.as_bytes()[slash + 1..]),
-            None => (&b""[..], path.as_bytes()),
-        };
-        Ok((self.enter(OsStr::from_bytes(parent), None)?, OsStr::from_bytes(name)))
+        let (parent, name) = backup::split(path);
+        Ok((self.enter(parent, None)?, name))
     }
 
-    /// Goes to a directory. With `facts` it gets its attributes as it is left.
+    /// Enters a directory. With `facts`, the directory gets its attributes when it is left.
     pub(super) fn enter(&mut self, path: &OsStr, facts: Option<&DirFacts>) -> Result<&Hold, Failure> {
         let parts = || {
             path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != ROOT.as_bytes())
         };
         let common = self.way.iter().zip(parts()).take_while(|((name, _), part)| name.as_bytes() == *part).count();
-        while self.way.len() > common {
-            self.way.pop();
-        }
+        self.way.truncate(common);
         for part in parts().skip(common) {
             let name = OsStr::from_bytes(part);
             let dir = self.ctx.stale_retry.operation(|| self.go_down(name, facts), Failure::reason)?;
@@ -75,7 +70,7 @@ impl<'c> Branch<'c> {
         Ok(self.here())
     }
 
-    /// Leaves all open directories as they are: they have not got all that belongs into them.
+    /// Leaves all open directories without their attributes, because they are incomplete.
     pub(super) fn abandon(&self) {
         self.here().abandon();
     }
@@ -104,7 +99,7 @@ impl<'c> Branch<'c> {
         pair(self.ctx, place, src, dst, facts)
     }
 
-    /// The destination directory, made if it is missing.
+    /// Opens the destination directory and makes it if it is missing.
     fn open_or_make(
         &self,
         parent: &Arc<Dir>,
@@ -139,18 +134,18 @@ impl<'c> Branch<'c> {
     }
 }
 
-/// What came of making a directory.
+/// The result of making a directory.
 pub(super) enum Made {
-    /// It is new, and open.
+    /// A new directory, open.
     Ours(OwnedFd),
-    /// It was there, be it by a sibling that was faster.
+    /// A directory that existed, perhaps made by another process of the job.
     ByAnother,
-    /// Somebody else put another directory in its place.
+    /// A directory of another user, put there after this process made its own.
     Strange,
 }
 
-/// Makes a destination directory. Until the finish, others get no more than they will, and the owner all
-/// that is needed.
+/// Makes a destination directory. Until `--finish`, its mode gives other users no more than the final mode
+/// does, and gives the owner all rights.
 pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat) -> Result<Made, Errno> {
     let new_mode = ctx.mode_policy().directory(source.permissions(), false);
     match at::mkdir(&parent, name, new_mode.create) {
@@ -164,23 +159,16 @@ pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat
     }
     if stat.permissions() & 0o700 != 0o700 {
         metadata::set_mode(Handle::Open(made.as_fd()), stat.permissions() | 0o700)?;
-        // What could not be read before was opened by O_PATH.
+        // A directory that its owner could not read was opened with O_PATH.
         return at::open_dir(&made, OsStr::new("."), Follow::No).map(Made::Ours);
     }
     Ok(Made::Ours(made))
 }
 
-/// Directories are completed from the deepest to the root.
-impl Drop for Branch<'_> {
-    fn drop(&mut self) {
-        while self.way.pop().is_some() {}
-    }
-}
-
-/// The mode that a directory which the job made gets in the end, where the source's is not copied.
+/// The final mode of a directory that the job made, if the source's mode is not copied.
 fn later_mode(ctx: &Context, facts: &DirFacts, made: &Stat, dst: &OwnedFd) -> Option<u32> {
     let now = made.permissions();
-    // The owner was given rights that the umask takes away, unless a default ACL stands in for it.
+    // `make` gave the owner rights that the umask takes away, unless a default ACL replaces the umask.
     let umask = ctx.process.umask & 0o700;
     let is_masked = umask != 0 && !xattr::has_default_acl(Handle::Open(dst.as_fd()));
     let given = if is_masked { now & !umask } else { now };
@@ -205,7 +193,7 @@ fn pair(
             if source.mtime != facts.mtime {
                 ctx.reporter.fail(Failure::new("{} has changed since the plan was made", &source_path));
             }
-            // Its own access time was changed by the plan that read it.
+            // The plan changed the current access time by reading the directory.
             let source = Stat { atime: facts.atime, ..source };
             let mode = if facts.existed { None } else { later_mode(ctx, facts, &made, &dst) };
             Finish { source, made: !facts.existed, extent: Extent::Full, mode }

@@ -1,31 +1,36 @@
-//! What a plan notes of a name, as text: one line of words for each name of a list.
+//! The facts that a plan records about each name, as one line of text.
 //!
-//! The lines are for zcp and for whoever looks; names stand in a file of their own (`lists.rs`), so
-//! that any program that reads NUL-delimited names can use them.
+//! The lines are for zcp and for people to read. Names are in a separate file (`lists.rs`), so that any
+//! program that reads NUL-delimited names can use them.
 
 use crate::sys::{Kind, Stat, Time};
 use std::fmt::{Display, Formatter};
 use std::ops::Range;
 use std::str::SplitAsciiWhitespace;
 
-/// A byte range of a large file, and which of the joined files that is.
+/// One line of a facts file.
+pub(super) trait Line: Display + Sized {
+    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Self>;
+}
+
+/// A byte range of a large file, and the number of its [`Join`](super::joins::Join).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlannedRange {
     pub(super) range: Range<u64>,
     pub(super) join: u64,
 }
 
-/// What a file was when the plan was made: by this a change is noticed.
+/// The facts that reveal whether a file has changed since the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) kind: Kind,
     pub(super) size: u64,
     pub(super) mtime: Time,
-    /// If only a range of it is meant.
+    /// The range, if only a range of the file is copied.
     pub(super) piece: Option<PlannedRange>,
 }
 
-/// What a directory was.
+/// The facts about a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DirFacts {
     pub(super) mode: u32,
@@ -33,7 +38,7 @@ pub(super) struct DirFacts {
     pub(super) gid: u32,
     pub(super) atime: Time,
     pub(super) mtime: Time,
-    /// Whether the destination had it before: then it keeps its mode, where modes are not copied.
+    /// Whether the destination existed before. Such a directory keeps its mode unless modes are copied.
     pub(super) existed: bool,
 }
 
@@ -42,12 +47,14 @@ impl Facts {
         Facts { kind: stat.kind(), size: stat.size, mtime: stat.mtime, piece: None }
     }
 
-    /// Whether a file that now has this stat is the one that was planned.
+    /// Whether the file still is as it was planned.
     pub(super) fn still_hold(&self, now: &Stat) -> bool {
         (self.kind, self.size, self.mtime) == (now.kind(), now.size, now.mtime)
     }
+}
 
-    pub(super) fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Facts> {
+impl Line for Facts {
+    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Facts> {
         let kind = kind(words.next()?)?;
         let size = words.next()?.parse().ok()?;
         let mtime = time(words.next()?)?;
@@ -78,8 +85,10 @@ impl DirFacts {
         let Stat { mode, uid, gid, atime, mtime, .. } = *stat;
         DirFacts { mode, uid, gid, atime, mtime, existed }
     }
+}
 
-    pub(super) fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<DirFacts> {
+impl Line for DirFacts {
+    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<DirFacts> {
         Some(DirFacts {
             mode: u32::from_str_radix(words.next()?, 8).ok()?,
             uid: words.next()?.parse().ok()?,
@@ -103,7 +112,7 @@ impl Display for DirFacts {
     }
 }
 
-/// Seconds and nanoseconds, as in 1700000000.000000001.
+/// A time as seconds and nanoseconds: 1700000000.000000001.
 pub(super) struct Stamp(pub(super) Time);
 
 impl Display for Stamp {
@@ -117,7 +126,7 @@ pub(super) fn time(text: &str) -> Option<Time> {
     Some(Time { sec: sec.parse().ok()?, nsec: nsec.parse().ok().filter(|nsec| *nsec < 1_000_000_000)? })
 }
 
-/// The letters of find(1), `-type`.
+/// The letters of `find -type`.
 const LETTERS: [(Kind, &str); 8] = [
     (Kind::Regular, "f"),
     (Kind::Directory, "d"),

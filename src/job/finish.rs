@@ -1,8 +1,8 @@
-//! `--finish`: when all parts have been run, what only the whole can have.
+//! `--finish`: completes the tree after all parts have been run.
 //!
-//! Large files that were copied in ranges get their attributes and names; directories get theirs,
-//! those below first; what the parts reported is added up. Each step can be done again: a file that
-//! is joined is noted, and a directory is given the same once more.
+//! Large files that were copied in ranges get their attributes and names. Directories get their attributes,
+//! the deepest first. The statistics of the parts are added up. Each step can be repeated: a joined file is
+//! noted in the job folder, and a directory simply gets the same attributes again.
 
 use super::branch::Branch;
 use super::facts::DirFacts;
@@ -14,7 +14,6 @@ use super::ranged::{RangeRecord, RangedFile};
 use super::result::{Done, PartResult};
 use super::sweep::sweep;
 use crate::backup;
-use crate::batch::Entry;
 use crate::context::Context;
 use crate::dir::{Base, Dir};
 use crate::report::stats::Summary;
@@ -30,8 +29,7 @@ use std::sync::Arc;
 /// Completes a job.
 ///
 /// # Errors
-/// When parts are missing: nothing is done then. What fails on the way is reported, and the rest is
-/// done.
+/// If parts are missing; then nothing is done. Later failures are reported, and the rest is done.
 pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<Summary, Failure> {
     let results = results(ctx, folder, manifest)?;
     let shared = Shared::new(false);
@@ -40,7 +38,7 @@ pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -
     sweep(ctx, folder, manifest, &waiting)?;
     let directories = complete_directories(ctx, folder, manifest)?;
     if ctx.options.fsync {
-        // The name of the whole was made by the plan.
+        // `--plan` made the destination root, so its name still has to be synced.
         let (above, _) = backup::split(&manifest.destination.path);
         shared.make_name_durable(ctx, &Dir::operands(Base::Cwd, OsString::new()), above);
     }
@@ -58,7 +56,6 @@ pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -
     Ok(summary)
 }
 
-/// The results of all parts.
 fn results(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Vec<PartResult>, Failure> {
     let mut results = Vec::new();
     let mut missing = Vec::new();
@@ -81,7 +78,7 @@ fn results(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Vec<Pa
     Err(Failure::new("{} cannot be finished: these parts have not been run: {?}", folder.path()).and(list))
 }
 
-/// Puts large files together.
+/// Completes the files that were copied in ranges.
 struct Joiner<'c> {
     ctx: &'c Arc<Context>,
     folder: &'c Folder,
@@ -91,7 +88,7 @@ struct Joiner<'c> {
 }
 
 impl Joiner<'_> {
-    /// Joins all that can be; gives the names of files that still wait for ranges as well.
+    /// Joins all complete files. Returns the statistics and the names of the files that still lack ranges.
     fn join_all(&self) -> Result<(Stats, HashSet<OsString>), Failure> {
         let damaged = || Failure::new("{} is damaged", self.folder.root.path_of(JOINS));
         let value = self.folder.root.read_json(JOINS, &self.ctx.stale_retry)?.ok_or_else(damaged)?;
@@ -120,9 +117,7 @@ impl Joiner<'_> {
         let first = join.names.first().map(OsString::as_os_str).unwrap_or_default();
         let (dir, name) = branch.parent_of(first)?;
         let dir = Arc::clone(dir);
-        let new_name = self.manifest.new_name.clone();
-        let operand = new_name.is_some();
-        let entry = Entry { name: name.to_owned(), new_name, hint: Some(Kind::Regular), operand };
+        let entry = self.manifest.entry(name, Kind::Regular);
         let is_same = |now: &Stat| join.facts.still_hold(now);
         let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
         let ranged = self.ranged(join);
@@ -137,7 +132,7 @@ impl Joiner<'_> {
         Ok(())
     }
 
-    /// Gives the file that the ranges are in its attributes and its name.
+    /// Gives the file that holds the ranges its attributes and its final name.
     fn join_ranges(
         &self,
         worker: &mut Worker<'_>,
@@ -152,7 +147,7 @@ impl Joiner<'_> {
         let record = ranged.latest()?;
         let is_complete = self.missing_from(join, record.as_ref()).is_empty();
         if let Some(record) = record.as_ref().filter(|_| is_complete)
-            // By a finish that was killed just then.
+            // An earlier `--finish` renamed the file and was killed before it noted that.
             && self.manifest.has_lasting_inodes()
             && ranged.has_name(record, &fds.dst, name)
         {
@@ -161,27 +156,24 @@ impl Joiner<'_> {
         if let Some(record) = &record
             && !worker.is_as_planned(whole)
         {
-            // What there is of it will never be whole.
+            // The source has changed, so the file will never be complete.
             ranged.discard(record, &fds, &path)?;
         }
         let file = match &record {
             Some(record) => ranged.open(record, &fds, &path)?,
             None => None,
         };
-        let lost = self.missing_from(join, record.as_ref().filter(|_| file.is_some()));
+        let record = record.filter(|_| file.is_some());
+        let lost = self.missing_from(join, record.as_ref());
         if !lost.is_empty() {
-            self.forget_lost(join, record.as_ref().filter(|_| file.is_some()));
-            let parts = lost.join(",");
-            return Err(match record.filter(|_| file.is_some()) {
-                Some(record) => {
-                    let words = "{} is not complete: ranges of it are to be copied again, by part {?}; \
-                                 the others are in {}";
-                    Failure::new(words, path(name)).and(parts).and(path(&record.name))
-                }
-                None => {
-                    let words = "{} is not complete: ranges of it are to be copied again, by part {?}";
-                    Failure::new(words, path(name)).and(parts)
-                }
+            self.forget_lost(join, record.as_ref());
+            let failure = |words| Failure::new(words, path(name)).and(lost.join(","));
+            return Err(match record {
+                Some(record) => failure(
+                    "{} is not complete: ranges of it are to be copied again, by part {?}; the others are in {}",
+                )
+                .and(path(&record.name)),
+                None => failure("{} is not complete: ranges of it are to be copied again, by part {?}"),
             });
         }
         let (Some(file), Some(record)) = (file, record) else { return Ok(()) };
@@ -189,8 +181,7 @@ impl Joiner<'_> {
         worker.join(whole, file, &record.name)
     }
 
-    /// The parts that have to copy ranges of a file again, because they are not in the one that was
-    /// published last.
+    /// The parts that have to copy ranges again, because the file that was published last lacks them.
     fn missing_from(&self, join: &Join, record: Option<&RangeRecord>) -> Vec<String> {
         let mut there = 0;
         let mut lost = Vec::new();
@@ -204,7 +195,7 @@ impl Joiner<'_> {
         if there >= join.pieces { Vec::new() } else { lost }
     }
 
-    /// Forgets that parts are done whose ranges are lost.
+    /// Deletes the results of the parts whose ranges are lost.
     fn forget_lost(&self, join: &Join, record: Option<&RangeRecord>) {
         for (part, result) in (0u64..).zip(self.results) {
             let (good, all) = ranges_in(result, join, record);
@@ -217,7 +208,7 @@ impl Joiner<'_> {
     }
 }
 
-/// How many ranges of a file a part has copied to the one that was published last, and how many at all.
+/// The number of ranges of a file that a part has copied to the file published last, and to any file.
 fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> (u64, u64) {
     let count = |is_counted: &dyn Fn(&Done) -> bool| {
         let ranges = result.pieces.iter().filter(|done| done.join == join.number && is_counted(done));
@@ -226,7 +217,7 @@ fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> 
     (count(&|done| record.is_some_and(|record| record.name == done.file)), count(&|_| true))
 }
 
-/// Gives all directories their attributes, and makes those that have no file. Says how many there are.
+/// Gives all directories their attributes and makes those without files. Returns their number.
 fn complete_directories(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<u64, Failure> {
     let mut list = ListReader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.stale_retry)?;
     let Some(root) = list.next().transpose()? else { return Ok(0) };
@@ -249,7 +240,7 @@ fn complete_directories(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest
     Ok(directories)
 }
 
-/// Tells what failed when the plan was made and when the parts were run.
+/// Reports the failures of the plan and of the parts.
 fn report(ctx: &Context, manifest: &Manifest, results: &[PartResult]) {
     let of_parts = (0u64..).zip(results).map(|(part, result)| {
         (format!("part {part}"), result.failed(), result.stats["errors"].as_array().cloned().unwrap_or_default())
@@ -266,7 +257,7 @@ fn report(ctx: &Context, manifest: &Manifest, results: &[PartResult]) {
     }
 }
 
-/// A failure as another process noted it.
+/// A failure that another process recorded.
 fn failure(step: &str, error: &Value) -> Failure {
     let path = super::json::from_bytes(&error["path"]).unwrap_or_default();
     let operation = error["operation"].as_str().unwrap_or("failed");

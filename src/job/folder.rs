@@ -1,20 +1,20 @@
-//! The job folder: the only thing that the machines of a job share, besides the copy itself.
+//! The job folder: all that the machines of a job share besides the source and the destination.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `manifest.json` | the job; there once the plan is complete |
-//! | `placement.json` | where the copy lands, settled before anything is made |
-//! | `parts/K.names`, `parts/K.facts` | what part K copies |
+//! | `manifest.json` | the job; exists once the plan is complete |
+//! | `placement.json` | the destination, recorded before anything is made |
+//! | `parts/K.names`, `parts/K.facts` | the files of part K |
 //! | `directories.names`, `directories.facts` | all directories, parents first |
 //! | `joins.json` | the files that are copied in byte ranges |
-//! | `ranges/N-G` | the file that the ranges of joined file N are written to (`ranged.rs`) |
-//! | `results/K.json` | what the last complete run of part K did: the mark that it is done |
-//! | `running/K-HOST-PID-...` | a run of part K that has begun and not ended (`sweep.rs`) |
+//! | `ranges/N-G` | the file that holds the ranges of joined file N (`ranged.rs`) |
+//! | `results/K.json` | the result of the last complete run of part K; marks the part as done |
+//! | `running/K-HOST-PID-...` | a run of part K that has not ended (`sweep.rs`) |
 //! | `written/K-...` | the names that a run of part K has made (`written.rs`) |
-//! | `finish.json` | what the finish did, and the sum of all |
+//! | `finish.json` | the statistics of the whole job |
 //!
-//! Whatever others wait for is written under another name and renamed, so that it is whole or not there.
-//! Nobody else may write to the folder (`private.rs`).
+//! A file that other processes read is written under another name and renamed, so it is either complete or
+//! missing. Nobody else may write to the folder (`private.rs`).
 
 use super::json::{bytes, from_bytes};
 use super::manifest::Manifest;
@@ -27,16 +27,15 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
-/// Where a copy lands, by cp's rules at the time when it was planned first.
+/// The destination of a copy, by cp's rules at the time of the first plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JobDestination {
     /// Absolute.
     pub(super) destination: OsString,
-    /// Whether something had that name.
+    /// Whether the destination existed then.
     pub(super) existed: bool,
 }
 
-/// An open job folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) root: PrivateDir,
@@ -49,20 +48,19 @@ pub(super) struct Folder {
 
 const MANIFEST: &str = "manifest.json";
 const DESTINATION: &str = "placement.json";
-/// Where the plan keeps the names until they are dealt out.
+/// The names that the plan has found and not yet assigned to parts.
 const SPOOL: &str = "spool";
-/// The list of all directories.
 pub(super) const DIRECTORIES: &str = "directories";
 /// The files that are copied in byte ranges.
 pub(super) const JOINS: &str = "joins.json";
-/// What the finish did.
+/// The statistics that `--finish` writes.
 pub(super) const FINISHED: &str = "finish.json";
 
 impl Folder {
-    /// Opens the folder of a job that is planned.
+    /// Opens the folder of a job that has been planned.
     ///
     /// # Errors
-    /// When there is none, or one of another form, or one that others may write to.
+    /// If there is no complete plan, another version of zcp wrote it, or other users may write to it.
     pub(super) fn open(path: &Path, stale_retry: &StaleRetry) -> Result<(Folder, Manifest), Failure> {
         let root = stale_retry.operation(|| PrivateDir::open(path), Failure::reason)?;
         let Some(value) = root.read_json(MANIFEST, stale_retry)? else {
@@ -70,17 +68,25 @@ impl Folder {
         };
         let foreign = || Failure::new("{} was not written by this version of zcp", root.path_of(MANIFEST));
         let manifest = Manifest::parse(&value).ok_or_else(foreign)?;
-        let below = |name| stale_retry.operation(|| root.below(name), Failure::reason);
-        let (parts, ranges, results) = (below("parts")?, below("ranges")?, below("results")?);
-        let (running, written) = (below("running")?, below("written")?);
-        Ok((Folder { root, parts, ranges, results, running, written }, manifest))
+        let open = |root: &PrivateDir, name: &str| stale_retry.operation(|| root.below(name), Failure::reason);
+        Ok((Folder::of(root, open)?, manifest))
     }
 
-    /// Makes the folder, or empties one whose plan was never run; and begins the spool, which says that
-    /// there is no plan until the new one is complete.
+    fn of(
+        root: PrivateDir,
+        open: impl Fn(&PrivateDir, &str) -> Result<PrivateDir, Failure>,
+    ) -> Result<Folder, Failure> {
+        let below = |name| open(&root, name);
+        let (parts, ranges, results) = (below("parts")?, below("ranges")?, below("results")?);
+        let (running, written) = (below("running")?, below("written")?);
+        Ok(Folder { root, parts, ranges, results, running, written })
+    }
+
+    /// Makes the folder, or empties one whose plan was never run, and begins the spool. A spool means that
+    /// the plan is not complete.
     ///
     /// # Errors
-    /// When parts of it have been run, or it is something else, or somebody else may write to it.
+    /// If parts have been run, the directory is no job folder, or other users may write to it.
     pub(super) fn prepare(path: &Path) -> Result<(Folder, File), Failure> {
         let root = PrivateDir::make(path)?;
         let names = root.names()?;
@@ -95,30 +101,28 @@ impl Folder {
             }
         }
         let spool = root.replace(SPOOL)?;
-        // What an earlier plan left, or one that was killed.
+        // Files of an earlier plan, perhaps of one that was killed.
         for name in root.names()? {
             let is_old = |list: &&str| name.starts_with(list) && ![SPOOL, DESTINATION].contains(&name.as_str());
             if [DIRECTORIES, JOINS, MANIFEST, SPOOL, DESTINATION].iter().any(is_old) {
                 root.remove(&name)?;
             }
         }
-        let make = |name| root.make_below(name);
-        let (parts, ranges, results) = (make("parts")?, make("ranges")?, make("results")?);
-        let (running, written) = (make("running")?, make("written")?);
-        parts.names()?.iter().try_for_each(|name| parts.remove(name))?;
-        Ok((Folder { root, parts, ranges, results, running, written }, spool))
+        let folder = Folder::of(root, PrivateDir::make_below)?;
+        folder.parts.names()?.iter().try_for_each(|name| folder.parts.remove(name))?;
+        Ok((folder, spool))
     }
 
     pub(super) fn path(&self) -> &Path {
         self.root.path()
     }
 
-    /// Where the spool is, for messages.
+    /// The path of the spool, for messages.
     pub(super) fn spool(&self) -> std::path::PathBuf {
         self.root.path_of(SPOOL)
     }
 
-    /// Where a plan that was begun for these operands lands; `None` if there was none.
+    /// The destination of an earlier plan for the same operands; `None` if there was none.
     pub(super) fn placement(&self, operands: &Value) -> Result<Option<JobDestination>, Failure> {
         let Some(value) = self.root.read_json(DESTINATION, &StaleRetry::default())? else { return Ok(None) };
         let placement = || {
@@ -134,7 +138,7 @@ impl Folder {
         self.root.write_json(DESTINATION, &value)
     }
 
-    /// The end of planning. What the manifest speaks for is on the disk before it is.
+    /// Ends the plan. Syncs all other files first, because the manifest vouches for them.
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(), Failure> {
         let cannot = |errno| Failure::new("error writing {}", self.path()).errno(errno);
         sys::io::sync_file_system(&self.root).map_err(cannot)?;

@@ -1,7 +1,6 @@
-//! Names of one inode, brought together: they have to be in one part, to become names of one copy.
+//! Groups the names of each inode: one part must have them all, to make them hard links of one copy.
 //!
-//! In memory are only inodes with names that have not been seen yet: about 150 bytes each and the
-//! names themselves.
+//! Memory holds only inodes with names that have not been seen yet: about 150 bytes each, plus the names.
 
 use super::facts::Facts;
 use crate::sys::Stat;
@@ -10,11 +9,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 
-/// All names of an inode that the source has.
+/// All names of an inode in the source.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) facts: Facts,
-    /// Bytes to move, once.
+    /// Bytes to copy, once for all names.
     pub(super) weight: u64,
     pub(super) names: Vec<OsString>,
 }
@@ -27,13 +26,12 @@ impl Group {
     }
 }
 
-/// The inodes with names left to come.
+/// The inodes with names that have not been seen yet.
 #[derive(Debug, Default)]
 pub(super) struct Inodes(HashMap<FileId, Group>);
 
 impl Inodes {
-    /// Takes a name of an inode that has `names` of them, as far as one knows; gives the group when it
-    /// is complete.
+    /// Adds a name of an inode that has up to `names` of them. Returns the group when it is complete.
     pub(super) fn add(&mut self, stat: &Stat, path: OsString, names: u64) -> Option<Group> {
         match self.0.entry(stat.id()) {
             Entry::Vacant(slot) if names > 1 => {
@@ -49,8 +47,8 @@ impl Inodes {
         }
     }
 
-    /// The groups that have names elsewhere, outside the source. In the order of their names, so that
-    /// a plan that is made again is the same.
+    /// The groups with further names outside the source. Sorted, so that a repeated plan gives the same
+    /// result.
     pub(super) fn rest(self) -> Vec<Group> {
         let mut groups: Vec<Group> = self.0.into_values().collect();
         groups.sort_by(|a, b| a.names.cmp(&b.names));

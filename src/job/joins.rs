@@ -1,4 +1,4 @@
-//! The files that are copied in byte ranges, as the plan lists them for the finish.
+//! The files that are copied in byte ranges, as the plan lists them for `--finish`.
 
 use super::facts::{Facts, Stamp, time};
 use super::json::{bytes, from_bytes};
@@ -6,14 +6,14 @@ use crate::sys::Kind;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 
-/// One such file.
+/// A file that is copied in byte ranges and joined by `--finish`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Join {
     pub(super) number: u64,
-    /// In how many ranges.
+    /// The number of ranges.
     pub(super) pieces: u64,
     pub(super) facts: Facts,
-    /// All its names; the first is the one that the parts copy.
+    /// All its names. The parts copy the first one.
     pub(super) names: Vec<OsString>,
 }
 

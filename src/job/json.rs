@@ -1,4 +1,4 @@
-//! Byte strings in JSON: text where it is UTF-8, else an array of numbers, so that nothing is lost.
+//! Byte strings in JSON: text if it is UTF-8, else an array of numbers, which loses nothing.
 
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};

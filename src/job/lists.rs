@@ -1,48 +1,28 @@
-//! The lists of a job folder: `LIST.names`, relative paths that end in NUL, and `LIST.facts`, a line
-//! for each of them in the same order.
+//! The lists of a job folder: `LIST.names` holds relative paths that end in NUL, `LIST.facts` a line for each
+//! of them in the same order.
 //!
-//! Both are written and read as streams, so that their length costs no memory.
+//! Both are read and written as streams, so a long list needs no memory.
 
-use super::facts::{DirFacts, Facts};
+use super::facts::Line;
 use super::private::PrivateDir;
 use crate::report::Failure;
 use crate::sys::Errno;
 use crate::sys::stale::StaleRetry;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::marker::PhantomData;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::str::SplitAsciiWhitespace;
 
-/// The root itself, in a list of paths below it.
+/// The root, in a list of paths below it.
 pub(super) const ROOT: &str = ".";
 
-/// A line of facts.
-pub(super) trait Line: Display + Sized {
-    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Self>;
-}
-
-impl Line for Facts {
-    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Facts> {
-        Facts::parse(words)
-    }
-}
-
-impl Line for DirFacts {
-    fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<DirFacts> {
-        DirFacts::parse(words)
-    }
-}
-
-/// The system's reason, for a failure about `path`.
+/// A failure of `operation` on `path`, with the system's reason.
 pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(operation, path).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
-/// Writes a list.
 pub(super) struct ListWriter {
     list: PathBuf,
     names: BufWriter<File>,
@@ -50,7 +30,6 @@ pub(super) struct ListWriter {
 }
 
 impl ListWriter {
-    /// Begins a list.
     pub(super) fn create(dir: &PrivateDir, list: &str) -> Result<ListWriter, Failure> {
         let create = |extension| dir.create(&format!("{list}.{extension}")).map(BufWriter::new);
         Ok(ListWriter { names: create("names")?, facts: create("facts")?, list: dir.path_of(list) })
@@ -62,14 +41,14 @@ impl ListWriter {
             .map_err(|error| failed("error writing {}", &self.list, &error))
     }
 
-    /// Writes out what is still held back.
+    /// Writes the buffered rest.
     pub(super) fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.names.flush().and_then(|()| self.facts.flush());
         flushed.map_err(|error| failed("error writing {}", &self.list, &error))
     }
 }
 
-/// Reads a list, name by name. Nothing comes after a failure.
+/// Reads a list. Nothing follows an error.
 pub(super) struct ListReader<L> {
     list: PathBuf,
     names: BufReader<File>,

@@ -1,19 +1,20 @@
-//! The manifest of a job: what all machines have to agree on. JSON, written when the plan is complete.
+//! The manifest of a job: the facts that all machines must agree on. JSON, written when the plan is complete.
 
 use super::json::{bytes, from_bytes};
+use crate::batch::Entry;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{self, Stat, io, proc};
+use crate::sys::{self, Kind, Stat, io, proc};
 use crate::transfer::route::FsKind;
 use serde_json::{Value, json};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The form of the job folder. A program that does not know it keeps its hands off.
+/// The version of the job folder's format. A program refuses any other version.
 pub(super) const SCHEMA: u64 = 2;
 
-/// A directory that every machine has to find.
+/// A directory that every machine must find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
     /// Absolute.
@@ -24,21 +25,21 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// What an open directory is.
-    ///
-    /// # Errors
-    /// Those of fstat(2) and fstatfs(2).
-    pub(super) fn of(path: OsString, dir: impl AsFd, stat: &Stat) -> sys::Result<Root> {
-        Ok(Root { path, id: stat.id(), magic: io::fs_magic(dir)? })
+    pub(super) fn of(path: OsString, dir: impl AsFd, stat: &Stat) -> Result<Root, Failure> {
+        match io::fs_magic(dir) {
+            Ok(magic) => Ok(Root { path, id: stat.id(), magic }),
+            Err(errno) => Err(Failure::new("cannot access {}", path).errno(errno)),
+        }
     }
 
-    /// Opens it on this machine, if it is the same directory there.
+    /// Opens the directory on this machine and checks that it is the same one.
     ///
-    /// A device number is only compared on the machine that made the plan, and only of a file system
-    /// on a real device: network file systems get another with each mount. Of FUSE only the type is.
+    /// Device numbers are compared only on the machine that made the plan, and only for a file system on a
+    /// block device: a network file system gets another number with each mount. On FUSE, where inode numbers
+    /// do not last, only the type is compared.
     ///
     /// # Errors
-    /// When it is missing or another one.
+    /// If the directory is missing or another one.
     pub(super) fn open(&self, same_machine: bool) -> Result<OwnedFd, Failure> {
         let cannot = |errno| Failure::new("cannot access {}", &self.path).errno(errno);
         let fd = at::open_dir(at::CWD, &self.path, Follow::Yes).map_err(cannot)?;
@@ -66,24 +67,23 @@ impl Root {
     }
 }
 
-/// What a job is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Manifest {
-    /// Names this job's temporary files.
+    /// Identifies the job, so that results of another job are not taken for its own.
     pub(super) job: String,
-    /// The machine that made the plan, until it is started again.
+    /// Identifies the machine that made the plan, until it is rebooted.
     pub(super) machine: String,
     pub(super) parts: u64,
-    /// The options of the copy, as they are typed.
+    /// The options of the copy, as they were typed.
     pub(super) arguments: Vec<OsString>,
     pub(super) source: Root,
     pub(super) destination: Root,
-    /// The new name of a source that is a single file; both roots are then the directories they are in.
+    /// The new name of a source that is a single file. Both roots are then the directories above.
     pub(super) new_name: Option<OsString>,
-    /// What the plan could not look at, in the form of `--stats`.
+    /// The failures of the plan, and their objects in the form of `--stats=json`.
     pub(super) failed: u64,
     pub(super) errors: Vec<Value>,
-    /// Totals and balance, for whoever looks.
+    /// Totals and balance, for people to read.
     pub(super) figures: Value,
 }
 
@@ -110,15 +110,13 @@ impl Manifest {
         })
     }
 
-    /// `None` if it is not one, or of another form.
+    /// `None` if the value is no manifest or of another version.
     pub(super) fn parse(value: &Value) -> Option<Manifest> {
         if value["schema"].as_u64()? != SCHEMA {
             return None;
         }
-        let job = value["job"].as_str()?.to_owned();
-        let is_plain = !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_hexdigit());
         Some(Manifest {
-            job: Some(job).filter(|_| is_plain)?,
+            job: value["job"].as_str()?.to_owned(),
             machine: value["machine"].as_str()?.to_owned(),
             parts: value["parts"].as_u64()?,
             arguments: value["arguments"].as_array()?.iter().map(from_bytes).collect::<Option<_>>()?,
@@ -134,12 +132,18 @@ impl Manifest {
         })
     }
 
-    /// Whether a file of the destination has the same inode number on each machine.
+    /// The batch entry of a name in a list.
+    pub(super) fn entry(&self, name: &OsStr, kind: Kind) -> Entry {
+        let new_name = self.new_name.clone();
+        Entry { name: name.to_owned(), operand: new_name.is_some(), new_name, hint: Some(kind) }
+    }
+
+    /// Whether a file of the destination has the same inode number on every machine.
     pub(super) fn has_lasting_inodes(&self) -> bool {
         FsKind::has_lasting_inodes(self.destination.magic)
     }
 
-    /// The inode number of a file in the destination, as far as it tells one from another.
+    /// The inode number of a file in the destination; 0 where inode numbers do not last.
     pub(super) fn identity(&self, ino: u64) -> u64 {
         if self.has_lasting_inodes() { ino } else { 0 }
     }

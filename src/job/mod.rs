@@ -1,12 +1,12 @@
-//! A copy that many machines share, under whatever starts their processes: `--plan` writes a job
-//! folder, `--run` copies one part of it, `--finish` completes the tree.
+//! Job mode: several machines share one copy. `--plan` writes a job folder, `--run` copies one part of it,
+//! and `--finish` completes the tree. Any scheduler may start these processes.
 //!
-//! There is no daemon and no protocol: all that the machines share is a file system with the source,
-//! the destination and the job folder. So nothing here may rely on locks, on clocks, or on being
-//! alone; what a step does can be done again, by several at once, and killed at any moment.
+//! There is no daemon and no protocol. The machines share only a file system with the source, the destination
+//! and the job folder. So no step relies on locks, on clocks or on being the only process. Each step may be
+//! repeated, run several times at once, or be killed at any moment.
 //!
-//! The workers copy each name as in any copy; `supply.rs` gives them the names of a part, where a plain copy has
-//! the walk.
+//! The workers copy each name as in a plain copy. `supply.rs` gives them the names of a part, where a plain
+//! copy walks a tree.
 
 mod admit;
 mod auto;
@@ -51,7 +51,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use written::Written;
 
-/// A step with its options settled, ready to be done.
+/// A step with its settled options, ready for [`perform`].
 #[derive(Debug)]
 pub struct Prepared {
     options: Options,
@@ -65,10 +65,10 @@ enum StepTask {
     Finish(Folder, Box<Manifest>),
 }
 
-/// Finds out what a step is about.
+/// Reads the plan of a step and settles its options.
 ///
 /// # Errors
-/// When the plan cannot be made, is not there, or has no such part.
+/// If a plan may not be made, does not exist or cannot be read, or has no such part.
 pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError> {
     match step {
         JobStep::Plan(plan) => {
@@ -100,7 +100,7 @@ pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError>
     }
 }
 
-/// Does the step. Failures are printed; the report has them as well, and how many there were is told.
+/// Performs a step and returns its report and the number of failures. Failures are printed, too.
 pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Report, u64) {
     let Prepared { options, task } = prepared;
     let magics = match &task {
@@ -109,7 +109,6 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
             vec![manifest.source.magic, manifest.destination.magic]
         }
     };
-    // The other steps do not last.
     let outlook = Outlook { duration: Duration::Long, are_many: true, stale_retry: stale_retry(&magics) };
     let written = Arc::new(Written::default());
     let (noted, earlier) = (Arc::clone(&written), Arc::clone(&written));
@@ -144,18 +143,18 @@ fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), UsageError> {
     Ok((folder, Box::new(manifest)))
 }
 
-/// As much stale_retry as file systems of these types may need (`f_type` of statfs(2)).
+/// A retry budget for file systems of these types (`f_type` of statfs(2)).
 fn stale_retry(magics: &[u64]) -> StaleRetry {
     StaleRetry::new(magics.iter().all(|magic| FsKind::from_magic(*magic).is_local()))
 }
 
-/// The options of the plan, and behind them those of this run.
+/// The settled options: those of the plan, followed by those given to this step.
 fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, UsageError> {
     let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
     let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
     match cli::parse(all, console)? {
-        // What has its name is whole, whoever may be at work on it as well; and where times are copied,
-        // they tell what need not be done again.
+        // Other processes may write the same destination, so a name must appear only when its file is
+        // complete. With preserved times, a repeated run can recognise complete files.
         Request::Copy(copy) => {
             let (options, _) = copy.options.settled()?;
             let resume = options.preserve.timestamps;
@@ -165,7 +164,7 @@ fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> 
     }
 }
 
-/// The name of this machine, as part of a file's name.
+/// The name of this machine, safe to use in a file name.
 fn host() -> String {
     proc::host().replace('/', "_")
 }

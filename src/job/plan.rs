@@ -1,11 +1,11 @@
-//! `--plan`: one walk of the source, and what it finds shared out to the parts.
+//! `--plan`: walks the source once and divides what it finds among the parts.
 //!
-//! The walk writes all names to one file, the spool. When the totals are known, the spool is read once
-//! to cut it into bundles, and once more, bundle by bundle, to write the parts. So what is in memory is
-//! the bundles (their number depends on the parts alone), inodes with names yet to come, and the way
-//! down to the directory in hand.
+//! The walk writes all names to one file, the spool. When the totals are known, the spool is read once to cut
+//! it into bundles, and once more, bundle by bundle, to write the parts. So memory holds only the bundles
+//! (their number depends on the parts alone), the inodes with names still missing, and the open directories
+//! down to the current one.
 
-use super::balance::{self, Batcher, Bundle, Scale, Weight};
+use super::balance::{self, Bundle, Bundler, Scale, Weight};
 use super::facts::{DirFacts, Facts, PlannedRange};
 use super::folder::{DIRECTORIES, Folder, JOINS};
 use super::inodes::{Group, Inodes};
@@ -27,14 +27,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// Files of less are never cut, unless `--split-over` says so: a range has a cost of its own.
+/// The least size in bytes at which files are cut without `--split-over`: each range has a fixed cost.
 const LEAST_SPLIT: u64 = 16 << 20;
-/// Ranges are no smaller, unless `--split-over` says so.
+/// The least size of a range in bytes without `--split-over`.
 const LEAST_PIECE: u64 = 4 << 20;
-/// Where ranges begin: a multiple of any block size, and of the record size of most network mounts.
+/// Ranges begin at multiples of this: a multiple of any block size, and of the record size of most network
+/// mounts.
 const ALIGNMENT: u64 = 1 << 20;
 
-/// Counts of what was found.
+/// The totals of the walk.
 #[derive(Debug, Default)]
 struct Totals {
     size: Weight,
@@ -46,7 +47,7 @@ struct Totals {
 /// Makes the plan.
 ///
 /// # Errors
-/// When there is none. What could not be looked at is reported, and noted for the finish.
+/// If there can be no plan. A failure about a single name is reported and recorded for `--finish`.
 pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     let copy = &plan.copy;
     let operands = copy.options.operands(copy.sources.clone(), copy.destination.clone());
@@ -88,8 +89,8 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     if ctx.stop.is_raised() {
         return Ok(());
     }
-    let split = if may_split(ctx) { split_over(plan, &totals) } else { u64::MAX };
-    // What is written through a symbolic link is written as a whole.
+    let split = split_over(ctx, plan, &totals);
+    // A file that is written through a symbolic link is not cut into ranges.
     let is_link = |name: &OsString| {
         let name = manifest.new_name.as_ref().unwrap_or(name);
         at::stat(&destination, name, Follow::No).is_ok_and(|stat| stat.is_symlink())
@@ -104,18 +105,18 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     })
 }
 
-/// Files that are to share blocks can only do so as a whole.
-fn may_split(ctx: &Context) -> bool {
+/// The size in bytes above which a file is cut into ranges.
+fn split_over(ctx: &Context, plan: &Plan, totals: &Totals) -> u64 {
     let limits = &ctx.options.limits;
-    limits.cloning != Cloning::Require && limits.forced.as_deref() != Some(&[Strategy::Reflink])
-}
-
-fn split_over(plan: &Plan, totals: &Totals) -> u64 {
+    // A file that has to share its blocks is cloned as a whole.
+    if limits.cloning == Cloning::Require || limits.forced.as_deref() == Some(&[Strategy::Reflink]) {
+        return u64::MAX;
+    }
     let quarter = totals.size.bytes / plan.parts.get() / 4;
     plan.split_over.map_or(quarter.max(LEAST_SPLIT), |size| size.get())
 }
 
-/// Walks, and writes down directories and names.
+/// Walks the source and writes directories and names to their files.
 fn list_source(
     ctx: &Context,
     source_walk: SourceWalk<'_>,
@@ -143,12 +144,12 @@ fn list_source(
     Ok(totals)
 }
 
-/// How many names of the inode have to be brought together.
+/// The number of names of the inode that the plan has to collect.
 fn expected_names(ctx: &Context, stat: &Stat) -> u64 {
     let options = &ctx.options;
     match options.dereference {
         _ if !options.preserve.links => 1,
-        // Symbolic links add names that nobody counts.
+        // Each symbolic link may add a name, and `nlink` does not count those.
         Dereference::Always => u64::MAX,
         _ => stat.nlink,
     }
@@ -165,7 +166,7 @@ fn push(spool: &mut spool::SpoolWriter, totals: &mut Totals, group: &Group) -> R
     Ok(())
 }
 
-/// Cuts the spool into bundles, deals them, and writes the parts. Gives the figures.
+/// Cuts the spool into bundles, assigns them to parts and writes the parts. Returns the figures.
 fn share_out(
     folder: &Folder,
     spool: spool::SpoolWriter,
@@ -175,7 +176,7 @@ fn share_out(
 ) -> Result<Value, Failure> {
     let mut spool = spool.finish()?;
     let scale = Scale::new(totals.size, manifest.parts);
-    let mut batcher = Batcher::new(scale);
+    let mut bundler = Bundler::new(scale);
     let mut joins: BTreeMap<u64, Join> = BTreeMap::new();
     let piece = split.min((totals.size.bytes / manifest.parts / 8).max(LEAST_PIECE));
     while let Some(group) = next_group(&mut spool)? {
@@ -183,14 +184,14 @@ fn share_out(
         let is_large = group.facts.kind == Kind::Regular && group.size.bytes > split;
         if is_large && !group.names.iter().any(is_link) {
             let pieces = group.size.bytes.div_ceil(piece).min(group.facts.size.div_ceil(ALIGNMENT)).max(1);
-            batcher.pieces(at.clone(), group.size, pieces);
+            bundler.pieces(at.clone(), group.size, pieces);
             let number = u64::try_from(joins.len()).unwrap_or(u64::MAX);
             joins.insert(at.start, Join { number, pieces, facts: group.facts, names: group.names });
         } else {
-            batcher.item(at, group.size);
+            bundler.item(at, group.size);
         }
     }
-    let bundles = batcher.finish();
+    let bundles = bundler.finish();
     let parts = balance::deal(scale, &bundles);
     let mut sizes = vec![Weight::default(); usize::try_from(manifest.parts).unwrap_or(0)];
     let mut of_part: Vec<Vec<&Bundle>> = vec![Vec::new(); sizes.len()];
@@ -207,7 +208,7 @@ fn share_out(
     Ok(figures(totals, manifest.parts, &sizes, scale.bound(&bundles), joins.len(), split))
 }
 
-/// The names of one inode; of nearly all files that is one.
+/// The names of one inode: for nearly all files, a single one.
 struct PlannedNames {
     facts: Facts,
     names: Vec<OsString>,
@@ -227,7 +228,7 @@ fn next_group(spool: &mut spool::SpoolReader) -> Result<Option<PlannedNames>, Fa
     Ok(Some(group))
 }
 
-/// Where a piece of a file begins, which is where the one before it ends.
+/// The offset at which range `piece` of a file begins and the range before it ends.
 fn cut(size: u64, piece: u64, pieces: u64) -> u64 {
     if piece == pieces {
         return size;

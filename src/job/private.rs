@@ -1,9 +1,9 @@
-//! A directory that nobody but its owner may write to: the job folder, and each directory in it.
+//! A directory that only its owner may write to: the job folder, and each directory in it.
 //!
-//! The steps of a job do what its files say, so whoever can write one of them can have this process read
-//! and write anything. Hence three rules, which only this file has to keep: a directory that belongs to
-//! another user, or that others may write to, is refused; its files are reached from the open directory
-//! and never through a symbolic link; and a file is made anew (O_EXCL), never opened to be written.
+//! The steps of a job obey its files, so anyone who can write one of them could make this process read and
+//! write anything. Hence three rules, which only this file has to keep. A directory that belongs to another
+//! user, or that others may write to, is refused. Its files are opened relative to the open directory and
+//! never through a symbolic link. A file is always created anew (O_EXCL), never opened for writing.
 
 use super::lists::failed;
 use crate::report::Failure;
@@ -17,7 +17,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Permission bits that let others write.
+/// The permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// An open directory of a job.
@@ -34,17 +34,17 @@ impl AsFd for PrivateDir {
 }
 
 impl PrivateDir {
-    /// Opens the job folder. A symbolic link under its name is the user's word, and followed.
+    /// Opens the job folder. The user named it, so a symbolic link is followed.
     ///
     /// # Errors
-    /// When there is none, or one that others could have written to.
+    /// If it does not exist, or other users may write to it.
     pub(super) fn open(path: &Path) -> Result<PrivateDir, Failure> {
         let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
         let fd = at::open_dir(at::CWD, path.as_os_str(), Follow::Yes).map_err(cannot)?;
         PrivateDir { path: path.to_owned(), fd }.checked()
     }
 
-    /// Makes the job folder, and the directories above it, where they are missing.
+    /// Makes the job folder and missing directories above it.
     ///
     /// # Errors
     /// Those of mkdir(2) and of [`PrivateDir::open`].
@@ -59,10 +59,10 @@ impl PrivateDir {
         }
     }
 
-    /// Opens a directory in this one.
+    /// Opens a subdirectory.
     ///
     /// # Errors
-    /// As [`PrivateDir::open`].
+    /// Those of [`PrivateDir::open`].
     pub(super) fn below(&self, name: &str) -> Result<PrivateDir, Failure> {
         let path = self.path_of(name);
         match at::open_dir(&self.fd, OsStr::new(name), Follow::No) {
@@ -71,10 +71,10 @@ impl PrivateDir {
         }
     }
 
-    /// Opens a directory in this one, made if it is missing.
+    /// Opens a subdirectory and makes it if it is missing.
     ///
     /// # Errors
-    /// As [`PrivateDir::make`].
+    /// Those of [`PrivateDir::make`].
     pub(super) fn make_below(&self, name: &str) -> Result<PrivateDir, Failure> {
         match at::mkdir(&self.fd, OsStr::new(name), 0o700) {
             Ok(()) | Err(Errno::EXIST) => self.below(name),
@@ -103,16 +103,16 @@ impl PrivateDir {
         self.path.join(name)
     }
 
-    /// Makes a file, open for reading and writing.
+    /// Creates a file, open for reading and writing.
     ///
     /// # Errors
-    /// Those of open(2); EEXIST if the name is taken, whatever has it.
+    /// Those of open(2); EEXIST if the name is taken, even by a dangling link.
     pub(super) fn create(&self, name: &str) -> Result<File, Failure> {
         let answer = at::create_private(&self.fd, OsStr::new(name));
         answer.map(File::from).map_err(|errno| Failure::new("cannot create {}", self.path_of(name)).errno(errno))
     }
 
-    /// Makes a file in the place of one that may be there.
+    /// Creates a file in place of an existing one.
     ///
     /// # Errors
     /// Those of open(2) and rename(2).
@@ -130,11 +130,11 @@ impl PrivateDir {
         })
     }
 
-    /// Opens a file for reading; `None` if there is none, also after a while where the machine may not have
-    /// heard of it yet.
+    /// Opens a file for reading; `None` if it does not exist. On a network file system, waits a while for
+    /// another machine's new file to become visible.
     ///
     /// # Errors
-    /// Those of open(2), or that it is no file of this job.
+    /// Those of open(2), or that the file is not one of this job.
     pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<File>, Failure> {
         let cannot = |errno| Failure::new("cannot open {} for reading", self.path_of(name)).errno(errno);
         let open = || {
@@ -153,7 +153,7 @@ impl PrivateDir {
         }
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file if it exists.
     ///
     /// # Errors
     /// Those of unlink(2).
@@ -168,7 +168,7 @@ impl PrivateDir {
         at::stat(&self.fd, OsStr::new(name), Follow::No).is_ok()
     }
 
-    /// The names in it that are text, as all names of a job are.
+    /// The names in the directory. All names of a job are text.
     ///
     /// # Errors
     /// Those of reading a directory.
@@ -179,10 +179,10 @@ impl PrivateDir {
         Ok(names.into_iter().filter(is_entry).map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
-    /// A JSON file; `None` if there is none.
+    /// The content of a JSON file; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read, or is something else.
+    /// If the file cannot be read or is not JSON.
     pub(super) fn read_json(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Value>, Failure> {
         let Some(mut file) = self.read(name, stale_retry)? else { return Ok(None) };
         let mut text = Vec::new();
@@ -194,19 +194,20 @@ impl PrivateDir {
         }
     }
 
-    /// Writes a JSON file, whole or not at all, in the place of one that is there.
+    /// Writes a JSON file atomically, in place of an existing one.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn write_json(&self, name: &str, value: &Value) -> Result<(), Failure> {
         let temporary = self.write_temporary(name, value)?;
         self.rename(&temporary, name)
     }
 
-    /// Writes a JSON file, whole, if the name is free; false if somebody was faster.
+    /// Writes a JSON file atomically if the name is free; returns false if another process took the name
+    /// first.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn publish_json(&self, name: &str, value: &Value) -> Result<bool, Failure> {
         let temporary = self.write_temporary(name, value)?;
         let answer = at::rename_to_free(self.fd.as_fd(), OsStr::new(&temporary), OsStr::new(name));
@@ -233,12 +234,12 @@ impl PrivateDir {
     }
 }
 
-/// A name for a file until it is whole.
+/// A name for an incomplete file.
 fn temporary(name: &str) -> String {
     format!("{name}.{:032x}", proc::random())
 }
 
-/// Whether what this user owns, or root, is as good as one's own.
+/// Whether the owner is this user or root.
 fn is_trusted_owner(stat: &Stat) -> bool {
     stat.uid == proc::effective_uid() || stat.uid == 0
 }

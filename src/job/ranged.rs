@@ -1,10 +1,10 @@
-//! The file that ranges of a large file are written to, by several processes, until all are there.
+//! The file that collects the ranges of a large file, written by several processes.
 //!
-//! It stands in the destination, where somebody else may be at work, so it is made by one process, under a
-//! name that nobody can guess, exclusively, and open to its owner alone. That process then publishes name,
-//! inode, owner and mode in the job folder; the others write to what has the name only if it is that very
-//! file, and has no other name. Should it be lost, the next one is made in the same way, and the ranges of
-//! the lost one are copied again.
+//! It is in the destination, where other users may be at work. So one process creates it, exclusively, under
+//! a name that nobody can guess, and accessible to its owner alone. That process then publishes the file's
+//! name, inode, owner and mode in the job folder. Other processes write to a file of that name only if it is
+//! the published one and has no other name. If the file gets lost, a new one is made in the same way, and the
+//! lost ranges are copied again.
 
 use super::folder::Folder;
 use super::json::{bytes, from_bytes};
@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// How often a file is made anew at most, within one step.
+/// How many files one step creates at most.
 const TRIES: u64 = 100;
 
-/// The file of one join.
+/// The range file of one join.
 #[derive(Clone, Copy)]
 pub(super) struct RangedFile<'a> {
     pub(super) ctx: &'a Context,
@@ -33,19 +33,19 @@ pub(super) struct RangedFile<'a> {
     pub(super) join: u64,
 }
 
-/// What is published of the file.
+/// The published facts about a range file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RangeRecord {
-    /// How often it was made before.
+    /// The number of files that were published before.
     generation: u64,
-    /// Its name, beside that of the copy.
+    /// The name in the directory of the destination.
     pub(super) name: OsString,
-    /// As far as inode numbers tell one file from another.
+    /// 0 where inode numbers do not last.
     ino: u64,
     dev: u64,
     uid: u32,
     mode: u32,
-    /// Where it was made, for device numbers are not the same elsewhere.
+    /// The machine that made the file. Device numbers are only comparable there.
     machine: String,
 }
 
@@ -76,14 +76,14 @@ impl RangeRecord {
 }
 
 impl RangedFile<'_> {
-    /// What is published of the latest file; `None` if there never was one.
+    /// The record that was published last; `None` if there is none.
     ///
     /// # Errors
-    /// When the job folder cannot be read.
+    /// If the job folder cannot be read.
     pub(super) fn latest(&self) -> Result<Option<RangeRecord>, Failure> {
         let mut latest = None;
         for generation in 0.. {
-            // Whether there is a later one is not worth waiting for: publishing tells.
+            // Do not wait for a later record to become visible: publishing a second one fails anyway.
             match self.published(generation, &StaleRetry::default())? {
                 Some(record) => latest = Some(record),
                 None => break,
@@ -111,12 +111,12 @@ impl RangedFile<'_> {
         format!("{}.joining", self.join)
     }
 
-    /// Whether it has got its final name.
+    /// Whether the file has its final name.
     pub(super) fn is_joined(&self) -> bool {
         self.folder.ranges.exists(&self.joined_name())
     }
 
-    /// From now on it gets other attributes than it was made with.
+    /// Notes that the file's attributes may change from now on.
     pub(super) fn begin_to_join(&self) -> Result<(), Failure> {
         self.folder.ranges.write_json(&self.joining_name(), &Value::Null)
     }
@@ -125,10 +125,10 @@ impl RangedFile<'_> {
         self.folder.ranges.write_json(&self.joined_name(), &Value::Null)
     }
 
-    /// Opens the file for writing, made if there is none.
+    /// Opens the file for writing and creates it if there is none.
     ///
     /// # Errors
-    /// When it cannot be made, or is not what was made.
+    /// If it cannot be created, or the name now belongs to another file.
     pub(super) fn open_or_make(
         &self,
         mark: &Mark,
@@ -152,7 +152,7 @@ impl RangedFile<'_> {
             if self.folder.ranges.publish_json(&self.record_name(generation), &record.json())? {
                 return Ok((fd, name));
             }
-            // Another process was faster: its file is the one.
+            // Another process published first: use its file.
             let _ = at::unlink(&fds.dst, &name);
             latest = self.published(generation, &self.ctx.stale_retry)?;
             if latest.is_none() {
@@ -163,10 +163,10 @@ impl RangedFile<'_> {
         Err(Failure::new("cannot access {}", path).errno(Errno::STALE))
     }
 
-    /// Opens a file that was published; `None` if nothing has its name.
+    /// Opens a published file; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be opened, or something else has the name.
+    /// If it cannot be opened, or the name now belongs to another file.
     pub(super) fn open(
         &self,
         record: &RangeRecord,
@@ -186,9 +186,9 @@ impl RangedFile<'_> {
         if self.is_it(record, &stat) { Ok(Some(fd)) } else { Err(strange()) }
     }
 
-    /// Whether this is the file that was published.
+    /// Whether this is the published file.
     fn is_it(&self, record: &RangeRecord, stat: &Stat) -> bool {
-        // Once it is being joined it may have its last owner and mode.
+        // A file that is being joined may already have its final owner and mode.
         let untouched = (stat.uid, stat.permissions()) == (record.uid, record.mode);
         self.is_same_inode(record, stat)
             && stat.is_regular()
@@ -201,7 +201,7 @@ impl RangedFile<'_> {
         self.manifest.identity(stat.ino) == record.ino && (!device_counts || stat.dev == record.dev)
     }
 
-    /// Whether something has the name of a published file, or its final name, and is that inode.
+    /// Whether `name` is the published file.
     pub(super) fn has_name(&self, record: &RangeRecord, dir: impl AsFd, name: &OsStr) -> bool {
         at::stat(dir, name, Follow::No).is_ok_and(|stat| self.is_same_inode(record, &stat))
     }

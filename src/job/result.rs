@@ -1,26 +1,24 @@
-//! What a run of a part, or the finish, left in the job folder: the object of `--stats=json`, and
-//! which ranges of large files are where.
+//! The result of a part in the job folder: the object of `--stats=json`, and the files that hold its ranges.
 
 use super::folder::Folder;
 use super::json::{bytes, from_bytes};
 use crate::report::Failure;
-use crate::report::stats::Summary;
 use crate::sys::stale::StaleRetry;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 
-/// A range that is done.
+/// A range that has been copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Done {
     /// The number of the joined file.
     pub(super) join: u64,
     pub(super) start: u64,
-    /// The name of the file that has it, which is never used again. Should that file be lost, the ranges of
-    /// before are not in the next one.
+    /// The name of the range file. Names are never reused: if that file gets lost, the next one does not seem
+    /// to hold this range.
     pub(super) file: OsString,
 }
 
-/// A part that has been run.
+/// The result of a complete run of a part.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PartResult {
     /// The object of `--stats=json`.
@@ -29,11 +27,7 @@ pub(super) struct PartResult {
 }
 
 impl PartResult {
-    pub(super) fn new(summary: &Summary, pieces: Vec<Done>) -> PartResult {
-        PartResult { stats: summary.json(), pieces }
-    }
-
-    /// How many failures were reported.
+    /// The number of failures that were reported.
     pub(super) fn failed(&self) -> u64 {
         self.stats["totals"]["failed"].as_u64().unwrap_or(1)
     }
@@ -53,7 +47,7 @@ impl PartResult {
         stale_retry.operation(|| folder.results.write_json(&format!("{part}.json"), &value), Failure::reason)
     }
 
-    /// What the last complete run of the part left; `None` if there was none.
+    /// The result of the part's last complete run; `None` if there was none.
     pub(super) fn read(
         folder: &Folder,
         job: &str,

@@ -1,4 +1,4 @@
-//! SOURCE and DEST of a plan: found, checked against each other, and the destination made.
+//! The operands of a plan: resolves and checks them, and makes the destination.
 
 use super::branch::{self, Made};
 use super::folder::{Folder, JobDestination};
@@ -18,32 +18,30 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-/// Both ends of the copy.
+/// The source and the destination of a plan.
 pub(super) struct JobRoots {
     pub(super) source: Root,
     pub(super) source_fd: OwnedFd,
     pub(super) destination: Root,
     pub(super) destination_fd: OwnedFd,
-    /// Whether the destination was there before.
+    /// Whether the destination existed before.
     pub(super) existed: bool,
-    /// A source that is a single file: its name. The roots are then the directories above.
+    /// The name of a source that is a single file. The roots are then the directories above.
     pub(super) file: Option<(OsString, Stat)>,
     pub(super) new_name: Option<OsString>,
     /// The job folder, ready for a plan.
     pub(super) folder: Folder,
-    /// An empty file in it for the names of the plan.
+    /// An empty file in the job folder for the names of the plan.
     pub(super) spool: File,
 }
 
-/// Finds out where the copy goes from and to, by cp's rules, makes the job folder ready, and then the
-/// destination.
+/// Resolves the operands by cp's rules, prepares the job folder, and makes the destination.
 ///
-/// A plan that is made again lands where it did the first time, although the directory that it made
-/// then is there now.
+/// A repeated plan keeps the destination of the first one, although the directory that the first one made now
+/// exists.
 ///
 /// # Errors
-/// Those of a copy: nothing there, nothing to go with `-r`, a directory into itself ... and those of the
-/// folder.
+/// Those of a copy (no source, no `-r`, a directory into itself ...) and those of the job folder.
 pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Result<JobRoots, Failure> {
     let mut options = ctx.options.clone();
     let key = key(&operands);
@@ -79,7 +77,7 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Resu
     of_a_directory(ctx, &entry, source, placement, &stat, (folder, spool))
 }
 
-/// What was typed, from here.
+/// Identifies the operands as typed and the working directory.
 fn key(operands: &Operands) -> Value {
     let here = std::env::current_dir().unwrap_or_default();
     let sources: Vec<Value> = operands.sources.iter().map(|name| bytes(name)).collect();
@@ -96,20 +94,18 @@ fn of_a_directory(
     (folder, spool): (Folder, File),
 ) -> Result<JobRoots, Failure> {
     let JobDestination { destination, existed } = placement;
-    let cannot_access = |path: &OsStr, errno| Failure::new("cannot access {}", path).errno(errno);
-    let source_fd = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|errno| cannot_access(&source, errno))?;
+    let cannot_access = |errno| Failure::new("cannot access {}", &source).errno(errno);
+    let source_fd = at::open_dir(at::CWD, &source, Follow::Yes).map_err(cannot_access)?;
     if leads_into(&destination, stat) {
         let words = "cannot copy a directory, {}, into itself, {}";
         return Err(Failure::new(words, &entry.name).and(&destination));
     }
     make(ctx, entry, stat, &destination)?;
-    let destination_fd =
-        at::open_dir(at::CWD, &destination, Follow::Yes).map_err(|errno| cannot_access(&destination, errno))?;
-    let made = at::fstat(&destination_fd).map_err(|errno| cannot_access(&destination, errno))?;
+    let (destination, destination_fd) = open(&destination)?;
     Ok(JobRoots {
-        source: root(source, &source_fd, stat)?,
+        source: Root::of(source, &source_fd, stat)?,
         source_fd,
-        destination: root(destination, &destination_fd, &made)?,
+        destination,
         destination_fd,
         existed,
         file: None,
@@ -119,7 +115,7 @@ fn of_a_directory(
     })
 }
 
-/// A file by itself: the directories that it is in and goes to are the roots.
+/// A source that is a single file: the directories above source and destination are the roots.
 fn of_a_file(
     source: &OsStr,
     destination: &OsStr,
@@ -128,12 +124,6 @@ fn of_a_file(
 ) -> Result<JobRoots, Failure> {
     let (from, name) = backup::split(source);
     let (to, new_name) = backup::split(destination);
-    let open = |path: &OsStr| {
-        let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
-        let fd = at::open_dir(at::CWD, path, Follow::Yes).map_err(cannot)?;
-        let stat = at::fstat(&fd).map_err(cannot)?;
-        Ok((root(without_slashes(path).to_owned(), &fd, &stat)?, fd))
-    };
     let ((source, source_fd), (destination, destination_fd)) = (open(from)?, open(to)?);
     Ok(JobRoots {
         source,
@@ -148,12 +138,15 @@ fn of_a_file(
     })
 }
 
-fn root(path: OsString, fd: &OwnedFd, stat: &Stat) -> Result<Root, Failure> {
-    Root::of(path.clone(), fd, stat).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))
+fn open(path: &OsStr) -> Result<(Root, OwnedFd), Failure> {
+    let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
+    let fd = at::open_dir(at::CWD, path, Follow::Yes).map_err(cannot)?;
+    let stat = at::fstat(&fd).map_err(cannot)?;
+    Ok((Root::of(without_slashes(path).to_owned(), &fd, &stat)?, fd))
 }
 
-/// As it was written, from the working directory: another machine may mount at the same place what a
-/// resolved path would name differently.
+/// The absolute path, with symbolic links unresolved: on another machine, this path may lead to the same
+/// file system where a resolved path would not.
 fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     match std::path::absolute(without_slashes(path)) {
         Ok(path) => Ok(path.into_os_string()),
@@ -161,14 +154,14 @@ fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     }
 }
 
-/// Whether what is at `path`, or the directory that it would be made in, is the source or inside of it.
+/// Whether `path`, or the directory that it would be made in, is the source or below it.
 fn leads_into(path: &OsStr, source: &Stat) -> bool {
     let parent = backup::split(path).0;
     let open = |path| at::open_dir(at::CWD, path, Follow::Yes);
     open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::is_within(&dir, source.id()))
 }
 
-/// Makes the root of the destination, if it is not there.
+/// Makes the root of the destination if it is missing.
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     match branch::make(ctx, at::CWD, path, source) {

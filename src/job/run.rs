@@ -1,4 +1,4 @@
-//! `--run`: one part, on whatever machine this is. Any number of times, also at once.
+//! `--run`: copies one part. It may be repeated, and run on several machines at once.
 
 use super::branch::Branch;
 use super::facts::{Facts, PlannedRange};
@@ -10,7 +10,6 @@ use super::result::{Done, PartResult};
 use super::supply::PartNames;
 use super::sweep::Mark;
 use super::written::{self, Written};
-use crate::batch::Entry;
 use crate::context::Context;
 use crate::engine;
 use crate::report::progress::{Estimate, Total, Watcher};
@@ -27,7 +26,7 @@ use std::time::Instant;
 /// Runs a part of a job.
 ///
 /// # Errors
-/// When it cannot even begin, or cannot say that it is done.
+/// If it cannot begin, or cannot record that the part is done.
 pub(super) fn run(
     ctx: &Arc<Context>,
     folder: &Folder,
@@ -37,7 +36,7 @@ pub(super) fn run(
 ) -> Result<Summary, Failure> {
     let before = PartResult::read(folder, &manifest.job, part, &ctx.stale_retry)?;
     if before.as_ref().is_some_and(|before| before.failed() == 0) {
-        return Ok(Summary::default()); // done, by this or another machine
+        return Ok(Summary::default()); // this or another machine has copied it
     }
     let mark = Mark::set(ctx, folder, part)?;
     if ctx.options.resume {
@@ -54,7 +53,7 @@ pub(super) fn run(
         Box::new(move |total: &Total| count(list, total)) as Estimate
     };
     let _progress = engine::watch(ctx, &shared, estimate).map(Watcher::start);
-    // What is large first: it takes longest.
+    // Ranges of large files first: they take longest.
     let (pieces, stats) = {
         let done = before.map(|before| before.pieces).unwrap_or_default();
         let copy = Pieces { ctx, folder, manifest, mark: &mark, shared: &shared, done };
@@ -67,8 +66,9 @@ pub(super) fn run(
     if ctx.stop.is_raised() {
         return Ok(summary);
     }
-    let result = PartResult::new(&summary, pieces);
-    // Nobody asks about a part that is done; and a name that is not on the disk is to be made again.
+    let result = PartResult { stats: summary.json(), pieces };
+    // Nobody asks about the names of a part that is done. After a failed sync, a name may not be on the disk,
+    // so the next run must make it again.
     if result.failed() == 0 || may_have_failed_to_sync(&summary) {
         ctx.stale_retry.operation(|| written::forget(folder, part), Failure::reason)?;
     }
@@ -82,7 +82,7 @@ fn may_have_failed_to_sync(summary: &Summary) -> bool {
     !all_are_kept || summary.failures.iter().any(Failure::is_of_sync)
 }
 
-/// Counts what there is to do in a part, for who looks on.
+/// Counts the bytes and files of a part for the progress bar.
 fn count(list: Option<ListReader<Facts>>, total: &Total) {
     for (_, facts) in list.into_iter().flatten().flatten() {
         if total.cancelled.load(Ordering::Relaxed) {
@@ -98,21 +98,22 @@ fn count(list: Option<ListReader<Facts>>, total: &Total) {
     total.complete.store(true, Ordering::Relaxed);
 }
 
-/// The ranges of large files in a part.
+/// Copies the ranges of large files in a part.
 struct Pieces<'c> {
     ctx: &'c Arc<Context>,
     folder: &'c Folder,
     manifest: &'c Manifest,
     mark: &'c Mark,
     shared: &'c Shared,
-    /// Those that an earlier run has copied.
+    /// The ranges that an earlier run has copied.
     done: Vec<Done>,
 }
 
 type FoundRange = (OsString, Facts, PlannedRange);
 
 impl Pieces<'_> {
-    /// Copies those of the list, several at once; says which are there now, and what was done.
+    /// Copies the ranges in the list, several at once. Returns the ranges that are now copied, and the
+    /// statistics.
     fn run(&self, list: ListReader<Facts>) -> Result<(Vec<Done>, Stats), Failure> {
         let pieces = list.filter_map(|found| match found {
             Ok((path, facts)) => facts.piece.clone().map(|piece| Ok((path, facts, piece))),
@@ -127,7 +128,7 @@ impl Pieces<'_> {
         let workers = workers.min(memory::affordable_workers());
         let queue = Mutex::new((pieces.into_iter(), branch));
         let results = Mutex::new((Vec::new(), Stats::default()));
-        let shift = || {
+        let work = || {
             let mut worker = Worker::new(self.ctx, self.shared);
             let mut done = Vec::new();
             while !self.ctx.stop.is_raised() {
@@ -138,8 +139,7 @@ impl Pieces<'_> {
                     (piece, reached.map(|(dir, name)| (dir.clone(), name.to_owned(), facts)))
                 };
                 let copied = whole.and_then(|(dir, name, facts)| {
-                    let new_name = self.manifest.new_name.clone();
-                    let entry = Entry { name, operand: new_name.is_some(), new_name, hint: Some(facts.kind) };
+                    let entry = self.manifest.entry(&name, facts.kind);
                     let is_same = |now: &Stat| facts.still_hold(now);
                     let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
                     self.ctx.stale_retry.operation(|| self.copy(&mut worker, &whole, &piece), Failure::reason)
@@ -156,16 +156,16 @@ impl Pieces<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..workers {
-                // Where there is no thread to be had, there is this one.
-                let _ = std::thread::Builder::new().stack_size(memory::STACK).spawn_scoped(scope, shift);
+                // If no thread can be started, this one copies all.
+                let _ = std::thread::Builder::new().stack_size(memory::STACK).spawn_scoped(scope, work);
             }
-            shift();
+            work();
         });
         Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Copies a range, unless an earlier run has; gives the name of the file that has it now, or `None` if
-    /// a signal asked for the end.
+    /// Copies a range unless an earlier run has. Returns the name of the file that holds it, or `None` if a
+    /// signal stopped the copy.
     fn copy(
         &self,
         worker: &mut Worker<'_>,
@@ -187,16 +187,16 @@ impl Pieces<'_> {
         Ok(copied.then_some(file))
     }
 
-    /// The name of the file that has the range from an earlier run, if it is still there, under its own or
-    /// already under its final name.
+    /// The name of the file that holds the range from an earlier run, if that file still exists, under its
+    /// own or its final name.
     fn done_before(
         &self,
         ranged: &RangedFile<'_>,
         whole: &Whole<'_>,
         piece: &PlannedRange,
     ) -> Result<Option<OsString>, Failure> {
-        let is_it = |done: &&Done| (done.join, done.start) == (piece.join, piece.range.start);
-        let Some(done) = self.done.iter().find(is_it) else { return Ok(None) };
+        let is_range = |done: &&Done| (done.join, done.start) == (piece.join, piece.range.start);
+        let Some(done) = self.done.iter().find(is_range) else { return Ok(None) };
         let Some(record) = ranged.latest()?.filter(|record| record.name == done.file) else { return Ok(None) };
         let cannot = |errno| {
             Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)

@@ -1,9 +1,9 @@
-//! The names of a plan while they are not yet dealt to parts: one file, in the order of the walk.
+//! The spool: one file with the names of a plan, in the order of the walk, until they are assigned to parts.
 //!
-//! A record is `KIND SIZE MTIME WEIGHT NAMES PATH` and a NUL. NAMES is how many records from this one
-//! on must stay together, as names of one inode; 0 for those that follow the first.
+//! A record is `KIND SIZE MTIME WEIGHT NAMES PATH` and a NUL. NAMES is the number of records, from this one
+//! on, that name one inode and must stay together; it is 0 for all but the first of them.
 
-use super::facts::Facts;
+use super::facts::{Facts, Line};
 use super::lists::failed;
 use crate::report::Failure;
 use std::ffi::{OsStr, OsString};
@@ -13,26 +13,23 @@ use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// One name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SpoolRecord {
     pub(super) facts: Facts,
-    /// The bytes that have to be moved for it, as far as the blocks tell.
+    /// Bytes to copy, as far as the allocated blocks tell.
     pub(super) weight: u64,
     pub(super) names: u64,
     pub(super) path: OsString,
-    /// Where it is in the spool.
+    /// The position in the spool.
     pub(super) at: Range<u64>,
 }
 
-/// Writes the spool.
 pub(super) struct SpoolWriter {
     path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl SpoolWriter {
-    /// Begins the spool in a file that was just made.
     pub(super) fn new(path: PathBuf, file: File) -> SpoolWriter {
         SpoolWriter { file: BufWriter::with_capacity(1 << 18, file), path }
     }
@@ -44,9 +41,8 @@ impl SpoolWriter {
             .map_err(|error| failed("error writing {}", &self.path, &error))
     }
 
-    /// The end of writing: the same file, to be read.
-    pub(super) fn finish(mut self) -> Result<SpoolReader, Failure> {
-        self.file.flush().map_err(|error| failed("error writing {}", &self.path, &error))?;
+    /// Ends writing and begins to read the same file.
+    pub(super) fn finish(self) -> Result<SpoolReader, Failure> {
         let file =
             self.file.into_inner().map_err(|error| failed("error writing {}", &self.path, error.error()))?;
         let mut reader = SpoolReader { path: self.path, file: BufReader::with_capacity(1 << 18, file), at: 0 };
@@ -55,7 +51,6 @@ impl SpoolWriter {
     }
 }
 
-/// Reads the spool.
 pub(super) struct SpoolReader {
     path: PathBuf,
     file: BufReader<File>,
@@ -63,7 +58,7 @@ pub(super) struct SpoolReader {
 }
 
 impl SpoolReader {
-    /// Goes on reading from `at`, the start of a record.
+    /// Continues at `at`, the start of a record.
     pub(super) fn seek(&mut self, at: u64) -> Result<(), Failure> {
         self.file.seek(SeekFrom::Start(at)).map_err(|error| failed("error reading {}", &self.path, &error))?;
         self.at = at;

@@ -1,9 +1,10 @@
-//! The names of a part as batches for the workers, in place of a walk.
+//! Supplies the workers with batches of a part's names, where a plain copy walks a tree.
 
 use super::branch::Branch;
 use super::facts::Facts;
 use super::lists::ListReader;
 use super::manifest::Manifest;
+use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Dir, Fds, Hold};
@@ -13,22 +14,21 @@ use crate::sys::{Errno, at};
 use crate::walk::Walker;
 use crate::walk::supply::{NameGroup, Supply};
 use std::ffi::{OsStr, OsString};
-use std::iter::Peekable;
-use std::os::unix::ffi::OsStrExt;
+use std::iter::{Filter, Peekable};
 use std::sync::{Arc, Mutex};
 
-/// The most names in a group: the worker that enters their directory asks for the status of each before others help.
+/// The most names in a group. The worker that enters the directory stats all of them before other workers can help.
 const GROUP: usize = 64;
 
-/// A name of the list, or why it cannot be read.
-type FoundFile = Result<(OsString, Facts), Failure>;
+type Found = Result<(OsString, Facts), Failure>;
+type WholeFiles = Filter<ListReader<Facts>, fn(&Found) -> bool>;
 
-/// The names of one part, as they are asked for.
+/// The names of one part.
 pub(super) struct PartNames<'c> {
     manifest: &'c Manifest,
     branch: Arc<Mutex<Branch<'c>>>,
-    /// Without ranges of large files, which are in no batch.
-    list: Peekable<Box<dyn Iterator<Item = FoundFile> + Send>>,
+    /// The list without ranges of large files, which are in no batch.
+    list: Peekable<WholeFiles>,
 }
 
 impl<'c> PartNames<'c> {
@@ -38,9 +38,8 @@ impl<'c> PartNames<'c> {
         list: ListReader<Facts>,
     ) -> Result<PartNames<'c>, Failure> {
         let branch = Arc::new(Mutex::new(Branch::new(ctx, manifest, None)?));
-        let is_range = |found: &FoundFile| found.as_ref().is_ok_and(|(_, facts)| facts.piece.is_some());
-        let list: Box<dyn Iterator<Item = _> + Send> = Box::new(list.filter(move |found| !is_range(found)));
-        Ok(PartNames { manifest, branch, list: list.peekable() })
+        let is_no_range: fn(&Found) -> bool = |found| !matches!(found, Ok((_, Facts { piece: Some(_), .. })));
+        Ok(PartNames { manifest, branch, list: list.filter(is_no_range).peekable() })
     }
 
     fn next(&mut self, ctx: &Context) -> Option<(OsString, Facts)> {
@@ -53,20 +52,17 @@ impl<'c> PartNames<'c> {
         }
     }
 
-    /// Whether the next name is in the same directory as this one, so that it fits the same group.
-    fn has_sibling_of(&mut self, path: &OsStr) -> bool {
-        let next = self.list.peek();
-        next.is_some_and(|next| next.as_ref().is_ok_and(|(next, _)| split(next).0 == split(path).0))
+    /// Whether the next name is in the directory `parent`, so that it fits the same group.
+    fn next_is_in(&mut self, parent: &OsStr) -> bool {
+        matches!(self.list.peek(), Some(Ok((next, _))) if backup::split(next).0 == parent)
     }
 }
 
 impl<'c> Supply<'c> for PartNames<'c> {
     fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'c> + 'c>> {
         let mut files = vec![self.next(ctx)?];
-        while files.len() < GROUP
-            && let Some((last, _)) = files.last()
-            && self.has_sibling_of(&last.clone())
-        {
+        let parent = backup::split(&files[0].0).0.to_owned();
+        while files.len() < GROUP && self.next_is_in(&parent) {
             files.extend(self.next(ctx));
         }
         Some(Arc::new(PartGroup { manifest: self.manifest, branch: Arc::clone(&self.branch), files }))
@@ -81,20 +77,14 @@ struct PartGroup<'c> {
 }
 
 impl PartGroup<'_> {
-    /// Goes down to the directory of the names from where another worker has gone last: the names of a part come in the
-    /// order of a walk.
+    /// Enters the directory of the names, starting from the directory that a worker entered last: the names of a
+    /// part come in the order of a walk.
     fn reach(&self) -> Result<Hold, Failure> {
         let path = self.files.first().map(|(path, _)| path.as_os_str()).unwrap_or_default();
         let mut branch = lock(&self.branch).clone();
         let dir = branch.parent_of(path)?.0.clone();
         *lock(&self.branch) = branch;
         Ok(dir)
-    }
-
-    fn entry(&self, path: &OsStr, facts: &Facts) -> Entry {
-        let single_file = self.manifest.new_name.clone();
-        let name = split(path).1.to_owned();
-        Entry { name, operand: single_file.is_some(), new_name: single_file, hint: Some(facts.kind) }
     }
 }
 
@@ -110,7 +100,8 @@ impl<'c> NameGroup<'c> for PartGroup<'c> {
         };
         match self.reach().and_then(|dir| Ok((open(&dir)?, dir))) {
             Ok((fds, dir)) => {
-                let files = self.files.iter().map(|(path, facts)| (self.entry(path, facts), facts));
+                let entry = |path: &OsStr, kind| self.manifest.entry(backup::split(path).1, kind);
+                let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));
                 let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));
                 let entries: Vec<_> = wanted.map(|(entry, _)| entry).collect();
                 (!entries.is_empty()).then(|| Batch::new(dir, fds, Entries::Given(entries)))
@@ -123,8 +114,8 @@ impl<'c> NameGroup<'c> for PartGroup<'c> {
     }
 }
 
-/// Looks whether the file is still what was planned. One that is gone is reported, and one that has changed as well; that
-/// one is copied as it is now.
+/// Whether to copy the file. Reports a file that is missing, and one that has changed since the plan; the latter
+/// is copied as it is now.
 fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -> bool {
     let path = || dir.source_path(&entry.name);
     let follow = existing::follows_source(&ctx.options, entry);
@@ -139,13 +130,4 @@ fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -
         ctx.reporter.fail(Failure::new("{} has changed since the plan was made", path()));
     }
     !now.is_dir()
-}
-
-/// The path of the directory that a path is in, and the name there.
-fn split(path: &OsStr) -> (&OsStr, &OsStr) {
-    let bytes = path.as_bytes();
-    match bytes.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (OsStr::from_bytes(&bytes[..slash]), OsStr::from_bytes(&bytes[slash + 1..])),
-        None => (OsStr::new(""), path),
-    }
 }

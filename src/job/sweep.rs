@@ -1,9 +1,8 @@
-//! What runs that were killed left behind in the destination: their temporary names.
+//! Removes the temporary files that killed runs left in the destination.
 //!
-//! A run says in the job folder that it has begun, with the process and the number of its first temporary
-//! name, and takes that back when it ends. So where all runs ended by themselves, there is nothing to look
-//! for; else the directories of the parts in question are listed, and names that such a run made are
-//! removed.
+//! A run creates a mark in the job folder when it begins, with its process and the serial number of its first
+//! temporary name, and removes the mark when it ends. If no mark is left, there is nothing to look for.
+//! Otherwise the directories of the marked parts are listed, and names made by the marked runs are removed.
 
 use super::branch::Branch;
 use super::facts::Facts;
@@ -24,7 +23,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// A run that has begun.
+/// The mark of a run that has begun.
 pub(super) struct Mark {
     name: String,
     path: PathBuf,
@@ -32,32 +31,33 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Says so of this process.
+    /// Creates the mark of this process.
     pub(super) fn set(ctx: &Context, folder: &Folder, part: u64) -> Result<Mark, Failure> {
         let name = format!("{part}-{}-{}-{}", super::host(), std::process::id(), temporary::first_serial());
         let file = ctx.stale_retry.operation(|| folder.running.create(&name), Failure::reason)?;
         Ok(Mark { path: folder.running.path_of(&name), name, file: Mutex::new(file) })
     }
 
-    /// Notes a name that this run is about to make in the destination, and that does not tell who made it.
+    /// Records a name that this run is about to make in the destination, if the name does not tell which
+    /// process made it.
     pub(super) fn note(&self, name: &OsStr) -> Result<(), Failure> {
         let line = [name.as_bytes(), b"\n"].concat();
         lock(&self.file).write_all(&line).map_err(|error| failed("error writing {}", &self.path, &error))
     }
 
-    /// Says that it has ended, with nothing left behind.
+    /// Removes the mark: the run has ended and left nothing behind.
     pub(super) fn remove(self, folder: &Folder) {
-        // It is only a hint.
+        // A mark that stays only makes `--finish` look for files.
         let _ = folder.running.remove(&self.name);
     }
 }
 
-/// What a run left that has begun and not ended.
+/// The names that unfinished runs of a part may have left.
 #[derive(Default)]
 struct Leftovers {
-    /// The process, and the number of its first temporary name.
+    /// Each process and the serial number of its first temporary name.
     processes: Vec<(u32, u64)>,
-    /// Files for ranges, published or not.
+    /// Range files, published or not.
     names: HashSet<OsString>,
 }
 
@@ -68,7 +68,7 @@ impl Leftovers {
     }
 }
 
-/// Removes what those left behind that have begun and not ended, but for names that are to be kept.
+/// Removes the files of runs that have not ended, except names in `kept`.
 pub(super) fn sweep(
     ctx: &Arc<Context>,
     folder: &Folder,
@@ -91,7 +91,7 @@ pub(super) fn sweep(
     marks.iter().try_for_each(|mark| folder.running.remove(mark))
 }
 
-/// The part of a mark, its process, and the number of its first temporary name.
+/// Parses the name of a mark: the part, the process, and the serial number of its first temporary name.
 fn parse(mark: &str) -> Option<(u64, u32, u64)> {
     let (part, rest) = mark.split_once('-')?;
     let (rest, first_serial) = rest.rsplit_once('-')?;
@@ -110,7 +110,7 @@ fn sweep_part(
     let mut last: Option<Arc<Dir>> = None;
     for found in ListReader::<Facts>::open(&folder.parts, &part.to_string(), &ctx.stale_retry)? {
         let (path, _) = found?;
-        // A directory that cannot be reached is the affair of others.
+        // Report only failures to remove a file, not directories that cannot be opened.
         let Ok((dir, _)) = branch.parent_of(&path) else { continue };
         if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, dir)) {
             let dir = Arc::clone(dir);

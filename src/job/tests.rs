@@ -1,7 +1,7 @@
-//! Trials of the pure parts: the balance on trees of any shape, and the formats with any bytes.
+//! Tests of the pure code: the balance on trees of any shape, and the formats with any bytes.
 
-use super::balance::{Batcher, Bundle, Scale, Weight, deal};
-use super::facts::{DirFacts, Facts, PlannedRange};
+use super::balance::{Bundle, Bundler, Scale, Weight, deal};
+use super::facts::{DirFacts, Facts, Line, PlannedRange};
 use super::joins::Join;
 use super::lists::{ListReader, ListWriter};
 use super::manifest::{Manifest, Root};
@@ -16,7 +16,7 @@ use serde_json::json;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Items with their number of names and their bytes, of which some are to be cut in pieces.
+/// Items as (names, bytes, ranges to be cut into).
 fn items() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
     let bytes = prop_oneof![Just(0), 0..5000u64, 0..100_000_000u64, (0..40u32).prop_map(|shift| 1 << shift)];
     let names = prop_oneof![9 => Just(1u64), 1 => 1..20u64];
@@ -24,20 +24,20 @@ fn items() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
     vec((names, bytes, pieces), 0..600)
 }
 
-/// A list of items, as the plan would cut it.
+/// Cuts a list of items as the plan would.
 fn bundles(items: &[(u64, u64, u64)], parts: u64) -> (Scale, Weight, Vec<Bundle>) {
     let mut total = Weight::default();
     items.iter().for_each(|(files, bytes, _)| total.add(Weight { bytes: *bytes, files: *files }));
     let scale = Scale::new(total, parts);
-    let mut batcher = Batcher::new(scale);
+    let mut bundler = Bundler::new(scale);
     for (at, (files, bytes, pieces)) in (0..).zip(items) {
         let size = Weight { bytes: *bytes, files: *files };
         match pieces {
-            1 => batcher.item(at..at + 1, size),
-            pieces => batcher.pieces(at..at + 1, size, *pieces),
+            1 => bundler.item(at..at + 1, size),
+            pieces => bundler.pieces(at..at + 1, size, *pieces),
         }
     }
-    (scale, total, batcher.finish())
+    (scale, total, bundler.finish())
 }
 
 fn sums(bundles: &[Bundle], dealt: &[u64], parts: u64) -> Vec<Weight> {
@@ -51,7 +51,7 @@ fn sums(bundles: &[Bundle], dealt: &[u64], parts: u64) -> Vec<Weight> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// What the heading of balance.rs proves.
+    /// The bound that the heading of balance.rs proves.
     #[test]
     fn no_part_is_beyond_the_bound(items in items(), parts in 1..40u64) {
         let (scale, total, bundles) = bundles(&items, parts);
@@ -67,9 +67,9 @@ proptest! {
         prop_assert_eq!(sum, total);
     }
 
-    /// Every item is in exactly one bundle, or all its pieces are bundles.
+    /// Every item is in exactly one bundle, or all its ranges are bundles.
     #[test]
-    fn batches_cover_the_list_once(items in items(), parts in 1..40u64) {
+    fn bundles_cover_the_list_once(items in items(), parts in 1..40u64) {
         let mut next = 0;
         for bundle in bundles(&items, parts).2 {
             if let Some((piece, pieces)) = bundle.piece {
@@ -155,8 +155,8 @@ fn facts() -> impl Strategy<Value = Facts> {
     })
 }
 
-/// Half of the files tiny and apart from the large ones, or each twice as large as the one before: in
-/// both measures the parts are far closer than the bound.
+/// Many tiny files before the large ones, or each file twice as large as the one before: both in bytes and in
+/// files, the parts are far closer than the bound.
 #[test]
 fn skewed_trees_are_shared_evenly() {
     let two_worlds: Vec<_> = (0..20_000).map(|at| (1, if at < 15_000 { 100 } else { 10_000_000 }, 1)).collect();
@@ -171,9 +171,9 @@ fn skewed_trees_are_shared_evenly() {
     }
 }
 
-/// The bundles, which are all that a plan keeps in memory, do not grow with the tree.
+/// The bundles, all that a plan keeps in memory, do not grow with the tree.
 #[test]
-fn batches_are_bounded_by_the_parts() {
+fn bundles_are_bounded_by_the_parts() {
     for files in [10_000, 300_000] {
         let items: Vec<_> = (0..files).map(|at| (1, at * 7919 % 4096, 1)).collect();
         let (_, _, bundles) = bundles(&items, 8);
