@@ -1,8 +1,8 @@
-//! Which names are left out: `--exclude`, `--include`, `--exclude-from`, `--gitignore`.
+//! Excluded names: `--exclude`, `--include`, `--exclude-from`, `--gitignore`.
 //!
-//! The syntax and its meaning are those of gitignore(5): the last pattern that matches decides, and what
-//! is below a directory that is left out is never looked at. Patterns are relative to each operand.
-//! Here names are only judged; the walk asks, and so does the estimate that counts ahead.
+//! Syntax and meaning are those of gitignore(5): the last matching pattern decides, and an excluded directory is
+//! not entered. Patterns are relative to each operand. The walk and the estimate call this module; it makes no
+//! system call.
 
 mod pattern;
 
@@ -12,48 +12,47 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The name of the file that `--gitignore` obeys.
+/// The name of the files that `--gitignore` reads.
 pub const GITIGNORE: &str = ".gitignore";
 
-/// The patterns that were given, in their order.
+/// The patterns of the command line, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     patterns: Vec<Pattern>,
-    /// Whether `.gitignore` files in the source count as well.
+    /// Whether `.gitignore` files in the source apply as well.
     pub gitignore: bool,
 }
 
-/// A directory on the way down, as far as patterns are concerned.
+/// A directory of the source, with the patterns of its `.gitignore`.
 #[derive(Debug)]
 pub struct Level {
-    /// Where it is, below the operand.
+    /// Relative to the operand.
     path: PathBuf,
-    /// What its own `.gitignore` says.
     ignores: Vec<Pattern>,
     above: Option<Arc<Level>>,
 }
 
 impl Filter {
-    /// Leaves out what matches `glob`. It means what it says, also if it begins with `#` or `!`.
+    /// Excludes names that match `glob`. A leading `#` or `!` has no special meaning.
     ///
     /// # Errors
-    /// What is wrong with the glob, in words.
+    /// The glob is invalid; a message says why.
     pub fn exclude(&mut self, glob: &OsStr) -> Result<(), String> {
         self.add(Pattern::new(glob.as_bytes(), false))
     }
 
-    /// Takes in again what matches `glob`.
+    /// Includes names that match `glob` and that earlier patterns exclude.
     ///
     /// # Errors
-    /// What is wrong with the glob, in words.
+    /// The glob is invalid; a message says why.
     pub fn include(&mut self, glob: &OsStr) -> Result<(), String> {
         self.add(Pattern::new(glob.as_bytes(), true))
     }
 
-    /// Adds the patterns of a file like .gitignore.
+    /// Adds the patterns of a file in the format of .gitignore.
     ///
     /// # Errors
-    /// The number of the first line that is wrong, from 1, and what is wrong with it.
+    /// The number of the first invalid line, from 1, and a message that says why.
     pub fn exclude_from(&mut self, text: &[u8]) -> Result<(), (usize, String)> {
         for (line, number) in lines(text).zip(1..) {
             if let Some(pattern) = Pattern::of_line(line) {
@@ -69,19 +68,19 @@ impl Filter {
         Ok(())
     }
 
-    /// The level of an operand, whose `.gitignore` has this text.
+    /// The level of an operand; `ignores` is the content of its `.gitignore`.
     pub fn top(&self, ignores: Option<&[u8]>) -> Arc<Level> {
         Arc::new(Level { path: PathBuf::new(), ignores: patterns(ignores), above: None })
     }
 
-    /// The level of a directory below another.
+    /// The level of a subdirectory.
     pub fn below(&self, above: &Arc<Level>, name: &OsStr, ignores: Option<&[u8]>) -> Arc<Level> {
         let path = above.path.join(name);
         Arc::new(Level { path, ignores: patterns(ignores), above: Some(Arc::clone(above)) })
     }
 
-    /// Whether a name in a directory is left out. What was said on the command line goes before what
-    /// `.gitignore` files say, and the nearest of those before those further up.
+    /// Whether a name in a directory is excluded. The command line takes precedence over `.gitignore` files, and a
+    /// nearer `.gitignore` over one further up.
     pub fn excludes(&self, level: &Level, name: &OsStr, is_dir: bool) -> bool {
         let path = level.path.join(name);
         let path = path.as_os_str().as_bytes();
@@ -101,7 +100,7 @@ impl Filter {
         false
     }
 
-    /// Whether an operand is left out, which is judged by its last component. `.` and `..` are no names.
+    /// Whether an operand with this last component is excluded; `.` and `..` never are.
     pub fn excludes_operand(&self, name: &OsStr, is_dir: bool) -> bool {
         if name.is_empty() || name == "." || name == ".." {
             return false;
@@ -111,17 +110,17 @@ impl Filter {
     }
 }
 
-/// Whether the last pattern that matches leaves the name out.
+/// Whether the last matching pattern excludes the name; `None` if no pattern matches.
 fn decision(patterns: &[Pattern], matches: impl Fn(&Pattern) -> bool) -> Option<bool> {
     patterns.iter().rev().find(|pattern| matches(pattern)).map(|pattern| !pattern.negated)
 }
 
-/// The patterns of a `.gitignore`. As with git, one that makes no sense matches nothing.
+/// The patterns of a `.gitignore`. As in git, an invalid pattern matches nothing.
 fn patterns(text: Option<&[u8]>) -> Vec<Pattern> {
     text.map(|text| lines(text).filter_map(Pattern::of_line).collect()).unwrap_or_default()
 }
 
-/// The lines of a file; a byte order mark is no part of the first.
+/// The lines of a file, without a leading byte order mark.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text).split(|byte| *byte == b'\n')
 }

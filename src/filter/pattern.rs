@@ -1,25 +1,25 @@
-//! One pattern of gitignore(5), which means what it means to git, also where it is odd.
+//! A pattern of gitignore(5), with git's meaning, including git's oddities.
 //!
-//! Patterns and names are bytes: neither has to be UTF-8. A pattern that makes no sense, such as a bracket that is
-//! not closed, matches nothing; [`Pattern::check`] says so where the user can be told.
+//! Patterns and names are bytes and need not be UTF-8. An invalid pattern, such as one with an unclosed bracket,
+//! matches nothing; [`Pattern::check`] says why it is invalid.
 
-/// A pattern, taken apart as far as that does not depend on a name.
+/// A parsed pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
-    /// Without what the other fields say.
+    /// The pattern without a leading `!` and without a slash at its start or end.
     glob: Vec<u8>,
-    /// Whether what matches is taken in again (`!`).
+    /// A leading `!`: matching names are included again.
     pub(super) negated: bool,
-    /// Whether it ends in a slash: only directories match.
+    /// A slash at the end: only directories match.
     only_directories: bool,
-    /// Whether there is no other slash: it is held against names, in any directory.
+    /// No other slash: the pattern is matched against names in any directory.
     any_directory: bool,
-    /// How many bytes of `glob` come before the first that means something else than itself.
+    /// The number of bytes of `glob` before the first special one.
     literal: usize,
 }
 
 impl Pattern {
-    /// The pattern of a line of .gitignore; none in a comment or an empty line.
+    /// Parses a line of .gitignore; `None` for a comment or an empty line.
     pub(super) fn of_line(line: &[u8]) -> Option<Pattern> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -31,7 +31,7 @@ impl Pattern {
         }
     }
 
-    /// A pattern that is `glob` itself.
+    /// Parses a pattern in which a leading `#` or `!` has no special meaning.
     pub(super) fn new(glob: &[u8], negated: bool) -> Pattern {
         let (glob, only_directories) = match glob {
             [glob @ .., b'/'] => (glob, true),
@@ -43,7 +43,7 @@ impl Pattern {
         Pattern { glob, negated, only_directories, any_directory, literal }
     }
 
-    /// Says why the pattern can match nothing, if that is so because of how it is written.
+    /// Checks the syntax; the error says why the pattern can match nothing.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut at = self.literal;
         while let Some(byte) = self.glob.get(at) {
@@ -73,7 +73,7 @@ impl Pattern {
         wrong.map_or(Ok(next), Err)
     }
 
-    /// Whether a name matches, whose `path` is relative to where the pattern stands.
+    /// Whether `path`, relative to the directory of the pattern, matches.
     pub(super) fn matches(&self, path: &[u8], is_dir: bool) -> bool {
         if self.only_directories && !is_dir {
             return false;
@@ -82,20 +82,21 @@ impl Pattern {
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
             return matches_from(&self.glob, 0, name, 0, false) == MatchResult::Match;
         }
-        // As with git, what is literal is no longer there when two stars are asked whether they stand at the start.
+        // As in git, the literal prefix is removed first, so two stars right after it count as the start of the
+        // pattern.
         let (literal, glob) = self.glob.split_at(self.literal);
         let Some(rest) = path.strip_prefix(literal) else { return false };
         matches_from(glob, 0, rest, 0, true) == MatchResult::Match
     }
 
-    /// Whether the name of an operand matches: by patterns that match in any directory only, since the others are
-    /// about what is below the operand.
+    /// Whether the name of an operand matches. Only patterns that match in any directory apply, because the others
+    /// are relative to the operand.
     pub(super) fn matches_operand(&self, name: &[u8], is_dir: bool) -> bool {
         (self.any_directory || self.glob.starts_with(b"**/")) && self.matches(name, is_dir)
     }
 }
 
-/// A space at the end counts only behind a backslash.
+/// Removes trailing spaces, unless a backslash quotes them.
 fn without_trailing_spaces(line: &[u8]) -> &[u8] {
     let (mut at, mut end) = (0, 0);
     while let Some(byte) = line.get(at) {
@@ -107,20 +108,20 @@ fn without_trailing_spaces(line: &[u8]) -> &[u8] {
     line.get(..end).unwrap_or(line)
 }
 
-/// What came of holding a part of a pattern against a part of a text.
+/// The result of matching the rest of a pattern against the rest of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MatchResult {
     Match,
-    /// Not here; further on in the text, perhaps.
+    /// No match here; the enclosing star may try further on.
     Differs,
-    /// Not in this text, however far a single star reaches.
+    /// No match here, nor wherever an enclosing single star may end; an enclosing double star may try further on.
     DiffersForOneStar,
-    /// Nowhere further on.
+    /// No match here or anywhere further on.
     Never,
 }
 
-/// Holds the pattern from `p` on against the text from `t` on. In `paths` a slash is matched only by itself and by two
-/// stars that stand alone between slashes.
+/// Matches the pattern from `p` on against the text from `t` on. With `paths`, a slash is matched only by a slash
+/// and by two stars that are a whole component.
 fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: bool) -> MatchResult {
     while let Some(&special) = pattern.get(p) {
         let Some(&byte) = text.get(t).or((special == b'*').then_some(&0)) else { return MatchResult::Never };
@@ -163,19 +164,19 @@ fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: 
     if t == text.len() { MatchResult::Match } else { MatchResult::Differs }
 }
 
-/// A star, or several in a row.
+/// A run of stars in a pattern.
 struct Star {
-    /// Where the pattern goes on.
+    /// The index of the byte after the run.
     end: usize,
-    /// Whether slashes are matched.
+    /// Whether the run matches slashes.
     crosses: bool,
-    /// Whether two or more stand alone between slashes.
+    /// Whether two or more stars are a whole component.
     alone: bool,
 }
 
-/// Where a star has led.
+/// The result of [`Star::reach`].
 enum Reach {
-    /// The pattern goes on with a slash, and here is the next one.
+    /// The pattern continues with a slash, and the text has its next slash at this index.
     Slash(usize),
     Done(MatchResult),
 }
@@ -191,7 +192,7 @@ impl Star {
         Star { end, crosses: alone || !paths, alone }
     }
 
-    /// Tries what may come behind the star at each place that it reaches from `t` on.
+    /// Tries to match the pattern after the star at each index of the text that the star reaches from `t` on.
     fn reach(&self, pattern: &[u8], text: &[u8], t: usize, paths: bool) -> Reach {
         let slash_from = |from: usize| text.iter().skip(from).position(|byte| *byte == b'/').map(|n| from + n);
         match pattern.get(self.end) {
@@ -199,7 +200,7 @@ impl Star {
                 return Reach::Done(MatchResult::DiffersForOneStar);
             }
             None => return Reach::Done(MatchResult::Match),
-            // No directory at all, in the middle of a path.
+            // Two stars between slashes match no directory at all.
             Some(b'/')
                 if self.alone && matches_from(pattern, self.end + 1, text, t, paths) == MatchResult::Match =>
             {
@@ -224,7 +225,7 @@ impl Star {
     }
 }
 
-/// A part of what stands between brackets.
+/// A member of a bracket expression.
 #[derive(Clone, Copy)]
 enum Member<'p> {
     Byte(u8),
@@ -243,8 +244,8 @@ impl Member<'_> {
     }
 }
 
-/// Gives all that stands between brackets, from `at` on, to `each`. Says whether it is negated, and where the pattern
-/// goes on; `None` if no bracket closes it.
+/// Passes each member of the bracket expression from `at` on to `each`. Returns whether it is negated and the
+/// index after it; `None` if no bracket closes it.
 fn each_in_brackets<'p>(
     pattern: &'p [u8],
     mut at: usize,
@@ -253,7 +254,7 @@ fn each_in_brackets<'p>(
     let negated = matches!(pattern.get(at)?, b'!' | b'^');
     at += usize::from(negated);
     let start = at;
-    // What a range can begin with.
+    // The byte that may start a range.
     let mut before = None;
     loop {
         let rest = pattern.get(at..)?;
@@ -298,7 +299,7 @@ fn is_class(name: &[u8]) -> bool {
     in_class(name, 0).is_some()
 }
 
-/// Whether a byte is in a class of glob(7), as in the POSIX locale; `None` where there is no such class.
+/// Whether a byte is in a class of glob(7) in the POSIX locale; `None` if there is no such class.
 fn in_class(name: &[u8], byte: u8) -> Option<bool> {
     Some(match name {
         b"alnum" => byte.is_ascii_alphanumeric(),

@@ -1,12 +1,12 @@
-//! Whether a copy has the attributes that it is to have, beside what stat(2) tells.
+//! Compares extended attributes and access control lists of a copy with those of its source, for `--resume`.
 
 use super::{Handle, xattr};
 use crate::sys::{Kind, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Whether all extended attributes that are wanted, and with `acl` the access control lists, are the source's. What
-/// cannot be read is taken for different.
+/// Whether the copy has the source's extended attributes, as far as they are `wanted`, and with `acl` its access
+/// control list. An attribute that cannot be read counts as different.
 pub fn is_same(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: xattr::Wanted, acl: bool) -> bool {
     compare(source, copy, kind, wanted, acl).unwrap_or(false)
 }
@@ -25,7 +25,8 @@ fn compare(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: xattr::Want
             return Ok(false);
         }
     }
-    // What the copy has beside these stays, as in a file that is overwritten; but for what lets somebody in.
+    // Other attributes that only the copy has do not count, as they would stay in an overwritten file; those that
+    // grant rights count.
     let grants = [(xattr::ACL_ACCESS, has_list), (xattr::CAPABILITY, wanted.all)];
     for (name, _) in grants.into_iter().filter(|(_, counts)| *counts) {
         let name = OsStr::new(name);

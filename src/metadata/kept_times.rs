@@ -1,8 +1,9 @@
-//! What becomes of a time in a file system that keeps it to the second only, or cannot keep it at all.
+//! Compares modification times on file systems that round them or bound them.
 //!
-//! A copy has its source's time if it has what its file system makes of that. Where the two are equal nothing is
-//! asked. Else, once for each file system, a file is given a time near the one in question, and what is kept of that
-//! tells; then it gets its own time again. Never is it given the very time by which it would look complete.
+//! A copy has its source's time if it has the time that its file system stores for it. Equal times need no system
+//! call. Otherwise a trial, once for each file system, sets a file to a time near the one in question, reads the
+//! stored time, and restores the old one. The trial never sets the source's time itself, by which an incomplete
+//! copy would look complete.
 
 use super::{Handle, times};
 use crate::sys::{Stat, Time, at};
@@ -10,37 +11,37 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 const SECOND: i128 = 1_000_000_000;
-/// The units, in nanoseconds, that file systems keep times in: 100 ns (NTFS, SMB), 1 us, 1 ms, 10 ms (exFAT), a second
-/// (ext4 with small inodes, SFTP, HFS+), two (FAT).
+/// Resolutions of file systems in nanoseconds: 100 ns (NTFS, SMB), 1 us, 1 ms, 10 ms (exFAT), 1 s (ext4 with small
+/// inodes, SFTP, HFS+), 2 s (FAT).
 const UNITS: [i128; 6] = [100, 1_000, 1_000_000, 10_000_000, SECOND, 2 * SECOND];
-/// A time from here on may be the last, one up to here the first that a file system knows: FAT begins in 1980, 32 bits
-/// end in 2038.
+/// Only a time up to the first of these may be the earliest, and only one from the second on the latest, that a
+/// file system can store: FAT begins in 1980, 32-bit seconds end in 2038.
 const MAY_BE_FIRST: i64 = 315_705_600;
 const MAY_BE_LAST: i64 = i32::MAX as i64 - DAY;
 const DAY: i64 = 86_400;
 
-/// What was found out, by device number.
+/// The results of trials, by device number.
 #[derive(Debug, Default)]
 pub struct KeptTimes(Mutex<Vec<(u64, KnownTimes)>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct KnownTimes {
-    /// In nanoseconds; 1 if times are kept as they are.
+    /// The resolution in nanoseconds; 1 if it is none of [`UNITS`].
     unit: Option<i128>,
-    /// The first time that there is, or the last; of `Some(None)` it is known that the one in question was none.
+    /// The earliest and the latest time that can be stored. `Some(None)` after a trial that found no such bound.
     first: Option<Option<Time>>,
     last: Option<Option<Time>>,
 }
 
 impl KeptTimes {
-    /// Whether the time of `copy` is what its file system keeps of `source`. `hold` takes hold of the copy, to try;
-    /// without that only what is known already counts.
+    /// Whether the time of `copy` is the one that its file system stores for `source`. `hold` opens the copy for a
+    /// trial; if it gives `None`, only earlier trials count.
     pub fn is_kept(&self, source: Time, copy: &Stat, hold: impl FnOnce() -> Option<OwnedFd>) -> bool {
         if source == copy.mtime {
             return true;
         }
         let Some(question) = TimesQuestion::about(source, copy.mtime) else { return false };
-        // One at a time: others wait for what this one finds out.
+        // The lock is held during the trial, so that other workers wait for its result.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = all.iter().position(|(dev, _)| *dev == copy.dev).unwrap_or_else(|| {
             all.push((copy.dev, KnownTimes::default()));
@@ -55,18 +56,21 @@ impl KeptTimes {
         known.is_kept(source, copy.mtime)
     }
 
-    /// A guess for who must not try anything: the copy's other times are as coarse.
+    /// Guesses without a trial, for a dry run: the copy's mtime and ctime have the same resolution.
     pub fn seems_kept(source: Time, copy: &Stat) -> bool {
         let is_multiple = |unit: i128| [copy.mtime, copy.ctime].iter().all(|time| nanoseconds(*time) % unit == 0);
         source == copy.mtime || UNITS.iter().any(|unit| cut(source, *unit) == copy.mtime && is_multiple(*unit))
     }
 }
 
-/// Why two times may be one.
+/// The reason why a copy's time may differ from its source's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TimesQuestion {
+    /// It was rounded down.
     Unit,
+    /// The source's time is before the earliest that can be stored.
     First,
+    /// The source's time is after the latest that can be stored.
     Last,
 }
 
@@ -101,12 +105,12 @@ impl KnownTimes {
 
     fn find_out(&mut self, question: TimesQuestion, source: Time, copy: &Stat, file: &OwnedFd) {
         let trial = match question {
-            // No unit but the right one, and coarser ones, makes of this what is stored.
+            // An odd second and these digits give a different stored time for each resolution.
             TimesQuestion::Unit => Time { sec: copy.mtime.sec | 1, nsec: 987_654_321 },
             TimesQuestion::First => Time { sec: source.sec.saturating_sub(DAY), nsec: 0 },
             TimesQuestion::Last => Time { sec: source.sec.saturating_add(DAY), nsec: 0 },
         };
-        // A file of somebody else's says nothing of those that come after it.
+        // If the time of this file cannot be set, as of another user's, the next file is tried.
         let Some(stored) = store(file, trial) else { return };
         if stored != copy.mtime {
             let _ = store(file, copy.mtime);
@@ -123,7 +127,7 @@ impl KnownTimes {
     }
 }
 
-/// Sets the time of last change, and says what became of it.
+/// Sets the modification time and returns the one that was stored.
 fn store(file: &OwnedFd, time: Time) -> Option<Time> {
     times::set_modified(Handle::Path(file.as_fd()), time).ok()?;
     at::fstat(file).ok().map(|stat| stat.mtime)
@@ -133,7 +137,7 @@ fn nanoseconds(time: Time) -> i128 {
     i128::from(time.sec) * SECOND + i128::from(time.nsec)
 }
 
-/// The last multiple of a unit that is not after a time.
+/// Rounds a time down to a multiple of `unit` nanoseconds since the epoch.
 fn cut(time: Time, unit: i128) -> Time {
     let whole = nanoseconds(time).div_euclid(unit) * unit;
     let sec = i64::try_from(whole.div_euclid(SECOND)).unwrap_or(time.sec);

@@ -1,11 +1,9 @@
-//! Times, owner, attributes and mode, in the order that keeps them all.
+//! Owner, extended attributes, mode with its ACL, and times: reading, setting and comparing them.
 //!
-//! Times come first, as with cp: none of the rest changes them, and of a file that is somebody
-//! else's that is what cp complains about. chown(2) clears set-user-ID bits and capabilities, and
-//! user attributes need a writable mode: so times, owner, extended attributes, mode with its ACL.
-//! The first that fails ends it.
+//! Callers set them in this order, because chown(2) clears set-user-ID bits and capabilities, and user attributes
+//! need a writable mode. Times come last: they are the sign that a copy is complete (`worker/complete.rs`).
 //!
-//! Nothing here prints; a failure is handed back as a [`AttributeError`], and the caller knows the path.
+//! Nothing here prints. A failure is returned as an [`AttributeError`]; the caller knows the path.
 
 pub mod compare;
 pub mod kept_times;
@@ -18,20 +16,20 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// A file to read attributes from or to set them on. Owner, mode and attributes are only ever given to
-/// what is held by a descriptor: behind a name there may be another file by now.
+/// A file whose attributes are read or set. Owner, mode and extended attributes are only set through a descriptor,
+/// because a name may refer to another file by now.
 #[derive(Clone, Copy, Debug)]
 pub enum Handle<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A symbolic link or special file, held but not opened ([`at::open_path`]).
+    /// An O_PATH descriptor, of a symbolic link or special file ([`at::open_path`]).
     Path(BorrowedFd<'a>),
-    /// The like, by its directory: to be read, and for the times of a link.
+    /// A directory and a name in it. Only for reading, and for setting the times of a symbolic link.
     Entry(BorrowedFd<'a>, &'a OsStr),
 }
 
 impl Handle<'_> {
-    /// A path that names the same file for the calls that have no descriptor form (proc_pid_fd(5)).
+    /// A path of the file, through /proc (proc_pid_fd(5)), for calls that take no descriptor.
     fn path(&self) -> OsString {
         match self {
             Handle::Open(fd) | Handle::Path(fd) => at::proc_path(*fd).into(),
@@ -49,23 +47,23 @@ impl Handle<'_> {
     }
 }
 
-/// An attribute that could not be kept, and why.
+/// An attribute that could not be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeError {
-    /// What was being done.
+    /// The operation that failed.
     pub doing: AttributeOperation,
     /// The system's reason.
     pub errno: Errno,
 }
 
-/// The operations of this room, as the words of a message.
+/// The operations of this module; the words of a message follow from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttributeOperation {
     /// chown.
     Ownership,
-    /// chmod or an ACL, of what is to be preserved.
+    /// Setting the source's mode or ACL.
     Permissions,
-    /// chmod to close a file before its owner changes.
+    /// chmod that takes away others' rights before the owner changes.
     ClearPermissions,
     /// utimensat.
     Times,
@@ -75,7 +73,7 @@ pub enum AttributeOperation {
     GetAttribute(OsString),
     /// setxattr on the destination.
     SetAttribute(OsString),
-    /// The same, where it is not to be had.
+    /// setxattr on a destination that does not support some of the attributes.
     SetAttributes,
 }
 
@@ -85,17 +83,17 @@ impl AttributeOperation {
         AttributeError { doing: self, errno }
     }
 
-    /// Whether it is the source that could not be read.
+    /// Whether the operation reads the source.
     pub fn reads_source(&self) -> bool {
         matches!(self, AttributeOperation::ListAttributes | AttributeOperation::GetAttribute(_))
     }
 }
 
-/// Closes a file that was there before to others, before it changes hands: its old mode may be too
-/// open for the new owner. False if the process may not, so that it is no use to go on.
+/// Takes others' rights on an existing file away before its owner changes, because its old mode may grant more
+/// than the new owner wants. False if the process is not permitted to, so that setting the owner is pointless.
 ///
 /// # Errors
-/// When that fails although the process is privileged.
+/// Any error other than an unprivileged process's EPERM.
 pub fn close_to_others(
     file: Handle<'_>,
     before: &Stat,
@@ -111,13 +109,14 @@ pub fn close_to_others(
     }
 }
 
-/// Gives the file an owner and a group; not where it has them already, which some file systems would refuse.
+/// Gives a file the source's owner and group. An error does not count if the file has them already, as some file
+/// systems refuse even that chown.
 ///
-/// Where the process may not, the group alone is tried, as cp does; `Ok(false)` then says that the
-/// owner is not the source's, so that set-ID bits must not be kept.
+/// If the process is not permitted to, the group alone is tried, as cp does. `Ok(false)` then means that the owner
+/// is not the source's, so that set-ID bits must not be set.
 ///
 /// # Errors
-/// Only what a user would not expect: EPERM and EINVAL are ordinary for an unprivileged one.
+/// Those of chown(2), except EPERM and EINVAL for an unprivileged process, which are expected.
 pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, AttributeError> {
     match chown(file, Some(stat.uid), Some(stat.gid)) {
         Ok(()) => Ok(true),
@@ -130,8 +129,8 @@ pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool
     }
 }
 
-/// Whether the file has that owner and group.
-pub fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
+/// Whether the file has the owner and group of `stat`.
+fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
     let now = match file {
         Handle::Open(fd) | Handle::Path(fd) => at::fstat(fd),
         Handle::Entry(dir, name) => at::stat(dir, name, at::Follow::No),
@@ -150,7 +149,7 @@ fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()
     }
 }
 
-/// chmod(2) by whatever the handle allows; what was opened by O_PATH goes through /proc.
+/// Sets the permission bits. An O_PATH descriptor needs /proc for that.
 ///
 /// # Errors
 /// The errno of the last call tried.
@@ -165,7 +164,7 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
     }
 }
 
-/// Gives the file these permission bits and, if `drops_acl`, takes its access control list away.
+/// Sets the permission bits and, with `drops_acl`, first removes the access control list.
 ///
 /// # Errors
 /// The errno of the call that failed.
@@ -176,14 +175,15 @@ pub fn set_plain_mode(file: Handle<'_>, mode: u32, drops_acl: bool) -> sys::Resu
     set_mode(file, mode)
 }
 
-/// Gives the file the source's permission bits and access control lists. A list that the source does not have, from
-/// before or from the directory's default, goes.
+/// Gives a file the permission bits `mode` and the source's access control lists. A list that the source does not
+/// have is removed: the file may have had it before, or got it from its directory's default.
 ///
 /// # Errors
-/// When an ACL of the source cannot be read, or it or the mode cannot be set.
+/// An ACL of the source cannot be read, or an ACL or the mode cannot be set.
 pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), AttributeError> {
-    // The lists first: the mode's group bits are a list's mask (acl(5)), so the mode alone would let in
-    // the group, or whoever a list that has to go names, until the lists are right.
+    // The lists come first. The group bits of a mode are the mask of an access control list (acl(5)), so setting
+    // the mode first would give rights to the group, or to those named by a list that is to be removed, until the
+    // lists are set.
     let lists = copy_lists(source, file, kind);
     let mode = set_mode(file, mode);
     lists.and(mode).map_err(|errno| AttributeOperation::Permissions.failed(errno))

@@ -1,29 +1,29 @@
-//! The mode of a new file, directory, fifo, socket or device: what it is created with, and what it gets
-//! when its owner and its attributes are right.
+//! The mode of a new file, directory, fifo, socket or device: the one that it is created with, and the final one
+//! that it gets when its owner and attributes are set. No other module computes either.
 //!
-//! This is the only place that computes either. Two rules hold for every kind: no new name is ever more
-//! open than in the end, and what is going to change hands, or to get another mode or access control
-//! list, is open to its owner alone until then. The final modes are those of GNU cp.
+//! Two rules hold for every kind. A new name never grants more than in the end. A name that is going to get
+//! another owner, mode or access control list is open to its owner alone until then. The final modes are those of
+//! GNU cp.
 
 use crate::sys::{Kind, Stat};
 
-/// Which mode new names get in the end.
+/// The final mode of new names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModeRule {
     /// The source's, with its access control list (`-p`).
     Source,
-    /// The default of its kind, as far as the umask leaves it (`--no-preserve=mode`).
+    /// The default of its kind, reduced by the umask (`--no-preserve=mode`).
     Default,
-    /// The source's permission bits, as far as the umask or a default access control list leaves them.
+    /// The source's permission bits, reduced by the umask or by a default access control list.
     Masked,
 }
 
-/// The policy that decides about the mode of every new name of a copy.
+/// The options that determine the mode of every new name of a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct ModePolicy {
-    /// Which mode they get in the end.
+    /// The final mode.
     pub rule: ModeRule,
-    /// Whether their owner changes once they are made.
+    /// Whether the owner is set after creation.
     pub changes_owner: bool,
     /// The file creation mask of this process.
     pub umask: u32,
@@ -32,25 +32,26 @@ pub struct ModePolicy {
 /// The mode of a new file, fifo, socket or device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewMode {
-    /// For open(2) or mknod(2), which take away more by the umask or the directory's default ACL.
+    /// The mode for open(2) or mknod(2), which reduce it by the umask or the directory's default ACL.
     pub create: u32,
-    /// The mode to set once owner and attributes are right. `None` if it was created with it, or gets the
-    /// source's with its access control list.
+    /// The mode to set once owner and attributes are set. `None` if the file is created with it, or gets the
+    /// source's mode together with its access control list.
     pub later: Option<u32>,
 }
 
 /// The mode of a new directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewDirectoryMode {
-    /// For mkdir(2). Its owner may fill it, whatever the source's mode says.
+    /// The mode for mkdir(2). It always lets the owner fill the directory.
     pub create: u32,
     rule: ModeRule,
-    /// Bits that it gets only in the end.
+    /// Bits that are set only at the end.
     withheld: u32,
-    /// Bits of the owner that it loses in the end.
+    /// Bits of the owner that are cleared at the end.
     lent: u32,
-    /// The mode where the source's does not matter.
+    /// The final mode under [`ModeRule::Default`].
     default: u32,
+    /// Whether the directory only leads to an operand (`--parents`).
     is_leading: bool,
 }
 
@@ -59,17 +60,17 @@ const OTHERS_WRITE: u32 = 0o022;
 const OWNER: u32 = 0o700;
 
 impl ModePolicy {
-    /// Whether a new name is closed to others until its attributes are there.
+    /// Whether others have no rights on a new name until its attributes are set.
     fn closes(&self) -> bool {
         self.changes_owner || self.rule != ModeRule::Masked
     }
 
-    /// A regular file.
+    /// The mode of a regular file.
     pub fn file(&self, source: &Stat) -> NewMode {
         self.new_mode(source.permissions() & 0o777, 0o666, 0o666)
     }
 
-    /// A regular file that was created with no right for anybody but its owner.
+    /// The mode of a regular file that was created with mode 0600.
     pub fn closed_file(&self, source: &Stat) -> NewMode {
         let later = match self.rule {
             ModeRule::Source => None,
@@ -79,7 +80,7 @@ impl ModePolicy {
         NewMode { create: 0o600, later }
     }
 
-    /// A fifo, a socket or a device.
+    /// The mode of a fifo, socket or device.
     pub fn special(&self, source: &Stat) -> NewMode {
         let bits = if self.closes() { 0o777 } else { 0o7777 };
         let default = if source.kind() == Kind::Socket { 0o777 } else { 0o666 };
@@ -97,8 +98,8 @@ impl ModePolicy {
         NewMode { create: permissions & !withheld, later }
     }
 
-    /// A directory whose source has these permission bits. One that only leads to an operand
-    /// (`--parents`) is writable by others from the start where it will be.
+    /// The mode of a directory whose source has these permission bits. A leading directory (`--parents`) gets the
+    /// write bits of others from the start; any other directory gets them at the end.
     pub fn directory(&self, permissions: u32, is_leading: bool) -> NewDirectoryMode {
         let withheld = match is_leading {
             _ if self.closes() => OTHERS,
@@ -115,14 +116,14 @@ impl ModePolicy {
         }
     }
 
-    /// Whether an existing file has the very mode that one like it is created with: then it may be what a
-    /// run left that was killed before it could set the last one.
+    /// Whether an existing file has exactly the mode that `new` is created with. Then it may be a leftover of a
+    /// run that was killed before it set the final mode.
     pub fn may_be_unfinished(&self, new: &NewMode, existing: &Stat) -> bool {
         existing.permissions() == new.create & !self.umask
     }
 
-    /// The mode that an existing directory is still to get, if it has the very mode that one like it has
-    /// while it is filled.
+    /// The final mode of an existing directory that has exactly the mode of `new` while it is filled: a run that
+    /// was killed may not have set it.
     pub fn unfinished_directory(&self, new: &NewDirectoryMode, existing: &Stat) -> Option<u32> {
         let created = new.create & 0o777 & !self.umask;
         let now = existing.permissions();
@@ -132,17 +133,18 @@ impl ModePolicy {
 }
 
 impl NewDirectoryMode {
-    /// The mode to set in the end on a directory that mkdir(2) gave the mode `given`, and that has the
-    /// mode `now`; `None` if that is it. It does not matter where the source's is copied.
+    /// The mode to set at the end on a directory that mkdir(2) created with mode `given` and whose mode is `now`;
+    /// `None` if that is right already. Not used where the source's mode is copied.
     pub fn later(&self, given: u32, now: u32) -> Option<u32> {
         let last = self.last_mode(given);
-        // An access control list of the directory above has to go, even if the mode is right.
+        // Under this rule a call is needed even if the mode is right: an inherited access control list must be
+        // removed.
         (self.rule == ModeRule::Default || last != now).then_some(last)
     }
 
     fn last_mode(&self, given: u32) -> u32 {
         match self.rule {
-            // The set-group-ID bit that it was given stays, and so does the sticky bit where cp leaves it.
+            // An inherited set-group-ID bit stays, and the sticky bit stays where cp keeps it.
             ModeRule::Default if self.is_leading || given & 0o2000 != 0 => given & 0o6000 | self.default,
             ModeRule::Default => given & 0o7000 | self.default,
             ModeRule::Source | ModeRule::Masked => given & !self.lent | self.withheld,
@@ -169,7 +171,7 @@ mod tests {
         Stat { mode: kind | permissions, ..Stat::default() }
     }
 
-    /// The mode in the end, without any default ACL.
+    /// The final mode, without any default ACL.
     fn last(policy: &ModePolicy, new: NewMode, source: &Stat) -> u32 {
         match policy.rule {
             ModeRule::Source => source.permissions(),

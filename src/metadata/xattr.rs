@@ -1,4 +1,4 @@
-//! Extended attributes (xattr(7)), ACLs among them.
+//! Extended attributes (xattr(7)), including access control lists.
 
 use super::{AttributeError, AttributeOperation, Handle};
 use crate::sys::{Errno, Result, at};
@@ -7,26 +7,27 @@ use rustix::io::retry_on_intr;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Where Linux keeps the access ACL (acl(5)).
+/// The attribute of the access ACL (acl(5)).
 pub const ACL_ACCESS: &str = "system.posix_acl_access";
-/// Where a program keeps what it may do (capabilities(7)).
+/// The attribute of file capabilities (capabilities(7)).
 pub const CAPABILITY: &str = "security.capability";
-/// Where a directory keeps the ACL that new entries get.
+/// The attribute of a directory's default ACL, which new entries inherit.
 pub const ACL_DEFAULT: &str = "system.posix_acl_default";
 
-/// Which attributes are copied, and how loudly.
+/// Which attributes are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// `--preserve=xattr` or anything that includes it.
+    /// `--preserve=xattr`: all but those that belong to the mode or the context.
     pub all: bool,
-    /// `--preserve=context`: `security.selinux` too.
+    /// `--preserve=context`: `security.selinux`.
     pub context: bool,
-    /// Not `security.capability`: the file gets other content than the one that it was granted for.
+    /// Leaves out `security.capability`, because the copy has other content than the file it was granted to.
     pub without_capability: bool,
 }
 
-/// Copies the attributes. Each that fails is told to `tell`, and the rest is still copied: that the file system
-/// does not know one (`btrfs.compression` on ext4) says nothing of the others.
+/// Copies the attributes. A failure is passed to `tell` and the others are still copied: one that the file system
+/// does not support (`btrfs.compression` on ext4) says nothing about the others. Unsupported attributes are
+/// reported once.
 pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(AttributeError)) {
     let names = match list(source) {
         Ok(names) => names,
@@ -49,8 +50,8 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
     }
 }
 
-/// An access control list, or `None` where there is none. Some file systems that know nothing of lists say so by
-/// EINVAL; that is an error only of a file that lists one.
+/// An access control list, or `None` if there is none. Some file systems without support for lists give EINVAL; it
+/// is an error only if listxattr names the list.
 pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     let is_listed = |names: Vec<u8>| names.split(|byte| *byte == 0).any(|listed| listed == name.as_bytes());
     match get(file, name) {
@@ -59,11 +60,11 @@ pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Removes an access control list, if there is one. The file itself is asked: its directory may have had another default
-/// list when the file was made than it had before, or has now.
+/// Removes an access control list, if there is one. The file itself is checked, because the default list of its
+/// directory may have changed before or after the file was created.
 pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
     if get_acl(file, name) == Ok(None) {
-        return Ok(()); // to ask costs less than to remove what is not there
+        return Ok(()); // a check is cheaper than removing a list that is not there
     }
     match remove(file, name) {
         Err(Errno::INVAL) => get_acl(file, name).and_then(|acl| acl.map_or(Ok(()), |_| Err(Errno::INVAL))),
@@ -71,13 +72,13 @@ pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
     }
 }
 
-/// Whether an attribute was not to be had or not to be given, by the kind of file system or for want of
-/// rights. All else, such as a full or a broken disk, is a loss.
+/// Whether an errno says that the file system does not support an attribute or that the process lacks the rights.
+/// Any other errno, as of a full or broken disk, means that an attribute was lost.
 pub fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL)
 }
 
-/// ACLs belong to the mode, and the SELinux context to `context`.
+/// Whether [`copy`] copies an attribute. ACLs are copied with the mode.
 pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     match name.as_bytes() {
         b"" | b"security.evm" => false,
@@ -89,7 +90,7 @@ pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     }
 }
 
-/// An attribute's value, or `None` where there is none or the file system has no such thing.
+/// An attribute's value; `None` if the file does not have it or the file system does not support it.
 pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     let answer = grow(|room| match file {
         Handle::Open(fd) => match fs::fgetxattr(fd, name, &mut *room) {
@@ -106,7 +107,7 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// All names, each followed by a NUL byte; empty where the file system has no attributes.
+/// All attribute names, each followed by a NUL byte; empty if the file system does not support attributes.
 pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     let answer = grow(|room| match file {
         Handle::Open(fd) => match fs::flistxattr(fd, &mut *room) {
@@ -122,7 +123,7 @@ pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     }
 }
 
-/// Sets an attribute, made or replaced.
+/// Creates or replaces an attribute.
 pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
     retry_on_intr(|| match file {
         Handle::Open(fd) => match fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
@@ -134,7 +135,7 @@ pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
     })
 }
 
-/// Removes an attribute; says whether there was one.
+/// Removes an attribute; false if there was none.
 pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     let answer = retry_on_intr(|| match file {
         Handle::Open(fd) => match fs::fremovexattr(fd, name) {
@@ -151,14 +152,14 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     }
 }
 
-/// Whether new entries of this directory may get an ACL from it.
+/// Whether new entries of a directory may inherit an ACL from it. True if that cannot be read, so that each entry
+/// is checked.
 pub fn has_default_acl(dir: Handle<'_>) -> bool {
-    // Where that cannot be told, each of them is looked at.
     !matches!(get_acl(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
 }
 
-/// Repeats a call with more room until the answer fits (ERANGE). 64 KiB is the most that the
-/// kernel hands out (XATTR_SIZE_MAX, XATTR_LIST_MAX in linux/limits.h).
+/// Repeats a call that gives ERANGE with a buffer of 64 KiB, the kernel's limit (XATTR_SIZE_MAX, XATTR_LIST_MAX in
+/// linux/limits.h).
 fn grow(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
     let mut room = vec![0; 256];
     loop {

@@ -70,9 +70,8 @@ fn open_existing(dir: impl AsFd, name: &OsStr, flags: OFlags, wait: bool) -> Res
     let open = |more| retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::CLOEXEC | more, Mode::empty()));
     match open(if wait { OFlags::empty() } else { OFlags::NONBLOCK }) {
         // Another process, such as an NFS or SMB server, holds a lease on the file (fcntl(2), F_SETLEASE). The
-        // kernel
-        // has the lease returned, or breaks it, while an open blocks; only an open that blocks gets the file
-        // then.
+        // kernel has the lease returned, or breaks it, while an open blocks; only an open that blocks gets the
+        // file then.
         Err(Errno::AGAIN) if !wait => open(OFlags::empty()),
         answer => answer,
     }
@@ -93,8 +92,7 @@ pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
     read.map(|_| Some(content)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// Opens an existing file for writing; neither creates nor truncates it. Unless `wait` is set, opening a fifo
-/// that
+/// Opens an existing file for writing; neither creates nor truncates it. Unless `wait` is set, opening a fifo that
 /// has no reader fails with ENXIO instead of blocking.
 pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::WRONLY | OFlags::NOCTTY | follow.open(), wait)
@@ -119,8 +117,7 @@ pub fn without_proc(errno: Errno) -> Errno {
 
 /// Whether an open file is the one that stat(2) found under its name a moment ago.
 ///
-/// On overlayfs, opening a file for writing may copy it to the upper layer, which can change its device and
-/// inode
+/// On overlayfs, opening a file for writing may copy it to the upper layer, which can change its device and inode
 /// numbers (for a hard link, and where the layers are on several file systems). Owner, mode, length and
 /// modification time stay the same, so they are compared there.
 pub fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
@@ -162,8 +159,7 @@ pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Resul
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
 }
 
-/// Creates a file without a name in `directory`, for writing (O_TMPFILE). It disappears when it is closed,
-/// unless
+/// Creates a file without a name in `directory`, for writing (O_TMPFILE). It disappears when it is closed, unless
 /// [`name_nameless`] gives it a name. Not every file system supports this.
 pub fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
@@ -188,8 +184,7 @@ pub fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600)))
 }
 
-/// Opens the inode of an open file again, for reading, whatever its name is now. With `direct`, reads bypass
-/// the
+/// Opens the inode of an open file again, for reading, whatever its name is now. With `direct`, reads bypass the
 /// page cache (O_DIRECT of open(2)); EINVAL where the file system does not support that.
 pub fn open_again(fd: impl AsFd, direct: bool) -> Result<OwnedFd> {
     let path = proc_path(fd.as_fd());
@@ -198,10 +193,8 @@ pub fn open_again(fd: impl AsFd, direct: bool) -> Result<OwnedFd> {
 }
 
 /// Opens a terminal again with O_NONBLOCK, so that a read never blocks: Ctrl-C discards the typed input
-/// (termios(3),
-/// NOFLSH), also input that poll(2) has just reported. The flag is not set on `fd` itself, because other
-/// processes
-/// share that open file. Returns `fd` if it is not a terminal or cannot be opened again.
+/// (termios(3), NOFLSH), also input that poll(2) has just reported. The flag is not set on `fd` itself, because
+/// other processes share that open file. Returns `fd` if it is not a terminal or cannot be opened again.
 pub fn without_waiting(fd: OwnedFd) -> OwnedFd {
     if !rustix::termios::isatty(&fd) {
         return fd;
@@ -211,8 +204,7 @@ pub fn without_waiting(fd: OwnedFd) -> OwnedFd {
     retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())).unwrap_or(fd)
 }
 
-/// Opens a directory as the base of other names. A directory that may be searched but not read is opened by
-/// O_PATH
+/// Opens a directory as the base of other names. A directory that may be searched but not read is opened by O_PATH
 /// (open(2)), which suffices for that.
 pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
@@ -269,9 +261,8 @@ pub fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> 
 }
 
 /// Renames a file if the new name is free; EEXIST otherwise. Where the file system lacks RENAME_NOREPLACE (FUSE
-/// without flags, NFS), the file is linked and its old name removed. Where it cannot link either, a plain
-/// rename may
-/// replace a file that another process puts there at the same moment.
+/// without flags, NFS), the file is linked and its old name removed. Where it cannot link either, a plain rename
+/// may replace a file that another process puts there at the same moment.
 pub fn rename_to_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::renameat_with(dir, old, dir, name, RenameFlags::NOREPLACE)) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
@@ -323,10 +314,8 @@ pub fn chmod(path: &OsStr, mode: u32) -> Result<()> {
     libc_call(|| nix::sys::stat::fchmodat(CWD, path, mode, FchmodatFlags::FollowSymlink))
 }
 
-/// faccessat(2) for writing, by the effective ids. The seccomp filters of old containers refuse faccessat2(2)
-/// with
-/// EPERM; then the real ids are used, which differ only in set-user-ID programs. libc falls back by itself only
-/// on
+/// faccessat(2) for writing, by the effective ids. The seccomp filters of old containers refuse faccessat2(2) with
+/// EPERM; then the real ids are used, which differ only in set-user-ID programs. libc falls back by itself only on
 /// ENOSYS.
 pub fn may_write(dir: impl AsFd, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::accessat(&dir, name, fs::Access::WRITE_OK, AtFlags::EACCESS)) {

@@ -79,8 +79,7 @@ impl Names {
 pub struct Room(Vec<MaybeUninit<u8>>);
 
 impl Room {
-    /// Adds the next entries of `dir` to `names`; false at the end. Reading continues at the position of the
-    /// open
+    /// Adds the next entries of `dir` to `names`; false at the end. Reading continues at the position of the open
     /// directory, which duplicates of the descriptor share.
     ///
     /// # Errors

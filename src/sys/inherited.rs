@@ -1,7 +1,6 @@
 //! Inherited descriptors, and names such as `/dev/stdin` that refer to them.
 //!
-//! Opening such a name creates a new open file (`/proc/self/fd`, proc_pid_fd(5)): this fails for a socket and
-//! for
+//! Opening such a name creates a new open file (`/proc/self/fd`, proc_pid_fd(5)): this fails for a socket and for
 //! another user's file, and loses the position and O_APPEND. Therefore the descriptor itself is duplicated.
 
 use super::at::{self, CWD};
@@ -46,8 +45,7 @@ fn number_in(name: &OsStr) -> Option<RawFd> {
 }
 
 /// Duplicates a descriptor; position and flags stay shared with other holders of the open file. `None` if it is
-/// not
-/// open for writing, or for reading unless `write` is set.
+/// not open for writing, or for reading unless `write` is set.
 ///
 /// # Errors
 /// EBADF if the number is not open.

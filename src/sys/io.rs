@@ -42,8 +42,7 @@ pub fn truncate(fd: impl AsFd, size: u64) -> Result<()> {
     retry_on_intr(|| fs::ftruncate(&fd, size))
 }
 
-/// Allocates blocks for the first `size` bytes without changing the length (FALLOC_FL_KEEP_SIZE of
-/// fallocate(2)).
+/// Allocates blocks for the first `size` bytes without changing the length (FALLOC_FL_KEEP_SIZE of fallocate(2)).
 pub fn preallocate(fd: impl AsFd, size: u64) -> Result<()> {
     retry_on_intr(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, size))
 }
@@ -56,17 +55,16 @@ pub fn drop_pages(fd: impl AsFd, at: u64, len: u64) {
 }
 
 /// Makes reads leave the access time alone (O_NOATIME by fcntl(2)). Only the owner and root may; for others
-/// nothing
-/// changes.
+/// nothing changes.
 pub fn leave_access_time(fd: impl AsFd) {
     if let Ok(flags) = fs::fcntl_getfl(&fd) {
         let _ = fs::fcntl_setfl(&fd, flags | fs::OFlags::NOATIME);
     }
 }
 
-/// Whether the byte at `at` is in the page cache: by cachestat(2), else by a read that does not wait (RWF_NOWAIT of
-/// preadv2(2)). That read starts the kernel's read-ahead, so a fast disk may make the answer true. False where the
-/// kernel does not tell.
+/// Whether the byte at `at` is in the page cache: by cachestat(2), else by a read that does not wait (RWF_NOWAIT
+/// of preadv2(2)). That read starts the kernel's read-ahead, so a fast disk may make the answer true. False where
+/// the kernel does not tell.
 pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     match raw::cached_pages(&fd, at, 1) {
         Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
@@ -78,8 +76,7 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
 pub(super) const OVERLAYFS: u64 = 0x794c_7630;
 
 /// Whether any byte of a file of `size` bytes may be in the page cache: by cachestat(2), else by samples. True
-/// where the
-/// kernel does not tell.
+/// where the kernel does not tell.
 pub fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
     const SAMPLES: u64 = 16;
     /// Longer than the kernel's read-ahead, which each sample starts.
@@ -104,9 +101,8 @@ fn read_byte_without_waiting(fd: impl AsFd, at: u64) -> Result<usize> {
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT)
 }
 
-/// Whether O_DIRECT reads of the file bypass the page cache (STATX_DIOALIGN of statx(2)). Some file systems
-/// accept the
-/// flag and read through the cache anyway. `None` if the file system does not report it.
+/// Whether O_DIRECT reads of the file bypass the page cache (STATX_DIOALIGN of statx(2)). Some file systems accept
+/// the flag and read through the cache anyway. `None` if the file system does not report it.
 pub fn reads_directly(fd: impl AsFd) -> Option<bool> {
     let wanted = fs::StatxFlags::DIOALIGN;
     let answer = retry_on_intr(|| fs::statx(&fd, "", fs::AtFlags::EMPTY_PATH, wanted)).ok()?;
@@ -114,9 +110,8 @@ pub fn reads_directly(fd: impl AsFd) -> Option<bool> {
     told.then_some(answer.stx_dio_mem_align != 0)
 }
 
-/// syncfs(2): writes all data of the file system to the disk. It reports writeback errors since `fd` was
-/// opened; before
-/// Linux 5.8 it reports none.
+/// syncfs(2): writes all data of the file system to the disk. It reports writeback errors since `fd` was opened;
+/// before Linux 5.8 it reports none.
 pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::syncfs(&fd))
 }
@@ -137,9 +132,8 @@ pub(super) fn libc_call<T>(mut call: impl FnMut() -> nix::Result<T>) -> Result<T
     retry_on_intr(|| call().map_err(|errno| Errno::from_raw_os_error(errno as i32)))
 }
 
-/// close(2) with its error: a network file system may report a failed write only here. EINTR counts as success
-/// and is
-/// never retried, because the descriptor is closed anyway (close(2), "Dealing with error returns").
+/// close(2) with its error: a network file system may report a failed write only here. EINTR counts as success and
+/// is never retried, because the descriptor is closed anyway (close(2), "Dealing with error returns").
 pub fn close(fd: OwnedFd) -> Result<()> {
     match nix::unistd::close(fd) {
         Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -170,13 +164,11 @@ pub fn lock(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::flock(&fd, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// The timeout of [`poll_a_while`]. A signal delivered to this thread ends the wait at once. A signal delivered
-/// to
+/// The timeout of [`poll_a_while`]. A signal delivered to this thread ends the wait at once. A signal delivered to
 /// another thread, or just before the wait, is noticed only after this time.
 const A_WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Waits until a descriptor is readable (or writable), or its peer has closed (poll(2)). False after a signal
-/// or a
+/// Waits until a descriptor is readable (or writable), or its peer has closed (poll(2)). False after a signal or a
 /// short timeout, so that the caller can check whether it should stop.
 pub fn poll_a_while(fd: impl AsFd, write: bool) -> Result<bool> {
     let events = if write { PollFlags::OUT } else { PollFlags::IN };

@@ -20,8 +20,7 @@ pub fn umask() -> u32 {
 }
 
 /// The file creation mask, where other threads may be creating files: `Umask` of proc_pid_status(5), from Linux
-/// 4.7,
-/// else by [`umask`].
+/// 4.7, else by [`umask`].
 pub fn umask_among_threads() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
@@ -50,9 +49,8 @@ pub fn descriptor_limit() -> usize {
     process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
-/// Makes room for `count` descriptors in the process's table. Called while there is only one thread: with
-/// several, the
-/// kernel would stop the opening thread for an RCU grace period (milliseconds) each time the table grows
+/// Makes room for `count` descriptors in the process's table. Called while there is only one thread: with several,
+/// the kernel would stop the opening thread for an RCU grace period (milliseconds) each time the table grows
 /// (expand_fdtable in fs/file.c).
 pub fn reserve_descriptors(count: usize) {
     let highest = i32::try_from(count.min(descriptor_limit()).saturating_sub(1)).unwrap_or(i32::MAX);
@@ -114,8 +112,7 @@ pub fn syncfs_reports() -> bool {
 }
 
 /// The number of processors that the affinity mask and the control group of this process allow. Cached, because
-/// finding
-/// it out takes some fifteen system calls.
+/// finding it out takes some fifteen system calls.
 pub fn processors() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -133,18 +130,15 @@ pub fn end_by_broken_pipe() {
 /// program.
 const ENDING: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2, SIGXCPU];
 
-/// A request to stop the copy, by a signal or by the caller. 0: none; a positive `i32`: that signal;
-/// `usize::MAX`: the
-/// caller.
+/// A request to stop the copy, by a signal or by the caller. 0: none; a positive `i32`: that signal; `usize::MAX`:
+/// the caller.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 
 impl StopFlag {
-    /// Makes the ending signals raise this flag. A second signal of the same number ends the process at once,
-    /// by its
-    /// default action. A signal that was ignored when the program started (as by nohup) stays ignored. SIGXFSZ
-    /// is caught
-    /// as well, so that exceeding RLIMIT_FSIZE is an ordinary failure (EFBIG).
+    /// Makes the ending signals raise this flag. A second signal of the same number ends the process at once, by
+    /// its default action. A signal that was ignored when the program started (as by nohup) stays ignored. SIGXFSZ
+    /// is caught as well, so that exceeding RLIMIT_FSIZE is an ordinary failure (EFBIG).
     ///
     /// # Errors
     /// The error of sigaction(2).
@@ -176,8 +170,8 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// The signal that requested the stop, if one did. Only a program catches signals, and its process is about
-    /// to end.
+    /// The signal that requested the stop, if one did. Only a program catches signals, and its process is about to
+    /// end.
     pub fn signal(&self) -> Option<i32> {
         i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal > 0)
     }
@@ -233,8 +227,7 @@ impl StatusRequest {
 }
 
 /// Gives the calling thread the lowest CPU priority, nice 19 (on Linux setpriority(2) applies to a thread), and
-/// with it
-/// the lowest best-effort I/O priority (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
+/// with it the lowest best-effort I/O priority (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
 pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }

@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-/// Ignores SIGPIPE (signal(2)), so that a write without a reader fails with EPIPE. Returns whether it was
-/// ignored
+/// Ignores SIGPIPE (signal(2)), so that a write without a reader fails with EPIPE. Returns whether it was ignored
 /// before.
 pub fn ignore_broken_pipe() -> bool {
     // SAFETY: ignoring a signal installs no handler.
@@ -63,8 +62,7 @@ struct Pages {
 }
 
 /// The number of pages in the page cache (cachestat(2)) among the `length` bytes of a file from `start` on. A
-/// length of 0
-/// means to the end. Unlike a read, the call starts no read-ahead.
+/// length of 0 means to the end. Unlike a read, the call starts no read-ahead.
 ///
 /// # Errors
 /// ENOSYS before Linux 6.5; EPERM for a file of another user that may not be written.
@@ -72,15 +70,13 @@ pub fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
     let range = Range { start, length };
     let mut pages = Pages::default();
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: the kernel reads `range` and writes `pages`. Both have the layout of its structs and live until
-    // it
+    // SAFETY: the kernel reads `range` and writes `pages`. Both have the layout of its structs and live until it
     // returns, as does the borrowed descriptor.
     let answer = unsafe { libc::syscall(CACHESTAT, fd, &raw const range, &raw mut pages, 0_u32) };
     if answer == 0 { Ok(pages.cached) } else { Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw())) }
 }
 
-/// faccessat(2) for writing, by the real ids. Called directly, because libc's faccessat tries faccessat2(2)
-/// first.
+/// faccessat(2) for writing, by the real ids. Called directly, because libc's faccessat tries faccessat2(2) first.
 ///
 /// # Errors
 /// Those of faccessat(2); EINVAL for a name with a NUL byte.
@@ -94,12 +90,10 @@ pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     }
 }
 
-/// Defines C's `main`, which calls `$run` with the program's arguments and exits with the status that it
-/// returns.
+/// Defines C's `main`, which calls `$run` with the program's arguments and exits with the status that it returns.
 ///
 /// The unwinder is linked statically as well. Only a panic's backtrace needs it, and loading libgcc_s.so, where
-/// Rust
-/// takes it from by default, costs a tenth of the time of a small copy.
+/// Rust takes it from by default, costs a tenth of the time of a small copy.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! define_c_main {
@@ -129,8 +123,7 @@ macro_rules! define_c_main {
 }
 
 /// Makes all threads share one heap. By default glibc gives each thread an arena, which takes 64 MiB of the
-/// address space
-/// (mallopt(3), `M_ARENA_MAX`).
+/// address space (mallopt(3), `M_ARENA_MAX`).
 pub fn share_one_heap() {
     // SAFETY: the call sets a number that malloc(3) reads when a thread needs an arena.
     #[cfg(target_env = "gnu")]

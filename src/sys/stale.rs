@@ -1,12 +1,9 @@
 //! Retries for changes by another machine that are not visible yet on this one.
 //!
-//! A network file system caches names for a while: a file that a sibling process has just made on another
-//! machine may be
-//! missing here (ENOENT), and a handle may refer to a replaced file (ESTALE; nfs(5), "Data and metadata
-//! coherence").
-//! Such calls are repeated. The total waiting time of a process is bounded, because otherwise a source with
-//! many missing
-//! files would take hours.
+//! A network file system caches names for a while: a file that a sibling process has just made on another machine
+//! may be missing here (ENOENT), and a handle may refer to a replaced file (ESTALE; nfs(5), "Data and metadata
+//! coherence"). Such calls are repeated. The total waiting time of a process is bounded, because otherwise a
+//! source with many missing files would take hours.
 
 use super::{Errno, Result};
 use std::io;
@@ -27,8 +24,7 @@ pub struct StaleRetry {
 }
 
 impl StaleRetry {
-    /// Waiting time for three names that stay missing. `missing_is_final`: there is no server, so ENOENT is
-    /// final.
+    /// Waiting time for three names that stay missing. `missing_is_final`: there is no server, so ENOENT is final.
     pub fn new(missing_is_final: bool) -> StaleRetry {
         StaleRetry { left: AtomicU32::new(3 * WAITS.iter().sum::<u32>()), missing_is_final, siblings: true }
     }
@@ -50,9 +46,8 @@ impl StaleRetry {
         self.until(&mut call, may_pass)
     }
 
-    /// Like [`StaleRetry::call`], for an operation of several calls, which is also repeated on EEXIST: a
-    /// sibling may have
-    /// just made the name. `reason` gives the errno of a failure.
+    /// Like [`StaleRetry::call`], for an operation of several calls, which is also repeated on EEXIST: a sibling
+    /// may have just made the name. `reason` gives the errno of a failure.
     ///
     /// # Errors
     /// Those of the last try.

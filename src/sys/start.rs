@@ -1,6 +1,5 @@
 //! The start of the program: inherited signal actions and standard descriptors, before any file is opened. The
-//! library
-//! does not use this.
+//! library does not use this.
 
 use super::at::{self, CWD};
 use super::{Result, raw};
@@ -38,8 +37,8 @@ fn closed() -> u8 {
 }
 
 /// Opens a placeholder at the lowest free number. A file of the copy that was opened as number 2 would get the
-/// messages.
-/// Without /dev/null, as in many a chroot, an epoll descriptor serves, which can be neither read nor written.
+/// messages. Without /dev/null, as in many a chroot, an epoll descriptor serves, which can be neither read nor
+/// written.
 fn occupy_lowest() -> Result<()> {
     let null = at::open_read_write(CWD, OsStr::new("/dev/null"));
     let _stays_open = null.or_else(|_| epoll::create(epoll::CreateFlags::empty()))?.into_raw_fd();
@@ -52,8 +51,7 @@ pub fn was_closed(number: i32) -> bool {
 }
 
 /// Whether a broken pipe ends the program, as SIGPIPE ends other programs. It is an ordinary error for the
-/// library, and
-/// where the parent ignores SIGPIPE, as systemd does.
+/// library, and where the parent ignores SIGPIPE, as systemd does.
 pub fn dies_of_broken_pipe() -> bool {
     SIGPIPE_ENDS.load(Ordering::Relaxed)
 }

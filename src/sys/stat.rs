@@ -72,9 +72,8 @@ pub struct Stat {
     pub ctime: Time,
 }
 
-/// Whether a device number belongs to a block device of this machine. Network file systems and those in memory
-/// get an
-/// unnamed device (major 0) at each mount.
+/// Whether a device number belongs to a block device of this machine. Network file systems and those in memory get
+/// an unnamed device (major 0) at each mount.
 pub fn is_on_block_device(dev: u64) -> bool {
     rustix::fs::major(dev) != 0
 }
