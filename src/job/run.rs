@@ -15,6 +15,7 @@ use crate::engine;
 use crate::report::progress::{Estimate, Total, Watcher};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
+use crate::sys::stale::StaleRetry;
 use crate::sys::{Kind, Stat, memory, proc};
 use crate::worker::range::Whole;
 use crate::worker::{Shared, Worker};
@@ -34,7 +35,9 @@ pub(super) fn run(
     part: u64,
     written: &Written,
 ) -> Result<Summary, Failure> {
-    let before = PartResult::read(folder, &manifest.job, part, &ctx.stale_retry)?;
+    // Most parts have no result yet, and a part whose result is not visible here may be copied again: so nothing is
+    // waited for.
+    let before = PartResult::read(folder, &manifest.job, part, &StaleRetry::new(true))?;
     if before.as_ref().is_some_and(|before| before.failed() == 0) {
         return Ok(Summary::default()); // this or another machine has copied it
     }
