@@ -7,8 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Splits a name into its directory (with the slash, or nothing) and its last component, trailing
-/// slashes left out.
+/// Splits a path into its directory (with the slash; empty if there is none) and its last component, without
+/// trailing slashes.
 pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
     let bytes = name.as_bytes();
     let end = bytes.iter().rposition(|b| *b != b'/').map_or(0, |last| last + 1);
@@ -16,21 +16,25 @@ pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
     (OsStr::from_bytes(&bytes[..start]), OsStr::from_bytes(&bytes[start..end]))
 }
 
-/// The longest name of a backup that cp makes: longer ones are shortened, except where a number is
-/// counted up without getting longer.
+/// The directory of a path, `.` if it has none.
+pub fn parent(path: &OsStr) -> &OsStr {
+    Some(split(path).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."))
+}
+
+/// The longest name of a backup that cp makes, in bytes. A longer name is shortened, unless only its number
+/// is incremented and gets no longer.
 const LONGEST_NAME: usize = 254;
-/// The longest path that the kernel takes (PATH_MAX without its zero byte).
+/// The longest path that the kernel takes, in bytes (PATH_MAX without its NUL).
 const LONGEST_PATH: usize = 4095;
 
-/// The name that the backup of `name` in `dir` gets, in the directory of `name`.
+/// The name of the next backup of `name` in `dir`, without its directory.
 pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
-    let (parent, base) = split(name);
+    let base = split(name).1;
     if backup.control == BackupControl::Simple {
         return simple(backup, base);
     }
-    let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
-    // Where the directory cannot be read there are no numbers either.
-    let names = at::names(dir, parent).unwrap_or_default();
+    // A directory that cannot be read shows no numbered backups.
+    let names = at::names(dir, parent(name)).unwrap_or_default();
     let numbers = names.iter().filter_map(|other| number(base, other));
     match numbers.max_by_key(|digits| (digits.len(), *digits)) {
         None if backup.control == BackupControl::Existing => simple(backup, base),
@@ -43,12 +47,12 @@ pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     }
 }
 
-/// The name of a backup without a number.
+/// The name of a simple backup.
 pub fn simple(backup: &Backup, base: &OsStr) -> OsString {
     shortened(base, [base.as_bytes(), backup.suffix.as_bytes()].concat())
 }
 
-/// As cp shortens the name of a backup that is too long: `~` behind as much of the file's name as fits.
+/// Shortens a name that is too long as cp does: as much of the file's name as fits, and `~`.
 fn shortened(base: &OsStr, name: Vec<u8>) -> OsString {
     if name.len() <= LONGEST_NAME {
         return OsString::from_vec(name);
@@ -57,14 +61,14 @@ fn shortened(base: &OsStr, name: Vec<u8>) -> OsString {
     OsString::from_vec([&base.as_bytes()[..kept], b"~"].concat())
 }
 
-/// The digits of the number in `base.~N~`, of which there may be any number: others make such names, too.
+/// The digits of N in `base.~N~`. Other programs make such names, too, so N may have any length.
 fn number<'n>(base: &OsStr, name: &'n OsStr) -> Option<&'n [u8]> {
     let digits = name.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b".~")?.strip_suffix(b"~")?;
     let valid = digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit);
     valid.then_some(digits)
 }
 
-/// The number behind one that is given by its digits.
+/// The next number, in digits.
 fn next(digits: &[u8]) -> Vec<u8> {
     let nines = digits.iter().rev().take_while(|digit| **digit == b'9').count();
     let mut next = digits[..digits.len() - nines].to_vec();
@@ -81,15 +85,15 @@ pub fn beside(name: &OsStr, base: &OsStr) -> OsString {
     OsString::from_vec([split(name).0.as_bytes(), base.as_bytes()].concat())
 }
 
-/// How many names are tried for what is to get a new one. Others do not take that many meanwhile, but a
-/// server may say so for ever.
+/// The number of names to try for a new file. Other processes do not take that many meanwhile, but a broken
+/// server may report EEXIST for ever.
 pub const TRIES: u32 = 1000;
 
-/// Renames a file to its backup and gives the backup's name in the same directory; `None` if the file is
+/// Renames a file to its backup and returns the backup's name, without its directory; `None` if the file is
 /// gone.
 ///
 /// # Errors
-/// The errno of the rename.
+/// The errno of rename(2).
 pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
     in_its_directory(dir, file, |dir, file| {
         repeat(backup, dir, file, |new_name, numbered| match numbered {
@@ -99,15 +103,15 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option
     })
 }
 
-/// Gives a file the name of its backup besides its own, so that its own is never missing, and gives that
-/// name; `None` if the file is gone.
+/// Links a file to the name of its backup, so that its own name is never missing. Returns the backup's name;
+/// `None` if the file is gone.
 ///
 /// # Errors
 /// The errno of link(2), or of removing an earlier simple backup.
 pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
-    // Else the backup could be made, but neither could the file be replaced then nor the backup be removed.
-    let parent = Some(split(file).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
-    match at::may_remove_from_sticky(dir, parent, file) {
+    // In a sticky directory, the link may be allowed although the file can then not be replaced, nor the
+    // backup removed.
+    match at::may_remove_from_sticky(dir, parent(file), file) {
         Err(Errno::NOENT) => return Ok(None),
         answer => answer?,
     }
@@ -117,17 +121,18 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Resul
                 at::unlink(dir, new_name)?;
                 at::link(dir, file, dir, new_name, Follow::No)
             }
-            // So the kernel says, too, of a file whose links are not counted (FUSE).
+            // FUSE reports ENOENT for a file whose links are not counted.
             Err(Errno::NOENT) if at::stat(dir, file, Follow::No).is_ok() => Err(Errno::OPNOTSUPP),
             answer => answer,
         })
     })
 }
 
-/// Undoes a backup: the file gets its own name again. `by_link` says that it never lost it.
+/// Gives a file its own name back. With `by_link`, it never lost that name, and only the backup's name is
+/// removed.
 ///
 /// # Errors
-/// The errno of the rename, or of removing the backup's name.
+/// The errno of rename(2) or unlink(2).
 pub fn undo(dir: BorrowedFd<'_>, file: &OsStr, backup: &OsStr, by_link: bool) -> Result<()> {
     in_its_directory(dir, file, |dir, file| {
         let backup = beside(file, backup);
@@ -148,7 +153,7 @@ fn in_its_directory<T>(
     run(at::open_dir(dir, parent, Follow::Yes)?.as_fd(), base)
 }
 
-/// Tries names until there is one that nobody else takes meanwhile.
+/// Tries names until one is free. Other processes may take names meanwhile.
 fn repeat(
     backup: &Backup,
     dir: BorrowedFd<'_>,
@@ -162,7 +167,7 @@ fn repeat(
         match take(&beside(file, &base), numbered) {
             Ok(()) => return Ok(Some(base)),
             Err(Errno::NOENT) => return Ok(None),
-            // Somebody else took the number: the next one.
+            // Another process took the number: try the next one.
             Err(Errno::EXIST) if numbered && last.as_ref() != Some(&base) => last = Some(base),
             Err(errno) => return Err(errno),
         }

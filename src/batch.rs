@@ -1,7 +1,7 @@
-//! What the walk hands to the workers: batches of names in one directory.
+//! Batches: names in one directory, which the walk gives to the workers.
 //!
-//! A batch is shared: a worker that has nothing else to do takes names out of the batch that another one
-//! is working on, one at a time. So batches can be large, and nobody idles while there are files left.
+//! A batch is shared: a worker without other work takes names out of another worker's batch, one at a time.
+//! So batches can be large, and no worker is idle while there are names left.
 
 use crate::dir::{Fds, Hold};
 use crate::sys::Kind;
@@ -10,26 +10,26 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A name to copy, inside a directory.
+/// A name to copy, in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// In the source directory.
+    /// The name in the source directory.
     pub name: OsString,
-    /// In the destination directory, if it is another.
+    /// The name in the destination directory, if it differs.
     pub new_name: Option<OsString>,
-    /// What the listing says it is; the worker looks for itself.
+    /// The kind by the directory listing; the worker checks it.
     pub hint: Option<Kind>,
-    /// Whether it was named on the command line.
+    /// Whether it is an operand from the command line.
     pub operand: bool,
 }
 
 impl Entry {
-    /// An entry that was found in a directory.
+    /// An entry found in a directory listing.
     pub fn listed(found: Dirent<'_>) -> Entry {
         Entry { name: found.name.to_owned(), new_name: None, hint: found.kind, operand: false }
     }
 
-    /// The name it gets.
+    /// The name in the destination directory.
     pub fn destination(&self) -> &OsStr {
         self.new_name.as_ref().unwrap_or(&self.name)
     }
@@ -38,14 +38,14 @@ impl Entry {
 /// Entries in memory.
 #[derive(Debug)]
 pub enum Entries {
-    /// Each by itself.
+    /// Separate entries.
     Given(Vec<Entry>),
-    /// As a directory listed them.
+    /// A directory listing.
     Listed(Names),
 }
 
 impl Entries {
-    /// How many there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         match self {
             Entries::Given(entries) => entries.len(),
@@ -67,20 +67,20 @@ impl Entries {
     }
 }
 
-/// Names of one directory, to be copied by whoever takes them. The directory is not finished before the
-/// last worker that knows the batch drops it.
+/// Names of one directory, copied by any worker that takes one. The directory is not finished before the last
+/// worker drops the batch.
 #[derive(Debug)]
 pub struct Batch {
-    /// The directory that they are in.
+    /// The directory of the names.
     pub dir: Hold,
-    /// Its open descriptors, which a batch at work keeps.
+    /// The open descriptors of the directory, which the batch keeps open.
     pub fds: Arc<Fds>,
     entries: Entries,
     next: AtomicUsize,
 }
 
 impl Batch {
-    /// A batch with all names still to be taken.
+    /// A batch from which no name has been taken.
     pub fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
         Batch { dir, fds, entries, next: AtomicUsize::new(0) }
     }
@@ -90,7 +90,7 @@ impl Batch {
         &self.entries
     }
 
-    /// The next name that nobody has taken yet.
+    /// The next name that no worker has taken.
     pub fn take(&self) -> Option<Entry> {
         if self.is_taken() {
             return None;

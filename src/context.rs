@@ -1,4 +1,4 @@
-//! What all workers and the walk share: the options, the reporter, and facts about the process.
+//! State that all workers and the walk share: options, reporter, and facts about the process.
 
 use crate::dir::{Descriptors, DestinationName, Watched};
 use crate::metadata::kept_times::KeptTimes;
@@ -24,15 +24,15 @@ pub struct Process {
     pub umask: u32,
     /// The effective user id.
     pub uid: u32,
-    /// Whether it runs as root: then a chown that fails is worth a message.
+    /// Whether the process runs as root: then a failing chown is reported.
     pub privileged: bool,
-    /// When it looked.
+    /// The start of the copy.
     pub start: Time,
 }
 
 impl Process {
-    /// Reads them. `alone` says that the process has no other thread, which might make a file just
-    /// when the mask is read by setting it.
+    /// Reads the facts. `alone` says that the process has no other thread, which might create a file while
+    /// the umask is read by setting it.
     pub fn look(alone: bool) -> Process {
         let umask = if alone { proc::umask() } else { proc::umask_among_threads() };
         let uid = proc::effective_uid();
@@ -40,105 +40,91 @@ impl Process {
     }
 }
 
-/// Who is told of each name that was made, with its source and its destination.
-#[derive(Clone)]
-pub struct MadeListener(pub Arc<Tell>);
+/// A callback that all threads share.
+pub struct Callback<F: ?Sized>(pub Arc<F>);
 
-/// Takes a source and a destination.
-type Tell = dyn Fn(&Path, &Path) + Send + Sync;
-
-impl Debug for MadeListener {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MadeListener")
+impl<F: ?Sized> Clone for Callback<F> {
+    fn clone(&self) -> Callback<F> {
+        Callback(Arc::clone(&self.0))
     }
 }
 
-/// Tells which destinations an earlier run of a job has made: no others may be taken for complete.
-#[derive(Clone)]
-pub struct MadeEarlier(pub Arc<Knows>);
-
-/// Takes a destination.
-type Knows = dyn Fn(&OsStr) -> bool + Send + Sync;
-
-impl Debug for MadeEarlier {
+impl<F: ?Sized> Debug for Callback<F> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MadeEarlier")
+        f.write_str("Callback")
     }
 }
 
-/// Who is asked before a file is replaced.
-#[derive(Clone)]
-pub struct Prompter(pub Arc<Ask>);
+/// Gets the source and the destination of each name that was made.
+pub type MadeListener = Callback<dyn Fn(&Path, &Path) + Send + Sync>;
 
-/// Takes a question, gives the answer.
-type Ask = dyn Fn(&Prompt) -> bool + Send + Sync;
+/// Tells whether an earlier run of a job made a destination: only such a destination may be taken for
+/// complete.
+pub type MadeEarlier = Callback<dyn Fn(&OsStr) -> bool + Send + Sync>;
 
-impl Debug for Prompter {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Prompter")
-    }
-}
+/// Tells whether a file may be replaced.
+pub type Prompter = Callback<dyn Fn(&Prompt) -> bool + Send + Sync>;
 
-/// Shared by reference with every thread.
+/// State that all threads share by reference.
 #[derive(Debug)]
 pub struct Context {
-    /// What was asked for.
+    /// The options of the copy.
     pub options: Options,
-    /// Where words go.
+    /// Receives all messages.
     pub reporter: Reporter,
     /// Raised by a signal.
     pub stop: StopFlag,
     /// Raised by SIGUSR1.
     pub status: StatusRequest,
-    /// Who else wants to know how far it is.
+    /// A callback for progress.
     pub listener: Option<Listener>,
-    /// Who else wants to know what was made.
+    /// A callback for each name that was made.
     pub made_listener: Option<MadeListener>,
-    /// In a job: which destinations it has made before.
+    /// In a job: tells which destinations the job has made before.
     pub made_earlier: Option<MadeEarlier>,
-    /// Who is asked. Where there is nobody to ask, the answer is no.
+    /// Answers prompts. Without it, the answer is no.
     pub prompter: Option<Prompter>,
     /// Umask and privileges.
     pub process: Process,
     /// The budget of open directories.
     pub descriptors: Descriptors,
-    /// Where others are at work on the same tree: what they do may take a while to be seen.
+    /// Retries for copies that share a tree with other processes: their changes may take a while to become
+    /// visible.
     pub stale_retry: StaleRetry,
-    /// Whether what is written is synced by file systems, not by files (`--fsync`).
+    /// Whether whole file systems are synced instead of single files (`--fsync`).
     pub syncs_whole: bool,
-    /// Those file systems.
+    /// The file systems to sync.
     pub watched: Watched,
-    /// How coarsely file systems store the times that they are given.
+    /// The precision with which file systems store times.
     pub kept_times: KeptTimes,
-    /// The files that operands were copied to: a later operand must not overwrite an earlier one's copy.
+    /// The files made for operands: a later operand must not overwrite an earlier one's copy.
     pub operand_copies: Mutex<HashMap<DestinationName, FileId>>,
 }
 
 impl Context {
-    /// Whether what a killed run left is to be swept: a dry run only looks.
+    /// Whether files of killed runs are removed: not in a dry run.
     pub fn resumes(&self) -> bool {
         self.options.resume && !self.options.dry_run
     }
 
-    /// The policy that decides about the modes of new names.
+    /// The rule for the modes of new names.
     pub fn mode_policy(&self) -> ModePolicy {
         self.options.preserve.mode_policy(self.process.umask)
     }
 
-    /// Tells whoever wants to know that a name was made.
+    /// Calls the listener with a name that was made.
     pub fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
         if let Some(made_listener) = &self.made_listener {
             (made_listener.0)(Path::new(&source()), Path::new(&destination()));
         }
     }
 
-    /// Whether a destination that looks complete may be left as it is. In a job, only what the job itself
-    /// has made may.
+    /// Whether a destination that looks complete may be skipped. In a job, only if the job made it.
     pub fn may_be_complete(&self, destination: impl FnOnce() -> OsString) -> bool {
         self.made_earlier.as_ref().is_none_or(|made| (made.0)(&destination()))
     }
 
-    /// Whether this name, which has the given file, was made by this run for an earlier operand.
+    /// Whether this run made the file `id` under this name for an earlier operand.
     pub fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
         // A dry run made nothing, so there is no file to compare.
         lock(&self.operand_copies).get(name).is_some_and(|made| self.options.dry_run || *made == id)
@@ -149,8 +135,8 @@ impl Context {
         self.prompter.as_ref().is_some_and(|prompter| (prompter.0)(prompt))
     }
 
-    /// Copies the extended attributes that are to be kept, as loud as was asked for. False if one is lost that must
-    /// not be.
+    /// Copies the extended attributes that are to be kept, and reports errors as the options require. Returns
+    /// false if an attribute is missing that must not be.
     pub fn copy_xattrs(
         &self,
         source: Handle<'_>,

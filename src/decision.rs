@@ -1,85 +1,85 @@
-//! What is to be done with one name: a pure function of the options and of what stat said.
+//! Decides what to do with one name: a pure function of the options and of stat results.
 //!
-//! No I/O, so that the whole table can be tested. The rules are cp's; where they surprise, the
-//! comment says what they protect from.
+//! There is no I/O, so the whole table can be tested. The rules are cp's. Comments give the reasons of
+//! surprising rules.
 
 use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
 use crate::sys::{Kind, Stat};
 
-/// What stands at the destination.
+/// Facts about an existing destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Existing {
-    /// What the copy would meet: the referent of a symbolic link where cp looks through it.
+    /// The file that the copy would reach: the target of a symbolic link where cp follows it.
     pub stat: Stat,
-    /// The name itself, never followed.
+    /// The name itself, not followed.
     pub link: Stat,
-    /// The source's name itself, never followed.
+    /// The source's name itself, not followed.
     pub source_link: Stat,
-    /// Which symbolic links are followed, for this source: `-H` is over below an operand.
+    /// The symbolic links to follow for this source: below an operand, `-H` means none.
     pub dereference: Dereference,
-    /// Whether it is a symbolic link in a circle: nothing is there, but the name is taken.
+    /// Whether it is a circular symbolic link: there is no file, but the name is taken.
     pub circular: bool,
     /// Whether both names are one entry of one directory.
     pub same_entry: bool,
-    /// Whether both names, followed to the end, are one file.
+    /// Whether both names, fully followed, are one file.
     pub same_referent: bool,
     /// Whether the process may write to it.
     pub writable: bool,
-    /// Whether its time of last change is what its file system keeps of the source's.
+    /// Whether its modification time is the source's, as far as its file system can store it.
     pub time_kept: bool,
-    /// Whether it goes if it is of another kind than the source: then it is not written into or through.
+    /// Whether it is replaced if it is of another kind than the source, instead of being written into or
+    /// through.
     pub goes_if_other: bool,
-    /// Whether it was made by this very run, for an earlier operand.
+    /// Whether this run made it for an earlier operand.
     pub just_made: bool,
-    /// Whether it is a symbolic link that somebody else may have put there, or that was put there
-    /// while the copy went on.
+    /// Whether it is a symbolic link that another user may have made, or that was made during the copy.
     pub untrusted: bool,
-    /// Whether the source is named by `.` or `..`: cp makes no backup then of what is in the way of a directory.
+    /// Whether the source is `.` or `..`: then cp makes no backup of a file in place of a directory.
     pub source_is_dots: bool,
-    /// Whether its backup would be the source (`cp -b a a~` and its spellings).
+    /// Whether its backup would overwrite the source (`cp -b a a~`, however spelt).
     pub backup_is_source: bool,
 }
 
-/// What to do.
+/// The decision about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Make the file, after the name has been cleared.
+    /// Make the file, after clearing the name.
     Make(Clear),
-    /// Write into the file that is there: it keeps its inode and its mode.
+    /// Write into the existing file, which keeps its inode and its mode.
     Overwrite,
-    /// Copy a directory's entries into the directory that is there.
+    /// Copy a directory's entries into the existing directory.
     Merge,
-    /// Ask, and if the user agrees, go on.
+    /// Ask, and carry out the inner decision if the user agrees.
     Ask(Question, Box<Decision>),
-    /// Leave it alone.
+    /// Leave the destination alone.
     Skip(Skip),
-    /// An earlier run completed it, as far as stat can tell; if that proves wrong, go on.
+    /// An earlier run seems to have completed it. If that proves wrong, carry out the inner decision.
     Complete(Box<Decision>),
-    /// It is there already.
+    /// The destination is already as requested.
     Done,
-    /// This would lose data, or makes no sense.
+    /// Refuse: it would lose data, or makes no sense.
     Refuse(Refusal),
 }
 
-/// What happens to the file that has the name now.
+/// The treatment of the existing file before a new one is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clear {
-    /// Nothing: the name is free, or making the file replaces it (or fails).
+    /// None: the name is free, or making the file replaces the old one (or fails).
     Nothing,
-    /// It is renamed to its backup.
+    /// Rename it to its backup.
     Backup,
-    /// It is unlinked.
+    /// Unlink it.
     Unlink,
 }
 
-/// Why a file is left alone.
+/// The reason to leave a destination alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
     /// `-n`, `--update=none`.
     Exists,
     /// `--update=none-fail`.
     ExistsFail,
-    /// `-u`: it is not older.
+    /// `-u`: the destination is not older.
     UpToDate,
 }
 
@@ -88,46 +88,40 @@ pub enum Skip {
 pub enum Question {
     /// "overwrite".
     Overwrite,
-    /// "replace, overriding mode", where the file would be unlinked.
+    /// "replace, overriding mode", if the file would be unlinked.
     ReplaceUnwritable,
     /// "unwritable, try anyway".
     TryUnwritable,
 }
 
-/// Why nothing is done.
+/// The reason to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Source and destination are the same file.
     SameFile,
-    /// A directory would replace what is none.
+    /// A directory would replace a file of another kind.
     DirectoryOverOther,
-    /// What is no directory would replace one.
+    /// A file of another kind would replace a directory.
     OtherOverDirectory,
-    /// An earlier operand's copy would be lost.
+    /// The copy of an earlier operand would be lost.
     JustMade,
     /// The backup would overwrite the source.
     BackupIsSource,
-    /// The copy would go through a symbolic link that is not to be trusted.
+    /// The copy would go through an untrusted symbolic link.
     UntrustedLink,
 }
 
-/// Whether cp looks at the destination through a symbolic link: only where it would write through.
+/// Whether cp follows a symbolic link at the destination: only if it would write through it.
 pub fn follows_destination(options: &Options, source: &Stat) -> bool {
     let reads_content = source.is_regular() || (options.read_special && !source.is_dir() && !source.is_symlink());
-    reads_content && options.action == Action::Copy && options.backup.is_none() && !unlinks_first(options)
+    reads_content && options.action == Action::Copy && options.backup.is_none() && !options.remove_destination
 }
 
-/// Whether the destination is unlinked before it is tried. (`-f` replaces a name by a link in one
-/// step, so that the name is never missing.)
-pub fn unlinks_first(options: &Options) -> bool {
-    options.remove_destination
-}
-
-/// Decides. `existing` is `None` where the name is free.
+/// Decides. `existing` is `None` if the name is free.
 pub fn decide(options: &Options, source: &Stat, existing: Option<&Existing>) -> Decision {
     let Some(existing) = existing else { return Decision::Make(Clear::Nothing) };
     if existing.circular {
-        return Decision::Overwrite; // which fails, and then -f unlinks it
+        return Decision::Overwrite; // this fails, and then -f unlinks it
     }
     let sameness = if options.never_replaces() { Sameness::Distinct } else { sameness(options, source, existing) };
     if sameness == Sameness::Refused {
@@ -160,7 +154,7 @@ fn question(options: &Options, existing: &Existing) -> Question {
     }
 }
 
-/// The destination is there and is to be replaced: how?
+/// Decides how to replace an existing destination.
 fn replace(options: &Options, source: &Stat, existing: &Existing) -> Decision {
     let target = &existing.stat;
     let written =
@@ -172,7 +166,7 @@ fn replace(options: &Options, source: &Stat, existing: &Existing) -> Decision {
         (_, false) if existing.just_made && !numbered(options) => return Decision::Refuse(Refusal::JustMade),
         (false, true) if !backs_up => return Decision::Refuse(Refusal::OtherOverDirectory),
         (false, true) if existing.untrusted => return Decision::Refuse(Refusal::UntrustedLink),
-        // There are no backups of directories: it is tried, and the system says why it cannot be done.
+        // Directories have no backups: try it, and report the system's reason.
         (false, true) if written => return Decision::Overwrite,
         (false, true) => return Decision::Make(Clear::Nothing),
         (true, true) if existing.untrusted => return Decision::Refuse(Refusal::UntrustedLink),
@@ -187,11 +181,12 @@ fn replace(options: &Options, source: &Stat, existing: &Existing) -> Decision {
             return Decision::Make(Clear::Backup);
         }
     }
-    // A file with several names would be changed under all of them, so where links are kept it is
-    // taken away first; and a link or special file cannot be written into what is there.
+    // Writing into a file with several names would change all of them, so with kept links it is unlinked
+    // first. A link or special file cannot be written into an existing file. With `-f`, a new
+    // link replaces the name in one step instead, so that the name is never missing.
     let shared = options.preserve.links && target.nlink > 1;
     let remade = existing.dereference == Dereference::Never && !source.is_regular();
-    if unlinks_first(options)
+    if options.remove_destination
         || is_of_other_kind(source, existing)
         || (!options.attributes_only && (shared || remade))
     {
@@ -204,8 +199,8 @@ fn replace(options: &Options, source: &Stat, existing: &Existing) -> Decision {
     }
 }
 
-/// Whether the destination is of another kind than the source and is to go: the copy would otherwise be written
-/// into or through it, or a directory could not be made.
+/// Whether the destination must be removed because it is of another kind than the source: a copy would be
+/// written into or through it, or a directory could not be made.
 fn is_of_other_kind(source: &Stat, existing: &Existing) -> bool {
     let link = &existing.link;
     let hinders_file = source.is_regular() && !link.is_regular() && !link.is_dir();
@@ -213,9 +208,9 @@ fn is_of_other_kind(source: &Stat, existing: &Existing) -> bool {
     existing.goes_if_other && (hinders_file || hinders_directory)
 }
 
-/// Whether an earlier run may have completed the destination. Times are set when all else is done, so
-/// nothing that was begun only, or has its length only, has the source's. Where the content is looked at
-/// as well, a file's times prove nothing.
+/// Whether an earlier run may have completed the destination. Times are set last, so an incomplete file does
+/// not have the source's times, even if it has its length. With `--verify`, the content is compared, and
+/// times prove nothing.
 fn seems_complete(options: &Options, source: &Stat, existing: &Existing) -> bool {
     let target = if source.is_symlink() { &existing.link } else { &existing.stat };
     let same_content = match source.kind() {
@@ -235,15 +230,15 @@ fn numbered(options: &Options) -> bool {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sameness {
-    /// Two files, or made so by what is done first.
+    /// Two different files, perhaps only after the destination has been cleared.
     Distinct,
-    /// One file, and that is what was asked for.
+    /// One file, as requested.
     Settled,
-    /// One file: going on would destroy it.
+    /// One file that the copy would destroy.
     Refused,
 }
 
-/// Whether source and destination are one file in a way that matters for what is asked.
+/// Whether source and destination are one file in a way that matters for these options.
 fn sameness(options: &Options, source: &Stat, existing: &Existing) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
     // The two directions of a socket are two streams.
@@ -268,18 +263,18 @@ fn sameness(options: &Options, source: &Stat, existing: &Existing) -> Sameness {
     }
     let (from, to) = if never { (source, &existing.stat) } else { (&existing.source_link, &existing.link) };
     let same_name_file = from.id() == to.id();
-    if !never && from.is_symlink() && to.is_symlink() && unlinks_first(options) {
+    if !never && from.is_symlink() && to.is_symlink() && options.remove_destination {
         return Distinct;
     }
     if options.backup.is_some() {
-        // Moving the file aside would take the source with it, or leave its link dangling.
+        // Renaming the file would rename the source, too, or leave its link dangling.
         let takes_source =
             if same_name_file { existing.same_entry } else { !never && from.is_symlink() && !to.is_symlink() };
         return if takes_source { Refused } else { Distinct };
     }
-    // Unlinking a symbolic link, or another name of the file, leaves the source whole.
+    // Unlinking a symbolic link, or another name of the file, keeps the source.
     let other_name = same_name_file && to.nlink > 1 && !existing.same_entry;
-    if (unlinks_first(options) || is_of_other_kind(source, existing)) && (to.is_symlink() || other_name) {
+    if (options.remove_destination || is_of_other_kind(source, existing)) && (to.is_symlink() || other_name) {
         return Distinct;
     }
     if !from.is_symlink() && !to.is_symlink() && !same_name_file {

@@ -1,6 +1,6 @@
-//! Looks at what stands at a destination, for the plan to decide about.
+//! Looks at an existing destination, for `decision` to decide.
 //!
-//! Only the facts that the options make interesting are asked for: each is a system call a file.
+//! It collects only facts that the options require, because each fact costs a system call per file.
 
 use crate::backup;
 use crate::batch::Entry;
@@ -18,10 +18,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The existing of the entry's destination, `None` if the name is free.
+/// The facts about the entry's existing destination; `None` if the name is free.
 ///
 /// # Errors
-/// When stat(2) fails for another reason than that nothing is there.
+/// The errno of stat(2), except ENOENT.
 pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
     if matches!(fds.dst, Base::Absent) {
         return Ok(None); // a dry run did not make the directory
@@ -32,7 +32,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     let link = match at::stat(dst, name, Follow::No) {
         Ok(link) => link,
         Err(Errno::NOENT) => return Ok(None),
-        // A link in a circle can still be unlinked.
+        // A circular link can still be unlinked.
         Err(Errno::LOOP) if options.force => {
             circular = true;
             Stat::default()
@@ -43,7 +43,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     let goes_if_other = options.replace_other_kinds && !names_directory && !is_meant_as_stream(dst, entry, &link);
     let stat = match referent(options, dst, name, (&link, goes_if_other), source) {
         Ok(stat) => stat,
-        // A dangling link is no existing; creating the file will show what cp says of it.
+        // Treat a dangling link as a free name: creating the file will give cp's error.
         Err(Errno::NOENT) => return Ok(None),
         Err(Errno::LOOP) if options.force => {
             circular = true;
@@ -85,16 +85,16 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         && backup.control != BackupControl::Numbered
     {
         let backup = backup::simple(backup, backup::split(name).1);
-        let named_so = without_directory(&entry.name) == backup.as_bytes();
-        let id = |stat: Stat| stat.id() == source.id();
-        let there = || at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(id);
-        existing.backup_is_source = named_so && there();
+        let has_its_name = entry.name.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(backup.as_bytes());
+        let is_source = |stat: Stat| stat.id() == source.id();
+        existing.backup_is_source =
+            has_its_name && at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(is_source);
     }
     Ok(Some(existing))
 }
 
-/// Whether an operand's destination is a device, one of this process's descriptors (/dev/stdout), or leads to such a
-/// thing: that is to be written to, whatever else is replaced.
+/// Whether an operand's destination is or leads to a device, or is one of this process's descriptors
+/// (/dev/stdout). Such a destination is written to, even where others of another kind are replaced.
 fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
     let is_device = |stat: &Stat| matches!(stat.kind(), Kind::CharDevice | Kind::BlockDevice);
     let name = entry.destination();
@@ -103,8 +103,8 @@ fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
         && (is_device(link) || link.is_symlink() && (inherited::number(name, true).is_some() || leads_to_device()))
 }
 
-/// Whether the time of last change is what the file system keeps of the source's. Only asked where later runs go by
-/// times that were kept.
+/// Whether the existing modification time is the source's, as far as the file system can store it. Checked
+/// only if `--resume` or `--update` compares kept times.
 fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat, stat: &Stat) -> bool {
     let options = &ctx.options;
     if !(options.preserve.timestamps && (options.resume || options.update)) || source.kind() != stat.kind() {
@@ -117,12 +117,7 @@ fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat
     ctx.kept_times.is_kept(source.mtime, stat, || at::open_path(dst, name).ok().filter(is_it))
 }
 
-/// The last part of a path, which is empty behind a slash.
-fn without_directory(path: &OsStr) -> &[u8] {
-    path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
-/// What the copy would meet under the name.
+/// The status of the file that the copy would reach through the name.
 fn referent(
     options: &Options,
     dst: BorrowedFd<'_>,
@@ -143,18 +138,17 @@ fn referent(
     Ok(*link)
 }
 
-/// Whether a symbolic link at the destination may be written through, as cp does it: it was there
-/// before this run, and nobody but this user or root can have put it there.
+/// Whether a symbolic link at the destination may be written through as cp does: it is older than this run,
+/// and only this user or root can have made it.
 pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
-    /// `f_type` of /proc, whose links (`/dev/fd/1`) are made when they are looked at.
+    /// The `f_type` of /proc, which makes its links (`/dev/fd/1`) when they are looked at.
     const PROC: u64 = 0x9FA0;
     let ours = |stat: &Stat| stat.uid == ctx.process.uid || stat.uid == 0;
-    let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
-    let Ok(dir) = at::open_dir(dst, parent, Follow::Yes) else { return false };
+    let Ok(dir) = at::open_dir(dst, backup::parent(name), Follow::Yes) else { return false };
     let older = || {
         let magic = io::fs_magic(&dir);
-        // A link with a time that is still to come was made before the clock was set back, unless the time is
-        // that of another machine.
+        // A link with a future time was made before the clock was set back, unless another machine set the
+        // time.
         let clock_was_ahead = || link.ctime > proc::now() && magic.map(FsKind::from_magic) != Ok(FsKind::Remote);
         magic == Ok(PROC) || clock_was_ahead()
     };
@@ -162,42 +156,40 @@ pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> b
     older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
 }
 
-/// Whether a directory that stands where one was just made is somebody else's, put there in between: its
-/// owner could then see what the right one would hide. Only file systems that keep owners can tell.
+/// Whether another user has replaced a directory that was just made. The new owner could then read files that
+/// the right directory would protect. Only file systems that store owners can tell.
 pub fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
     let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
     made.uid != ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
 }
 
-/// Where a name stands: two spellings of one entry of one directory have the same.
+/// The position of a name. Two spellings of one entry of one directory are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     parent: FileId,
     name: OsString,
 }
 
-/// Finds out where `name`, which is relative to `base`, stands.
+/// The location of `name`, which is relative to `base`.
 ///
 /// # Errors
-/// When its directory cannot be looked at.
+/// Those of stat(2) on its directory.
 pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
-    let (parent, name) = backup::split(name);
-    let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
-    Ok(Location { parent: at::stat(base, parent, Follow::Yes)?.id(), name: name.to_owned() })
+    let parent = at::stat(base, backup::parent(name), Follow::Yes)?.id();
+    Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
-/// The location of an operand as cp compares operands: if its directory is named by a symbolic link, that link
-/// stands for the directory, so the same file may be named again through it.
+/// The location of an operand, as cp compares operands: a symbolic link that names its directory counts as a
+/// directory of its own, so the same file may be named again through that link.
 ///
 /// # Errors
-/// When its directory cannot be looked at.
+/// Those of stat(2) on its directory.
 pub fn location_as_named(path: &OsStr) -> Result<Location> {
-    let (parent, name) = backup::split(path);
-    let parent = if parent.is_empty() { OsStr::new(".") } else { without_slashes(parent) };
-    Ok(Location { parent: at::stat(at::CWD, parent, Follow::No)?.id(), name: name.to_owned() })
+    let parent = at::stat(at::CWD, without_slashes(backup::parent(path)), Follow::No)?.id();
+    Ok(Location { parent, name: backup::split(path).1.to_owned() })
 }
 
-/// The directory itself and all above it.
+/// The directory itself and all directories above it.
 pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     let mut above = HashSet::new();
     let mut up = OsString::from(".");
@@ -209,7 +201,7 @@ pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     above
 }
 
-/// Whether the directory is, or is somewhere in, the one that `id` identifies.
+/// Whether the directory is the one that `id` identifies, or below it.
 pub fn is_within(dir: impl AsFd, id: FileId) -> bool {
     ancestors(dir).contains(&id)
 }
@@ -227,7 +219,7 @@ fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {
     matches!((from, to), (Ok(from), Ok(to)) if from.id() == to.id())
 }
 
-/// Whether the source is looked at through a symbolic link.
+/// Whether the source is followed if it is a symbolic link.
 pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
     Follow::from(match options.dereference {
         Dereference::Never => false,
@@ -236,14 +228,13 @@ pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
     })
 }
 
-/// Whether a name could be made in the directory that it leads to.
+/// Checks whether a name could be created.
 ///
 /// # Errors
-/// The errno that making it would most likely meet.
+/// The errno that creating it would probably give.
 pub fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
     if matches!(dir, Base::Absent) {
-        return Ok(()); // in what would have been made just before
+        return Ok(()); // a directory that a dry run did not make
     }
-    let parent = backup::split(name).0;
-    at::may_write(dir, if parent.is_empty() { OsStr::new(".") } else { parent })
+    at::may_write(dir, backup::parent(name))
 }

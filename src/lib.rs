@@ -1,6 +1,6 @@
 //! Copies files on Linux, in parallel, by the fastest strategy that the kernel offers (reflink,
-//! copy_file_range, splice, sendfile, mmap, read/write), and says which strategy moved how many bytes.
-//! What the program `zcp` does as a replacement for cp, other programs can do through this crate:
+//! copy_file_range, splice, sendfile, mmap, read/write), and reports how many bytes each strategy moved. The
+//! program `zcp`, a replacement for cp, uses this crate, and other programs can do the same:
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
@@ -15,63 +15,62 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`CopyOptions`] has the options, [`Report`] says what was done, [`Error`] what was not, and [`Cancel`] ends a copy early.
-//! A library call prints nothing, asks nobody, catches no signal and changes nothing of the process, unless
-//! it is told to work for a [`Console`], as the program does, which copies by nothing else than this.
+//! [`CopyOptions`] holds the options of a copy, [`Report`] its statistics, [`Error`] its failures, and
+//! [`Cancel`] stops it early. A library call prints nothing, prompts nobody, catches no signals and changes
+//! nothing in the process, unless it gets a [`Console`]. The program copies in the same way, with a console.
 //!
-//! # What only the program does
-//! - It reads arguments, `ZCP_OPTS`, and cp's other environment variables.
-//! - `--plan`, `--run` and `--finish` are not here: the job folder keeps the copy as the arguments of a
-//!   command line, and its steps are processes by nature, which a scheduler starts, ends and repeats. A
-//!   program that wants them starts `zcp`.
-//! - `--stats-file`: write [`Report::to_json`] to where you like.
+//! # Features of the program only
+//! - Reading arguments, `ZCP_OPTS`, and cp's other environment variables.
+//! - `--plan`, `--run` and `--finish`: a job folder stores the copy as arguments of a command line, and a
+//!   scheduler starts, ends and repeats the steps as processes. A program that needs them starts `zcp`.
+//! - `--stats-file`: write [`Report::to_json`] to a file.
 //!
 //! # What is promised
-//! All that is documented here follows semantic versioning: what compiles with a version, and what it is
-//! documented to do, holds for all later ones of the same major number (of the same minor number
-//! while the major is 0). The other modules are public only so that the program's own tests and examples
-//! reach them; they are hidden from this page and change without notice.
+//! Everything documented here follows semantic versioning: code that compiles with one version compiles with
+//! all later ones of the same major number (of the same minor number while the major is 0), and the
+//! documented behaviour stays. The other modules are public only for the program's own tests and examples.
+//! They are hidden from this page and change without notice.
 //!
-//! # How it is built
-//! Three sentences that everything hangs on:
+//! # Architecture
+//! Three rules:
 //!
-//! 1. **The walk finds, a worker copies, the ladder moves.**
-//! 2. **Whoever enters a directory copies its files; nobody holds a lock during a system call.** What depends
-//!    on order runs on one worker.
-//! 3. **A name is relative to an open directory; a full path exists only to be printed.**
+//! 1. **The walk finds names, the workers copy them, the ladder moves the data.**
+//! 2. **The worker that enters a directory copies its files, and nobody holds a lock during a system call.**
+//!    Work that depends on order runs on one worker.
+//! 3. **Names are relative to an open directory. A full path is only for messages.**
 //!
-//! ## The rooms
-//! From the door inwards; each sees only those that come after it, and rooms on one line do not see
-//! each other (`tests/it/rooms.rs` holds this).
+//! ## Modules
+//! From the outermost to the innermost. Each module imports only those further down; modules on one line do
+//! not import each other (`tests/it/rooms.rs` checks this).
 //!
-//! | room | what it is for |
+//! | module | content |
 //! |---|---|
 //! | `program` | parse, copy, exit status |
-//! | `job` | a copy that many machines share: plan, run a part, finish |
-//! | `cli` | the only room that knows flags: arguments -> `CopyOptions` |
-//! | `api` | the face of the library |
-//! | `session` | one copy from its preparation to its end, and what it may do to the process |
-//! | `engine` | how many workers there are, and when |
-//! | `walk` · `worker` | finds names, enters directories · makes everything else, one name at a time |
-//! | `existing` · `temporary` | what stands at a destination already · what things are called until they are complete |
-//! | `decision` · `backup` · `batch` | pure: what is to be done with a name · names of backups · batches of names |
-//! | `dir` · `context` | a pair of directories while they are in use · what all threads share |
-//! | `report` | the only printer: messages, statistics, the bar |
-//! | `options` | what was asked, settled |
-//! | `transfer` · `metadata` · `filter` | the ladder and its strategies · owner, mode, attributes, times · which names are left out |
-//! | `sys` | the system calls, thin |
+//! | `job` | a copy that several machines share: plan, run a part, finish |
+//! | `cli` | the only module that knows flags: arguments -> `CopyOptions` |
+//! | `api` | the public interface of the library |
+//! | `session` | one copy from its preparation to its end, and its effects on the process |
+//! | `engine` | the number of workers over time |
+//! | `walk` · `worker` | finds names and enters directories · copies everything else, one name at a time |
+//! | `existing` · `temporary` | facts about existing destinations · names of incomplete files |
+//! | `decision` · `backup` · `batch` | what to do with a name (pure) · names of backups · names of one directory |
+//! | `dir` · `context` | a pair of open directories · state that all threads share |
+//! | `report` | everything that is printed: messages, statistics, the bar |
+//! | `options` | the settled options |
+//! | `transfer` · `metadata` · `filter` | the ladder and its strategies · owner, mode, attributes, times · names to leave out |
+//! | `sys` | thin wrappers of system calls |
 //!
-//! ## How a copy goes
+//! ## The course of a copy
 //! `cli::parse` makes a [`CopyOptions`], [`CopyOptions::copy`] settles the options, and
-//! `walk::operands::resolve` the operands.
-//! Each worker takes a directory that was found from the frontier (`walk::Walker::next_batch`), makes its
-//! destination and lists it. Its subdirectories go to the frontier, its other names are a `batch::Batch`, which
-//! idle workers share. A worker asks `decision::decide` about each name and hands
-//! the open files to `transfer::Ladder::copy`, which takes the `transfer::Route` for the pair of
-//! file systems and steps down from strategy to strategy as the kernel refuses. When
-//! nobody holds a directory any more (`dir::Hold`), it gets its times and its final mode.
+//! `walk::operands::resolve` resolves the operands. Each worker takes a directory from the frontier of
+//! directories that were found (`walk::Walker::next_batch`), makes its destination and lists it. Its
+//! subdirectories go to the frontier. Its other names become a `batch::Batch`, which idle workers share. For
+//! each name, a worker calls `decision::decide` and passes the open files to `transfer::Ladder::copy`. The
+//! ladder takes the `transfer::Route` for the pair of file systems and steps down from strategy to strategy
+//! as the kernel refuses. When the last `dir::Hold` of a directory is dropped, the directory gets its times
+//! and its final mode.
 //!
-//! Figures are plain integers in each worker (`report::Stats`), added up at the end.
+//! Each worker counts in plain integers (`report::Stats`), which are added up at the end.
 
 #[doc(hidden)]
 pub mod api;

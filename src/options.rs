@@ -1,7 +1,7 @@
-//! What was asked, settled and validated.
+//! The options of a copy, settled and validated.
 //!
-//! No clap types and no raw words: each field has one meaning and a default. Rooms below this one
-//! (transfer, metadata) do not see it; they are handed their part.
+//! Each field has one meaning and a default. The modules `transfer` and `metadata` do not see this type; they
+//! get the fields they need.
 
 use crate::filter::Filter;
 use crate::metadata::new_mode::{ModePolicy, ModeRule};
@@ -13,44 +13,44 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// Which symbolic links are followed (`-H`, `-L`, `-P`).
+/// The symbolic links that are followed (`-H`, `-L`, `-P`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dereference {
     /// None: links are copied as links.
     Never,
-    /// Those that are operands.
+    /// Symbolic links that are operands.
     CommandLine,
-    /// All.
+    /// All symbolic links.
     Always,
 }
 
-/// What is made of a file.
+/// The kind of destination that is made for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
     /// A copy.
     Copy,
-    /// `-l`: another name of it.
+    /// A hard link to the source (`-l`).
     HardLink,
-    /// `-s`: a symbolic link to it.
+    /// A symbolic link to the source (`-s`).
     SymbolicLink,
 }
 
-/// What happens to a destination that exists (`-i`, `-n`, `--update`).
+/// The treatment of an existing destination (`-i`, `-n`, `--update`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
-    /// It is replaced.
+    /// Replace it.
     Replace,
-    /// The user is asked.
+    /// Ask the user.
     Ask,
-    /// It is left alone, silently.
+    /// Skip it silently.
     Skip,
-    /// It is left alone, and that is a failure.
+    /// Skip it and report a failure.
     SkipFail,
 }
 
-/// How backups are named (`--backup`).
+/// The naming scheme of backups (`--backup`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BackupControl {
@@ -58,50 +58,50 @@ pub enum BackupControl {
     Simple,
     /// `name.~1~`.
     Numbered,
-    /// Numbered where numbered ones exist.
+    /// Numbered if numbered backups exist, else simple.
     Existing,
 }
 
-/// `--backup` and `--suffix`.
+/// Values of `--backup` and `--suffix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// How it is named.
+    /// The naming scheme.
     pub control: BackupControl,
-    /// What a simple backup's name ends in.
+    /// The suffix of simple backups.
     pub suffix: OsString,
 }
 
 impl Backup {
-    /// A suffix that makes another name in the same directory is used, else `~`.
+    /// Uses `~` if the suffix is empty or contains a slash.
     pub fn new(control: BackupControl, suffix: Option<OsString>) -> Backup {
         let usable = |suffix: &OsString| !suffix.is_empty() && !suffix.as_bytes().contains(&b'/');
         Backup { control, suffix: suffix.filter(usable).unwrap_or_else(|| "~".into()) }
     }
 }
 
-/// Where the names come from that are to be copied, and no others (`--files-from`).
+/// The source of the list of names to copy (`--files-from`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameList {
     /// Standard input.
     Stdin,
     /// A file.
     File(OsString),
-    /// They are here.
+    /// The names themselves.
     Given(Arc<[OsString]>),
 }
 
-/// `-p`, `-a`, `--preserve`, `--no-preserve`.
+/// The attributes to keep (`-p`, `-a`, `--preserve`, `--no-preserve`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Preserve {
     /// Permission bits and ACLs.
     pub mode: bool,
-    /// `--no-preserve=mode`: new files get what the umask leaves of the default.
+    /// `--no-preserve=mode`: new files get the default permissions minus the umask.
     pub no_mode: bool,
     /// Owner and group.
     pub ownership: bool,
     /// Access and modification times.
     pub timestamps: bool,
-    /// Names of one inode stay names of one inode.
+    /// Hard links: names of one inode stay names of one inode.
     pub links: bool,
     /// Extended attributes.
     pub xattr: bool,
@@ -109,12 +109,13 @@ pub struct Preserve {
     pub context: bool,
     /// An extended attribute that cannot be kept is a failure (`--preserve=xattr`).
     pub xattr_required: bool,
-    /// `-a`: extended attributes that cannot be kept are not even mentioned, but those that are lost are.
+    /// `-a`: an extended attribute that the file system or missing rights refuse is left out silently; any
+    /// other error is a failure.
     pub xattr_quiet: bool,
 }
 
 impl Preserve {
-    /// The policy that decides about the modes of new names.
+    /// The rule for the modes of new names.
     pub fn mode_policy(&self, umask: u32) -> ModePolicy {
         let rule = match (self.mode, self.no_mode) {
             (true, _) => ModeRule::Source,
@@ -131,33 +132,33 @@ impl Preserve {
 pub enum When {
     /// If stderr is a terminal.
     Auto,
-    /// In any case.
+    /// Always.
     Always,
-    /// Not.
+    /// Never.
     Never,
 }
 
 const IGNORED_CONTEXT: &str = "warning: ignoring --context; it requires an SELinux-enabled kernel";
 const NO_SELINUX: &str = "cannot preserve security context without an SELinux-enabled kernel";
-/// Where nothing is replaced there is nothing to back up.
+/// These options never replace a file, so there is nothing to back up.
 pub const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
-/// Everything that was asked for, except which files.
+/// All options of a copy, without the operands.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Copy directories (`-r`).
     pub recursive: bool,
-    /// Which symbolic links are followed.
+    /// The symbolic links to follow.
     pub dereference: Dereference,
-    /// Read special files and copy what comes (`--copy-contents`; without `-r` always).
+    /// Copy the data read from special files (`--copy-contents`; always without `-r`).
     pub read_special: bool,
-    /// Copy, or link.
+    /// Copy or link.
     pub action: Action,
-    /// Metadata only (`--attributes-only`).
+    /// Copy only metadata (`--attributes-only`).
     pub attributes_only: bool,
-    /// What happens to a destination that exists.
+    /// The treatment of an existing destination.
     pub if_exists: IfExists,
-    /// Replace only what is older (`-u`).
+    /// Replace only older files (`-u`).
     pub update: bool,
     /// Unlink a destination that cannot be opened (`-f`).
     pub force: bool,
@@ -167,51 +168,52 @@ pub struct Options {
     pub backup: Option<Backup>,
     /// Attributes to keep.
     pub preserve: Preserve,
-    /// The SELinux context that copies get (`--context=CTX`).
+    /// The SELinux context of copies (`--context=CTX`).
     pub context: Option<OsString>,
-    /// That they get the one which the policy gives a new file, as the kernel does by itself (`-Z`).
+    /// Copies get the SELinux context that the policy assigns to a new file. The kernel sets it by itself
+    /// (`-Z`).
     pub default_context: bool,
-    /// Recreate the operands' leading directories (`--parents`).
+    /// Make the operands' leading directories (`--parents`).
     pub parents: bool,
-    /// Cut trailing slashes off sources.
+    /// Remove trailing slashes from sources.
     pub strip_trailing_slashes: bool,
     /// Follow an existing symbolic link to a directory in the destination.
     pub keep_directory_symlink: bool,
     /// Stay on the file system of each operand (`-x`).
     pub one_file_system: bool,
-    /// POSIXLY_CORRECT: write through dangling symbolic links.
+    /// Write through dangling symbolic links (POSIXLY_CORRECT).
     pub write_through_dangling: bool,
-    /// Name each file (`-v`).
+    /// Print the name of each file (`-v`).
     pub verbose: bool,
-    /// Say how each file was copied (`--debug`).
+    /// Print how each file was copied (`--debug`).
     pub debug: bool,
-    /// Each file gets its name only when it is complete (`--atomic`).
+    /// Give each file its name only when it is complete (`--atomic`).
     pub atomic: bool,
-    /// Names that are left out (`--exclude` and its like).
+    /// Names to leave out (`--exclude`, `--include`, `--exclude-from`, `--gitignore`).
     pub filter: Option<Arc<Filter>>,
-    /// The names that are to be copied, and no others (`--files-from`).
+    /// The only names to copy (`--files-from`).
     pub files_from: Option<NameList>,
-    /// The byte that each name in a list ends with: a newline, or NUL (`--null`).
+    /// The byte that ends each name in a list: a newline, or NUL (`--null`).
     pub name_end: u8,
-    /// Only say what would be done (`--dry-run`).
+    /// Only report what would be done (`--dry-run`).
     pub dry_run: bool,
-    /// Nothing is called done before it is on the disk (`--fsync`).
+    /// Sync everything to the disk before the copy ends (`--fsync`).
     pub fsync: bool,
-    /// Read back what was written, and compare (`--verify`).
+    /// Read each copy back and compare it (`--verify`).
     pub verify: bool,
-    /// Leave alone what an earlier run completed, and finish the rest (`--resume`).
+    /// Skip what an earlier run completed, and copy the rest (`--resume`).
     pub resume: bool,
-    /// What stands at a destination and is of another kind is replaced, not written through (`--resume`, jobs).
+    /// Replace an existing destination of another kind instead of writing through it (`--resume`, jobs).
     pub replace_other_kinds: bool,
-    /// What the ladder may do.
+    /// The limits of the ladder.
     pub limits: Limits,
-    /// Workers; `None` follows the machine.
+    /// The number of workers; `None` adapts it to the machine.
     pub jobs: Option<usize>,
     /// The progress bar.
     pub progress: When,
 }
 
-/// What is done without any flag.
+/// The options without any flag.
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -252,14 +254,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether existing destinations are to be left alone in any case.
+    /// Whether existing destinations are never replaced.
     pub fn never_replaces(&self) -> bool {
         matches!(self.if_exists, IfExists::Skip | IfExists::SkipFail)
     }
 
-    /// Settles what follows from several fields together: which links are followed if nobody said,
-    /// whether special files are read (`copy_contents` is about those in a tree), that holes that are
-    /// to be filled forbid sharing blocks, and that a file is known to be complete by its times.
+    /// Derives options from other options: which links are followed by default, and whether special files are
+    /// read (`copy_contents` is about those in a tree). Filling holes forbids sharing blocks. `--resume`
+    /// keeps times, because it recognises complete files by them.
     pub fn complete(&mut self, dereference: Option<Dereference>, copy_contents: bool) {
         let links = self.action == Action::HardLink;
         let default = if self.recursive && !links { Dereference::Never } else { Dereference::Always };
@@ -274,11 +276,11 @@ impl Options {
         self.limits.durable = self.fsync;
     }
 
-    /// Settles security contexts. On a kernel without SELinux they are passed over, warned about or refused,
-    /// depending on how plainly they were asked for.
+    /// Settles security contexts. On a kernel without SELinux, `--context` gives a warning, an explicit
+    /// `--preserve=context` is an error, and all others are ignored.
     ///
     /// # Errors
-    /// The refusal in words; the other words are the warning.
+    /// The words of the error. `Ok(Some)` holds those of the warning.
     pub fn settle_context(&mut self) -> Result<Option<&'static str>, &'static str> {
         if !selinux::is_enabled() {
             let ignored = self.context.take().map(|_| IGNORED_CONTEXT);
@@ -289,12 +291,13 @@ impl Options {
         if keep.context && set {
             return Err("cannot set target context and preserve it");
         }
-        // -a and --preserve=all keep the context too, unless another is wanted.
+        // -a and --preserve=all keep the context, too, unless another one is set.
         keep.context |= keep.xattr && !keep.xattr_required && !set;
         Ok(None)
     }
 
-    /// What contradicts itself, in words. A forced path must be able to do what else is asked for.
+    /// The first contradiction between two options, in words. Forced strategies must be able to do what other
+    /// options require.
     pub fn contradiction(&self) -> Option<&'static str> {
         let limits = &self.limits;
         if self.if_exists == IfExists::Ask && self.files_from == Some(NameList::Stdin) {
@@ -304,7 +307,7 @@ impl Options {
             return Some(NO_BACKUP);
         }
         if self.resume && (self.update || self.never_replaces()) {
-            // They would take a half-written file for one that is to be kept.
+            // These options would keep a half-written file.
             return Some("--resume is mutually exclusive with -n, -u and --update");
         }
         if limits.cloning == Cloning::Require && limits.sparse != Sparse::Auto {
@@ -321,15 +324,15 @@ impl Options {
         cannot_search.then_some("--sparse=always needs --strategy=read_write")
     }
 
-    /// Whether a tree is written to the disk as a whole (syncfs(2)): that is one wait for thousands of
-    /// files. It takes all that the file system still has to write with it, so for single files it
-    /// does not pay; and where each file gets its name when it is on the disk, it cannot be.
+    /// Whether whole file systems are synced (syncfs(2)) instead of single files: one wait for thousands of
+    /// files. Not for single files, because syncfs also writes all other data of the file system. Not with
+    /// `--atomic`, where each file is synced before it gets its name.
     pub fn syncs_whole(&self) -> bool {
         self.fsync && self.recursive && !self.atomic
     }
 
-    /// Whether each decision depends on what was done before, so that one worker has to go in
-    /// order: prompts, and backups, whose names are taken one after the other.
+    /// Whether each decision depends on earlier ones, so that one worker must copy all names in order:
+    /// prompts, and backups, whose names are taken one after the other.
     pub fn needs_order(&self) -> bool {
         self.if_exists == IfExists::Ask || self.backup.is_some()
     }

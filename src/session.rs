@@ -1,7 +1,7 @@
-//! One copy from its preparation to its end, and what may be done to the process that it runs in.
+//! One copy, from its preparation to its end, and its effects on the process.
 
-use crate::context::{Context, MadeEarlier, Process};
-pub use crate::context::{MadeListener, Prompter};
+pub use crate::context::Callback;
+use crate::context::{Context, MadeEarlier, MadeListener, Process, Prompter};
 use crate::dir::{Descriptors, Watched};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
@@ -15,46 +15,46 @@ use crate::sys::{memory, raw};
 use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
 use std::sync::Arc;
 
-/// On whose behalf a copy runs, and who is told and asked.
+/// The callbacks and the console that a copy works for.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
-    /// The front end of a program. It makes the process the copy's own: signals are caught, limits raised.
-    /// Without one, signals, terminal and descriptors are none of our business.
+    /// The front end of a program. With a console, the copy catches signals and enlarges the table of
+    /// descriptors. Without one, it leaves signals, the terminal and descriptors alone.
     pub console: Option<Console>,
-    /// Raised to end the copy.
+    /// A flag that stops the copy.
     pub stop: StopFlag,
-    /// Told how far the copy is.
+    /// A callback for progress.
     pub listener: Option<Listener>,
-    /// Told what was made.
+    /// A callback for each name that was made.
     pub made_listener: Option<MadeListener>,
-    /// In a job: which destinations it has made before.
+    /// In a job: tells which destinations the job has made before.
     pub made_earlier: Option<MadeEarlier>,
-    /// Asked before a file is replaced.
+    /// A callback that allows a file to be replaced.
     pub prompter: Option<Prompter>,
 }
 
-/// What is known of a copy before it begins.
+/// Facts about a copy before it begins.
 #[derive(Debug)]
 pub struct Outlook {
-    /// How long it may last.
+    /// The expected duration.
     pub duration: Duration,
     /// Whether there may be work for several workers.
     pub are_many: bool,
-    /// With others who are at work on the same tree.
+    /// Retries for copies that share a tree with other processes.
     pub stale_retry: StaleRetry,
 }
 
 /// A copy that is about to begin.
 #[derive(Debug)]
 pub struct Session {
-    /// What all threads are going to share.
+    /// State that all threads share.
     pub ctx: Arc<Context>,
-    /// Where the walk starts.
+    /// The operands to start from.
     pub roots: Roots,
 }
 
 impl Session {
-    /// Finds out what the operands mean, and gets ready for them.
+    /// Resolves the operands and prepares the process.
     ///
     /// # Errors
     /// See [`Unusable`]: nothing can be copied at all.
@@ -72,13 +72,13 @@ impl Session {
         Ok(Session { ctx: context(options, host, reporter, outlook), roots })
     }
 
-    /// Copies.
+    /// Performs the copy.
     pub fn run(self) -> Summary {
         engine::run(&self.ctx, self.roots)
     }
 }
 
-/// Gets the process ready for a copy, and makes what its threads are going to share.
+/// Prepares the process for a copy, and makes the state that its threads share.
 pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
     let Host { console, stop, listener, made_listener, made_earlier, prompter } = host;
     let process = Process::look(console.is_some());
@@ -87,7 +87,7 @@ pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outloo
     let mut status = StatusRequest::default();
     if let Some(console) = &console {
         console.stop_by(&stop);
-        // A temporary name has to go before the program does.
+        // A signal must not end the program before it has removed its temporary files.
         if outlook.duration != Duration::Moment || options.atomic {
             let _ = stop.install();
         }

@@ -1,8 +1,8 @@
-//! Temporary names: what something is called until it is complete.
+//! Temporary names of incomplete files.
 //!
-//! There is one scheme for all of them, `.zcp-PID-N` in the directory of the final name, so that
-//! whatever a run that was killed left behind can be found. A regular file is locked (flock(2)) as
-//! long as it has such a name: of one that nobody holds, the program is dead.
+//! All of them are `.zcp-PID-N`, in the directory of the final name, so that the files of a killed run can be
+//! found. A regular file is locked (flock(2)) while it has such a name. If nobody holds the lock, the program
+//! is dead.
 
 use crate::backup;
 use crate::sys::at::{self, Follow};
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Makes something under a new temporary name beside `name`, and gives that name.
+/// Makes something under a new temporary name beside `name`, and returns that name.
 ///
 /// # Errors
 /// Those of `make`, which is called again with another name after EEXIST.
@@ -31,20 +31,21 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
     Err(Errno::EXIST)
 }
 
-/// The number in the first temporary name of this process: nobody can guess it, and so take the names first.
+/// The serial number in the first temporary name of this process. It is random, so nobody can take the names
+/// first.
 pub fn first_serial() -> u64 {
     static FIRST: OnceLock<u64> = OnceLock::new();
-    // Without the highest bits, so that no process gets to the end of the numbers.
+    // Without the highest bits, so that no process exhausts the numbers.
     *FIRST.get_or_init(|| u64::try_from(proc::random() >> 66).unwrap_or(0))
 }
 
-/// The number of the process that made a temporary name, and that of the name; `None` if it is not one.
+/// The process and the serial number in a temporary name; `None` if it is not one.
 pub fn maker(name: &OsStr) -> Option<(u32, u64)> {
     let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
     Some((process.parse().ok()?, serial.parse().ok()?))
 }
 
-/// Whether a temporary name was made by this process, whose first one has this number.
+/// Whether this process made the temporary name, given the serial number of its first one.
 pub fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
     const MOST: u64 = 1 << 40;
     let is_in_range = |serial: u64| serial.checked_sub(first_serial).is_some_and(|count| count < MOST);
@@ -59,19 +60,19 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString,
     make(name, |temporary| {
         let fd = at::create(dir, temporary, mode, true)?;
         match io::lock(&fd) {
-            // Who sweeps held it before we did, and by now it has no name any more.
+            // A sweep in another process locked the file first and has removed its name.
             Ok(()) if has_lost_its_name(&fd, dir, temporary) => Err(Errno::EXIST),
             Err(Errno::WOULDBLOCK) => {
                 let _ = at::unlink(dir, temporary);
                 Err(Errno::EXIST)
             }
-            // Nobody can sweep by locks here.
+            // Without locks on this file system, no process can sweep the file.
             _ => Ok(fd),
         }
     })
 }
 
-/// Whether a new file has been removed. A link count of 0 alone does not say so: some file systems count none.
+/// Whether a new file has been removed. A link count of 0 is no proof: some file systems do not count links.
 fn has_lost_its_name(fd: &OwnedFd, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
     match at::fstat(fd) {
         Ok(stat) if stat.nlink == 0 => !at::stat(dir, name, Follow::No).is_ok_and(|now| now.id() == stat.id()),
@@ -79,17 +80,17 @@ fn has_lost_its_name(fd: &OwnedFd, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
     }
 }
 
-/// Puts something new under a name that is taken, so that the name is never missing.
+/// Replaces an existing name atomically with something that `make_it` makes.
 ///
 /// # Errors
-/// Those of `make` and of rename(2).
+/// Those of `make_it` and of rename(2).
 pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr) -> Result<()>) -> Result<()> {
     for _ in 0..backup::TRIES {
         let (temporary, ()) = make(name, &mut make_it)?;
         let renamed = at::rename(dir, &temporary, dir, name);
-        // Where both are names of one inode already, rename(2) leaves both.
+        // If both names belong to one inode, rename(2) leaves both.
         let removed = at::unlink(dir, &temporary);
-        // On another machine, somebody may have taken the temporary name for a left-over.
+        // A sweep on another machine may have removed the temporary name.
         if renamed != Err(Errno::NOENT) || removed != Err(Errno::NOENT) {
             return renamed;
         }
@@ -97,8 +98,8 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr
     Err(Errno::NOENT)
 }
 
-/// Removes what runs that are dead left under temporary names in a directory, and gives those names,
-/// each with what came of it. Whatever cannot be shown to be left over stays.
+/// Removes the temporary files of dead processes from a directory. Returns their names, each with its result.
+/// A file stays unless it is certainly left over.
 pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
     let Ok(names) = at::names(&dir, directory) else { return Vec::new() };
     let mut ours = names.into_iter().filter_map(|name| Some((maker(&name)?.0, name))).peekable();
@@ -112,13 +113,13 @@ pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
 fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()>> {
     let stat = at::stat(dir, name, Follow::No).ok().filter(|stat| !stat.is_dir())?;
     let mut held = None;
-    // A further name of a file, a symbolic link or a special file has its temporary name between two calls only,
-    // and cannot be locked.
+    // A new hard link, symbolic link or special file cannot be locked. It has its temporary name between two
+    // calls only.
     if (!stat.is_regular() || stat.nlink > 1) && proc::is_alive(process) {
         return None;
     }
     if stat.is_regular() {
-        // The lock is held until the name is gone, so that nobody starts to use it.
+        // Hold the lock until the name is gone, so that no other process begins to use the file.
         let fd = held.insert(at::open_write(dir, name, Follow::No, false).ok()?);
         let still = at::fstat(&*fd).is_ok_and(|now| at::is_still(&*fd, &now, &stat));
         if !still || io::lock(&*fd).is_err() {
@@ -126,7 +127,7 @@ fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()
         }
     }
     match at::unlink(dir, name) {
-        // Another sweeper's, or another user's.
+        // The file belongs to another user, or another sweep removed it.
         Err(Errno::NOENT | Errno::PERM | Errno::ACCESS) => None,
         done => Some(done),
     }

@@ -1,5 +1,5 @@
-//! The builder: where a copy begins and how it is started. What can be said of it is in the files beside
-//! this one, a question each.
+//! The builder: how a copy is described and started. The other files of this module hold its options, grouped
+//! by subject.
 
 use super::{Error, Report};
 use crate::options::{Dereference, Options, When};
@@ -8,13 +8,13 @@ use crate::session::{Host, Session};
 use crate::walk::operands::{Operands, Target};
 use std::ffi::{OsStr, OsString};
 
-/// Copies files, and directories with all that is in them: `zcp -r SOURCE... DESTINATION`.
+/// Copies files, and directories with their content: `zcp -r SOURCE... DESTINATION`.
 ///
-/// A destination that is a directory is copied into; else there must be one source, and the
-/// destination is the name that its copy gets. See [`CopyOptions`] for all that can be said besides.
+/// If the destination is a directory, the sources are copied into it. Otherwise there must be one source, and
+/// the destination is the name of its copy. [`CopyOptions`] has all other options.
 ///
 /// # Errors
-/// See [`Error`]. A copy that is not whole is an error; the rest was copied all the same.
+/// See [`Error`]. An incomplete copy is an error; all that could be copied has been copied.
 ///
 /// # Examples
 /// ```
@@ -34,24 +34,24 @@ pub fn copy<S: AsRef<OsStr>>(
     CopyOptions::new().recursive(true).copy(sources, destination)
 }
 
-/// How to copy: what `zcp` has options for, as methods. To be kept, and used for as many copies as wanted.
+/// The options of `zcp` as methods. A value can be used for any number of copies.
 ///
-/// Without any of them it does what `cp SOURCE... DESTINATION` does: it copies files, follows symbolic
-/// links, refuses directories, and gives new files the source's permissions as the umask leaves them.
+/// By default, it copies as `cp SOURCE... DESTINATION` does: it copies files, follows symbolic links, refuses
+/// directories, and gives new files the source's permissions minus the umask.
 ///
-/// Names are relative to the working directory. Nothing is printed, nobody is asked, and no signal is
-/// caught, unless a method of the last row says so.
+/// Names are relative to the working directory. A copy prints nothing, prompts nobody and catches no signals,
+/// unless a method of the last row or [`interactive`](Self::interactive) is used.
 ///
-/// | what is asked | methods |
+/// | subject | methods |
 /// |---|---|
-/// | which names | [`recursive`](Self::recursive), [`exclude`](Self::exclude), [`include`](Self::include), [`exclude_from`](Self::exclude_from), [`gitignore`](Self::gitignore), [`names`](Self::names), [`files_from`](Self::files_from), [`one_file_system`](Self::one_file_system), [`dry_run`](Self::dry_run) |
-/// | where they land | [`target_directory`](Self::target_directory), [`strip_trailing_slashes`](Self::strip_trailing_slashes), [`no_target_directory`](Self::no_target_directory), [`parents`](Self::parents) |
-/// | what is made of each | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`context`](Self::context), [`default_context`](Self::default_context), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
-/// | what stands there already | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`interactive`](Self::interactive), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink), [`write_through_dangling`](Self::write_through_dangling) |
-/// | what is certain | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume) |
-/// | how bytes travel | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache) |
-/// | who is told | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
-/// | in a program of its own | [`console`](Self::console), [`verbose`](Self::verbose), [`debug`](Self::debug), [`progress`](Self::progress) |
+/// | names to copy | [`recursive`](Self::recursive), [`exclude`](Self::exclude), [`include`](Self::include), [`exclude_from`](Self::exclude_from), [`gitignore`](Self::gitignore), [`names`](Self::names), [`files_from`](Self::files_from), [`one_file_system`](Self::one_file_system), [`dry_run`](Self::dry_run) |
+/// | destination | [`target_directory`](Self::target_directory), [`strip_trailing_slashes`](Self::strip_trailing_slashes), [`no_target_directory`](Self::no_target_directory), [`parents`](Self::parents) |
+/// | kind of copy, attributes | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`context`](Self::context), [`default_context`](Self::default_context), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
+/// | existing destinations | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`interactive`](Self::interactive), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink), [`write_through_dangling`](Self::write_through_dangling) |
+/// | state after a copy or an interruption | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume) |
+/// | data and load | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache) |
+/// | callbacks and cancellation | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
+/// | console of a program | [`console`](Self::console), [`verbose`](Self::verbose), [`debug`](Self::debug), [`progress`](Self::progress) |
 ///
 /// # Examples
 /// ```
@@ -85,7 +85,7 @@ impl Default for CopyOptions {
 }
 
 impl CopyOptions {
-    /// As cp copies if nothing is said.
+    /// The defaults of cp.
     pub fn new() -> CopyOptions {
         CopyOptions {
             options: Options { progress: When::Never, ..Options::default() },
@@ -96,20 +96,21 @@ impl CopyOptions {
         }
     }
 
-    /// The destination must be a directory that is there, and is copied into (`-t`).
+    /// Requires the destination to be an existing directory, and copies into it (`-t`).
     pub fn target_directory(&mut self) -> &mut CopyOptions {
         self.target = Target::Directory;
         self
     }
 
-    /// The destination is the very name that the one source's copy gets, also if a directory has it (`-T`).
+    /// Takes the destination as the name of the copy, even if it is a directory; there must be one source
+    /// (`-T`).
     pub fn no_target_directory(&mut self) -> &mut CopyOptions {
         self.target = Target::Name;
         self
     }
 
-    /// Cuts slashes off the ends of sources that are copied into a directory, so that a link to a directory
-    /// is copied, not followed (`--strip-trailing-slashes`).
+    /// Removes trailing slashes from sources that are copied into a directory, so that a symbolic link to a
+    /// directory is copied, not followed (`--strip-trailing-slashes`).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -127,7 +128,7 @@ impl CopyOptions {
         self
     }
 
-    /// Copies `a/b/c` to `a/b/c` below the destination, with the directories that lead there (`--parents`).
+    /// Copies `a/b/c` to `a/b/c` below the destination, and makes the leading directories (`--parents`).
     pub fn parents(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.parents = yes;
         self
@@ -137,7 +138,7 @@ impl CopyOptions {
     ///
     /// # Errors
     /// [`Error::Usage`] and [`Error::Unusable`] if nothing could be copied at all, [`Error::Incomplete`] if
-    /// anything was not copied as it was asked for, [`Error::Cancelled`] if it was stopped.
+    /// something was not copied as requested, [`Error::Cancelled`] if the copy was stopped.
     pub fn copy<S: AsRef<OsStr>>(
         &self,
         sources: impl IntoIterator<Item = S>,
@@ -148,10 +149,10 @@ impl CopyOptions {
         self.run(operands)
     }
 
-    /// Whether what was asked for goes together, so that it need not be found out by a copy.
+    /// Checks whether the options agree with each other, without copying anything.
     ///
     /// # Errors
-    /// [`Error::Usage`] if something contradicts something else.
+    /// [`Error::Usage`] if two options contradict each other.
     pub fn check(&self) -> Result<(), Error> {
         self.complete().contradiction().map_or(Ok(()), |words| Err(Error::Usage(Failure::plain(words))))
     }
@@ -170,7 +171,7 @@ impl CopyOptions {
         Operands { sources, destination, target: self.target }
     }
 
-    /// What was asked for, with all that follows from it, and a warning.
+    /// The options with all their consequences, and perhaps a warning.
     pub(crate) fn settled(&self) -> Result<(Options, Option<Failure>), Error> {
         self.check()?;
         let mut options = self.complete();

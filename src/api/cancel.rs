@@ -1,11 +1,11 @@
-//! The handle that stops a copy.
+//! A handle that stops a copy.
 
 use crate::sys::proc::StopFlag;
 
-/// Stops a copy from outside: from another thread, or from the progress callback.
+/// Stops a copy from another thread or from the progress callback.
 ///
-/// Clones stop the same copies. The file that is in hand is given up and removed again if it is new;
-/// what was copied before stays, and [`CopyOptions::copy`](super::CopyOptions::copy) gives
+/// Clones stop the same copies. The file that is being copied is abandoned, and removed if it is new. Files
+/// copied before stay. [`CopyOptions::copy`](super::CopyOptions::copy) returns
 /// [`Error::Cancelled`](super::Error::Cancelled).
 ///
 /// # Examples
@@ -30,19 +30,19 @@ impl Cancel {
         Cancel::default()
     }
 
-    /// Stops the copies that were told of it, soon; also those that begin later.
+    /// Stops the copies that use this handle, soon. Copies that begin later stop at once.
     pub fn cancel(&self) {
         self.0.raise();
     }
 
-    /// The signal that stopped them, if one did: one that a [`Console`](crate::Console) has caught, or SIGPIPE
-    /// where the reader of a destination went away.
+    /// The signal that stopped the copies, if there was one: a signal caught for a
+    /// [`Console`](crate::Console), or SIGPIPE if the reader of a destination went away.
     pub fn signal(&self) -> Option<i32> {
         self.0.signal()
     }
 
-    /// Ends the process by that signal, for whoever started it to see; returns if there was none. To be
-    /// called when all has been said.
+    /// Ends the process by that signal, so that its parent sees it. Returns if there was no signal. Call it
+    /// after all messages have been printed.
     pub fn reraise(&self) {
         self.0.reraise();
     }

@@ -1,4 +1,4 @@
-//! Which names are copied, and which are left out.
+//! Options that choose the names to copy.
 
 use super::{CopyOptions, Error};
 use crate::filter::Filter;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl CopyOptions {
-    /// Copies directories with all that is in them (`-r`). Symbolic links in them stay links, unless
+    /// Copies directories with their content (`-r`). Symbolic links below them stay links, unless
     /// [`dereference`](CopyOptions::dereference) says otherwise.
     pub fn recursive(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.recursive = yes;
@@ -25,12 +25,11 @@ impl CopyOptions {
         self
     }
 
-    /// Leaves out what matches `glob`, in the syntax of gitignore(5) (`--exclude`): relative to each source,
-    /// the last of all globs that match decides, and what is below a directory that is left out is not
-    /// looked at.
+    /// Excludes names that match `glob`, in the syntax of gitignore(5), relative to each source
+    /// (`--exclude`). The last glob that matches decides. An excluded directory is not entered.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is no glob.
+    /// [`Error::Usage`] if the glob is not valid.
     ///
     /// # Examples
     /// ```
@@ -52,21 +51,22 @@ impl CopyOptions {
         Ok(self)
     }
 
-    /// Takes in what matches `glob` although an earlier one left it out (`--include`, see
+    /// Includes names that match `glob`, even if an earlier glob excluded them (`--include`, see
     /// [`exclude`](CopyOptions::exclude)).
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is no glob.
+    /// [`Error::Usage`] if the glob is not valid.
     pub fn include(&mut self, glob: impl AsRef<OsStr>) -> Result<&mut CopyOptions, Error> {
         let glob = glob.as_ref();
         self.filter().include(glob).map_err(|why| invalid(glob, why))?;
         Ok(self)
     }
 
-    /// Adds the patterns of a file like `.gitignore` (`--exclude-from`); `-` is stdin. It is read at once.
+    /// Reads patterns from a file like `.gitignore` (`--exclude-from`); `-` is stdin. This call reads the
+    /// file.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if it cannot be read, or a line of it is no pattern.
+    /// [`Error::Unusable`] if the file cannot be read, or a line is not a valid pattern.
     pub fn exclude_from(&mut self, file: impl AsRef<Path>) -> Result<&mut CopyOptions, Error> {
         let file = file.as_ref();
         let mut text = Vec::new();
@@ -84,15 +84,15 @@ impl CopyOptions {
         Ok(self)
     }
 
-    /// Leaves out what the `.gitignore` files in the sources say (`--gitignore`).
+    /// Excludes the names that `.gitignore` files in the sources exclude (`--gitignore`).
     pub fn gitignore(&mut self) -> &mut CopyOptions {
         self.filter().gitignore = true;
         self
     }
 
-    /// Copies exactly these names, relative to the one source on both sides, with the directories that lead
-    /// to them; a directory without what is in it (`--files-from`). The destination is a directory, and made
-    /// if need be.
+    /// Copies exactly these names, which are relative to the one source and to the destination, with their
+    /// leading directories (`--files-from`). A directory is copied without its content. The destination is a
+    /// directory, and is made if it is missing.
     ///
     /// # Examples
     /// ```
@@ -110,8 +110,9 @@ impl CopyOptions {
         self
     }
 
-    /// The same with the names that `list` has, each ended by the byte `end`: `b'\n'` or, as any name can
-    /// stand there, 0 (`--files-from`, `-0`); `-` is stdin. It is read while they are copied, and not held in memory.
+    /// Copies the names in the file `list` (`--files-from`, `-0`; see [`names`](CopyOptions::names)); `-` is
+    /// stdin. Each name ends with the byte `end`: `b'\n'`, or 0, which no name can contain. The list is read
+    /// during the copy and not held in memory.
     pub fn files_from(&mut self, list: impl AsRef<OsStr>, end: u8) -> &mut CopyOptions {
         let list = list.as_ref();
         self.options.files_from = Some(match list.as_bytes() {
@@ -122,8 +123,8 @@ impl CopyOptions {
         self
     }
 
-    /// Does nothing, but counts what would be done (`--dry-run`): the report's figures are those of the plan,
-    /// and its failures those that can be foreseen. [`on_each`](CopyOptions::on_each) is told each name.
+    /// Only counts what would be done (`--dry-run`). The report has the expected figures and the failures
+    /// that can be foreseen. [`on_each`](CopyOptions::on_each) gets each name.
     pub fn dry_run(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.dry_run = yes;
         self

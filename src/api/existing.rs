@@ -1,28 +1,27 @@
-//! What happens to what stands at the destination already.
+//! Options about existing destinations.
 
 use super::CopyOptions;
 use crate::options::{Backup, BackupControl, IfExists};
 use crate::report::Prompt;
-use crate::session::Prompter;
+use crate::session::Callback;
 use std::ffi::OsString;
 use std::sync::Arc;
 
 impl CopyOptions {
-    /// Leaves existing files alone, silently (`--update=none`).
+    /// Skips existing files silently (`--update=none`).
     pub fn skip_existing(&mut self) -> &mut CopyOptions {
         self.options.if_exists = IfExists::Skip;
         self
     }
 
-    /// Leaves existing files alone, each of which is a failure (`--update=none-fail`).
+    /// Skips existing files; each is a failure (`--update=none-fail`).
     pub fn refuse_existing(&mut self) -> &mut CopyOptions {
         self.options.if_exists = IfExists::SkipFail;
         self
     }
 
-    /// Asks before an existing file is replaced (`-i`): `ask` gives the answer. A file that may not be
-    /// replaced counts as skipped, and as a failure without a message. There is one worker then, which goes
-    /// in cp's order.
+    /// Calls `ask` before an existing file is replaced (`-i`). A file that it declines counts as skipped, and
+    /// as a failure without a message. One worker copies all names, in cp's order.
     ///
     /// # Examples
     /// ```
@@ -41,7 +40,7 @@ impl CopyOptions {
     /// ```
     pub fn interactive(&mut self, ask: impl Fn(&Prompt) -> bool + Send + Sync + 'static) -> &mut CopyOptions {
         self.options.if_exists = IfExists::Ask;
-        self.host.prompter = Some(Prompter(Arc::new(ask)));
+        self.host.prompter = Some(Callback(Arc::new(ask)));
         self
     }
 
@@ -51,7 +50,7 @@ impl CopyOptions {
         self
     }
 
-    /// Removes an existing file that cannot be opened, and makes it anew (`-f`).
+    /// Removes an existing file that cannot be opened, and creates it anew (`-f`).
     pub fn force(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.force = yes;
         self
@@ -63,7 +62,7 @@ impl CopyOptions {
         self
     }
 
-    /// Renames each existing file to a backup before it is replaced (`--backup`). A simple backup's name
+    /// Renames each existing file to a backup before it is replaced (`--backup`). The name of a simple backup
     /// ends in `~`, unless [`backup_suffix`](CopyOptions::backup_suffix) says otherwise.
     ///
     /// # Examples
@@ -82,23 +81,24 @@ impl CopyOptions {
         self
     }
 
-    /// What the name of a simple backup ends in (`--suffix`); as for cp, one that is empty or has a slash
-    /// is not used. Backups are made where [`backup`](CopyOptions::backup) did not say how: numbered where
-    /// there are numbered ones, else simple.
+    /// The suffix of simple backups (`--suffix`). As in cp, a suffix that is empty or contains a slash is
+    /// ignored. If [`backup`](CopyOptions::backup) was not called, this turns on backups: numbered if
+    /// numbered ones exist, else simple.
     pub fn backup_suffix(&mut self, suffix: impl Into<OsString>) -> &mut CopyOptions {
         let control = self.options.backup.as_ref().map_or(BackupControl::Existing, |backup| backup.control);
         self.options.backup = Some(Backup::new(control, Some(suffix.into())));
         self
     }
 
-    /// Writes to where a symbolic link leads, although nothing is there (as cp under POSIXLY_CORRECT).
+    /// Writes through a dangling symbolic link and so creates the file that it names (as cp does with
+    /// POSIXLY_CORRECT).
     pub fn write_through_dangling(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.write_through_dangling = yes;
         self
     }
 
-    /// Where a directory is to land and a symbolic link to a directory stands, copies into the directory
-    /// that it leads to (`--keep-directory-symlink`).
+    /// Copies a directory into the target of an existing symbolic link to a directory
+    /// (`--keep-directory-symlink`).
     pub fn keep_directory_symlink(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.keep_directory_symlink = yes;
         self

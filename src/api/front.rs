@@ -1,24 +1,25 @@
-//! Who is told of a copy, and who may end it: callbacks for a guest, a console for a program of its own.
+//! Callbacks, cancellation, and the console of a program.
 
 use super::{Cancel, CopyOptions};
 use crate::options::When;
 use crate::report::Console;
 use crate::report::progress::{Listener, Progress};
-use crate::session::MadeListener;
+use crate::session::Callback;
 use std::path::Path;
 use std::sync::Arc;
 
 impl CopyOptions {
-    /// Tells how far the copy is: from another thread, about eight times a second, and once at the end.
-    pub fn on_progress(&mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.host.listener = Some(Listener(Arc::new(tell)));
+    /// Calls `listener` with the progress: from another thread, about eight times a second, and once at the
+    /// end.
+    pub fn on_progress(&mut self, listener: impl Fn(&Progress) + Send + Sync + 'static) -> &mut CopyOptions {
+        self.host.listener = Some(Listener(Arc::new(listener)));
         self
     }
 
-    /// Tells of each name that was made, written or linked, with its source and its destination: what
-    /// `zcp -v` prints. With [`dry_run`](Self::dry_run) it tells what would be. It is called by the threads
-    /// that copy, each time as soon as the name is done (a directory: as soon as it is there), so in no
-    /// particular order unless there is one job, and should not take long.
+    /// Calls `listener` with the source and the destination of each name that was made, written or linked:
+    /// the names that `zcp -v` prints. With [`dry_run`](Self::dry_run), it gets the names that would be made.
+    /// The copying threads call it as soon as a name is complete (for a directory: as soon as it exists). So
+    /// the order is not defined unless there is one worker, and the callback should return quickly.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -34,22 +35,22 @@ impl CopyOptions {
     /// assert!(!std::fs::exists("copy")?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_each(&mut self, tell: impl Fn(&Path, &Path) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.host.made_listener = Some(MadeListener(Arc::new(tell)));
+    pub fn on_each(&mut self, listener: impl Fn(&Path, &Path) + Send + Sync + 'static) -> &mut CopyOptions {
+        self.host.made_listener = Some(Callback(Arc::new(listener)));
         self
     }
 
-    /// Lets the copy be stopped by `cancel`.
+    /// Makes `cancel` stop the copy.
     pub fn cancel_by(&mut self, cancel: &Cancel) -> &mut CopyOptions {
         self.host.stop = cancel.flag();
         self
     }
 
-    /// Makes the copy the business of this process, as it is that of `zcp`: what there is to say is printed
-    /// on `console` at once, and in the report as well. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2 and SIGXCPU
-    /// cancel the copy (see
-    /// [`Cancel::reraise`]), SIGUSR1 is answered with a line about how far it is, and room is
-    /// made for open files. The umask is read by setting it for a moment, so no other thread should make files just then.
+    /// Makes the copy the main task of this process, as `zcp` does. Messages are printed on `console` at
+    /// once, and are in the report as well. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2 and SIGXCPU
+    /// cancel the copy (see [`Cancel::reraise`]). SIGUSR1 prints a line of progress. Space for descriptors is
+    /// reserved in advance. The umask is read by setting it for a moment, so no other thread should create
+    /// files at that moment.
     pub fn console(&mut self, console: &Console) -> &mut CopyOptions {
         self.host.console = Some(console.clone());
         self
@@ -67,8 +68,8 @@ impl CopyOptions {
         self
     }
 
-    /// Shows progress on the console (`--progress`): a bar if it is a terminal, else a line now and then.
-    /// Nothing is shown unless this is said.
+    /// Shows progress on the console (`--progress`): a bar if stderr is a terminal, else a line from time to
+    /// time. By default, nothing is shown.
     pub fn progress(&mut self, when: When) -> &mut CopyOptions {
         self.options.progress = when;
         self

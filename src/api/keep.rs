@@ -1,10 +1,10 @@
-//! What is made of each name: copy or link, and which attributes it keeps.
+//! Options about the kind of copy and the attributes it keeps.
 
 use super::CopyOptions;
 use crate::options::{Action, Dereference};
 use std::ffi::OsString;
 
-/// What a copy keeps of its source besides the content.
+/// An attribute of the source that a copy can keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Attribute {
@@ -14,19 +14,20 @@ pub enum Attribute {
     Ownership,
     /// Access and modification times, in nanoseconds.
     Timestamps,
-    /// Names of one file stay names of one file.
+    /// Hard links: several names of one file are copied as several names of one file.
     Links,
     /// Extended attributes. One that cannot be kept is a failure.
     Xattr,
-    /// The SELinux context. Without SELinux it cannot be kept: [`Error::Unusable`](crate::Error::Unusable).
+    /// The SELinux context. On a system without SELinux: [`Error::Unusable`](crate::Error::Unusable).
     Context,
-    /// All of them. An extended attribute that cannot be kept is a warning, and so is no context.
+    /// All attributes; the SELinux context only on a system with SELinux. An extended attribute that cannot
+    /// be kept is a warning.
     All,
 }
 
 impl CopyOptions {
-    /// Copies directories, keeps symbolic links, and keeps all attributes (`-a`). An extended attribute
-    /// that the destination cannot hold is passed over.
+    /// Copies directories, keeps symbolic links, and keeps all attributes (`-a`). Extended attributes that
+    /// the destination does not support are left out silently.
     pub fn archive(&mut self) -> &mut CopyOptions {
         use Attribute::{Links, Mode, Ownership, Timestamps};
         self.preserve([Mode, Ownership, Timestamps, Links]);
@@ -35,14 +36,15 @@ impl CopyOptions {
         self.recursive(true).dereference(Dereference::Never)
     }
 
-    /// Keeps these attributes too (`--preserve`).
+    /// Keeps these attributes as well (`--preserve`).
     pub fn preserve(&mut self, attributes: impl IntoIterator<Item = Attribute>) -> &mut CopyOptions {
         attributes.into_iter().for_each(|attribute| self.keep(attribute, true));
         self
     }
 
-    /// Does not keep these (`--no-preserve`): after [`archive`](CopyOptions::archive), all but these. Without
-    /// [`Attribute::Mode`] a new file gets the permissions that the umask leaves, whatever its source has.
+    /// Does not keep these attributes (`--no-preserve`), for example after [`archive`](CopyOptions::archive).
+    /// Without [`Attribute::Mode`], a new file gets the default permissions minus the umask, whatever the
+    /// source has.
     ///
     /// # Examples
     /// ```
@@ -81,7 +83,7 @@ impl CopyOptions {
         }
     }
 
-    /// Gives copies this SELinux context (`--context=CTX`); without SELinux that is a warning.
+    /// Gives copies this SELinux context (`--context=CTX`). On a system without SELinux, this is a warning.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -100,14 +102,14 @@ impl CopyOptions {
         self
     }
 
-    /// Gives copies the SELinux context that the policy has for a new file in their place (`-Z`), also where
-    /// [`archive`](CopyOptions::archive) would keep that of the source.
+    /// Gives copies the SELinux context that the policy assigns to a new file (`-Z`). This overrides the
+    /// context that [`archive`](CopyOptions::archive) would keep.
     pub fn default_context(&mut self) -> &mut CopyOptions {
         self.options.default_context = true;
         self
     }
 
-    /// Which symbolic links are followed (`-P`, `-H`, `-L`).
+    /// The symbolic links to follow (`-P`, `-H`, `-L`).
     pub fn dereference(&mut self, which: Dereference) -> &mut CopyOptions {
         self.dereference = Some(which);
         self
@@ -125,7 +127,7 @@ impl CopyOptions {
         self
     }
 
-    /// Copies what comes out of fifos and devices in a tree, instead of making their like
+    /// Copies the data read from fifos and devices in a tree, instead of making fifos and devices
     /// (`--copy-contents`). Such a copy may never end.
     pub fn copy_contents(&mut self, yes: bool) -> &mut CopyOptions {
         self.copy_contents = yes;

@@ -1,7 +1,7 @@
-//! The face of the library: [`CopyOptions`], what it gives back, and how it fails.
+//! The public interface of the library: [`CopyOptions`], [`Report`] and [`Error`].
 //!
-//! What is named here is a promise (see the crate's documentation, "What is promised"); it holds no
-//! logic but that of passing on.
+//! All names here are covered by the promise in the crate's documentation ("What is promised"). The methods
+//! only set options and pass them on.
 
 mod builder;
 mod cancel;

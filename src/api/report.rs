@@ -1,4 +1,4 @@
-//! What was done, and how it failed.
+//! The report of a copy, and its errors.
 
 use crate::report::stats::Summary;
 use crate::report::{Failure, table};
@@ -7,7 +7,7 @@ use crate::walk::operands::Unusable;
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
-/// What a copy did, counted while it happened. Printed, it is the table of `zcp --stats`.
+/// The statistics of a copy, counted during the copy. `Display` prints the table of `zcp --stats`.
 #[derive(Clone, Debug)]
 pub struct Report(Box<Summary>);
 
@@ -15,15 +15,15 @@ pub struct Report(Box<Summary>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StrategyReport {
-    /// Which strategy.
+    /// The strategy.
     pub strategy: Strategy,
-    /// Files that it moved bytes of. A file that several strategies copied counts for each.
+    /// The number of files of which it moved bytes. A file that several strategies copied counts for each.
     pub files: u64,
-    /// Bytes that it put into destinations; for a reflink, bytes that are shared now.
+    /// Bytes that it wrote to destinations, or, for a reflink, bytes that are now shared.
     pub bytes: u64,
-    /// Time inside its system calls, all workers together.
+    /// The time spent in its system calls, added over all workers.
     pub time: Duration,
-    /// The system calls that it made on the data, by their names in strace(1).
+    /// The system calls that it made on the data, by their names in strace(1), with their numbers.
     pub calls: Vec<(&'static str, u64)>,
 }
 
@@ -32,7 +32,7 @@ impl Report {
         Report(Box::new(summary))
     }
 
-    /// An error, unless all was copied.
+    /// `Ok` if everything was copied.
     pub(super) fn into_result(self) -> Result<Report, Error> {
         match (self.0.interrupted, self.0.failed) {
             (true, _) => Err(Error::Cancelled(self)),
@@ -56,7 +56,7 @@ impl Report {
         self.0.stats.symlinks
     }
 
-    /// Hard links that were made, instead of a second copy or because links were asked for.
+    /// Hard links that were made, instead of a second copy or because links were requested.
     pub fn hard_links(&self) -> u64 {
         self.0.stats.hard_links
     }
@@ -66,42 +66,43 @@ impl Report {
         self.0.stats.special
     }
 
-    /// Files that were left alone because of what stands at the destination.
+    /// Files that were skipped because of the existing destination.
     pub fn skipped(&self) -> u64 {
         self.0.stats.skipped
     }
 
-    /// Files that an earlier run had completed, left alone by [`resume`](super::CopyOptions::resume).
+    /// Files that an earlier run had completed, skipped by [`resume`](super::CopyOptions::resume).
     pub fn complete(&self) -> u64 {
         self.0.stats.complete
     }
 
-    /// Files that were read back and found to be the same ([`verify`](super::CopyOptions::verify)).
+    /// Files that were read back and equal their source ([`verify`](super::CopyOptions::verify)).
     pub fn verified(&self) -> u64 {
         self.0.stats.verified
     }
 
-    /// Those of them of which the page cache may have given some bytes, not the disk: all on a tmpfs.
+    /// The verified files of which some bytes may have come from the page cache, not from the disk: all files
+    /// on a tmpfs.
     pub fn verified_in_cache(&self) -> u64 {
         self.0.stats.verified_in_cache
     }
 
-    /// Names that globs left out; what is below a directory that was left out is not counted.
+    /// Names that globs excluded. Names below an excluded directory are not counted.
     pub fn excluded(&self) -> u64 {
         self.0.stats.excluded
     }
 
-    /// Whether nothing was done in truth.
+    /// Whether this was a dry run.
     pub fn is_dry_run(&self) -> bool {
         self.0.dry_run
     }
 
-    /// The lengths of the copied files, in bytes: those moved, in holes and shared together.
+    /// The sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
     pub fn bytes(&self) -> u64 {
         self.0.stats.bytes_logical
     }
 
-    /// Bytes that were written, by any strategy but reflink.
+    /// Bytes written by any strategy except reflink.
     pub fn bytes_moved(&self) -> u64 {
         self.0.stats.account.bytes_moved()
     }
@@ -116,12 +117,12 @@ impl Report {
         self.0.stats.account.bytes_shared()
     }
 
-    /// From the start of the walk to the last file.
+    /// The time from the start of the walk to the last file.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
 
-    /// How many workers there were, at most.
+    /// The largest number of workers.
     pub fn workers(&self) -> usize {
         self.0.workers
     }
@@ -142,33 +143,33 @@ impl Report {
         })
     }
 
-    /// How many failures there were.
+    /// The number of failures.
     pub fn failed(&self) -> u64 {
         self.0.failed
     }
 
-    /// The failures; the first 1,000, if there were more. One that was declined or could not be worded
-    /// has only been counted.
+    /// The failures, at most the first 1,000. A failure without a message, such as a declined prompt, is only
+    /// counted.
     pub fn failures(&self) -> &[Failure] {
         &self.0.failures
     }
 
-    /// What is worth knowing and no failure, such as a source that was named twice; the first 1,000.
+    /// Warnings, such as a source that was named twice; at most the first 1,000.
     pub fn warnings(&self) -> &[Failure] {
         &self.0.warnings
     }
 
-    /// The first line of the table: what was copied, and how fast.
+    /// The first line of the table: files, bytes, time and speed.
     pub fn headline(&self) -> String {
         table::headline(&self.0)
     }
 
-    /// The table with its headings in bold, for a terminal.
+    /// The table with bold headings, for a terminal.
     pub fn to_terminal(&self) -> String {
         table::text(&self.0, true)
     }
 
-    /// The object of `zcp --stats=json`, on one line. Fields may be added to it, none will change.
+    /// The object of `zcp --stats=json`, on one line. Later versions may add fields, but will change none.
     pub fn to_json(&self) -> String {
         self.0.json().to_string()
     }
@@ -180,7 +181,7 @@ impl Display for Report {
     }
 }
 
-/// Why a copy is not whole.
+/// The reason why a copy is incomplete.
 ///
 /// # Examples
 /// ```
@@ -198,18 +199,18 @@ impl Display for Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was asked for makes no sense. Nothing was copied.
+    /// The options contradict each other or make no sense. Nothing was copied.
     Usage(Failure),
-    /// The destination, or something else that was named, cannot be used. Nothing was copied.
+    /// The destination, or another file that was named, cannot be used. Nothing was copied.
     Unusable(Failure),
     /// Something failed; the rest was copied.
     Incomplete(Report),
-    /// [`Cancel`](super::Cancel) stopped it; what had been copied by then is there.
+    /// [`Cancel`](super::Cancel) stopped the copy. Files copied before are complete.
     Cancelled(Report),
 }
 
 impl Error {
-    /// What was done nevertheless.
+    /// The report of the copy, unless nothing was copied.
     pub fn report(&self) -> Option<&Report> {
         match self {
             Error::Usage(_) | Error::Unusable(_) => None,
@@ -224,7 +225,7 @@ impl From<Unusable> for Error {
     }
 }
 
-/// The first failure, and how many more there are.
+/// The first failure and the number of further failures.
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {

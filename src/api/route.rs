@@ -1,4 +1,4 @@
-//! How bytes travel, and what is left to others meanwhile.
+//! Options about how data is moved, and about the load on the machine.
 
 use super::CopyOptions;
 use crate::transfer::Strategy;
@@ -20,8 +20,8 @@ impl CopyOptions {
         self
     }
 
-    /// Moves data only by these strategies, in this order; a file that they cannot copy is a failure
-    /// (`--strategy`). By default the fastest known strategy comes first and all the others stand behind it.
+    /// Moves data only by these strategies, in this order (`--strategy`). A file that they cannot copy is a
+    /// failure. By default, the fastest known strategy comes first and all the others follow.
     ///
     /// # Examples
     /// ```
@@ -39,22 +39,22 @@ impl CopyOptions {
         self
     }
 
-    /// Copies with so many workers, at least one; 1 copies in cp's order, on the calling thread (`-j`).
-    /// By default there are as many as processors, and more while they wait for a disk or a server.
+    /// The number of workers, at least one (`-j`). One worker copies in cp's order, on the calling thread. By
+    /// default, there are as many workers as processors, and more while they wait for a disk or a server.
     pub fn jobs(&mut self, workers: usize) -> &mut CopyOptions {
         self.options.jobs = Some(workers.max(1));
         self
     }
 
-    /// Moves at most so many bytes a second, by all workers together (`--bwlimit`). Each copy that is made
-    /// with these options, and with clones of them, counts.
+    /// Limits the speed of all workers together, in bytes per second (`--bwlimit`). All copies made with
+    /// these options and their clones share the limit.
     pub fn bandwidth_limit(&mut self, bytes_per_second: u64) -> &mut CopyOptions {
         self.options.limits.rate_limit = Some(Arc::new(RateLimit::new(bytes_per_second)));
         self
     }
 
-    /// Gives pages back that the copy brings into the page cache, so that it does not push out what others
-    /// work with (`--cache=drop`).
+    /// Removes the pages that the copy brings into the page cache, so that it does not evict the pages of
+    /// other processes (`--cache=drop`).
     pub fn drop_cache(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.limits.drop_cache = yes;
         self

@@ -1,10 +1,10 @@
-//! What is certain when a copy is over, or was ended.
+//! Options about the state of the files after a copy or an interruption.
 
 use super::CopyOptions;
 
 impl CopyOptions {
-    /// Gives each file its name only when it is complete, with its attributes; what stood there is replaced
-    /// in one step, so that at every moment the name has the old content or the new (`--atomic`).
+    /// Gives each file its name only when it is complete, with its attributes. An existing file is replaced
+    /// in one step, so the name has either the old content or the new (`--atomic`).
     ///
     /// # Examples
     /// ```
@@ -23,24 +23,24 @@ impl CopyOptions {
         self
     }
 
-    /// When [`copy`](CopyOptions::copy) gives `Ok`, all that it made is on the disk: content, attributes and
-    /// names (`--fsync`).
+    /// Syncs everything that was made before [`copy`](CopyOptions::copy) returns `Ok`: content, attributes
+    /// and names are then on the disk (`--fsync`).
     pub fn fsync(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.fsync = yes;
         self
     }
 
-    /// Reads each copy back, from the disk where that is possible, and compares it with its source; a
-    /// difference is a failure (`--verify`).
+    /// Reads each copy back, from the disk where possible, and compares it with its source (`--verify`). A
+    /// difference is a failure.
     pub fn verify(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.verify = yes;
         self
     }
 
-    /// Leaves alone what an earlier run completed, and does the rest (`--resume`): a file has its content if its
-    /// length and its modification time are the source's, as the destination's file system keeps it. So the times
-    /// of files are kept, by the first run as well. Attributes that differ are set; what is of another kind than
-    /// the file to be copied is replaced.
+    /// Skips what an earlier run completed, and copies the rest (`--resume`). A file counts as complete if it
+    /// has the source's length and modification time, as far as the destination's file system can store the
+    /// time. So this option keeps the times of files, and the first run needs it as well. Attributes that
+    /// differ are set. An existing file of another kind is replaced.
     ///
     /// # Examples
     /// ```

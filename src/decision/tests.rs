@@ -1,7 +1,7 @@
 //! The whole table of `decide` for two names that are, or may be, one file.
 //!
-//! Every cell was compared with the system's cp, and the same-file matrix of `tests/it/oracle` still
-//! does so. Here stands what they say, so that a changed rule shows as a changed table.
+//! Every cell was compared with the system's cp, and the same-file matrix of `tests/it/oracle` still compares
+//! them. The table is written out here so that a changed rule changes a cell.
 
 use super::*;
 use crate::options::{Backup, Preserve};
@@ -10,7 +10,7 @@ const REGULAR: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 const DIRECTORY: u32 = 0o040_755;
 
-/// Flags by their letters; `r` stands for `--remove-destination`.
+/// The options of these flags; `r` stands for `--remove-destination`.
 fn options(flags: &str) -> Options {
     let has = |flag: char| flags.contains(flag);
     Options {
@@ -34,9 +34,8 @@ fn options(flags: &str) -> Options {
     }
 }
 
-/// A directory of names, all that can be related to the file `f`: its hard link `h`, its symbolic
-/// links `s` and `t`, of which `k` is a hard link of `s`; another file `o` with its link `p`; the
-/// dangling link `x`.
+/// The names in a directory: the file `f`, its hard link `h`, its symbolic links `s` and `t`; `k`, a hard
+/// link of `s`; another file `o` with its symbolic link `p`; the dangling link `x`.
 fn link_stat(name: char) -> Stat {
     let (ino, mode, nlink) = match name {
         'f' | 'h' => (1, REGULAR, 2),
@@ -49,7 +48,7 @@ fn link_stat(name: char) -> Stat {
     Stat { dev: 1, ino, mode, nlink, ..Stat::default() }
 }
 
-/// The same, followed; `None` where nothing is there.
+/// The status after following links; `None` if there is no file.
 fn stat(name: char) -> Option<Stat> {
     match name {
         'f' | 'h' | 's' | 'k' | 't' => Some(link_stat('f')),
@@ -58,7 +57,7 @@ fn stat(name: char) -> Option<Stat> {
     }
 }
 
-/// One cell. What the survey would find is put together here.
+/// One cell, with the facts that `existing::look` would find.
 fn cell(options: &Options, from: char, to: char) -> String {
     let follows = options.dereference != Dereference::Never;
     let Some(source) = (if follows { stat(from) } else { Some(link_stat(from)) }) else { return "  ".into() };
@@ -101,8 +100,8 @@ fn letter(decision: &Decision) -> char {
 const PAIRS: [&str; 16] =
     ["ff", "fh", "fs", "hs", "sf", "sh", "ss", "sk", "st", "fo", "fp", "sp", "so", "fx", "xf", "xx"];
 
-/// `=` the same file, refused; `.` nothing to do; `o` written into; `m` made, `u` after unlinking,
-/// `b` after a backup; `-` skipped; `?` asked first; nothing where there is no source.
+/// `=` refused as the same file; `.` nothing to do; `o` overwritten; `m` made, `u` after unlinking, `b` after
+/// a backup; `-` skipped; `?` asked first; empty if there is no source.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str)] = &[
     //      ff fh fs hs sf sh ss sk st fo fp sp so fx xf xx
@@ -183,7 +182,7 @@ fn names_of_one_file() {
     }
 }
 
-/// An existing that is another file than the source.
+/// An existing file other than the source.
 fn stranger(mode: u32) -> Existing {
     let stat = Stat { dev: 1, ino: 9, mode, nlink: 1, ..Stat::default() };
     Existing {
@@ -228,7 +227,7 @@ fn directories_merge_and_replace_nothing_else() {
 
 #[test]
 fn a_directory_is_not_overwritten() {
-    // With a backup it is tried, and the system refuses.
+    // With a backup, it is tried, and the system refuses.
     let decision = decide(&options("b"), &link_stat('f'), Some(&stranger(DIRECTORY)));
     assert_eq!(decision, Decision::Overwrite);
     for flags in ["", "f", "r", "l", "s", "d"] {

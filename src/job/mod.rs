@@ -35,7 +35,7 @@ mod tests;
 mod written;
 
 use crate::cli::{self, JobStep, Request, UsageError};
-use crate::context::{Context, MadeEarlier, MadeListener};
+use crate::context::{Callback, Context};
 use crate::options::Options;
 use crate::report::Reporter;
 use crate::report::stats::Summary;
@@ -115,8 +115,8 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
     let host = Host {
         console: Some(console.clone()),
         stop: cancel.flag(),
-        made_listener: Some(MadeListener(Arc::new(move |_, made| noted.note(made.as_os_str())))),
-        made_earlier: Some(MadeEarlier(Arc::new(move |path| earlier.has_earlier(path)))),
+        made_listener: Some(Callback(Arc::new(move |_, made| noted.note(made.as_os_str())))),
+        made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),
         ..Host::default()
     };
     let reporter = Reporter::new(host.console.clone());
