@@ -2,10 +2,10 @@
 
 use super::{AttributeError, AttributeOperation, Handle};
 use crate::sys::at::{self, Follow};
+use crate::sys::interrupted::retry_on_intr;
 use crate::sys::{Errno, Stat, Time};
 use filetime::FileTime;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
-use rustix::io::retry_on_intr;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 

@@ -75,8 +75,7 @@ mod tests {
         let mut account = Account::default();
         account.holes = 5;
         let step_downs = [(Reason::EarlyEnd, 1), (Reason::Changed, 3), (Errno::XDEV.into(), 2)].into();
-        let mut tally =
-            Tally { files: 2, bytes: 6, by_reference: 4, ns: 17, calls: Default::default(), step_downs };
+        let mut tally = Tally { files: 2, bytes: 6, by_reference: 4, ns: 17, step_downs, ..Tally::default() };
         tally.calls[Call::Splice as usize] = 4;
         *account.path_mut(Strategy::Splice) = tally;
         // Each field by name: one that is added has to be read back, too.

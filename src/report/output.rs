@@ -3,6 +3,7 @@
 //! std's own handle takes a closed descriptor for a sink and says nothing; a program that promised
 //! output must say that it could not give it.
 
+use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::{self, StopFlag};
 use crate::sys::{Errno, start};
 use std::io::IsTerminal;
@@ -49,9 +50,8 @@ impl Output {
                 self.error = Some(Errno::BADF);
                 return;
             }
-            match rustix::io::write(rustix::stdio::stdout(), rest) {
+            match retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest)) {
                 Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-                Err(Errno::INTR) => {}
                 Err(Errno::PIPE) => {
                     self.reader_has_gone();
                     self.error = Some(Errno::PIPE);

@@ -1,5 +1,6 @@
 //! The entries of an open directory (getdents64(2)).
 
+use super::interrupted::Interruptions;
 use super::{Errno, Kind, Result, at};
 use rustix::fs::{FileType, RawDir};
 use std::ffi::OsStr;
@@ -87,10 +88,11 @@ impl Room {
     pub fn read(&mut self, dir: BorrowedFd<'_>, names: &mut Names) -> Result<bool> {
         self.0.resize(ROOM, MaybeUninit::uninit());
         let mut entries = RawDir::new(dir, &mut self.0);
+        let mut interruptions = Interruptions::default();
         loop {
             match entries.next() {
                 None => return Ok(false),
-                Some(Err(Errno::INTR)) => continue,
+                Some(Err(Errno::INTR)) if interruptions.may_retry() => continue,
                 Some(Err(errno)) => return Err(at::refusal(dir, errno)),
                 Some(Ok(entry)) => {
                     let name = OsStr::from_bytes(entry.file_name().to_bytes());

@@ -1,9 +1,9 @@
 //! System calls on open files. Those that copy data are in `transfer`.
 
+use super::interrupted::{Interruptions, retry_on_intr};
 use super::{Errno, Result, raw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
-use rustix::io::retry_on_intr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The type of the file system that holds the file: `f_type` of fstatfs(2).
@@ -170,11 +170,18 @@ const A_WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Waits until a descriptor is readable (or writable), or its peer has closed (poll(2)). False after a signal or a
 /// short timeout, so that the caller can check whether it should stop.
-pub fn poll_a_while(fd: impl AsFd, write: bool) -> Result<bool> {
+///
+/// # Errors
+/// Those of poll(2); EINTR after too many interruptions without a wait.
+pub fn poll_a_while(fd: impl AsFd, write: bool, interruptions: &mut Interruptions) -> Result<bool> {
     let events = if write { PollFlags::OUT } else { PollFlags::IN };
     match poll(&mut [PollFd::new(&fd, events)], Some(&A_WHILE)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
+        Ok(0) => {
+            interruptions.reset();
+            Ok(false)
+        }
+        Ok(_) => Ok(true),
+        Err(Errno::INTR) if interruptions.may_retry() => Ok(false),
         Err(errno) => Err(errno),
     }
 }
@@ -195,9 +202,8 @@ pub fn read_line(fd: impl AsFd) -> Vec<u8> {
     let mut line = Vec::new();
     let mut byte = [0];
     loop {
-        match rustix::io::read(&fd, &mut byte) {
+        match retry_on_intr(|| rustix::io::read(&fd, &mut byte)) {
             Ok(1..) if byte != *b"\n" => line.push(byte[0]),
-            Err(Errno::INTR) => {}
             _ => return line,
         }
     }

@@ -6,6 +6,7 @@
 pub mod at;
 pub mod dirents;
 pub mod inherited;
+pub mod interrupted;
 pub mod io;
 pub mod memory;
 pub mod proc;

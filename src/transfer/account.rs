@@ -6,6 +6,7 @@
 
 use super::Strategy;
 use crate::sys::Errno;
+use crate::sys::interrupted::Interruptions;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -117,6 +118,8 @@ pub struct Tally {
     /// Files that left the path, by reason. A refusal that was remembered and so not met again is
     /// not counted again.
     pub step_downs: BTreeMap<Reason, u64>,
+    /// Interrupted calls since bytes were last moved.
+    pub interruptions: Interruptions,
 }
 
 impl Tally {

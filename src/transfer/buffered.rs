@@ -53,7 +53,7 @@ impl Buffer {
                     src.give_up_offsets(at, errno)?;
                 }
                 Ok(n) => break n,
-                Err(Errno::INTR) if !src.stop.is_raised() => {}
+                Err(Errno::INTR) if !src.stop.is_raised() && tally.interruptions.may_retry() => {}
                 Err(Errno::AGAIN) => await_again(src, false, tally)?,
                 Err(errno) => return Err(errno),
             }
@@ -137,7 +137,7 @@ pub(super) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Ta
                 dst.give_up_offsets(at + written as u64, errno)?;
             }
             Err(Errno::MSGSIZE) if rest.len() > 1 => most = rest.len() / 2,
-            Err(Errno::INTR) if !dst.stop.is_raised() => {}
+            Err(Errno::INTR) if !dst.stop.is_raised() && tally.interruptions.may_retry() => {}
             Err(Errno::AGAIN) => await_again(dst, true, tally)?,
             Err(errno) => return Err(errno),
         }

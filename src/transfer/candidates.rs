@@ -58,6 +58,7 @@ impl<'a> Candidates<'a> {
         let first = !std::mem::replace(&mut self.credited[strategy as usize], true);
         let tally = account.path_mut(strategy);
         tally.bytes += bytes;
+        tally.interruptions.reset();
         tally.files += u64::from(first);
     }
 

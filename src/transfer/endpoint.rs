@@ -79,7 +79,10 @@ impl Endpoint<'_> {
             if self.stop.is_raised() {
                 return Err(Errno::INTR);
             }
-            if tally.call(Call::Poll, || io::poll_a_while(self.fd, write))? {
+            let mut interruptions = std::mem::take(&mut tally.interruptions);
+            let answer = tally.call(Call::Poll, || io::poll_a_while(self.fd, write, &mut interruptions));
+            tally.interruptions = interruptions;
+            if answer? {
                 return Ok(());
             }
         }
@@ -100,7 +103,7 @@ impl Endpoint<'_> {
     pub(super) fn ends_at(&self, at: u64, tally: &mut Tally) -> bool {
         loop {
             match tally.call(Call::Pread, || rustix::io::pread(self.fd, &mut [0], at)) {
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) if tally.interruptions.may_retry() => {}
                 answer => return answer == Ok(0),
             }
         }

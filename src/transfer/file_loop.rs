@@ -133,7 +133,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         let step = loop {
             self.ladder.check_stop()?;
             match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
-                Step::Refused(Errno::INTR) => {}
+                Step::Refused(Errno::INTR) if tally.interruptions.may_retry() => {}
                 step => break step,
             }
         };
@@ -293,7 +293,8 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                     None => return Ok(at),
                 },
                 // A signal came; whether it asked for the end is looked at above.
-                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. }) => {}
+                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. })
+                    if self.account.path_mut(strategy).interruptions.may_retry() => {}
                 Step::Refused(errno) | Step::Unavailable(errno) => {
                     self.step_down(errno.into(), errno)?;
                     // A file without offsets might be mapped; but where it ends, only reading it from its start tells.
@@ -397,7 +398,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                 self.arrived(Strategy::ReadWrite, at + n, n)?;
                 Ok(Some(n))
             }
-            Step::Failed(error) if error.errno != Errno::INTR => Err(error),
+            Step::Failed(error) if error.errno != Errno::INTR || !self.ladder.stop.is_raised() => Err(error),
             Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
             Step::Dry => Ok(None),
         }

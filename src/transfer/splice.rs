@@ -134,7 +134,7 @@ fn drain(ends: &Ends, dst: Endpoint<'_>, at: u64, filled: usize, tally: &mut Tal
         match answer {
             Ok(0) => break,
             Ok(n) => written += n,
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) if tally.interruptions.may_retry() => {}
             Err(Errno::AGAIN) if dst.may_block() => io::pause(),
             Err(errno) => return (written, Err(errno)),
         }

@@ -131,7 +131,8 @@ impl Flow<'_, '_> {
                     None => break,
                 },
                 // A signal came; whether it asked for the end is looked at above.
-                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. }) => {}
+                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. })
+                    if self.account.path_mut(strategy).interruptions.may_retry() => {}
                 Step::Refused(Errno::AGAIN) => io::pause(),
                 Step::Refused(errno) if is_refusal(errno) => {
                     at += self.step_down(errno.into(), errno, at)?;
@@ -249,7 +250,7 @@ impl Flow<'_, '_> {
                 self.credit(Strategy::ReadWrite, n, at + n)?;
                 Ok(Some(n))
             }
-            Step::Failed(error) if error.errno != Errno::INTR => Err(error),
+            Step::Failed(error) if error.errno != Errno::INTR || !self.ladder.stop.is_raised() => Err(error),
             Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
             Step::Dry => Ok(None),
         }

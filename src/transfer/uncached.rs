@@ -11,8 +11,9 @@ use super::account::{Call, Tally};
 use super::ladder::Transfer;
 use super::route::FsKind;
 use super::{Route, Strategy};
+use crate::sys::interrupted::retry_on_intr;
 use crate::sys::{Result, io};
-use rustix::io::{ReadWriteFlags, retry_on_intr};
+use rustix::io::ReadWriteFlags;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
 

@@ -8,6 +8,7 @@
 use super::ladder::Side;
 use super::route::FsKind;
 use super::spans::{self, Next};
+use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Result, Stat, at, io, memory};
 use std::ops::Range;
@@ -212,10 +213,9 @@ impl VerifyBuffer {
         let room = self.bytes.get_mut(start..start + want).unwrap_or_default();
         let mut filled = 0;
         while filled < want {
-            match rustix::io::pread(fd, &mut room[filled..], at + filled as u64) {
+            match retry_on_intr(|| rustix::io::pread(fd, &mut room[filled..], at + filled as u64)) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
-                Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno),
             }
             if direct && !filled.is_multiple_of(ALIGNMENT) {

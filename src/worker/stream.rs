@@ -8,6 +8,7 @@ use super::destination::Destination;
 use super::{Task, Worker};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
+use crate::sys::interrupted::Interruptions;
 use crate::sys::{Errno, Kind, Result, Stat, inherited, io, start};
 use crate::transfer::TransferError;
 use std::os::fd::OwnedFd;
@@ -31,7 +32,8 @@ impl Worker<'_> {
         }
         let fifo = at::open_read(src, name, task.follow, false)?;
         // As long as there never was a writer, this is neither readable nor at its end.
-        while !io::poll_a_while(&fifo, false)? {
+        let mut interruptions = Interruptions::default();
+        while !io::poll_a_while(&fifo, false, &mut interruptions)? {
             self.go_on()?;
         }
         Ok(fifo)

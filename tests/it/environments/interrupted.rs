@@ -1,0 +1,107 @@
+//! Calls that answer EINTR each time that they are made: a copy ends, and says what it could not do.
+
+use crate::needs::{Need, mounted, trial};
+use crate::sandbox::{Sandbox, noise};
+use crate::strace::{self, Trace};
+use libtest_mimic::Trial;
+
+/// Calls on descriptors and on names, with options that make zcp use them.
+const CALLS: [(&str, &[&str]); 26] = [
+    ("pread64", &["-a", "--strategy=read_write"]),
+    ("pwrite64", &["-a", "--strategy=read_write"]),
+    ("pwrite64", &["-a", "--strategy=mmap"]),
+    ("copy_file_range", &["-a", "--strategy=copy_file_range"]),
+    ("sendfile", &["-a", "--strategy=sendfile"]),
+    ("splice", &["-a", "--strategy=splice"]),
+    ("splice,sendfile,copy_file_range", &["-a"]),
+    ("pread64", &["-a", "--verify"]),
+    ("preadv2", &["-a", "--cache=drop"]),
+    ("pwritev2", &["-a", "--cache=drop"]),
+    ("ioctl", &["-a", "--reflink=always"]),
+    ("ioctl", &["-a", "--reflink=auto"]),
+    ("fallocate", &["-a", "--sparse=never"]),
+    ("ftruncate", &["-a", "--sparse=always"]),
+    ("lseek", &["-a"]),
+    ("fchmod", &["-a"]),
+    ("fchown", &["-a"]),
+    ("utimensat", &["-a"]),
+    ("fsync", &["-a", "--fsync"]),
+    ("flistxattr", &["-a"]),
+    ("fgetxattr", &["-a"]),
+    ("fsetxattr", &["-a"]),
+    ("openat", &["-a"]),
+    ("newfstatat,fstat", &["-a"]),
+    ("linkat,renameat,renameat2", &["-a", "--atomic"]),
+    ("close", &["-a"]),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let needs = [Need::Strace, Need::Root, Need::Mount("ext4"), Need::Mount("xfs")];
+    let mut trials = vec![
+        trial("interrupted::directories_end", &[Need::Strace], directories_end),
+        trial("interrupted::streams_end", &[Need::Strace], streams_end),
+    ];
+    for (calls, options) in CALLS {
+        let name = format!("interrupted::{calls}_under{}_ends", options.concat());
+        trials.push(trial(name, &needs, move || file_ends(calls, options)));
+    }
+    trials
+}
+
+/// It ended by itself. What is not copied is said.
+#[track_caller]
+fn assert_ended(trace: &Trace, is_copied: bool) {
+    assert!(trace.injected() > 0, "no call was interrupted");
+    let words = String::from_utf8_lossy(&trace.output.stderr);
+    match trace.output.status.code() {
+        Some(0) => assert!(words.is_empty() && is_copied, "{words}"),
+        Some(1) => assert!(words.contains(": Interrupted system call\n"), "{words}"),
+        _ => panic!("{:?}", trace.output),
+    }
+}
+
+fn file_ends(calls: &str, options: &[&str]) {
+    let sandbox = Sandbox::within(mounted(if calls == "ioctl" { "xfs" } else { "ext4" }).unwrap());
+    sandbox.sparse("src", 4 << 20, &[(0, &noise(3 << 20))]).mode("src", 0o640).xattr("src", "user.key", "value");
+    std::os::unix::fs::chown(sandbox.path("src"), Some(1234), Some(1234)).unwrap();
+    let names =
+        ["src", "dst", "."].map(|name| sandbox.path(name).to_str().unwrap().trim_end_matches("/.").to_owned());
+    let inject = format!("inject={calls}:error=EINTR");
+    let strace = ["-P", &names[0], "-P", &names[1], "-P", &names[2], "-e", &inject];
+    let args = [options, &["-j1", &names[0], &names[1]]].concat();
+    let trace = strace::zcp(&sandbox, &strace, &args);
+    // Where lseek(2) does not tell the holes, they are searched for.
+    let snapshot = |name: &str| sandbox.snapshot(name).without(|node| node.spans.clear());
+    let is_copied = || snapshot("src").diff(&snapshot("dst")).is_empty();
+    assert_ended(&trace, trace.output.status.success() && is_copied());
+}
+
+fn directories_end() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/file", "content").dir("src");
+    let path = sandbox.path("src").to_str().unwrap().to_owned();
+    let trace =
+        strace::zcp(&sandbox, &["-P", &path, "-e", "inject=getdents64:error=EINTR"], &["-r", &path, "dst"]);
+    assert_ended(&trace, false);
+    for call in ["mkdirat", "symlinkat", "mknodat", "readlinkat"] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/d/file", "content").symlink("file", "src/d/link").fifo("src/fifo");
+        let inject = format!("inject={call}:error=EINTR");
+        assert_ended(&strace::zcp(&sandbox, &["-e", &inject], &["-a", "src", "dst"]), false);
+    }
+}
+
+fn streams_end() {
+    for call in ["ppoll", "splice,read,sendfile"] {
+        let sandbox = Sandbox::new();
+        sandbox.fifo("fifo");
+        let fifo = sandbox.path("fifo");
+        let writer = std::thread::spawn(move || _ = std::fs::write(fifo, noise(100_000)));
+        let path = sandbox.path("fifo").to_str().unwrap().to_owned();
+        let inject = format!("inject={call}:error=EINTR");
+        assert_ended(&strace::zcp(&sandbox, &["-P", &path, "-e", &inject], &[&path, "dst"]), false);
+        // zcp may have ended before it opened the fifo.
+        drop(std::fs::File::options().read(true).write(true).open(sandbox.path("fifo")));
+        writer.join().unwrap();
+    }
+}
