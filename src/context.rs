@@ -151,10 +151,10 @@ impl Context {
         let mut all_kept = true;
         xattr::copy(source, file, wanted, |error| {
             let unsupported = matches!(error.errno, Errno::OPNOTSUPP | Errno::NODATA);
-            let is_refusal = xattr::is_refusal(error.errno);
+            let is_ordinary = error.is_ordinary();
             let path = if error.doing.reads_source() { source_path() } else { path() };
             let failure = Failure::attribute(error, &path);
-            if keep.xattr_required || (keep.xattr_quiet && !is_refusal) {
+            if keep.xattr_required || (keep.xattr_quiet && !is_ordinary) {
                 all_kept = false;
                 self.reporter.fail(failure);
             } else if !keep.xattr_quiet && !unsupported {

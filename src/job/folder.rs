@@ -20,8 +20,9 @@ use super::json::{bytes, from_bytes};
 use super::manifest::Manifest;
 use super::private::PrivateDir;
 use crate::report::Failure;
-use crate::sys;
 use crate::sys::stale::StaleRetry;
+use crate::sys::{Errno, at, io};
+use crate::transfer::route::FsKind;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::File;
@@ -140,9 +141,22 @@ impl Folder {
 
     /// Ends the plan. Syncs all other files first, because the manifest vouches for them.
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(), Failure> {
-        let cannot = |errno| Failure::new("error writing {}", self.path()).errno(errno);
-        sys::io::sync_file_system(&self.root).map_err(cannot)?;
+        self.sync()?;
         self.root.write_json(MANIFEST, &manifest.json())?;
         self.root.remove(SPOOL)
+    }
+
+    /// Has the plan written to the disk: by syncfs(2), else, where that call is refused or does not reach the disk, file
+    /// by file.
+    fn sync(&self) -> Result<(), Failure> {
+        let cannot = |errno| Failure::new("error writing {}", self.path()).errno(errno);
+        let dev = at::fstat(&self.root).map_err(cannot)?.dev;
+        let is_reached = io::fs_magic(&self.root).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev));
+        match if is_reached { io::sync_file_system(&self.root) } else { Err(Errno::NOSYS) } {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                [&self.parts, &self.root].into_iter().try_for_each(PrivateDir::sync)
+            }
+            answer => answer.map_err(cannot),
+        }
     }
 }

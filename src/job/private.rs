@@ -179,6 +179,22 @@ impl PrivateDir {
         Ok(names.into_iter().filter(is_entry).map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
+    /// Writes each file in it, and then the directory, to the disk (fsync(2)).
+    ///
+    /// # Errors
+    /// Those of open(2) and fsync(2).
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        for name in self.names()? {
+            let synced = at::open_read(&self.fd, OsStr::new(&name), Follow::No, false).and_then(io::sync);
+            synced.map_err(|errno| Failure::new("cannot sync {}", self.path_of(&name)).errno(errno))?;
+        }
+        match io::sync(&self.fd) {
+            // File systems say EINVAL that have nothing to write for a directory.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(errno) => Err(Failure::new("cannot sync {}", &self.path).errno(errno)),
+        }
+    }
+
     /// The content of a JSON file; `None` if it does not exist.
     ///
     /// # Errors

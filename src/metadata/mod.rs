@@ -56,6 +56,23 @@ pub struct AttributeError {
     pub errno: Errno,
 }
 
+impl AttributeError {
+    /// Whether `-a` does not report the error, because the file system does not support the attribute or the process
+    /// lacks the rights to set it. An attribute that the source has and that cannot be read is lost, and so is one that
+    /// a full or broken disk does not take.
+    pub fn is_ordinary(&self) -> bool {
+        match self.doing {
+            // Without /proc the attributes of a symbolic link cannot be listed.
+            AttributeOperation::ListAttributes => self.errno == Errno::NOSYS,
+            AttributeOperation::GetAttribute(_) => self.errno == Errno::OPNOTSUPP,
+            _ => {
+                use Errno as E;
+                matches!(self.errno, E::OPNOTSUPP | E::NOSYS | E::NODATA | E::PERM | E::ACCESS | E::INVAL)
+            }
+        }
+    }
+}
+
 /// The operations of this module; the words of a message follow from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttributeOperation {

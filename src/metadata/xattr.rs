@@ -1,9 +1,9 @@
 //! Extended attributes (xattr(7)), including access control lists.
 
 use super::{AttributeError, AttributeOperation, Handle};
+use crate::sys::interrupted::{Interruptions, retry_on_intr};
 use crate::sys::{Errno, Result, at};
 use rustix::fs::{self, XattrFlags};
-use rustix::io::retry_on_intr;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -35,13 +35,13 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
     };
     let mut unsupported = None;
     for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
-        match get(source, name) {
-            Ok(Some(value)) => match set(file, name, &value) {
+        match read(source, name) {
+            Ok(value) => match set(file, name, &value) {
                 Ok(()) => {}
                 Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => unsupported = Some(errno),
                 Err(errno) => tell(AttributeOperation::SetAttribute(name.into()).failed(errno)),
             },
-            Ok(None) => {}
+            Err(Errno::NODATA) => {} // removed since it was listed
             Err(errno) => tell(AttributeOperation::GetAttribute(name.into()).failed(errno)),
         }
     }
@@ -50,12 +50,12 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
     }
 }
 
-/// An access control list, or `None` if there is none. Some file systems without support for lists give EINVAL; it
-/// is an error only if listxattr names the list.
+/// An access control list, or `None` if there is none. An error counts only if listxattr names the list: some file
+/// systems without support for lists give EINVAL.
 pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     let is_listed = |names: Vec<u8>| names.split(|byte| *byte == 0).any(|listed| listed == name.as_bytes());
     match get(file, name) {
-        Err(Errno::INVAL) if !list(file).is_ok_and(is_listed) => Ok(None),
+        Err(_) if !list(file).map(is_listed)? => Ok(None),
         answer => answer,
     }
 }
@@ -66,16 +66,7 @@ pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
     if get_acl(file, name) == Ok(None) {
         return Ok(()); // a check is cheaper than removing a list that is not there
     }
-    match remove(file, name) {
-        Err(Errno::INVAL) => get_acl(file, name).and_then(|acl| acl.map_or(Ok(()), |_| Err(Errno::INVAL))),
-        answer => answer.map(drop),
-    }
-}
-
-/// Whether an errno says that the file system does not support an attribute or that the process lacks the rights.
-/// Any other errno, as of a full or broken disk, means that an attribute was lost.
-pub fn is_refusal(errno: Errno) -> bool {
-    matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL)
+    remove(file, name).map(drop)
 }
 
 /// Whether [`copy`] copies an attribute. ACLs are copied with the mode.
@@ -92,19 +83,22 @@ pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
 
 /// An attribute's value; `None` if the file does not have it or the file system does not support it.
 pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
-    let answer = grow(|room| match file {
+    match read(file, name) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn read(file: Handle<'_>, name: &OsStr) -> Result<Vec<u8>> {
+    grow(|room| match file {
         Handle::Open(fd) => match fs::fgetxattr(fd, name, &mut *room) {
             Err(Errno::BADF) => fs::getxattr(file.path(), name, room),
             answer => answer,
         },
         Handle::Path(_) => fs::getxattr(file.path(), name, room),
         Handle::Entry(..) => fs::lgetxattr(file.path(), name, room),
-    });
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+    })
 }
 
 /// All attribute names, each followed by a NUL byte; empty if the file system does not support attributes.
@@ -147,7 +141,7 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     });
     match answer {
         Ok(()) => Ok(true),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
@@ -162,6 +156,7 @@ pub fn has_default_acl(dir: Handle<'_>) -> bool {
 /// linux/limits.h).
 fn grow(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
     let mut room = vec![0; 256];
+    let mut interruptions = Interruptions::default();
     loop {
         match call(&mut room) {
             Ok(n) => {
@@ -169,7 +164,7 @@ fn grow(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
                 return Ok(room);
             }
             Err(Errno::RANGE) if room.len() < 64 << 10 => room.resize(64 << 10, 0),
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) if interruptions.may_retry() => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -3,11 +3,11 @@
 //! Where a call can follow a symbolic link, the caller chooses; without such a parameter it does not follow.
 
 use super::dirents::{Names, Room};
+use super::interrupted::retry_on_intr;
 use super::io::libc_call;
 use super::{Errno, Kind, Result, Stat};
 use nix::sys::stat::FchmodatFlags;
 use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
-use rustix::io::retry_on_intr;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -265,7 +265,7 @@ pub fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> 
 /// may replace a file that another process puts there at the same moment.
 pub fn rename_to_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::renameat_with(dir, old, dir, name, RenameFlags::NOREPLACE)) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {}
         answer => return answer,
     }
     match link(dir, old, dir, name, Follow::No) {

@@ -235,7 +235,7 @@ fn pays_nothing() {
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// An access control list that lets user 1234 read (struct posix_acl_xattr_entry).
-fn acl() -> Vec<u8> {
+pub(crate) fn acl() -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] =
         [(1, 6, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 4, u32::MAX)];
     let entry = |(tag, permissions, id): (u16, u16, u32)| {

@@ -103,14 +103,23 @@ impl Sandbox {
         self.command_as(program.as_ref(), program.as_ref())
     }
 
-    /// The same, told to be called `name`.
+    /// Any program, which is told that its name is `name`.
     pub(crate) fn command_as(&self, program: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::from_std(self.std_command(program, name));
+        command.timeout(LONGEST);
+        command
+    }
+
+    /// That command in a form that can be prepared further.
+    pub(crate) fn std_command(
+        &self,
+        program: impl AsRef<OsStr>,
+        name: impl AsRef<OsStr>,
+    ) -> std::process::Command {
         let mut command = std::process::Command::new(program);
         // The second is for a zcp that is made with a sanitizer (CONTRIBUTING.md).
         let kept = ["PATH", "ASAN_OPTIONS"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.arg0(name).current_dir(self.dir.path()).env_clear().env("LC_ALL", "C").envs(kept);
-        let mut command = Command::from_std(command);
-        command.timeout(LONGEST);
         command
     }
 
