@@ -259,7 +259,7 @@ fn report(ctx: &Context, manifest: &Manifest, results: &[PartResult]) {
 
 /// A failure that another process recorded.
 fn failure(step: &str, error: &Value) -> Failure {
-    let path = super::json::from_bytes(&error["path"]).unwrap_or_default();
+    let path = crate::report::json::from_bytes(&error["path"]).unwrap_or_default();
     let operation = error["operation"].as_str().unwrap_or("failed");
     match error["errno"].as_str() {
         Some(errno) => Failure::new("{}, in {?}: {?}: {?}", path).and(step).and(operation).and(errno),

@@ -16,10 +16,10 @@
 //! A file that other processes read is written under another name and renamed, so it is either complete or
 //! missing. Nobody else may write to the folder (`private.rs`).
 
-use super::json::{bytes, from_bytes};
 use super::manifest::Manifest;
 use super::private::PrivateDir;
 use crate::report::Failure;
+use crate::report::json::{bytes, from_bytes};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{Errno, at, io};
 use crate::transfer::route::FsKind;

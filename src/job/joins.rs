@@ -1,7 +1,7 @@
 //! The files that are copied in byte ranges, as the plan lists them for `--finish`.
 
 use super::facts::{Facts, Stamp, time};
-use super::json::{bytes, from_bytes};
+use crate::report::json::{bytes, from_bytes};
 use crate::sys::Kind;
 use serde_json::{Value, json};
 use std::ffi::OsString;

@@ -1,8 +1,8 @@
 //! The manifest of a job: the facts that all machines must agree on. JSON, written when the plan is complete.
 
-use super::json::{bytes, from_bytes};
 use crate::batch::Entry;
 use crate::report::Failure;
+use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{self, Kind, Stat, io, proc};

@@ -17,7 +17,6 @@ mod finish;
 mod folder;
 mod inodes;
 mod joins;
-mod json;
 mod lists;
 mod manifest;
 mod plan;

@@ -7,12 +7,12 @@
 //! lost ranges are copied again.
 
 use super::folder::Folder;
-use super::json::{bytes, from_bytes};
 use super::manifest::Manifest;
 use super::sweep::Mark;
 use crate::context::Context;
 use crate::dir::Fds;
 use crate::report::Failure;
+use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{Errno, Stat, proc};

@@ -1,8 +1,8 @@
 //! The result of a part in the job folder: the object of `--stats=json`, and the files that hold its ranges.
 
 use super::folder::Folder;
-use super::json::{bytes, from_bytes};
 use crate::report::Failure;
+use crate::report::json::{bytes, from_bytes};
 use crate::sys::stale::StaleRetry;
 use serde_json::{Value, json};
 use std::ffi::OsString;

@@ -2,7 +2,6 @@
 
 use super::branch::{self, Made};
 use super::folder::{Folder, JobDestination};
-use super::json::bytes;
 use super::manifest::Root;
 use crate::backup;
 use crate::batch::Entry;
@@ -10,6 +9,7 @@ use crate::context::Context;
 use crate::dir::without_slashes;
 use crate::existing;
 use crate::report::Failure;
+use crate::report::json::bytes;
 use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use crate::walk::operands::{self, Operands};

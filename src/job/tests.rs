@@ -6,7 +6,8 @@ use super::joins::Join;
 use super::lists::{ListReader, ListWriter};
 use super::manifest::{Manifest, Root};
 use super::private::PrivateDir;
-use super::{json, spool};
+use super::spool;
+use crate::report::json::{bytes, from_bytes};
 use crate::sys::stale::StaleRetry;
 use crate::sys::stat::FileId;
 use crate::sys::{Kind, Time};
@@ -116,8 +117,8 @@ proptest! {
 
     #[test]
     fn json_keeps_any_bytes(name in name(), facts in facts(), number: u64) {
-        let text = json::bytes(&name).to_string();
-        prop_assert_eq!(json::from_bytes(&serde_json::from_str(&text).unwrap()), Some(name.clone()));
+        let text = bytes(&name).to_string();
+        prop_assert_eq!(from_bytes(&serde_json::from_str(&text).unwrap()), Some(name.clone()));
         let facts = Facts { kind: Kind::Regular, piece: None, ..facts };
         let join = Join { number, pieces: 3, facts, names: vec![name.clone(), name.clone()] };
         prop_assert_eq!(Join::parse(&join.json()), Some(join));

@@ -1,4 +1,4 @@
-//! The terminal of a program, or what stands in its place: lines, messages, prompts.
+//! The console of a program: lines, messages, prompts.
 
 use super::output::Output;
 use super::progress::BarHandle;
@@ -11,11 +11,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// The front end of a program: prints what a copy has to say as it happens, as the program `zcp` does.
+/// The front end of a program: prints the messages of a copy as they happen, as `zcp` does.
 ///
-/// Messages go to stderr behind the program's name, the lines of [`verbose`](crate::CopyOptions::verbose)
-/// to stdout, and both past the progress bar; a line is never cut by another. Clones print to the same
-/// place.
+/// Messages go to stderr after the program's name. The lines of [`verbose`](crate::CopyOptions::verbose) go
+/// to stdout. Neither disturbs the progress bar, and lines of several threads are never mixed. Clones print
+/// to the same console.
 ///
 /// # Examples
 /// ```no_run
@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 ///     options.verbose(true).progress(zcp::When::Auto).cancel_by(&cancel).console(&console);
 ///     let outcome = options.copy(names, destination);
 ///     if let Err(zcp::Error::Usage(failure) | zcp::Error::Unusable(failure)) = &outcome {
-///         console.message(failure); // what failed later has been said already
+/// later failures have been printed already
 ///     }
 ///     let printed = console.finish();
 ///     cancel.reraise();
@@ -48,44 +48,44 @@ struct Inner {
 }
 
 impl Console {
-    /// That of a program of this name.
+    /// The console of the program `program`.
     pub fn new(program: &str) -> Console {
         let output = Mutex::new(Output::stdout());
         Console(Arc::new(Inner { program: program.to_owned(), output, bar: BarHandle::default() }))
     }
 
-    /// What messages begin with.
+    /// The name at the beginning of each message.
     pub fn program(&self) -> &str {
         &self.0.program
     }
 
-    /// Whether there was a progress bar, so that the user has been watching.
+    /// Whether a progress bar was shown.
     pub fn has_shown_progress(&self) -> bool {
         self.0.bar.was_shown()
     }
 
-    /// One or more whole lines on stdout. They may be held back until [`finish`](Console::finish).
+    /// Prints one or more whole lines on stdout. They may be buffered until [`finish`](Console::finish).
     pub fn print(&self, lines: &[u8]) {
         self.0.bar.suspend(|| lock(&self.0.output).write(lines));
     }
 
-    /// A failure, or a warning, on stderr.
+    /// Prints a failure or a warning on stderr.
     pub fn message(&self, failure: &Failure) {
         self.say(&failure.text());
     }
 
-    /// A message in other words.
+    /// Prints a message on stderr.
     pub fn say(&self, text: &[u8]) {
         let line = [self.program().as_bytes(), b": ", text, b"\n"].concat();
-        // A message that cannot be shown is no reason to stop copying, unless its reader has gone.
+        // A message that cannot be printed does not stop the copy, unless its reader has gone.
         let answer = self.0.bar.suspend(|| std::io::stderr().lock().write_all(&line));
         if answer.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
             lock(&self.0.output).reader_has_gone();
         }
     }
 
-    /// Asks on stderr and reads the answer from stdin: yes if it begins with a y, as the POSIX
-    /// locale has it (`yesexpr` of locale(5)). To be given to
+    /// Prints the prompt on stderr and reads the answer from stdin. An answer that begins with a y means yes,
+    /// as in the POSIX locale (`yesexpr` of locale(5)). Pass this to
     /// [`interactive`](crate::CopyOptions::interactive).
     pub fn ask(&self, prompt: &Prompt) -> bool {
         self.0.bar.suspend(|| {
@@ -96,10 +96,10 @@ impl Console {
         })
     }
 
-    /// Writes out what was held back.
+    /// Prints the buffered lines.
     ///
     /// # Errors
-    /// If a line could not be written, now or before; it has been said.
+    /// If any line could not be printed. The failure has been printed on stderr.
     pub fn finish(&self) -> Result<(), Failure> {
         let answer = {
             let mut output = lock(&self.0.output);
@@ -108,14 +108,14 @@ impl Console {
         };
         let Some(errno) = answer else { return Ok(()) };
         let failure = Failure::plain("write error").errno(errno);
-        // Of a reader that went away nobody wants to read.
+        // Nobody reads a message about a reader that went away.
         if errno != Errno::PIPE || !start::dies_of_broken_pipe() {
             self.message(&failure);
         }
         Err(failure)
     }
 
-    /// A reader that goes away ends the copy that `stop` belongs to.
+    /// Makes the copy of `stop` end when the reader of stdout or stderr goes away.
     pub(crate) fn stop_by(&self, stop: &StopFlag) {
         lock(&self.0.output).stop_by(stop);
     }
@@ -125,7 +125,7 @@ impl Console {
     }
 }
 
-/// A question: whether a file may be replaced.
+/// The question whether a file may be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     destination: OsString,
@@ -137,12 +137,12 @@ impl Prompt {
         Prompt { destination: destination.to_owned(), text }
     }
 
-    /// The file that is there.
+    /// The existing file.
     pub fn destination(&self) -> &Path {
         Path::new(&self.destination)
     }
 
-    /// In cp's words, such as `overwrite 'b'? `.
+    /// The question in cp's words, such as `overwrite 'b'? `.
     pub fn text(&self) -> &[u8] {
         &self.text
     }

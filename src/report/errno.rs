@@ -1,8 +1,8 @@
-//! Names of errnos, and what they mean for a copy in plain words.
+//! Names of errnos, and explanations for step-downs.
 
 use crate::transfer::{Reason, Strategy};
 
-/// Numbers and names (errno(3)) of what the data paths and the names around them may meet.
+/// Numbers and names (errno(3)) of the errnos that a copy may meet.
 macro_rules! names {
     ($($name:ident $errno:ident),* $(,)?) => {
         &[$((crate::sys::Errno::$errno.raw_os_error(), stringify!($name))),*]
@@ -27,7 +27,7 @@ pub fn name(errno: i32) -> String {
         .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
 }
 
-/// The reason to step down that has this name.
+/// The reason of a step-down with this name.
 pub fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
@@ -35,7 +35,7 @@ pub fn reason(name: &str) -> Option<Reason> {
     known.or_else(|| number(name)).or_else(ours)
 }
 
-/// The symbolic name of a reason to step down.
+/// The symbolic name of the reason of a step-down.
 pub fn reason_name(reason: Reason) -> String {
     match reason {
         Reason::Errno(errno) => name(errno),
@@ -44,7 +44,7 @@ pub fn reason_name(reason: Reason) -> String {
     }
 }
 
-/// Why the kernel said no, in plain words.
+/// The reason of a step-down in plain words.
 pub fn explain(strategy: Strategy, reason: Reason) -> String {
     let errno = match reason {
         Reason::Errno(errno) => errno,

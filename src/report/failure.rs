@@ -1,6 +1,6 @@
-//! What went wrong: an operation, the paths it was about, the system's reason.
+//! Failures: an operation, its paths, and the system's reason.
 //!
-//! The words are cp's where cp has them, because scripts and people know those.
+//! The words are cp's where cp has them, because users and scripts know them.
 
 use super::{errno, quote, reason};
 use crate::metadata::{AttributeError, AttributeOperation};
@@ -9,14 +9,15 @@ use crate::transfer::{Side, Strategy, TransferError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Display, Formatter};
 
-/// One failure, or warning: an operation, the paths it was about, and the system's reason.
+/// A failure or a warning: an operation, its paths, and the system's reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The words, with `{}` for each path, or `{?}` for one that is only quoted if it has to be.
+    /// The words, with `{}` for a quoted path and `{?}` for a path that is quoted only if a shell would need
+    /// it.
     operation: &'static str,
     paths: Vec<OsString>,
     errno: Option<Errno>,
-    /// A reason that is not the system's.
+    /// A reason other than the system's.
     why: Option<String>,
 }
 
@@ -26,38 +27,38 @@ impl Failure {
         Failure { operation, paths: Vec::new(), errno: None, why: None }
     }
 
-    /// A failure about `path`, which stands for the first `{}` of `operation`.
+    /// A failure about `path`, which replaces the first `{}` of `operation`.
     pub(crate) fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
         Failure::plain(operation).and(path)
     }
 
-    /// A further path, for the next `{}`.
+    /// Adds a path for the next `{}`.
     #[must_use]
     pub(crate) fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
         self.paths.push(path.as_ref().into());
         self
     }
 
-    /// The system's reason.
+    /// Sets the system's reason.
     #[must_use]
     pub(crate) fn errno(mut self, errno: Errno) -> Failure {
         self.errno = Some(errno);
         self
     }
 
-    /// A reason that is not the system's, in words.
+    /// Sets a reason other than the system's, in words.
     #[must_use]
     pub(crate) fn because(mut self, why: String) -> Failure {
         self.why = Some(why);
         self
     }
 
-    /// Whether something could not be written to the disk.
+    /// Whether a sync to the disk failed.
     pub(crate) fn is_of_sync(&self) -> bool {
         self.operation.starts_with("cannot sync ")
     }
 
-    /// A error of the ladder, in cp's words. A forced path that was refused is named.
+    /// A failure of the ladder, in cp's words. If a forced strategy was refused, it is named.
     pub(crate) fn transfer(error: TransferError, source: &OsStr, destination: &OsStr) -> Failure {
         let failure = match (error.refused, error.side) {
             (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
@@ -69,7 +70,7 @@ impl Failure {
         failure.errno(error.errno)
     }
 
-    /// An attribute that could not be kept.
+    /// A failure to keep an attribute.
     pub(crate) fn attribute(error: AttributeError, path: &OsStr) -> Failure {
         let failure = match error.doing {
             AttributeOperation::Ownership => Failure::new("failed to preserve ownership for {}", path),
@@ -84,8 +85,8 @@ impl Failure {
         failure.errno(error.errno)
     }
 
-    /// The whole message in bytes, since a file name need not be UTF-8: the words, the paths quoted
-    /// as a shell would need them, and the system's reason.
+    /// The whole message: the words, the paths quoted for a shell, and the system's reason. Bytes, because a
+    /// file name need not be UTF-8.
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let mut paths = self.paths.iter();
@@ -108,7 +109,7 @@ impl Failure {
         text
     }
 
-    /// The operation in words, without the paths.
+    /// The words of the operation, without the paths.
     pub fn operation(&self) -> String {
         let words: Vec<_> =
             self.operation.split(['{', '}', '?', ':']).map(str::trim).filter(|part| !part.is_empty()).collect();
@@ -120,17 +121,17 @@ impl Failure {
         self.paths.first().map(OsString::as_os_str)
     }
 
-    /// All paths that it is about, in the order of the message.
+    /// All paths, in the order of the message.
     pub fn paths(&self) -> impl Iterator<Item = &OsStr> {
         self.paths.iter().map(OsString::as_os_str)
     }
 
-    /// The system's reason, for `std::io::Error::from_raw_os_error`; `None` if the reason is zcp's own.
+    /// The system's reason, for `std::io::Error::from_raw_os_error`; `None` if there is none.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.errno.map(Errno::raw_os_error)
     }
 
-    /// Whether this is the system's reason.
+    /// Whether this errno is the system's reason.
     pub fn has_errno(&self, errno: Errno) -> bool {
         self.errno == Some(errno)
     }
@@ -140,13 +141,13 @@ impl Failure {
         self.errno
     }
 
-    /// The symbolic name of the reason, such as `ENOSPC`.
+    /// The symbolic name of the system's reason, such as `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         self.raw_os_error().map(errno::name)
     }
 }
 
-/// The message; what is no UTF-8 in it is replaced.
+/// The message, with a replacement character for bytes that are not UTF-8.
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.text()))

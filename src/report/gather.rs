@@ -1,38 +1,25 @@
-//! Statistics read back from their JSON, to be added to others: those of the parts of a job.
+//! Reads the statistics of a job's parts back from JSON, so that `--finish` can add them up.
 //!
-//! Routes are left where they are: why each was taken is in words, for people.
+//! Routes are not read: their reasons are words for people.
 
 use super::errno;
 use super::stats::{Stats, Summary};
-use crate::transfer::{Account, Call, Strategy, Tally};
+use crate::transfer::{Call, Strategy, Tally};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The summary that a `--stats=json` object tells of; what is missing counts as 0. Failures are not
-/// rebuilt: their words are in the object.
+/// The summary in an object of `--stats=json`. Missing numbers count as 0. Failures are not read.
 pub fn summary(value: &Value) -> Summary {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let total = |name: &str| number(&value["totals"][name]);
-    let mut account = Account::default();
-    account.holes = total("bytes_holes");
-    for strategy in Strategy::ALL {
-        *account.path_mut(strategy) = tally(&value["strategies"][strategy.name()]);
+    let mut stats = Stats::default();
+    stats.account.holes = total("bytes_holes");
+    for (name, counter) in stats.counters() {
+        *counter = total(name);
     }
-    let stats = Stats {
-        files: total("files"),
-        directories: total("directories"),
-        symlinks: total("symlinks"),
-        hard_links: total("hard_links"),
-        special: total("special"),
-        skipped: total("skipped"),
-        excluded: total("excluded"),
-        complete: total("complete"),
-        verified: total("verified"),
-        verified_in_cache: total("verified_in_cache"),
-        bytes_logical: total("bytes_logical"),
-        account,
-        ..Stats::default()
-    };
+    for strategy in Strategy::ALL {
+        *stats.account.path_mut(strategy) = tally(&value["strategies"][strategy.name()]);
+    }
     let count = |name: &str| usize::try_from(number(&value[name])).unwrap_or(usize::MAX);
     Summary {
         stats,
@@ -68,7 +55,7 @@ fn tally(value: &Value) -> Tally {
 mod tests {
     use super::*;
     use crate::sys::Errno;
-    use crate::transfer::Reason;
+    use crate::transfer::{Account, Reason};
 
     #[test]
     fn what_was_written_is_read() {
@@ -78,7 +65,7 @@ mod tests {
         let mut tally = Tally { files: 2, bytes: 6, by_reference: 4, ns: 17, step_downs, ..Tally::default() };
         tally.calls[Call::Splice as usize] = 4;
         *account.path_mut(Strategy::Splice) = tally;
-        // Each field by name: one that is added has to be read back, too.
+        // Without `..Default::default()`, so that a new field cannot be forgotten here.
         let stats = Stats {
             files: 3,
             directories: 2,

@@ -1,12 +1,13 @@
-//! The only room that prints: messages, `-v` lines, prompts, statistics, the progress bar.
+//! Everything that is printed: messages, `-v` lines, prompts, statistics, the progress bar.
 //!
-//! A message is one locked line. The other rooms hand over what happened; how it is worded, quoted
-//! and where it goes is decided here.
+//! A message is one line, printed under a lock. Other modules pass facts; this one decides their wording,
+//! quoting and destination.
 
 pub mod console;
 pub mod errno;
 pub mod failure;
 pub mod gather;
+pub mod json;
 pub mod output;
 pub mod progress;
 pub mod quote;
@@ -22,54 +23,54 @@ use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many failures, and warnings, are kept for the statistics; all of them are printed and counted.
+/// How many failures, and how many warnings, the report keeps. All of them are printed and counted.
 pub const KEPT_FAILURES: usize = 1000;
 
-/// Takes a lock whose holder may have panicked: what it guards here is still whole.
+/// Locks a mutex even if a thread panicked while it held the lock: the data guarded here stays valid.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where all words go.
+/// Receives all failures, warnings and lines.
 #[derive(Debug, Default)]
 pub struct Reporter {
     failed: AtomicU64,
     kept: Mutex<Vec<Failure>>,
     warned: Mutex<Vec<Failure>>,
-    /// `None` where nobody is to be told at once.
+    /// `None` if nothing is printed during the copy.
     console: Option<Console>,
 }
 
 impl Reporter {
-    /// Keeps what it is told, and prints it on the console if there is one.
+    /// Keeps failures and warnings, and prints them if there is a console.
     pub fn new(console: Option<Console>) -> Reporter {
         Reporter { console, ..Reporter::default() }
     }
 
-    /// Where it prints.
+    /// The console it prints on.
     pub fn console(&self) -> Option<&Console> {
         self.console.as_ref()
     }
 
-    /// Reports that something was not done. The exit status is then 1.
+    /// Reports a failure. The exit status will be 1.
     pub fn fail(&self, failure: Failure) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.message(&failure);
         keep(&self.kept, failure);
     }
 
-    /// Makes the exit status 1 without a word, as a declined prompt does.
+    /// Counts a failure without a message, such as a declined prompt. The exit status will be 1.
     pub fn fail_silently(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells the user something that is no failure.
+    /// Reports a warning.
     pub fn warn(&self, failure: Failure) {
         self.message(&failure);
         keep(&self.warned, failure);
     }
 
-    /// How many failures there were.
+    /// The number of failures.
     pub fn failures(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
@@ -84,7 +85,7 @@ impl Reporter {
         lock(&self.warned).clone()
     }
 
-    /// One or more whole lines on stdout (`-v`, `--debug`).
+    /// Prints one or more whole lines on stdout (`-v`, `--debug`).
     pub fn lines(&self, lines: &[u8]) {
         if let Some(console) = &self.console {
             console.print(lines);
@@ -105,7 +106,7 @@ fn keep(kept: &Mutex<Vec<Failure>>, failure: Failure) {
     }
 }
 
-/// The line of `-v`: `'a' -> 'b'`, with the backup's name if one was made.
+/// The line of `-v`: `'a' -> 'b'`, with the name of the backup if there is one.
 pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) -> Vec<u8> {
     let mut line = quote::quoted(source);
     line.extend_from_slice(b" -> ");
@@ -119,7 +120,7 @@ pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) 
     line
 }
 
-/// The system's words for an errno.
+/// The system's message for an errno.
 pub fn reason(errno: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
     match text.find(" (os error") {

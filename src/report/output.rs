@@ -1,23 +1,23 @@
-//! stdout, with every failed write remembered.
+//! A writer for stdout that remembers the first failed write.
 //!
-//! std's own handle takes a closed descriptor for a sink and says nothing; a program that promised
-//! output must say that it could not give it.
+//! `std::io::stdout` silently discards output if the descriptor is closed. A program that promises output
+//! must report that it could not write it.
 
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::{self, StopFlag};
 use crate::sys::{Errno, start};
 use std::io::IsTerminal;
 
-/// Bytes held back before a write, unless stdout is a terminal.
+/// The size of the buffer in bytes. A terminal gets each line at once.
 const HELD: usize = 16 << 10;
 
-/// stdout.
+/// A buffered stdout.
 #[derive(Debug)]
 pub struct Output {
     held: Vec<u8>,
     at_once: Option<bool>,
     error: Option<Errno>,
-    /// What ends the copy that prints.
+    /// Stops the copy that prints.
     stop: Option<StopFlag>,
 }
 
@@ -27,12 +27,12 @@ impl Output {
         Output { held: Vec::new(), at_once: None, error: None, stop: None }
     }
 
-    /// From now on, a reader that goes away ends the copy that `stop` belongs to in good order.
+    /// Makes a reader that goes away stop the copy of `stop`, which then ends in good order.
     pub fn stop_by(&mut self, stop: &StopFlag) {
         self.stop = Some(stop.clone());
     }
 
-    /// Writes, or holds back for a while.
+    /// Writes bytes, perhaps only to the buffer.
     pub fn write(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         let at_once = *self.at_once.get_or_insert_with(|| std::io::stdout().is_terminal());
@@ -41,7 +41,7 @@ impl Output {
         }
     }
 
-    /// Writes out what was held back.
+    /// Writes the buffer.
     pub fn flush(&mut self) {
         let held = std::mem::take(&mut self.held);
         let mut rest = held.as_slice();
@@ -61,8 +61,8 @@ impl Output {
         }
     }
 
-    /// Nobody reads what is printed any more. std has SIGPIPE ignored, which ends cp at once; a copy that is under
-    /// way leaves no file half-written first.
+    /// Handles the end of the reader. A broken pipe ends cp by SIGPIPE at once. std ignores SIGPIPE, so a
+    /// copy can first remove its incomplete files.
     pub fn reader_has_gone(&self) {
         match &self.stop {
             _ if !start::dies_of_broken_pipe() => {}
@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// The first write that failed.
+    /// The error of the first failed write.
     pub fn error(&self) -> Option<Errno> {
         self.error
     }

@@ -1,18 +1,18 @@
-//! File names in messages, quoted as a shell would need them.
+//! Quotes file names in messages as a shell would need them.
 //!
-//! So a name can be pasted back, and no control character of a hostile name reaches the terminal.
+//! A quoted name can be pasted into a shell, and no control character of a hostile name reaches the terminal.
 //! The forms are those of GNU's "shell-escape-always": 'a b', "it's", 'a'$'\n''b'.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
-/// The name, always in quotes.
+/// The name, always quoted.
 pub fn quoted(name: impl AsRef<OsStr>) -> Vec<u8> {
     quote(name.as_ref().as_bytes(), is_utf8_locale())
 }
 
-/// An argument in a message about arguments: single quotes, whatever it is (the "locale" style).
+/// An argument in single quotes, for messages about arguments (GNU's "locale" style).
 pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
     let mut out = vec![b'\''];
     for piece in split(text, is_utf8_locale()) {
@@ -26,7 +26,8 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The text as it is, but for what could drive a terminal: for the few places where cp does not quote.
+/// The text without quotes, for the few messages where cp does not quote. Bytes that could control a terminal
+/// are escaped.
 pub fn shown(text: &[u8]) -> Vec<u8> {
     let show = |piece| match piece {
         Segment::Plain(text, _) => text.to_owned(),
@@ -36,7 +37,7 @@ pub fn shown(text: &[u8]) -> Vec<u8> {
     split(text, true).into_iter().flat_map(show).collect()
 }
 
-/// The name, in quotes only if a shell would need them.
+/// The name, quoted only if a shell would need it.
 pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     let bytes = name.as_ref().as_bytes();
     let plain = |piece: &Segment<'_>| match piece {
@@ -50,7 +51,7 @@ pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     if needless { bytes.to_vec() } else { quoted(name) }
 }
 
-/// Whether messages may hold characters beyond ASCII (locale(7): LC_ALL, LC_CTYPE, LANG).
+/// Whether messages may contain characters beyond ASCII (locale(7): LC_ALL, LC_CTYPE, LANG).
 fn is_utf8_locale() -> bool {
     static UTF8: OnceLock<bool> = OnceLock::new();
     *UTF8.get_or_init(|| {
@@ -95,14 +96,14 @@ fn quote(bytes: &[u8], utf8: bool) -> Vec<u8> {
 }
 
 enum Segment<'a> {
-    /// A printable character and where it stands.
+    /// A printable character and its position.
     Plain(&'a [u8], usize),
-    /// What has to be written inside $'…'.
+    /// The escape of a byte, to be written inside $'…'.
     Escape(String),
 }
 
 impl Segment<'_> {
-    /// Whether "…" would leave the character alone in every shell and in C.
+    /// Whether the character is literal inside "…" in every shell and in C.
     fn fits_double_quotes(&self, length: usize) -> bool {
         match self {
             Segment::Escape(_) => false,
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn forms_of_the_shell() {
-        // Each was printed by GNU cp 9.1.
+        // The expected forms were printed by GNU cp 9.1.
         let cases: &[(&[u8], &str)] = &[
             (b"a b", "'a b'"),
             (b"", "''"),

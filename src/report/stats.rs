@@ -1,89 +1,98 @@
-//! What was done, in numbers: plain integers that each worker counts and that are added at the end.
+//! The statistics: plain integers that each worker counts, added up at the end.
 //!
-//! Nothing here is derived from the plan or estimated; `table.rs` and `json` only print it.
+//! All figures are counted, none is estimated.
 
+use super::json::bytes;
 use super::{Failure, errno};
 use crate::transfer::route::{Case, Route};
 use crate::transfer::{Account, Call, Strategy};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// The figures of one worker, or of all of them.
+/// The figures of one worker, or of all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Regular files whose content was copied.
     pub files: u64,
     /// Directories that were made or merged into.
     pub directories: u64,
-    /// Symbolic links made.
+    /// Symbolic links that were made.
     pub symlinks: u64,
-    /// Hard links made, instead of a second copy or by `-l`.
+    /// Hard links that were made, instead of a second copy or by `-l`.
     pub hard_links: u64,
-    /// Fifos, sockets and devices made.
+    /// Fifos, sockets and devices that were made.
     pub special: u64,
-    /// Files left alone because of what stands at the destination.
+    /// Files that were skipped because of the existing destination.
     pub skipped: u64,
-    /// Names that patterns left out; what is below a directory that was left out is not counted.
+    /// Names that patterns excluded. Names below an excluded directory are not counted.
     pub excluded: u64,
     /// Files that an earlier run had completed (`--resume`).
     pub complete: u64,
-    /// Files that were read back and found to be the same (`--verify`).
+    /// Files that were read back and equal their source (`--verify`).
     pub verified: u64,
-    /// Those of them of which the page cache may have given some bytes, not the disk.
+    /// The verified files of which some bytes may have come from the page cache, not from the disk.
     pub verified_in_cache: u64,
-    /// The lengths of the copied files in bytes.
+    /// The lengths of the copied files, in bytes.
     pub bytes_logical: u64,
-    /// What each strategy did.
+    /// The work of each strategy.
     pub account: Account,
-    /// The routes in use, and for how many files.
+    /// The routes, each with its number of files.
     pub routes: BTreeMap<Case, (Route, u64)>,
 }
 
 impl Stats {
-    /// Adds another worker's figures.
+    /// Adds the figures of another worker.
     #[must_use]
-    pub fn merge(mut self, other: Stats) -> Stats {
-        self.files += other.files;
-        self.directories += other.directories;
-        self.symlinks += other.symlinks;
-        self.hard_links += other.hard_links;
-        self.special += other.special;
-        self.skipped += other.skipped;
-        self.excluded += other.excluded;
-        self.complete += other.complete;
-        self.verified += other.verified;
-        self.verified_in_cache += other.verified_in_cache;
-        self.bytes_logical += other.bytes_logical;
+    pub fn merge(mut self, mut other: Stats) -> Stats {
+        for ((_, sum), (_, number)) in self.counters().into_iter().zip(other.counters()) {
+            *sum += *number;
+        }
         self.account.merge(&other.account);
         for (case, (route, files)) in other.routes {
             self.routes.entry(case).or_insert((route, 0)).1 += files;
         }
         self
     }
+
+    /// The plain numbers, by their names in `--stats=json`.
+    pub(super) fn counters(&mut self) -> [(&'static str, &mut u64); 11] {
+        [
+            ("files", &mut self.files),
+            ("directories", &mut self.directories),
+            ("symlinks", &mut self.symlinks),
+            ("hard_links", &mut self.hard_links),
+            ("special", &mut self.special),
+            ("skipped", &mut self.skipped),
+            ("excluded", &mut self.excluded),
+            ("complete", &mut self.complete),
+            ("verified", &mut self.verified),
+            ("verified_in_cache", &mut self.verified_in_cache),
+            ("bytes_logical", &mut self.bytes_logical),
+        ]
+    }
 }
 
-/// The figures together with what only the whole run knows.
+/// The figures of a whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// All workers' figures.
+    /// The figures of all workers.
     pub stats: Stats,
-    /// Whether nothing was done in truth: then the figures are of what would have been.
+    /// Whether this was a dry run. Then the figures are those of the copy that would be made.
     pub dry_run: bool,
-    /// From the start of the walk to the last file.
+    /// The time from the start of the walk to the last file.
     pub elapsed: Duration,
-    /// How many workers there were.
+    /// The number of workers.
     pub workers: usize,
-    /// The most batches of names that were at work at once.
+    /// The largest number of batches that were copied at once.
     pub peak_in_flight: usize,
-    /// How many failures were reported.
+    /// The number of failures.
     pub failed: u64,
-    /// The first of them.
+    /// The first failures.
     pub failures: Vec<Failure>,
     /// The first warnings.
     pub warnings: Vec<Failure>,
-    /// Whether it ended before everything was copied, because that was asked for.
+    /// Whether the copy was stopped before everything was copied.
     pub interrupted: bool,
 }
 
@@ -91,6 +100,15 @@ impl Summary {
     /// The object of `--stats=json`. Units are bytes, nanoseconds and counts.
     pub fn json(&self) -> Value {
         let stats = &self.stats;
+        let mut totals = json!({
+            "failed": self.failed,
+            "bytes_moved": stats.account.bytes_moved(),
+            "bytes_holes": stats.account.holes,
+            "bytes_shared": stats.account.bytes_shared(),
+        });
+        for (name, number) in stats.clone().counters() {
+            totals[name] = json!(*number);
+        }
         json!({
             "schema": 2,
             "version": env!("CARGO_PKG_VERSION"),
@@ -98,23 +116,7 @@ impl Summary {
             "elapsed_ns": u64::try_from(self.elapsed.as_nanos()).unwrap_or(u64::MAX),
             "workers": self.workers,
             "peak_in_flight": self.peak_in_flight,
-            "totals": {
-                "files": stats.files,
-                "directories": stats.directories,
-                "symlinks": stats.symlinks,
-                "hard_links": stats.hard_links,
-                "special": stats.special,
-                "skipped": stats.skipped,
-                "excluded": stats.excluded,
-                "complete": stats.complete,
-                "verified": stats.verified,
-                "verified_in_cache": stats.verified_in_cache,
-                "failed": self.failed,
-                "bytes_logical": stats.bytes_logical,
-                "bytes_moved": stats.account.bytes_moved(),
-                "bytes_holes": stats.account.holes,
-                "bytes_shared": stats.account.bytes_shared(),
-            },
+            "totals": totals,
             "strategies": Strategy::ALL
                 .into_iter()
                 .filter(|s| stats.account.path(*s).is_used())
@@ -157,11 +159,8 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
     })
 }
 
-/// A path that is no UTF-8 is given as an array of bytes, so that nothing of it is lost.
+/// A failure in `errors` of `--stats=json`.
 pub fn failure_json(failure: &Failure) -> Value {
-    let path = failure.path().map(|path| match path.to_str() {
-        Some(text) => json!(text),
-        None => json!(path.as_bytes()),
-    });
+    let path = failure.path().map(bytes);
     json!({"operation": failure.operation(), "path": path, "errno": failure.errno_name()})
 }

@@ -1,4 +1,4 @@
-//! `--stats` for people: totals, a row for each strategy, why files stepped down, the routes.
+//! The table of `--stats`: totals, a row for each strategy, the reasons of step-downs, the routes.
 
 use super::errno;
 use super::stats::Summary;
@@ -6,9 +6,7 @@ use crate::transfer::{Call, Strategy, Tally};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The whole text, at most 80 columns wide.
-///
-/// With `colours` the headings stand out, for a terminal.
+/// The whole text, at most 80 columns wide. With `colours`, the headings are bold.
 pub fn text(summary: &Summary, colours: bool) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
@@ -19,7 +17,7 @@ pub fn text(summary: &Summary, colours: bool) -> String {
     if colours { with_headings(&out) } else { out }
 }
 
-/// Lines that are not indented are headings (or the rows of the table, which begin with a strategy).
+/// Sets the headings in bold.
 fn with_headings(text: &str) -> String {
     let is_heading = |line: &str| {
         ["copied ", "would copy ", "strategy ", "step-downs", "routes"].iter().any(|word| line.starts_with(word))
@@ -30,7 +28,7 @@ fn with_headings(text: &str) -> String {
     lines.collect()
 }
 
-/// The first line: what was copied, and how fast.
+/// The first line: files, bytes, time and speed.
 pub fn headline(summary: &Summary) -> String {
     let stats = &summary.stats;
     if summary.dry_run {
@@ -82,7 +80,7 @@ fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(out, "  workers {}, batches at work at most {}", summary.workers, summary.peak_in_flight)
 }
 
-/// How often the CPU copied each byte that a strategy moved, and how much of that was in user space.
+/// How often the CPU copied each byte that a strategy moved, and whether in user space.
 fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
     match strategy {
         _ if tally.by_reference > 0 && tally.by_reference == tally.bytes => "0",
@@ -170,7 +168,7 @@ fn of_files(n: u64) -> String {
     format!("{} {}", count(n), if n == 1 { "file" } else { "files" })
 }
 
-/// A count with thousands set apart.
+/// A number with thousands separators.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -183,7 +181,7 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// Bytes in the largest binary unit that leaves at least one.
+/// A size in the largest binary unit of which there is at least one.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1024 {
@@ -198,7 +196,7 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A time in a unit that fits it.
+/// A duration in a suitable unit.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {

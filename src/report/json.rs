@@ -4,14 +4,16 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-pub(super) fn bytes(text: &OsStr) -> Value {
+/// The JSON value of a byte string.
+pub fn bytes(text: &OsStr) -> Value {
     match text.to_str() {
         Some(text) => json!(text),
         None => json!(text.as_bytes()),
     }
 }
 
-pub(super) fn from_bytes(value: &Value) -> Option<OsString> {
+/// The byte string in a JSON value; `None` if there is none.
+pub fn from_bytes(value: &Value) -> Option<OsString> {
     match value {
         Value::String(text) => Some(text.into()),
         Value::Array(numbers) => {
