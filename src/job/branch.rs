@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub(super) struct Branch<'c> {
     ctx: &'c Arc<Context>,
     root: Hold,
-    way: Vec<(OsString, Hold)>,
+    below: Vec<(OsString, Hold)>,
 }
 
 impl<'c> Branch<'c> {
@@ -46,7 +46,7 @@ impl<'c> Branch<'c> {
         };
         let open = || pair(ctx, place(), manifest.source.open(here)?, manifest.destination.open(here)?, facts);
         let root = ctx.stale_retry.operation(open, Failure::reason)?;
-        Ok(Branch { ctx, root, way: Vec::new() })
+        Ok(Branch { ctx, root, below: Vec::new() })
     }
 
     /// Enters the directory that contains a path; returns it and the name in it.
@@ -60,12 +60,13 @@ impl<'c> Branch<'c> {
         let parts = || {
             path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != ROOT.as_bytes())
         };
-        let common = self.way.iter().zip(parts()).take_while(|((name, _), part)| name.as_bytes() == *part).count();
-        self.way.truncate(common);
+        let common =
+            self.below.iter().zip(parts()).take_while(|((name, _), part)| name.as_bytes() == *part).count();
+        self.below.truncate(common);
         for part in parts().skip(common) {
             let name = OsStr::from_bytes(part);
             let dir = self.ctx.stale_retry.operation(|| self.go_down(name, facts), Failure::reason)?;
-            self.way.push((name.to_owned(), dir));
+            self.below.push((name.to_owned(), dir));
         }
         Ok(self.here())
     }
@@ -76,7 +77,7 @@ impl<'c> Branch<'c> {
     }
 
     fn here(&self) -> &Hold {
-        self.way.last().map_or(&self.root, |(_, dir)| dir)
+        self.below.last().map_or(&self.root, |(_, dir)| dir)
     }
 
     fn go_down(&self, name: &OsStr, facts: Option<&DirFacts>) -> Result<Hold, Failure> {
@@ -113,12 +114,12 @@ impl<'c> Branch<'c> {
             Err(Errno::NOENT | Errno::STALE) => {
                 let made = self.ctx.stale_retry.call(|| make(self.ctx, &fds.dst, name, source));
                 match made.map_err(|errno| Failure::new("cannot create directory {}", path()).errno(errno))? {
-                    Made::Ours(dst) => return Ok((dst, Follow::No)),
-                    Made::Strange => {
+                    Made::New(dst) => return Ok((dst, Follow::No)),
+                    Made::Replaced => {
                         let words = "skipping directory {}, as it was replaced while being copied";
                         return Err(Failure::new(words, path()));
                     }
-                    Made::ByAnother => self.ctx.stale_retry.call(|| at::open_dir(&fds.dst, name, follow)),
+                    Made::Existed => self.ctx.stale_retry.call(|| at::open_dir(&fds.dst, name, follow)),
                 }
             }
             answer => answer,
@@ -137,11 +138,11 @@ impl<'c> Branch<'c> {
 /// The result of making a directory.
 pub(super) enum Made {
     /// A new directory, open.
-    Ours(OwnedFd),
+    New(OwnedFd),
     /// A directory that existed, perhaps made by another process of the job.
-    ByAnother,
+    Existed,
     /// A directory of another user, put there after this process made its own.
-    Strange,
+    Replaced,
 }
 
 /// Makes a destination directory. Until `--finish`, its mode gives other users no more than the final mode
@@ -149,20 +150,20 @@ pub(super) enum Made {
 pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat) -> Result<Made, Errno> {
     let new_mode = ctx.mode_policy().directory(source.permissions(), false);
     match at::mkdir(&parent, name, new_mode.create) {
-        Err(Errno::EXIST) => return Ok(Made::ByAnother),
+        Err(Errno::EXIST) => return Ok(Made::Existed),
         answer => answer?,
     }
     let made = at::open_dir(&parent, name, Follow::No)?;
     let stat = at::fstat(&made)?;
     if existing::is_strange(ctx, &stat, &made) {
-        return Ok(Made::Strange);
+        return Ok(Made::Replaced);
     }
     if stat.permissions() & 0o700 != 0o700 {
         metadata::set_mode(Handle::Open(made.as_fd()), stat.permissions() | 0o700)?;
         // A directory that its owner could not read was opened with O_PATH.
-        return at::open_dir(&made, OsStr::new("."), Follow::No).map(Made::Ours);
+        return at::open_dir(&made, OsStr::new("."), Follow::No).map(Made::New);
     }
-    Ok(Made::Ours(made))
+    Ok(Made::New(made))
 }
 
 /// The final mode of a directory that the job made, if the source's mode is not copied.
@@ -184,9 +185,10 @@ fn pair(
 ) -> Result<Hold, Failure> {
     let source_path = place.parent.source_path(&place.name);
     let destination_path = place.parent.destination_path(&place.new_name);
-    let cannot_stat = |path: &OsStr, errno| Failure::new("cannot stat {}", path).errno(errno);
-    let source = at::fstat(&src).map_err(|errno| cannot_stat(&source_path, errno))?;
-    let made = at::fstat(&dst).map_err(|errno| cannot_stat(&destination_path, errno))?;
+    let stat = |fd: &OwnedFd, path: &OsStr| {
+        at::fstat(fd).map_err(|errno| Failure::new("cannot stat {}", path).errno(errno))
+    };
+    let (source, made) = (stat(&src, &source_path)?, stat(&dst, &destination_path)?);
     let finish = match facts {
         None => Finish { source, made: false, extent: Extent::Nothing, mode: None },
         Some(facts) => {

@@ -11,7 +11,7 @@ use super::joins::Join;
 use super::lists::{ListReader, ROOT};
 use super::manifest::Manifest;
 use super::ranged::{RangeRecord, RangedFile};
-use super::result::{Done, PartResult};
+use super::result::{CopiedRange, PartResult};
 use super::sweep::sweep;
 use crate::backup;
 use crate::context::Context;
@@ -157,10 +157,10 @@ impl Joiner<'_> {
             && !worker.is_as_planned(whole)
         {
             // The source has changed, so the file will never be complete.
-            ranged.discard(record, &fds, &path)?;
+            ranged.discard(record, dir, &fds)?;
         }
         let file = match &record {
-            Some(record) => ranged.open(record, &fds, &path)?,
+            Some(record) => ranged.open(record, dir, &fds)?,
             None => None,
         };
         let record = record.filter(|_| file.is_some());
@@ -210,7 +210,7 @@ impl Joiner<'_> {
 
 /// The number of ranges of a file that a part has copied to the file published last, and to any file.
 fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> (u64, u64) {
-    let count = |is_counted: &dyn Fn(&Done) -> bool| {
+    let count = |is_counted: &dyn Fn(&CopiedRange) -> bool| {
         let ranges = result.pieces.iter().filter(|done| done.join == join.number && is_counted(done));
         u64::try_from(ranges.count()).unwrap_or(0)
     };

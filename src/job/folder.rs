@@ -124,17 +124,17 @@ impl Folder {
     }
 
     /// The destination of an earlier plan for the same operands; `None` if there was none.
-    pub(super) fn placement(&self, operands: &Value) -> Result<Option<JobDestination>, Failure> {
+    pub(super) fn planned_destination(&self, operands: &Value) -> Result<Option<JobDestination>, Failure> {
         let Some(value) = self.root.read_json(DESTINATION, &StaleRetry::default())? else { return Ok(None) };
-        let placement = || {
-            let destination = from_bytes(&value["destination"])?;
-            Some(JobDestination { destination, existed: value["existed"].as_bool()? })
-        };
-        Ok(placement().filter(|_| &value["operands"] == operands))
+        if &value["operands"] != operands {
+            return Ok(None);
+        }
+        let destination = from_bytes(&value["destination"]).zip(value["existed"].as_bool());
+        Ok(destination.map(|(destination, existed)| JobDestination { destination, existed }))
     }
 
-    pub(super) fn write_destination(&self, operands: &Value, placement: &JobDestination) -> Result<(), Failure> {
-        let JobDestination { destination, existed } = placement;
+    pub(super) fn write_destination(&self, operands: &Value, planned: &JobDestination) -> Result<(), Failure> {
+        let JobDestination { destination, existed } = planned;
         let value = json!({"operands": operands, "destination": bytes(destination), "existed": existed});
         self.root.write_json(DESTINATION, &value)
     }
@@ -146,8 +146,8 @@ impl Folder {
         self.root.remove(SPOOL)
     }
 
-    /// Has the plan written to the disk: by syncfs(2), else, where that call is refused or does not reach the disk, file
-    /// by file.
+    /// Syncs the plan to the disk: by syncfs(2), or file by file where that call is refused or does not reach the
+    /// disk.
     fn sync(&self) -> Result<(), Failure> {
         let cannot = |errno| Failure::new("error writing {}", self.path()).errno(errno);
         let dev = at::fstat(&self.root).map_err(cannot)?.dev;

@@ -45,9 +45,6 @@ impl PrivateDir {
     }
 
     /// Makes the job folder and missing directories above it.
-    ///
-    /// # Errors
-    /// Those of mkdir(2) and of [`PrivateDir::open`].
     pub(super) fn make(path: &Path) -> Result<PrivateDir, Failure> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let made = std::fs::create_dir_all(parent);
@@ -60,9 +57,6 @@ impl PrivateDir {
     }
 
     /// Opens a subdirectory.
-    ///
-    /// # Errors
-    /// Those of [`PrivateDir::open`].
     pub(super) fn below(&self, name: &str) -> Result<PrivateDir, Failure> {
         let path = self.path_of(name);
         match at::open_dir(&self.fd, OsStr::new(name), Follow::No) {
@@ -72,9 +66,6 @@ impl PrivateDir {
     }
 
     /// Opens a subdirectory and makes it if it is missing.
-    ///
-    /// # Errors
-    /// Those of [`PrivateDir::make`].
     pub(super) fn make_below(&self, name: &str) -> Result<PrivateDir, Failure> {
         match at::mkdir(&self.fd, OsStr::new(name), 0o700) {
             Ok(()) | Err(Errno::EXIST) => self.below(name),
@@ -113,9 +104,6 @@ impl PrivateDir {
     }
 
     /// Creates a file in place of an existing one.
-    ///
-    /// # Errors
-    /// Those of open(2) and rename(2).
     pub(super) fn replace(&self, name: &str) -> Result<File, Failure> {
         let temporary = temporary(name);
         let file = self.create(&temporary)?;
@@ -154,9 +142,6 @@ impl PrivateDir {
     }
 
     /// Removes a file if it exists.
-    ///
-    /// # Errors
-    /// Those of unlink(2).
     pub(super) fn remove(&self, name: &str) -> Result<(), Failure> {
         match at::unlink(&self.fd, OsStr::new(name)) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -169,9 +154,6 @@ impl PrivateDir {
     }
 
     /// The names in the directory. All names of a job are text.
-    ///
-    /// # Errors
-    /// Those of reading a directory.
     pub(super) fn names(&self) -> Result<Vec<String>, Failure> {
         let names = at::names(&self.fd, OsStr::new("."));
         let names = names.map_err(|errno| Failure::new("cannot access {}", &self.path).errno(errno))?;
@@ -179,26 +161,20 @@ impl PrivateDir {
         Ok(names.into_iter().filter(is_entry).map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
-    /// Writes each file in it, and then the directory, to the disk (fsync(2)).
-    ///
-    /// # Errors
-    /// Those of open(2) and fsync(2).
+    /// Syncs each file in the directory, and then the directory itself (fsync(2)).
     pub(super) fn sync(&self) -> Result<(), Failure> {
         for name in self.names()? {
             let synced = at::open_read(&self.fd, OsStr::new(&name), Follow::No, false).and_then(io::sync);
             synced.map_err(|errno| Failure::new("cannot sync {}", self.path_of(&name)).errno(errno))?;
         }
         match io::sync(&self.fd) {
-            // File systems say EINVAL that have nothing to write for a directory.
+            // A file system without data to write for a directory returns EINVAL.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(Failure::new("cannot sync {}", &self.path).errno(errno)),
         }
     }
 
     /// The content of a JSON file; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// If the file cannot be read or is not JSON.
     pub(super) fn read_json(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Value>, Failure> {
         let Some(mut file) = self.read(name, stale_retry)? else { return Ok(None) };
         let mut text = Vec::new();
@@ -211,9 +187,6 @@ impl PrivateDir {
     }
 
     /// Writes a JSON file atomically, in place of an existing one.
-    ///
-    /// # Errors
-    /// If it cannot be written.
     pub(super) fn write_json(&self, name: &str, value: &Value) -> Result<(), Failure> {
         let temporary = self.write_temporary(name, value)?;
         self.rename(&temporary, name)
@@ -221,9 +194,6 @@ impl PrivateDir {
 
     /// Writes a JSON file atomically if the name is free; returns false if another process took the name
     /// first.
-    ///
-    /// # Errors
-    /// If it cannot be written.
     pub(super) fn publish_json(&self, name: &str, value: &Value) -> Result<bool, Failure> {
         let temporary = self.write_temporary(name, value)?;
         let answer = at::rename_to_free(self.fd.as_fd(), OsStr::new(&temporary), OsStr::new(name));

@@ -10,7 +10,7 @@ use super::folder::Folder;
 use super::manifest::Manifest;
 use super::sweep::Mark;
 use crate::context::Context;
-use crate::dir::Fds;
+use crate::dir::{Dir, Fds};
 use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
+const JOINING: &str = "joining";
+const JOINED: &str = "joined";
 /// How many files one step creates at most.
 const TRIES: u64 = 100;
 
@@ -77,9 +79,6 @@ impl RangeRecord {
 
 impl RangedFile<'_> {
     /// The record that was published last; `None` if there is none.
-    ///
-    /// # Errors
-    /// If the job folder cannot be read.
     pub(super) fn latest(&self) -> Result<Option<RangeRecord>, Failure> {
         let mut latest = None;
         for generation in 0.. {
@@ -103,49 +102,45 @@ impl RangedFile<'_> {
         format!("{}-{generation}", self.join)
     }
 
-    fn joined_name(&self) -> String {
-        format!("{}.joined", self.join)
+    fn is_marked(&self, mark: &str) -> bool {
+        self.folder.ranges.exists(&format!("{}.{mark}", self.join))
     }
 
-    fn joining_name(&self) -> String {
-        format!("{}.joining", self.join)
+    fn mark(&self, mark: &str) -> Result<(), Failure> {
+        self.folder.ranges.write_json(&format!("{}.{mark}", self.join), &Value::Null)
     }
 
     /// Whether the file has its final name.
     pub(super) fn is_joined(&self) -> bool {
-        self.folder.ranges.exists(&self.joined_name())
+        self.is_marked(JOINED)
     }
 
     /// Notes that the file's attributes may change from now on.
     pub(super) fn begin_to_join(&self) -> Result<(), Failure> {
-        self.folder.ranges.write_json(&self.joining_name(), &Value::Null)
+        self.mark(JOINING)
     }
 
     pub(super) fn note_joined(&self) -> Result<(), Failure> {
-        self.folder.ranges.write_json(&self.joined_name(), &Value::Null)
+        self.mark(JOINED)
     }
 
     /// Opens the file for writing and creates it if there is none.
     ///
     /// # Errors
     /// If it cannot be created, or the name now belongs to another file.
-    pub(super) fn open_or_make(
-        &self,
-        mark: &Mark,
-        fds: &Fds,
-        path: &dyn Fn(&OsStr) -> OsString,
-    ) -> Result<(OwnedFd, OsString), Failure> {
+    pub(super) fn open_or_make(&self, mark: &Mark, dir: &Dir, fds: &Fds) -> Result<(OwnedFd, OsString), Failure> {
         let mut latest = self.latest()?;
         for _ in 0..TRIES {
             if let Some(record) = &latest
-                && let Some(fd) = self.open(record, fds, path)?
+                && let Some(fd) = self.open(record, dir, fds)?
             {
                 return Ok((fd, record.name.clone()));
             }
             let generation = latest.map_or(0, |record| record.generation + 1);
             let name = OsString::from(format!(".zcp-job-{:032x}", proc::random()));
             mark.note(&name)?;
-            let cannot = |errno| Failure::new("cannot create regular file {}", path(&name)).errno(errno);
+            let cannot =
+                |errno| Failure::new("cannot create regular file {}", dir.destination_path(&name)).errno(errno);
             let fd = at::create(&fds.dst, &name, 0o600, true).map_err(cannot)?;
             let stat = at::fstat(&fd).map_err(cannot)?;
             let record = RangeRecord::of(generation, name.clone(), &stat, self.manifest);
@@ -159,23 +154,23 @@ impl RangedFile<'_> {
                 break;
             }
         }
-        let path = self.folder.ranges.path_of(&self.record_name(0));
-        Err(Failure::new("cannot access {}", path).errno(Errno::STALE))
+        let record = self.folder.ranges.path_of(&self.record_name(0));
+        Err(Failure::new("cannot access {}", record).errno(Errno::STALE))
     }
 
     /// Opens a published file; `None` if it does not exist.
     ///
     /// # Errors
     /// If it cannot be opened, or the name now belongs to another file.
-    pub(super) fn open(
-        &self,
-        record: &RangeRecord,
-        fds: &Fds,
-        path: &dyn Fn(&OsStr) -> OsString,
-    ) -> Result<Option<OwnedFd>, Failure> {
-        let cannot = |errno| Failure::new("cannot open {} for writing", path(&record.name)).errno(errno);
-        let strange =
-            || Failure::new("not writing to {}: it is not the file that this job made", path(&record.name));
+    pub(super) fn open(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<Option<OwnedFd>, Failure> {
+        let cannot =
+            |errno| Failure::new("cannot open {} for writing", dir.destination_path(&record.name)).errno(errno);
+        let strange = || {
+            Failure::new(
+                "not writing to {}: it is not the file that this job made",
+                dir.destination_path(&record.name),
+            )
+        };
         let fd = match at::open_write(&fds.dst, &record.name, Follow::No, false) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
@@ -193,7 +188,7 @@ impl RangedFile<'_> {
         self.is_same_inode(record, stat)
             && stat.is_regular()
             && stat.nlink <= 1
-            && (untouched || self.folder.ranges.exists(&self.joining_name()))
+            && (untouched || self.is_marked(JOINING))
     }
 
     fn is_same_inode(&self, record: &RangeRecord, stat: &Stat) -> bool {
@@ -207,19 +202,11 @@ impl RangedFile<'_> {
     }
 
     /// Removes a file that will never be complete.
-    ///
-    /// # Errors
-    /// Those of unlink(2).
-    pub(super) fn discard(
-        &self,
-        record: &RangeRecord,
-        fds: &Fds,
-        path: &dyn Fn(&OsStr) -> OsString,
-    ) -> Result<(), Failure> {
+    pub(super) fn discard(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<(), Failure> {
         let is_it = at::stat(&fds.dst, &record.name, Follow::No).is_ok_and(|stat| self.is_it(record, &stat));
         match if is_it { at::unlink(&fds.dst, &record.name) } else { Ok(()) } {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Failure::new("cannot remove {}", path(&record.name)).errno(errno)),
+            Err(errno) => Err(Failure::new("cannot remove {}", dir.destination_path(&record.name)).errno(errno)),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 /// A range that has been copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Done {
+pub(super) struct CopiedRange {
     /// The number of the joined file.
     pub(super) join: u64,
     pub(super) start: u64,
@@ -23,7 +23,7 @@ pub(super) struct Done {
 pub(super) struct PartResult {
     /// The object of `--stats=json`.
     pub(super) stats: Value,
-    pub(super) pieces: Vec<Done>,
+    pub(super) pieces: Vec<CopiedRange>,
 }
 
 impl PartResult {
@@ -63,7 +63,7 @@ impl PartResult {
 
 fn parse(value: &Value) -> Option<PartResult> {
     let done = |value: &Value| {
-        Some(Done { join: value[0].as_u64()?, start: value[1].as_u64()?, file: from_bytes(&value[2])? })
+        Some(CopiedRange { join: value[0].as_u64()?, start: value[1].as_u64()?, file: from_bytes(&value[2])? })
     };
     let pieces = value["pieces"].as_array()?.iter().map(done).collect::<Option<_>>()?;
     value["stats"].as_object()?;

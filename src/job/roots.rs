@@ -61,20 +61,20 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Resu
         return Err(Failure::new("the job folder {} is inside of SOURCE", folder));
     }
     let (folder, spool) = Folder::prepare(folder.as_ref())?;
-    let placement = match folder.placement(&key)? {
+    let planned = match folder.planned_destination(&key)? {
         Some(earlier) => earlier,
         None => {
             let destination = absolute(&roots.dir.destination_path(entry.destination()))?;
             let existed = at::stat(at::CWD, &destination, Follow::No).is_ok();
-            let placement = JobDestination { destination, existed };
-            folder.write_destination(&key, &placement)?;
-            placement
+            let planned = JobDestination { destination, existed };
+            folder.write_destination(&key, &planned)?;
+            planned
         }
     };
     if !stat.is_dir() {
-        return of_a_file(&source, &placement.destination, stat, (folder, spool));
+        return of_a_file(&source, &planned.destination, stat, (folder, spool));
     }
-    of_a_directory(ctx, &entry, source, placement, &stat, (folder, spool))
+    of_a_directory(ctx, &entry, source, planned, &stat, (folder, spool))
 }
 
 /// Identifies the operands as typed and the working directory.
@@ -89,11 +89,11 @@ fn of_a_directory(
     ctx: &Context,
     entry: &Entry,
     source: OsString,
-    placement: JobDestination,
+    planned: JobDestination,
     stat: &Stat,
     (folder, spool): (Folder, File),
 ) -> Result<JobRoots, Failure> {
-    let JobDestination { destination, existed } = placement;
+    let JobDestination { destination, existed } = planned;
     let cannot_access = |errno| Failure::new("cannot access {}", &source).errno(errno);
     let source_fd = at::open_dir(at::CWD, &source, Follow::Yes).map_err(cannot_access)?;
     if leads_into(&destination, stat) {
@@ -165,13 +165,13 @@ fn leads_into(path: &OsStr, source: &Stat) -> bool {
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     match branch::make(ctx, at::CWD, path, source) {
-        Ok(Made::Ours(_)) => Ok(()),
-        Ok(Made::Strange) => {
+        Ok(Made::New(_)) => Ok(()),
+        Ok(Made::Replaced) => {
             Err(Failure::new("skipping directory {}, as it was replaced while being copied", path))
         }
-        Ok(Made::ByAnother) if is_dir(Follow::No) => Ok(()),
-        Ok(Made::ByAnother) if ctx.options.keep_directory_symlink && is_dir(Follow::Yes) => Ok(()),
-        Ok(Made::ByAnother) => {
+        Ok(Made::Existed) if is_dir(Follow::No) => Ok(()),
+        Ok(Made::Existed) if ctx.options.keep_directory_symlink && is_dir(Follow::Yes) => Ok(()),
+        Ok(Made::Existed) => {
             let words = "cannot overwrite non-directory {} with directory {}";
             Err(Failure::new(words, path).and(&entry.name))
         }

@@ -6,7 +6,7 @@ use super::folder::Folder;
 use super::lists::ListReader;
 use super::manifest::Manifest;
 use super::ranged::RangedFile;
-use super::result::{Done, PartResult};
+use super::result::{CopiedRange, PartResult};
 use super::supply::PartNames;
 use super::sweep::Mark;
 use super::written::{self, Written};
@@ -19,7 +19,7 @@ use crate::sys::stale::StaleRetry;
 use crate::sys::{Kind, Stat, memory, proc};
 use crate::worker::range::Whole;
 use crate::worker::{Shared, Worker};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -59,7 +59,7 @@ pub(super) fn run(
     // Ranges of large files first: they take longest.
     let (pieces, stats) = {
         let done = before.map(|before| before.pieces).unwrap_or_default();
-        let copy = Pieces { ctx, folder, manifest, mark: &mark, shared: &shared, done };
+        let copy = RangeCopier { ctx, folder, manifest, mark: &mark, shared: &shared, done };
         copy.run(open()?)?
     };
     let names = PartNames::new(ctx, manifest, open()?)?;
@@ -102,22 +102,22 @@ fn count(list: Option<ListReader<Facts>>, total: &Total) {
 }
 
 /// Copies the ranges of large files in a part.
-struct Pieces<'c> {
+struct RangeCopier<'c> {
     ctx: &'c Arc<Context>,
     folder: &'c Folder,
     manifest: &'c Manifest,
     mark: &'c Mark,
     shared: &'c Shared,
     /// The ranges that an earlier run has copied.
-    done: Vec<Done>,
+    done: Vec<CopiedRange>,
 }
 
 type FoundRange = (OsString, Facts, PlannedRange);
 
-impl Pieces<'_> {
+impl RangeCopier<'_> {
     /// Copies the ranges in the list, several at once. Returns the ranges that are now copied, and the
     /// statistics.
-    fn run(&self, list: ListReader<Facts>) -> Result<(Vec<Done>, Stats), Failure> {
+    fn run(&self, list: ListReader<Facts>) -> Result<(Vec<CopiedRange>, Stats), Failure> {
         let pieces = list.filter_map(|found| match found {
             Ok((path, facts)) => facts.piece.clone().map(|piece| Ok((path, facts, piece))),
             Err(failure) => Some(Err(failure)),
@@ -148,7 +148,7 @@ impl Pieces<'_> {
                     self.ctx.stale_retry.operation(|| self.copy(&mut worker, &whole, &piece), Failure::reason)
                 });
                 match copied {
-                    Ok(Some(file)) => done.push(Done { join: piece.join, start: piece.range.start, file }),
+                    Ok(Some(file)) => done.push(CopiedRange { join: piece.join, start: piece.range.start, file }),
                     Ok(None) => {}
                     Err(failure) => self.ctx.reporter.fail(failure),
                 }
@@ -175,15 +175,14 @@ impl Pieces<'_> {
         whole: &Whole<'_>,
         piece: &PlannedRange,
     ) -> Result<Option<OsString>, Failure> {
-        let Pieces { ctx, folder, manifest, .. } = *self;
+        let RangeCopier { ctx, folder, manifest, .. } = *self;
         let ranged = RangedFile { ctx, folder, manifest, join: piece.join };
         if let Some(file) = self.done_before(&ranged, whole, piece)? {
             return Ok(Some(file));
         }
-        let path = |name: &OsStr| whole.dir.destination_path(name);
         let mut file = OsString::new();
         let copied = worker.copy_range(whole, piece.range.clone(), |fds| {
-            let (fd, name) = ranged.open_or_make(self.mark, fds, &path)?;
+            let (fd, name) = ranged.open_or_make(self.mark, whole.dir, fds)?;
             file = name;
             Ok(fd)
         })?;
@@ -198,7 +197,7 @@ impl Pieces<'_> {
         whole: &Whole<'_>,
         piece: &PlannedRange,
     ) -> Result<Option<OsString>, Failure> {
-        let is_range = |done: &&Done| (done.join, done.start) == (piece.join, piece.range.start);
+        let is_range = |done: &&CopiedRange| (done.join, done.start) == (piece.join, piece.range.start);
         let Some(done) = self.done.iter().find(is_range) else { return Ok(None) };
         let Some(record) = ranged.latest()?.filter(|record| record.name == done.file) else { return Ok(None) };
         let cannot = |errno| {

@@ -26,9 +26,6 @@ pub(super) struct Written {
 
 impl Written {
     /// Reads the names of earlier runs of the part, and begins to record those of this run.
-    ///
-    /// # Errors
-    /// If the job folder cannot be read or written.
     pub(super) fn begin(&self, folder: &Folder, part: u64, stale_retry: &StaleRetry) -> Result<(), Failure> {
         let mut earlier = Fingerprints::default();
         for name in of_part(folder, part)? {
