@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 ///     options.verbose(true).progress(zcp::When::Auto).cancel_by(&cancel).console(&console);
 ///     let outcome = options.copy(names, destination);
 ///     if let Err(zcp::Error::Usage(failure) | zcp::Error::Unusable(failure)) = &outcome {
-/// later failures have been printed already
+///         console.message(failure); // later failures have been printed already
 ///     }
 ///     let printed = console.finish();
 ///     cancel.reraise();
