@@ -162,7 +162,7 @@ fn copy(
         let _ = rustix::net::shutdown(dst, rustix::net::Shutdown::Write);
     }
     arrived()?;
-    let outcome = answer.map(|_| account.path(strategy).clone()).map_err(|fault| fault.errno.to_string());
+    let outcome = answer.map(|_| account.tally(strategy).clone()).map_err(|fault| fault.errno.to_string());
     Ok(Run { wall: start.elapsed(), cpu, outcome })
 }
 

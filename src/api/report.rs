@@ -130,8 +130,8 @@ impl Report {
     /// The strategies that were used or tried.
     pub fn strategies(&self) -> impl Iterator<Item = StrategyReport> {
         let account = &self.0.stats.account;
-        Strategy::ALL.into_iter().filter(|s| account.path(*s).is_used()).map(|strategy| {
-            let tally = account.path(strategy);
+        Strategy::ALL.into_iter().filter(|s| account.tally(*s).is_used()).map(|strategy| {
+            let tally = account.tally(strategy);
             let calls = Call::ALL.into_iter().map(Call::name).zip(tally.calls).filter(|(_, made)| *made > 0);
             StrategyReport {
                 strategy,

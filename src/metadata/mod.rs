@@ -1,7 +1,9 @@
 //! Owner, extended attributes, mode with its ACL, and times: reading, setting and comparing them.
 //!
-//! Callers set them in this order, because chown(2) clears set-user-ID bits and capabilities, and user attributes
-//! need a writable mode. Times come last: they are the sign that a copy is complete (`worker/complete.rs`).
+//! Callers set owner, extended attributes and mode in this order, because chown(2) clears set-user-ID bits and
+//! capabilities, and user attributes need a writable mode. None of these changes the times. A directory gets its
+//! times first, because cp reports that failure for another user's directory. Any other file gets them last, as
+//! the sign that its copy is complete (`worker/complete.rs`).
 //!
 //! Nothing here prints. A failure is returned as an [`AttributeError`]; the caller knows the path.
 

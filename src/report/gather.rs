@@ -18,7 +18,7 @@ pub fn summary(value: &Value) -> Summary {
         *counter = total(name);
     }
     for strategy in Strategy::ALL {
-        *stats.account.path_mut(strategy) = tally(&value["strategies"][strategy.name()]);
+        *stats.account.tally_mut(strategy) = tally(&value["strategies"][strategy.name()]);
     }
     let count = |name: &str| usize::try_from(number(&value[name])).unwrap_or(usize::MAX);
     Summary {
@@ -64,7 +64,7 @@ mod tests {
         let step_downs = [(Reason::EarlyEnd, 1), (Reason::Changed, 3), (Errno::XDEV.into(), 2)].into();
         let mut tally = Tally { files: 2, bytes: 6, by_reference: 4, ns: 17, step_downs, ..Tally::default() };
         tally.calls[Call::Splice as usize] = 4;
-        *account.path_mut(Strategy::Splice) = tally;
+        *account.tally_mut(Strategy::Splice) = tally;
         // Without `..Default::default()`, so that a new field cannot be forgotten here.
         let stats = Stats {
             files: 3,

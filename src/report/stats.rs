@@ -119,7 +119,7 @@ impl Summary {
             "totals": totals,
             "strategies": Strategy::ALL
                 .into_iter()
-                .filter(|s| stats.account.path(*s).is_used())
+                .filter(|s| stats.account.tally(*s).is_used())
                 .map(|s| (s.name().to_owned(), self.strategy_json(s)))
                 .collect::<serde_json::Map<_, _>>(),
             "routes": stats.routes.iter().map(|(case, (route, files))| route_json(case, route, *files)).collect::<Vec<_>>(),
@@ -128,7 +128,7 @@ impl Summary {
     }
 
     fn strategy_json(&self, strategy: Strategy) -> Value {
-        let tally = self.stats.account.path(strategy);
+        let tally = self.stats.account.tally(strategy);
         let calls = Call::ALL.into_iter().zip(tally.calls).filter(|(_, count)| *count > 0);
         let step_downs = tally.step_downs.iter().map(|(reason, count)| {
             let why = errno::explain(strategy, *reason);

@@ -94,8 +94,8 @@ fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
 
 fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let account = &summary.stats.account;
-    let all: u64 = Strategy::ALL.into_iter().map(|s| account.path(s).bytes).sum();
-    let used: Vec<_> = Strategy::ALL.into_iter().filter(|s| account.path(*s).is_used()).collect();
+    let all: u64 = Strategy::ALL.into_iter().map(|s| account.tally(s).bytes).sum();
+    let used: Vec<_> = Strategy::ALL.into_iter().filter(|s| account.tally(*s).is_used()).collect();
     if used.is_empty() {
         return Ok(());
     }
@@ -105,7 +105,7 @@ fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
         "strategy", "files", "bytes", "share", "calls", "switches", "copies", "in calls"
     )?;
     for strategy in &used {
-        let tally = account.path(*strategy);
+        let tally = account.tally(*strategy);
         let share = if all == 0 { 0.0 } else { 100.0 * tally.bytes as f64 / all as f64 };
         writeln!(
             out,
@@ -121,7 +121,7 @@ fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
         )?;
     }
     for strategy in used {
-        writeln!(out, "  {}: {}", strategy.name(), calls(account.path(strategy)))?;
+        writeln!(out, "  {}: {}", strategy.name(), calls(account.tally(strategy)))?;
     }
     Ok(())
 }
@@ -135,7 +135,7 @@ fn step_downs(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let account = &summary.stats.account;
     let mut first = true;
     for strategy in Strategy::ALL {
-        for (reason, times) in &account.path(strategy).step_downs {
+        for (reason, times) in &account.tally(strategy).step_downs {
             if std::mem::take(&mut first) {
                 writeln!(out, "\nstep-downs")?;
             }

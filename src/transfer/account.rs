@@ -1,8 +1,7 @@
-//! What each path did, counted while it happened.
+//! The account of what each strategy did.
 //!
-//! Plain integers that belong to one worker; `merge` adds them up at the end. A system call is
-//! counted where it is made, whether it succeeded or not, so that the figures can be held against
-//! strace line by line. Nothing is estimated here.
+//! It consists of plain integers of one worker, which `merge` adds up at the end. A system call is counted where
+//! it is made, whether it succeeds or not, so that the figures agree with strace. Nothing is estimated.
 
 use super::Strategy;
 use crate::sys::Errno;
@@ -33,16 +32,16 @@ pub enum Call {
     Preadv2,
     /// pwritev2(2) with RWF_DONTCACHE.
     Pwritev2,
-    /// read(2), on what has no offsets.
+    /// read(2), from a file without offsets.
     Read,
-    /// write(2), on what has no offsets.
+    /// write(2), to a file without offsets.
     Write,
-    /// ppoll(2), to wait for whoever is at the other end.
+    /// ppoll(2), to wait for a peer.
     Poll,
 }
 
 impl Call {
-    /// All of them; the order is that of the enum.
+    /// All calls, in the order of the enum.
     pub const ALL: [Call; 13] = [
         Call::Ficlone,
         Call::CopyFileRange,
@@ -59,7 +58,7 @@ impl Call {
         Call::Poll,
     ];
 
-    /// The name that strace prints: the key in the JSON.
+    /// The name in the output of strace, which is also the key in the JSON.
     pub fn name(self) -> &'static str {
         match self {
             Call::Ficlone => "ioctl",
@@ -78,7 +77,7 @@ impl Call {
         }
     }
 
-    /// The name for people, who want to know which ioctl.
+    /// The name in the table of statistics.
     pub fn label(self) -> &'static str {
         if self == Call::Ficlone { "ioctl(FICLONE)" } else { self.name() }
     }
@@ -87,11 +86,11 @@ impl Call {
 /// Why a file left a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// The kernel refused with this errno (its number).
+    /// The kernel refused with this errno.
     Errno(i32),
-    /// The call gave 0 although `read` still gets bytes there.
+    /// The call returned 0, although the file has more bytes.
     EarlyEnd,
-    /// The source was changed while its pages were on their way.
+    /// The source changed while its pages were being moved.
     Changed,
 }
 
@@ -101,22 +100,22 @@ impl From<Errno> for Reason {
     }
 }
 
-/// The figures of one path.
+/// The figures of one strategy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Files that had bytes moved by this path. A file that changed paths counts on each.
+    /// Files of which the strategy moved bytes. A file that several strategies moved counts for each.
     pub files: u64,
-    /// Bytes that this path put into destinations (shared, for a reflink).
+    /// Bytes that the strategy put into destinations (shared, for a reflink).
     pub bytes: u64,
-    /// Those of them that went as references to pages, without a copy by the CPU: into a socket, a pipe
-    /// or /dev/null.
+    /// The part of `bytes` that went as references to pages, without a copy by the CPU, into a socket, a pipe or
+    /// /dev/null.
     pub by_reference: u64,
     /// Nanoseconds inside the calls.
     pub ns: u64,
-    /// Calls made, indexed by [`Call`].
+    /// The number of calls, indexed by [`Call`].
     pub calls: [u64; Call::ALL.len()],
-    /// Files that left the path, by reason. A refusal that was remembered and so not met again is
-    /// not counted again.
+    /// How often a copy changed to the next strategy, by reason. A strategy that is skipped because of a
+    /// remembered refusal is not counted.
     pub step_downs: BTreeMap<Reason, u64>,
     /// Interrupted calls since bytes were last moved.
     pub interruptions: Interruptions,
@@ -132,12 +131,12 @@ impl Tally {
         answer
     }
 
-    /// All system calls of the path.
+    /// The number of all calls.
     pub fn total_calls(&self) -> u64 {
         self.calls.iter().sum()
     }
 
-    /// Whether the path was used or tried at all.
+    /// Whether the strategy was used or tried.
     pub fn is_used(&self) -> bool {
         self.files > 0 || self.total_calls() > 0
     }
@@ -156,38 +155,38 @@ impl Tally {
     }
 }
 
-/// The tallies of all paths, and the bytes that no path had to move.
+/// The tallies of all strategies, and the bytes that no strategy had to move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    paths: [Tally; Strategy::ALL.len()],
+    tallies: [Tally; Strategy::ALL.len()],
     /// Bytes of holes that were kept as holes.
     pub holes: u64,
 }
 
 impl Account {
-    /// The tally of one path.
-    pub fn path(&self, strategy: Strategy) -> &Tally {
-        &self.paths[strategy as usize]
+    /// The tally of one strategy.
+    pub fn tally(&self, strategy: Strategy) -> &Tally {
+        &self.tallies[strategy as usize]
     }
 
-    /// The same, to be added to.
-    pub fn path_mut(&mut self, strategy: Strategy) -> &mut Tally {
-        &mut self.paths[strategy as usize]
+    /// The tally of one strategy, for adding to it.
+    pub fn tally_mut(&mut self, strategy: Strategy) -> &mut Tally {
+        &mut self.tallies[strategy as usize]
     }
 
-    /// Bytes moved by all paths but reflink.
+    /// Bytes moved by all strategies except reflink.
     pub fn bytes_moved(&self) -> u64 {
-        Strategy::ALL.into_iter().filter(|s| *s != Strategy::Reflink).map(|s| self.path(s).bytes).sum()
+        Strategy::ALL.into_iter().filter(|s| *s != Strategy::Reflink).map(|s| self.tally(s).bytes).sum()
     }
 
     /// Bytes that a reflink made the destination share.
     pub fn bytes_shared(&self) -> u64 {
-        self.path(Strategy::Reflink).bytes
+        self.tally(Strategy::Reflink).bytes
     }
 
     /// Adds another worker's figures.
     pub fn merge(&mut self, other: &Account) {
-        for (mine, theirs) in self.paths.iter_mut().zip(&other.paths) {
+        for (mine, theirs) in self.tallies.iter_mut().zip(&other.tallies) {
             mine.merge(theirs);
         }
         self.holes += other.holes;

@@ -1,34 +1,34 @@
-//! read and write through a buffer: the ground of the ladder, and the one way for streams.
+//! read and write through a buffer: the last strategy of the ladder, and the only one that every stream supports.
 
 use super::endpoint::{Endpoint, Form};
-use super::{Account, Call, Side, Step, Strategy, Tally, TransferError, uncached};
+use super::{Account, Call, Step, Strategy, Tally, TransferError, uncached};
 use crate::sys::{Errno, Result, io, memory};
 
-/// The most bytes a read asks for; a larger buffer leaves the processor's cache.
+/// The most bytes that a read requests; a larger buffer does not stay in the CPU's cache.
 const LARGEST: usize = 1 << 20;
-/// The fewest bytes that the buffer is made for, so that small files do not make it grow each time.
+/// The smallest size of the buffer, so that it does not grow with each of several small files.
 const SMALLEST: usize = 64 << 10;
-/// Where the buffer begins is a multiple of this, a line of the processor's cache. An allocator leaves large
-/// blocks 16 bytes off, and there the kernel's copies are slow: 1 GiB into a UNIX socket by reads and writes
-/// of 1 MiB took 175 ms of CPU time, and 116 from an aligned buffer (Zen 4).
+/// The alignment of the buffer, a cache line of the CPU. Allocators place large blocks 16 bytes off, which makes
+/// the kernel's copies slow: 1 GiB into a UNIX socket by reads and writes of 1 MiB took 175 ms of CPU time, and
+/// 116 from an aligned buffer (Zen 4).
 const LINE: usize = 64;
 
-/// The bytes on their way. It is as large as the largest read so far needed, and no larger.
+/// A reusable buffer, as large as the largest read so far.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    /// Where in `bytes` the buffer begins.
+    /// The aligned start of the buffer in `bytes`.
     start: usize,
     filled: usize,
 }
 
 impl Buffer {
-    /// What the last `fill` read.
+    /// The bytes that the last `fill` read.
     pub(super) fn content(&self) -> &[u8] {
         self.bytes.get(self.start..self.start + self.filled).unwrap_or_default()
     }
 
-    /// Reads once, at most `len` bytes; no content is the end of the file.
+    /// Reads once, at most `len` bytes. An empty content means the end of the file.
     pub(super) fn fill(&mut self, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
         let want = if src.form == Form::Messages { want.max(longest_message(src, tally)?) } else { want };
@@ -48,7 +48,7 @@ impl Buffer {
                 tally.call(Call::Read, || rustix::io::read(src.fd, &mut *room))
             };
             match answer {
-                // Some files of /proc and debugfs call themselves regular and have no offsets all the same.
+                // Some files of /proc and debugfs are regular but have no offsets.
                 Err(errno @ (Errno::SPIPE | Errno::INVAL)) if src.has_offsets() => {
                     src.give_up_offsets(at, errno)?;
                 }
@@ -72,7 +72,7 @@ pub(super) fn step(
     tally: &mut Tally,
 ) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, tally) {
-        return Step::Failed(TransferError::at(Side::Source, errno));
+        return Step::Failed(TransferError::source(errno));
     }
     write_content(buffer, dst, at, tally)
 }
@@ -82,13 +82,13 @@ fn write_content(buffer: &Buffer, dst: Endpoint<'_>, at: u64, tally: &mut Tally)
         [] => Step::Dry,
         bytes => match write_all(bytes, dst, at, tally) {
             Ok(()) => Step::Moved(bytes.len() as u64),
-            Err(errno) => Step::Failed(TransferError::at(Side::Destination, errno)),
+            Err(errno) => Step::Failed(TransferError::destination(errno)),
         },
     }
 }
 
-/// Another strategy gave 0 at `at`: reads to find out whether that is the end, on its account, and writes what
-/// there is.
+/// After strategy `other` returned 0 at `at`: reads, on its account, to find out whether that is the end, and
+/// writes the bytes that it gets.
 pub(super) fn read_on(
     buffer: &mut Buffer,
     (src, dst): (Endpoint<'_>, Endpoint<'_>),
@@ -97,26 +97,27 @@ pub(super) fn read_on(
     account: &mut Account,
     other: Strategy,
 ) -> Step {
-    if let Err(errno) = buffer.fill(src, at, len, account.path_mut(other)) {
-        return Step::Failed(TransferError::at(Side::Source, errno));
+    if let Err(errno) = buffer.fill(src, at, len, account.tally_mut(other)) {
+        return Step::Failed(TransferError::source(errno));
     }
-    write_content(buffer, dst, at, account.path_mut(Strategy::ReadWrite))
+    write_content(buffer, dst, at, account.tally_mut(Strategy::ReadWrite))
 }
 
-/// At least the length of the message that is next. No more than the socket holds: of all that wait there
-/// some kinds tell the first, others the sum (FIONREAD).
+/// An upper bound of the length of the next message. FIONREAD gives the length of the next message for some kinds
+/// of sockets, and that of all waiting messages for others.
 fn longest_message(src: Endpoint<'_>, tally: &mut Tally) -> Result<usize> {
     src.wait(false, tally)?;
     Ok(io::readable_bytes(src.fd).ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(LARGEST))
 }
 
-/// A descriptor that does not block has nothing, or no room: it is waited for, never asked in a circle.
+/// Waits after EAGAIN of a non-blocking descriptor.
 fn await_again(end: Endpoint<'_>, write: bool, tally: &mut Tally) -> Result<()> {
     io::pause();
     end.wait(write, tally)
 }
 
-/// Writes all of `bytes`, however many calls that takes. Where each is a message they may not be long.
+/// Writes all of `bytes`, by as many calls as needed. EMSGSIZE, from a socket that keeps messages apart, halves
+/// the size of a call.
 pub(super) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Tally) -> Result<()> {
     let (mut written, mut most) = (0, usize::MAX);
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
@@ -130,7 +131,7 @@ pub(super) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Ta
             tally.call(Call::Write, || rustix::io::write(dst.fd, rest))
         };
         match answer {
-            // A write of something that gives 0 would be repeated for ever.
+            // Without an error, the loop would not end.
             Ok(0) => return Err(Errno::IO),
             Ok(n) => written += n,
             Err(errno @ (Errno::SPIPE | Errno::INVAL)) if dst.has_offsets() => {

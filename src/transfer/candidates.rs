@@ -1,17 +1,17 @@
-//! How far down its route one copy has come: which strategy is in use, and how it is left.
+//! The position of one copy in its route.
 
 use super::ladder::{Ladder, Side, TransferError};
 use super::{Account, Reason, Route, Strategy};
 use crate::sys::Errno;
 
-/// The strategies of one copy.
+/// The strategies that are left for one copy.
 pub(super) struct Candidates<'a> {
     route: &'a Route,
     /// The strategy in use, as an index into the route.
     index: usize,
-    /// The devices of source and destination, about which refusals teach something.
+    /// The devices of source and destination, for which refusals are remembered.
     pair: (u64, u64),
-    /// Which paths were already credited with this file.
+    /// The strategies whose tally has counted this file.
     credited: [bool; Strategy::ALL.len()],
 }
 
@@ -20,13 +20,13 @@ impl<'a> Candidates<'a> {
         Candidates { route, index: 0, pair, credited: [false; Strategy::ALL.len()] }
     }
 
-    /// Whether the strategy may be used at all.
+    /// Whether the route has the strategy.
     pub(super) fn contain(&self, strategy: Strategy) -> bool {
         self.route.strategies.contains(&strategy)
     }
 
-    /// The strategy to use now, past those that are known to refuse. The last is always tried: its
-    /// refusal is the reason to be reported.
+    /// The strategy to use now, without those that are known to be refused. The last is always tried, because its
+    /// refusal is the reason to report.
     pub(super) fn current(&mut self, ladder: &Ladder) -> Option<Strategy> {
         while self.index + 1 < self.route.strategies.len()
             && ladder.is_known_refusal(self.route.strategies[self.index], self.pair)
@@ -36,33 +36,33 @@ impl<'a> Candidates<'a> {
         self.route.strategies.get(self.index).copied()
     }
 
-    /// Leaves all strategies before one, if the route has that; says whether it has.
+    /// Skips to a strategy; false if the route does not have it.
     pub(super) fn skip_to(&mut self, strategy: Strategy) -> bool {
         let place = self.route.strategies.iter().position(|other| *other == strategy);
         self.index = place.unwrap_or(self.index);
         place.is_some()
     }
 
-    /// Whether a strategy comes after the one in use.
+    /// Whether the route has this strategy after the one in use.
     pub(super) fn has_behind(&self, strategy: Strategy) -> bool {
         self.route.strategies.iter().skip(self.index + 1).any(|other| *other == strategy)
     }
 
-    /// Whether there is a strategy behind the one in use.
+    /// Whether the route has any strategy after the one in use.
     pub(super) fn has_another(&self) -> bool {
         self.index + 1 < self.route.strategies.len()
     }
 
-    /// Puts bytes to a path's account.
+    /// Adds bytes to a strategy's tally.
     pub(super) fn credit(&mut self, account: &mut Account, strategy: Strategy, bytes: u64) {
         let first = !std::mem::replace(&mut self.credited[strategy as usize], true);
-        let tally = account.path_mut(strategy);
+        let tally = account.tally_mut(strategy);
         tally.bytes += bytes;
         tally.interruptions.reset();
         tally.files += u64::from(first);
     }
 
-    /// Leaves the strategy in use for the next one; an error if there is none.
+    /// Changes to the next strategy; an error if there is none.
     pub(super) fn step_down(
         &mut self,
         ladder: &mut Ladder,
@@ -71,7 +71,7 @@ impl<'a> Candidates<'a> {
         errno: Errno,
     ) -> Result<(), TransferError> {
         let Some(&strategy) = self.route.strategies.get(self.index) else { return Err(self.exhausted(errno)) };
-        *account.path_mut(strategy).step_downs.entry(reason).or_default() += 1;
+        *account.tally_mut(strategy).step_downs.entry(reason).or_default() += 1;
         ladder.learn(strategy, errno, self.pair);
         if self.index + 1 == self.route.strategies.len() {
             return Err(self.exhausted(errno));
@@ -80,7 +80,7 @@ impl<'a> Candidates<'a> {
         Ok(())
     }
 
-    /// All strategies have refused, the last one with this errno.
+    /// The error after all strategies were refused, the last one with this errno.
     pub(super) fn exhausted(&self, errno: Errno) -> TransferError {
         TransferError { refused: self.route.strategies.last().copied(), ..TransferError::at(Side::Both, errno) }
     }

@@ -1,26 +1,26 @@
-//! How many bytes one call is asked for, one load of the pipe holds, and one flush to the disk takes.
+//! The sizes of a call, of a load of the pipe, and of a flush to the disk, each adapted to the time that the last
+//! ones took.
 //!
-//! Each of the three learns from the time that the last ones took. `Ladder::most_bytes` takes the least of the limits
-//! that are in force.
+//! `Ladder::most_bytes` takes the least of the limits in force.
 
 use std::time::Duration;
 
-// A call that moves data cannot be interrupted by a caught signal: copy_file_range and sendfile go on until they
-// have moved the bytes that they were asked for. 64 MiB take milliseconds on a fast disk and seconds on a slow one,
-// so the next call's size follows from the time that the last one took.
+// A caught signal does not interrupt a call that moves data: copy_file_range and sendfile continue until they have
+// moved the requested bytes. 64 MiB take milliseconds on a fast disk and seconds on a slow one, so the time of the
+// last call determines the size of the next.
 
-/// The longest that a call should take: half the time after which a user who pressed Ctrl-C feels ignored.
+/// The time that a call should take at most: half the delay after which a user who pressed Ctrl-C feels ignored.
 const CALL_TIME: Duration = Duration::from_millis(50);
-/// Bytes of a file's first call: 100 ms on a disk of 10 MB/s.
+/// The bytes of a file's first call: 100 ms on a disk of 10 MB/s.
 const FIRST_CALL: u64 = 1 << 20;
-/// Fewer bytes gain nothing: the kernel itself works in chunks of this size.
+/// The least bytes of a call. Less gains nothing, because the kernel works in chunks of this size.
 const LEAST_CALL: u64 = 64 << 10;
-/// More bytes gain nothing either.
+/// The most bytes of a call. More gains nothing.
 const MOST_CALL: u64 = 64 << 20;
-/// How much larger the next call may be: a short call says little about a much longer one.
+/// The most by which the size grows from call to call: a short call says little about a much longer one.
 const CALL_GROWTH: u64 = 4;
 
-/// How many bytes one system call is asked for, so that a signal is answered soon. One for each file.
+/// The bytes to request from one system call, so that a signal is handled soon. One for each file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallSize {
     bytes: u64,
@@ -42,35 +42,36 @@ impl CallSize {
     pub(super) fn learn(&mut self, bytes: u64, ns: u64) {
         let wanted = u128::from(bytes) * CALL_TIME.as_nanos() / u128::from(ns.max(1));
         let wanted = u64::try_from(wanted).unwrap_or(MOST_CALL);
-        // A call that moved less than it was asked for says nothing about a larger one.
+        // A call that moved less than requested says nothing about a larger one.
         let most = if bytes < self.bytes { self.bytes } else { self.bytes * CALL_GROWTH };
         self.bytes = wanted.min(most).clamp(LEAST_CALL, MOST_CALL);
     }
 }
 
-// The page cache of the destination takes what comes out of the pipe at once as one folio. Larger folios are faster
-// by a sixth where free memory is at hand. In virtual machines that give free memory back to their host (free page
-// reporting) it is the large folios that get such memory, and then a copy takes two to ten times as long. Only the
-// time that a copy takes tells which of the two a machine does.
+// The bytes that leave the pipe at once become one folio in the destination's page cache. Larger folios are faster
+// by a sixth where free memory is available. In a virtual machine that returns free memory to its host (free page
+// reporting), large folios get such memory, and a copy takes two to ten times as long. Only the time of a copy
+// tells the two kinds of machines apart.
 
-/// Smaller files use small loads: they are over before anything is learnt. Of 7 copies of a tree of 600 MiB by whole
-/// pipes, in turn with other programs, three took 426 to 2152 ms; of 7 by small loads none took more than 291. Where
-/// memory is at hand small loads cost a twelfth.
+/// Smaller files use small loads, because they end before anything is learnt. Of 7 copies of a tree of 600 MiB by
+/// whole pipes, alternating with other programs, three took 426 to 2152 ms; of 7 by small loads none took more
+/// than
+/// 291. Where memory is available, small loads cost a twelfth.
 const HUGE_FILE: u64 = 16 << 20;
-/// Bytes of a small load: its folios fit into memory that was never whole enough to be given back.
+/// The bytes of a small load: its folios fit into memory too fragmented to have been returned to the host.
 const SMALL_LOAD: u64 = 128 << 10;
-/// Bytes by which each of the two loads is tried.
+/// The bytes of a trial of each load.
 const LOAD_TRIAL: u64 = 2 << 20;
-/// Bytes after which both are tried again.
+/// The bytes after which both loads are tried again.
 const LOAD_WINDOW: u64 = 64 << 20;
 
-/// How many bytes go into the pipe of splice at once: a small load or a whole pipe, whichever the machine's memory
-/// takes faster at the moment. One for each worker: what it learnt outlives a file.
+/// The bytes to put into the pipe of splice at once: a small load or a whole pipe, whichever is faster on this
+/// machine at the moment. One for each worker, because the knowledge applies to later files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PipeLoad {
-    /// Bytes since the trial of small loads began.
+    /// Bytes since the last trial of small loads began.
     moved: u64,
-    /// Rates of the last small loads and of the last whole pipes.
+    /// The rates of the last small loads and of the last whole pipes.
     rates: [Rate; 2],
 }
 
@@ -93,7 +94,7 @@ impl PipeLoad {
         }
         let rate = &mut self.rates[usize::from(self.is_whole())];
         if rate.bytes >= LOAD_TRIAL {
-            // Older loads count less: the memory at hand may be used up at any time.
+            // Older loads count less, because the free memory may be used up at any time.
             (rate.bytes, rate.ns) = (rate.bytes / 2, rate.ns / 2);
         }
         (rate.bytes, rate.ns) = (rate.bytes + bytes, rate.ns + ns);
@@ -112,8 +113,8 @@ impl PipeLoad {
         }
     }
 
-    /// Whether whole pipes are not much slower. They are either somewhat faster or slower by far; between the two
-    /// lies chance.
+    /// Whether whole pipes take at most 1.5 times as long. They are either somewhat faster or much slower;
+    /// differences in between are chance.
     fn whole_pays(&self) -> bool {
         let [small, whole] = self.rates;
         let product = |ns: u64, bytes: u64| u128::from(ns) * u128::from(bytes);
@@ -121,35 +122,34 @@ impl PipeLoad {
     }
 }
 
-// fsync(2) and syncfs(2) cannot be interrupted, and take as long as the disk does for everything that is not written
-// yet. Besides the bytes, a flush costs a commit of the journal. Where a commit takes long (a disk with heads, or one
-// that others use), many flushes would take several times as long as few; so two sizes are tried to tell the time of
-// the bytes from the time of the commit.
+// A signal does not interrupt fsync(2) and syncfs(2), which take as long as the disk needs for all unwritten data.
+// Besides the data, a flush costs a commit of the journal. Where a commit is slow (a hard disk, or one that other
+// programs use), many flushes take several times as long as few. So two sizes are tried, to tell the time of the
+// data from the time of the commit.
 
-/// How long a flush should take: together with a call of the copy, less than a fifth of a second.
+/// The time that a flush should take. Together with a call of the copy, that is less than a fifth of a second.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
-/// The commit should take at most one part in this many of a flush, even if the flush then takes longer,
+/// A flush is made longer, up to [`LONGEST_FLUSH`], until the commit takes at most one part in this many.
 const COMMIT_SHARE: u64 = 4;
-/// up to this time.
 const LONGEST_FLUSH: Duration = Duration::from_millis(400);
-/// Bytes of the two flushes that are tried.
+/// The bytes of the two trial flushes.
 const FLUSH_TRIALS: [u64; 2] = [1 << 20, 4 << 20];
-/// Flushes after which both are tried again, since others may use the disk by then.
+/// The number of flushes after which both are tried again, because other programs may use the disk by then.
 const FLUSH_WINDOW: usize = 32;
 /// The fewest bytes of a flush.
 const LEAST_FLUSH: u64 = 1 << 20;
 /// The most bytes of a flush.
 const MOST_FLUSH: u64 = 256 << 20;
 
-/// How many bytes may wait for one flush to the disk, so that a signal is answered soon.
+/// The bytes to flush to the disk at once, so that a signal is handled soon.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushSize {
     bytes: u64,
     /// The size that would have been right for the last flush.
     last: u64,
-    /// Flushes that began: one may be under way while bytes wait for the next.
+    /// The number of flushes begun. The next ones are numbered while one is running.
     begun: usize,
-    /// Bytes and nanoseconds of the two that were tried.
+    /// Bytes and nanoseconds of the two trial flushes.
     tried: [(u64, u64); 2],
 }
 
@@ -165,30 +165,30 @@ impl FlushSize {
         FLUSH_TRIALS.get(self.begun % FLUSH_WINDOW).copied().unwrap_or(self.bytes)
     }
 
-    /// Notes that a flush begins, and gives its number.
+    /// Notes that a flush begins; returns its number.
     pub fn begin(&mut self) -> usize {
         self.begun += 1;
         self.begun - 1
     }
 
-    /// Learns from the flush of that number, of `bytes`, that took `ns` nanoseconds.
+    /// Learns from a flush of `bytes` that took `ns` nanoseconds.
     pub fn learn(&mut self, number: usize, bytes: u64, ns: u64) {
         if let Some(trial) = self.tried.get_mut(number % FLUSH_WINDOW) {
             *trial = (bytes, ns);
             if number > 1 {
-                return; // larger flushes have told enough
+                return; // larger flushes tell more about the size
             }
         }
         let time =
             self.commit().saturating_mul(COMMIT_SHARE).clamp(nanoseconds(FLUSH_TIME), nanoseconds(LONGEST_FLUSH));
         let wanted = u128::from(bytes) * u128::from(time) / u128::from(ns.max(1));
         let wanted = u64::try_from(wanted).unwrap_or(MOST_FLUSH);
-        // A disk may take some bytes at once and wait with the next: the slower of two flushes counts.
+        // A disk may accept some data at once and delay the next: the slower of two flushes counts.
         let slower = wanted.min(std::mem::replace(&mut self.last, wanted));
         self.bytes = slower.min(self.bytes.max(bytes) * 2).clamp(LEAST_FLUSH, MOST_FLUSH);
     }
 
-    /// Nanoseconds that a flush takes however few bytes there are.
+    /// The nanoseconds of a flush without data.
     fn commit(&self) -> u64 {
         let [(few, short), (many, long)] = self.tried.map(|(bytes, ns)| (u128::from(bytes), u128::from(ns)));
         let answer = (short * many).saturating_sub(long * few) / many.saturating_sub(few).max(1);
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(size.bytes(), MOST_CALL / 40);
     }
 
-    /// How many of 256 MiB go by whole pipes, if a MiB takes so long in small loads and in whole pipes.
+    /// The number of whole pipes among 256 MiB, if a MiB takes this long in small loads and in whole pipes.
     fn share(small_ns: u64, whole_ns: u64) -> u64 {
         share_while(small_ns, |_| whole_ns)
     }
@@ -280,8 +280,8 @@ mod tests {
         assert_eq!(load.bytes(HUGE_FILE), SMALL_LOAD);
     }
 
-    /// Milliseconds of each of 200 flushes and all their bytes, on a disk that takes `commit` milliseconds for each
-    /// and does `rate` bytes a millisecond.
+    /// The milliseconds of each of 200 flushes, and their bytes, on a disk that takes `commit` milliseconds for a
+    /// commit and writes `rate` bytes a millisecond.
     fn flushes(commit: u64, rate: u64) -> (Vec<u64>, u64) {
         let (mut size, mut all) = (FlushSize::default(), 0);
         let times = (0..200).map(|_| {

@@ -1,10 +1,10 @@
-//! copy_file_range(2): the kernel, or the server behind it, copies as it sees fit.
+//! copy_file_range(2): the kernel, or a server, copies a range.
 
 use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use rustix::fs::copy_file_range;
 
-/// Moves up to `len` bytes at offset `at`, on each side that has offsets.
+/// Moves up to `len` bytes at offset `at` of each side that has offsets.
 pub(super) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     let (mut from, mut to) = (at, at);
     let len = usize::try_from(len).unwrap_or(usize::MAX);

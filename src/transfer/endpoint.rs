@@ -1,5 +1,4 @@
-//! One side of a copy, and what a call on it has to mind: whether it has offsets, and whether it may
-//! keep one waiting.
+//! One side of a copy: the form of the file, whether it has offsets, and whether a call on it may block.
 
 use super::{Call, Tally};
 use crate::sys::proc::StopFlag;
@@ -8,19 +7,19 @@ use rustix::net::{SocketType, sockopt};
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 
-/// What kind of thing holds the bytes, as far as the calls differ.
+/// The kind of a file, as far as the system calls differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A regular file or a block device: pages of the page cache, never a wait for a peer.
+    /// A regular file or a block device: in the page cache, without a peer to wait for.
     File,
     /// A pipe or a fifo: holds references to pages.
     Pipe,
-    /// A socket through which bytes flow.
+    /// A stream socket.
     Socket,
-    /// A socket that keeps messages apart (SOCK_SEQPACKET, SOCK_DGRAM): what a call does not take of one
-    /// is lost.
+    /// A socket that keeps messages apart (SOCK_SEQPACKET, SOCK_DGRAM): a read that is too short loses the rest of
+    /// a message.
     Messages,
-    /// /dev/null: takes anything at once.
+    /// /dev/null, which never blocks.
     Null,
     /// A terminal or another character device.
     Device,
@@ -37,7 +36,7 @@ impl Form {
         }
     }
 
-    /// The same of an open file, which tells sockets apart.
+    /// The form of an open file; distinguishes the types of sockets.
     pub(super) fn of_open(stat: &Stat, fd: BorrowedFd<'_>) -> Form {
         match Form::of(stat) {
             Form::Socket if sockopt::socket_type(fd).is_ok_and(|kind| kind != SocketType::STREAM) => {
@@ -53,27 +52,27 @@ impl Form {
 pub(super) struct Endpoint<'a> {
     pub(super) fd: BorrowedFd<'a>,
     pub(super) form: Form,
-    /// Whether bytes have offsets; else they are read and written where the descriptor stands. It holds for the
-    /// whole copy: some files say only when they are read or written that they have none.
+    /// Whether calls use explicit offsets; otherwise they use the descriptor's position. Shared by all steps of a
+    /// copy, because some files reveal only when they are read or written that they have no offsets.
     pub(super) has_offsets: &'a Cell<bool>,
-    /// Whether its bytes pass the page cache by.
+    /// Whether read and write bypass the page cache.
     pub(super) uncached: bool,
     /// Ends a wait.
     pub(super) stop: &'a StopFlag,
 }
 
 impl Endpoint<'_> {
-    /// Whether a call may have to wait for whoever is at the other end.
+    /// Whether a call may have to wait for a peer.
     pub(super) fn may_block(&self) -> bool {
         !matches!(self.form, Form::File | Form::Null)
     }
 
-    /// Waits until there is something to read, or room to write. A descriptor that blocks is waited
-    /// for as well: a wait in poll(2) ends when a signal asks for the end, one inside the call may be
-    /// restarted by the kernel (signal(7)), and the descriptor's flags belong to others too.
+    /// Waits until the file is readable or writable. This is also done for a blocking descriptor: a signal that
+    /// requests a stop ends poll(2), but the kernel may restart a blocked read or write (signal(7)). O_NONBLOCK
+    /// cannot be set, because other processes share the open file.
     ///
     /// # Errors
-    /// EINTR when a signal asked for the end; those of poll(2).
+    /// EINTR if a stop was requested; those of poll(2).
     pub(super) fn wait(&self, write: bool, tally: &mut Tally) -> Result<()> {
         loop {
             if self.stop.is_raised() {
@@ -88,18 +87,16 @@ impl Endpoint<'_> {
         }
     }
 
-    /// The same, where a call may have to wait at all.
+    /// Waits if a call may block.
     pub(super) fn wait_if_needed(&self, write: bool, tally: &mut Tally) -> Result<()> {
         if self.may_block() { self.wait(write, tally) } else { Ok(()) }
     }
 
-    /// Whether bytes have offsets.
     pub(super) fn has_offsets(&self) -> bool {
         self.has_offsets.get()
     }
 
-    /// Whether a byte can be read at an offset: where no bytes may be taken away, but a path has to know whether it
-    /// has all. `false` also where the question cannot be answered.
+    /// Whether the file ends at `at`: pread of one byte returns 0. False after an error.
     pub(super) fn ends_at(&self, at: u64, tally: &mut Tally) -> bool {
         loop {
             match tally.call(Call::Pread, || rustix::io::pread(self.fd, &mut [0], at)) {
@@ -109,15 +106,15 @@ impl Endpoint<'_> {
         }
     }
 
-    /// After `refusal` of a call at the offset `at`: from now on bytes are read and written where the descriptor
-    /// stands, if that is at `at` (SEEK_DATA may have moved it).
+    /// After `refusal` of a call at offset `at`: makes later calls use the descriptor's position, if that is `at`
+    /// or can be set to it (SEEK_DATA may have moved it).
     ///
     /// # Errors
-    /// `refusal`, if the descriptor cannot be said to stand there.
+    /// `refusal`, if the position is not known to be `at`; those of lseek(2).
     pub(super) fn give_up_offsets(&self, at: u64, refusal: Errno) -> Result<()> {
         let stands_there = match io::seek_to(self.fd, at) {
             Ok(position) => position == at,
-            // It cannot be moved, so nothing has moved it: it is at its beginning.
+            // The position cannot be set, so it is still at the beginning.
             Err(Errno::SPIPE | Errno::INVAL) => at == 0,
             Err(errno) => return Err(errno),
         };
@@ -128,7 +125,7 @@ impl Endpoint<'_> {
         Ok(())
     }
 
-    /// The offset to hand to a call: `None` where the descriptor's own position is meant.
+    /// The offset to pass to a call; `None` means the descriptor's position.
     pub(super) fn offset<'o>(&self, at: &'o mut u64) -> Option<&'o mut u64> {
         self.has_offsets().then_some(at)
     }

@@ -1,13 +1,13 @@
-//! `--cache=drop`: a copy that leaves the page cache as it found it.
+//! `--cache=drop`: drops the pages that a copy brings into the page cache.
 //!
-//! What has been copied is given back, window by window: pages of the source at once, unless they were
-//! there before; pages of the destination when they are on the disk. POSIX_FADV_DONTNEED begins to write
-//! back what is dirty and drops what is clean (`generic_fadvise` in mm/fadvise.c), so each window is given
-//! back twice: when it is full, and when a flush has made sure that it is clean. Small files are flushed
-//! many at a time, since a flush is a commit of the journal.
+//! Pages are dropped window by window: those of the source as soon as they are copied, unless they were cached
+//! before; those of the destination when they are on the disk. POSIX_FADV_DONTNEED starts writeback of dirty pages
+//! and drops clean ones (`generic_fadvise` in mm/fadvise.c), so it is called twice for each window of the
+//! destination: when the window is full, and after a flush has made its pages clean. Small files are flushed many
+//! at a time, because each flush is a commit of the journal.
 //!
-//! Where the kernel can do it page by page (`uncached.rs`), small files are left to it: they do not have to be
-//! flushed then. This serves every path, and large files on a faster one.
+//! Where the kernel supports RWF_DONTCACHE (`uncached.rs`), small files use that instead and need no flush. This
+//! module works with every strategy, and so with faster ones for large files.
 
 use super::Transfer;
 use crate::sys::proc::StopFlag;
@@ -17,34 +17,35 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes after which pages are given back for the first time.
+/// The bytes of a window.
 const WINDOW: u64 = 8 << 20;
-/// How many windows ahead it is asked whether the source is in the cache: further than it is read ahead
-/// (`read_ahead_kb` of a disk may be 8 MiB and more).
+/// For how many windows ahead the source is checked for cached pages. They reach further than the kernel's
+/// read-ahead (`read_ahead_kb` of a disk may be 8 MiB and more).
 const AHEAD: usize = 4;
-/// Bytes of many files after which they are flushed. How often one is, is up to `writeback.rs`.
+/// Bytes of complete files that wait for a flush, at most, in each worker. A large file is flushed by
+/// `writeback.rs`.
 pub(super) const FLUSH: u64 = 64 << 20;
-/// Files that wait for a flush, at most, in each worker.
+/// Complete files that wait for a flush, at most, in each worker.
 const FILES: usize = 64;
 
-/// Files that wait for a flush in the whole process: each has a descriptor.
+/// Complete files that wait for a flush in the whole process. Each keeps a descriptor open.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// What one worker has to give back.
+/// The pages that one worker has to drop.
 #[derive(Debug)]
 pub(super) struct Evictor {
     stop: StopFlag,
-    /// The bytes to be copied: a whole file, or a range of one that others copy ranges of as well.
+    /// The bytes to copy: a whole file, or one range of a file whose other ranges are copied by other processes.
     range: Range<u64>,
-    /// Where the window in hand begins.
+    /// The offset of the current window.
     start: u64,
-    /// Whether the source's pages of this window, and of those to come, were in the cache before.
+    /// Whether the source's pages in the current window and those ahead were cached before.
     cached: VecDeque<bool>,
-    /// Whether any of the file's were.
+    /// Whether any page of the source was cached before.
     any_cached: bool,
-    /// Up to where the destination is on the disk.
+    /// The offset up to which the destination is on the disk.
     flushed: u64,
-    /// Destinations that are complete, and not yet on the disk.
+    /// Complete destinations that may not be on the disk yet.
     waiting: Vec<OwnedFd>,
     waiting_bytes: u64,
 }
@@ -63,34 +64,34 @@ impl Evictor {
         }
     }
 
-    /// A range of a file is about to be copied.
+    /// Prepares for the copy of a range.
     pub(super) fn begin(&mut self, t: &Transfer<'_>, range: Range<u64>) {
         (self.flushed, self.any_cached) = (range.start, false);
         self.range = range;
-        self.look_from(t, self.range.start);
+        self.check_from(t, self.range.start);
     }
 
-    fn look_from(&mut self, t: &Transfer<'_>, start: u64) {
+    fn check_from(&mut self, t: &Transfer<'_>, start: u64) {
         self.start = start;
         self.cached.clear();
         let windows = (0..AHEAD as u64).map(|n| start + n * WINDOW).take_while(|at| *at < self.range.end);
         self.cached.extend(windows.map(|at| was_cached(t, at, self.range.end)));
     }
 
-    /// The most bytes to move from `at`, so that a window ends where it should.
+    /// The most bytes to move from `at`, so that a step ends with the window.
     pub(super) fn most(&self, at: u64) -> u64 {
         (self.start + WINDOW).saturating_sub(at).max(4096)
     }
 
-    /// The file has been copied up to `at`.
+    /// Drops the pages of windows that are complete, after a copy up to `at`.
     pub(super) fn passed(&mut self, t: &Transfer<'_>, at: u64) {
         let end = self.start + WINDOW;
         if at < end {
             return;
         }
-        self.give_back(t, WINDOW);
+        self.drop_window(t, WINDOW);
         if at - end >= WINDOW {
-            self.look_from(t, at - at % WINDOW); // beyond a hole
+            self.check_from(t, at - at % WINDOW); // a hole was skipped
         } else {
             self.start = end;
             let next = end + (AHEAD as u64 - 1) * WINDOW;
@@ -99,13 +100,13 @@ impl Evictor {
         }
     }
 
-    /// The destination is on the disk up to `at`.
+    /// Drops the destination's pages up to `at`, which are on the disk.
     pub(super) fn flushed(&mut self, t: &Transfer<'_>, at: u64) {
         io::drop_pages(t.dst, self.flushed, at.saturating_sub(self.flushed).max(1));
         self.flushed = at;
     }
 
-    fn give_back(&mut self, t: &Transfer<'_>, len: u64) {
+    fn drop_window(&mut self, t: &Transfer<'_>, len: u64) {
         let was_cached = self.cached.pop_front().unwrap_or(false);
         self.any_cached |= was_cached;
         if !was_cached {
@@ -114,17 +115,17 @@ impl Evictor {
         io::drop_pages(t.dst, self.start, len);
     }
 
-    /// The range is there, up to `at`. With `later` it may be flushed together with others, by a descriptor that stays
-    /// open until then.
+    /// Drops the remaining pages after the copy ended at `at`. With `later`, the file may be flushed together with
+    /// others, through a descriptor that stays open until then.
     ///
     /// # Errors
-    /// Those of fdatasync(2) of this file: fsync(2) on the same descriptor would not tell them again.
+    /// Those of fdatasync(2) on this file. A later fsync(2) on the same descriptor would not report them again.
     pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64, later: bool) -> Result<()> {
         if at > self.start {
-            self.give_back(t, at - self.start);
+            self.drop_window(t, at - self.start);
         }
         if !self.any_cached {
-            // The edges of windows, and what was read ahead, also beyond a range.
+            // The pages at the edges of windows, and those read ahead, also behind the range.
             let ahead = AHEAD as u64 * WINDOW;
             io::drop_pages(t.src, self.range.start, at.saturating_sub(self.range.start) + ahead);
         }
@@ -147,13 +148,13 @@ impl Evictor {
         }
     }
 
-    /// Makes sure that all files so far are on the disk, and gives their pages back. The answer is that of the
-    /// last: an error of one that was complete before is for fsync(2) to tell, as without this option.
+    /// Flushes all waiting files and drops their pages. Returns the result of the last. An error of an earlier
+    /// file is left to fsync(2), as without this option.
     fn flush_waiting(&mut self) -> Result<()> {
         self.waiting_bytes = 0;
         let mut answer = Ok(());
         for fd in self.waiting.drain(..) {
-            // Who asked for the end is not to wait for a disk.
+            // After a request to stop, nothing waits for the disk.
             answer = if self.stop.is_raised() { Ok(()) } else { flush(&fd) };
             WAITING.fetch_sub(1, Ordering::Relaxed);
         }
@@ -167,8 +168,7 @@ impl Drop for Evictor {
     }
 }
 
-/// Whether the window of the source from `at` on, or up to `end`, was read by somebody before. Its last byte
-/// tells.
+/// Whether the window of the source at `at`, up to `end`, was cached before the copy: its last byte is.
 fn was_cached(t: &Transfer<'_>, at: u64, end: u64) -> bool {
     io::is_cached(t.src, end.min(at + WINDOW).saturating_sub(1))
 }

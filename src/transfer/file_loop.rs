@@ -1,14 +1,14 @@
-//! One file on its way up the ladder.
+//! Copies one file, step by step.
 //!
-//! `at` is what the destination has. A strategy that is refused hands over exactly there, so no byte is
-//! lost or doubled, whichever strategy gets how far.
+//! `at` is the offset up to which the destination is complete. After a refusal the next strategy continues exactly
+//! there, so no byte is lost or written twice.
 
 use super::candidates::Candidates;
 use super::chunk::CallSize;
 use super::endpoint::{Form, Offsets};
-use super::ladder::{Ladder, Outcome, Side, Sparse, Transfer, TransferError};
+use super::ladder::{Ladder, Outcome, Sparse, Transfer, TransferError};
 use super::route::{Cloning, FsKind, LARGE};
-use super::spans::{self, Denied, Next};
+use super::spans::{self, Next, ReportedHoles};
 use super::uncached::Sides;
 use super::zeros::Skipped;
 use super::{Account, Reason, Route, Step, Strategy};
@@ -17,10 +17,10 @@ use crate::sys::{self, Errno, Stat, io};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// How often `read` may give 0 before the end: once may be a file that others truncate and fill again.
+/// How often `read` may return 0 before the end: another process may truncate the file and fill it again.
 const MOST_EMPTY_READS: u32 = 3;
 
-/// One file on its way up the ladder.
+/// The state of the copy of one file.
 pub(super) struct FileLoop<'a, 'f> {
     ladder: &'a mut Ladder,
     t: &'a Transfer<'f>,
@@ -28,22 +28,22 @@ pub(super) struct FileLoop<'a, 'f> {
     /// Whether the destination's blocks are allocated first.
     preallocate: bool,
     account: &'a mut Account,
-    /// Which sides pass the page cache by.
+    /// The sides that bypass the page cache.
     uncached: Sides,
-    /// Whether `st_size` is where the data ends.
+    /// Whether the data ends at `st_size`.
     true_size: bool,
-    /// The destination's own position, which sendfile writes at.
+    /// The position of the destination's descriptor, where sendfile writes.
     position: u64,
-    /// How much a call is asked for, so that Ctrl-C and the progress bar stay alive.
+    /// The bytes to request from a call, so that Ctrl-C and the progress bar respond.
     call_size: CallSize,
     /// Zeros that the last step read but did not write.
     skipped: Skipped,
-    /// Up to where the destination has been written, or allocated.
+    /// The offset up to which the destination has been written, or allocated.
     filled: u64,
-    /// Which side has offsets.
+    /// The sides that have offsets.
     offsets: Offsets,
-    /// What the file system said are holes.
-    denied: Denied,
+    /// The holes that were skipped.
+    reported: ReportedHoles,
     outcome: Outcome,
 }
 
@@ -68,12 +68,12 @@ impl<'a, 'f> FileLoop<'a, 'f> {
             skipped: Skipped::default(),
             filled: 0,
             offsets: t.offsets(Form::File),
-            denied: Denied::default(),
+            reported: ReportedHoles::default(),
             outcome: Outcome::default(),
         }
     }
 
-    /// Has these sides pass the page cache by, when the file is read and written.
+    /// Makes read and write bypass the page cache on these sides.
     pub(super) fn past_cache(mut self, sides: Sides) -> Self {
         self.uncached = sides;
         self
@@ -96,8 +96,8 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         Ok(self.outcome)
     }
 
-    /// Copies a range into a destination that has its full length and nothing but holes, or these very
-    /// bytes, there. The outcome's size is where the copy ended.
+    /// Copies a range into a destination that has its full length and, in the range, only holes or these same
+    /// bytes. The outcome's size is the offset at which the copy ended.
     pub(super) fn run_range(&mut self, range: Range<u64>) -> Result<Outcome, TransferError> {
         self.outcome.asked_for_holes = self.ladder.limits.sparse != Sparse::Never && self.t.stat.seems_sparse();
         self.outcome.searched_zeros = self.ladder.limits.sparse == Sparse::Always;
@@ -110,8 +110,8 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         Ok(self.outcome)
     }
 
-    /// Whether parts of the destination may be left out. Some FUSE servers take bytes only in their order, and break a
-    /// file that is written otherwise; what they refuse without harm is to give it its length beforehand.
+    /// Whether parts of the destination may be left unwritten. Some FUSE servers accept bytes only in order and
+    /// damage a file that is written otherwise. Those refuse to set its length in advance, without harm.
     fn can_make_holes(&mut self) -> bool {
         if self.ladder.file_system(self.t.dst_dev, self.t.dst) != FsKind::Fuse {
             return true;
@@ -124,12 +124,13 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         can
     }
 
-    /// Whole files only, so it is tried before anything else, if the route has it.
+    /// Tries a reflink, if the route begins with one. It clones whole files only, so nothing may be written before
+    /// it.
     fn try_reflink(&mut self) -> Result<bool, TransferError> {
         if self.candidates.current(self.ladder) != Some(Strategy::Reflink) {
             return Ok(false);
         }
-        let tally = self.account.path_mut(Strategy::Reflink);
+        let tally = self.account.tally_mut(Strategy::Reflink);
         let step = loop {
             self.ladder.check_stop()?;
             match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
@@ -148,30 +149,30 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         }
     }
 
-    /// A file without holes: from the start to its end.
+    /// Copies a file from its start to its end.
     fn copy_dense(&mut self) -> Result<u64, TransferError> {
         let size = self.t.stat.size;
         let allocated = self.preallocate && io::preallocate(self.t.dst, size).is_ok();
         let end = self.move_bytes(0, None)?;
         if allocated {
-            self.filled = self.filled.max(size); // a source that shrank leaves blocks behind its end
+            self.filled = self.filled.max(size); // if the source shrank, `set_size` frees the blocks behind the end
         }
         self.set_size(end)?;
         Ok(end)
     }
 
-    /// A file with holes: span after span of data, then the holes if they are not to be believed in, and the
-    /// length at last.
+    /// Copies a file with holes: each extent of data, then the holes if they are not credible. Finally sets the
+    /// length.
     fn copy_whole_sparse(&mut self) -> Result<u64, TransferError> {
         let size = self.copy_spans(0, None)?;
-        let denied = std::mem::take(&mut self.denied);
-        let data = size.saturating_sub(denied.bytes);
-        if !denied.holes.is_empty() && !spans::are_credible(&self.t.stat, data, self.true_size) {
-            self.account.holes -= denied.bytes;
-            self.ladder.meter.bytes.fetch_sub(denied.bytes, Ordering::Relaxed);
-            for hole in denied.holes {
+        let reported = std::mem::take(&mut self.reported);
+        let data = size.saturating_sub(reported.bytes);
+        if !reported.holes.is_empty() && !spans::are_credible(&self.t.stat, data, self.true_size) {
+            self.account.holes -= reported.bytes;
+            self.ladder.meter.bytes.fetch_sub(reported.bytes, Ordering::Relaxed);
+            for hole in reported.holes {
                 let end = self.search(hole.start, Some(hole.end))?;
-                self.account.holes += hole.end.saturating_sub(end); // cut off meanwhile
+                self.account.holes += hole.end.saturating_sub(end); // the source was truncated meanwhile
             }
         }
         self.set_size(size)?;
@@ -183,14 +184,14 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         spans::are_credible(&self.t.stat, data, self.true_size)
     }
 
-    /// Copies what the file system may have lied about: all of it is read, and what is not zeros is written.
-    /// Where reading is not allowed, holes are filled.
+    /// Reads a range whose reported holes are not credible, and writes only what is not zeros. If the route does
+    /// not allow read/write, another strategy copies the range and fills the holes.
     fn search(&mut self, from: u64, end: Option<u64>) -> Result<u64, TransferError> {
         self.outcome.searched_zeros |= self.candidates.skip_to(Strategy::ReadWrite);
         self.move_bytes(from, end)
     }
 
-    /// The data between `at` and `end`, or the end of the file; says where that is.
+    /// Copies the extents of data between `at` and `end`, or the end of the file. Returns the offset reached.
     fn copy_spans(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, TransferError> {
         let until = end.unwrap_or(u64::MAX);
         while at < until {
@@ -208,13 +209,11 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                     at = until;
                 }
                 Next::Hole => {
-                    let stat =
-                        sys::at::fstat(self.t.src).map_err(|errno| TransferError::at(Side::Source, errno))?;
-                    let hole_end = stat.size.clamp(at, until);
+                    let hole_end = self.t.source_size()?.clamp(at, until);
                     self.pass_hole(at, hole_end);
                     at = hole_end;
                     if !self.true_size && end.is_none() {
-                        at = self.move_bytes(at, None)?; // it may go on beyond the size that it admits
+                        at = self.move_bytes(at, None)?; // there may be data behind `st_size`
                     }
                     break;
                 }
@@ -229,24 +228,24 @@ impl<'a, 'f> FileLoop<'a, 'f> {
 
     fn pass_hole(&mut self, from: u64, to: u64) {
         self.account.holes += to - from;
-        self.denied.add(from..to, self.true_size);
+        self.reported.add(from..to, self.true_size);
         self.ladder.meter.add(to - from);
     }
 
-    /// Gives the destination its length, unless it has that by what was written.
+    /// Sets the destination's length, unless the writes have set it.
     fn set_size(&self, size: u64) -> Result<(), TransferError> {
         if self.filled == size {
             return Ok(());
         }
-        io::truncate(self.t.dst, size).map_err(|errno| TransferError::at(Side::Destination, errno))
+        io::truncate(self.t.dst, size).map_err(TransferError::destination)
     }
 
-    /// Moves the bytes from `at` to `end`, or to the end of the file. Gives the offset reached,
-    /// which is short of `end` only if the file ends there.
+    /// Moves the bytes from `at` to `end`, or to the end of the file. Returns the offset reached, which is less
+    /// than `end` only if the file ends there.
     fn move_bytes(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, TransferError> {
         let mut known_end = end.unwrap_or(self.t.stat.size);
         let mut dry = 0;
-        // Holes may have been passed since the last time, and SEEK_DATA moves a position.
+        // Since the last call holes may have been skipped, and SEEK_DATA moves the position.
         self.offsets = self.t.offsets(Form::File);
         loop {
             self.ladder.check_stop()?;
@@ -263,17 +262,17 @@ impl<'a, 'f> FileLoop<'a, 'f> {
             let Some(strategy) = self.candidates.current(self.ladder) else {
                 return Err(self.candidates.exhausted(Errno::OPNOTSUPP));
             };
-            // Beyond a size that is not believed, ask for a bufferful and see.
+            // Behind a size that is not trusted, request a buffer's size.
             let len = if at < known_end { (known_end - at).min(self.call_size.bytes()) } else { 64 << 10 };
             let len = self.ladder.most_bytes(self.t, at, len);
-            let before = self.account.path(strategy).ns;
+            let before = self.account.tally(strategy).ns;
             match self.step(strategy, at, len) {
                 Step::Moved(n) if self.is_torn(strategy, at + n) => {
-                    self.filled = self.filled.max(at + n); // cut off again where the source ends before that
+                    self.filled = self.filled.max(at + n); // if the source ends before that, `set_size` truncates
                     self.step_down(Reason::Changed, Errno::AGAIN)?
                 }
                 Step::Moved(n) => {
-                    let ns = self.account.path(strategy).ns - before;
+                    let ns = self.account.tally(strategy).ns - before;
                     self.call_size.learn(n, ns);
                     if strategy == Strategy::Splice {
                         self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
@@ -284,7 +283,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                 Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
                     dry += 1;
                     if dry > MOST_EMPTY_READS {
-                        return Err(TransferError::at(Side::Source, Errno::IO));
+                        return Err(TransferError::source(Errno::IO));
                     }
                 }
                 Step::Dry if strategy == Strategy::ReadWrite => return Ok(at),
@@ -292,12 +291,12 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                     Some(n) => at += n,
                     None => return Ok(at),
                 },
-                // A signal came; whether it asked for the end is looked at above.
+                // A signal arrived; `check_stop` above sees whether it requested a stop.
                 Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. })
-                    if self.account.path_mut(strategy).interruptions.may_retry() => {}
+                    if self.account.tally_mut(strategy).interruptions.may_retry() => {}
                 Step::Refused(errno) | Step::Unavailable(errno) => {
                     self.step_down(errno.into(), errno)?;
-                    // A file without offsets might be mapped; but where it ends, only reading it from its start tells.
+                    // A file without offsets may be mappable, but only reading it from its start finds its end.
                     if errno == Errno::SPIPE && at == 0 && self.candidates.has_behind(Strategy::ReadWrite) {
                         self.candidates.skip_to(Strategy::ReadWrite);
                     }
@@ -307,20 +306,19 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         }
     }
 
-    /// Whether a large file that was copied to its known size has grown meanwhile. A small one is
-    /// over before anything could matter, and the question would cost it a call.
+    /// The new size of a large file that has grown while it was copied. A small file is not checked: its copy is
+    /// short, and the check would cost it a call.
     fn grown(&self, at: u64) -> Result<Option<u64>, TransferError> {
         if at < LARGE {
             return Ok(None);
         }
-        let stat = sys::at::fstat(self.t.src).map_err(|errno| TransferError::at(Side::Source, errno))?;
-        Ok((stat.size > at).then_some(stat.size))
+        Ok(Some(self.t.source_size()?).filter(|size| *size > at))
     }
 
-    /// Whether what was moved by reference, up to `end`, may not be what was in the file. Pages of the
-    /// source that are in a pipe or in a map lose their bytes when the file is cut off there: the part
-    /// behind its new end becomes zeros, which were never in it if it grows again. Then the next strategy
-    /// does it again, in smaller pieces or by reading. A strategy that was forced alone is taken at its word.
+    /// Whether bytes that were moved by reference, up to `end`, may differ from the file's. If the source is
+    /// truncated while its pages are in a pipe or a map, the part behind its new end becomes zeros, which were
+    /// never in the file if it grows again. Then the next strategy repeats the step, in smaller pieces or by
+    /// reading. Without a next strategy the bytes are accepted.
     fn is_torn(&self, strategy: Strategy, end: u64) -> bool {
         let by_reference = matches!(strategy, Strategy::Splice | Strategy::Mmap);
         let quiet = |now: Stat| now.size >= end && now.mtime == self.t.stat.mtime;
@@ -331,13 +329,13 @@ impl<'a, 'f> FileLoop<'a, 'f> {
     }
 
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
-        let tally = self.account.path_mut(strategy);
+        let tally = self.account.tally_mut(strategy);
         let ladder = &mut *self.ladder;
         let (mut src, mut dst) = self.t.ends((Form::File, Form::File), &self.offsets, &ladder.stop);
         (src.uncached, dst.uncached) = (self.uncached.source, self.uncached.destination);
         match strategy {
-            // Behind other strategies it can still take the whole file, but nothing less. A size that is
-            // not believed may be 0, and what was cloned may have an end further on.
+            // After other strategies it can still clone the whole file. A size that is not trusted may be 0, and
+            // the clone may be longer.
             Strategy::Reflink if at == 0 => match reflink::clone_file(src.fd, dst.fd, self.t.stat.size, tally) {
                 Step::Moved(0) => Step::Dry,
                 step => step,
@@ -363,18 +361,15 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         }
     }
 
-    /// Whether `read` gave 0 before the end, on a file system whose sizes are to be believed. A file
-    /// that others truncate ends where it says so; if it still claims to go on, the rest is lost.
+    /// Whether a call returned 0 before `st_size`, on a file system whose sizes are trusted. A truncated file ends
+    /// at its new size; if the size is still larger, data is missing.
     fn ends_early(&self, at: u64) -> Result<bool, TransferError> {
-        if !self.true_size {
-            return Ok(false);
-        }
-        let stat = sys::at::fstat(self.t.src).map_err(|errno| TransferError::at(Side::Source, errno))?;
-        Ok(stat.size > at)
+        Ok(self.true_size && self.t.source_size()? > at)
     }
 
-    /// A strategy gave 0, which proves nothing: only `read` knows the end of a file. `None` is the end. Bytes that
-    /// are read to find out are used, since some files give them only once, and ask for more than one at a time.
+    /// Continues after a strategy returned 0, which is no proof of the end: only `read` finds it. Returns the
+    /// bytes moved, `None` at the end. Bytes that are read to find out are written, because some files give them
+    /// only once, and only to a read of more than one byte.
     fn read_on(&mut self, strategy: Strategy, at: u64, len: u64) -> Result<Option<u64>, TransferError> {
         let goes_on = Errno::NODATA;
         if self.true_size {
@@ -386,7 +381,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         let ladder = &mut *self.ladder;
         let sides = self.t.ends((Form::File, Form::File), &self.offsets, &ladder.stop);
         if !self.candidates.has_behind(Strategy::ReadWrite) {
-            if sides.0.ends_at(at, self.account.path_mut(strategy)) {
+            if sides.0.ends_at(at, self.account.tally_mut(strategy)) {
                 return Ok(None);
             }
             return self.step_down(Reason::EarlyEnd, goes_on).map(|()| Some(0));
@@ -404,7 +399,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         }
     }
 
-    /// The destination now has all up to `at`, `bytes` more than before.
+    /// Accounts for `bytes` by which the destination is now complete up to `at`.
     fn arrived(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), TransferError> {
         let skipped = std::mem::take(&mut self.skipped);
         self.filled = self.filled.max(skipped.written_to(at, bytes).unwrap_or(0));
@@ -412,7 +407,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         self.ladder.moved(self.t, at, bytes)
     }
 
-    /// Leaves the strategy in use for the next one; an error if there is none.
+    /// Changes to the next strategy; an error if there is none.
     fn step_down(&mut self, reason: Reason, errno: Errno) -> Result<(), TransferError> {
         self.candidates.step_down(self.ladder, self.account, reason, errno)
     }

@@ -1,6 +1,6 @@
-//! The ladder: the strategies of one worker, what they reuse, and what refusals have taught.
+//! The ladder of one worker: limits, reusable resources, and the refusals met so far.
 //!
-//! The way up is in `file_loop.rs`, streams are in `stream_loop.rs`.
+//! The loop over the strategies is in `file_loop.rs` for files and in `stream_loop.rs` for streams.
 
 use super::buffered::Buffer;
 use super::chunk::PipeLoad;
@@ -15,44 +15,53 @@ use super::uncached::{self, Sides};
 use super::writeback::Writeback;
 use super::{Account, Meter, Route, Strategy};
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Stat, io};
+use crate::sys::{Errno, Stat, at, io};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// Which of the two files a failure is about.
+/// The file that a failure concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Reading failed.
     Source,
     /// Writing failed.
     Destination,
-    /// One call did both, and does not say.
+    /// One call read and wrote.
     Both,
 }
 
-/// Why a file could not be copied.
+/// The error that ended the copy of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferError {
-    /// Where it failed.
+    /// The file that it concerns.
     pub side: Side,
     /// The system's reason.
     pub errno: Errno,
-    /// The last allowed path, if all allowed paths were refused.
+    /// The last strategy of the route, if the kernel refused all of them.
     pub refused: Option<Strategy>,
-    /// Whether a signal asked for the end. EINTR alone does not say so: any signal gives that.
+    /// Whether a stop was requested. EINTR alone does not say so, because any signal causes it.
     pub interrupted: bool,
 }
 
 impl TransferError {
-    /// A failure of one side.
-    pub fn at(side: Side, errno: Errno) -> TransferError {
+    pub(super) fn at(side: Side, errno: Errno) -> TransferError {
         TransferError { side, errno, refused: None, interrupted: false }
+    }
+
+    /// A failure to read the source.
+    pub fn source(errno: Errno) -> TransferError {
+        TransferError::at(Side::Source, errno)
+    }
+
+    /// A failure to write the destination.
+    pub fn destination(errno: Errno) -> TransferError {
+        TransferError::at(Side::Destination, errno)
     }
 }
 
-/// How holes are treated (`--sparse`).
+/// The treatment of holes (`--sparse`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sparse {
@@ -65,31 +74,31 @@ pub enum Sparse {
     Never,
 }
 
-/// What the user allows the ladder to do.
+/// The options that limit or direct a transfer.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// `--strategy`: these strategies and no others.
+    /// `--strategy`: the only strategies to use, in order.
     pub forced: Option<Vec<Strategy>>,
     /// `--reflink`.
     pub cloning: Cloning,
     /// `--sparse`.
     pub sparse: Sparse,
-    /// `--bwlimit`, which all ladders of a run share.
+    /// `--bwlimit`, shared by all workers.
     pub rate_limit: Option<Arc<RateLimit>>,
-    /// `--cache=drop`: give pages back that the copy brought into the page cache.
+    /// `--cache=drop`: drop the pages that the copy brings into the page cache.
     pub drop_cache: bool,
-    /// `--fsync`: all is to be on the disk in the end, by a call that no signal ends.
+    /// `--fsync`: files are synced at the end, by a call that no signal interrupts.
     pub durable: bool,
 }
 
 impl Limits {
-    /// The route for a case, within what is allowed.
+    /// The route for a file, within the limits.
     fn route(&self, case: Case) -> Route {
         let default = default_route(case, self.cloning);
         self.restrict(if case.uncached { uncached::route(default) } else { default })
     }
 
-    /// The same where a stream is on either side.
+    /// The route if either side is a stream, within the limits.
     pub(super) fn stream_route(&self, case: Case) -> Route {
         self.restrict(stream_route(case, self.cloning))
     }
@@ -98,12 +107,12 @@ impl Limits {
         let mut route = self.forced.as_deref().map_or(default, forced_route);
         match self.sparse {
             Sparse::Auto => {}
-            // Only bytes that pass through user space can be searched for zeros.
+            // Only in user space can bytes be searched for zeros.
             Sparse::Always => {
                 route.strategies.retain(|s| *s == Strategy::ReadWrite);
                 route.preallocate = false;
             }
-            // Holes are to be filled: no strategy may do as it likes with them.
+            // These strategies may copy holes as holes.
             Sparse::Never => {
                 route.strategies.retain(|s| !matches!(s, Strategy::Reflink | Strategy::CopyFileRange))
             }
@@ -117,30 +126,30 @@ impl Limits {
 pub struct Transfer<'a> {
     /// Open for reading.
     pub src: BorrowedFd<'a>,
-    /// What fstat said of it.
+    /// The result of fstat on `src`.
     pub stat: Stat,
     /// Open for writing.
     pub dst: BorrowedFd<'a>,
-    /// The device that holds the destination.
+    /// The device number of the destination.
     pub dst_dev: u64,
-    /// How it takes bytes.
+    /// Whether the destination is a file or a stream.
     pub target: DestinationKind,
-    /// Whether the destination was there before, and has just been truncated.
+    /// Whether the destination existed before and has just been truncated.
     pub overwritten: bool,
 }
 
-/// How a destination takes bytes.
+/// The kind of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationKind {
-    /// A regular file, empty: bytes have offsets, and there may be holes.
+    /// An empty regular file: bytes have offsets, and there may be holes.
     File,
-    /// Anything else, and what fstat said of it. A regular file may be among them, if it is to be
-    /// written where its descriptor stands (`>> file`).
+    /// Anything else, with its fstat. This may be a regular file that is written at the descriptor's position (`>>
+    /// file`).
     Stream(Stat),
 }
 
 impl<'a> Transfer<'a> {
-    /// What both sides are.
+    /// The forms of source and destination.
     pub(super) fn forms(&self) -> (Form, Form) {
         let dst = match &self.target {
             DestinationKind::File => Form::File,
@@ -149,12 +158,17 @@ impl<'a> Transfer<'a> {
         (Form::of_open(&self.stat, self.src), dst)
     }
 
-    /// Which side has offsets, as far as its kind tells.
+    /// The sides that have offsets, judged by their kind.
     pub(super) fn offsets(&self, source: Form) -> Offsets {
         Offsets::new(source == Form::File, self.target == DestinationKind::File)
     }
 
-    /// Both sides, of which it is known what they are; `stop` ends a wait for them.
+    /// The current size of the source.
+    pub(super) fn source_size(&self) -> Result<u64, TransferError> {
+        at::fstat(self.src).map(|stat| stat.size).map_err(TransferError::source)
+    }
+
+    /// The endpoints of source and destination; `stop` ends a wait for either.
     pub(super) fn ends<'e>(
         &self,
         (src, dst): (Form, Form),
@@ -171,18 +185,18 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// What was learnt on the way, for `--debug`.
+/// The result of a copy; all but the size is for `--debug`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The length that the destination has now, in bytes.
+    /// The length of the destination in bytes.
     pub size: u64,
-    /// Whether the file system was asked for holes.
+    /// Whether holes were found by SEEK_DATA and SEEK_HOLE.
     pub asked_for_holes: bool,
     /// Whether the bytes were searched for zeros.
     pub searched_zeros: bool,
 }
 
-/// The strategies of one worker, with the resources that they reuse and what they have learnt.
+/// The resources and the knowledge that one worker keeps from file to file.
 #[derive(Debug)]
 pub struct Ladder {
     pub(super) limits: Limits,
@@ -192,14 +206,14 @@ pub struct Ladder {
     pub(super) pipe_load: PipeLoad,
     pub(super) buffer: Buffer,
     evictor: Option<Evictor>,
-    /// Whether the file in hand leaves its pages to the evictor.
+    /// Whether the evictor drops the pages of the current file.
     evicting: bool,
     writeback: Writeback,
-    /// Whether the file in hand is not to be flushed before it is complete: to some FUSE servers a flush, an fsync or
-    /// the closing of any of its descriptors is the end of it.
+    /// Whether the current file must not be flushed before it is complete: some FUSE servers take a flush, an
+    /// fsync or the closing of any of its descriptors as its end.
     written_in_one: bool,
     uncached: uncached::Knowledge,
-    // A copy meets a handful of devices and cases, and asks for each file: a list is the fastest map.
+    // There are only a few devices and cases, and each file looks them up: a list is faster than a map.
     file_systems: Vec<(u64, FsKind)>,
     routes: Vec<(Case, Arc<Route>, u64)>,
     refused_here: Vec<((u64, u64), Strategy)>,
@@ -207,7 +221,7 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// A ladder that adds to `meter` as bytes arrive, and stops when `stop` is raised.
+    /// A ladder that adds to `meter` as bytes are copied, and stops when `stop` is raised.
     pub fn new(limits: Limits, stop: StopFlag, meter: Arc<Meter>) -> Ladder {
         let evictor = limits.drop_cache.then(|| Evictor::new(stop.clone()));
         Ladder {
@@ -229,7 +243,7 @@ impl Ladder {
         }
     }
 
-    /// The routes that were taken, and by how many files, for the statistics.
+    /// The routes that were taken and the number of files of each, for the statistics.
     pub fn into_routes(self) -> BTreeMap<Case, (Route, u64)> {
         self.routes.into_iter().map(|(case, route, files)| (case, (Arc::unwrap_or_clone(route), files))).collect()
     }
@@ -237,7 +251,7 @@ impl Ladder {
     /// Copies all data of `t.src` to `t.dst`.
     ///
     /// # Errors
-    /// The first error that no strategy could go around. The destination then has an unspecified part.
+    /// The first error that no strategy could avoid. The content of the destination is then unspecified.
     pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
         self.begin(t);
         let outcome = self.copy_whole(t, account)?;
@@ -254,8 +268,18 @@ impl Ladder {
     }
 
     fn end_writeback(&mut self) -> Result<(), TransferError> {
-        self.writeback.wait().map_err(|errno| TransferError::at(Side::Destination, errno))?;
-        Ok(())
+        self.writeback.wait().map(drop).map_err(TransferError::destination)
+    }
+
+    fn begin_eviction(&mut self, t: &Transfer<'_>, range: Range<u64>) {
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
+            evictor.begin(t, range);
+        }
+    }
+
+    fn end_eviction(&mut self, t: &Transfer<'_>, at: u64) -> Result<(), TransferError> {
+        let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) else { return Ok(()) };
+        evictor.end(t, at, !self.written_in_one).map_err(TransferError::destination)
     }
 
     fn copy_whole(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
@@ -268,30 +292,24 @@ impl Ladder {
         self.evicting = !sides.any();
         let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
         let route = self.route(Case { uncached: sides.any(), ..case }, Limits::route);
-        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor.begin(t, 0..t.stat.size);
-        }
+        self.begin_eviction(t, 0..t.stat.size);
         let outcome = FileLoop::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
-        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor
-                .end(t, outcome.size, !self.written_in_one)
-                .map_err(|errno| TransferError::at(Side::Destination, errno))?;
-        }
+        self.end_eviction(t, outcome.size)?;
         Ok(outcome)
     }
 
-    /// Which sides pass the page cache by: in files that the evictor would have to flush many of at a time, if
-    /// read and write may come first.
+    /// The sides that bypass the page cache: both or none, in files that the evictor would flush many at a time,
+    /// if read and write may come first.
     fn uncached_sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], account: &mut Account) -> Sides {
         let forced = self.limits.forced.as_deref().and_then(|strategies| strategies.first());
         let free = forced.is_none_or(|first| *first == Strategy::ReadWrite);
         if !self.limits.drop_cache || !free || t.stat.size >= evict::FLUSH {
             return Sides::default();
         }
-        self.uncached.sides(t, kinds, account.path_mut(Strategy::ReadWrite))
+        self.uncached.sides(t, kinds, account.tally_mut(Strategy::ReadWrite))
     }
 
-    /// How many bytes of the last file may not be on the disk yet.
+    /// The bytes of the last file that may not be on the disk yet.
     pub fn unwritten(&self) -> u64 {
         self.writeback.unwritten()
     }
@@ -306,8 +324,7 @@ impl Ladder {
         self.evicting && t.stat.is_regular() && t.target == DestinationKind::File
     }
 
-    /// The most bytes for one call from `at`, of the `len` that a strategy could take: the least of the limits in
-    /// force.
+    /// The most bytes to request from one call at `at`: the least of `len` and the limits in force.
     pub(super) fn most_bytes(&self, t: &Transfer<'_>, at: u64, len: u64) -> u64 {
         let limited = self.limits.rate_limit.as_ref().map_or(len, |limit| len.min(limit.step()));
         let flushed = if self.flushes(t) { limited.min(self.writeback.most()) } else { limited };
@@ -315,16 +332,15 @@ impl Ladder {
         evictor.map_or(flushed, |evictor| flushed.min(evictor.most(at)))
     }
 
-    /// `bytes` have arrived, and the destination now has all up to `at`.
+    /// Accounts for `bytes` by which the destination is now complete up to `at`.
     ///
     /// # Errors
-    /// When they do not get to the disk.
+    /// Those of a flush to the disk.
     pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), TransferError> {
         self.meter.add(bytes);
-        let failed = |errno| TransferError::at(Side::Destination, errno);
         let left = if t.stat.is_regular() { t.stat.size.saturating_sub(at) } else { u64::MAX };
         let written = match self.flushes(t) {
-            true => self.writeback.add(t.dst, at, bytes, left).map_err(failed)?,
+            true => self.writeback.add(t.dst, at, bytes, left).map_err(TransferError::destination)?,
             false => None,
         };
         let evicts = self.evicts(t);
@@ -340,8 +356,8 @@ impl Ladder {
         Ok(())
     }
 
-    /// Copies a range of `t.src` to the same place in `t.dst`, which has its full length already and
-    /// nothing but holes there, or the same bytes. Blocks are not shared: that is for whole files.
+    /// Copies a range of `t.src` to the same offset of `t.dst`, which has its full length already and, in the
+    /// range, only holes or the same bytes. Never by reflink, which clones whole files.
     ///
     /// # Errors
     /// As for [`Ladder::copy`].
@@ -358,21 +374,15 @@ impl Ladder {
         );
         route.strategies.retain(|strategy| *strategy != Strategy::Reflink);
         self.evicting = true;
-        if let Some(evictor) = &mut self.evictor {
-            evictor.begin(t, range.clone());
-        }
+        self.begin_eviction(t, range.clone());
         self.begin(t);
         let outcome = FileLoop::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
-        if let Some(evictor) = &mut self.evictor {
-            evictor
-                .end(t, outcome.size, !self.written_in_one)
-                .map_err(|errno| TransferError::at(Side::Destination, errno))?;
-        }
+        self.end_eviction(t, outcome.size)?;
         self.end_writeback()?;
         Ok(outcome)
     }
 
-    /// Which file system this device number and open file belong to; asked once a device.
+    /// The file system of an open file with this device number. statfs is called once for each device.
     pub fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
         if let Some((_, kind)) = self.file_systems.iter().find(|(known, _)| *known == dev) {
             return *kind;
@@ -399,7 +409,7 @@ impl Ladder {
         Err(TransferError { interrupted: true, ..TransferError::at(Side::Both, Errno::INTR) })
     }
 
-    /// What a refusal teaches beyond this file.
+    /// Remembers a refusal that holds beyond this file: for the run, or for this pair of devices.
     pub(super) fn learn(&mut self, strategy: Strategy, errno: Errno, pair: (u64, u64)) {
         if self.is_known_refusal(strategy, pair) {
             return;

@@ -1,32 +1,29 @@
-//! How far a worker has come, for others to look at; and somebody who is called if it takes long.
-//!
-//! What they see and show is in `report/progress.rs`.
+//! The progress of a worker, which `report/progress.rs` displays, and an alarm for copies that take long.
 
 use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// What one worker has done so far, for others to look at while it works. Alone in its cache line,
-/// so that looking does not slow the worker down.
+/// The progress of one worker, readable by other threads. It has a cache line to itself, so that readers do not
+/// slow the worker down.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Meter {
-    /// Bytes that arrived.
+    /// Bytes copied.
     pub bytes: AtomicU64,
-    /// Files that are done.
+    /// Files done.
     pub files: AtomicU64,
-    /// Whom to call if the copy lasts.
     alarm: Option<Arc<Alarm>>,
 }
 
 impl Meter {
-    /// A meter that looks at the clock, too, whenever bytes arrive.
+    /// A meter that checks the alarm whenever bytes are added.
     pub fn with_alarm(alarm: Option<Arc<Alarm>>) -> Meter {
         Meter { alarm, ..Meter::default() }
     }
 
-    /// So many more bytes have arrived.
+    /// Adds copied bytes.
     pub fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(alarm) = &self.alarm {
@@ -35,20 +32,20 @@ impl Meter {
     }
 }
 
-/// Something to be done once a copy has lasted for a time. The worker itself does it, between two calls
-/// that move bytes: a copy that is over before has needed no thread that waits for it.
+/// An action for a copy that lasts until a given time. The worker runs it between two calls that move bytes, so a
+/// shorter copy needs no thread that waits.
 pub struct Alarm {
     due: Instant,
     ring: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Alarm {
-    /// Does `ring`, once, when bytes arrive at `due` or later.
+    /// Runs `ring` once, when bytes are added at `due` or later.
     pub fn at(due: Instant, ring: impl FnOnce() + Send + 'static) -> Alarm {
         Alarm { due, ring: Mutex::new(Some(Box::new(ring))) }
     }
 
-    /// There is nobody to call any more.
+    /// Drops the action.
     pub fn disarm(&self) {
         drop(self.take());
     }

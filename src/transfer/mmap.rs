@@ -1,8 +1,7 @@
 //! mmap(2) of the source, pwrite(2) or write(2) from the map.
 //!
-//! The map is touched by the kernel alone, inside that call. No Rust code reads through it and no
-//! reference that Rust could assume to be stable is kept: a source that others truncate meanwhile
-//! then gives a short count or EFAULT, where a load from user space would be SIGBUS.
+//! Only the kernel reads the map, inside that call. If another process truncates the source meanwhile, the call
+//! returns a short count or EFAULT, where a load from user space would raise SIGBUS.
 #![allow(unsafe_code)]
 
 use super::endpoint::{Endpoint, Form};
@@ -11,17 +10,17 @@ use crate::sys::{self, Errno};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ptr;
 
-/// Bytes mapped at once. 8 MiB measured best for mmap; the step stays short enough for Ctrl-C.
+/// Bytes mapped at once. 8 MiB measured best, and the call stays short enough for Ctrl-C.
 const WINDOW: u64 = 8 << 20;
-/// Offsets of maps are multiples of the page size (mmap(2)).
+/// Offsets of maps must be multiples of the page size (mmap(2)).
 const PAGE_MASK: u64 = 4095;
 
 /// Moves up to one window, at most `len` bytes, from offset `at` of the source, which must have offsets.
 pub(super) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     if src.form != Form::File {
-        return Step::Refused(Errno::NODEV); // as mmap(2) says of pipes and sockets
+        return Step::Refused(Errno::NODEV); // as mmap(2) gives for pipes and sockets
     }
-    // Past the end of the file the last page reads as zeros, so the map must end where the file does.
+    // Behind the end of the file its last page reads as zeros, so the map must end where the file does.
     let size = match sys::at::fstat(src.fd) {
         Ok(stat) => stat.size,
         Err(errno) => return Step::Unavailable(errno),
@@ -35,25 +34,25 @@ pub(super) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tall
     let skip = (at - start) as usize;
     let want = len.min(left).min(WINDOW) as usize;
     let mapped = skip + want;
-    // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+    // SAFETY: a new mapping at an address that the kernel chooses affects no other memory.
     let map = tally.call(Call::Mmap, || unsafe {
         mmap(ptr::null_mut(), mapped, ProtFlags::READ, MapFlags::SHARED, src.fd, start)
     });
     let map = match map {
         Ok(map) => map,
-        // Out of address space or maps is no decision on the file: the next strategy needs neither.
+        // Address space or maps are exhausted; the next strategy needs neither.
         Err(errno) => return Step::Unavailable(errno),
     };
-    // SAFETY: the range lies inside the mapping, which lives until munmap below. The slice is only
-    // handed to pwrite or write, which reads it in the kernel; the compiler never sees a load from it, so
-    // that the file may change or shrink under it (then the call stops early or gives EFAULT).
+    // SAFETY: the range lies inside the mapping, which lives until munmap below. The slice is only passed to
+    // pwrite or write, and only the kernel loads from it. So the file may change or shrink meanwhile; then the
+    // call stops early or gives EFAULT.
     let bytes = unsafe { std::slice::from_raw_parts(map.cast::<u8>().add(skip), want) };
     let answer = if dst.has_offsets() {
         tally.call(Call::Pwrite, || rustix::io::pwrite(dst.fd, bytes, at))
     } else {
         tally.call(Call::Write, || rustix::io::write(dst.fd, bytes))
     };
-    // SAFETY: `map` and `mapped` are those of the mapping above, and `bytes` is not used after this.
+    // SAFETY: `map` and `mapped` are the mapping above, and `bytes` is not used after this.
     let unmapped = tally.call(Call::Munmap, || unsafe { munmap(map, mapped) });
     match (answer, unmapped) {
         (Ok(0), _) => Step::Dry,

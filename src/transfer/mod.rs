@@ -1,7 +1,6 @@
-//! The room that moves bytes: the ladder, its strategies, and an account of what each of them did.
+//! Moves bytes between open files: the ladder, its strategies, and an account of what each strategy did.
 //!
-//! It knows open files and offsets. It does not know names, options, or what a failure means to the
-//! user; nothing here opens, creates, prints or decides whether a file should be copied.
+//! Nothing here knows names or options, opens, creates or prints, or decides whether a file should be copied.
 
 pub mod account;
 mod buffered;
@@ -36,26 +35,26 @@ pub use route::Route;
 
 use crate::sys::Errno;
 
-/// A way to get bytes from one file into another, from the least to the most work for the CPU.
+/// A way to move bytes from one file into another. The variants are ordered from the least to the most CPU work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// ioctl(FICLONE): the destination shares the source's blocks, no byte moves.
+    /// ioctl(FICLONE): the destination shares the source's blocks; no byte moves.
     Reflink,
-    /// copy_file_range(2): the kernel chooses (clone, server-side copy, or one copy).
+    /// copy_file_range(2): the kernel chooses between a clone, a copy by the server, and one copy in memory.
     CopyFileRange,
-    /// splice(2) through a pipe: page references into the pipe, one copy into the page cache.
+    /// splice(2) through a pipe: page references into the pipe, then one copy into the page cache.
     Splice,
-    /// sendfile(2): the same inside the kernel, in one call.
+    /// sendfile(2): a splice inside the kernel, in one call.
     Sendfile,
     /// mmap(2) of the source and pwrite(2) from the map: one copy.
     Mmap,
-    /// pread(2) and pwrite(2): two copies, through user space. The ground: it always works.
+    /// pread(2) and pwrite(2): two copies, through user space. The last step of the ladder: it always works.
     ReadWrite,
 }
 
 impl Strategy {
-    /// All of them, in the order of the ladder.
+    /// All strategies, in the order of the ladder.
     pub const ALL: [Strategy; 6] = [
         Strategy::Reflink,
         Strategy::CopyFileRange,
@@ -78,23 +77,24 @@ impl Strategy {
     }
 }
 
-/// What one step of a strategy came to.
+/// The result of one step of a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// So many bytes, more than none, are now in the destination.
+    /// This many bytes, at least one, are now in the destination.
     Moved(u64),
-    /// The call gave 0. Only after `read` does that mean the end of the file.
+    /// The call returned 0. Only from `read` does that mean the end of the file.
     Dry,
-    /// The kernel does not do this for these files: the next strategy goes on from the same offset.
+    /// The kernel does not support the call for these files: the next strategy continues at the same offset.
     Refused(Errno),
-    /// The strategy cannot have what it needs for itself, a map or a pipe: no decision on either file.
+    /// The strategy could not get a resource, such as a map or a pipe: the next strategy continues at the same
+    /// offset.
     Unavailable(Errno),
-    /// The file cannot be copied by any strategy.
+    /// No strategy can copy the file.
     Failed(TransferError),
 }
 
-/// Sorts a strategy's errno: these end the file, any other sends it to the next strategy. The list is what
-/// the kernel says of the disk or the memory, not of the call.
+/// The step for an errno of a strategy. Errors of the disk or the memory end the file; any other leads to the next
+/// strategy.
 fn refuse_or_fail(errno: Errno, side: Side) -> Step {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => {

@@ -1,24 +1,24 @@
 //! `--bwlimit`: a limit on the bytes that all workers together move in a second.
 //!
-//! Each worker sleeps after it has moved bytes until the limit allows more. No worker is promised a share; small
-//! calls keep the rate even. A reflink or a hole moves no bytes and costs nothing.
+//! After moving bytes, a worker sleeps until the limit allows more. The rate is not divided among the workers;
+//! small calls keep it even. A reflink or a hole moves no bytes and does not count.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Unused time up to this may be caught up with, since a sleep is never exact.
+/// Unused time up to this is made up for, because a sleep is never exact.
 const CREDIT: Duration = Duration::from_millis(100);
-/// The longest sleep between two looks at the stop flag.
+/// The longest sleep between two checks of the stop flag.
 const NAP: Duration = Duration::from_millis(50);
-/// Calls a second, at least.
+/// The least number of calls a second.
 const STEPS: u64 = 20;
 
-/// A rate that several workers keep together.
+/// A rate limit that workers share.
 #[derive(Debug)]
 pub struct RateLimit {
     /// Bytes a second.
     rate: u64,
-    /// The time at which the bytes moved so far are within the rate.
+    /// The time from which the bytes moved so far are within the rate.
     paid: Mutex<Option<Instant>>,
 }
 
@@ -44,12 +44,12 @@ impl RateLimit {
         }
     }
 
-    /// Adds `bytes`, and gives the time at which all bytes so far are within the rate.
+    /// Adds `bytes`. Returns the time from which all bytes so far are within the rate.
     fn book(&self, bytes: u64, now: Instant) -> Instant {
         let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = now.checked_sub(CREDIT).unwrap_or(now);
-        // Before the first byte there is no unused time.
+        // The time before the first byte is not unused time.
         let start = paid.map_or(now, |paid| paid.max(oldest));
         let until = start + cost;
         *paid = Some(until);
@@ -67,10 +67,10 @@ mod tests {
         let now = Instant::now();
         assert_eq!(limit.book(500, now), now + Duration::from_millis(500));
         assert_eq!(limit.book(250, now), now + Duration::from_millis(750));
-        // Late by less than the credit: the average is kept.
+        // Late by less than the credit: it is made up for.
         let late = now + Duration::from_millis(800);
         assert_eq!(limit.book(1000, late), now + Duration::from_millis(1750));
-        // Idle for long: no burst makes up for it.
+        // Idle for longer: only the credit is made up for.
         let idle = now + Duration::from_secs(60);
         assert_eq!(limit.book(1000, idle), idle + Duration::from_millis(900));
     }

@@ -1,4 +1,4 @@
-//! ioctl(FICLONE): the whole file at once, or nothing (ioctl_ficlone(2)).
+//! ioctl(FICLONE): shares the blocks of a whole file (ioctl_ficlone(2)).
 
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use rustix::fs::ioctl_ficlone;

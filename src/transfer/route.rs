@@ -1,14 +1,14 @@
-//! Which strategies, in which order, for this pair of file systems and this size, and why.
+//! The routes for files: the strategies for a pair of file systems and a size, in order, and the reason.
 //!
-//! A pure table: every line is a measurement (see README, "How fast"), and none of it is needed for
-//! correctness. Whatever comes first here, the whole ladder stands behind it.
+//! A table in which every line was measured (see README, "How fast"). Correctness does not depend on it, because
+//! every route ends with the rest of the ladder.
 
 use super::Strategy;
 use crate::sys::Stat;
 use crate::sys::stat::is_on_block_device;
 
-/// Where bytes come from or go to: file systems whose behaviour is known well enough to choose by it,
-/// and what is no file.
+/// The kind of a source or destination: a file system whose behaviour is known well enough for a choice, or no
+/// file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FsKind {
     /// ext2, ext3 and ext4 share a magic number.
@@ -19,11 +19,11 @@ pub enum FsKind {
     Btrfs,
     /// tmpfs, also /dev/shm.
     Tmpfs,
-    /// A server holds the data: NFS, SMB, 9P.
+    /// Data on a server: NFS, SMB, 9P.
     Remote,
-    /// A program holds the data, which may not be able to do all that a disk does.
+    /// Data of a program, which may not support all operations of a disk.
     Fuse,
-    /// Any other file system, /proc and /sys among them: sizes are not believed.
+    /// Any other file system, including /proc and /sys: sizes are not trusted.
     Other,
     /// A pipe or a fifo.
     Pipe,
@@ -38,12 +38,12 @@ const FUSE: u64 = 0x6573_5546;
 const TMPFS: u64 = 0x0102_1994;
 const BTRFS: u64 = 0x9123_683E;
 const NFS: u64 = 0x6969;
-/// File systems without a block device of their own whose syncfs(2) reaches the disk and reports errors: tmpfs,
-/// btrfs, NFS, Ceph, ZFS, bcachefs, UBIFS.
+/// File systems with unnamed devices whose syncfs(2) reaches the disk and reports errors: tmpfs, btrfs, NFS, Ceph,
+/// ZFS, bcachefs, UBIFS.
 const REACHED_BY_SYNCFS: [u64; 7] = [TMPFS, BTRFS, NFS, 0x00C3_6400, 0x2FC1_2FC1, 0xCA45_1A4E, 0x2405_1905];
 
 impl FsKind {
-    /// From `f_type` of statfs(2); the numbers are those of linux/magic.h.
+    /// The kind for `f_type` of statfs(2); the numbers are those of linux/magic.h.
     pub fn from_magic(magic: u64) -> FsKind {
         match magic {
             0xEF53 => FsKind::Ext4,
@@ -56,31 +56,30 @@ impl FsKind {
         }
     }
 
-    /// Whether it is known to be on this machine alone.
+    /// Whether the file system is known to be used by this machine alone.
     pub fn is_local(self) -> bool {
         matches!(self, FsKind::Ext4 | FsKind::Xfs | FsKind::Btrfs | FsKind::Tmpfs)
     }
 
-    /// Whether syncfs(2) is known to write out all that the file system of this type and device holds, and to report
-    /// what could not be. It does not reach a FUSE server, except with fuseblk and virtiofs, which look the same from
-    /// here; CIFS, 9p and overlayfs do not pass it on, or not what it answers.
+    /// Whether syncfs(2) is known to write all data of a file system with this `f_type` and device number, and to
+    /// report errors. It does not reach a FUSE server, except for fuseblk and virtiofs, which have the same
+    /// `f_type`. CIFS, 9p and overlayfs do not pass on the call, or not its error.
     pub fn is_reached_by_syncfs(magic: u64, dev: u64) -> bool {
         magic != FUSE && (is_on_block_device(dev) || REACHED_BY_SYNCFS.contains(&magic))
     }
 
-    /// Whether close(2) of a file there may still have something to say. On a disk of this machine it has not: what
-    /// was written is in the page cache, and only a sync can tell more.
+    /// Whether close(2) of a written file may report an error. On a disk of this machine it does not: the data is
+    /// in the page cache, and only a sync reports errors.
     pub fn answers_at_close(self, dev: u64) -> bool {
         !self.is_local() && (matches!(self, FsKind::Remote | FsKind::Fuse) || !is_on_block_device(dev))
     }
 
-    /// Whether a file has one inode number, whichever machine looks. With FUSE it may be another in
-    /// each mount.
+    /// Whether a file has the same inode number on each machine. With FUSE each mount may have other numbers.
     pub fn has_lasting_inodes(magic: u64) -> bool {
         magic != FUSE
     }
 
-    /// The name that people know it by.
+    /// The name in the statistics.
     pub fn name(self) -> &'static str {
         match self {
             FsKind::Ext4 => "ext4",
@@ -96,36 +95,36 @@ impl FsKind {
         }
     }
 
-    /// Whether `st_size` of a regular file there is the end of its data.
+    /// Whether the data of a regular file ends at `st_size`.
     pub fn sizes_are_true(self) -> bool {
-        matches!(self, FsKind::Ext4 | FsKind::Xfs | FsKind::Btrfs | FsKind::Tmpfs)
+        self.is_local()
     }
 
-    /// Whether files there may share blocks. What is unknown may.
+    /// Whether files may share blocks. An unknown file system counts as able to.
     fn may_clone(self) -> bool {
         !matches!(self, FsKind::Ext4 | FsKind::Tmpfs)
     }
 }
 
-/// How large a file is, for the choice of a strategy.
+/// The size of a file, for the choice of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SizeClass {
-    /// Up to [`SMALL`] bytes: one call moves it all, and its overhead is what counts.
+    /// Up to [`SMALL`] bytes: one call moves the file, and its overhead dominates.
     Small,
-    /// Up to [`LARGE`] bytes.
+    /// Less than [`LARGE`] bytes.
     Medium,
-    /// [`LARGE`] bytes and more: the size of page cache folios is what counts.
+    /// [`LARGE`] bytes and more: the size of page cache folios dominates.
     Large,
-    /// A stream on either side: what comes is what there is.
+    /// A stream on either side, of any length.
     Any,
 }
 
-/// Up to here a file is moved by one call. sendfile and copy_file_range work in chunks of this size
-/// inside the kernel (one default pipe), so beyond it they lose to a 1 MiB pipe.
+/// The most bytes of a file that one call moves. sendfile and copy_file_range work in chunks of this size inside
+/// the kernel (one default pipe), so larger files are faster through a pipe of 1 MiB.
 pub const SMALL: u64 = 64 << 10;
-/// From here preallocation pays on ext4. Two threads, 64 MiB in files of one size, CPU time with and
-/// without it: 128 KiB 36 and 38 ms, 256 KiB 22 and 27, 512 KiB 18 and 24. It pays as well for a file
-/// that is overwritten (256 MiB: 53 ms and 104).
+/// The least bytes for which preallocation pays on ext4. Two threads, 64 MiB in files of one size, CPU time with
+/// and without it: 128 KiB 36 and 38 ms, 256 KiB 22 and 27, 512 KiB 18 and 24. It also pays for a file that is
+/// overwritten (256 MiB: 53 ms and 104).
 pub const LARGE: u64 = 256 << 10;
 
 impl SizeClass {
@@ -138,7 +137,7 @@ impl SizeClass {
         }
     }
 
-    /// As the statistics name it.
+    /// The name in the statistics.
     pub fn name(self) -> &'static str {
         match self {
             SizeClass::Small => "up to 64 KiB",
@@ -153,29 +152,29 @@ impl SizeClass {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cloning {
-    /// `--reflink=auto`: where the file system can.
+    /// `--reflink=auto`: where the file system supports it.
     #[default]
     Try,
-    /// `--reflink=always`: or fail.
+    /// `--reflink=always`: a file whose blocks cannot be shared fails.
     Require,
-    /// `--reflink=never`: nor by a copy_file_range that may do it behind our back.
+    /// `--reflink=never`: neither by reflink nor by a copy_file_range that may clone.
     Forbid,
 }
 
-/// What a route is chosen by.
+/// The properties by which a route is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Case {
-    /// Where the source is.
+    /// The file system of the source.
     pub source: FsKind,
-    /// Where the destination is.
+    /// The file system of the destination.
     pub destination: FsKind,
     /// Whether both have the same `st_dev`.
     pub same_device: bool,
     /// The size class of the source.
     pub size: SizeClass,
-    /// Whether the destination was there before and has been truncated.
+    /// Whether the destination existed before and has been truncated.
     pub overwritten: bool,
-    /// Whether read and write are to pass the page cache by (`--cache=drop`).
+    /// Whether read and write bypass the page cache (`--cache=drop`).
     pub uncached: bool,
 }
 
@@ -187,18 +186,18 @@ impl Case {
     }
 }
 
-/// The strategies for a case, in order.
+/// The strategies for a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The order to try them in.
+    /// The strategies, in the order in which they are tried.
     pub strategies: Vec<Strategy>,
-    /// Whether the destination's blocks are allocated before the first byte (fallocate(2)).
+    /// Whether the destination's blocks are allocated before the first byte is written (fallocate(2)).
     pub preallocate: bool,
-    /// Why this order, in plain words.
+    /// The reason for this order, as shown to the user.
     pub why: &'static str,
 }
 
-/// The route that measured best for the case, with the rest of the ladder behind it.
+/// The route that measured best for the case, followed by the rest of the ladder.
 pub fn default_route(case: Case, cloning: Cloning) -> Route {
     if cloning == Cloning::Require {
         return Route {
@@ -219,12 +218,12 @@ pub fn default_route(case: Case, cloning: Cloning) -> Route {
     Route { strategies, preallocate, why }
 }
 
-/// The routes of `--strategy`: exactly the listed strategies.
+/// The route of `--strategy`: exactly the listed strategies.
 pub fn forced_route(strategies: &[Strategy]) -> Route {
     Route { strategies: strategies.to_vec(), preallocate: false, why: "--strategy asked for it" }
 }
 
-/// Two btrfs subvolumes differ in `st_dev` and yet share blocks.
+/// Whether the two files may share blocks. Two btrfs subvolumes can, although their `st_dev` differ.
 fn may_clone(case: Case) -> bool {
     let both_btrfs = case.source == FsKind::Btrfs && case.destination == FsKind::Btrfs;
     (case.same_device || both_btrfs) && case.destination.may_clone()
@@ -236,7 +235,8 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
     let clone = cloning == Cloning::Try && may_clone(case);
     match (case.source, case.destination, case.size) {
         (Btrfs, Btrfs, _) if clone => (&[Reflink, CopyFileRange], false, "btrfs shares blocks"),
-        // Time of 1.0 to 1.1 for new files of 1 to 16 KiB, and less where what was copied is written to the disk.
+        // 1.0 to 1.1 of the time of sendfile for new files of 1 to 16 KiB, and less once the copy is written to
+        // the disk.
         (Xfs, Xfs, SizeClass::Small) if clone => (&[Reflink, Sendfile], false, "xfs shares blocks"),
         (Xfs, Xfs, SizeClass::Medium | SizeClass::Large) if clone => {
             (&[Reflink, Splice], false, "xfs shares blocks")
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_ends_on_the_ground_and_repeats_no_rung() {
+    fn every_route_ends_with_read_write_and_repeats_no_strategy() {
         for case in all_cases() {
             for cloning in [Cloning::Try, Cloning::Forbid] {
                 let strategies = default_route(case, cloning).strategies;

@@ -1,13 +1,13 @@
-//! sendfile(2): the kernel's own splice, 64 KiB at a time, in one call. Into a socket it hands over
-//! references to the page cache, and nothing is copied.
+//! sendfile(2): one call that splices inside the kernel, 64 KiB at a time. A socket gets references to the page
+//! cache, without a copy.
 
 use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
 use crate::sys::io;
 use rustix::fs::sendfile;
 
-/// Moves up to `len` bytes at offset `at`. The destination is written at its own position, which
-/// `position` follows, so that the seek is only made when another strategy was here in between.
+/// Moves up to `len` bytes at offset `at`. sendfile writes at the destination's position, which `position` tracks,
+/// so that a seek is only needed after another strategy has written.
 pub(super) fn step(
     src: Endpoint<'_>,
     dst: Endpoint<'_>,

@@ -1,83 +1,83 @@
-//! Where a file has data and where it has holes.
+//! Data and holes of a file.
 //!
-//! Two ways to know: the file system says (SEEK_DATA, SEEK_HOLE of lseek(2)), or the bytes
-//! themselves are zeros. The answers of a live file may lie; the only thing relied on is that
-//! offsets go strictly forward. What was said of a whole file is held against the blocks that it has.
+//! A hole is found by the file system (SEEK_DATA, SEEK_HOLE of lseek(2)) or by reading zeros. The answers of the
+//! file system may be wrong for a file that changes, so only strictly increasing offsets are relied on. The holes
+//! of a whole file are checked against its block count.
 
 use super::zeros;
 use crate::sys::{Stat, io};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-/// What the file system says of the rest of a file.
+/// The rest of a file, by the file system.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The next stretch of data.
+    /// The next extent of data.
     Data(Range<u64>),
     /// Only a hole is left.
     Hole,
-    /// It cannot tell: the rest is to be taken as data.
+    /// The file system cannot tell: the rest counts as data.
     Unknown,
 }
 
-/// The data span that holds `from` or comes next after it.
+/// The data extent that contains `from` or comes next after it.
 pub(super) fn next_span(src: BorrowedFd<'_>, from: u64) -> Next {
     let start = match io::seek_data(src, from) {
         Ok(Some(start)) => start,
         Ok(None) => return Next::Hole,
-        // Whatever the reason, reading will tell more.
+        // For whatever reason: reading finds the data, or the same error.
         Err(_) => return Next::Unknown,
     };
     match io::seek_hole(src, start) {
         Ok(end) if start >= from && end > start => Next::Data(start..end),
-        // ENXIO: the file shrank in between. Anything else is nonsense. Reading will tell.
+        // ENXIO: the file shrank between the two calls. Other answers make no sense. Reading finds the data.
         _ => Next::Unknown,
     }
 }
 
-/// Holes of no more bytes are read rather than believed in, if anything speaks against them: a tenth of a second.
+/// If the block count contradicts holes of up to this many bytes, they are read, which takes a tenth of a second.
 const CHEAP: u64 = 256 << 20;
-/// Of a file system that is not known, this part of a hole may be blocks that hold no data of the file: extent
-/// trees, attributes.
+/// On an unknown file system, one byte of allocated blocks for this many bytes of holes may be metadata of the
+/// file (extent trees, attributes).
 const OVERHEAD: u64 = 1 << 14;
 
-/// What a file system said are holes.
+/// The holes of a file, by the file system.
 #[derive(Debug, Default)]
-pub(super) struct Denied {
-    /// Where they are, as long as they may yet be doubted.
+pub(super) struct ReportedHoles {
+    /// The holes, as long as they may have to be read.
     pub(super) holes: Vec<Range<u64>>,
-    /// All of them together.
+    /// The length of all holes.
     pub(super) bytes: u64,
 }
 
-impl Denied {
+impl ReportedHoles {
     pub(super) fn add(&mut self, hole: Range<u64>, known: bool) {
         self.bytes += hole.end - hole.start;
         if known && self.bytes > CHEAP {
-            self.holes = Vec::new(); // believed in, see below
+            self.holes = Vec::new(); // never read, see `are_credible`
         } else if !hole.is_empty() {
             self.holes.push(hole);
         }
     }
 }
 
-/// Whether the holes of a file that has `data` bytes beside them are to be believed. All data is in blocks, so
-/// more blocks than data are a sign that the file system has denied some. There are honest reasons as
-/// well, above all blocks that were allocated and never written; so the file systems that are `known` are
-/// doubted only where reading costs little. Others may not count blocks at all, and say 0.
+/// Whether the holes of a file with `data` bytes of data are credible. Data occupies blocks, so more blocks than
+/// data suggest that the file system reported data as a hole. There are harmless reasons too, above all
+/// preallocated blocks, so `known` file systems are doubted only where reading is cheap. Others may not count
+/// blocks at all, and report 0.
 pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
     let hole = stat.size.saturating_sub(data);
     // Only the end of the file may be in the middle of a block.
     let in_blocks = data.next_multiple_of(zeros::block_size(stat) as u64);
-    let denied = stat.blocks.saturating_mul(512).saturating_sub(in_blocks);
+    let excess = stat.blocks.saturating_mul(512).saturating_sub(in_blocks);
     match (known, stat.blocks) {
-        (true, _) => denied == 0 || hole > CHEAP,
+        (true, _) => excess == 0 || hole > CHEAP,
         (false, 0) => hole > CHEAP,
-        (false, _) => denied <= hole / OVERHEAD,
+        (false, _) => excess <= hole / OVERHEAD,
     }
 }
 
-/// How many bytes of data a file has by what its file system says; what that cannot tell counts as data.
+/// The bytes of data in a file, by its file system; where that cannot tell, the rest counts as data.
 pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> u64 {
     let (mut at, mut data) = (0, 0);
     while at < size {
@@ -92,7 +92,7 @@ pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> u64 {
     data
 }
 
-/// Splits `bytes` into runs that are all zeros and runs that are not, in blocks of `block` bytes.
+/// Splits `bytes` into runs of blocks of `block` bytes that are all zeros (true) or not.
 pub(super) fn runs(bytes: &[u8], block: usize) -> impl Iterator<Item = (bool, Range<usize>)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -106,7 +106,7 @@ pub(super) fn runs(bytes: &[u8], block: usize) -> impl Iterator<Item = (bool, Ra
     })
 }
 
-/// Compares the slice with itself, shifted: memcmp is faster than a loop over bytes.
+/// Compares the slice with itself, shifted by one: memcmp is faster than a loop over bytes.
 fn is_zero(bytes: &[u8]) -> bool {
     match bytes {
         [] => true,
@@ -133,7 +133,7 @@ mod tests {
         for known in [true, false] {
             assert!(!are_credible(&file(1 << 20, 8), 0, known));
             assert!(!are_credible(&file(1 << 20, 16), 4096, known));
-            // The end is in the middle of the last block.
+            // The file ends in the middle of its last block.
             assert!(are_credible(&file((1 << 20) + 5, 8), 5, known));
             assert!(are_credible(&file(large, 8), 4096, known));
             // A block of attributes.
@@ -142,7 +142,7 @@ mod tests {
         }
         assert!(are_credible(&file(1 << 20, 0), 0, true));
         assert!(!are_credible(&file(1 << 20, 0), 0, false));
-        // Blocks that were allocated and never written, or a lie.
+        // Preallocated blocks, or data that is reported as a hole.
         assert!(are_credible(&file(large, large / 1024), 0, true));
         assert!(!are_credible(&file(large, large / 1024), 0, false));
     }

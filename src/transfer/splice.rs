@@ -1,8 +1,8 @@
-//! splice(2): references to pages move, through a pipe of our own where neither side is one.
+//! splice(2): moves references to pages, through a private pipe if neither side is a pipe.
 //!
-//! What is left in our pipe after a failed write must never reach another file. Where the source has
-//! offsets the pipe is thrown away, and the copy resumes from what was written; what came out of a
-//! stream is gone there, so the pipe keeps it until somebody takes it over ([`Pipe::take_rest`]).
+//! Bytes left in the private pipe after a failed write must never reach another file. If the source has offsets,
+//! the pipe is discarded and the copy resumes at the offset that was written. Bytes of a stream cannot be read
+//! again, so the pipe keeps them until the caller takes them over ([`Pipe::take_rest`]).
 
 use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, refuse_or_fail};
@@ -10,16 +10,16 @@ use crate::sys::{Errno, io};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Pipe sizes to ask for, in bytes; an unprivileged user may be refused the larger ones (pipe(7),
-/// `pipe-user-pages-soft`). With 1 MiB the page cache gets folios of that size on ext4 and xfs, the
-/// fastest of what was measured.
+/// Pipe sizes to try, in bytes. The larger ones may be refused to an unprivileged user (pipe(7),
+/// `pipe-user-pages-soft`). With 1 MiB, the page cache of ext4 and xfs gets folios of that size, which measured
+/// fastest.
 pub(super) const SIZES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 64 << 10];
 
-/// A pipe of our own, empty whenever no step is under way but for what a refused write left in it.
+/// A private pipe. Between two steps it is empty, except for bytes of a stream after a failed write.
 #[derive(Debug, Default)]
 pub(super) struct Pipe {
     ends: Option<Ends>,
-    /// Bytes in it that no file or stream has otherwise.
+    /// Bytes in the pipe that are nowhere else.
     left: usize,
 }
 
@@ -40,19 +40,19 @@ impl Ends {
 }
 
 impl Pipe {
-    /// The bytes of a stream that could not be written: where to read them, and how many they are.
+    /// Takes over the bytes of a stream that could not be written: the end to read them from, and their number.
     pub(super) fn take_rest(&mut self) -> Option<(OwnedFd, usize)> {
         let left = std::mem::take(&mut self.left);
         if left == 0 { None } else { self.ends.take().map(|ends| (ends.read, left)) }
     }
 
-    /// Whether there are such bytes.
+    /// Whether the pipe holds bytes of a stream that could not be written.
     pub(super) fn has_rest(&self) -> bool {
         self.left > 0
     }
 }
 
-/// Moves up to `len` bytes in one call, where one side is a pipe.
+/// Moves up to `len` bytes in one call between a pipe and another file.
 pub(super) fn direct(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     let waited = src.wait_if_needed(false, tally).and_then(|()| dst.wait_if_needed(true, tally));
     if let Err(errno) = waited {
@@ -69,7 +69,7 @@ pub(super) fn direct(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, ta
     }
 }
 
-/// Moves up to one pipe-full, at most `len` bytes, at offset `at` of each side that has offsets.
+/// Moves up to `len` bytes, and at most the size of the pipe, at offset `at` of each side that has offsets.
 pub(super) fn step(
     pipe: &mut Pipe,
     src: Endpoint<'_>,
@@ -110,7 +110,7 @@ pub(super) fn step(
     }
 }
 
-/// One call that puts up to a pipe-full into the pipe.
+/// Fills the pipe by one call.
 fn fill(ends: &Ends, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<usize, Errno> {
     src.wait_if_needed(false, tally)?;
     let mut from = at;
@@ -119,7 +119,7 @@ fn fill(ends: &Ends, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) ->
     tally.call(Call::Splice, || splice(src.fd, src.offset(&mut from), pipe, None, len, SpliceFlags::MOVE))
 }
 
-/// Empties the pipe into `dst`. An error after some bytes is met again by the next step.
+/// Empties the pipe into `dst`. The caller ignores an error after some bytes: the next step meets it again.
 fn drain(ends: &Ends, dst: Endpoint<'_>, at: u64, filled: usize, tally: &mut Tally) -> (usize, Result<(), Errno>) {
     let mut written = 0;
     while written < filled {

@@ -1,10 +1,9 @@
-//! Copies where one side is a stream: a pipe, a socket, a terminal, a device, or a file that is written
-//! where its descriptor stands.
+//! Copies from or to a stream: a pipe, a socket, a terminal, a device, or a file that is written at its
+//! descriptor's position.
 //!
-//! The same ladder as for files, with three differences. What comes out of a stream cannot be read
-//! again, so what a refused call left in our pipe is taken over by read and write. Whoever is at the
-//! other end may be slow, or asleep: a wait happens in poll(2), where a signal can end it, and never
-//! in a loop. And the end is where the stream says so.
+//! There are three differences to the copy of a file. Bytes of a stream cannot be read again, so read/write takes
+//! over those that a refused call left in the private pipe. The peer may be slow, so every wait happens in
+//! poll(2), where a signal can end it, and never in a busy loop. The end is where the stream reports it.
 
 use super::candidates::Candidates;
 use super::chunk::CallSize;
@@ -15,48 +14,48 @@ use super::splice::Pipe;
 use super::zeros::Skipped;
 use super::{Account, Reason, Step, Strategy};
 use super::{buffered, copy_range, enlarge, mmap, reflink, sendfile, splice, zeros};
-use crate::sys::{self, Errno, io};
+use crate::sys::{Errno, io};
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// How often `read` may give 0 before the end.
+/// How often `read` may return 0 before the end.
 const MOST_EMPTY_READS: u32 = 3;
 
-/// One copy from a stream or to one.
+/// The state of a copy from or to a stream.
 struct Flow<'a, 'f> {
     ladder: &'a mut Ladder,
     t: &'a Transfer<'f>,
     candidates: Candidates<'a>,
     account: &'a mut Account,
-    /// Where the source ends, if it is a file whose size can be believed.
+    /// The size of the source, if it is a file whose size is trusted.
     known_size: Option<u64>,
-    /// What source and destination are.
+    /// The forms of source and destination.
     forms: (Form, Form),
     /// Whether runs of zeros become holes.
     zeros: bool,
-    /// How much a call is asked for: a peer may be slow, and Ctrl-C and the progress bar stay alive.
+    /// The bytes to request from a call, so that Ctrl-C and the progress bar respond although a peer is slow.
     call_size: CallSize,
     /// Zeros that the last step read but did not write.
     skipped: Skipped,
     /// Zeros at the end that were not written.
     hole_at_end: u64,
-    /// Which side has offsets.
+    /// The sides that have offsets.
     offsets: Offsets,
-    /// How often `read` gave 0 too early.
+    /// How often `read` has returned 0 too early.
     dry: u32,
-    /// The destination's own position, which sendfile writes at.
+    /// The position of the destination's descriptor, where sendfile writes.
     position: u64,
 }
 
 impl Ladder {
-    /// A stream on either side: what comes is what there is.
+    /// Copies all bytes where either side is a stream.
     pub(super) fn copy_stream(
         &mut self,
         t: &Transfer<'_>,
         account: &mut Account,
     ) -> Result<Outcome, TransferError> {
         let forms = t.forms();
-        // One pipe-full is one call in any case.
+        // One call moves as much as a default pipe holds in any case.
         let is_long = !t.stat.is_regular() || t.stat.size > SMALL;
         if is_long {
             enlarge::pipe(forms.0, t.src);
@@ -94,7 +93,7 @@ impl Ladder {
         };
         let answer = flow.run();
         if answer.is_err() {
-            self.pipe = Pipe::default(); // what came out of this stream must not reach another file
+            self.pipe = Pipe::default(); // bytes of this stream must not reach another file
         }
         answer
     }
@@ -117,22 +116,22 @@ impl Flow<'_, '_> {
             let Some(strategy) = self.candidates.current(self.ladder) else {
                 return Err(self.candidates.exhausted(Errno::OPNOTSUPP));
             };
-            let before = self.account.path(strategy).ns;
+            let before = self.account.tally(strategy).ns;
             match self.step(strategy, at) {
                 Step::Moved(n) => {
-                    self.call_size.learn(n, self.account.path(strategy).ns - before);
+                    self.call_size.learn(n, self.account.tally(strategy).ns - before);
                     (at, self.dry) = (at + n, 0);
                     self.credit(strategy, n, at)?;
                 }
                 Step::Dry if self.is_over(strategy, at)? => break,
-                Step::Dry if strategy == Strategy::ReadWrite => self.lose_patience()?,
+                Step::Dry if strategy == Strategy::ReadWrite => self.count_empty_read()?,
                 Step::Dry => match self.read_on(strategy, at)? {
                     Some(n) => at += n,
                     None => break,
                 },
-                // A signal came; whether it asked for the end is looked at above.
+                // A signal arrived; `check_stop` above sees whether it requested a stop.
                 Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. })
-                    if self.account.path_mut(strategy).interruptions.may_retry() => {}
+                    if self.account.tally_mut(strategy).interruptions.may_retry() => {}
                 Step::Refused(Errno::AGAIN) => io::pause(),
                 Step::Refused(errno) if is_refusal(errno) => {
                     at += self.step_down(errno.into(), errno, at)?;
@@ -144,43 +143,38 @@ impl Flow<'_, '_> {
             }
         }
         if self.hole_at_end > 0 {
-            io::truncate(self.t.dst, at).map_err(|errno| TransferError::at(Side::Destination, errno))?;
+            io::truncate(self.t.dst, at).map_err(TransferError::destination)?;
         }
         Ok(Outcome { size: at, searched_zeros: self.zeros, ..Outcome::default() })
     }
 
-    /// Whether there is more to come, as far as a size can tell.
+    /// Whether there may be more bytes: always, unless the size is known.
     fn goes_on(&mut self, at: u64) -> Result<bool, TransferError> {
         let Some(size) = self.known_size.filter(|size| at >= *size) else { return Ok(true) };
         // A file may have grown meanwhile.
-        let now = if at < LARGE { size } else { self.source_size()? };
+        let now = if at < LARGE { size } else { self.t.source_size()? };
         self.known_size = Some(now);
         Ok(at < now)
     }
 
-    /// `read` gave 0 before the end: once may be a file that others truncate and fill again.
-    fn lose_patience(&mut self) -> Result<(), TransferError> {
+    /// Counts a `read` that returned 0 before the end: another process may truncate the file and fill it again.
+    fn count_empty_read(&mut self) -> Result<(), TransferError> {
         self.dry += 1;
-        if self.dry > MOST_EMPTY_READS { Err(TransferError::at(Side::Source, Errno::IO)) } else { Ok(()) }
-    }
-
-    fn source_size(&self) -> Result<u64, TransferError> {
-        let stat = sys::at::fstat(self.t.src).map_err(|errno| TransferError::at(Side::Source, errno))?;
-        Ok(stat.size)
+        if self.dry > MOST_EMPTY_READS { Err(TransferError::source(Errno::IO)) } else { Ok(()) }
     }
 
     fn step(&mut self, strategy: Strategy, at: u64) -> Step {
         let most = self.ladder.most_bytes(self.t, at, self.call_size.bytes());
-        let tally = self.account.path_mut(strategy);
+        let tally = self.account.tally_mut(strategy);
         let ladder = &mut *self.ladder;
         let (src, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
         let len = self.known_size.map_or(most, |size| most.min(size - at));
         match strategy {
-            // A clone begins at the first byte of both.
+            // A clone begins at offset 0 of both files.
             Strategy::Reflink if !dst.has_offsets() => Step::Refused(Errno::XDEV),
             Strategy::Reflink => reflink::clone_file(src.fd, dst.fd, 0, tally),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
-            // The kernel reads into as many pages as it gets at once, which may be fewer than a message needs
+            // The kernel reads into as many pages as it can allocate at once, which may be too few for a message
             // (copy_splice_read, alloc_pages_bulk).
             Strategy::Splice | Strategy::Sendfile if src.form == Form::Messages => Step::Refused(Errno::INVAL),
             Strategy::Splice if src.form == Form::Pipe || dst.form == Form::Pipe => {
@@ -197,7 +191,7 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// `bytes` have arrived, and the destination has all up to `at`.
+    /// Accounts for `bytes` by which the destination is now complete up to `at`.
     fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) -> Result<(), TransferError> {
         let skipped = std::mem::take(&mut self.skipped);
         let all_skipped = skipped.written_to(at, bytes).is_none();
@@ -206,25 +200,25 @@ impl Flow<'_, '_> {
         self.candidates.credit(self.account, strategy, bytes - skipped.bytes);
         let referring = matches!(strategy, Strategy::Splice | Strategy::Sendfile);
         if referring && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Messages | Form::Null) {
-            self.account.path_mut(strategy).by_reference += bytes;
+            self.account.tally_mut(strategy).by_reference += bytes;
         }
         self.ladder.moved(self.t, at, bytes)
     }
 
-    /// A call gave 0: is that the end? For a file only `read` knows. A stream that can be read, but
-    /// has nothing to read, is at its end.
+    /// Whether a call that returned 0 has reached the end. For a file only `read` knows. A stream that is readable
+    /// but has no bytes is at its end.
     fn is_over(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
         if self.ladder.pipe.has_rest() {
             return Ok(false);
         }
         let by_read = strategy == Strategy::ReadWrite;
-        let tally = self.account.path_mut(strategy);
+        let tally = self.account.tally_mut(strategy);
         let (src, _) = self.t.ends(self.forms, &self.offsets, &self.ladder.stop);
         let answer = match src.form {
             Form::File if by_read || self.known_size.is_some() => !self.ends_early(at)?,
             Form::File => !self.candidates.has_behind(Strategy::ReadWrite) && src.ends_at(at, tally),
             Form::Pipe | Form::Socket | Form::Messages if !by_read => {
-                src.wait(false, tally).map_err(|errno| TransferError::at(Side::Source, errno))?;
+                src.wait(false, tally).map_err(TransferError::source)?;
                 io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
             }
             _ => true,
@@ -232,8 +226,9 @@ impl Flow<'_, '_> {
         Ok(answer)
     }
 
-    /// A strategy gave 0, and that may not be the end, which only `read` knows: it tells, or another strategy is
-    /// taken. Bytes that are read to find out are used, since some files give them only once. `None` is the end.
+    /// Continues after a strategy returned 0, which is no proof of the end: `read` finds out, or the next strategy
+    /// continues. Returns the bytes moved, `None` at the end. Bytes that are read to find out are written, because
+    /// some files give them only once.
     fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, TransferError> {
         let goes_on = Errno::NODATA;
         let has_to_be_read = self.forms.0 == Form::File && self.known_size.is_none();
@@ -256,12 +251,12 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// Whether the file still claims to go on.
+    /// Whether the file is longer than `at`, by its size.
     fn ends_early(&self, at: u64) -> Result<bool, TransferError> {
-        Ok(self.known_size.is_some() && self.source_size()? > at)
+        Ok(self.known_size.is_some() && self.t.source_size()? > at)
     }
 
-    /// Leaves the strategy in use for the next one. Gives how many bytes that took along.
+    /// Changes to the next strategy. Returns the bytes that were moved out of the private pipe.
     fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, TransferError> {
         self.candidates.step_down(self.ladder, self.account, reason, errno)?;
         let Some((pipe, left)) = self.ladder.pipe.take_rest() else { return Ok(0) };
@@ -272,11 +267,11 @@ impl Flow<'_, '_> {
         Ok(left as u64)
     }
 
-    /// What left its stream for good, and was then refused, goes on by read and write.
+    /// Moves the bytes of a stream that are in the private pipe by read and write.
     fn rescue(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), TransferError> {
         let mut moved = 0;
         while moved < left {
-            let tally = self.account.path_mut(Strategy::ReadWrite);
+            let tally = self.account.tally_mut(Strategy::ReadWrite);
             let ladder = &mut *self.ladder;
             let (_, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
             let has_offsets = &Cell::new(false);
@@ -288,17 +283,17 @@ impl Flow<'_, '_> {
                     self.credit(Strategy::ReadWrite, n, at + moved)?;
                 }
                 Step::Failed(error) => return Err(error),
-                // Our pipe holds them: nothing but the end of the world makes this happen.
+                // Unexpected: the pipe holds `left` bytes.
                 Step::Dry | Step::Refused(_) | Step::Unavailable(_) => {
-                    return Err(TransferError::at(Side::Source, Errno::IO));
+                    return Err(TransferError::source(Errno::IO));
                 }
             }
         }
         Ok(())
     }
 
-    /// A failure of a call that works on both sides, put to the one that it must be about: reading a file
-    /// hardly fails, a peer often does, and only what is written to can be full.
+    /// The failure of a call that reads and writes, assigned to the likely side: reading a file hardly ever fails,
+    /// a peer often does, and only a destination can be full.
     fn error(&self, errno: Errno) -> TransferError {
         let side = match (errno, self.forms) {
             (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Side::Destination,
@@ -311,8 +306,8 @@ impl Flow<'_, '_> {
     }
 }
 
-/// What is about the call: another one may do. Anything else is about the peer, or the disk, and is
-/// reported as it came, for a socket tells its error only once (socket(7), `SO_ERROR`).
+/// Whether an errno concerns the call, so that another strategy may succeed. Any other concerns the peer or the
+/// disk and is reported at once, because a socket reports its error only once (socket(7), `SO_ERROR`).
 fn is_refusal(errno: Errno) -> bool {
     matches!(
         errno,

@@ -1,11 +1,11 @@
-//! Which strategies, in which order, where a stream is on either side, and why.
+//! The routes for streams.
 //!
-//! Like `route.rs` a table of measurements, not needed for correctness.
+//! A table of measurements, like `route.rs`; correctness does not depend on it.
 
 use super::Strategy;
 use super::route::{Case, Cloning, FsKind, Route};
 
-/// The route that measured best for the case, with what else could do it behind.
+/// The route that measured best for the case, followed by the other strategies that support it.
 pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
     use FsKind::{Device, Pipe, Socket};
     use Strategy::{CopyFileRange, Mmap, ReadWrite, Reflink, Sendfile, Splice};
@@ -24,7 +24,7 @@ pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
         (_, Socket) => {
             (&[Sendfile, Splice, Mmap, ReadWrite], "one call hands references to the page cache to a socket")
         }
-        // Never from a map: /dev/null would take it unread, and an unreadable file would pass.
+        // Never from a map: /dev/null does not read it, so an unreadable file would count as copied.
         (_, Device) => (&[Sendfile, Splice, ReadWrite], "one call moves it"),
         _ => (&[Splice, Sendfile, CopyFileRange, Mmap, ReadWrite], "a 1 MiB pipe has the largest pieces"),
     };

@@ -1,11 +1,11 @@
 //! `--cache=drop` by the kernel: RWF_DONTCACHE of preadv2(2) and pwritev2(2), from Linux 6.14.
 //!
-//! What such a read brings into the page cache goes when it has been read, what such a write puts there is
-//! written back at once and goes then; pages that were there before stay (`include/linux/pagemap.h`,
-//! FGP_DONTCACHE). A file system has to know of it (FOP_DONTCACHE: ext4, xfs and others), and only read
-//! and write have it. Small files take less time so than with pages that are given back in hindsight, since
-//! nothing waits for the disk; large ones more, since splice copies each byte once (`tests/bench/cache`).
-//! Those, and what cannot be had here, are left to `evict.rs`.
+//! The kernel drops the pages of such a read once they have been read, and starts writeback of the pages of such a
+//! write at once and drops them afterwards. Pages that were cached before stay (FGP_DONTCACHE in
+//! include/linux/pagemap.h). The file system must support it (FOP_DONTCACHE: ext4, xfs and others), and only read
+//! and write have the flag. For small files this is faster than dropping pages afterwards, because nothing waits
+//! for the disk. For large files it is slower, because splice copies each byte only once (`tests/bench/cache`).
+//! `evict.rs` handles those, and all files where the flag is not supported.
 
 use super::account::{Call, Tally};
 use super::ladder::Transfer;
@@ -20,17 +20,17 @@ use std::os::fd::BorrowedFd;
 /// `RWF_DONTCACHE` of linux/fs.h.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// preadv2(2) that leaves nothing in the page cache.
+/// preadv2(2) with RWF_DONTCACHE.
 pub(super) fn read(fd: BorrowedFd<'_>, room: &mut [u8], at: u64, tally: &mut Tally) -> Result<usize> {
     tally.call(Call::Preadv2, || rustix::io::preadv2(fd, &mut [IoSliceMut::new(room)], at, DONTCACHE))
 }
 
-/// pwritev2(2) that leaves nothing in the page cache, when it has been written back.
+/// pwritev2(2) with RWF_DONTCACHE.
 pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8], at: u64, tally: &mut Tally) -> Result<usize> {
     tally.call(Call::Pwritev2, || rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], at, DONTCACHE))
 }
 
-/// Which of the two sides pass the page cache by.
+/// The sides of a copy that bypass the page cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sides {
     pub(super) source: bool,
@@ -43,13 +43,13 @@ impl Sides {
     }
 }
 
-/// What was learnt of pairs of devices.
+/// The pairs of devices that were tried.
 #[derive(Debug, Default)]
 pub(super) struct Knowledge(Vec<((u64, u64), Sides)>);
 
 impl Knowledge {
-    /// Which sides pass the cache by: all that are on a disk, or none. It is found out by the first byte of
-    /// the first file that has one; the destination is empty before and after that.
+    /// The sides that bypass the page cache: all that are on a disk, or none. A trial with the first byte of the
+    /// first non-empty file decides; the destination is empty before and after the trial.
     pub(super) fn sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], tally: &mut Tally) -> Sides {
         let pair = (t.stat.dev, t.dst_dev);
         if let Some((_, sides)) = self.0.iter().find(|(known, _)| *known == pair) {
@@ -58,7 +58,7 @@ impl Knowledge {
         if t.stat.size == 0 {
             return Sides::default();
         }
-        // Files of a tmpfs are the page cache.
+        // A tmpfs exists only in the page cache.
         let [source, destination] = kinds.map(|kind| kind != FsKind::Tmpfs);
         let wanted = Sides { source, destination };
         let may_be = kinds.into_iter().all(FsKind::is_local);
@@ -81,7 +81,7 @@ fn try_first_byte(t: &Transfer<'_>, wanted: Sides, tally: &mut Tally) -> Result<
     Ok(())
 }
 
-/// The same route with read and write first, but for what moves no byte.
+/// Moves read/write to the front of a route, after reflink.
 pub(super) fn route(mut route: Route) -> Route {
     let others = route.strategies.len();
     route.strategies.retain(|strategy| *strategy != Strategy::ReadWrite);

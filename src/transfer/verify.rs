@@ -1,9 +1,9 @@
-//! Two files side by side: where do they differ first?
+//! Compares a source with its copy (`--verify`).
 //!
-//! The copy is not read from the page cache, which holds what was meant to be written: what is dirty
-//! is written to the disk, and the disk is read (O_DIRECT). Where a file system has no such reads, or
-//! may serve them from the cache (ext4 with data=journal), the pages are written and dropped before, and it is
-//! checked that they are gone. tmpfs is nothing but cache.
+//! The copy is not read from the page cache, which only holds what was meant to be written, but from the disk, by
+//! O_DIRECT, which first writes dirty pages. Where a file system does not support O_DIRECT, or may serve it from
+//! the cache (ext4 with data=journal), the pages are written and dropped before, and a check tells whether they
+//! are gone. On tmpfs there is only the cache.
 
 use super::ladder::Side;
 use super::route::FsKind;
@@ -14,31 +14,30 @@ use crate::sys::{Errno, Result, Stat, at, io, memory};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Bytes compared at once.
+/// The bytes to compare at once.
 const PIECE: usize = 1 << 20;
-/// What offsets, lengths and memory of O_DIRECT are to be multiples of: the most that a device asks
-/// for (open(2), NOTES).
+/// The alignment of offsets, lengths and memory for O_DIRECT: the largest that a device requires (open(2), NOTES).
 const ALIGNMENT: usize = 4096;
-/// Where the longest file ends: no call reads beyond it.
+/// The largest size of a file; no call may read beyond it.
 const LAST_OFFSET: u64 = i64::MAX as u64;
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// All bytes are the same.
     Same {
-        /// Whether the page cache may have given some of the copy's.
+        /// Whether some bytes of the copy may have come from the page cache.
         from_cache: bool,
     },
-    /// The first that differs, or that only one of the two has, is at this offset.
+    /// The offset of the first byte that differs, or that only one file has.
     Differs(u64),
-    /// One of the two could not be read.
+    /// One of the files could not be read.
     Unreadable(Side, Errno),
-    /// A signal asked for the end.
+    /// A stop was requested.
     Interrupted,
 }
 
-/// Compares files, one after the other, in the same memory.
+/// Compares files; its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Verifier {
     source: VerifyBuffer,
@@ -46,7 +45,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Compares a source, which is open for reading, with its copy, which is opened once more.
+    /// Compares a source, which is open for reading, with its copy, which is opened again.
     pub fn compare(&mut self, source: BorrowedFd<'_>, copy: BorrowedFd<'_>, stop: &StopFlag) -> Finding {
         let copy = self.open_uncached(copy).map_err(|errno| Finding::Unreadable(Side::Destination, errno));
         let answer = copy.and_then(|mut copy| {
@@ -56,10 +55,9 @@ impl Verifier {
         answer.unwrap_or_else(|finding| finding)
     }
 
-    /// Opens a copy once more.
     fn open_uncached(&mut self, copy: BorrowedFd<'_>) -> Result<Uncached> {
         let kind = FsKind::from_magic(io::fs_magic(copy)?);
-        // Such a read waits until what is dirty is on the disk, and then reads that.
+        // There, a direct read writes dirty pages first, and then reads the disk.
         let is_trusted = match kind {
             FsKind::Ext4 => io::reads_directly(copy) == Some(true),
             FsKind::Xfs => io::reads_directly(copy) != Some(false),
@@ -69,16 +67,13 @@ impl Verifier {
         if is_trusted && let Some(fd) = direct {
             return Ok(Uncached { fd, direct: true, from_cache: false });
         }
-        // btrfs may serve it from the cache (compressed or inline extents), and of others nothing is known.
+        // btrfs may serve a direct read from the cache (compressed or inline extents); others are unknown.
         let direct = direct.filter(|fd| self.copy.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
-        let (fd, from_cache) = write_and_drop(copy)?;
-        match direct {
-            Some(fd) => Ok(Uncached { fd, direct: true, from_cache }),
-            None => Ok(Uncached { fd, direct: false, from_cache }),
-        }
+        let (cached, from_cache) = write_and_drop(copy)?;
+        Ok(Uncached { direct: direct.is_some(), fd: direct.unwrap_or(cached), from_cache })
     }
 
-    /// The finding is the error, so that it ends the search.
+    /// The error is the finding.
     fn compare_open(
         &mut self,
         source: BorrowedFd<'_>,
@@ -96,7 +91,7 @@ impl Verifier {
         loop {
             let ours = spans::next_span(source, from);
             let theirs = spans::next_span(copy.fd.as_fd(), from);
-            // A hole is zeros, so only where both have one there is nothing to compare.
+            // A hole reads as zeros, so only ranges that are holes in both files need no comparison.
             let span = match (ours, theirs) {
                 (Next::Unknown, _) | (_, Next::Unknown) => from..u64::MAX,
                 (Next::Hole, Next::Hole) => break,
@@ -115,7 +110,7 @@ impl Verifier {
         if ours == theirs { Ok(()) } else { Err(Finding::Differs(ours.min(theirs))) }
     }
 
-    /// Compares a range, or as much of it as there is.
+    /// Compares a range, up to the end of the files.
     fn compare_range(
         &mut self,
         source: BorrowedFd<'_>,
@@ -132,7 +127,7 @@ impl Verifier {
             let most = usize::try_from(LAST_OFFSET.saturating_sub(at)).unwrap_or(PIECE);
             let want = left.min(PIECE).next_multiple_of(ALIGNMENT).min(most);
             if want == 0 {
-                return Ok(()); // no file is longer
+                return Ok(()); // `LAST_OFFSET` is reached
             }
             let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
             let ours = self.source.read(source, at, want, false).map_err(unreadable(Side::Source))?;
@@ -151,7 +146,8 @@ impl Verifier {
     }
 }
 
-/// Opens a copy to read it. To some FUSE servers it is complete only when one of its descriptors has been closed.
+/// Opens a copy for reading. To some FUSE servers a file is complete only when one of its descriptors has been
+/// closed.
 fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
     at::open_again(copy, false).or_else(|_| {
         io::flush(copy)?;
@@ -159,8 +155,8 @@ fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
     })
 }
 
-/// Reads a piece of a copy whose source has `expected` bytes there. Where O_DIRECT is refused, or gives less than that,
-/// it is read without.
+/// Reads a piece of a copy whose source has `expected` bytes there. If O_DIRECT is refused, or gives fewer bytes,
+/// reads without it.
 fn read_back<'p>(
     piece: &'p mut VerifyBuffer,
     copy: &mut Uncached,
@@ -180,7 +176,8 @@ fn read_back<'p>(
     piece.read(copy.fd.as_fd(), at, want, false)
 }
 
-/// Has a file written to the disk and its pages dropped, and opens it to be read. Says whether some may still be there.
+/// Writes a file to the disk, drops its pages, and opens it for reading. Returns whether some pages may still be
+/// cached.
 fn write_and_drop(copy: BorrowedFd<'_>) -> Result<(OwnedFd, bool)> {
     io::sync_data(copy)?;
     io::drop_pages(copy, 0, 0);
@@ -189,13 +186,14 @@ fn write_and_drop(copy: BorrowedFd<'_>) -> Result<(OwnedFd, bool)> {
     Ok((fd, from_cache))
 }
 
-/// Whether a source has nothing where its file system says that there is a hole, which the copy then has too.
+/// Whether the source has no data where its file system reports a hole. If it had, the copy would have the hole as
+/// well.
 fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
     let known = FsKind::from_magic(io::fs_magic(source)?).sizes_are_true();
     Ok(spans::are_credible(stat, spans::data_bytes(source, stat.size), known))
 }
 
-/// Aligned memory, and what was read into it.
+/// An aligned buffer.
 #[derive(Debug, Default)]
 struct VerifyBuffer {
     bytes: Vec<u8>,
@@ -203,7 +201,7 @@ struct VerifyBuffer {
 }
 
 impl VerifyBuffer {
-    /// Reads until there is as much as wanted, or the file ends.
+    /// Reads `want` bytes, or up to the end of the file.
     fn read(&mut self, fd: BorrowedFd<'_>, at: u64, want: usize, direct: bool) -> Result<&[u8]> {
         if self.bytes.is_empty() {
             self.bytes = memory::buffer(PIECE + ALIGNMENT)?;
@@ -219,24 +217,24 @@ impl VerifyBuffer {
                 Err(errno) => return Err(errno),
             }
             if direct && !filled.is_multiple_of(ALIGNMENT) {
-                break; // only the end of the file is not aligned
+                break; // a direct read is unaligned only at the end of the file
             }
         }
         self.content = start..start + filled;
         Ok(self.content())
     }
 
-    /// What the last read gave.
+    /// The bytes that the last read got.
     fn content(&self) -> &[u8] {
         self.bytes.get(self.content.clone()).unwrap_or_default()
     }
 }
 
-/// A file that is not read from the page cache.
+/// A copy, opened to be read from the disk.
 struct Uncached {
     fd: OwnedFd,
-    /// By O_DIRECT.
+    /// Whether `fd` was opened with O_DIRECT.
     direct: bool,
-    /// Whether some of its pages may still be in the page cache, and answer.
+    /// Whether reads may be served from the page cache.
     from_cache: bool,
 }

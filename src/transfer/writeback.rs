@@ -1,9 +1,8 @@
-//! What was written goes to the disk while the file is copied.
+//! Flushes a file to the disk while it is copied, for `--fsync` and `--cache=drop`.
 //!
-//! fsync(2) is one call, which no signal ends, and takes as long as the disk does for all that it has not
-//! written yet. So with `--fsync` a file is written step by step, and with `--cache=drop`, where only what is on
-//! the disk can be given back: each step takes a moment, and there is a look for signals between two. A thread
-//! waits for the disk, while the next step is copied.
+//! A signal does not interrupt fsync(2), which takes as long as the disk needs for all unwritten data. So a file
+//! is flushed in steps, each of which is short, and signals are checked between them. `--cache=drop` can only drop
+//! pages that are on the disk. A thread waits for the disk while the next step is copied.
 
 use super::FlushSize;
 use crate::sys::proc::StopFlag;
@@ -12,16 +11,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// What the ends of steps are to be multiples of.
+/// The ends of steps are multiples of this, so that the next folio is not split.
 const EVEN: u64 = 1 << 20;
 
-/// What one worker has written and not yet seen on the disk.
+/// The flushes of one worker.
 #[derive(Debug)]
 pub(super) struct Writeback {
     stop: StopFlag,
-    /// It outlives the file: disks differ, files do not.
+    /// Kept from file to file, because it depends on the disk.
     flush_size: FlushSize,
-    /// Bytes of the file in hand that nobody has flushed.
+    /// Bytes of the current file that no flush covers.
     unwritten: u64,
     flush: Option<Flush>,
 }
@@ -29,10 +28,10 @@ pub(super) struct Writeback {
 #[derive(Debug)]
 struct Flush {
     number: usize,
-    /// Up to where the file is on the disk then.
+    /// The offset up to which the file is on the disk afterwards.
     end: u64,
     bytes: u64,
-    /// Gives how many nanoseconds it took.
+    /// Returns the nanoseconds that the flush took.
     thread: JoinHandle<Result<u64>>,
 }
 
@@ -41,12 +40,12 @@ impl Writeback {
         Writeback { stop, flush_size: FlushSize::default(), unwritten: 0, flush: None }
     }
 
-    /// A file is about to be copied.
+    /// Prepares for the copy of a file.
     pub(super) fn begin(&mut self) {
         (self.unwritten, self.flush) = (0, None);
     }
 
-    /// How many bytes of the file in hand may not be on the disk yet.
+    /// The bytes of the current file that no flush covers.
     pub(super) fn unwritten(&self) -> u64 {
         self.unwritten
     }
@@ -56,16 +55,15 @@ impl Writeback {
         self.step().saturating_sub(self.unwritten).max(EVEN)
     }
 
-    /// Offsets that are not even would split the folios of what comes behind.
     fn step(&self) -> u64 {
         self.flush_size.bytes() / EVEN * EVEN
     }
 
-    /// So many more bytes are in `dst`, which now has all up to `end`, and `left` are to come. Begins to flush it if
-    /// it is time to, and says up to where it is on the disk if that has changed.
+    /// Accounts for `bytes` by which `dst` is now complete up to `end`, with `left` still to come. Begins a flush
+    /// if one is due. Returns the offset up to which the file is on the disk, if that has changed.
     ///
     /// # Errors
-    /// Those of fdatasync(2): no later call would tell them again.
+    /// Those of fdatasync(2), which no later call would report again.
     pub(super) fn add(&mut self, dst: BorrowedFd<'_>, end: u64, bytes: u64, left: u64) -> Result<Option<u64>> {
         self.unwritten += bytes;
         if self.unwritten < self.step() || left < EVEN {
@@ -75,7 +73,7 @@ impl Writeback {
         if self.stop.is_raised() {
             return Ok(written);
         }
-        // Without a descriptor or a thread to spare, all is left to the end.
+        // Without a free descriptor or a thread, the data waits for a later flush.
         if let Ok(file) = io::duplicate(dst)
             && let Ok(thread) = thread::Builder::new().stack_size(memory::STACK).spawn(move || flush(file))
         {
@@ -85,7 +83,7 @@ impl Writeback {
         Ok(written)
     }
 
-    /// Waits for the flush under way, and says up to where the file is on the disk then.
+    /// Waits for the running flush. Returns the offset up to which the file is on the disk, if there was one.
     ///
     /// # Errors
     /// Those of fdatasync(2).

@@ -90,7 +90,7 @@ impl Worker<'_> {
 
     /// What a path had to do with the file in hand.
     fn change(&self, before: &Account, strategy: Strategy) -> Change {
-        let (was, is) = (before.path(strategy), self.stats.account.path(strategy));
+        let (was, is) = (before.tally(strategy), self.stats.account.tally(strategy));
         match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
             (true, _) => Change::Moved,
             (false, true) => Change::Refused,
@@ -108,7 +108,7 @@ enum Change {
 
 /// One path's part in a file: bytes, calls, and why it was left.
 fn difference(strategy: Strategy, before: &Account, after: &Account) -> Option<String> {
-    let (was, is) = (before.path(strategy), after.path(strategy));
+    let (was, is) = (before.tally(strategy), after.tally(strategy));
     if was == is {
         return None;
     }

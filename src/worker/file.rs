@@ -7,7 +7,7 @@ use super::{Placement, Source, Task, Worker};
 use crate::metadata::{self, AttributeError, Handle, times};
 use crate::report::Failure;
 use crate::sys::{Stat, at, io, proc, selinux};
-use crate::transfer::{DestinationKind, Outcome, Side, Strategy, Transfer, TransferError};
+use crate::transfer::{DestinationKind, Outcome, Strategy, Transfer, TransferError};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -120,8 +120,7 @@ impl Worker<'_> {
         }
         let outcome: Outcome = answer?;
         if destination.written == WrittenFile::WholeForOthers {
-            io::seek_to(&destination.fd, outcome.size)
-                .map_err(|errno| TransferError::at(Side::Destination, errno))?;
+            io::seek_to(&destination.fd, outcome.size).map_err(TransferError::destination)?;
         }
         self.stats.bytes_logical += outcome.size;
         if let Some(before) = before {
