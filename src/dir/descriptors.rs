@@ -1,4 +1,4 @@
-//! The budget of open directories: a tree may be deeper than the process may have files open.
+//! The budget of open directories, because a tree may be deeper than RLIMIT_NOFILE allows.
 
 use super::Dir;
 use crate::report::lock;
@@ -6,15 +6,15 @@ use crate::sys::proc;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A worker has a source, a destination, two ends of a pipe and its batch's two directories; or, in the place of
-/// the files, two directories that it enters and the listing of one.
+/// The most descriptors of one worker: a source, a destination, two ends of a pipe and the two directories of its
+/// batch. When it enters a directory, it has two directories and a listing in place of the two files.
 const EACH: usize = 7;
-/// For listings that are under way, stdio and what the process was started with.
+/// Descriptors for unfinished listings, stdio and those inherited from the parent.
 const FOR_ALL: usize = 16;
-/// Directories, of two descriptors each, that are open in any case.
+/// The least budget in directories, of two descriptors each.
 const LEAST: usize = 2;
 
-/// How many directories may be open at once, and which are.
+/// The directories that are open, and how many may be.
 #[derive(Debug)]
 pub struct Descriptors {
     most: usize,
@@ -24,8 +24,8 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// A budget that leaves each of `workers` enough for its files and its pipe. Where there are too
-    /// few for all of them, there will be fewer workers.
+    /// A budget that leaves each of `workers` enough descriptors for its files and its pipe. If there are too few
+    /// for all, the number of workers is reduced.
     pub fn new(workers: usize) -> Descriptors {
         let limit = proc::descriptor_limit();
         let affordable = limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH;
@@ -35,25 +35,25 @@ impl Descriptors {
         Descriptors { most, reserved, workers, open: Mutex::default() }
     }
 
-    /// For how many workers there is enough.
+    /// The number of workers for which the descriptors suffice.
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// How many batches of names may be found before anybody works on them: each keeps two directories open.
+    /// How many batches may wait for a worker. Each keeps two directories open.
     pub fn batches_ahead(&self) -> usize {
         (proc::descriptor_limit().saturating_sub(64) / 2).max(1)
     }
 
-    /// How many descriptors that makes at most.
+    /// The most descriptors that a run uses.
     pub fn highest(&self) -> usize {
         2 * self.most + self.reserved
     }
 
-    /// Notes an opened directory; the one that was opened first is closed if there are too many.
-    /// Whoever is using it has its own hold on the descriptors.
+    /// Adds an opened directory. If there are too many, the one that was opened first is closed as soon as no
+    /// worker uses its descriptors.
     pub(super) fn opened(&self, dir: &Arc<Dir>) {
-        // Closed, and perhaps dropped, only when others may go on.
+        // Closed, and perhaps dropped, only after the lock is released.
         let mut closed = Vec::new();
         let mut open = lock(&self.open);
         open.push_back(Arc::downgrade(dir));

@@ -1,4 +1,4 @@
-//! What a destination directory gets when all that is in it is there: owner, attributes, mode, times.
+//! Finishes a destination directory whose entries are complete: owner, attributes, mode, times.
 
 use super::Fds;
 use crate::context::Context;
@@ -9,27 +9,27 @@ use crate::sys::{Kind, Stat};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-/// How much of a source directory its destination gets.
+/// Which attributes of a source directory its destination gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All that is preserved.
+    /// All that are preserved.
     Full,
-    /// It only leads to an operand (`--parents`): no extended attributes.
+    /// All but extended attributes: the directory only leads to an operand (`--parents`).
     Leading,
-    /// The like, and the whole way was there before: it is left as it is.
+    /// None: the directory only leads to an operand, and all directories on the way existed before.
     Nothing,
 }
 
-/// What is to be done with a destination directory when its entries are there.
+/// The work to be done on a destination directory once its entries are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finish {
-    /// What the source says.
+    /// The attributes of the source.
     pub source: Stat,
-    /// Whether the destination was made by this run.
+    /// Whether this run created the destination.
     pub made: bool,
-    /// Which attributes it is to get.
+    /// The attributes to set.
     pub extent: Extent,
-    /// The mode to give it in the end, where that is not the source's.
+    /// The final mode, if it is not the source's.
     pub mode: Option<u32>,
 }
 
@@ -55,7 +55,8 @@ impl Finish {
         }
     }
 
-    /// A directory on the way to an operand that cannot be copied only gets the mode that a new directory has.
+    /// Finishes a directory that leads to an operand which cannot be copied: it only gets the default mode of a
+    /// new directory.
     pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
         if ctx.options.preserve.no_mode {
             self.apply_mode(ctx, Handle::Open(fds.dst.as_fd()), paths);
@@ -95,12 +96,12 @@ impl Finish {
                 return Ok(());
             }
             if !metadata::set_owner(file, &self.source, privileged)? {
-                // The sticky bit gives nobody a right, and cp keeps it on the way to an operand.
+                // The sticky bit grants no rights, and cp keeps it for a leading directory.
                 mode &= if self.extent == Extent::Full { 0o777 } else { 0o1777 };
             }
         }
         if self.extent == Extent::Full {
-            let _ = ctx.copy_xattrs(source, file, paths); // a directory is gone through again in any case
+            let _ = ctx.copy_xattrs(source, file, paths); // a later run enters a directory again in any case
         }
         if keep.mode {
             metadata::copy_mode(source, file, Kind::Directory, mode)?;

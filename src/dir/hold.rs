@@ -1,22 +1,22 @@
-//! A handle that keeps a directory from being finished.
+//! A guard that delays the finishing of a directory.
 
 use super::Dir;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Keeps a directory from being finished, because something in it is still to be done.
+/// Delays the finishing of a directory while there is work to do in it.
 #[derive(Debug)]
 pub struct Hold(Arc<Dir>);
 
 impl Hold {
-    /// Holds a directory: a new one, or one that somebody else holds for as long as this call takes.
+    /// Holds a directory: a new one, or one that another hold keeps during this call.
     pub fn new(dir: &Arc<Dir>) -> Hold {
         Hold::keep(dir);
         Hold(Arc::clone(dir))
     }
 
-    /// Counts a hold that [`release`] ends.
+    /// Adds a hold, which [`release`] ends.
     pub(super) fn keep(dir: &Dir) {
         dir.holds.fetch_add(1, Ordering::Relaxed);
     }
@@ -42,8 +42,8 @@ impl Drop for Hold {
     }
 }
 
-/// Ends a hold. The last one finishes the directory and releases its parent: in a loop, because a tree may be
-/// deeper than the stack.
+/// Ends a hold. The last one finishes the directory and releases its parent, in a loop, because a tree may be
+/// deeper than the stack allows.
 fn release(dir: &Arc<Dir>) {
     let mut dir = dir;
     while dir.holds.fetch_sub(1, Ordering::AcqRel) == 1

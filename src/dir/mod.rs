@@ -1,10 +1,9 @@
 //! A pair of directories, source and destination, while their entries are copied.
 //!
-//! A [`Hold`] keeps a directory from being finished. Dropping the last one gives the destination its
-//! owner, mode and times, and then releases the parent, in a loop. An `Arc<Dir>` alone only remembers
-//! where the directory is. Descriptors are a cache with a budget: a tree may be deeper than the process
-//! may have files open, so a directory that is not in use may be closed and is found again, by its name
-//! from its parent, and recognised by device and inode.
+//! Dropping the last [`Hold`] of a directory gives the destination its owner, mode and times, and then releases
+//! the parent, in a loop. An `Arc<Dir>` alone only remembers the directory. The descriptors are a cache with a
+//! budget, because a tree may be deeper than RLIMIT_NOFILE allows: an unused directory may be closed. It is opened
+//! again by its name in its parent and verified by device and inode.
 
 mod descriptors;
 mod finish;
@@ -31,11 +30,11 @@ use std::sync::{Arc, Mutex, Weak};
 /// An open directory, or the working directory.
 #[derive(Debug)]
 pub enum Base {
-    /// Where the process was started.
+    /// The working directory.
     Cwd,
-    /// Any other.
+    /// Any other directory.
     Open(OwnedFd),
-    /// A directory that a dry run did not make.
+    /// A directory that a dry run would make.
     Absent,
 }
 
@@ -52,13 +51,13 @@ impl AsFd for Base {
 /// The two descriptors of a `Dir`.
 #[derive(Debug)]
 pub struct Fds {
-    /// To read from.
+    /// The source.
     pub src: Base,
-    /// To write to.
+    /// The destination.
     pub dst: Base,
 }
 
-/// Where a `Dir` stands in its parent.
+/// The position of a `Dir` in its parent.
 #[derive(Debug)]
 pub struct Place {
     /// The directory above.
@@ -69,61 +68,59 @@ pub struct Place {
     pub new_name: OsString,
     /// Whether the source was reached through a symbolic link.
     pub follow_source: Follow,
-    /// Whether the destination was.
+    /// Whether the destination was reached through a symbolic link.
     pub follow_destination: Follow,
 }
 
-/// The name without trailing slashes; `/` stays.
+/// Removes trailing slashes; `/` stays.
 pub fn without_slashes(name: &OsStr) -> &OsStr {
     let bytes = name.as_bytes();
     let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |last| last + 1);
     OsStr::from_bytes(&bytes[..end])
 }
 
-/// A name at the destination: two paths that lead to one name of one directory are equal.
+/// A name at the destination. Two paths of the same name in the same directory are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationName {
-    /// `None` where the directory is not known; then the path says which one it is.
     directory: Option<FileId>,
+    /// The name in `directory`; the whole path if that is `None`.
     path: OsString,
 }
 
 /// A directory being copied.
 #[derive(Debug)]
 pub struct Dir {
-    /// The context that finishing it needs. The root, which is never finished, has none.
+    /// The context for finishing. The root, which is never finished, has none.
     ctx: Weak<Context>,
     place: Option<Place>,
-    /// The path of the source root, for messages: empty where operands are relative to the working directory.
+    /// The path of the source root, for messages. Empty if operands are relative to the working directory.
     source_root: OsString,
     /// The path of the destination root, for messages.
     root: OsString,
     fds: Mutex<Option<Arc<Fds>>>,
     src_id: Option<FileId>,
-    /// The destination's identity; `None` for the working directory, and in a dry run for one that is
-    /// not there.
     dst_id: Option<FileId>,
-    /// The device that the destination is on.
+    /// The device number of the destination.
     pub dst_dev: Option<u64>,
-    /// Whether nothing can be in the destination yet that this run did not put there.
+    /// Whether only this run can have put entries into the destination.
     pub fresh: bool,
     finish: Option<Finish>,
-    /// Whether the destination is written to the disk by a sync of its whole file system (`--fsync`).
+    /// Whether the destination is synced with its whole file system (`--fsync`).
     synced_with_others: bool,
-    /// Whether it is to be left as it is, after a failure.
+    /// Whether the destination gets no attributes, because the operand that it leads to failed.
     abandoned: AtomicBool,
-    /// How many holds there are.
+    /// The number of holds.
     holds: AtomicUsize,
 }
 
 impl Dir {
-    /// The directory that the operands are in: names are relative to the working directory on one
-    /// side, and to `destination` (shown as `root`) on the other.
+    /// The root of the operands: source names are relative to the working directory, destination names to
+    /// `destination`, whose path in messages is `root`.
     pub fn operands(destination: Base, root: OsString) -> Hold {
         Dir::roots((Base::Cwd, OsString::new()), (destination, root))
     }
 
-    /// The two directories that names on either side are relative to, and how they are shown.
+    /// A root: the two directories to which names are relative, with their paths for messages.
     pub fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Hold {
         let fresh = matches!(destination, Base::Absent);
         let dst_id = match &destination {
@@ -147,7 +144,7 @@ impl Dir {
         }))
     }
 
-    /// A directory below another, whose parent it holds.
+    /// A directory in another one, which it holds.
     pub fn below(ctx: &Arc<Context>, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Hold {
         Hold::keep(&place.parent);
         let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
@@ -171,7 +168,7 @@ impl Dir {
         dir
     }
 
-    /// Which file system the destination is on (`f_type` of statfs(2)), while it is open.
+    /// The type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
     pub fn destination_magic(&self) -> Option<u64> {
         match lock(&self.fds).as_ref().map(|fds| io::fs_magic(&fds.dst)) {
             Some(Ok(magic)) => Some(magic),
@@ -179,42 +176,43 @@ impl Dir {
         }
     }
 
-    /// The source's identity; the working directory has none here.
+    /// Device and inode of the source; `None` for a root.
     pub fn source_id(&self) -> Option<FileId> {
         self.src_id
     }
 
-    /// The destination's identity; `None` for the working directory, and in a dry run for one that is not there.
+    /// Device and inode of the destination; `None` for the working directory, and for one that a dry run would
+    /// make.
     pub fn destination_id(&self) -> Option<FileId> {
         self.dst_id
     }
 
-    /// Whether it only leads to an operand.
+    /// Whether the directory only leads to an operand (`--parents`).
     pub fn is_leading(&self) -> bool {
         self.finish.is_some_and(|finish| finish.extent != Extent::Full)
     }
 
-    /// The directory above.
+    /// The parent directory.
     pub fn parent(&self) -> Option<&Arc<Dir>> {
         self.place.as_ref().map(|place| &place.parent)
     }
 
-    /// Its name in the source directory above.
+    /// The name of the source in its parent.
     pub fn name(&self) -> Option<&OsStr> {
         self.place.as_ref().map(|place| &*place.name)
     }
 
-    /// The path of a source entry, for printing.
+    /// The path of a source entry, for messages.
     pub fn source_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.name, &self.top().source_root)
     }
 
-    /// The path of a destination entry, for printing.
+    /// The path of a destination entry, for messages.
     pub fn destination_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.new_name, &self.top().root)
     }
 
-    /// A name in the destination, to be compared with others.
+    /// The identity of a name in the destination, for comparison.
     pub fn destination_name(&self, name: &OsStr) -> DestinationName {
         let name = without_slashes(name);
         let path = if self.dst_id.is_some() { name.to_owned() } else { self.destination_path(name) };
@@ -247,10 +245,10 @@ impl Dir {
         path
     }
 
-    /// The open descriptors, found again if they were closed.
+    /// The descriptors, opened again if they were closed.
     ///
     /// # Errors
-    /// ENOENT where another directory stands under the name by now, or what open(2) says.
+    /// ENOENT if the name refers to another directory by now; those of open(2).
     pub fn fds(self: &Arc<Dir>, ctx: &Context) -> Result<Arc<Fds>> {
         let mut closed = Vec::new();
         let mut dir = self;
@@ -287,9 +285,9 @@ impl Dir {
         if same { Ok(Fds { src: Base::Open(src), dst: Base::Open(dst) }) } else { Err(Errno::NOENT) }
     }
 
-    /// Opens a directory that had to be closed again, by `..` from one that is below it: on the way up a
-    /// deep tree that is one step, where from the top it would be as many as the tree is deep. What is
-    /// not found there is looked for from the top, when it is wanted.
+    /// Opens this directory again, if it was closed, by `..` of the directory `below`. In a deep tree that is one
+    /// step, where from the root it would be one for each level. If it fails, [`Dir::fds`] opens the directory
+    /// from the root.
     fn reopen_from(self: &Arc<Dir>, ctx: &Context, below: &Fds) {
         if self.place.is_none() || lock(&self.fds).is_some() {
             return;
@@ -304,7 +302,7 @@ impl Dir {
         }
     }
 
-    /// The way to an operand ends here: neither this directory nor those above get attributes.
+    /// After the failure of an operand: this directory and those above, which lead to it, get no attributes.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         let mut above = self.parent();
@@ -314,8 +312,8 @@ impl Dir {
         }
     }
 
-    /// Whether what is made in it is written to the disk with all else on its file system; else each file has to be
-    /// synced by itself (`--fsync`).
+    /// Whether new entries are synced with their whole file system (`--fsync`); otherwise each file is synced by
+    /// itself.
     pub fn is_synced_with_others(&self, ctx: &Context, destination: impl AsFd) -> bool {
         match (&self.place, self.dst_dev) {
             (None, Some(dev)) => is_synced_with_others(ctx, dev, destination),
@@ -326,7 +324,7 @@ impl Dir {
 
     fn finish(self: &Arc<Dir>, ctx: &Context) {
         if ctx.stop.is_raised() {
-            return; // not all that belongs into it is there
+            return; // its entries may be incomplete
         }
         let open = lock(&self.fds).clone();
         if let (Some(fds), Some(place)) = (open, &self.place) {
@@ -361,27 +359,25 @@ impl Dir {
             *lock(&self.fds) = None;
         }
     }
-}
 
-impl Dir {
-    /// fsync(2) of the destination: the names in it are on the disk.
+    /// Syncs the names in the destination to the disk (fsync(2)).
     pub fn sync(self: &Arc<Dir>, ctx: &Context) {
         if let Err(errno) = self.fds(ctx).and_then(|fds| io::sync(&fds.dst))
             && errno != Errno::INVAL
         {
-            // EINVAL is what file systems say that have nothing to write for a directory.
+            // File systems that have nothing to write for a directory give EINVAL.
             ctx.reporter.fail(Failure::new("cannot sync {}", self.destination_path(OsStr::new(""))).errno(errno));
         }
     }
 }
 
-/// Whether what is written to this file system is synced with all else there. Where its root cannot be opened for
-/// that, each file and directory is synced by itself, as well.
+/// Whether a directory is synced with its whole file system. If that cannot be opened for syncfs(2), each file and
+/// directory is synced by itself.
 fn is_synced_with_others(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
     ctx.syncs_whole && ctx.watched.add(dev, dir).unwrap_or(false)
 }
 
-/// A chain of thousands of parents must not be dropped by recursion.
+/// Drops a chain of thousands of parents without recursion.
 impl Drop for Dir {
     fn drop(&mut self) {
         let mut parent = self.place.take().map(|place| place.parent);

@@ -1,4 +1,4 @@
-//! The file systems that are written to with `--fsync`, and which of them can be synced as a whole.
+//! `--fsync`: the file systems that are written to, and which of them can be synced as a whole.
 
 use super::Dir;
 use crate::report::lock;
@@ -10,24 +10,24 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// The file systems and directories that syncfs(2) is to write out.
+/// The file systems to be written to the disk by syncfs(2), and the directories that rely on that.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// Each file system by its device number.
+    /// Each file system, by its device number.
     file_systems: Mutex<Vec<(u64, WholeHandle)>>,
-    /// Directories that got all that they are to get, and have not been synced.
+    /// Directories that are finished but not yet synced.
     finished: Mutex<Vec<Arc<Dir>>>,
-    /// Whether there is no such call here: then all is synced by itself from then on.
+    /// Whether syncfs(2) is unavailable, so that each file and directory is synced by itself from then on.
     is_refused: AtomicBool,
 }
 
-/// For a file system that syncfs(2) is known to reach, a descriptor from before the first write to it: syncfs(2)
-/// reports what went wrong since that was opened.
+/// A descriptor for syncfs(2), if the call is known to reach the file system. It is opened before the first write,
+/// because syncfs(2) reports errors since the descriptor was opened.
 type WholeHandle = Option<Arc<OwnedFd>>;
 
 impl Watched {
-    /// Notes the file system of a directory that is about to be written to, and says whether it can be synced as
-    /// a whole. Where syncfs(2) is not known to reach the disk, each file and directory has to be synced by itself.
+    /// Adds the file system of a directory that is about to be written to. Returns whether it can be synced as a
+    /// whole; otherwise each file and directory has to be synced by itself.
     ///
     /// # Errors
     /// Those of open(2).
@@ -48,16 +48,16 @@ impl Watched {
         Ok(reached)
     }
 
-    /// Notes a directory whose file system is going to be synced.
+    /// Adds a finished directory, whose file system will be synced.
     pub(super) fn note_finished(&self, dir: &Arc<Dir>) {
         lock(&self.finished).push(Arc::clone(dir));
     }
 
-    /// Has all that can be synced as a whole written to the disk. Where the call does not exist (old kernels), or a
-    /// seccomp(2) filter refuses it, that is so for the rest of the run.
+    /// Syncs all file systems that can be synced as a whole. If syncfs(2) does not exist (old kernels), or a
+    /// seccomp(2) filter refuses it, it is not used for the rest of the run.
     ///
     /// # Errors
-    /// The errno of the last that could not be.
+    /// The errno of the last file system that failed.
     pub fn sync(&self) -> Result<()> {
         let before = std::mem::take(&mut *lock(&self.finished));
         let answer = self.sync_file_systems();
@@ -68,23 +68,23 @@ impl Watched {
         answer
     }
 
-    /// Whether there is no syncfs(2) to be had.
+    /// Whether syncfs(2) is unavailable.
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether the error says that there is no syncfs(2) to be had.
+    /// Whether an errno of syncfs(2) says that the call is unavailable.
     pub fn is_refusal(errno: Errno) -> bool {
         matches!(errno, Errno::NOSYS | Errno::PERM)
     }
 
-    /// The directories that are to be synced by themselves after a refusal.
+    /// The directories that have to be synced one by one after a refusal.
     pub fn take_finished(&self) -> Vec<Arc<Dir>> {
         std::mem::take(&mut *lock(&self.finished))
     }
 
     fn sync_file_systems(&self) -> Result<()> {
-        // Others may begin files meanwhile.
+        // Copied, so that other workers are not blocked during the calls.
         let watched = lock(&self.file_systems).iter().filter_map(|(_, fd)| fd.clone()).collect::<Vec<_>>();
         let sync = |fd: &Arc<OwnedFd>| io::sync_file_system(fd).map_err(|errno| at::refusal(fd, errno));
         let answers = watched.iter().map(sync).collect::<Vec<_>>();

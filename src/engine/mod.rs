@@ -1,7 +1,7 @@
-//! The engine: starts workers over a walk and adds up what they did.
+//! Starts the workers of a walk and adds up their statistics.
 //!
-//! With one worker there is no pool: it works on the caller's thread, in cp's order. So it is where
-//! each decision depends on the one before (prompts, backups, operands that meet at the destination).
+//! A single worker runs on the caller's thread, in cp's order. There is only one where a decision depends on the
+//! one before: prompts, backups, operands that collide at the destination.
 
 mod scaling;
 mod workers;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use workers::{WorkDone, Workers};
 
-/// Copies everything below the roots, and says what was done.
+/// Copies everything below the roots.
 pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
@@ -32,13 +32,13 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let placement = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
     let mut first_walker = walk.walker();
-    // A copy that waits for a server is worth a second worker, however little it is.
+    // A copy that waits for a server gains by a second worker, however small it is.
     let little =
         waiting_sign.is_some_and(|waiting_sign| !waiting_sign.expects_waiting()) && first_walker.is_little();
     if little {
         workers = 1;
     }
-    // A copy that is over at once is not worth a thread, unless somebody wants to hear of it.
+    // A copy that ends at once is not worth a thread for the display, unless a listener expects reports.
     let lasts = ctx.options.limits.rate_limit.is_some() || ctx.options.progress == When::Always;
     let progress = watch.map(|watch| match (little || lone) && !lasts && watch.listener.is_none() {
         true => Watcher::start_late(watch),
@@ -53,7 +53,7 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     Summary { stats: summary.stats.merge(first_walker.into_stats()), ..summary }
 }
 
-/// Copies the entries of a supply; `magics` are the types of the file systems (`f_type` of statfs(2)).
+/// Copies the entries of a supply. `magics` are the types of the file systems (`f_type` of statfs(2)).
 pub fn run_supply<'c>(
     ctx: &'c Arc<Context>,
     shared: &'c Shared,
@@ -99,7 +99,7 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
     }
 }
 
-/// One, where order matters or there is nothing to share.
+/// The number of workers: one if order matters or there is nothing to share.
 fn workers(ctx: &Context, roots: &Roots) -> usize {
     if ctx.options.needs_order() || roots.collide || !roots.are_many {
         return 1;
@@ -107,16 +107,15 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     wanted_workers(ctx)
 }
 
-/// As many as were asked for, or as there are processors, if there are descriptors and memory for them.
+/// The number of workers by `--jobs`, or else of processors, as far as descriptors and memory allow.
 fn wanted_workers(ctx: &Context) -> usize {
     let wanted = ctx.options.jobs.unwrap_or_else(proc::processors);
     wanted.min(ctx.descriptors.workers()).min(memory::affordable_workers())
 }
 
-/// The progress display, if somebody wants one; `estimate` then makes the count of what there is to do.
+/// The progress display; `None` without a console and a listener. `estimate` is called only if there is one.
 pub fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
     let console = ctx.reporter.console().cloned();
-    // Without a console there is nobody to show anything to but a listener.
     if ctx.listener.is_none() && console.is_none() {
         return None;
     }

@@ -1,10 +1,10 @@
-//! How many workers there are: as many as processors while the data is cached, more while they wait for it.
+//! The number of workers: one for each processor while the data is cached, more while they wait for it.
 //!
-//! Workers that wait for a disk or a server cost nothing, so there can be many, and their requests
-//! overlap. Workers that wait for each other (a directory's lock) look just as idle, but more of them
-//! make it worse. What tells the two apart is that blocks are read: `ru_inblock` of getrusage(2)
-//! rises. A remote file system reads no blocks here, nor does who waits for fsync(2); there the time on a
-//! processor has to do. Files that are synced at the same time share a commit of the journal.
+//! Workers that wait for a disk or a server cost nothing and overlap their requests, so there may be many. Workers
+//! that wait for each other (for the lock of a directory) look just as idle, but more of them are slower. Block
+//! reads tell the two apart: `ru_inblock` of getrusage(2) rises only in the first case. A remote file system reads
+//! no blocks on this machine, and neither does a wait for fsync(2); there CPU time is the sign. Files that are
+//! synced at the same time share a commit of the journal.
 
 use super::workers::Workers;
 use crate::context::Context;
@@ -14,30 +14,30 @@ use crate::transfer::route::FsKind;
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 use std::time::{Duration, Instant};
 
-/// Between two looks at what the workers wait for.
+/// The time between two checks whether workers wait.
 const TICK: Duration = Duration::from_millis(5);
-/// Sectors of 512 bytes that are read in a tick when the source is cold: a disk gives thousands, and
-/// what a warm copy reads now and then (a bitmap, a directory) stays below.
+/// The least sectors of 512 bytes that are read in a tick if the source is cold. A disk reads thousands; a warm
+/// copy, which reads a bitmap or a directory now and then, stays below.
 const COLD: i64 = 128;
-/// The most workers a processor while a disk is waited for (16 on two processors measured best).
+/// The most workers for each processor while they wait for a disk (16 on two processors measured best).
 const FOR_DISK: usize = 8;
-/// The same for a server, which is further away.
+/// The most workers for each processor while they wait for a server, which has a higher latency.
 const FOR_SERVER: usize = 32;
 /// The most workers in any case.
 const MOST: usize = 128;
 
-/// The sign by which it is seen that workers wait.
+/// The sign that workers wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitingSign {
-    /// By blocks read from a disk.
+    /// Blocks are read from a disk.
     BlockReads,
-    /// By processors that have nothing to do.
+    /// Processors are idle.
     IdleProcessors,
 }
 
 impl WaitingSign {
-    /// The sign that fits the options and the types of the file systems of a source and of the
-    /// destination (`f_type` of statfs(2)).
+    /// The sign for the options and the types of the file systems of a source and of the destination (`f_type` of
+    /// statfs(2)).
     pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> WaitingSign {
         let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
         let remote = kinds.iter().any(|kind| matches!(kind, FsKind::Remote | FsKind::Fuse));
@@ -45,12 +45,12 @@ impl WaitingSign {
         if remote || syncs_files { WaitingSign::IdleProcessors } else { WaitingSign::BlockReads }
     }
 
-    /// Whether it is known beforehand that workers will wait.
+    /// Whether workers are expected to wait from the start.
     pub(super) fn expects_waiting(self) -> bool {
         self == WaitingSign::IdleProcessors
     }
 
-    /// By what the number of workers is multiplied while they wait.
+    /// The factor by which the number of workers grows in a tick while they wait.
     fn growth(self) -> usize {
         if self == WaitingSign::IdleProcessors { 4 } else { 2 }
     }
@@ -73,14 +73,14 @@ impl WaitingSign {
     }
 }
 
-/// The number of workers that was asked for, from start to end.
+/// Runs `count` workers from start to end.
 pub(super) fn fixed(workers: &Workers<'_, '_>, count: usize) {
     if let Some(pool) = pool(workers, count) {
         pool.in_place_scope(|scope| send(workers, scope, pool.current_num_threads()));
     }
 }
 
-/// As many workers as processors, and more while they wait.
+/// Runs one worker for each processor, and more while they wait.
 pub(super) fn adaptive(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingSign) {
     let Some(pool) = pool(workers, processors) else { return };
     pool.in_place_scope(|scope| {
@@ -90,7 +90,7 @@ pub(super) fn adaptive(workers: &Workers<'_, '_>, processors: usize, waiting_sig
         while !workers.wait(TICK) {
             let now = Usage::now();
             if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.is_idle() {
-                // The threads for the many are only made when they are needed.
+                // The threads for more workers are created only now.
                 return enlarged(workers, processors, waiting_sign);
             }
             (usage, since) = (now, Instant::now());
@@ -98,11 +98,11 @@ pub(super) fn adaptive(workers: &Workers<'_, '_>, processors: usize, waiting_sig
     });
 }
 
-/// Enlarges the workers while it waits, up to the most, and lets one go at a time while it does not.
+/// Adds workers while they wait, up to the most, and removes one in each tick while they do not.
 fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingSign) {
     let most = waiting_sign.most(processors);
     let Some(pool) = largest_pool(most) else { return };
-    // Those of the first pool go on beside them.
+    // The workers of the first pool continue.
     let most = most.min(processors + pool.current_num_threads());
     pool.in_place_scope(|scope| {
         let mut wanted = processors;
@@ -129,8 +129,8 @@ fn send<'s>(workers: &'s Workers<'_, '_>, scope: &Scope<'s>, count: usize) {
     }
 }
 
-/// A pool of so many threads, or of as many as can be had (`RLIMIT_NPROC`, `pids.max`); without any, the caller does all
-/// the work.
+/// A pool of `threads`, or fewer if the system allows no more (`RLIMIT_NPROC`, `pids.max`). If it allows none, the
+/// caller does all the work.
 fn pool(workers: &Workers<'_, '_>, threads: usize) -> Option<ThreadPool> {
     let pool = largest_pool(threads);
     if pool.is_none() {

@@ -1,4 +1,4 @@
-//! The workers of one run: each finds batches in the walk and copies their names until nothing is left.
+//! The workers of one run. Each takes batches from the walk and copies their names until none is left.
 
 use crate::context::Context;
 use crate::report::{Stats, lock};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Everything that the workers of one run have in common.
+/// The state that the workers of one run share.
 pub(super) struct Workers<'w, 'c> {
     pub(super) ctx: &'c Context,
     shared: &'c Shared,
@@ -16,11 +16,11 @@ pub(super) struct Workers<'w, 'c> {
     at_work: Mutex<AtWork>,
     /// Notified when the last worker leaves.
     all_done: Condvar,
-    /// How many are to work: a worker that finds more at work leaves.
+    /// The wanted number of workers: a worker leaves if more are at work.
     wanted: AtomicUsize,
 }
 
-/// How many workers are at work, and the statistics of those that have left.
+/// The number of workers at work, and the statistics of those that have left.
 #[derive(Default)]
 struct AtWork {
     count: usize,
@@ -46,13 +46,13 @@ impl<'w, 'c> Workers<'w, 'c> {
         }
     }
 
-    /// Works as one more worker until nothing is left or fewer workers are wanted.
+    /// Works as an additional worker until nothing is left or fewer workers are wanted.
     pub(super) fn work(&self) {
         self.count_in();
         self.work_counted();
     }
 
-    /// Counts a worker as at work, before its thread may have begun.
+    /// Counts a worker as at work, possibly before its thread runs.
     pub(super) fn count_in(&self) {
         let mut at_work = lock(&self.at_work);
         at_work.count += 1;
@@ -89,22 +89,22 @@ impl<'w, 'c> Workers<'w, 'c> {
         leaves
     }
 
-    /// How many are at work.
+    /// The number of workers at work.
     pub(super) fn at_work(&self) -> usize {
         lock(&self.at_work).count
     }
 
-    /// Whether a worker has nothing to do.
+    /// Whether any worker has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.walk.idle() > 0
     }
 
-    /// Says how many are to work from now on. Making it fewer takes effect as batches are done.
+    /// Sets the wanted number of workers. Superfluous workers leave after their current batch.
     pub(super) fn want(&self, workers: usize) {
         self.wanted.store(workers, Ordering::Relaxed);
     }
 
-    /// Waits for a while; true when nobody is at work any more.
+    /// Waits for `time`; true when no worker is at work any more.
     pub(super) fn wait(&self, time: Duration) -> bool {
         let at_work = lock(&self.at_work);
         let waited = self.all_done.wait_timeout_while(at_work, time, |at_work| at_work.count > 0);
