@@ -1,5 +1,5 @@
-//! Compares --stats with strace: each call that `--stats` counts was made, each that was made is counted, and
-//! the bytes add up.
+//! Compares `--stats` with strace: each call that `--stats` counts was made, each call that was made is counted,
+//! and the bytes add up.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ] {
             for fault in ["error=EINVAL:when=2+3", "error=EXDEV:when=2", "error=ENOSYS:when=1", "retval=0:when=2"]
             {
-                // A clone that says it worked has worked, as far as anyone can see.
+                // A clone that reports success cannot be distinguished from one that succeeded.
                 if (call, fault) == ("ioctl", "retval=0:when=2") {
                     continue;
                 }
@@ -68,7 +68,7 @@ fn tree(image: Option<&'static str>) -> Sandbox {
     sandbox
 }
 
-/// All calls of `--stats=json`, by name.
+/// All calls in the output of `--stats=json`, by name.
 fn counted(stats: &Value) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for path in stats["strategies"].as_object().unwrap().values() {
@@ -105,7 +105,7 @@ fn tells_the_truth(image: Option<&'static str>, options: &[String], args: &[Stri
     assert_eq!(counts, [7, 4, 1, 1, 0], "{stats}");
 }
 
-/// Fifos on either side: splice, and what was waited for. The wait for whoever opens the other end is no
+/// Fifos on both sides: splice, and the waits for data. Waiting for another process to open the other end is not
 /// part of the copy.
 fn streams() {
     let sandbox = Sandbox::new();
@@ -116,7 +116,7 @@ fn streams() {
     writer.join().unwrap().unwrap();
     assert_done(&trace.output);
     let (mut seen, mut said) = (trace.data_calls(), counted(&stats(&trace.output)));
-    // Whoever finds the writer there already has nothing to wait for.
+    // If the writer has opened the fifo before, zcp does not wait.
     let waits = [&mut seen, &mut said].map(|counts| counts.remove("ppoll").unwrap_or(0));
     assert!(waits[0] >= waits[1], "{waits:?} {seen:?}");
     assert_eq!(said, seen);
@@ -131,7 +131,7 @@ fn streams() {
     assert!(fs::read(sandbox.path("copy")).unwrap() == noise(200_000));
 }
 
-/// Also where nothing comes of it.
+/// Failed calls are counted too.
 fn refused() {
     for strategy in STRATEGIES {
         let sandbox = tree(None);

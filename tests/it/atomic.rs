@@ -1,4 +1,4 @@
-//! `--atomic`: a name stands for a whole file, old or new, whatever happens and whenever it ends.
+//! `--atomic`: a name stands for a complete file, the old one or the new one, whatever happens during the copy.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
@@ -51,7 +51,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// All that a directory holds, hidden names too.
+/// All names in a directory, hidden ones included.
 fn names(sandbox: &Sandbox, dir: &str) -> Vec<String> {
     let entries = fs::read_dir(sandbox.path(dir)).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -59,7 +59,7 @@ fn names(sandbox: &Sandbox, dir: &str) -> Vec<String> {
     names
 }
 
-/// Files of all kinds: as without the option, attributes included, over nothing and over a copy.
+/// All kinds of files are copied as without the option, attributes included, to a new place and over a copy.
 fn tree(sandbox: &Sandbox) {
     sandbox.file("src/small", noise(3000)).file("src/big", noise(3 << 20)).file("src/empty", "");
     sandbox.sparse("src/holes", 1 << 20, &[(300_000, b"data")]).symlink("small", "src/link").fifo("src/fifo");
@@ -76,7 +76,7 @@ fn tree(sandbox: &Sandbox) {
     assert!(names(sandbox, "dst").contains(&"big~".to_owned()));
 }
 
-/// The new inode has the old one's owner, mode, access control list and attributes.
+/// The new inode gets the owner, mode, access control list and attributes of the old one.
 fn existing_keeps_what_cp_keeps() {
     let sandbox = Sandbox::new();
     for name in ["by-cp", "by-zcp"] {
@@ -100,7 +100,7 @@ fn other_links_keep_the_old() {
     assert_eq!(fs::read(sandbox.path("other")).unwrap(), b"old");
 }
 
-/// The file behind the link is replaced, in its own directory, through several links.
+/// The file that a link leads to, through several links, is replaced in its own directory.
 fn link_is_written_through() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "new").file("far/file", "old").symlink("../far/file", "near/second");
@@ -121,7 +121,7 @@ fn dangling_link() {
     assert_eq!(fs::read(sandbox.path("far/file")).unwrap(), b"new");
 }
 
-/// What cp could not have overwritten is not replaced either, but for `-f`.
+/// A file that cp could not have overwritten is not replaced, unless `-f` is given.
 fn unwritable() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "new").file("dst", "old").mode("dst", 0o444).mode("", 0o777);
@@ -154,7 +154,7 @@ fn stats_file_leaves_nothing() {
     assert_eq!(names(&sandbox, "out"), ["stats"]);
 }
 
-/// With every option that clears a name first, each name stands for something at every moment.
+/// With every option that renames or removes the old file first, each name exists at every moment.
 fn name_is_never_missing() {
     for option in ["-r", "-a", "-ab", "-af", "-a --remove-destination", "-r --backup=numbered"] {
         let sandbox = Sandbox::new();
@@ -178,7 +178,7 @@ fn name_is_never_missing() {
     }
 }
 
-/// An option for strace that makes the file system one that knows no files without a name.
+/// An option for strace that makes O_TMPFILE fail, as on a file system that does not support it.
 fn no_nameless_files(sandbox: &Sandbox, args: &[&str]) -> String {
     let trace = strace::zcp(sandbox, &["-e", "trace=openat"], args);
     let ordinal = trace
@@ -190,7 +190,7 @@ fn no_nameless_files(sandbox: &Sandbox, args: &[&str]) -> String {
     format!("inject=openat:error=EOPNOTSUPP:when={ordinal}")
 }
 
-/// There a new file has a temporary name.
+/// Without O_TMPFILE, a new file has a temporary name.
 fn without_nameless_files() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(5000)).dir("first").dir("dst");
@@ -202,7 +202,7 @@ fn without_nameless_files() {
     assert_eq!(names(&sandbox, "dst"), ["src"]);
 }
 
-/// A file that cannot be named later is copied again, under a temporary name, and so are those after it.
+/// A file that cannot be given its name is copied again, under a temporary name, and so are those after it.
 fn nameless_file_that_cannot_be_linked() {
     for errno in ["EPERM", "ENOENT", "EOPNOTSUPP", "ENOSYS"] {
         let sandbox = Sandbox::new();
@@ -215,8 +215,8 @@ fn nameless_file_that_cannot_be_linked() {
     }
 }
 
-/// Where nothing can be renamed without replacing, a temporary name becomes the final one by link(2); by rename(2)
-/// where that fails, too.
+/// Without renameat2(2), a temporary name becomes the final one by link(2), or by rename(2) where link(2) fails
+/// too.
 fn without_rename_flags() {
     for (name, also) in [("linked", None), ("renamed", Some("inject=linkat:error=EPERM"))] {
         let sandbox = Sandbox::new();
@@ -235,7 +235,7 @@ fn without_rename_flags() {
     }
 }
 
-/// Filters of old containers refuse faccessat2(2) by EPERM, where libc does not fall back by itself.
+/// Seccomp filters of old containers refuse faccessat2(2) with EPERM, and libc has no fallback for that.
 fn without_faccessat2() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "new").file("dst", "old");
@@ -244,8 +244,8 @@ fn without_faccessat2() {
     assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"new");
 }
 
-/// Files that have been given to others can be linked only by root with all its rights
-/// (fs.protected_hardlinks). Attributes fail for want of them, which is said; contents arrive.
+/// Only root with all capabilities can link files that were given to other users (fs.protected_hardlinks).
+/// Without them, contents are copied, and the attributes that could not be set are reported.
 fn without_the_right_to_link_files_of_others() {
     let sandbox = Sandbox::new();
     for (name, mode) in [("own", 0o644), ("closed", 0o600), ("set-id", 0o4755)] {
@@ -267,8 +267,8 @@ fn without_the_right_to_link_files_of_others() {
     }
 }
 
-/// Another user's file there can be written to and linked, but neither replaced nor can a backup of it be removed
-/// again: nothing is begun.
+/// In a sticky directory, another user's file can be written to and linked, but not replaced, and a backup of it
+/// could not be removed. So zcp makes no backup and reports the failure.
 fn backup_in_a_sticky_directory() {
     for options in
         [&["-b"][..], &["--backup=numbered"], &["-b", "-f"], &["-b", "--remove-destination"], &["-f"], &[]]
@@ -296,7 +296,8 @@ fn backup_in_a_sticky_directory() {
     }
 }
 
-/// What takes the name first is replaced, or kept if it is not to be.
+/// A file that another process makes under the final name is replaced, or kept if existing files are not to be
+/// overwritten.
 fn name_taken_meanwhile() {
     for (nameless, no_clobber) in [(true, true), (true, false), (false, true), (false, false)] {
         let more = if no_clobber { "--update=none-fail" } else { "--update=all" };
@@ -319,7 +320,7 @@ fn name_taken_meanwhile() {
     }
 }
 
-/// Whichever call fails: the old file is whole, a new one is not there, and no other name is.
+/// Whichever call fails, the old file is complete, and there is neither a new file nor a temporary name.
 fn nothing_is_left(call: &str) {
     for errno in ["ENOSPC", "EIO"] {
         let sandbox = Sandbox::new();
@@ -331,7 +332,7 @@ fn nothing_is_left(call: &str) {
         assert!(!names.iter().any(|name| name.starts_with(".zcp-")), "{names:?}");
         if call == "fchown" {
             assert_done(&trace.output);
-            continue; // nobody changes owners here
+            continue; // no file of this tree changes its owner
         }
         assert!(trace.injected() > 0);
         assert_eq!(trace.output.status.code(), Some(1));
@@ -342,15 +343,15 @@ fn nothing_is_left(call: &str) {
     }
 }
 
-/// One fstat after the other fails: no temporary name is left, and what is not said to have failed has its
-/// attributes, the owners of files and directories too.
+/// Each fstat in turn fails: no temporary name is left, and every file and directory that is not reported has
+/// its attributes, the owner included.
 fn each_fstat_fails() {
     let chown = |path| std::os::unix::fs::chown(path, Some(1234), Some(2345)).unwrap();
     for when in 1.. {
         let sandbox = Sandbox::new();
         sandbox.file("src/d/new", "new").file("src/over", "new").dir("src/d").dir("src").file("dst/over", "old");
         ["src/d/new", "src/d", "src/over"].into_iter().for_each(|name| chown(sandbox.path(name)));
-        let inject = format!("inject=fstat,newfstatat:error=EIO:when={when}"); // either may be fstat(3)
+        let inject = format!("inject=fstat,newfstatat:error=EIO:when={when}"); // either can be the call of fstat(3)
         let trace = strace::zcp(&sandbox, &["-e", &inject], &["-aj1", "--atomic", "-T", "src", "dst"]);
         let copy = sandbox.snapshot("dst");
         assert!(!copy.0.keys().any(|path| path.to_str().unwrap().contains(".zcp-")), "{when}");
@@ -364,7 +365,7 @@ fn each_fstat_fails() {
     }
 }
 
-/// A signal in the middle of a file: what it was to replace is whole, and the shell sees the signal.
+/// After a signal in the middle of a file, the old file is complete, and the process ends by the signal.
 fn interrupted() {
     for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
         for over in [false, true] {
@@ -376,7 +377,7 @@ fn interrupted() {
             let inject = format!("inject=splice:signal={signal}:when=4");
             let args = ["--atomic", "--strategy=splice", "src", "dst"];
             let trace = strace::zcp(&sandbox, &["-e", &inject], &args);
-            // strace ends as its child did.
+            // strace ends in the same way as its child.
             assert_eq!(trace.output.status.signal(), Some(number), "{:?}", trace.output);
             assert_eq!(names(&sandbox, "dst"), if over { vec!["src"] } else { vec![] });
             assert!(!over || fs::read(sandbox.path("dst/src")).unwrap() == b"old");
@@ -384,7 +385,7 @@ fn interrupted() {
     }
 }
 
-/// The name of the backup goes again, and nothing was ever missing.
+/// The backup's name is removed again, and the file's own name existed all the time.
 fn failed_backup_is_undone() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(300_000)).file("dst/src", "old");

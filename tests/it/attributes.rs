@@ -1,4 +1,5 @@
-//! Attributes that a file system or a kernel refuses: what can be kept is, and messages name the right file.
+//! Attributes that a file system or a kernel refuses: all others are preserved, and messages name the right
+//! file.
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::sandbox::{Sandbox, assert_done, noise};
@@ -34,7 +35,8 @@ fn value(path: &Path, name: &str) -> Option<Vec<u8>> {
     Some(room)
 }
 
-/// Another run that copies to the same place may give a directory its default list while files are made in it.
+/// Another run that copies to the same place may give a directory its default access control list while files
+/// are made in it.
 fn acl_meanwhile() {
     let sandbox = Sandbox::new();
     for n in 0..5 {
@@ -56,7 +58,7 @@ fn acl_meanwhile() {
     }
 }
 
-/// ext4 knows no `btrfs.compression`, but all else.
+/// ext4 does not support `btrfs.compression`, but all other attributes of the file.
 fn one_unsupported() {
     let (from, to) = (Sandbox::within(mounted("btrfs").unwrap()), Sandbox::within(mounted("ext4").unwrap()));
     from.file("src/f", "content").dir("src/d");
@@ -84,7 +86,7 @@ fn one_unsupported() {
     }
 }
 
-/// As on CIFS, where chown(2) is refused also to root.
+/// CIFS, for example, refuses chown(2) even to root.
 fn right_owner() {
     for errno in ["ENOSYS", "EACCES", "EPERM", "EINVAL"] {
         let sandbox = Sandbox::new();
@@ -95,7 +97,7 @@ fn right_owner() {
             .symlink("f", "src/l")
             .dir("src/d")
             .dir("src");
-        // The group of what is made in there is the source's, though not that of the process.
+        // The group of new files in there is the source's, but not that of the process.
         sandbox.file("grouped/f", "f").dir("set").mode("set", 0o2755);
         std::os::unix::fs::chown(sandbox.path("grouped/f"), None, Some(1234)).unwrap();
         std::os::unix::fs::chown(sandbox.path("set"), None, Some(1234)).unwrap();
@@ -109,7 +111,7 @@ fn right_owner() {
     }
 }
 
-/// cp leaves such a file to its owner alone.
+/// Like cp, zcp then opens the file to its owner alone.
 fn wrong_owner() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "f");
@@ -121,7 +123,7 @@ fn wrong_owner() {
     assert_eq!(fs::metadata(sandbox.path("dst")).unwrap().permissions().mode() & 0o7777, 0o700);
 }
 
-/// Some FUSE servers answer so.
+/// Some FUSE servers answer EINVAL to this attribute.
 fn invalid_acl() {
     let sandbox = Sandbox::new();
     sandbox.file("src/f", "f").mode("src/f", 0o741).dir("src/d").dir("src");
@@ -171,7 +173,7 @@ fn source_is_named() {
     }
 }
 
-/// They were given to another content: cp's O_TRUNC takes them away, also where nothing is written after it.
+/// Capabilities belong to the old content. O_TRUNC of cp removes them, even if nothing is written afterwards.
 fn no_capability() {
     let sandbox = Sandbox::within(SHM);
     for content in [&b""[..], b"content", &noise(100_000)] {
@@ -186,7 +188,7 @@ fn no_capability() {
     }
 }
 
-/// The kernel does so where an ordinary user overwrites a file.
+/// The kernel removes set-ID bits when an ordinary user overwrites a file.
 fn no_set_id() {
     let sandbox = Sandbox::new();
     sandbox.mode("", 0o755).file("src", "").dir("d").file("d/dst", "old").mode("d", 0o777);

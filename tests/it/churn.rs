@@ -1,6 +1,6 @@
-//! A source that others rename, delete, truncate and grow while it is copied. Every byte that arrives
-//! was in the file at that place (or is a zero of a page that was just cut off), nobody hangs, and what could not be copied is named. The number of
-//! rounds is `ZCP_CHURN_ROUNDS`.
+//! A source that other processes rename, delete, truncate and extend during the copy. Every byte of the copy was
+//! in the file at that place (or is a zero of a page that was just truncated), zcp ends, and it names what it
+//! could not copy. `ZCP_CHURN_ROUNDS` sets the number of rounds.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, stats};
@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The bytes of every file: what stands where is always the same, however long the file is.
+/// The length of the bytes that all files are taken from: each offset always has the same byte, however long a
+/// file is.
 const STREAM: usize = 3 << 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,12 +21,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn stream() -> Vec<u8> {
-    // Never 0, so that a hole or a page that was cut off shows.
+    // No byte is 0, so that a hole or a truncated page is noticed.
     (0..STREAM).map(|at| u8::try_from(at.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap() | 1).collect()
 }
 
-/// Between the two calls of a strategy the source is cut off inside a page, and grows again to what it was:
-/// the pages that are on their way have zeros behind the cut by then.
+/// Between the two calls of a strategy the source is truncated inside a page, and extended again to its old
+/// content. The pages that are on their way then have zeros behind the cut.
 fn cut_off_midway() {
     for (strategy, call) in [("splice", "splice"), ("mmap", "mmap")] {
         for size in [100_000, 2_000_000] {
@@ -83,7 +84,7 @@ fn tree() {
     });
 }
 
-/// Ends the changes, also when a check fails.
+/// Stops the changes, even when a check fails.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -92,12 +93,12 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Small ones and large ones.
+/// Small sizes and large ones.
 fn size(index: usize) -> usize {
     [0, 100, 4097, 70_000, 1 << 20, STREAM - 1][index % 6]
 }
 
-/// One change of any kind.
+/// One random change.
 fn disturb(src: &Path, stream: &[u8], state: &mut u64) -> std::io::Result<()> {
     let mut next = |limit: u64| {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -105,7 +106,7 @@ fn disturb(src: &Path, stream: &[u8], state: &mut u64) -> std::io::Result<()> {
     };
     let (dir, index) = (next(4), next(40));
     let path = src.join(dir.to_string()).join(index.to_string());
-    // Two of us at the end of one file would leave a hole between them.
+    // Two threads that write at the end of one file would leave a hole between them.
     static WRITING: Mutex<()> = Mutex::new(());
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     match next(8) {
@@ -116,7 +117,7 @@ fn disturb(src: &Path, stream: &[u8], state: &mut u64) -> std::io::Result<()> {
             file.set_len(next(file.metadata()?.len() + 1) as u64)
         }
         3 => {
-            // A directory goes, and comes back under its name or another.
+            // Removes a directory and brings it back under its own name or another.
             let (from, to) = (src.join(dir.to_string()), src.join("gone"));
             fs::rename(&from, &to)?;
             std::thread::yield_now();
@@ -151,7 +152,7 @@ fn check(dst: &Path, stream: &[u8], output: &std::process::Output) {
             if stream.starts_with(&bytes) {
                 continue;
             }
-            // Who reads just when a file is cut off may get zeros from behind the cut, by read(2) too.
+            // Even read(2) can return zeros behind the end of a file that is being truncated.
             let torn = |(here, there): (&u8, &u8)| here != there && *here != 0;
             let wrong = bytes.iter().zip(stream).position(torn);
             let (path, len) = (entry.path(), bytes.len());

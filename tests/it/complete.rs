@@ -1,4 +1,4 @@
-//! A copy that failed never looks complete to a later run, and one that is complete is not copied again.
+//! A copy that failed never looks complete to a later run, and a complete copy is not copied again.
 
 use crate::environments::store::{Manners, Store};
 use crate::needs::{Image, Need, SHM, trial};
@@ -37,12 +37,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The content and attributes of a copy, but not when something was done.
+/// The content and attributes of a copy, without the ranges of data.
 fn kept(sandbox: &Sandbox, name: &str) -> Snapshot {
     sandbox.snapshot(name).without(|node| node.spans.clear())
 }
 
-/// Each call that may fail when all bytes are written. What comes next tells by times alone, and makes it right.
+/// Each call that can fail after all bytes are written. The next run decides by times alone, and completes the
+/// copy.
 fn call_failed() {
     let faults = [
         ("fchown", "EIO", &["-a"][..]),
@@ -70,7 +71,7 @@ fn call_failed() {
     }
 }
 
-/// What was written is lost, and only close(2) says so.
+/// Data that was written is lost, and only close(2) reports it.
 fn server_close_failed() {
     for options in [&["-a", "--resume"][..], &["-au"], &["-a", "--resume", "--atomic"], &["-ru"]] {
         let sandbox = Sandbox::new();
@@ -118,7 +119,7 @@ fn server_attribute_failed() {
     }
 }
 
-/// Nobody is to blame: whatever waited for it is copied again.
+/// syncfs(2) fails without naming a file, so all files that waited for it are copied again.
 fn syncfs_failed() {
     for again in [&["-a", "--resume"][..], &["-au"]] {
         let sandbox = Sandbox::new();
@@ -140,7 +141,7 @@ fn syncfs_failed() {
     }
 }
 
-/// A disk image that has no room behind it: writing back fails, of files and of their inodes.
+/// A sparse disk image on a full file system: writing back fails, of files and of their inodes.
 fn thin_disk() {
     const SCRIPT: &str = "set -e
         trap 'umount -l disk; umount -l tmp' EXIT
@@ -170,7 +171,7 @@ fn thin_disk() {
     }
 }
 
-/// An ordinary FUSE server never hears of syncfs(2).
+/// The kernel does not pass syncfs(2) on to an ordinary FUSE server.
 fn server_is_synced() {
     for options in [&["-r"][..], &["-a"], &["-a", "--atomic"]] {
         let sandbox = Sandbox::new();
@@ -211,7 +212,7 @@ fn syncfs_refused() {
     }
 }
 
-/// On a disk of this machine nothing is asked at close, and each file's times are set once.
+/// On a local disk, zcp makes no call to learn the result of close(2), and sets the times of each file once.
 fn pays_nothing() {
     let sandbox = Sandbox::new();
     for name in 0..20 {
@@ -244,7 +245,7 @@ pub(crate) fn acl() -> Vec<u8> {
     [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
 }
 
-/// Length and times are right; what else would be preserved is made so, and no byte is moved for it.
+/// Length and times are right. All else that would be preserved is set, and no byte is copied.
 fn attributes_are_compared() {
     let list = "system.posix_acl_access";
     type Change = fn(&Sandbox, &str);
@@ -282,7 +283,7 @@ fn attributes_are_compared() {
     }
 }
 
-/// As far as this process could change them.
+/// Owners are compared as far as this process could change them.
 fn owners_are_compared() {
     let sandbox = Sandbox::new();
     sandbox.mode("", 0o777);
@@ -307,7 +308,7 @@ fn owners_are_compared() {
     assert_eq!(copy("--groups=2345"), (1234, 2345));
 }
 
-/// They are not made again for it.
+/// Special files are not made again when their attributes are set.
 fn specials_are_dressed() {
     let sandbox = Sandbox::within(SHM);
     sandbox.symlink("to", "src/link").fifo("src/fifo").symlink("to", "dst/link").fifo("dst/fifo");
@@ -325,7 +326,7 @@ fn specials_are_dressed() {
     kept(&sandbox, "src").assert_same(&kept(&sandbox, "dst"));
 }
 
-/// Copies twice, and says how many files the second run copied.
+/// Copies twice, and returns the number of files that the second run copied.
 fn copied_again(sandbox: &Sandbox, options: &[&str], destination: &Path) -> u64 {
     let args = [options, &["--stats=json", "-T", "src", destination.to_str().unwrap()]].concat();
     assert_done(&sandbox.zcp(&args).output().unwrap());
@@ -338,7 +339,7 @@ fn copied_again(sandbox: &Sandbox, options: &[&str], destination: &Path) -> u64 
 
 const KEEPING: [&[&str]; 4] = [&["-au"], &["-rup"], &["-a", "--resume"], &["-r", "--resume"]];
 
-/// Inodes of 128 bytes have whole seconds.
+/// Inodes of 128 bytes store whole seconds.
 fn coarse_ext4() {
     let disk = Image::new("ext4", &["-I", "128"]);
     let sandbox = Sandbox::new();
@@ -349,7 +350,7 @@ fn coarse_ext4() {
     for options in KEEPING {
         let destination = disk.path().join("dst");
         assert_eq!(copied_again(&sandbox, options, &destination), 0, "{options:?}");
-        // A second is a second all the same.
+        // A difference of a whole second still counts.
         let later = FileTime::from_unix_time(LONG_AGO.unix_seconds() + 1, 0);
         sandbox.file("src/7", noise(501)).time("src/7", later);
         sandbox.file("src/8", noise(501)).time("src/8", later);
@@ -360,7 +361,7 @@ fn coarse_ext4() {
     }
 }
 
-/// What lies before the first time that the file system knows, or behind the last.
+/// Times before the first or after the last one that the file system can store.
 fn times_beyond() {
     for (options, last) in [(&["-I", "128"][..], i64::from(i32::MAX)), (&[], 15_032_385_535)] {
         let disk = Image::new("ext4", options);
@@ -384,7 +385,7 @@ fn times_beyond() {
     }
 }
 
-/// As sshfs has them, FAT, exFAT and NTFS.
+/// Units of time of sshfs, FAT, exFAT and NTFS.
 fn coarse_server() {
     let units = [(1, 0), (2, 0), (0, 100), (0, 10_000_000)];
     for (coarse_seconds, coarse_nanoseconds) in units {
@@ -404,8 +405,8 @@ fn coarse_server() {
     }
 }
 
-/// A time that might be the source's, cut off, on a file system that cuts nothing off: the file is copied, and has its
-/// own time at each moment or one that is nobody's.
+/// A time that could be a truncated form of the source's, on a file system that truncates nothing: the file is
+/// copied, and at each moment has its own time or one that is not its source's.
 fn coarse_guesses() {
     for nanoseconds in [0, 123_456_000, 120_000_000] {
         let sandbox = Sandbox::new();
@@ -426,7 +427,7 @@ fn coarse_guesses() {
     }
 }
 
-/// Who resumes wants a copy of the source: nothing is written through a link, and no fifo is waited for.
+/// `--resume` makes a copy of the source: it writes nothing through a link, and waits for no fifo.
 fn other_kinds() {
     for options in [&["-a"][..], &["-r"], &["-a", "--atomic"], &["-a", "--verify"], &["-aL"]] {
         let sandbox = Sandbox::new();
@@ -444,7 +445,7 @@ fn other_kinds() {
             assert!(path.symlink_metadata().unwrap().is_file(), "{options:?} {name}");
             assert_eq!(fs::read(path).unwrap(), b"content", "{options:?} {name}");
         }
-        // Directories as well, without a look at what a link leads to.
+        // Directories as well, without looking at what a link leads to.
         sandbox
             .file("tree/file/f", "1")
             .file("tree/fifo/f", "2")
@@ -463,7 +464,7 @@ fn other_kinds() {
             assert_eq!(fs::read_to_string(path.join("f")).unwrap(), content, "{options:?} {name}");
         }
         assert_eq!(fs::read(sandbox.path("aside/f")).unwrap(), b"kept", "{options:?}");
-        // An operand too, and without a look at what the link leads to.
+        // An operand as well, without looking at what the link leads to.
         sandbox.symlink("kept", "name");
         let args = [options, &["--resume", "src/link", "name"]].concat();
         assert_done(&sandbox.zcp(&args).output().unwrap());
@@ -472,7 +473,7 @@ fn other_kinds() {
     }
 }
 
-/// A device or a descriptor that is named on the command line is meant, and is written to.
+/// A device or a descriptor that is named on the command line is written to.
 fn streams_stay() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "content").symlink("/proc/self/fd/1", "out").symlink("device", "null");

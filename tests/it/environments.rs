@@ -1,4 +1,4 @@
-//! Surroundings that differ from a plain directory on a disk.
+//! Environments that differ from a plain directory on a disk.
 
 mod interrupted;
 mod limits;

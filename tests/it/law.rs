@@ -1,5 +1,5 @@
-//! The law of all copies that meet a fault: what is not reported is right, byte for byte, and what is
-//! reported is named, with an operation and a reason. It ends by itself, with 0 or 1.
+//! The rule for every copy that meets a fault: what zcp does not report is right, byte for byte, and each report
+//! names an operation, a path and a reason. zcp ends by itself, with status 0 or 1.
 
 use crate::sandbox::Sandbox;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// Holds a run of `zcp ... -T SRC DST` to it.
+/// Checks that a run of `zcp ... -T SRC DST` kept the rule.
 #[track_caller]
 pub(crate) fn assert_kept(sandbox: &Sandbox, source: &str, destination: &str, output: &Output) {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -32,7 +32,7 @@ pub(crate) fn assert_kept(sandbox: &Sandbox, source: &str, destination: &str, ou
     assert!(strange.is_empty(), "left behind: {strange:?}");
 }
 
-/// What is below a directory; the bytes of what is no directory.
+/// The names below a directory, with the bytes of all that are not directories.
 fn contents(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, a module for each behaviour.
 //!
-//! What a machine lacks (strace, a file system, root) makes a trial count as ignored, never as
-//! passed; where `CI` is set, a lack is a failure.
+//! A trial that needs something this machine lacks (strace, a file system, root) counts as ignored, never as
+//! passed. If `CI` is set, it fails instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accounting;
@@ -115,8 +115,9 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A shell starts what is to run in the background with SIGINT ignored, and nohup does so with SIGHUP;
-/// zcp, which would be started so too, leaves that as it is. What is caught here is not ignored there.
+/// Gives the signals a handler that does nothing. A shell starts background commands with SIGINT ignored, and
+/// nohup ignores SIGHUP; a zcp that inherited this would keep ignoring them. A caught signal has its default
+/// action in the programs that the tests start.
 fn let_signals_end_programs() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1] {
@@ -124,7 +125,8 @@ fn let_signals_end_programs() {
     }
 }
 
-/// The arguments but for filters, and those: any number of them, as with the harness of Rust itself.
+/// Splits the arguments into options of the harness and filters. There can be any number of filters, as with
+/// Rust's own harness.
 fn arguments() -> (Arguments, Vec<String>) {
     const WITH_VALUE: [&str; 6] = ["--skip", "--test-threads", "--logfile", "--color", "--format", "-Z"];
     let mut filters = Vec::new();

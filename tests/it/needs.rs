@@ -1,7 +1,7 @@
-//! What a trial needs of the machine, and what becomes of it where that is missing.
+//! Requirements of trials on the machine. A trial whose requirements are not met is ignored.
 //!
-//! Run by root, the whole binary starts itself again in a mount namespace of its own: there it can
-//! mount images of real file systems, which nobody else sees and which are gone when it ends.
+//! If root runs the tests, the whole binary starts itself again in a mount namespace of its own. There it can
+//! mount images of real file systems that nobody else sees and that vanish when it ends.
 
 use libtest_mimic::Trial;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-/// Where the second start finds its directory for mounts.
+/// The environment variable with the directory for mounts, set for the second start.
 const PLACE: &str = "ZCP_IT_MOUNTS";
 /// The size of an image: mkfs.xfs refuses less than 300 MiB. It is sparse.
 const IMAGE: u64 = 512 << 20;
@@ -24,21 +24,21 @@ pub(crate) const SHM: &str = "/dev/shm";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// strace, and the right to trace.
+    /// strace, with the permission to trace.
     Strace,
-    /// To be root.
+    /// The tests run as root.
     Root,
-    /// A tmpfs on [`SHM`], as every Linux has it.
+    /// A tmpfs on [`SHM`].
     Shm,
-    /// GNU cp as `tests/reference-cp` fetches it.
+    /// The GNU cp that `tests/reference-cp` fetches.
     ReferenceCp,
     /// A program in PATH.
     Program(&'static str),
     /// A file system of this type, see [`mounted`] and [`Image`].
     Mount(&'static str),
-    /// A FUSE server of our own.
+    /// A FUSE server of the tests' own.
     Fuse,
-    /// An overlay with these mount options beside its layers, see [`mount_overlay`].
+    /// An overlay mounted with these options, see [`mount_overlay`].
     Overlay(&'static str),
     /// Namespaces of mounts and host names for single processes.
     Namespaces,
@@ -68,7 +68,7 @@ impl Need {
     }
 }
 
-/// A trial that is run where all its needs are met.
+/// A trial that runs if all its requirements are met.
 pub(crate) fn trial(name: impl Into<String>, needs: &[Need], run: impl FnOnce() + Send + 'static) -> Trial {
     match needs.iter().find(|need| !need.is_met()).copied() {
         None => Trial::test(name, || {
@@ -80,21 +80,21 @@ pub(crate) fn trial(name: impl Into<String>, needs: &[Need], run: impl FnOnce() 
     }
 }
 
-/// An empty file system of the given type, the same one for all trials that ask for it.
+/// An empty file system of the given type. All trials that ask for the type share it.
 pub(crate) fn mounted(fs: &'static str) -> Option<PathBuf> {
     static MOUNTS: Mutex<BTreeMap<&str, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
     let mut mounts = MOUNTS.lock().unwrap();
     mounts.entry(fs).or_insert_with(|| mount(fs, &PathBuf::from(std::env::var_os(PLACE)?), &[])).clone()
 }
 
-/// A file system of one trial's own, to be filled or broken.
+/// A file system that one trial has for itself, to fill or break it.
 pub(crate) struct Image {
     point: PathBuf,
     _dir: tempfile::TempDir,
 }
 
 impl Image {
-    /// Made with further options of mkfs.
+    /// `options` are further options of mkfs.
     pub(crate) fn new(fs: &str, options: &[&str]) -> Image {
         let dir = tempfile::tempdir_in(std::env::var_os(PLACE).unwrap()).unwrap();
         let point = mount(fs, dir.path(), options).unwrap();
@@ -108,24 +108,24 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // The directory with the image goes next; the device lets go of it when it is closed.
+        // The directory with the image is removed next. The loop device is released when it is closed.
         succeeds("umount", &["--lazy".as_ref(), self.point.as_os_str()]);
     }
 }
 
-/// The same, whose image a power cut or a broken disk can be played with.
+/// A mounted image whose file stays accessible, to simulate a power cut or a broken disk.
 pub(crate) struct Mounted {
     pub(crate) image: PathBuf,
     pub(crate) point: PathBuf,
 }
 
 impl Mounted {
-    /// A new one, where images can be mounted. It stays until the tests end.
+    /// Makes and mounts a new image, if images can be mounted. It stays until the tests end.
     pub(crate) fn make(fs: &str) -> Option<Mounted> {
         Mounted::mount(fs, Mounted::image(fs)?)
     }
 
-    /// An ext4 that writes data to its journal, too (data=journal).
+    /// An ext4 that also writes data to its journal (data=journal).
     pub(crate) fn journaling_data() -> Option<Mounted> {
         let image = Mounted::image("ext4")?;
         let set = succeeds("tune2fs", &["-o".as_ref(), "journal_data".as_ref(), image.as_os_str()]);
@@ -143,7 +143,7 @@ impl Mounted {
     fn mount(fs: &str, image: PathBuf) -> Option<Mounted> {
         let point = image.with_extension("");
         fs::create_dir(&point).ok()?;
-        // A copy of an image has the same identity, which xfs minds.
+        // A copy of an image has the same UUID, and xfs refuses to mount a UUID twice.
         let options = if fs == "xfs" { "loop,nouuid" } else { "loop" };
         let args = ["-o".into(), options.into(), image.clone().into_os_string(), point.clone().into_os_string()];
         if !succeeds("mount", &args) {
@@ -153,14 +153,14 @@ impl Mounted {
         Some(Mounted { image, point })
     }
 
-    /// What a power cut would leave: a copy of the image as it is now, mounted anew.
+    /// Simulates a power cut: mounts a copy of the image as it is now.
     pub(crate) fn after_power_cut(&self, fs: &str) -> Mounted {
         let image = self.image.with_extension("cut.img");
         assert!(succeeds("cp", &[&self.image, &image]));
         Mounted::mount(fs, image).unwrap()
     }
 
-    /// Takes it away.
+    /// Unmounts the image.
     pub(crate) fn end(self) {
         assert!(succeeds("umount", &[&self.point]));
         fs::remove_file(self.image).unwrap();
@@ -168,7 +168,7 @@ impl Mounted {
     }
 }
 
-/// A control group (cgroups(7), of either version) that whoever joins may use so much memory in.
+/// A control group (cgroups(7), version 1 or 2) that limits the memory of the processes in it.
 pub(crate) struct MemoryGroup(PathBuf);
 
 impl MemoryGroup {
@@ -184,13 +184,13 @@ impl MemoryGroup {
             let group = Path::new(root).join(&name);
             fs::create_dir(&group).ok()?;
             let group = MemoryGroup(group);
-            // Only a file that is there is opened: the group says which kind it is.
+            // Opens the file only if it exists: its name depends on the version of the group.
             let mut limit = File::options().write(true).open(group.0.join(limit)).ok()?;
             limit.write_all(bytes.to_string().as_bytes()).ok().map(|()| group)
         })
     }
 
-    /// The file to write the number of a process to.
+    /// The file that takes the id of a process that is to join the group.
     pub(crate) fn join(&self) -> PathBuf {
         self.0.join("cgroup.procs")
     }
@@ -216,12 +216,12 @@ fn mount(fs: &str, place: &Path, options: &[&str]) -> Option<PathBuf> {
     })
 }
 
-/// Has the kernel read 128 KiB ahead in a file system, its default for disks. A loop device may read megabytes ahead,
-/// depending on what holds its image.
+/// Sets the read-ahead of a file system to 128 KiB, the kernel's default for disks. A loop device may read
+/// megabytes ahead, depending on what holds its image.
 fn read_little_ahead(point: &Path) {
     let device = fs::metadata(point).unwrap().dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    // btrfs has a number of its own, which no such file belongs to.
+    // btrfs has a device number to which no such file belongs.
     let _ = fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), "128");
 }
 
@@ -243,7 +243,7 @@ fn can_mount_overlay(options: &str) -> bool {
     mount_overlay(dir.path(), options) && succeeds("umount", &[dir.path().join("merged")])
 }
 
-/// Starts the tests again where mounts are private, if that is possible; their exit status.
+/// Starts the tests again in a private mount namespace, if that is possible, and returns their exit status.
 pub(crate) fn run_with_mounts_of_our_own() -> Option<ExitCode> {
     if let Some(place) = std::env::var_os(PLACE) {
         let tmpfs: [OsString; 4] = ["-t".into(), "tmpfs".into(), "zcp-it".into(), place];

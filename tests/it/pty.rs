@@ -1,4 +1,4 @@
-//! A pseudo-terminal: what a program that runs in it shows, and what it is typed.
+//! A pseudo-terminal: tests read what a program shows on it, and type into it.
 
 use crate::sandbox::LONGEST;
 use rustix::fs::{Mode, OFlags, open};
@@ -13,17 +13,17 @@ use std::sync::mpsc::{Receiver, channel};
 pub(crate) struct Pty {
     terminal: OwnedFd,
     shown: Receiver<Vec<u8>>,
-    /// All that was shown so far.
+    /// Everything that was shown so far.
     pub(crate) text: String,
 }
 
 impl Pty {
-    /// Starts the command in a terminal of so many columns.
+    /// Starts the command on a terminal with `columns` columns.
     pub(crate) fn start(columns: u16, command: Command) -> (Pty, Child) {
         Pty::start_by(columns, |_| command)
     }
 
-    /// The same with a command that needs to know the name of the terminal.
+    /// Like [`Pty::start`], for a command that needs the name of the terminal.
     pub(crate) fn start_by(columns: u16, command: impl FnOnce(&str) -> Command) -> (Pty, Child) {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
@@ -49,7 +49,7 @@ impl Pty {
         File::from(self.terminal.try_clone().unwrap()).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Reads what the terminal shows until it holds `wanted` that was not there before.
+    /// Reads from the terminal until the new text satisfies `wanted`.
     #[track_caller]
     pub(crate) fn await_text(&mut self, wanted: impl Fn(&str) -> bool) {
         let seen = self.text.len();
@@ -61,7 +61,7 @@ impl Pty {
         }
     }
 
-    /// All that is shown until nobody has the terminal open any more.
+    /// Everything that is shown until no process has the terminal open any more.
     pub(crate) fn read_to_end(mut self) -> String {
         while let Ok(bytes) = self.shown.recv_timeout(LONGEST) {
             self.text.push_str(&String::from_utf8_lossy(&bytes));
@@ -70,7 +70,7 @@ impl Pty {
     }
 }
 
-/// A thread that reads the terminal; it ends with it.
+/// Starts a thread that reads the terminal until it is closed.
 fn reader(terminal: &OwnedFd) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
     let mut terminal = File::from(terminal.try_clone().unwrap());

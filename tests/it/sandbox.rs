@@ -1,4 +1,4 @@
-//! A scratch directory that makes trees, runs programs in them, and takes snapshots to compare.
+//! A scratch directory in which tests make trees, run programs, and take snapshots to compare.
 
 use crate::snapshot::Snapshot;
 use assert_cmd::Command;
@@ -15,24 +15,24 @@ use std::time::Duration;
 
 /// The program under test.
 pub(crate) const ZCP: &str = env!("CARGO_BIN_EXE_zcp");
-/// No run takes so long: what has not ended by then hangs, and is killed.
+/// The longest time that a run may take. A run that takes longer hangs, and is killed.
 pub(crate) const LONGEST: Duration = Duration::from_secs(300);
-/// The modification time of everything a sandbox makes, so that what a run makes stands out.
+/// The modification time of everything that a sandbox makes. Times that a run sets differ from it.
 pub(crate) const LONG_AGO: FileTime = FileTime::from_unix_time(1_000_000_000, 123_456_789);
 
-/// A directory of its own for one test. All names are relative to it; parents are made as needed.
+/// A private directory of one test. All names are relative to it; parent directories are made as needed.
 pub(crate) struct Sandbox {
     dir: tempfile::TempDir,
     born: FileTime,
 }
 
 impl Sandbox {
-    /// Under the system's directory for temporary files.
+    /// Makes it in the system's directory for temporary files.
     pub(crate) fn new() -> Sandbox {
         Sandbox::within(std::env::temp_dir())
     }
 
-    /// On the file system that holds `place`.
+    /// Makes it on the file system that holds `place`.
     pub(crate) fn within(place: impl AsRef<Path>) -> Sandbox {
         let dir = tempfile::Builder::new().prefix("zcp-it-").tempdir_in(place).unwrap();
         let born = FileTime::from_last_modification_time(&fs::metadata(dir.path()).unwrap());
@@ -59,7 +59,7 @@ impl Sandbox {
         self.time(name, LONG_AGO)
     }
 
-    /// A file of `size` bytes that is a hole but for the given pieces, each at its offset.
+    /// Makes a file of `size` bytes with the given pieces, each at its offset, and holes elsewhere.
     pub(crate) fn sparse(&self, name: impl AsRef<Path>, size: u64, pieces: &[(u64, &[u8])]) -> &Self {
         let file = File::create(self.new_path(&name)).unwrap();
         file.set_len(size).unwrap();
@@ -87,7 +87,7 @@ impl Sandbox {
         self
     }
 
-    /// Sets access and modification time, of a symbolic link itself.
+    /// Sets access and modification time; for a symbolic link, those of the link itself.
     pub(crate) fn time(&self, name: impl AsRef<Path>, time: FileTime) -> &Self {
         filetime::set_symlink_file_times(self.path(name), time, time).unwrap();
         self
@@ -98,26 +98,26 @@ impl Sandbox {
         self
     }
 
-    /// Any program, run inside the sandbox and in the C locale.
+    /// A command that runs `program` inside the sandbox in the C locale.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.command_as(program.as_ref(), program.as_ref())
     }
 
-    /// Any program, which is told that its name is `name`.
+    /// A command whose `argv[0]` is `name`.
     pub(crate) fn command_as(&self, program: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Command {
         let mut command = Command::from_std(self.std_command(program, name));
         command.timeout(LONGEST);
         command
     }
 
-    /// That command in a form that can be prepared further.
+    /// Like [`Sandbox::command_as`], as a `std` command that can be changed further.
     pub(crate) fn std_command(
         &self,
         program: impl AsRef<OsStr>,
         name: impl AsRef<OsStr>,
     ) -> std::process::Command {
         let mut command = std::process::Command::new(program);
-        // The second is for a zcp that is made with a sanitizer (CONTRIBUTING.md).
+        // ASAN_OPTIONS is for a zcp that is built with a sanitizer (CONTRIBUTING.md).
         let kept = ["PATH", "ASAN_OPTIONS"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.arg0(name).current_dir(self.dir.path()).env_clear().env("LC_ALL", "C").envs(kept);
         command
@@ -129,13 +129,13 @@ impl Sandbox {
         command
     }
 
-    /// All that stands under `name`, itself as the empty path.
+    /// Everything below `name`; `name` itself has the empty path.
     pub(crate) fn snapshot(&self, name: impl AsRef<Path>) -> Snapshot {
         Snapshot::take(&self.path(name), self.born)
     }
 }
 
-/// Bytes without a pattern, always the same: two of them that are swapped or shifted show.
+/// Bytes without a pattern, the same in each run, so that swapped or shifted bytes are noticed.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let next = || {
@@ -150,7 +150,7 @@ pub(crate) fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The object that `--stats=json` printed, which is the last line of stdout.
+/// The object that `--stats=json` printed as the last line of stdout.
 #[track_caller]
 pub(crate) fn stats(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
@@ -163,7 +163,7 @@ pub(crate) fn assert_done(output: &Output) {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
-/// How many bytes `--stats=json` credits to a path.
+/// The number of bytes that `--stats=json` reports for a strategy.
 pub(crate) fn bytes_by(stats: &Value, strategy: &str) -> u64 {
     stats["strategies"][strategy]["bytes"].as_u64().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The least that has to work: a mixed tree arrives as it was, and as cp would have made it.
+//! The minimum: a tree with all kinds of files is copied correctly, and as cp would copy it.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::Sandbox;
@@ -13,7 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// One of each kind of file.
+/// A tree with one file of each kind.
 pub(crate) fn mixed(name: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     let path = |rest: &str| format!("{name}/{rest}");
@@ -53,7 +53,7 @@ fn twins_of_cp() {
     }
 }
 
-/// Owner and extended attributes, of all kinds of file, with `-a`; only the owner with `-p`.
+/// `-a` preserves owner and extended attributes of all kinds of files; `-p` preserves the owner only.
 fn attributes() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src/file", "x").dir("src/dir").symlink("file", "src/link").fifo("src/fifo");

@@ -1,4 +1,4 @@
-//! What a tree is, down to holes and hard links, in a form that can be compared and read.
+//! A tree with all its attributes, down to holes and hard links, in a form that can be compared and printed.
 
 use filetime::FileTime;
 use rustix::fs::{SeekFrom, seek};
@@ -11,32 +11,33 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a tree is, sorted by path.
+/// A tree, sorted by path.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot(pub(crate) BTreeMap<PathBuf, Node>);
 
-/// What can be said of one name. What a kind of file does not have is empty.
+/// One name of a tree. Fields that do not apply to its type are empty.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Node {
-    /// Type and permission bits.
+    /// File type and permission bits.
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
-    /// `None` if it lies between the sandbox's birth and the snapshot: the run set it to its now.
+    /// `None` if it lies between the creation of the sandbox and the snapshot: the run set it to the current
+    /// time.
     pub(crate) mtime: Option<(i64, u32)>,
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     pub(crate) target: PathBuf,
-    /// The first name in the tree that is the same inode, if there are several.
+    /// The first name of the same inode in the tree, if the inode has several names.
     pub(crate) links: Option<PathBuf>,
     pub(crate) xattrs: BTreeMap<CString, Vec<u8>>,
     pub(crate) rdev: u64,
-    /// Where SEEK_DATA and SEEK_HOLE see data.
+    /// The ranges that SEEK_DATA and SEEK_HOLE report as data.
     pub(crate) spans: Vec<Range<u64>>,
-    /// `None` if it may not be read.
+    /// `None` if the file may not be read.
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
 impl Snapshot {
-    /// All that stands at `path`; times between `born` and now are taken for the run's own.
+    /// Takes a snapshot of `path`. Times since `born` count as the current time of the run.
     pub(crate) fn take(path: &Path, born: FileTime) -> Snapshot {
         let mut taker = Taker { born, names: HashMap::new(), nodes: BTreeMap::new() };
         taker.take(path, Path::new(""));
@@ -48,13 +49,13 @@ impl Snapshot {
         Snapshot(taker.nodes)
     }
 
-    /// Forgets what is not to be compared, as in `.without(|node| node.mtime = None)`.
+    /// Clears what is not to be compared, as in `.without(|node| node.mtime = None)`.
     pub(crate) fn without(mut self, forget: impl Fn(&mut Node)) -> Snapshot {
         self.0.values_mut().for_each(forget);
         self
     }
 
-    /// Only type, permissions, link target and bytes: what `-r` alone keeps.
+    /// Keeps only type, permissions, link target and bytes, which is what `-r` alone preserves.
     pub(crate) fn plain(self) -> Snapshot {
         self.without(|node| {
             let kept = Node { mode: node.mode, rdev: node.rdev, ..Node::default() };
@@ -63,7 +64,7 @@ impl Snapshot {
         })
     }
 
-    /// A line for each name that differs: `-` as it is here, `+` as it is there. Empty if none.
+    /// One line for each name that differs: `-` for this snapshot, `+` for the other. Empty if they are equal.
     pub(crate) fn diff(&self, other: &Snapshot) -> String {
         let mut text = String::new();
         for path in self.0.keys().chain(other.0.keys().filter(|path| !self.0.contains_key(*path))) {
@@ -99,7 +100,6 @@ impl Debug for Node {
     }
 }
 
-/// Fills a snapshot.
 struct Taker {
     born: FileTime,
     names: HashMap<(u64, u64), Vec<PathBuf>>,
@@ -136,7 +136,7 @@ impl Taker {
     }
 }
 
-/// The stretches of a file that its file system calls data.
+/// The ranges of a file that its file system reports as data.
 pub(crate) fn spans(file: &File) -> Vec<Range<u64>> {
     let next = |at| {
         let start = seek(file, SeekFrom::Data(at)).ok()?;

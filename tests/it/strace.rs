@@ -1,4 +1,4 @@
-//! Runs zcp under strace, which lists its system calls or makes some of them fail.
+//! Runs zcp under strace, which records its system calls or makes some of them fail.
 
 use crate::sandbox::{LONGEST, Sandbox, ZCP};
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,23 +8,23 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a traced run left.
+/// The result of a traced run.
 pub(crate) struct Trace {
     pub(crate) output: Output,
     /// The lines of each thread, in order.
     threads: Vec<String>,
-    /// Where the sandbox is: descriptors of data are annotated with a path below it.
+    /// The path of the sandbox. strace prints it with the descriptors of files in the sandbox.
     root: String,
 }
 
-/// Runs `zcp args` with further options for strace, such as `-e inject=...`. With a `-P` among them
-/// only calls on that path are traced, and sabotaged.
+/// Runs `zcp args` with further options for strace, such as `-e inject=...`. If `-P PATH` is among them, strace
+/// traces only calls on that path, and makes only those fail.
 pub(crate) fn zcp(sandbox: &Sandbox, options: &[impl AsRef<OsStr>], args: &[impl AsRef<OsStr>]) -> Trace {
     zcp_with_stops(sandbox, options, args, |_| panic!("stopped, although nobody asked for it"))
 }
 
-/// The same, where an `inject=...:signal=STOP` stops zcp: then `at_stop` is run, with the number of
-/// the stop, before zcp may go on. So things happen between two calls without a clock.
+/// Like [`zcp`], with an `inject=...:signal=STOP` that stops zcp. Each time it has stopped, `at_stop` runs with
+/// the number of the stop, and then zcp continues. So a test can act between two calls without relying on time.
 pub(crate) fn zcp_with_stops(
     sandbox: &Sandbox,
     options: &[impl AsRef<OsStr>],
@@ -32,10 +32,10 @@ pub(crate) fn zcp_with_stops(
     mut at_stop: impl FnMut(usize),
 ) -> Trace {
     let log = tempfile::tempdir().unwrap();
-    // Whoever started the tests in the background may have left SIGINT ignored.
+    // The shell may have started the tests with SIGINT ignored.
     let mut command = Command::new("env");
     command.args(["--default-signal", "strace"]);
-    // One file a thread, so that no line is torn; descriptors with their paths, and short strings.
+    // `-ff` writes a file for each thread, so that no line is torn; `-y` prints the paths of descriptors.
     command.args(["-ff", "-y", "-s", "8", "-o"]).arg(log.path().join("log")).args(options).arg(ZCP).args(args);
     command.current_dir(sandbox.path("")).env("LC_ALL", "C").stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -53,14 +53,14 @@ pub(crate) fn zcp_with_stops(
                 kill_process(Pid::from_raw(thread).unwrap(), Signal::CONT).unwrap();
             }
         }
-        std::thread::sleep(Duration::from_millis(2)); // only to leave the processor to others
+        std::thread::sleep(Duration::from_millis(2)); // leaves the processor to others
     }
     let output = child.join().unwrap();
     let root = format!("<{}/", sandbox.path("").canonicalize().unwrap().to_str().unwrap().trim_end_matches('/'));
     Trace { threads: logs(log.path()).map(|(_, text)| text).collect(), output, root }
 }
 
-/// The id of each thread, and its lines so far.
+/// The id of each thread, with its lines so far.
 pub(crate) fn logs(dir: &Path) -> impl Iterator<Item = (i32, String)> {
     std::fs::read_dir(dir).unwrap().map(|file| {
         let path = file.unwrap().path();
@@ -74,23 +74,23 @@ impl Trace {
         self.threads.iter().flat_map(|thread| thread.lines())
     }
 
-    /// How many threads there were.
+    /// The number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.threads.len()
     }
 
-    /// How many threads made a call whose line has these words.
+    /// The number of threads that made a call whose line contains `words`.
     pub(crate) fn threads_with(&self, words: &str) -> usize {
         self.threads.iter().filter(|thread| thread.contains(words)).count()
     }
 
-    /// Calls that strace made fail.
+    /// The number of calls that strace made fail.
     pub(crate) fn injected(&self) -> usize {
         self.lines().filter(|line| line.ends_with("(INJECTED)")).count()
     }
 
-    /// How often each call of the data paths was made on files of the sandbox, by the name that
-    /// `--stats` gives it.
+    /// The number of calls of each kind that moved data of files in the sandbox, by the name that `--stats`
+    /// uses.
     pub(crate) fn data_calls(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for thread in &self.threads {
@@ -102,13 +102,13 @@ impl Trace {
         counts
     }
 
-    /// The bytes that those calls put into files and fifos of the sandbox, by what they returned.
+    /// The bytes that those calls wrote into files and fifos of the sandbox, according to their results.
     pub(crate) fn bytes_moved(&self) -> u64 {
         let moved = |line: &str| -> Option<u64> {
             let (name, rest) = line.split_once('(')?;
             let writes = match name {
                 "copy_file_range" | "sendfile" | "pwrite64" | "write" => rest.contains(&self.root),
-                // The third argument is where the bytes go.
+                // The third argument is the destination.
                 "splice" => rest.split(", ").nth(2)?.contains(&self.root),
                 _ => false,
             };
@@ -117,8 +117,8 @@ impl Trace {
         self.lines().filter_map(moved).sum()
     }
 
-    /// The name of a call that is about data, `None` for any other line. A munmap has no descriptor
-    /// to know it by, so `maps` holds the addresses of files that are mapped.
+    /// The name of the call if it concerns data, else `None`. The line of a munmap shows no descriptor, so
+    /// `maps` holds the addresses of the mapped files.
     fn data_call<'l>(&self, line: &'l str, maps: &mut Vec<&'l str>) -> Option<&'l str> {
         let (name, rest) = line.split_once('(')?;
         let on_data = rest.contains(&self.root);

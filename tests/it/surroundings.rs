@@ -1,4 +1,4 @@
-//! Machines that lack what others have: no /proc, as in many a chroot.
+//! Machines without /proc, as in many a chroot.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
@@ -12,7 +12,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Trees with symbolic links keep all that cp keeps there. Who insists on a link's attributes is told.
+/// Trees with symbolic links keep all that cp keeps there. If attributes of a link are asked for explicitly,
+/// their loss is reported.
 fn no_proc() {
     let sandbox = Sandbox::new();
     sandbox.file("src/d/file", noise(100_000)).xattr("src/d/file", "user.key", "value").mode("src/d/file", 0o640);
@@ -30,8 +31,8 @@ fn no_proc() {
     assert_eq!(insistent.status.code(), Some(1));
 }
 
-/// rustix would read it by itself and die where valgrind or an old kernel without /proc gives another one
-/// or none; libc has it from the start.
+/// zcp takes the auxiliary vector from libc, which has it from the start. rustix would read it from /proc
+/// itself, and abort where valgrind or an old kernel without /proc provides a different one or none.
 fn no_auxiliary_vector() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1");
