@@ -1,10 +1,10 @@
-//! The completions are rendered from the table of options, compared with the committed
-//! files (`BLESS=1 cargo test --test it completions` writes them anew) and tried in the shells.
+//! The completions are rendered from the table of options, compared with the committed files (`BLESS=1 cargo
+//! test --test it completions` writes them), and tried in the shells.
 //!
-//! clap_complete's own scripts were not good enough for a program whose arguments are files: bash's
-//! offers options where a file is wanted and nothing after `=` (readline splits the word there), and
-//! none knows lists of words or arguments that are optional. elvish and powershell are left out:
-//! there a script takes the completion of paths away unless it brings its own.
+//! clap_complete's own scripts do not suit a program whose arguments are files: bash's offers options where a
+//! file is expected and nothing after `=` (readline splits the word there), and none supports lists of words or
+//! optional arguments. There are no scripts for elvish and powershell: a script there would disable the
+//! completion of paths unless it brings its own.
 
 mod bash;
 mod fish;
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// An option, as a completion sees it.
+/// An option, as a completion needs it.
 struct Known {
     shorts: Vec<char>,
     long: Option<String>,
@@ -42,28 +42,28 @@ struct Known {
     takes: Takes,
 }
 
-/// Whether an option has an argument. An optional one can only be given after `=`.
+/// Whether an option takes an argument. An optional argument can only be given after `=`.
 enum Takes {
     Nothing,
     Optional(Value),
     Required(Value),
 }
 
-/// What an argument is.
+/// The argument of an option.
 struct Value {
-    /// As `--help` calls it.
+    /// The name in `--help`.
     name: String,
     kind: Kind,
 }
 
 enum Kind {
-    /// One of these.
+    /// One of these words.
     Word(Vec<String>),
-    /// Some of these, with commas between them.
+    /// Some of these words, separated by commas.
     List(Vec<String>),
     File,
     Directory,
-    /// A number, a pattern: nothing to offer.
+    /// A number or a pattern, for which there is nothing to offer.
     Free,
 }
 
@@ -104,11 +104,11 @@ fn value(arg: &Arg) -> Value {
     Value { name, kind }
 }
 
-/// What the program says that it takes, when it is given what it does not take.
+/// The words that an option accepts, taken from the message about a word that it does not accept.
 fn words(long: &str) -> Kind {
     let refusal = refusal(&format!("--{long}=?")).unwrap_or_default();
     let Some((_, list)) = refusal.split_once("Valid arguments are:") else { return Kind::Free };
-    // Synonyms stand on one line; the first is the plainest.
+    // Synonyms are on one line; the first is the plainest.
     let words: Vec<_> = list.lines().filter_map(|line| line.split('\'').nth(1)).map(str::to_owned).collect();
     let two = format!("--{long}={0},{0}", words.first().unwrap());
     let is_list = refusal_is_of_another_kind(&two);
@@ -125,7 +125,7 @@ fn refusal(argument: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&error.text).into_owned())
 }
 
-/// The table is read out of refusals; here it is looked at from the other side.
+/// The table is taken from messages; this checks that the program accepts the words in it.
 fn words_are_what_is_accepted() {
     let table = table();
     let of = |long: &str| {

@@ -1,7 +1,7 @@
-//! Several zcp copy one tree to one place at once: each says that it is done, and the tree is right.
+//! Several zcp copy one tree to one place at the same time: each reports success, and the tree is right.
 //!
-//! One run is stopped after each call that looks at, makes or names something, and another one does the whole copy
-//! meanwhile; and two or three run freely, so often that what goes wrong now and then shows.
+//! In some trials one run is stopped after each call that looks at, makes or names a file, and another run does
+//! the whole copy meanwhile. In others two or three runs work freely, often enough to show rare faults.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// What each run is told, and whether times and hard links are kept.
+/// A name for each setting, and the options of its runs.
 const SETTINGS: [(&str, &[&str]); 17] = [
     ("plain", &["-r"]),
     ("archive", &["-a"]),
@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &[&str]); 17] = [
     ("fsync", &["-a", "--fsync"]),
 ];
 
-/// Settings that make no calls of their own where runs can meet.
+/// Settings that make no other system calls where runs can meet. They are tried only with free runs.
 const ONLY_FREELY: [&str; 6] =
     ["numbered_backup", "atomic", "atomic_resume", "atomic_remove_destination", "force", "fsync"];
 
@@ -57,7 +57,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// The operands: from `src` to a place that is the same for all.
+/// The operands: from `src` to the place where all runs copy to.
 fn operands(options: &[&str]) -> [&'static str; 2] {
     if options.contains(&"--parents") {
         return ["src/0", "dst"];
@@ -92,15 +92,15 @@ fn paths(dir: &Path, name: &Path, list: &mut Vec<String>) {
     }
 }
 
-/// A further name of a file that is to be overwritten.
+/// Another name of a file that is to be overwritten.
 const OLD: &str = "old name";
 
-/// What is kept of a tree, without backups.
+/// The attributes of a tree that the options preserve, without backups.
 fn kept(mut snapshot: Snapshot, options: &[&str]) -> Snapshot {
     let keeps = options.contains(&"-a");
     let links = keeps || options.contains(&"-l");
     snapshot.0.retain(|path, _| !path.to_str().unwrap().ends_with('~') && !path.ends_with(OLD));
-    // With backups there are more names of an inode than are looked at.
+    // Backups are further names of an inode, which a snapshot does not show.
     let is_backed_up = options.iter().any(|option| option.contains("-b"));
     snapshot.without(|node| {
         node.spans.clear();
@@ -109,7 +109,7 @@ fn kept(mut snapshot: Snapshot, options: &[&str]) -> Snapshot {
     })
 }
 
-/// The copy is what the source is.
+/// Checks that the copy equals the source.
 fn assert_copied(sandbox: &Sandbox, options: &[&str], when: &str) {
     let (from, to) = if options.contains(&"--parents") { ("src/0", "dst/src/0") } else { ("src", "dst") };
     let (source, copy) = (sandbox.snapshot(from), sandbox.snapshot(to));
@@ -119,7 +119,7 @@ fn assert_copied(sandbox: &Sandbox, options: &[&str], when: &str) {
     assert!(!copy.0.keys().any(|path| left(path)), "{when}: {copy:?}");
 }
 
-/// The calls that look at, make, change and name things, or come just before one that does.
+/// The calls that look at, make, change or name files, or directly precede such a call.
 const CALLS: [&str; 16] = [
     "newfstatat",
     "openat",
@@ -209,7 +209,7 @@ fn two_and_three(options: &[&'static str]) {
     }
 }
 
-/// Runs with other operands make the same leading directories.
+/// Runs with different operands make the same leading directories.
 fn leading_directories() {
     let sandbox = tree(1);
     let (one, others) = ("src/0/in/large", ["src/0/file", "src/0/in/other"]);
@@ -239,7 +239,7 @@ fn leading_directories() {
     assert!(stopped > 10, "{stopped}");
 }
 
-/// Runs zcp, and does something when it has made the directory that it copies into.
+/// Runs zcp, and calls `act` when it has made the directory that it copies into.
 fn meanwhile(sandbox: &Sandbox, args: &[&str], act: impl Fn()) -> Output {
     let mut stops = 0;
     let inject = ["-e", "trace=mkdirat", "-e", "inject=mkdirat:signal=STOP:when=1"];
@@ -251,7 +251,7 @@ fn meanwhile(sandbox: &Sandbox, args: &[&str], act: impl Fn()) -> Output {
     trace.output
 }
 
-/// What stands there by the time that a file is to be made is skipped or refused as if it had been there before.
+/// A file that another process makes meanwhile is skipped or refused, as if it had existed before.
 fn existing_are_left_alone() {
     for (option, status, words) in [
         ("-n", 0, ""),
@@ -272,7 +272,8 @@ fn existing_are_left_alone() {
     }
 }
 
-/// Links to sources do not replace what is there unless by -f; a link that is the very one is found.
+/// `-l` and `-s` do not replace existing names without `-f`. An existing link that is the wanted one is
+/// accepted.
 fn links_keep_cps_rules() {
     for (options, made, words) in [
         (&["-rl"][..], "other", "zcp: cannot create hard link 'dst/file' to 'src/file': File exists\n"),
@@ -293,7 +294,7 @@ fn links_keep_cps_rules() {
     }
 }
 
-/// A symbolic link, or a further name of a file from elsewhere, that appears meanwhile is not written through.
+/// A symbolic link, or another name of an unrelated file, that appears meanwhile is not written through.
 fn planted_names_are_refused() {
     for options in [&["-r"][..], &["-r", "--atomic"], &["-r", "--resume"]] {
         for dangling in [false, true] {
@@ -304,7 +305,7 @@ fn planted_names_are_refused() {
             let output = meanwhile(&sandbox, &args, || {
                 std::os::unix::fs::symlink(target, sandbox.path("dst/file")).unwrap();
             });
-            // What resumes makes it like the source, and replaces the link.
+            // `--resume` makes the destination like the source, and replaces the link.
             let is_replaced = options.contains(&"--resume") && output.status.success();
             assert!(is_replaced || output.status.code() == Some(1), "{output:?}");
             assert!(!sandbox.path("nowhere").exists());
@@ -318,7 +319,7 @@ fn planted_names_are_refused() {
     }
 }
 
-/// What came through a pipe cannot be read again when the name turns out to be taken.
+/// Data from a pipe cannot be read again when the destination's name turns out to be taken.
 fn one_reading_is_enough() {
     let sandbox = Sandbox::new();
     sandbox.file("input", noise(5000));

@@ -1,5 +1,5 @@
-//! Disks that are full, out of inodes, over quota, read-only or gone, and limits of the process: real
-//! ones, on small images of our own.
+//! File systems that are full, out of inodes, over quota, read-only or gone, and limits of the process: real
+//! ones, on small images.
 
 use crate::law;
 use crate::needs::{Image, Need, trial};
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// More than fits: small files in two directories, large ones, one with a hole.
+/// A tree that does not fit: small files in two directories, and large ones, one of them with a hole.
 fn too_much(sandbox: &Sandbox) {
     let bytes = noise(3 << 20);
     for index in 0..150 {
@@ -43,9 +43,10 @@ fn too_much(sandbox: &Sandbox) {
     sandbox.sparse("src/large/sparse", 5 << 20, &[(1 << 20, &bytes[..1 << 20]), (3 << 20, &bytes[7..1 << 20])]);
 }
 
-/// Room for about 4 MiB, so that some arrive and some do not, by each strategy and by several workers.
+/// A file system with room for about 4 MiB, so that only some files fit, with each strategy and with several
+/// workers.
 fn full(fs: &str) {
-    // Nothing is kept back for root.
+    // `-m 0` reserves no blocks for root.
     let disk = Image::new(fs, if fs == "ext4" { &["-m", "0"] } else { &[] });
     let source = Sandbox::new();
     too_much(&source);
@@ -68,7 +69,7 @@ fn full(fs: &str) {
     assert!(failed >= 7, "the disk was full for {failed} ways only");
 }
 
-/// Leaves `room` bytes or so on the file system.
+/// Fills the file system until about `room` bytes are left.
 fn fill(sandbox: &Sandbox, room: u64) {
     let free = |path: &Path| {
         let stat = rustix::fs::statvfs(path).unwrap();
@@ -112,7 +113,7 @@ fn no_inodes() {
     }
 }
 
-/// btrfs has quotas of its own, whatever the kernel is built with.
+/// btrfs has its own quotas, whatever the kernel's configuration.
 fn quota() {
     let disk = Image::new("btrfs", &[]);
     let btrfs = |args: &[&str]| {
@@ -130,8 +131,8 @@ fn quota() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(": Disk quota exceeded\n"), "{output:?}");
 }
 
-/// Runs zcp from another file system onto the image; `at_stop` is run when it has listed the first
-/// directory, or has written to the first file.
+/// Runs zcp from another file system onto the image. `at_stop` runs when zcp has listed the first directory, or
+/// has written to the first file.
 fn disturbed(disk: &Image, call: &str, args: &[&str], at_stop: impl Fn()) -> (Sandbox, std::process::Output) {
     let source = Sandbox::new();
     too_much(&source);
@@ -157,7 +158,7 @@ fn read_only_between_files() {
     assert!(errors.contains("cannot create directory '") && !errors.contains("panicked"), "{errors}");
 }
 
-/// The journal gives up, with a file half written: the file system is read-only from then on.
+/// The journal aborts while a file is half written, so the file system becomes read-only.
 fn broken_midway() {
     for strategy in STRATEGIES.into_iter().filter(|strategy| !["reflink", "copy_file_range"].contains(strategy)) {
         let disk = Image::new("ext4", &[]);
@@ -166,7 +167,7 @@ fn broken_midway() {
             _ => "pwrite64",
         };
         let strategy = format!("--strategy={strategy}");
-        // What the mount says is of no use: it works, and fails all the same.
+        // mount may report a failure, although the abort takes place.
         let abort =
             || drop(Command::new("mount").args(["-o", "remount,abort"]).arg(disk.path()).output().unwrap());
         let (source, output) = disturbed(&disk, call, &["-r", &strategy], abort);
@@ -178,7 +179,7 @@ fn broken_midway() {
     }
 }
 
-/// The mount is gone from the tree of names, but the copy goes on by descriptors, into the same place.
+/// The file system is unmounted lazily. The copy continues through its descriptors into the same place.
 fn unmounted_lazily() {
     let disk = Image::new("ext4", &[]);
     let root = File::open(disk.path()).unwrap();
@@ -194,7 +195,7 @@ fn unmounted_lazily() {
     assert!(!disk.path().join("dst").exists());
 }
 
-/// zcp in a shell that sets a limit first.
+/// Runs zcp in a shell that first sets a limit.
 fn limited(sandbox: &Sandbox, limit: &str, args: &[&str]) -> std::process::Output {
     let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
     sandbox.command("sh").args(["-c", &script, ZCP]).args(args).output().unwrap()
@@ -212,13 +213,13 @@ fn few_descriptors() {
             fs::remove_dir_all(sandbox.path("dst")).unwrap();
         }
     }
-    // So few that nothing can be copied: that is said, file by file.
+    // Too few descriptors to copy anything: each file is reported.
     let output = limited(&sandbox, "-n 6", &["-a", "-T", "src", "dst"]);
     law::assert_kept(&sandbox, "src", "dst", &output);
 }
 
-/// The way up from the ground of a deep tree takes steps, not a search from the top each time: that
-/// can be counted.
+/// zcp returns from the bottom of a deep tree step by step, not by a new search from the top for each level. The
+/// number of calls shows it.
 fn deep_with_few_descriptors() {
     const DEPTH: usize = 700;
     let sandbox = Sandbox::new();
@@ -255,7 +256,7 @@ fn little_address_space() {
         for jobs in ["-j1", "-j4"] {
             let output = limited(&sandbox, &format!("-v {kib}"), &["-r", jobs, "-T", "src", "dst"]);
             assert!(output.status.success() || kib < 65_536, "{output:?}");
-            // With less, the loader or the allocator may give up; but no file is said to be right then.
+            // With less memory the loader or the allocator may give up. Then zcp must not report success.
             if output.status.success() {
                 sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
             }
@@ -264,7 +265,7 @@ fn little_address_space() {
     }
 }
 
-/// 64 MiB for all, the page cache included.
+/// 64 MiB for everything, the page cache included.
 fn little_memory() {
     let group = crate::needs::MemoryGroup::new(64 << 20);
     let sandbox = Sandbox::new();

@@ -1,4 +1,4 @@
-//! What the documents say exists: the files that they point to, and the options that they use.
+//! The documents name only files and options that exist.
 
 use crate::needs::trial;
 use libtest_mimic::Trial;
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Options that the documents name and that are another program's.
+/// Options in the documents that belong to other programs.
 const OTHERS: [&str; 3] = ["install", "array", "wrap"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,14 +20,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The documents of the project, by their paths in it.
+/// The documents of the project, with their paths.
 fn documents() -> Vec<(PathBuf, String)> {
     let within = |dir: &str| fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
     let all = within(".").chain(within("docs")).filter(|path| path.extension().is_some_and(|e| e == "md"));
     all.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// As GitHub makes them from headings.
+/// The anchors that GitHub makes from headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings =
         text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
@@ -56,7 +56,7 @@ fn links_lead_somewhere() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// In the commands of the documents, and anywhere in the manual page.
+/// Checks the options in the commands of the documents, and everywhere in the manual page.
 fn options_exist() {
     let command = zcp::cli::command();
     let known: BTreeSet<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();

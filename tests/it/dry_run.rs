@@ -1,7 +1,7 @@
-//! `--dry-run` says what would be done, and does nothing.
+//! `--dry-run` prints what would be done, and changes nothing.
 //!
-//! Cases of the oracle are run dry, and then in truth on a twin: what is said may not differ, as far as
-//! it can be known in advance, and the dry run may not leave a trace.
+//! Cases of the oracle are run with `--dry-run`, and then without it on a copy of the tree. Both must print the
+//! same, as far as it can be known in advance, and the dry run must leave no trace.
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::oracle::case::{self, Case};
@@ -17,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// How many cases there are if nobody says otherwise, by `ZCP_DRY_RUN_CASES`.
+/// The default number of cases; `ZCP_DRY_RUN_CASES` sets another.
 const CASES: u32 = 300;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -45,7 +45,7 @@ fn says_what_is_done() {
     answer.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// What cp's options do not lead to: lines and status are those of the copy that follows.
+/// zcp's own options: lines and exit status are those of a real copy.
 fn with_our_own_options() {
     let tree = || {
         let sandbox = Sandbox::new();
@@ -70,7 +70,7 @@ fn with_our_own_options() {
     }
 }
 
-/// What differs between a dry run and the copy.
+/// The differences between a dry run and the copy.
 fn compare(case: &Case) -> Result<(), String> {
     let sandbox = Sandbox::within(SHM);
     case.build(&sandbox);
@@ -84,18 +84,18 @@ fn compare(case: &Case) -> Result<(), String> {
         return Err(format!("the dry run left a trace:\n{trace}"));
     }
     if case.has("-i") || feeds_itself(case, &sandbox) || meets_itself(case) {
-        return Ok(()); // what is done depends on answers, or on what was done before
+        return Ok(()); // the result depends on answers, or on what the copy did before
     }
     let wet = run(case, &sandbox, &["-v", "-j1"]);
     let said = String::from_utf8_lossy(&[wet.stdout.as_slice(), &wet.stderr].concat()).into_owned();
     if wet.status.code().is_none() {
-        return Ok(()); // it waits for somebody to read the fifo that it writes to
+        return Ok(()); // the copy waits for a reader of the fifo that it writes to
     }
     if case.operands.len() > 2 && said.contains("cannot overwrite non-directory") {
-        return Ok(()); // a directory met what an earlier operand had made
+        return Ok(()); // a directory met a file that an earlier operand made
     }
     if said.contains("into itself") || said.contains("(unbackup)") {
-        return Ok(()); // it stopped where it met what it had made, or moved its own source away
+        return Ok(()); // the copy met a file that it had made itself, or renamed its own source
     }
     let mut text = String::new();
     if dry.status.code() != wet.status.code() {
@@ -110,7 +110,7 @@ fn compare(case: &Case) -> Result<(), String> {
     if text.is_empty() { Ok(()) } else { Err(format!("- dry, + in truth:\n{text}")) }
 }
 
-/// Which inode each name is, and when that was last changed in any way.
+/// The inode of each name, and the time when the inode last changed.
 fn stamps(place: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let mut all = BTreeMap::new();
     let mut ahead = vec![place.to_owned()];
@@ -124,13 +124,13 @@ fn stamps(place: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     all
 }
 
-/// Whether what is in one operand lands where another one does.
+/// Whether the contents of two operands have the same destination.
 fn meets_itself(case: &Case) -> bool {
     let Some((_, sources)) = case.operands.split_last() else { return false };
     sources.len() > 1 && sources.iter().any(|source| source.as_encoded_bytes().ends_with(b"."))
 }
 
-/// Whether --parents makes directories where sources are looked for.
+/// Whether `--parents` makes directories in which sources are looked up.
 fn feeds_itself(case: &Case, sandbox: &Sandbox) -> bool {
     let canonical = |name: &std::path::Path| sandbox.path(case::WITHIN).join(name).canonicalize().ok();
     let Some((target, sources)) = case.operands.split_last() else { return false };
@@ -156,7 +156,7 @@ fn run(case: &Case, sandbox: &Sandbox, told: &[&str]) -> Output {
     command.write_stdin(case.answers.as_str()).timeout(BLOCKED).output().unwrap()
 }
 
-/// The figures are those of the copy that follows; only what moves them is not known.
+/// The totals are those of a real copy, except for the strategies.
 fn totals() {
     let sandbox = crate::smoke::mixed("src");
     let run = |args: &[&str]| {
@@ -178,7 +178,7 @@ fn totals() {
     assert!(String::from_utf8_lossy(&text.stdout).starts_with("would copy 6 files, "), "{text:?}");
 }
 
-/// What the kernel would refuse is refused.
+/// Operations that the kernel would refuse are refused.
 fn foresees() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "").file("dir/b", "").symlink("nowhere", "dangling").file("old", "").dir("into");
@@ -200,7 +200,7 @@ fn foresees() {
     }
 }
 
-/// Where no blocks can be shared, and across file systems.
+/// `--reflink=always` fails where blocks cannot be shared, for example between file systems.
 fn foresees_what_cannot_be_cloned() {
     let (sandbox, other) = (Sandbox::within(SHM), Sandbox::new());
     sandbox.file("a", "1").file("old", "2").file("src/in/b", "3");
@@ -214,7 +214,7 @@ fn foresees_what_cannot_be_cloned() {
     }
 }
 
-/// With -i it says what it would ask.
+/// With `-i`, it prints what it would ask.
 fn asks_nobody() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1").file("b", "2");
@@ -223,7 +223,7 @@ fn asks_nobody() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "would ask: overwrite 'b'?\n");
 }
 
-/// Reading a directory would set its access time, which is as old as it is.
+/// Reading a directory could update its access time; a dry run does not.
 fn leaves_no_access_time() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src/sub/a", "1").time("src/sub", LONG_AGO).time("src", LONG_AGO);
@@ -236,7 +236,7 @@ fn leaves_no_access_time() {
     assert_ne!(accessed(), before, "the file system keeps no access times");
 }
 
-/// Not a call that could change anything, even if that would be changed back.
+/// A dry run makes no call that could change anything, not even one whose effect would be undone.
 fn changes_nothing() {
     let sandbox = Sandbox::within(SHM);
     sandbox.file("src/a", "new").file("src/sub/b", "").symlink("a", "src/link").file("src/c", "").fifo("src/fifo");

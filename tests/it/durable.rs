@@ -1,4 +1,4 @@
-//! `--fsync`: what is on the disk when, and what is said if it cannot be.
+//! `--fsync`: when data is on the disk, and which errors are reported.
 
 use crate::needs::{Mounted, Need, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
@@ -30,12 +30,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// The calls of the thread that copies, each with its number.
+/// The positions of the calls that match `wanted` in the trace.
 fn positions(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
     trace.lines().enumerate().filter(|(_, line)| wanted(line)).map(|(index, _)| index).collect()
 }
 
-/// The file after its last byte and attribute, then the directory with its name.
+/// The file is synced after its last byte and attribute, then the directory with its name.
 fn file() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(300_000)).dir("far/dst");
@@ -54,7 +54,7 @@ fn file() {
         let times = of("utimensat", file);
         assert!(file_sync.len() == 2 && dir_sync.len() == 1, "{destination}: {file_sync:?} {dir_sync:?}");
         assert!(*last < file_sync[0] && file_sync[1] < dir_sync[0], "{destination}");
-        // What has its times looks complete, so these come when all else is on the disk.
+        // A file with its source's times looks complete, so the times are set when all else is on the disk.
         assert!(
             file_sync[0] < times[0] && times[0] < file_sync[1] && times.len() == 1,
             "{destination}: {times:?}"
@@ -62,7 +62,7 @@ fn file() {
     }
 }
 
-/// One wait for all files of a tree, after the last of them.
+/// All files of a tree are synced by one syncfs(2), after the last of them.
 fn tree_at_once() {
     let sandbox = Sandbox::new();
     for i in 0..20 {
@@ -77,7 +77,7 @@ fn tree_at_once() {
     assert!(file_syncs.is_empty());
 }
 
-/// With --atomic a file is on the disk before it is called anything; the directories follow.
+/// With `--atomic`, a file is synced before it gets its name, and the directories after that.
 fn before_the_name() {
     let sandbox = Sandbox::new();
     sandbox.file("src/sub/new", noise(5000)).file("src/over", noise(5000)).file("dst/over", "old");
@@ -99,7 +99,7 @@ fn before_the_name() {
     }
 }
 
-/// While files wait for the disk one by one there are more workers than processors.
+/// While files are synced one by one, there are more workers than processors.
 fn waits_are_shared() {
     let sandbox = Sandbox::new();
     for i in 0..300 {
@@ -113,7 +113,7 @@ fn waits_are_shared() {
     assert!(workers.as_u64().unwrap() > processors as u64, "{workers}");
 }
 
-/// A file that a killed run completed need not be on the disk.
+/// A file that a killed run completed may not be on the disk yet.
 fn complete_files_too() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(5000)).file("dst/src", noise(5000));
@@ -123,8 +123,8 @@ fn complete_files_too() {
     assert_eq!((syncs.len(), trace.bytes_moved()), (1, 0));
 }
 
-/// A copy in parts: its finish gives directories their attributes, and each is synced after that, the one
-/// that the copy stands in at last.
+/// A copy in parts: `--finish` sets the attributes of directories and syncs each after that. The directory that
+/// contains the copy is the last.
 fn finish_of_parts() {
     let sandbox = Sandbox::new();
     sandbox.file("src/sub/f", noise(5000));
@@ -165,18 +165,18 @@ fn errors_by_file() {
         ["a", "b"].iter().any(|f| errors == format!("zcp: cannot sync 'dst/{f}': Input/output error\n")),
         "{errors}"
     );
-    // By file: it gets no name, and the other one does.
+    // The failed file gets no name; the other file does.
     let errors = run(&["--atomic"], &["inject=fsync:error=EIO:when=1"]);
     let failed =
         ["a", "b"].into_iter().find(|f| errors == format!("zcp: cannot sync 'dst/{f}': Input/output error\n"));
     let failed = failed.unwrap_or_else(|| panic!("{errors}"));
     assert_eq!(["a", "b"].map(|f| sandbox.path("dst").join(f).exists()), ["a", "b"].map(|f| f != failed));
-    // A directory.
+    // A directory cannot be synced.
     let errors = run(&["--atomic"], &["inject=fsync:error=EIO:when=3"]);
     assert_eq!(errors, "zcp: cannot sync 'dst': Input/output error\n");
 }
 
-/// The disk tells of an error once: also where that is before the end, nothing is lost.
+/// The kernel reports a write error once. An error before the end of the copy must not be lost.
 fn errors_on_the_way() {
     let sandbox = Sandbox::new();
     sandbox.file("file", noise(3 << 20)).file("tree/a", noise(700_000)).file("tree/b", noise(700_000));
@@ -193,7 +193,7 @@ fn errors_on_the_way() {
         assert_eq!(errors, "zcp: error writing 'dst': Input/output error\n");
         let _ = fs::remove_file(sandbox.path("dst"));
     }
-    // Small files are flushed together, 64 at a time: the last of them is still in hand then.
+    // Small files are flushed together, 64 at a time. The last file is still open then.
     for n in 0..64 {
         sandbox.file(format!("many/{n}"), noise(5_000));
     }
@@ -217,7 +217,7 @@ fn device() {
     assert_eq!(output.stdout, b"text");
 }
 
-/// Who asks for nothing pays nothing: a small file of a fresh directory takes six calls.
+/// A copy without `--fsync` makes no further calls: a small file in a new directory takes six.
 fn costs_nothing_unasked() {
     let sandbox = Sandbox::new();
     for i in 0..50 {
@@ -227,7 +227,7 @@ fn costs_nothing_unasked() {
     assert_done(&trace.output);
     let of_files =
         |line: &&str| ["/src/f", "/dst/f", "/src>, \"f", "/dst>, \"f"].iter().any(|name| line.contains(name));
-    // What a debug build asserts of a descriptor, and what is asked once, do not count.
+    // Not counted: checks of descriptors in a debug build, and calls that are made once.
     let once = |line: &&str| !["fcntl(", "fstatfs("].iter().any(|call| line.starts_with(call));
     let calls = trace.lines().filter(of_files).filter(once).count();
     assert_eq!(calls, 6 * 50);
@@ -242,13 +242,13 @@ fn source() -> Sandbox {
     sandbox
 }
 
-/// Files and their content below a directory.
+/// Files below a directory, with their content.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let nodes = Snapshot::take(dir, FileTime::zero()).0.into_iter();
     nodes.filter_map(|(path, node)| Some((path, node.bytes?))).collect()
 }
 
-/// Once it has ended, all is there.
+/// After a power cut behind the end of the copy, everything is there.
 fn power_cut_after(fs: &'static str) {
     let source = source();
     let disk = Mounted::make(fs).unwrap();
@@ -266,7 +266,7 @@ fn power_cut_after(fs: &'static str) {
     disk.end();
 }
 
-/// With --atomic, whatever has a name has its content, at any moment.
+/// With `--atomic`, each name has its complete content at any moment.
 fn power_cut_within(fs: &'static str) {
     let source = source();
     let disk = Mounted::make(fs).unwrap();
@@ -279,7 +279,7 @@ fn power_cut_within(fs: &'static str) {
     let inject = ["-e", "trace=linkat,renameat", "-e", "inject=linkat,renameat:signal=STOP:when=1+5"];
     let mut seen = 0;
     let trace = strace::zcp_with_stops(&source, &inject, &args, |_| {
-        // This writes the journal, and with it all names so far, but no file's content.
+        // This writes the journal and thereby all names so far, but no file's content.
         File::create(disk.point.join("other")).unwrap().sync_all().unwrap();
         let cut = disk.after_power_cut(fs);
         for (path, bytes) in files(&cut.point.join("dst")) {

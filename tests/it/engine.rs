@@ -1,5 +1,5 @@
-//! Deep trees, wide trees, many workers: nothing grows with the tree, and what comes out does not
-//! depend on who did it.
+//! Deep trees, wide trees and many workers: memory does not grow with the tree, and the result does not depend
+//! on the number of workers.
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise, stats};
@@ -12,14 +12,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Output;
 
-/// The name of each level: a path of 500 levels is longer than the kernel takes.
+/// The name of each level. A path of 500 levels is longer than PATH_MAX.
 const LEVEL: &str = "directory";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for limit in [64, 1024] {
         for jobs in [1, 8] {
-            // With hardly a descriptor to spare, the way to a directory is opened again and again.
+            // With so few descriptors, zcp opens the directories on the way again and again, which takes longer.
             let levels = if limit == 64 { 1500 } else { 5000 };
             trials.push(trial(format!("engine::deep::n{limit}-j{jobs}"), &[], move || deep(levels, limit, jobs)));
             let run = move || wide(20_000, limit, jobs);
@@ -41,12 +41,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// For trees of many names: in memory, if possible, for a disk's journal has nothing to do with it.
+/// A sandbox for trees of many names, in memory if possible, so that no journal of a disk slows it down.
 fn roomy() -> Sandbox {
     if Path::new(SHM).is_dir() { Sandbox::within(SHM) } else { Sandbox::new() }
 }
 
-/// zcp with at most `limit` open files.
+/// Runs zcp with at most `limit` open files.
 fn limited(sandbox: &Sandbox, limit: usize, args: &[&str]) -> Output {
     let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
     sandbox.command("sh").args(["-c", &script, ZCP]).args(args).output().unwrap()
@@ -56,7 +56,7 @@ fn open(dir: &OwnedFd, name: &str, flags: OFlags) -> OwnedFd {
     openat(dir, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644)).unwrap()
 }
 
-/// Goes down from the directory `name`, level by level; `at` is given each of them.
+/// Descends from the directory `name`, level by level, and passes each level to `at`.
 fn descend(sandbox: &Sandbox, name: &str, levels: usize, mut at: impl FnMut(usize, &OwnedFd)) {
     let mut dir = openat(CWD, sandbox.path(name), OFlags::DIRECTORY, Mode::empty()).unwrap();
     for level in 0..levels {
@@ -89,7 +89,7 @@ fn deep(levels: usize, limit: usize, jobs: usize) {
         let mode = rustix::fs::fstat(dir).unwrap().st_mode & 0o777;
         assert_eq!(mode, if level == 0 { 0o755 } else { 0o750 }, "at level {level}");
     });
-    // The sandbox would need a descriptor a level for it.
+    // The sandbox's own removal would need a descriptor for each level.
     sandbox.command("rm").args(["-rf", "src", "dst"]).assert().success();
 }
 
@@ -133,8 +133,8 @@ fn back_pressure(jobs: usize) {
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
 }
 
-/// The peak of zcp's memory in KiB, as it finds it in its own status while it copies the tree: many
-/// directories have a link to it.
+/// The peak of zcp's memory in KiB. zcp reads it itself while it copies the tree: many directories have a link
+/// to /proc/self/status.
 fn peak_memory(directories: usize, jobs: usize) -> u64 {
     let sandbox = bushy(directories);
     let links: Vec<_> =
@@ -151,7 +151,7 @@ fn peak_memory(directories: usize, jobs: usize) -> u64 {
     links.iter().map(peak).max().unwrap()
 }
 
-/// Twenty times the names: to hold them would take well over 3 MiB.
+/// A tree with twenty times the names: to keep them in memory would take more than 3 MiB.
 fn memory(jobs: usize) {
     let (small, large) = (peak_memory(200, jobs), peak_memory(4000, jobs));
     assert!(large < small + 1536, "{small} KiB for 200 directories, {large} KiB for 4000");
@@ -185,11 +185,11 @@ fn one_worker_needs_no_pool() {
         assert_done(&trace.output);
         trace.threads()
     });
-    // The second looks on, and draws the bar.
+    // The second thread draws the progress bar.
     assert!(one <= 2 && four == one + 4, "{one} threads with -j1, {four} with -j4");
 }
 
-/// It is one call, however long the file: who looks on would have nothing to see.
+/// A clone is one call, however long the file is, so a thread for the progress bar would have nothing to show.
 fn a_clone_needs_no_thread() {
     let sandbox = Sandbox::within(mounted("btrfs").unwrap());
     sandbox.file("src", noise(32 << 20));
@@ -199,11 +199,11 @@ fn a_clone_needs_no_thread() {
             assert_done(&trace.output);
             trace.threads()
         });
-    // 0.2 s are worth one.
+    // A copy of 0.2 s is worth a second thread.
     assert_eq!((auto, read), (1, 2));
 }
 
-/// Whoever does it, and whoever comes first to a hard link.
+/// The result does not depend on which worker copies a file, or which comes first to a hard link.
 fn workers_agree() {
     let sandbox = smoke::mixed("src");
     for index in 0..600 {
@@ -222,7 +222,7 @@ fn workers_agree() {
     }
 }
 
-/// A link that is followed into the directory that is being filled would have it copied into itself for ever.
+/// A followed link into the directory that is being filled must not be copied into itself without end.
 fn link_to_the_copy() {
     for options in ["-rL", "-rLb", "-rLj4"] {
         for into in ["dst", "dst/sub"] {

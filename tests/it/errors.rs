@@ -1,12 +1,12 @@
-//! What cannot be done is said in cp's words, the rest is copied, the exit status is 1. Twins of one
-//! sandbox are copied by the system's cp and by zcp, and both results compared.
+//! Failures are reported in cp's words, the rest is copied, and the exit status is 1. The system's cp and zcp
+//! copy two equal sandboxes, and both results are compared.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP};
 use libtest_mimic::Trial;
 use std::process::Output;
 
-/// Names and command lines; the files are those of [`tree`].
+/// A name for each case, and its command line. The files are those of [`tree`].
 const CASES: [(&str, &str); 23] = [
     ("missing", "-r missing one sub into"),
     ("no_recursion", "sub one into"),
@@ -43,7 +43,7 @@ const INTO_ITSELF: [&str; 6] = [
     "-r ./sub/../sub one sub/deep",
 ];
 
-/// The same through symbolic links, where cp's words depend on its version.
+/// The same through symbolic links, where cp's messages depend on its version.
 const INTO_ITSELF_BY_LINK: [&str; 4] =
     ["-r sub to_sub/new", "-r sub to_deep/new", "-r sub to_sub", "-r to_sub/. to_deep"];
 
@@ -88,14 +88,14 @@ fn words(line: &str) -> Vec<&str> {
     line.split(' ').map(|word| word.trim_matches('\'')).collect()
 }
 
-/// Runs `program` under the name of cp.
+/// Runs `program` under the name cp.
 fn run(sandbox: &Sandbox, program: &str, args: &[&str]) -> Output {
     sandbox.command_as(program, "cp").args(args).output().unwrap()
 }
 
 fn sorted_errors(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stderr);
-    // What follows is only said by newer versions of cp.
+    // Only newer versions of cp print the rest of this line.
     let known = |line: &str| line.split_inclusive("with non-directory").next().unwrap_or_default().to_owned();
     let mut lines: Vec<_> = text.lines().map(known).collect();
     lines.sort();
@@ -117,7 +117,7 @@ fn twins(line: &str, jobs: &str) {
     assert!(!cp.stderr.is_empty(), "this is no error: {line}");
 }
 
-/// Refused in cp's words, and it ends. How much was copied before differs with the order.
+/// The copy is refused in cp's words, and ends. How much was copied before depends on the order.
 fn into_itself(line: &str, jobs: &str) {
     let (theirs, ours) = (tree(), tree());
     let cp = run(&theirs, "cp", &words(line));
@@ -141,7 +141,7 @@ fn into_itself_by_link(line: &str) {
     assert_shallow(&sandbox);
 }
 
-/// It ended soon, and what was there before is still there.
+/// Checks that the copy stopped soon, and that all earlier files still exist.
 fn assert_shallow(sandbox: &Sandbox) {
     for (path, node) in sandbox.snapshot("").0 {
         assert!(path.components().count() < 8, "{path:?} {node:?}");
@@ -149,7 +149,7 @@ fn assert_shallow(sandbox: &Sandbox) {
     tree().snapshot("sub/deep/b").assert_same(&sandbox.snapshot("sub/deep/b"));
 }
 
-/// Modes are those of the source, less the umask; set-ID bits are not given away.
+/// Modes are those of the source without the bits of the umask. set-ID bits are not copied.
 fn umask_applies(umask: &str) {
     let [theirs, ours] = [crate::oracle::reference(), ZCP.into()].map(|program| {
         let sandbox = Sandbox::new();
@@ -173,16 +173,16 @@ fn umask_applies(umask: &str) {
     });
     theirs.snapshot("").plain().assert_same(&ours.snapshot("").plain());
     for sandbox in [theirs, ours] {
-        // What nobody may enter could not be removed.
+        // Otherwise directories without permissions could not be removed.
         sandbox.command("chmod").args(["-R", "u+rwx", "."]).assert().success();
     }
 }
 
-/// As somebody who may not read everything: the rest is copied.
+/// A user who may not read everything copies the rest.
 fn unreadable() {
     let [(theirs, cp), (ours, zcp)] = ["cp", ZCP].map(|program| {
         let sandbox = Sandbox::new();
-        // zcp may be built where nobody else can see it.
+        // The build directory may be inaccessible to other users.
         let program = if program == ZCP { sandbox.path("cp") } else { "cp".into() };
         std::fs::copy(ZCP, sandbox.path("cp")).unwrap();
         sandbox.file("src/open", "open").file("src/closed", "closed").mode("src/closed", 0);

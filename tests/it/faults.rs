@@ -1,5 +1,5 @@
-//! The ladder under sabotage: whatever call fails, at first or in the middle of a file, the next
-//! strategy goes on from the same byte; and what no strategy can mend ends the file with a clear message.
+//! The ladder with injected faults: whichever call fails, at the start or in the middle of a file, the next
+//! strategy continues from the same byte. A fault that no strategy can avoid ends the file with a clear message.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{Sandbox, assert_done, bytes_by, noise, stats};
@@ -8,13 +8,13 @@ use crate::strategies::STRATEGIES;
 use libtest_mimic::Trial;
 use rustix::io::Errno;
 
-/// A call that moves data, and the file by which strace knows it.
+/// A call that moves data, and the file by which strace recognises it.
 #[derive(Clone, Copy, Debug)]
 struct Site {
     strategy: &'static str,
     call: &'static str,
     file: &'static str,
-    /// What is said when this call meets a full disk; `None` where that is no end of the file.
+    /// The message when this call meets a full disk. `None` if that does not end the file.
     words: Option<&'static str>,
 }
 
@@ -28,7 +28,7 @@ const SITES: [Site; 7] = [
     site("splice", "splice", "src", "error reading 'src'"),
     site("splice", "splice", "into/src", "error writing 'into/src'"),
     site("sendfile", "sendfile", "src", "error copying 'src' to 'into/src'"),
-    // No room in the address space is no decision on the file.
+    // Lack of address space does not end the file.
     Site { strategy: "mmap", call: "mmap", file: "src", words: None },
     site("mmap", "pwrite64", "into/src", "error writing 'into/src'"),
 ];
@@ -38,7 +38,7 @@ const GROUND: [Site; 2] = [
     site("read_write", "pwrite64", "into/src", "error writing 'into/src'"),
 ];
 
-/// Errnos that say something about the call, and whether they are remembered for other files.
+/// Errors that concern the call, and whether they are remembered for other files.
 const REFUSALS: [(&str, Errno, bool); 7] = [
     ("EXDEV", Errno::XDEV, true),
     ("EINVAL", Errno::INVAL, false),
@@ -49,7 +49,7 @@ const REFUSALS: [(&str, Errno, bool); 7] = [
     ("EBADF", Errno::BADF, false),
 ];
 
-/// Errnos that say something about the disk.
+/// Errors that concern the disk.
 const ENDS: [(&str, Errno); 4] =
     [("ENOSPC", Errno::NOSPC), ("EIO", Errno::IO), ("EDQUOT", Errno::DQUOT), ("EROFS", Errno::ROFS)];
 
@@ -104,16 +104,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Which call of the strategy is to fail. A clone is one call for the whole file.
+/// Which calls of the strategy are to fail. A clone is one call for the whole file.
 fn moments(strategy: &str) -> impl Iterator<Item = u32> + use<> {
     let moments: &[u32] = if strategy == "reflink" { &[1] } else { &[1, 3] };
     moments.iter().copied()
 }
 
-/// How much data [`in_pieces`] has.
+/// The number of data bytes in [`in_pieces`].
 const DATA: u64 = 5 * 102_400;
 
-/// A file that takes each strategy five calls, for five stretches of data between holes.
+/// A file with five pieces of data between holes, so that each strategy makes five calls.
 fn in_pieces() -> Sandbox {
     let sandbox = Sandbox::new();
     let bytes = noise(DATA as usize);
@@ -122,7 +122,7 @@ fn in_pieces() -> Sandbox {
     sandbox
 }
 
-/// Runs with the call sabotaged, by one worker.
+/// Runs zcp with one worker and the fault injected into the call.
 fn sabotage(sandbox: &Sandbox, site: Site, fault: &str, args: &[&str]) -> strace::Trace {
     let path = sandbox.path(site.file);
     let inject = format!("inject={}:{fault}", site.call);
@@ -130,7 +130,7 @@ fn sabotage(sandbox: &Sandbox, site: Site, fault: &str, args: &[&str]) -> strace
     strace::zcp(sandbox, &["-P", path.to_str().unwrap(), "-e", &inject], &args)
 }
 
-/// The strategy with all that stand behind it.
+/// The strategy and all that follow it.
 fn ladder_from(strategy: &str) -> String {
     let index = STRATEGIES.iter().position(|name| *name == strategy).unwrap();
     format!("--strategy={}", STRATEGIES[index..].join(","))
@@ -146,7 +146,7 @@ fn words(errno: Errno) -> String {
     text.split(" (os error").next().unwrap().to_owned()
 }
 
-/// The next strategy takes over at the very byte, and the reason is on record.
+/// The next strategy continues from the same byte, and the reason is recorded.
 fn steps_down(site: Site, fault: &str, reason: &str, when: u32) {
     let sandbox = in_pieces();
     let trace =
@@ -163,7 +163,7 @@ fn steps_down(site: Site, fault: &str, reason: &str, when: u32) {
     assert_eq!((bytes_by(&stats, site.strategy), bytes_by(&stats, next)), (before, DATA - before), "{stats}");
 }
 
-/// Without another strategy: an error that names the reason, no file, no other path.
+/// Without another strategy, there is an error that names the reason, no file, and no other strategy is used.
 fn forced_alone(site: Site, name: &str, errno: Errno) {
     for when in moments(site.strategy) {
         let sandbox = in_pieces();
@@ -185,7 +185,8 @@ fn forced_alone(site: Site, name: &str, errno: Errno) {
     }
 }
 
-/// A file that is said to have no offsets is read and written where it stands, and SEEK_DATA has moved that.
+/// A file that reports to have no offsets is read and written at its current position, which SEEK_DATA has
+/// moved.
 fn no_offsets() {
     for site in GROUND {
         for when in ["1", "2+"] {
@@ -199,11 +200,11 @@ fn no_offsets() {
     }
 }
 
-/// Data that is said to be a hole is found all the same, and what was not denied is not copied again.
+/// Data that is reported to be a hole is found, and data that was copied before is not copied again.
 fn denied_data() {
     let sandbox = in_pieces();
     let path = sandbox.path("src");
-    // After the first piece (SEEK_DATA, SEEK_HOLE) there is said to be no more.
+    // After the first piece (SEEK_DATA, SEEK_HOLE), no more data is reported.
     let options = ["-P", path.to_str().unwrap(), "-e", "inject=lseek:error=ENXIO:when=3+"];
     let args = ["--stats=json", "--strategy=splice,read_write", "src", "into"];
     let trace = strace::zcp(&sandbox, &options, &args);
@@ -215,9 +216,9 @@ fn denied_data() {
     assert_eq!(stats["totals"]["bytes_holes"], (5 << 20) + 7 - DATA, "{stats}");
 }
 
-/// A file that a server has a lease on is had by an open that waits for it (open(2), EWOULDBLOCK).
+/// open(2) of a file on which a server holds a lease fails with EWOULDBLOCK; zcp opens it again and waits.
 fn leased() {
-    // The source first, then the destination, which has the same name in its directory.
+    // First the source, then the destination, which has the same name in its directory.
     for when in 1..=2 {
         let sandbox = in_pieces();
         sandbox.file("into/src", "old");
@@ -231,7 +232,8 @@ fn leased() {
     }
 }
 
-/// What the kernel, or this pair of devices, cannot do is asked once; what this file cannot, of each.
+/// An error that concerns the kernel or the pair of devices is met once; an error that concerns a file is met
+/// for each.
 fn learns(site: Site, name: &str, remembered: bool) {
     let sandbox = Sandbox::new();
     let names = ["a", "b", "c"];
@@ -253,7 +255,7 @@ fn learns(site: Site, name: &str, remembered: bool) {
     assert_eq!(bytes_by(&stats, last_is_another_call), 15_000, "{stats}");
 }
 
-/// A full or broken disk: the file fails in cp's words, the others are copied.
+/// A full or broken disk: the file fails in cp's words, and the others are copied.
 fn ends_the_file(site: Site, name: &str, errno: Errno) {
     for when in moments(site.strategy) {
         let sandbox = in_pieces();
@@ -270,7 +272,7 @@ fn ends_the_file(site: Site, name: &str, errno: Errno) {
     }
 }
 
-/// Neither a signal nor a moment's lack is an end.
+/// EINTR and EAGAIN do not end a copy.
 fn retried(site: Site, name: &str) {
     let sandbox = in_pieces();
     let args = ["--strategy=read_write", "src", "into"];
@@ -280,7 +282,7 @@ fn retried(site: Site, name: &str) {
     assert_copied(&sandbox);
 }
 
-/// The middle of a file without holes, past the most that one call is asked for.
+/// The middle of a file without holes, beyond the most bytes that one call is asked for.
 fn dense(strategy: &'static str) {
     let sandbox = Sandbox::new();
     let mut bytes = noise((1 << 20) + 1).repeat(64);
@@ -301,7 +303,7 @@ fn dense(strategy: &'static str) {
     assert_eq!(stats["totals"]["bytes_moved"], bytes.len());
 }
 
-/// A limit on the file's size makes the kernel write less than it was asked for, then refuse.
+/// RLIMIT_FSIZE makes the kernel write fewer bytes than asked for, and then refuse.
 fn file_size_limit(strategy: &str) {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(300_000));
@@ -312,15 +314,15 @@ fn file_size_limit(strategy: &str) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.ends_with("error writing 'dst': File too large\n"), "{errors}");
-    // Shells count in 512 or in 1024 bytes.
+    // `ulimit -f` counts in units of 512 or 1024 bytes, depending on the shell.
     let copy = std::fs::read(sandbox.path("dst")).unwrap();
     assert!([51_200, 102_400].contains(&copy.len()) && noise(300_000).starts_with(&copy));
-    // read_write does not count what a call of several writes got in before one of them failed.
+    // read_write does not count the bytes that a failed series of writes had written before the failure.
     let moved = stats(&output)["totals"]["bytes_moved"].as_u64().unwrap() as usize;
     assert!(moved == copy.len() || (strategy == "read_write" && moved < copy.len()), "{moved}");
 }
 
-/// Each strategy moves one piece and is refused at the second: five hand-overs of one offset.
+/// Each strategy copies one piece and is refused at the second: the file changes its strategy five times.
 fn staircase() {
     let sandbox = in_pieces();
     let path = sandbox.path("src");
@@ -337,7 +339,7 @@ fn staircase() {
     assert!(STRATEGIES[1..].iter().all(|strategy| bytes_by(&stats, strategy) == DATA / 5), "{stats}");
 }
 
-/// The default ladder, when the kernel has nothing left but read and write.
+/// The default ladder if the kernel supports only read and write.
 fn down_to_the_ground() {
     for (name, ..) in REFUSALS {
         let sandbox = in_pieces();
@@ -353,7 +355,7 @@ fn down_to_the_ground() {
     }
 }
 
-/// A kernel that grants no large pipe gives short counts, and the copy is whole all the same.
+/// If the kernel grants no large pipe, calls move fewer bytes, and the copy is still complete.
 fn small_pipe() {
     let sandbox = in_pieces();
     let options = ["-e", "inject=fcntl:error=EPERM"];
@@ -365,12 +367,13 @@ fn small_pipe() {
     assert!(calls > 10, "{calls} calls, as with a large pipe");
 }
 
-/// A clone takes a file whole or not at all, and that one has begun says nothing of the next.
+/// A clone copies a file completely or not at all. A clone that another strategy precedes says nothing about the
+/// next file.
 fn clone_behind_another_rung() {
     let sandbox = Sandbox::within(mounted("btrfs").unwrap());
     let len = 3_000_000;
     sandbox.file("src/a", noise(len)).file("src/b", noise(len));
-    // The first file is left after one fill and one drain of the pipe, the second at once.
+    // The first file leaves splice after one call into the pipe and one out of it, the second at once.
     let options = ["-e", "inject=splice:error=EINVAL:when=3+"];
     let args = ["-rj1", "--stats=json", "--strategy=splice,reflink,read_write", "src", "dst"];
     let trace = strace::zcp(&sandbox, &options, &args);

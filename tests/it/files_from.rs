@@ -1,4 +1,4 @@
-//! `--files-from`: exactly what the list names, and the way to it.
+//! `--files-from`: zcp copies only the names in the list, and makes the directories that lead to them.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
@@ -37,7 +37,7 @@ fn copied(sandbox: &Sandbox, dst: &str) -> String {
     paths.join(" ").trim().to_owned()
 }
 
-/// From a file and from stdin, ended by newlines and by NULs; a directory comes without its content.
+/// Lists from a file and from stdin, with newlines and with NULs. A directory is made without its contents.
 fn names() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
@@ -64,7 +64,8 @@ fn names() {
     }
 }
 
-/// Slashes and dots make no difference, names may be any bytes, and one that leads out is refused.
+/// Extra slashes and dots make no difference, names can be any bytes, and a name that leads out of the source is
+/// refused.
 fn spellings() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
@@ -84,7 +85,7 @@ fn spellings() {
     );
 }
 
-/// All names that find gives make a copy like that of -a: directories get their times at the very end.
+/// A list of all names from find makes the same copy as `-a`. Directories get their times at the very end.
 fn archive() {
     let sandbox = crate::smoke::mixed("src");
     sandbox
@@ -98,14 +99,14 @@ fn archive() {
         let command = ["-a", jobs, "-0", "--files-from=-", "src", "dst"];
         assert_done(&sandbox.zcp(command).write_stdin(found.stdout).output().unwrap());
         let (from, mut to) = (sandbox.snapshot("src"), sandbox.snapshot("dst"));
-        // The directory itself is not in the list.
+        // The list does not contain the source directory itself.
         to.0.insert("".into(), from.0[std::path::Path::new("")].clone());
         from.assert_same(&to);
         std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }
 }
 
-/// Patterns say the last word about listed names, and about the directories on the way.
+/// Patterns apply to listed names, and to the directories on the way.
 fn filters() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
@@ -145,7 +146,8 @@ fn dry() {
     );
 }
 
-/// A directory that takes long to make keeps no other worker from making the next one, in a list as in a part of a job.
+/// A directory that takes long to make does not keep other workers from making the next one, in a list and in a
+/// part of a job.
 fn entered_by_several() {
     let sandbox = Sandbox::within(SHM);
     let mut list = String::new();
@@ -166,7 +168,7 @@ fn entered_by_several() {
     }
 }
 
-/// A long list, its directories in turns: all of it arrives, by several workers.
+/// A long list that alternates between directories, copied by several workers.
 fn many() {
     let sandbox = Sandbox::within(SHM);
     let mut list = String::new();
@@ -204,7 +206,7 @@ fn refusals() {
     }
 }
 
-/// It is said once, and the copy ends.
+/// A list that cannot be read is reported once, and the copy ends.
 fn what_cannot_be_read() {
     let sandbox = Sandbox::new();
     sandbox.dir("src").dir("list");
@@ -213,7 +215,7 @@ fn what_cannot_be_read() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A list that never ends, and never says anything that can be copied, ends with a signal.
+/// A list that never ends and names nothing that can be copied ends by a signal.
 fn without_end() {
     let sandbox = Sandbox::new();
     sandbox.dir("src");
@@ -233,7 +235,7 @@ fn without_end() {
     feeder.join().unwrap();
 }
 
-/// What somebody made a link of leads out of the source, and is followed only by who asked for that.
+/// A symbolic link on the way to a name may lead out of the source. It is followed only if links are followed.
 fn links_on_the_way() {
     for (flag, follows) in [("-a", false), ("-r", false), ("-P", false), ("-aL", true), ("-p", true)] {
         let sandbox = Sandbox::new();

@@ -1,4 +1,4 @@
-//! What patterns leave out: against git for the syntax, and against everything that moves names about.
+//! Patterns: compared with git for their syntax, and combined with every option that changes names.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A pattern that leaves out what was named is likely to be a mistake.
+/// A pattern that leaves out an operand is probably a mistake, so zcp warns.
 fn warns_of_operands() {
     let sandbox = Sandbox::new();
     sandbox.file("build/a", "").file("other/build/b", "").dir("backup");
@@ -45,7 +45,7 @@ fn warns_of_operands() {
     }
 }
 
-/// The names below `dst`, with their directories, in a line.
+/// The names below `dst`, directories included, on one line.
 fn names(sandbox: &Sandbox, dst: &str) -> String {
     let paths: Vec<_> =
         sandbox.snapshot(dst).0.into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
@@ -60,7 +60,8 @@ fn tree(sandbox: &Sandbox) {
     }
 }
 
-/// The last match decides; what is left out is not entered; a slash ties a pattern to the operand.
+/// The last match decides; a directory that is left out is not entered; a slash anchors a pattern at the
+/// operand.
 fn order() {
     for (args, expected) in [
         (&["--exclude=*.o"][..], "a.c build build/x sub sub/b.c sub/build sub/build/y"),
@@ -71,7 +72,7 @@ fn order() {
         (&["--include=keep.o", "--exclude=*.o", "--exclude=build/"], "a.c sub sub/b.c"),
         (&["--exclude=*", "--include=*/", "--include=*.c"], "a.c build sub sub/b.c sub/build"),
         (&["--exclude=sub/*.c"], "a.c a.o build build/x keep.o sub sub/b.o sub/build sub/build/y"),
-        // What is below a directory that is left out cannot be taken in again.
+        // Nothing below a directory that is left out can be included again.
         (&["--exclude=sub", "--include=b.c"], "a.c a.o build build/x keep.o"),
     ] {
         for jobs in ["-j1", "-j4"] {
@@ -84,7 +85,8 @@ fn order() {
     }
 }
 
-/// Operands are judged by their own names, like what a shell's glob gives; the figures count both kinds.
+/// Operands are compared by their own names, as a shell's glob would list them. `totals.excluded` counts
+/// operands and names in directories.
 fn operands() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
@@ -99,12 +101,12 @@ fn operands() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(names(&sandbox, "dst"), "a.c build build/x sub sub/b.c");
     assert_eq!(stats(&output)["totals"]["excluded"], 4);
-    // The directory that one is in has no name to be judged by.
+    // The operand `src/.` has no name to be compared.
     let output =
         sandbox.command_as(crate::sandbox::ZCP, "zcp").args(["-r", "--exclude=.*", "src/.", "dot"]).output();
     assert_done(&output.unwrap());
     assert!(sandbox.path("dot/sub/b.o").exists());
-    // Nothing is left: that is no failure.
+    // Nothing is left to copy, which is no failure.
     assert!(sandbox.zcp(["--exclude=a.c", "src/a.c", "new"]).output().unwrap().status.success());
     assert!(!sandbox.path("new").exists());
 }
@@ -164,7 +166,7 @@ fn bytes() {
     assert_eq!(copy(&[b"--gitignore"], "by-gitignore"), expected);
 }
 
-/// An ordinary user may not read it, and need not.
+/// An ordinary user need not be able to read a directory that is left out.
 fn not_entered() {
     use std::os::unix::process::CommandExt;
     let sandbox = Sandbox::new();
@@ -172,7 +174,8 @@ fn not_entered() {
     sandbox.mode("out", 0o777);
     let zcp = tempfile::Builder::new().prefix("zcp-it-").tempdir().unwrap();
     std::fs::set_permissions(zcp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // By another process: a child that is started meanwhile would hold the file open for writing.
+    // Another process makes the copy: a child that this process starts meanwhile would keep the file open for
+    // writing, and then it cannot be executed.
     let copied = std::process::Command::new("cp").arg(crate::sandbox::ZCP).arg(zcp.path()).status();
     assert!(copied.unwrap().success());
     let run = |args: &[&str]| {
@@ -183,7 +186,7 @@ fn not_entered() {
     assert_done(&run(&["-r", "--exclude=secret/", "src", "out/2"]));
 }
 
-/// Names that the pieces of random patterns can match, with a slash at the end of directories.
+/// Names that the pieces of random patterns can match. Directories end with a slash.
 const RANDOM_NAMES: [&[u8]; 30] = [
     b"a",
     b"b",
@@ -259,8 +262,8 @@ const PIECES: [&[u8]; 38] = [
     b"\x00",
 ];
 
-/// Lines of .gitignore put together at random, bytes that are not UTF-8 among them, leave out what `git check-ignore`
-/// says. `ZCP_PATTERNS` has more of them tried.
+/// Random lines of .gitignore, some of which are not UTF-8, leave out what `git check-ignore` reports.
+/// `ZCP_PATTERNS` sets how many are tried.
 fn random_patterns_are_gits() {
     let sandbox = Sandbox::new();
     let git = |args: &[&str]| {
@@ -304,7 +307,7 @@ fn random_patterns_are_gits() {
     }
 }
 
-/// Whether a name, or a directory that it is in, is left out by a .gitignore at the top.
+/// Whether a .gitignore at the top leaves out a name or a directory that contains it.
 fn excluded(filter: &Filter, gitignore: &[u8], name: &[u8]) -> bool {
     let mut level = filter.top(Some(gitignore));
     let mut parts = name.split(|byte| *byte == b'/').map(OsStr::from_bytes).peekable();
@@ -318,7 +321,7 @@ fn excluded(filter: &Filter, gitignore: &[u8], name: &[u8]) -> bool {
     false
 }
 
-/// git says which files it does not ignore, and those are copied: no more and no fewer.
+/// zcp copies exactly the files that git does not ignore.
 fn gitignore_is_gits() {
     let sandbox = Sandbox::new();
     let git = |args: &[&str]| {
@@ -381,7 +384,8 @@ fn gitignore_is_gits() {
     assert_eq!(copied.collect::<BTreeSet<_>>(), listed);
 }
 
-/// A link that is followed is what it leads to; a hard link whose other name is left out is a file.
+/// A followed link counts as the file that it leads to. A hard link whose other name is left out is copied as a
+/// file.
 fn with_links() {
     let sandbox = Sandbox::new();
     sandbox
@@ -402,7 +406,7 @@ fn with_links() {
     }
 }
 
-/// The operand's own place is where patterns begin, however long the way there is.
+/// With `--parents`, patterns still start at the operand, however long the path to it is.
 fn with_parents() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
@@ -413,7 +417,7 @@ fn with_parents() {
     assert_eq!(names(&sandbox, "dst"), "src src/sub src/sub/b.c");
 }
 
-/// The bar's total counts the same files.
+/// The estimate for the progress bar counts the same files.
 fn scout_agrees() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
@@ -433,14 +437,14 @@ fn scout_agrees() {
     assert_eq!((total.files.into_inner(), total.bytes.into_inner()), (report.files(), report.bytes()));
 }
 
-/// Neither a look for .gitignore nor anything else.
+/// A copy without patterns looks for no .gitignore and makes no other further calls.
 fn costs_nothing_unused() {
     let sandbox = Sandbox::within(SHM);
     tree(&sandbox);
     sandbox.file("src/.gitignore", "*.o\n");
     let trace = crate::strace::zcp(&sandbox, &["-e", "trace=open,openat"], &["-r", "src", "dst"]);
     assert!(trace.output.status.success());
-    // Once to be read, and once to be made.
+    // The file is opened twice: once to read it, and once to make its copy.
     assert_eq!(
         trace.lines().filter(|line| line.contains("\".gitignore\"") || line.contains("\".gitigno\"...")).count(),
         2

@@ -1,5 +1,5 @@
-//! A source on a file system that lies about sizes, fails midway or answers in dribs: what `read` gives
-//! until it gives nothing is the file, whatever stat(2) says.
+//! A source on a file system that reports wrong sizes, fails midway or returns few bytes at a time: the file
+//! consists of what read(2) returns until it returns nothing, whatever stat(2) reports.
 
 mod refusals;
 mod server;
@@ -19,7 +19,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The kernel asks each time.
+/// The kernel caches no attributes.
 const TTL: Duration = Duration::ZERO;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -43,23 +43,24 @@ pub(crate) fn trials() -> Vec<Trial> {
 struct Lie {
     name: &'static str,
     bytes: Vec<u8>,
-    /// What stat says.
+    /// The size that stat(2) reports.
     size: u64,
-    /// How many blocks of 512 bytes it says; fewer than the size needs look like holes.
+    /// The blocks of 512 bytes that stat(2) reports. Fewer than the size needs look like holes.
     blocks: u64,
-    /// From where on reading fails.
+    /// The offset from which on reading fails.
     fails_from: Option<u64>,
-    /// The most that one read gives.
+    /// The most bytes that one read returns.
     at_most: usize,
-    /// From where on it says that there is only a hole; without that it knows nothing of holes.
+    /// The offset from which on it reports only a hole. `None`: it does not support SEEK_DATA.
     hole_from: Option<u64>,
-    /// Up to where it says that there is one, before that.
+    /// The end of the hole that it reports at the start of the file.
     hole_to: u64,
-    /// Whether pread(2) and lseek(2) say ESPIPE.
+    /// Whether pread(2) and lseek(2) fail with ESPIPE.
     without_offsets: bool,
-    /// A read of fewer bytes is refused.
+    /// Reads of fewer bytes are refused.
     shortest_read: u32,
-    /// Whether each byte is given only once, whatever offset is asked for; so many have been given.
+    /// If set, each byte is returned only once, whatever the offset; the number of bytes that have been
+    /// returned.
     given: Option<usize>,
 }
 
@@ -85,14 +86,14 @@ impl Lie {
         }
     }
 
-    /// With zeros from `from` to `to` that are blocks as well.
+    /// Writes zeros, which have blocks, from `from` to `to`.
     fn with_zeros(mut self, from: usize, to: usize) -> Lie {
         self.bytes[from..to].fill(0);
         self
     }
 }
 
-/// One directory of lies; the page cache does not come between (direct I/O).
+/// A directory of these files. Direct I/O keeps the page cache out of the way.
 struct Liar {
     files: Vec<Lie>,
     listing_fails: bool,
@@ -232,7 +233,7 @@ fn all_lies() -> Vec<Lie> {
 }
 
 fn strategy_option(strategy: Option<&str>) -> String {
-    // Each with the ground behind it, for direct I/O is not for every call.
+    // read_write follows each strategy, because not every call works with direct I/O.
     strategy.map_or("--reflink=auto".into(), |strategy| format!("--strategy={strategy},read_write"))
 }
 
@@ -249,7 +250,7 @@ fn lies(strategy: Option<&'static str>) {
         }
         fs::remove_dir_all(sandbox.path("copy")).unwrap();
     }
-    // Alone, and with zeros made to holes.
+    // Copies each file alone, and turns zeros into holes.
     for file in all_lies() {
         let name = format!("lies/{}", file.name);
         assert_done(&sandbox.zcp(["--sparse=always", &name, "copy"]).output().unwrap());
@@ -258,7 +259,7 @@ fn lies(strategy: Option<&'static str>) {
     }
 }
 
-/// What is read to find out where a file ends is part of the copy: some files give each byte once.
+/// The read that looks for the end of a file counts as part of the copy: some files return each byte only once.
 fn each_byte_once() {
     let sandbox = Sandbox::new();
     let names = ["into-file", "into-pipe", "zeros"];
@@ -273,8 +274,8 @@ fn each_byte_once() {
     assert!(fs::read(sandbox.path("copy")).unwrap() == files[2].bytes);
 }
 
-/// Files where pread(2) and lseek(2) say ESPIPE are read on from where they stand, to their end, into a file and
-/// into a pipe.
+/// Files whose pread(2) and lseek(2) fail with ESPIPE are read from their current position to their end, into a
+/// file and into a pipe.
 fn without_offsets(strategy: Option<&'static str>) {
     let sandbox = Sandbox::new();
     let lie = |name, len| Lie { without_offsets: true, ..Lie::new(name, len) };
@@ -302,8 +303,8 @@ fn without_offsets(strategy: Option<&'static str>) {
     }
 }
 
-/// Data that the file system calls a hole is copied all the same where its blocks speak for it, and holes stay
-/// holes.
+/// Data that the file system reports as a hole is copied if the block count contradicts the hole. True holes
+/// remain holes.
 fn denied(strategy: Option<&'static str>) {
     let sandbox = Sandbox::new();
     let large = 3_000_000;
@@ -316,7 +317,7 @@ fn denied(strategy: Option<&'static str>) {
         denying("head", large as u64, 1 << 20),
         Lie { blocks: 0, ..denying("without-blocks", 0, 0) },
         Lie { size: 1 << 20, ..denying("beyond-size", 4096, 0) },
-        // These are the truth, though the last has blocks that nothing was written to.
+        // The holes of these files are true, although the last one has blocks that were never written.
         Lie { blocks: 2048, ..denying("honest", 1 << 20, 0) }.with_zeros(1 << 20, large),
         Lie { blocks: 2048, ..denying("allocated", 0, 0) }.with_zeros(0, large),
     ];
@@ -334,7 +335,7 @@ fn denied(strategy: Option<&'static str>) {
     }
 }
 
-/// The same as one tree, compared with what cp makes of it.
+/// The same files as one tree, compared with cp's copy of it.
 fn tree() {
     let sandbox = Sandbox::new();
     let _mount = Liar { files: all_lies(), listing_fails: false }.mount(&sandbox);
@@ -371,7 +372,7 @@ fn fails_midway(strategy: Option<&'static str>) {
     }
 }
 
-/// Half of the names come, then an error.
+/// The listing fails after half of the names.
 fn directory_fails() {
     let sandbox = Sandbox::new();
     let _mount = Liar { files: all_lies(), listing_fails: true }.mount(&sandbox);

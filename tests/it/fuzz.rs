@@ -1,6 +1,6 @@
-//! Invented input for what must never panic, lose or lie: the argument parser, the plan, quoting, patterns, and
-//! the ladder on files with holes and on streams. `ZCP_FUZZ_SECONDS=3600 cargo test --test it fuzz::` goes on
-//! for an hour each, with ever new seeds.
+//! Random input for code that must never panic, lose data or report wrong results: the parser of arguments, the
+//! decision, quoting, patterns, and the ladder on files with holes and on streams. `ZCP_FUZZ_SECONDS=3600 cargo
+//! test --test it fuzz::` runs each trial for an hour, with new seeds.
 
 mod globs;
 mod streams;
@@ -41,7 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs so many cases, and more while there is time.
+/// Runs `cases` cases, and more until `ZCP_FUZZ_SECONDS` are over.
 fn fuzz<T: std::fmt::Debug>(cases: u32, input: impl Strategy<Value = T>, test: impl Fn(T)) {
     let seconds = std::env::var("ZCP_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -61,7 +61,7 @@ fn fuzz<T: std::fmt::Debug>(cases: u32, input: impl Strategy<Value = T>, test: i
     }
 }
 
-/// Whatever a shell can hand over: options, pieces of them, bytes.
+/// Any argument that a shell can pass: options, pieces of options, bytes.
 fn argument() -> impl Strategy<Value = OsString> {
     let longs: Vec<String> = zcp::cli::command()
         .get_arguments()
@@ -84,7 +84,7 @@ fn argument() -> impl Strategy<Value = OsString> {
     ]
 }
 
-/// Any arguments are read or refused, and what is said of them cannot drive a terminal.
+/// Any arguments are accepted or refused, and the messages cannot control a terminal.
 fn arguments() {
     let console = zcp::Console::new("zcp");
     fuzz(3000, vec(argument(), 0..8), |args| {
@@ -101,8 +101,8 @@ fn assert_tame(text: &[u8]) {
     assert!(is_tame, "{:?}", String::from_utf8_lossy(text));
 }
 
-/// What cp takes is taken, and what it refuses is refused, in its words. The operands do not exist, so
-/// that nothing else happens.
+/// zcp accepts what cp accepts, and refuses what cp refuses in cp's words. The operands do not exist, so that
+/// nothing else happens.
 fn arguments_as_cp() {
     let longs = [
         "archive",
@@ -139,7 +139,7 @@ fn arguments_as_cp() {
         3 => "-[abdfHilLnPpRrsTuvx]{1,4}",
         1 => select(vec!["-S", "-Sx", "-t", "-tnowhere", "--", "-", "x", "-y", "--nonsense", "-9"]).prop_map(String::from),
     ];
-    // Options that cp 9.1 does not have yet, or has without a word.
+    // cp 9.1 does not have these options yet, or does not document them.
     let is_newer = |arg: &String| ["--d", "--k", "--u"].iter().any(|newer| arg.starts_with(newer));
     let sandbox = Sandbox::new();
     fuzz(250, vec(argument, 0..4), |args| {
@@ -163,7 +163,7 @@ fn stat() -> impl Strategy<Value = Stat> {
     (kind, 1..3_u64, 1..4_u64, 1..3_u64, -1..2_i64).prop_map(|(mode, dev, ino, nlink, sec)| Stat {
         mode,
         dev,
-        // A link is never the same inode as another kind of file.
+        // A symbolic link never has the inode of another kind of file.
         ino: if mode == 0o120_777 { ino + 10 } else { ino },
         nlink,
         mtime: Time { sec, nsec: 0 },
@@ -196,7 +196,7 @@ fn options() -> impl Strategy<Value = Options> {
     )
 }
 
-/// Promises that hold for all options and all files, be they as strange as they like.
+/// Rules that hold for all options and all files, however strange the combination is.
 fn plan_keeps_its_word() {
     let flags = any::<[bool; 8]>();
     fuzz(
@@ -215,7 +215,8 @@ fn plan_keeps_its_word() {
                 backup_is_source,
             ] = flags;
             let dereference = options.dereference;
-            // One inode is one file, whoever looks; and a name that is no link is the file itself.
+            // One inode is one file, whichever name leads to it. A name that is no symbolic link is the file
+            // itself.
             let met = if met.id() == source.id() { source } else { met };
             let through = source_link.is_symlink() && dereference != Dereference::Never && !source.is_symlink();
             let source_link = if through { source_link } else { source };
@@ -249,7 +250,7 @@ fn plan_keeps_its_word() {
             }
             let replaces = matches!(decision, Decision::Overwrite | Decision::Make(_));
             assert!(!(replaces && options.never_replaces()), "-n replaces: {asked:?}");
-            // With -b it is tried to write into a directory, which the system refuses.
+            // With `-b`, zcp tries to write into the directory, which the system refuses.
             assert!(!(replaces && met.is_dir() && options.backup.is_none()), "a directory is replaced: {asked:?}");
             let cleared = matches!(decision, Decision::Make(Clear::Backup | Clear::Unlink));
             assert!(!(cleared && met.is_dir()), "a directory is taken away: {asked:?}");
@@ -261,7 +262,7 @@ fn plan_keeps_its_word() {
     );
 }
 
-/// A shell that reads a quoted name gets the name, and a terminal that shows it gets nothing else.
+/// A shell that reads a quoted name gets the name. A terminal that shows it receives no control characters.
 fn quoting() {
     let byte = prop_oneof![2 => 1..=255_u8, 2 => 0x20..0x7f_u8, 1 => select(b"'\"\\$`\n\x1b\x9b!~#".to_vec())];
     let name = vec(byte, 1..20);
@@ -288,7 +289,7 @@ fn quoting() {
     });
 }
 
-/// Any file of data, zeros and holes, by any strategies and any treatment of holes: the same bytes.
+/// A file of data, zeros and holes is copied correctly by any strategies and any treatment of holes.
 fn ladder() {
     let piece = (0..200_000_u64, 1..70_000_usize, any::<bool>());
     let strategies = proptest::sample::subsequence(CopyStrategy::ALL[1..].to_vec(), 1..=5);
@@ -309,7 +310,7 @@ fn ladder() {
             strategies.reverse();
         }
         let ground = [CopyStrategy::ReadWrite];
-        // Refusals are for the ground; nothing else is left for a search for zeros.
+        // read_write always works, so it comes last. A search for zeros can use nothing else.
         strategies.retain(|strategy| *strategy != CopyStrategy::ReadWrite);
         strategies.extend(ground);
         let forced = Some(strategies);

@@ -1,5 +1,5 @@
-//! The manual page's options are rendered from the table of options, and the page is compared
-//! with the committed file. `BLESS=1 cargo test` writes it anew.
+//! The manual page is rendered from man/zcp.1.in and the table of options, and compared with the committed page.
+//! `BLESS=1 cargo test` writes the page.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, stats};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Defines an apostrophe for troff.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
-/// For whoever opens the committed page.
+/// A warning for readers of the committed page.
 const MADE: &str = ".\\\" Made from man/zcp.1.in and the table of options; do not edit.\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -29,7 +29,7 @@ fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// Whether a committed file is what is rendered today.
+/// Checks that a committed file equals the rendered one, or writes it if `BLESS` is set.
 pub(crate) fn is_current(file: &str, rendered: &[u8]) {
     let path = path(file);
     if std::env::var_os("BLESS").is_some() {
@@ -40,7 +40,7 @@ pub(crate) fn is_current(file: &str, rendered: &[u8]) {
     assert!(committed == rendered, "{file} is not current: BLESS=1 cargo test writes it anew");
 }
 
-/// The page as it is written in man/zcp.1.in, with what the definition knows put in.
+/// The page of man/zcp.1.in, with version, synopsis and options filled in.
 fn man() -> Vec<u8> {
     let command = zcp::cli::command().mut_arg("operands", |operands| operands.hide(true));
     let groups: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_help_heading()).collect();
@@ -51,7 +51,7 @@ fn man() -> Vec<u8> {
     for group in groups {
         options = options.replace(&format!(".SH \"{}\"", group.to_uppercase()), &format!(".SS \"{group}\""));
     }
-    // clap_mangen leaves out other letters.
+    // clap_mangen does not print further letters of an option.
     let options =
         options.replace("\\fB\\-r\\fR, \\fB\\-\\-recursive", "\\fB\\-r\\fR, \\fB\\-R\\fR, \\fB\\-\\-recursive");
     let written = fs::read_to_string(path("man/zcp.1.in")).unwrap();
@@ -60,7 +60,7 @@ fn man() -> Vec<u8> {
     format!("{MADE}{PREAMBLE}{}", wrapped(&page)).into_bytes()
 }
 
-/// Long lines of text, broken where there is a space: troff fills them again.
+/// Wraps long lines of text at spaces. troff fills them again.
 fn wrapped(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
@@ -106,11 +106,11 @@ fn man_names_every_option() {
     }
 }
 
-/// Every key of the JSON stands in the manual page and in the table of docs/statistics.md.
+/// The manual page and the table in docs/statistics.md name every key of the JSON.
 fn every_field_is_documented() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "content").dir("d");
-    // A path that is refused (between two file systems), one that is not, and a failure.
+    // A strategy that is refused (between two file systems), one that is not, and a failure.
     let args = ["--strategy=copy_file_range,read_write", "--stats=json", "a", "/proc/version", "missing", "d"];
     let mut keys = BTreeSet::new();
     collect_keys(&stats(&sandbox.zcp(args).output().unwrap()), &mut keys);
@@ -128,7 +128,7 @@ fn collect_keys(value: &Value, keys: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => members.iter().for_each(|(key, value)| {
             keys.insert(key.clone());
-            // Below it stand the names of system calls.
+            // The keys below `calls` are names of system calls.
             if key != "calls" {
                 collect_keys(value, keys);
             }

@@ -1,4 +1,4 @@
-//! Signals that ask for the end: what is left under which name, what is said, and how soon.
+//! Signals that end a copy: which files remain, what is printed, and how soon the process ends.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, noise};
@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A reader of stdout or stderr that goes away ends the copy in good order: no file is half-written, and what was
-/// done is reported.
+/// If the reader of stdout or stderr goes away, no file is left half-written, and the report says what was
+/// copied.
 fn reader_goes_away() {
     for stream in ["stdout", "stderr"] {
         let sandbox = Sandbox::new();
@@ -34,7 +34,7 @@ fn reader_goes_away() {
             sandbox.file(format!("src/{index}{long}"), noise(100_000 + index));
             sandbox.file(format!("dst/{index}{long}"), "old");
         }
-        // Each of these fails, with a message.
+        // Each of these files fails with a message.
         for index in 0..200 {
             sandbox.file(format!("src/{index}{long}-"), "").dir(format!("dst/{index}{long}-"));
         }
@@ -48,19 +48,19 @@ fn reader_goes_away() {
         };
         let status = command.status().unwrap();
         assert_eq!(status.signal(), Some(13), "{stream}: {status}");
-        // What was done is written down, and that the rest was not begun.
+        // The report counts the copied files, and shows that the others were not begun.
         let report: serde_json::Value = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
         assert!(report["totals"]["files"].as_u64() < Some(200), "{stream}: {report}");
         for index in 0..200 {
             let copy = fs::read(sandbox.path(format!("dst/{index}{long}")));
-            // The one in hand is taken away.
+            // The file that was being copied is removed.
             let whole = copy.map_or(true, |copy| copy == b"old" || copy == noise(100_000 + index));
             assert!(whole, "{stream}: {index}");
         }
     }
 }
 
-/// A file that is longer than RLIMIT_FSIZE allows is a failure like others, and the copy goes on.
+/// A file that exceeds RLIMIT_FSIZE is an ordinary failure, and the copy continues.
 fn too_long_for_the_limit() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", noise(3 << 20)).file("src/b", "b").dir("dst");
@@ -71,7 +71,7 @@ fn too_long_for_the_limit() {
     assert_eq!(fs::read(sandbox.path("dst/b")).unwrap(), b"b");
 }
 
-/// Runs zcp, which gets the signal after some call.
+/// Runs zcp and sends it the signal at some call.
 fn interrupt(sandbox: &Sandbox, inject: &[&str], args: &[&str]) -> (Trace, String) {
     let options: Vec<_> = inject.iter().flat_map(|inject| ["-e", inject]).collect();
     let trace = strace::zcp(sandbox, &options, args);
@@ -79,7 +79,7 @@ fn interrupt(sandbox: &Sandbox, inject: &[&str], args: &[&str]) -> (Trace, Strin
     (trace, errors)
 }
 
-/// Nothing half-written stays under a new name; the signal is raised again for the shell to see.
+/// A new file that is half-written is removed, and the process ends by the signal.
 fn new_file_goes() {
     let others = [("QUIT", 3), ("USR2", 12), ("ALRM", 14), ("XCPU", 24)];
     for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)].into_iter().chain(others) {
@@ -95,7 +95,8 @@ fn new_file_goes() {
     }
 }
 
-/// Nor under an old one: the old content is lost, and nobody is to take half of the new for the whole.
+/// A file that was being overwritten is removed: its old content is lost, and its half-written new content must
+/// not look complete.
 fn half_overwritten_goes() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(8 << 20)).file("far/file", "old").symlink("far/file", "link");
@@ -109,14 +110,14 @@ fn half_overwritten_goes() {
         assert!(!sandbox.path(file).exists());
     }
     assert!(sandbox.path("link").is_symlink());
-    // What is written into a device is not taken away.
+    // A device that was being written to is not removed.
     let args = ["--strategy=read_write", "src", "/dev/null"];
     let (trace, _) = interrupt(&sandbox, &["inject=write:signal=INT:when=2"], &args);
     assert_eq!(trace.output.status.signal(), Some(2));
     assert!(fs::metadata("/dev/null").is_ok());
 }
 
-/// What was moved aside for a copy that was not finished, or not verified, has its name again.
+/// The backup of a file whose copy was not finished, or not verified, gets its name back.
 fn backup_comes_back() {
     for (inject, more) in
         [("inject=splice:signal=INT:when=4", "-b"), ("inject=pread64:signal=INT:when=2", "--verify")]
@@ -136,13 +137,13 @@ fn backup_comes_back() {
     }
 }
 
-/// Files that were complete stay, the one in hand goes, the others are not begun.
+/// Complete files stay, the file that is being copied is removed, and the others are not begun.
 fn what_is_done_stays() {
     let sandbox = Sandbox::new();
     for name in ["a", "b", "c", "d"] {
         sandbox.file(format!("src/{name}"), noise(3 << 20));
     }
-    // Twenty-four fills and drains of the pipe a file.
+    // Each file takes 24 calls of splice into the pipe and out of it.
     let inject = ["inject=splice:signal=TERM:when=60"];
     let (trace, errors) = interrupt(&sandbox, &inject, &["-rj1", "--strategy=splice", "src", "dst"]);
     assert_eq!(trace.output.status.signal(), Some(15));
@@ -152,13 +153,13 @@ fn what_is_done_stays() {
     assert_eq!(fs::read(&names[0]).unwrap(), noise(3 << 20));
 }
 
-/// However large the file that is thrown away: no program is started to hold it, not even zcp once more. strace
-/// ends when all processes have.
+/// Whatever the size of the file that is removed, zcp starts no program, not even itself. strace ends when all
+/// processes have ended.
 fn nothing_is_executed() {
     for options in [&[][..], &["--atomic"]] {
         let sandbox = Sandbox::within(SHM);
         sandbox.file("src", noise(1 << 20).repeat(100));
-        // One call a MiB; how many splice takes is a matter of time.
+        // One call per MiB; how many calls splice needs depends on time.
         let zcp = [&[crate::sandbox::ZCP, "--strategy=read_write"], options, &["src", "dst"]].concat();
         let trace = ["-f", "-o", "log", "-e", "trace=execve,execveat,pwrite64"];
         let inject = ["-e", "inject=pwrite64:signal=INT:when=95"];
@@ -170,7 +171,7 @@ fn nothing_is_executed() {
     }
 }
 
-/// What the parent had ignored, as nohup does, does not end it, whatever zcp is called; other signals do.
+/// A signal that the parent ignores, as with nohup, does not end zcp, whatever its name is. Other signals do.
 fn ignored_stays_ignored() {
     for (signal, status) in [("HUP", None), ("INT", None), ("TERM", Some(15))] {
         let sandbox = Sandbox::new();
@@ -184,7 +185,7 @@ fn ignored_stays_ignored() {
     }
 }
 
-/// Who insists does not wait for what is cleared away.
+/// A second signal ends zcp without waiting for any cleanup.
 fn second_ends_at_once() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(8 << 20));
@@ -193,8 +194,8 @@ fn second_ends_at_once() {
     assert_eq!((trace.output.status.signal(), errors.as_str()), (Some(2), ""));
 }
 
-/// A call that cannot be interrupted is asked for no more than what takes a moment: here each takes
-/// longer than a user should wait, and so the next is asked for the least.
+/// A call cannot be interrupted, so it is asked for few bytes. Here each call takes longer than a user should
+/// wait, so the next is asked for the minimum.
 fn slow_disk_is_asked_for_little() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(3 << 20));
@@ -216,7 +217,7 @@ fn slow_disk_is_asked_for_little() {
     }
 }
 
-/// A large file, and a tree of files that are less than the first step.
+/// A large file, and a tree of files that are smaller than the first portion.
 fn to_be_flushed() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("file", noise(6 << 20));
@@ -232,8 +233,8 @@ const FLUSHING: [(&str, &[&str]); 3] = [
     ("syncfs", &["-rj1", "--fsync", "tree", "dst"]),
 ];
 
-/// Nor can a flush be interrupted: nothing is left to the last one but a little. How much depends on the disk
-/// (`transfer/chunk.rs`), after 1 and 4 MiB that tell what disk it is.
+/// A flush cannot be interrupted either, so only little remains for the last one. How much depends on the disk
+/// (`transfer/chunk.rs`), after portions of 1 and 4 MiB that measure it.
 fn flushes_are_short() {
     for (call, args) in FLUSHING {
         let sandbox = to_be_flushed();
@@ -244,7 +245,7 @@ fn flushes_are_short() {
     }
 }
 
-/// What asks for the end is noticed after a flush, and no other one begins.
+/// After a flush, zcp notices a signal and begins no other flush.
 fn between_flushes() {
     for (call, args) in FLUSHING {
         let sandbox = to_be_flushed();

@@ -1,4 +1,4 @@
-//! A copy in parts: plan, run, finish, and what comes of it when a step is missing or not possible.
+//! A copy in parts: plan, run and finish, and what happens if a step is missing or impossible.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, noise};
@@ -26,7 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Names that are no text, holes, links across directories, a file that is cut, modes that lock out.
+/// Names that are not text, holes, links between directories, a file that is divided, and modes without
+/// permissions.
 pub(crate) fn plant(sandbox: &Sandbox) {
     let odd = OsStr::from_bytes(b"a/-n\nw\xff ");
     for at in 0..60 {
@@ -46,7 +47,7 @@ pub(crate) fn plant(sandbox: &Sandbox) {
     }
 }
 
-/// What only root can make, and attributes.
+/// Files that only root can make, and attributes.
 pub(crate) fn plant_as_root(sandbox: &Sandbox) {
     let node = sandbox.path("src/a/null");
     mknodat(CWD, node, FileType::CharacterDevice, Mode::from_raw_mode(0o600), makedev(1, 3)).unwrap();
@@ -112,7 +113,7 @@ fn tree_of_everything() {
     all_steps(&sandbox, 7, &["-a", "--split-over=1M", "src", "dst"]);
     assert_eq!(manifest(&sandbox)["figures"]["joined_files"], 1);
     sandbox.snapshot("dst").assert_same(&sandbox.snapshot("cp"));
-    // Everything once more, which changes nothing.
+    // Repeats all steps, which must change nothing.
     (0..7).for_each(|part| done(&run(&sandbox, part)));
     done(&finish(&sandbox));
     sandbox.snapshot("dst").assert_same(&sandbox.snapshot("cp"));
@@ -123,7 +124,7 @@ fn any_user() {
         let sandbox = Sandbox::new();
         plant(&sandbox);
         if options == "-rL" {
-            fs::remove_file(sandbox.path("src/a/link")).unwrap(); // dangling: nothing to follow
+            fs::remove_file(sandbox.path("src/a/link")).unwrap(); // dangling: it leads to nothing that could be followed
         }
         sandbox.command("cp").args([options, "src", "cp"]).assert().success();
         all_steps(&sandbox, 5, &[options, "--split-over=1M", "src", "dst"]);
@@ -132,7 +133,7 @@ fn any_user() {
     }
 }
 
-/// Into a directory that has something already: cp's rules, file by file.
+/// A copy into a directory with files follows cp's rules for each file.
 fn into_existing_tree() {
     let sandbox = Sandbox::new();
     plant(&sandbox);
@@ -155,7 +156,7 @@ fn single_file() {
     sandbox.snapshot("copy").assert_same(&sandbox.snapshot("large"));
 }
 
-/// The job folder is as documented: other programs can use its lists.
+/// The job folder is as documented, so that other programs can use its lists.
 fn folder() {
     let sandbox = Sandbox::new();
     plant(&sandbox);
@@ -174,7 +175,7 @@ fn folder() {
     let manifest = manifest(&sandbox);
     assert_eq!((&manifest["schema"], &manifest["parts"]), (&Value::from(2), &Value::from(4)));
     assert_eq!(manifest["figures"]["files"]["total"], found.len());
-    // A plan that nobody has run may be made again; one that was run may not.
+    // A plan can be made again before any part has run, but not after.
     done(&plan(&sandbox, &["-a", "--parts=2", "src", "dst"]));
     assert!(!sandbox.path("job/parts/3.names").exists());
     done(&run(&sandbox, 0));
@@ -251,7 +252,7 @@ fn changed_source() {
     assert!(!sandbox.path("dst/large").exists(), "a file of which ranges are missing has its name");
 }
 
-/// What failed in a part makes the finish fail, until the part has been run again.
+/// A failure in a part makes `--finish` fail until the part has been run again.
 fn failures_are_listed() {
     let sandbox = Sandbox::new();
     plant(&sandbox);

@@ -1,7 +1,7 @@
-//! A copy in parts under real engines, on what stands in for several machines, and what becomes of it
-//! when steps are killed at any moment or done twice at once.
+//! A copy in parts under real schedulers, on simulated machines, with steps that are killed at any moment or run
+//! twice at the same time.
 //!
-//! Slurm and MPI are too large for every run: tests/engines has a script for each.
+//! Slurm and MPI are too large for every run; each has a script in tests/engines.
 
 use crate::jobs::{plant, plant_as_root};
 use crate::needs::{Need, trial};
@@ -55,7 +55,7 @@ fn finish(sandbox: &Sandbox) {
     assert_done(&output(sandbox, &["--finish=job"]));
 }
 
-/// Runs zcp and kills it at its `at`th call that has to do with files; false if there were not so many.
+/// Runs zcp and kills it at its `at`th call on files. Returns false if zcp makes fewer calls.
 fn killed_at(sandbox: &Sandbox, args: &[impl AsRef<str>], at: usize) -> bool {
     let mut strace = sandbox.command("strace");
     let calls = "%file,ftruncate,fchmod,fchown,write,close";
@@ -64,13 +64,13 @@ fn killed_at(sandbox: &Sandbox, args: &[impl AsRef<str>], at: usize) -> bool {
     !strace.output().unwrap().status.success()
 }
 
-/// Points for a kill: close together at first, then further apart, until there are no more.
+/// The numbers of calls at which to kill: close together at first, then further apart, without end.
 fn moments() -> impl Iterator<Item = usize> {
     std::iter::successors(Some(3), |at| Some(at + at / 5 + 7))
 }
 
-/// Seven parts at once, two of which are killed in the middle and started again by the engine, each on
-/// its own "machine".
+/// Seven parts run at the same time, each on its own simulated machine. Two are killed in the middle, and GNU
+/// parallel starts them again.
 fn gnu_parallel() {
     let sandbox = Sandbox::new();
     plant(&sandbox);
@@ -95,7 +95,7 @@ fn gnu_parallel() {
     sandbox.snapshot("dst").assert_same(&sandbox.snapshot("cp"));
 }
 
-/// Machines that see the same files through mounts of their own, with other device numbers.
+/// Machines that see the same files through mounts of their own, with different device numbers.
 fn machines() {
     let (sandbox, expected) = sandbox();
     let here = sandbox.path("");
@@ -163,7 +163,7 @@ fn killed_finishes() {
     sandbox.snapshot("dst").assert_same(&expected);
 }
 
-/// Each part by two processes at once.
+/// Two processes run each part at the same time.
 fn twins() {
     for _ in 0..4 {
         let (sandbox, expected) = sandbox();
@@ -179,7 +179,7 @@ fn twins() {
     }
 }
 
-/// The like, and one of the two is killed while the other works on.
+/// Two processes run each part, and one of them is killed while the other continues.
 fn killed_twins() {
     let (sandbox, expected) = sandbox();
     assert_done(&output(&sandbox, &PLAN));
@@ -200,7 +200,7 @@ fn killed_twins() {
     sandbox.snapshot("dst").assert_same(&expected);
 }
 
-/// A network file system's way to say that something was replaced behind a cache: once, at any call.
+/// ESTALE of a network file system, because something was replaced behind its cache: once, at any call.
 fn stale_handles() {
     let (sandbox, expected) = sandbox();
     assert_done(&output(&sandbox, &PLAN));

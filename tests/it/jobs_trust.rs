@@ -1,5 +1,5 @@
-//! Whom the steps of a job trust: no folder that others may write to, no file in the destination that the
-//! job did not make, and nothing that looks complete but was not written by the job.
+//! What the steps of a job trust: no folder that other users can write to, no file in the destination that the
+//! job did not make, and no file that looks complete but was not written by the job.
 
 use crate::jobs::{done, finish, plan, run, says};
 use crate::needs::{Need, trial};
@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Output;
 
-/// Somebody else.
+/// The id of another user.
 const MALLORY: u32 = 4321;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -41,7 +41,7 @@ fn same_time(sandbox: &Sandbox, names: &[&str]) {
     });
 }
 
-/// A copy that was there before, with the length and the times of the source, and another content.
+/// An older copy with the length and the times of the source, but another content.
 fn with_older_file() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("src/f", "NEW").file("dst/f", "OLD").file("src/g", "g");
@@ -64,7 +64,7 @@ fn older_files_are_not_taken_for_complete() {
     }
 }
 
-/// Wherever the first run was killed, the next one knows what it had made.
+/// Wherever the first run was killed, the next run knows what the first had made.
 fn killed_part_takes_no_older_file() {
     for moment in (4..80).step_by(4) {
         let sandbox = with_older_file();
@@ -97,7 +97,7 @@ fn repeated_part_keeps_what_it_wrote() {
     assert_eq!(fs::read_dir(sandbox.path("job/written")).unwrap().count(), 0);
 }
 
-/// What could not be written to the disk is not relied on when the part is repeated.
+/// A file that could not be written to the disk is copied again when the part is repeated.
 fn unsynced_part_is_copied_again() {
     for at in 1..6 {
         let sandbox = Sandbox::new();
@@ -123,7 +123,7 @@ fn unsynced_part_is_copied_again() {
     }
 }
 
-/// All three steps on a job folder.
+/// Runs all three steps on a job folder.
 fn steps(sandbox: &Sandbox) -> [Output; 3] {
     [plan(sandbox, &["-a", "--parts=1", "src", "dst"]), run(sandbox, 0), finish(sandbox)]
 }
@@ -174,7 +174,7 @@ fn folder_of_another_user() {
     says(&run(&sandbox, 0), "not reading 'job/manifest.json': it is not a file of this job");
 }
 
-/// Links that were made while others could still write to the folder are not written through.
+/// Links that were made while other users could write to the folder are not written through.
 fn links_in_the_folder() {
     for name in
         ["results/0.json", "finish.json", "manifest.json", "joins.json", "directories.names", "spool", "parts"]
@@ -195,7 +195,7 @@ fn links_in_the_folder() {
     }
 }
 
-/// A job is one user's: what another one starts ends with words, and changes nothing.
+/// A job belongs to one user: a step that another user starts fails with a message and changes nothing.
 fn another_user_at_the_folder() {
     let sandbox = Sandbox::new();
     sandbox.file("src/f", "f").mode("", 0o755);
@@ -221,7 +221,7 @@ fn temporaries(sandbox: &Sandbox) -> Vec<PathBuf> {
     names.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(".zcp-")).collect()
 }
 
-/// A large file that only its owner may read, to be copied in ranges into a directory of somebody else.
+/// A large file that only its owner may read, to be copied in ranges into a directory of another user.
 fn with_large_file() -> (Sandbox, Vec<u8>) {
     let sandbox = Sandbox::new();
     let content = noise(6_000_000);
@@ -254,7 +254,7 @@ fn range_file_is_closed_and_not_guessed() {
     assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
 }
 
-/// The owner of the destination puts something else in the place of the file, or another name beside it.
+/// The owner of the destination replaces the file, or gives it another name.
 fn range_file_that_was_exchanged() {
     type Exchange = fn(&Sandbox, &PathBuf);
     let exchanges: [(&str, Exchange); 5] = [
@@ -290,7 +290,7 @@ fn range_file_that_was_exchanged() {
         } else {
             assert_eq!(fs::read(sandbox.path("victim")).unwrap(), b"precious", "{what}");
         }
-        // Without it the job begins the file anew.
+        // Without the file, the job begins it anew.
         fs::remove_file(&made).unwrap();
         let _ = fs::remove_file(sandbox.path("dst/aside"));
         done(&run(&sandbox, 1));
@@ -311,7 +311,7 @@ fn changed_source_leaves_no_range_file() {
     assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
 }
 
-/// What still waits for ranges stays, and is named.
+/// A file that lacks ranges stays, and is named.
 fn waiting_range_file_is_named() {
     let (sandbox, content) = with_large_file();
     done(&run(&sandbox, 0));
@@ -328,7 +328,7 @@ fn waiting_range_file_is_named() {
     assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
 }
 
-/// A umask that takes rights away even from the owner holds for the directories of a job as for others.
+/// A umask that removes permissions of the owner applies to the directories of a job as well.
 fn umask_of_the_owner() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a/f", "f").mode("src/a", 0o777).mode("src", 0o775);

@@ -1,7 +1,7 @@
-//! kill -9 at random moments: with `--atomic` each name stands for a whole file at once, and with
-//! `--resume` the next run makes the tree right, however often it is killed itself.
+//! kill -9 at random moments. With `--atomic` each name has a complete file at any moment; with `--resume` the
+//! next run completes the tree, even if runs are killed repeatedly.
 //!
-//! `ZCP_KILLS` says how often each trial kills.
+//! `ZCP_KILLS` sets how often each trial kills.
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::resume::kept;
@@ -14,14 +14,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is killed, and finished.
+/// A copy that is killed and then finished.
 #[derive(Clone, Copy)]
 struct Setting {
     name: &'static str,
-    /// Those of the runs that are killed; `--resume` comes in by the last of them at the latest.
+    /// Options of the runs that are killed. The last run has `--resume` in any case.
     first: &'static [&'static str],
     options: &'static [&'static str],
-    /// Whether other files stand at the destination.
+    /// Whether other files exist at the destination.
     over: bool,
     place: Place,
     tree: fn(&Sandbox),
@@ -62,18 +62,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     SETTINGS.iter().map(add).collect()
 }
 
-/// Files of many sizes under `new`, and under `old` others of the same names.
+/// Files of many sizes below `new`, and different files of the same names below `old`.
 fn small(sandbox: &Sandbox) {
     let sizes = [0, 1, 700, 4096, 5000, 65_537, 300_000];
     for i in 0..120 {
         let (path, size) = (format!("d{}/f{i}", i % 7), sizes[i % sizes.len()]);
         sandbox.file(format!("new/{path}"), noise(size + i));
-        // Of the same length, which proves nothing.
+        // The files have the same length, so a length proves nothing.
         sandbox.file(format!("old/{path}"), &noise(size + i + 100)[100..]);
         sandbox.time(format!("old/{path}"), FileTime::from_unix_time(1_000_000_007, 0));
     }
     sandbox.hard_link("new/d1/f1", "new/d2/link").symlink("f1", "new/d1/link").fifo("new/d3/fifo");
-    // Without -p what is overwritten keeps its mode.
+    // Without `-p`, an overwritten file keeps its mode.
     sandbox.mode("old/d2/f2", 0o640).mode("new/d2/f2", 0o640).xattr("new/d2/f2", "user.k", "v");
     for i in 0..7 {
         sandbox.dir(format!("new/d{i}"));
@@ -81,7 +81,7 @@ fn small(sandbox: &Sandbox) {
     sandbox.dir("new");
 }
 
-/// Two that take a while, one of them with holes.
+/// Two files that take a while to copy, one of them with holes.
 fn large(sandbox: &Sandbox) {
     let bytes = noise(1 << 20);
     sandbox.file("new/dense", bytes.repeat(24)).file("old/dense", noise((1 << 20) + 5).repeat(20));
@@ -89,7 +89,7 @@ fn large(sandbox: &Sandbox) {
     sandbox.sparse("new/holes", 30 << 20, &pieces).dir("new");
 }
 
-/// Numbers that look random enough for moments.
+/// Numbers that look random, for the moments of kills.
 struct Random(u64);
 
 impl Random {
@@ -121,20 +121,20 @@ fn kill_and_resume(setting: &Setting) {
                 killed += 1;
                 longest = longest.mul_f64(1.02);
             } else if attempt == 0 {
-                longest = moment.max(Duration::from_micros(500)); // it was over by then
+                longest = moment.max(Duration::from_micros(500)); // it had ended before
             }
             if attempt < 2 && setting.first.contains(&"--atomic") {
                 assert_whole(&sandbox.snapshot("dst"), &wanted, before.as_ref());
             }
         }
         assert_done(&sandbox.zcp(args(&["--resume"])).output().unwrap());
-        // No temporary name either.
+        // This also compares names, so no temporary name may be left.
         let copy = kept(sandbox.snapshot("dst"), setting.options);
         assert!(wanted == copy, "after {killed} kills:\n{}", wanted.diff(&copy));
     }
 }
 
-/// Each name stands for all of the new file or all of the old one.
+/// Checks that each name has the complete new file or the complete old one.
 fn assert_whole(now: &Snapshot, new: &Snapshot, old: Option<&Snapshot>) {
     for (path, node) in &now.0 {
         let Some(bytes) = &node.bytes else { continue };
@@ -146,7 +146,7 @@ fn assert_whole(now: &Snapshot, new: &Snapshot, old: Option<&Snapshot>) {
     }
 }
 
-/// Starts zcp and kills it after a while; false if it had ended by itself.
+/// Starts zcp and kills it after `moment`. Returns false if it had ended by itself.
 fn kill_after(sandbox: &Sandbox, args: &[&str], moment: Duration) -> bool {
     let start = Instant::now();
     let mut child =

@@ -1,4 +1,4 @@
-//! The crate as another program uses it: what it gives back, and that it leaves its host alone.
+//! The crate as another program uses it: its results, and that it leaves the calling process alone.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, noise};
@@ -29,13 +29,13 @@ fn archive() {
     let sandbox = mixed("src");
     let report = CopyOptions::new().archive().jobs(3).copy([sandbox.path("src")], sandbox.path("dst")).unwrap();
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
-    // small has a second name.
+    // `small` has a second name.
     assert_eq!((report.files(), report.hard_links(), report.symlinks(), report.special()), (6, 1, 2, 1));
     assert_eq!((report.directories(), report.failed(), report.skipped()), (3, 0, 0));
 }
 
-/// Each method is the option that its documentation names: what is there afterwards is the same, and whether
-/// it was a success.
+/// Each method does the same as the option that its documentation names: the resulting files and the success are
+/// equal.
 fn like_the_program() {
     use zcp::{Action, Attribute, Dereference, Sparse};
     type Set = for<'o> fn(&Sandbox, &'o mut CopyOptions) -> &'o mut CopyOptions;
@@ -109,7 +109,7 @@ fn like_the_program() {
             set(&by_library, &mut CopyOptions::new()).copy([by_library.path("src")], by_library.path("dst"));
         assert_eq!(answer.is_ok(), output.status.success(), "{args:?}: {answer:?} {output:?}");
         let seen = |twin: &Sandbox| {
-            // What was made just now has another time in each of them.
+            // Files that were made just now have different times in the two sandboxes.
             let archived = if args.iter().any(|arg| arg.starts_with("-a")) { "dst/src/sub" } else { "rules" };
             (twin.snapshot("").plain(), twin.snapshot(archived))
         };
@@ -119,7 +119,7 @@ fn like_the_program() {
     }
 }
 
-/// Every name once, with its source: in truth, and in a dry run before it.
+/// The callback receives every name once, with its source, in a dry run and in a copy.
 fn each_is_told() {
     let sandbox = mixed("src");
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -145,7 +145,7 @@ fn each_is_told() {
     }
 }
 
-/// The figures are those of --stats=json, and add up.
+/// The figures are those of `--stats=json`, and add up.
 fn report() {
     let sandbox = Sandbox::within(SHM);
     sandbox.file("src", noise(3 << 20));
@@ -162,7 +162,7 @@ fn report() {
     assert!(report.to_string().contains("copied 1 file, 3.0 MiB"), "{report}");
 }
 
-/// What failed is a value, and the rest is there.
+/// Failures are values, and the rest is copied.
 fn incomplete() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "a").file("b", "b").file("into/b/below", "");
@@ -178,7 +178,7 @@ fn incomplete() {
     assert_eq!(std::fs::read(sandbox.path("into/a")).unwrap(), b"a");
 }
 
-/// Nothing is begun that cannot be meant.
+/// Options and operands that contradict each other are refused before anything is copied.
 fn unusable() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "a").file("b", "b");
@@ -214,7 +214,7 @@ fn existing() {
     sandbox.file("a", "new").file("b", "old");
     let copy = |options: &CopyOptions| options.copy([sandbox.path("a")], sandbox.path("b")).unwrap();
     assert_eq!(copy(CopyOptions::new().skip_existing()).skipped(), 1);
-    assert_eq!(copy(CopyOptions::new().update(true)).skipped(), 1); // as old as it is
+    assert_eq!(copy(CopyOptions::new().update(true)).skipped(), 1); // the source is as old as the copy
     copy(CopyOptions::new().backup(BackupControl::Numbered));
     assert_eq!(std::fs::read(sandbox.path("b")).unwrap(), b"new");
     assert_eq!(std::fs::read(sandbox.path("b.~1~")).unwrap(), b"old");
@@ -228,7 +228,7 @@ fn existing() {
     assert_eq!(std::fs::read(sandbox.path("nowhere")).unwrap(), b"new");
 }
 
-/// From the start, and in the middle of a file.
+/// Cancels before the start, and in the middle of a file.
 fn cancel() {
     let sandbox = Sandbox::new();
     sandbox.sparse("src/a", 1 << 40, &[]).file("src/b", "b");
@@ -246,7 +246,7 @@ fn cancel() {
         });
         told
     };
-    // All of a TiB would have to be written: it cannot end before it is cancelled.
+    // A TiB would have to be written, so the copy cannot end before it is cancelled.
     let endless = told.sparse(zcp::Sparse::Never).strategies([Strategy::ReadWrite]);
     let error = endless.copy(&sources, &dst).unwrap_err();
     assert!(matches!(error, Error::Cancelled(_)), "{error:?}");
@@ -255,13 +255,13 @@ fn cancel() {
     assert_eq!(error.report().unwrap().files(), 0);
 }
 
-/// Names of a file that another worker is copying wait for it. If that is stopped, nothing is to be said of
-/// them, and nobody is told of names that are not there.
+/// Other names of a file that a worker is copying wait for that file. If the copy is cancelled, nothing is
+/// reported about them, and the callback does not receive names that were not made.
 fn cancel_among_links() {
     for begun in [false, true] {
         let sandbox = Sandbox::new();
         sandbox.fifo("src/a").hard_link("src/a", "src/b").hard_link("src/a", "src/c");
-        // Who has both ends of a fifo open does not wait for anybody.
+        // A process that has both ends of a fifo open waits for nobody.
         let mut both = std::fs::File::options().read(true).write(true).open(sandbox.path("src/a")).unwrap();
         if begun {
             both.write_all(b"begun").unwrap();
@@ -274,7 +274,7 @@ fn cancel_among_links() {
             .on_each(move |_, destination| here.lock().unwrap().push(destination.to_owned()))
             .on_progress(move |progress| {
                 if progress.files == 2 {
-                    stop.cancel(); // the others wait now
+                    stop.cancel(); // the other names wait now
                 }
             });
         let answer = options.copy([sandbox.path("src")], sandbox.path("dst"));
@@ -285,7 +285,7 @@ fn cancel_among_links() {
     }
 }
 
-/// The last word is the whole truth.
+/// The last call of the progress callback has the final figures.
 fn progress() {
     let sandbox = Sandbox::new();
     for n in 0..50 {
@@ -302,7 +302,8 @@ fn progress() {
     assert!((last.total_bytes, last.total_files) == (500_000, 50), "{last:?}");
 }
 
-/// No word, no signal handler, no umask, no directory of its own. The example is such a host.
+/// The library prints nothing, sets no signal handler and no umask, and changes no directory. The example is
+/// such a program.
 fn good_guest() {
     let example = std::env::current_exe().unwrap().with_file_name("../examples/library");
     assert!(example.exists(), "cargo test builds the examples: {example:?}");
@@ -324,7 +325,7 @@ fn good_guest() {
     );
     for log in [with, without] {
         assert!(!log.contains("umask(") && !log.contains("chdir("), "{log}");
-        // std's own handlers, and its ignoring of SIGPIPE, are there before main.
+        // std sets its own handlers, and ignores SIGPIPE, before main.
         for signal in ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"] {
             assert!(!log.contains(&format!("rt_sigaction({signal}, {{sa_handler=0x")), "{signal}: {log}");
         }
