@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("complete::each_is_synced_where_syncfs_is_refused", &[Need::Strace], syncfs_refused),
         trial("complete::attributes_are_compared", &[Need::Root, Need::Shm], attributes_are_compared),
         trial("complete::owners_are_compared", &[Need::Root, Need::Program("setpriv")], owners_are_compared),
-        trial("complete::links_and_fifos_are_dressed", &[Need::Root, Need::Shm], specials_are_dressed),
+        trial("complete::links_and_fifos_get_attributes", &[Need::Root, Need::Shm], special_files_get_attributes),
         trial("complete::coarse_times_on_ext4", &[Need::Root, Need::Mount("ext4")], coarse_ext4),
         trial("complete::times_beyond_what_is_kept", &[Need::Root, Need::Mount("ext4")], times_beyond),
         trial("complete::coarse_times_on_a_server", &fuse, coarse_server),
@@ -309,7 +309,7 @@ fn owners_are_compared() {
 }
 
 /// Special files are not made again when their attributes are set.
-fn specials_are_dressed() {
+fn special_files_get_attributes() {
     let sandbox = Sandbox::within(SHM);
     sandbox.symlink("to", "src/link").fifo("src/fifo").symlink("to", "dst/link").fifo("dst/fifo");
     sandbox.dir("src").dir("dst");

@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("concurrent::leading_directories", &[Need::Strace, Need::Shm], leading_directories),
         trial("concurrent::existing_are_left_alone", &[Need::Strace], existing_are_left_alone),
         trial("concurrent::links_keep_cps_rules", &[Need::Strace], links_keep_cps_rules),
-        trial("concurrent::planted_names_are_refused", &[Need::Strace, Need::Root], planted_names_are_refused),
+        trial("concurrent::names_of_others_are_refused", &[Need::Strace, Need::Root], names_of_others_are_refused),
         trial("concurrent::one_reading_is_enough", &[Need::Strace], one_reading_is_enough),
     ];
     for (name, options) in SETTINGS {
@@ -295,7 +295,7 @@ fn links_keep_cps_rules() {
 }
 
 /// A symbolic link, or another name of an unrelated file, that appears meanwhile is not written through.
-fn planted_names_are_refused() {
+fn names_of_others_are_refused() {
     for options in [&["-r"][..], &["-r", "--atomic"], &["-r", "--resume"]] {
         for dangling in [false, true] {
             let sandbox = Sandbox::new();

@@ -100,7 +100,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     add("denied_data".into(), Box::new(denied_data));
     add("leased".into(), Box::new(leased));
     let needs = [Need::Strace, Need::Mount("btrfs")];
-    trials.push(trial("faults::clone_behind_another_rung", &needs, clone_behind_another_rung));
+    trials.push(trial("faults::clone_after_another_strategy", &needs, clone_after_another_strategy));
     trials
 }
 
@@ -369,7 +369,7 @@ fn small_pipe() {
 
 /// A clone copies a file completely or not at all. A clone that another strategy precedes says nothing about the
 /// next file.
-fn clone_behind_another_rung() {
+fn clone_after_another_strategy() {
     let sandbox = Sandbox::within(mounted("btrfs").unwrap());
     let len = 3_000_000;
     sandbox.file("src/a", noise(len)).file("src/b", noise(len));

@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("filter::gitignore_is_gits", &[Need::Program("git")], gitignore_is_gits),
         trial("filter::with_links", &[], with_links),
         trial("filter::with_parents", &[], with_parents),
-        trial("filter::scout_agrees", &[], scout_agrees),
+        trial("filter::estimate_agrees", &[], estimate_agrees),
         trial("filter::costs_nothing_unused", &[Need::Strace, Need::Shm], costs_nothing_unused),
     ]
 }
@@ -418,7 +418,7 @@ fn with_parents() {
 }
 
 /// The estimate for the progress bar counts the same files.
-fn scout_agrees() {
+fn estimate_agrees() {
     let sandbox = Sandbox::new();
     tree(&sandbox);
     sandbox.file("src/.gitignore", "/sub/build\n").file("src/large.o", noise(100_000));

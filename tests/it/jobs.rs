@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Names that are not text, holes, links between directories, a file that is divided, and modes without
 /// permissions.
-pub(crate) fn plant(sandbox: &Sandbox) {
+pub(crate) fn make_tree(sandbox: &Sandbox) {
     let odd = OsStr::from_bytes(b"a/-n\nw\xff ");
     for at in 0..60 {
         sandbox.file(format!("src/a/b{}/f{at}", at % 3), noise(at * 501));
@@ -48,7 +48,7 @@ pub(crate) fn plant(sandbox: &Sandbox) {
 }
 
 /// Files that only root can make, and attributes.
-pub(crate) fn plant_as_root(sandbox: &Sandbox) {
+pub(crate) fn make_tree_as_root(sandbox: &Sandbox) {
     let node = sandbox.path("src/a/null");
     mknodat(CWD, node, FileType::CharacterDevice, Mode::from_raw_mode(0o600), makedev(1, 3)).unwrap();
     sandbox.time("src/a/null", LONG_AGO);
@@ -107,8 +107,8 @@ fn manifest(sandbox: &Sandbox) -> Value {
 
 fn tree_of_everything() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
-    plant_as_root(&sandbox);
+    make_tree(&sandbox);
+    make_tree_as_root(&sandbox);
     sandbox.command("cp").args(["-a", "src", "cp"]).assert().success();
     all_steps(&sandbox, 7, &["-a", "--split-over=1M", "src", "dst"]);
     assert_eq!(manifest(&sandbox)["figures"]["joined_files"], 1);
@@ -122,7 +122,7 @@ fn tree_of_everything() {
 fn any_user() {
     for options in ["-r", "-rp", "-rL", "-dR"] {
         let sandbox = Sandbox::new();
-        plant(&sandbox);
+        make_tree(&sandbox);
         if options == "-rL" {
             fs::remove_file(sandbox.path("src/a/link")).unwrap(); // dangling: it leads to nothing that could be followed
         }
@@ -136,7 +136,7 @@ fn any_user() {
 /// A copy into a directory with files follows cp's rules for each file.
 fn into_existing_tree() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     for dst in ["dst", "cp"] {
         sandbox.file(format!("{dst}/src/a/b1/f1"), "old").file(format!("{dst}/src/mine"), "stays");
         sandbox.file(format!("{dst}/src/large"), "small").dir(format!("{dst}/src/a/b2/own"));
@@ -159,7 +159,7 @@ fn single_file() {
 /// The job folder is as documented, so that other programs can use its lists.
 fn folder() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     done(&plan(&sandbox, &["-a", "--parts=4", "src", "dst"]));
     let mut listed: Vec<Vec<u8>> = Vec::new();
     for part in 0..4 {
@@ -189,7 +189,7 @@ fn folder() {
 
 fn missing_parts() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     done(&plan(&sandbox, &["-a", "--parts=6", "src", "dst"]));
     [0, 2, 5].into_iter().for_each(|part| done(&run(&sandbox, part)));
     says(&finish(&sandbox), "'job' cannot be finished: these parts have not been run: 1,3,4");
@@ -228,7 +228,7 @@ fn refused_plans() {
 
 fn changed_source() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     done(&plan(&sandbox, &["-a", "--parts=2", "--split-over=1M", "src", "dst"]));
     sandbox.file("src/a/b1/f4", "something else");
     fs::remove_file(sandbox.path("src/a/b1/f7")).unwrap();
@@ -255,7 +255,7 @@ fn changed_source() {
 /// A failure in a part makes `--finish` fail until the part has been run again.
 fn failures_are_listed() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     sandbox.dir("dst/a/b1/f1");
     done(&plan(&sandbox, &["-aT", "--parts=3", "src", "dst"]));
     let outputs: Vec<Output> = (0..3).map(|part| run(&sandbox, part)).collect();
@@ -274,7 +274,7 @@ fn failures_are_listed() {
 
 fn other_roots() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     done(&plan(&sandbox, &["-a", "--parts=2", "src", "dst"]));
     fs::rename(sandbox.path("dst"), sandbox.path("old")).unwrap();
     sandbox.dir("dst");

@@ -3,7 +3,7 @@
 //!
 //! Slurm and MPI are too large for every run; each has a script in tests/engines.
 
-use crate::jobs::{plant, plant_as_root};
+use crate::jobs::{make_tree, make_tree_as_root};
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done};
 use crate::snapshot::Snapshot;
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn sandbox() -> (Sandbox, Snapshot) {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
+    make_tree(&sandbox);
     sandbox.command("cp").args(["-a", "src", "cp"]).assert().success();
     let expected = sandbox.snapshot("cp");
     (sandbox, expected)
@@ -73,8 +73,8 @@ fn moments() -> impl Iterator<Item = usize> {
 /// parallel starts them again.
 fn gnu_parallel() {
     let sandbox = Sandbox::new();
-    plant(&sandbox);
-    plant_as_root(&sandbox);
+    make_tree(&sandbox);
+    make_tree_as_root(&sandbox);
     sandbox.command("cp").args(["-a", "src", "cp"]).assert().success();
     assert_done(&output(&sandbox, &["-a", "--plan=job", "--parts=7", "--split-over=1M", "src", "dst"]));
     let script = format!(

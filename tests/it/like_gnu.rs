@@ -1,4 +1,5 @@
-//! What GNU cp 9.10 does, held cell by cell, whether or not there is one to compare with.
+//! Behaviour of GNU cp 9.10 that zcp must show, written down case by case, so that no GNU cp is needed to check
+//! it.
 
 use crate::needs::{Mounted, Need, trial};
 use crate::sandbox::{Sandbox, ZCP};
@@ -23,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// stderr and the status of `cp LINE`, run by a shell.
+/// stderr and exit status of `cp LINE`, run by a shell.
 fn cp(sandbox: &Sandbox, line: &str) -> (String, Option<i32>) {
     let cp = sandbox.path("cp");
     if !cp.exists() {
@@ -103,7 +104,7 @@ fn prompt_reads_its_line() {
     assert_eq!(contents(), ["new 1", "old", "new 3"], "{from_pipe:?}");
 }
 
-/// The name of the backup that a file with so many letters gets.
+/// The name of the backup of a file whose name has so many letters.
 fn long_backup_names() {
     let cells = [
         (255, "-b", vec![], (253, "~")),
@@ -140,7 +141,7 @@ fn backups_near_the_longest_path() {
     for option in ["-b", "--backup=numbered", "--backup=existing"] {
         let sandbox = Sandbox::new();
         sandbox.file("new", "new");
-        // Directories of 200 letters, and one that fills up the rest.
+        // Directories with names of 200 letters, and one that fills up the rest.
         let rest = (LONGEST - "f".len()) % 201;
         let path = "p/".repeat(rest / 2) + &"r".repeat(rest % 2) + &("d".repeat(200) + "/").repeat(LONGEST / 201);
         let script = format!(
@@ -204,7 +205,8 @@ fn file_over_directory() {
     }
 }
 
-/// A link that the user made before the clock was set back is not taken for one that somebody plants.
+/// A link that the user made before the clock was set back is trusted: another user did not plant it during the
+/// copy.
 fn link_from_the_future() {
     let disk = Mounted::make("ext4").unwrap();
     fs::write(disk.point.join("behind"), "old").unwrap();

@@ -19,7 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// No faster than that, by whichever path and however many workers. How much slower is no matter here.
+/// The copy is not faster than the limit, with any strategy and any number of workers. How much slower it is
+/// does not matter here.
 fn bandwidth() {
     let sandbox = Sandbox::within(SHM);
     for n in 0..8 {
@@ -36,14 +37,14 @@ fn bandwidth() {
             .unwrap();
         assert_done(&output);
         let elapsed = stats(&output)["elapsed_ns"].as_f64().unwrap() / 1e9;
-        // 2 MiB at 4 MiB/s, less what may be caught up with.
+        // 2 MiB at 4 MiB/s, less the bytes that the limit allows to catch up.
         assert!(elapsed >= 0.39, "{told:?}: {elapsed} s");
         sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
         std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }
 }
 
-/// What has no length is held to it as well.
+/// A source without a length is limited as well.
 fn bandwidth_of_a_pipe() {
     let sandbox = Sandbox::within(SHM);
     let mut command = sandbox.zcp(["--stats=json", "--bwlimit=2MiB", "/dev/stdin", "dst"]);
@@ -53,7 +54,7 @@ fn bandwidth_of_a_pipe() {
     assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), noise(1 << 20));
 }
 
-/// At a byte a second the file would take a day.
+/// At one byte per second the file would take a day.
 fn bandwidth_can_be_stopped() {
     let sandbox = Sandbox::within(SHM);
     sandbox.file("src", noise(100_000));
@@ -86,14 +87,14 @@ fn refusals() {
     }
 }
 
-/// Bytes of a file that are in the page cache.
+/// The bytes of a file that are in the page cache.
 fn cached(path: &Path) -> u64 {
     let output = std::process::Command::new("fincore").args(["-b", "-n", "-o", "RES"]).arg(path).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// A file on the disk of which nothing is in the page cache.
+/// Makes a file on the disk of which nothing is in the page cache.
 fn cold(sandbox: &Sandbox, name: &str, bytes: Vec<u8>) {
     sandbox.file(name, bytes);
     let file = File::open(sandbox.path(name)).unwrap();
@@ -102,8 +103,8 @@ fn cold(sandbox: &Sandbox, name: &str, bytes: Vec<u8>) {
     assert_eq!(cached(&sandbox.path(name)), 0, "the cache keeps what it is told to forget");
 }
 
-/// The same, once all is on the disk: what passes the cache by (RWF_DONTCACHE) goes when it is written. A
-/// few pages that the kernel has in hand just then may stay.
+/// Like [`cached`], after a sync: pages that were written past the cache (RWF_DONTCACHE) leave it when they are
+/// on the disk. A few pages that the kernel is using at that moment may stay.
 fn cached_after_sync(path: &Path) -> u64 {
     let file = File::open(path).unwrap();
     file.sync_all().unwrap();
@@ -111,7 +112,7 @@ fn cached_after_sync(path: &Path) -> u64 {
     if left <= file.metadata().unwrap().len() / 100 { 0 } else { left }
 }
 
-/// A file of several windows, by each path: nothing of it stays but what was there before.
+/// A file of several windows, with each strategy: only pages that were there before remain in the cache.
 fn cache() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     const SIZE: u64 = 12 << 20;
@@ -127,7 +128,7 @@ fn cache() {
     let one = ["copy_file_range", "splice", "sendfile", "mmap", "read_write"].map(|s| format!("--strategy={s}"));
     for strategy in one.iter().map(String::as_str).chain([all, "--sparse=always", "--reflink=auto"]) {
         let told = ["--cache=drop", strategy];
-        // To ask whether a page is there begins to read ahead; a quick disk may have brought it by then.
+        // To look whether a page is there starts read-ahead, and a fast disk may have read it by then.
         let left: Vec<_> = (0..5)
             .map(|_| {
                 cold(&sandbox, "src", noise(SIZE as usize));
@@ -143,7 +144,7 @@ fn cache() {
     assert_eq!(copy(&["--cache=keep"]), (SIZE, SIZE), "else the figures above say nothing");
 }
 
-/// Small files wait for each other to be flushed, and the last of them for the end.
+/// Small files are collected and flushed together, the last of them at the end.
 fn cache_of_many() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     for n in 0..150 {
@@ -158,7 +159,7 @@ fn cache_of_many() {
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
 }
 
-/// The ranges of a large file that parts of a job copy: no more stays than what is read ahead.
+/// The ranges of a large file that parts of a job copy: at most the read-ahead remains in the cache.
 fn cache_of_ranges() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     const SIZE: u64 = 80 << 20;
@@ -174,8 +175,8 @@ fn cache_of_ranges() {
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
 }
 
-/// Where the kernel can, read and write pass the cache by; where it cannot, it is as if that had not been
-/// asked, and pages are given back afterwards. The destination is whole either way, holes included.
+/// Where the kernel can, read and write go past the cache. Otherwise pages are dropped afterwards. The
+/// destination is complete in both cases, holes included.
 fn cache_by_the_kernel() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     let pieces: [(u64, &[u8]); 2] = [(64 << 10, &[1; 5000]), (20 << 20, &[2; 70_000])];
@@ -203,7 +204,7 @@ fn cache_by_the_kernel() {
         sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
         std::fs::remove_dir_all(sandbox.path("dst")).unwrap();
     }
-    // An empty file has no byte to find this out by.
+    // An empty file has no byte with which to try whether the kernel can.
     let options = ["-e", "inject=ftruncate:error=EIO"];
     let trace = crate::strace::zcp(&sandbox, &options, &["--cache=drop", "src/empty", "src/small", "."]);
     assert_done(&trace.output);

@@ -1,9 +1,9 @@
-//! The fault matrix: every system call that zcp makes on a file or directory, met by every errno
-//! that is to be feared there, at first, in the middle, and from then on. Either the copy is right
-//! to the byte and the exit status is 0, or it is 1 and stderr says what failed, on what, and why;
-//! and what it does not name is right all the same.
+//! The fault matrix: each system call that zcp makes on a file or directory fails with each plausible errno, at
+//! the first call, in the middle, and from some call on. Either the copy is right to the byte and the exit
+//! status is 0, or it is 1, and stderr says what failed, on which file, and why. Everything that stderr does not
+//! name is right in any case.
 //!
-//! What each cell did is written to `fault-matrix.tsv` in the target directory.
+//! The result of each cell is written to `fault-matrix.tsv` in the target directory.
 
 mod judge;
 mod stage;
@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
-/// What is to be feared, of any call.
+/// The errors that any call may return.
 const ERRNOS: [&str; 17] = [
     "ENOSYS",
     "EXDEV",
@@ -37,28 +37,28 @@ const ERRNOS: [&str; 17] = [
     "EBADF",
 ];
 
-/// Calls that move data: they also fail from some moment on, and give 0 too early.
+/// Calls that move data. They also fail from some call on, and return 0 too early.
 const DATA: [&str; 8] =
     ["ioctl", "copy_file_range", "splice", "sendfile", "mmap", "pread64", "pwrite64", "fallocate"];
-/// What opens, looks and closes.
+/// Calls that open, inspect and close.
 const NAMES: [&str; 7] = ["openat", "fstat", "newfstatat", "statx", "close", "fstatfs", "statfs"];
-/// What lists and makes names.
+/// Calls that list and make names.
 const MAKES: [&str; 5] = ["getdents64", "mkdirat", "symlinkat", "readlinkat", "mknodat"];
-/// What keeps attributes.
+/// Calls that preserve attributes.
 const KEEPS: [&str; 8] =
     ["fchown", "fchownat", "fchmod", "fchmodat", "utimensat", "flistxattr", "fgetxattr", "getxattr"];
 const XATTRS: [&str; 5] = ["flistxattr", "llistxattr", "fgetxattr", "lgetxattr", "fsetxattr"];
-/// What an existing tree adds.
+/// Calls that are made only over an existing tree.
 const REPLACES: [&str; 3] = ["renameat", "linkat", "fremovexattr"];
 
-/// How zcp is called, and which of its calls are sabotaged.
+/// A command line of zcp, and the calls that fail in it.
 pub(crate) struct Setting {
     name: &'static str,
     args: &'static [&'static str],
     calls: &'static [&'static [&'static str]],
-    /// Whether attributes are to be the source's too.
+    /// Whether attributes are preserved and compared too.
     full: bool,
-    /// Whether something stands at the destination.
+    /// Whether the destination exists.
     occupied: bool,
     fs: &'static str,
 }
@@ -166,8 +166,8 @@ const SETTINGS: [Setting; 20] = [
     },
 ];
 
-/// Calls that a setting has in its list for others' sake, by the file system, the kernel or libc: fstat(3) of glibc 2.33
-/// to 2.38 is newfstatat(2).
+/// Calls that a setting lists because other file systems, kernels or libcs need them: fstat(3) of glibc 2.33 to
+/// 2.38 calls newfstatat(2).
 const MAY_BE_MISSING: [&str; 5] = ["statx", "fallocate", "lseek", "statfs", "fstat"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -193,7 +193,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// All cells of one call in one setting. All of them are run before any is complained about.
+/// Runs all cells of one call in one setting, and then reports all that are wrong.
 fn sabotage(stage: &Stage, call: &str) {
     let sites: Vec<_> = stage.sites().iter().filter(|site| site.call == call).collect();
     assert!(!sites.is_empty() || MAY_BE_MISSING.contains(&call), "{call} is not made any more");
@@ -219,17 +219,18 @@ fn faults(site: &Site) -> Vec<Fault> {
             errno: Some(errno),
             when: when.to_string(),
         }));
-        // These say that nothing came of it; of others a count would be a lie.
+        // For these calls, 0 means that nothing was moved. For other calls a wrong count would be a false
+        // report.
         if matches!(site.call.as_str(), "copy_file_range" | "splice" | "sendfile" | "pread64" | "pwrite64") {
             faults.push(Fault { what: "retval=0".into(), errno: None, when: when.to_string() });
         }
     }
-    // Here it is an answer: that only a hole is left.
+    // For lseek, ENXIO is an answer: only a hole is left.
     if site.call == "lseek" {
         let moments = site.moments.iter().flat_map(|when| [when.to_string(), format!("{when}+")]);
         faults.extend(moments.map(|when| Fault { what: "error=ENXIO".into(), errno: Some("ENXIO"), when }));
     }
-    // A call that is only to be repeated (EINTR, EAGAIN) would be repeated for ever.
+    // EINTR and EAGAIN ask for a repetition, so calls that always return them are not tried here.
     let lasting = ERRNOS.into_iter().filter(|errno| !matches!(*errno, "EINTR" | "EAGAIN"));
     if DATA.contains(&site.call.as_str()) {
         let from = format!("{}+", site.moments[0]);
@@ -242,7 +243,7 @@ fn faults(site: &Site) -> Vec<Fault> {
     faults
 }
 
-/// The matrix has not shrunk, and no call on files has come into the house that it does not know.
+/// The matrix has not shrunk, and zcp makes no call on files that the matrix does not know.
 fn enough(stages: &[&Stage]) {
     let mut cells = 0;
     for stage in stages {
@@ -262,7 +263,7 @@ fn enough(stages: &[&Stage]) {
     assert!(strange.is_empty(), "nobody sabotages {strange:?}");
 }
 
-/// Adds a line to the table.
+/// Adds a line to the table of results.
 fn record(line: &str) {
     static TABLE: LazyLock<Mutex<File>> = LazyLock::new(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();

@@ -15,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The short one fits a screen, and all it names is in the long one. cp has no -h.
+/// `-h` fits on a screen, and `--help` contains all options of `-h`. cp has no `-h`.
 fn help() {
     let sandbox = Sandbox::new();
     let print = |option: &str| {
@@ -63,7 +63,7 @@ fn useless_without_another() {
     assert_usage(&["-0"], "--null (-0) needs --files-from");
 }
 
-/// Before the command line, which has the last word; and not for cp.
+/// `ZCP_OPTS` is read before the command line, which takes precedence. Under the name cp it is ignored.
 fn preset() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1");
@@ -80,7 +80,7 @@ fn preset() {
     assert_eq!(run("cp", "--nonsense", &[]), "");
 }
 
-/// What is copied is for the command line alone to say.
+/// `ZCP_OPTS` may not change what is copied.
 fn preset_refuses() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1");
@@ -101,8 +101,8 @@ fn preset_refuses() {
     }
 }
 
-/// The last of `-i` and `-n` counts and the last `--update`, each by itself, as for cp from 9.6 on: `-i` asks
-/// about what `--update` lets through, and `-n` lets nothing through. The source is newer than the copy.
+/// The last of `-i` and `-n` counts, and independently the last `--update`, as in cp since 9.6: `-i` asks about
+/// files that `--update` would replace, and `-n` replaces none. The source is newer than the copy.
 fn update_and_interactive() {
     let sandbox = Sandbox::new();
     sandbox.file("new", "new");

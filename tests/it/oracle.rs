@@ -1,12 +1,12 @@
-//! The oracle: GNU cp and zcp do the same to twins, and may not differ.
+//! The oracle: GNU cp and zcp run the same command on equal trees, and must not differ.
 //!
-//! proptest invents trees, destinations, flags and operands, and makes a case that fails smaller.
-//! `ZCP_ORACLE_CASES` sets how many there are in all (100000, say), `ZCP_ORACLE_SEED` another seed
-//! than the fixed one. Compared are the tree afterwards, the exit status, and the sorted lines of
-//! stderr and stdout. Where they are known to differ stands in one place, [`known`].
+//! proptest generates trees, destinations, flags and operands, and reduces a case that fails. `ZCP_ORACLE_CASES`
+//! sets the number of all cases (100000, say), `ZCP_ORACLE_SEED` another seed than the fixed one. The tree
+//! afterwards, the exit status, and the sorted lines of stderr and stdout are compared. All known differences
+//! are in [`known`].
 //!
-//! The reference is the newest GNU cp, which `tests/reference-cp` fetches. Where it has not, the system's
-//! cp has to do: then there are fewer kinds of cases, and more known differences.
+//! The reference is the newest GNU cp, which `tests/reference-cp` fetches. Without it, the system's cp is used,
+//! with fewer kinds of cases and more known differences.
 
 pub(crate) mod case;
 pub(crate) mod invent;
@@ -31,19 +31,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How many cases there are if nobody says otherwise.
+/// The default number of cases.
 const CASES: u32 = 2400;
 /// Where `tests/reference-cp` puts the newest GNU cp.
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/reference-cp");
-/// Who the ordinary user is, if root has to play one.
+/// The user id of the ordinary user when root runs the tests.
 const NOBODY: u32 = 65534;
-/// More processor time than any of these copies takes, in seconds: cp 9.1 may copy without end. Not
-/// time on the clock, which a busy machine stretches.
+/// More processor time, in seconds, than any of these copies takes: cp 9.1 may copy without end. Processor time,
+/// unlike time on the clock, does not grow on a busy machine.
 const PROCESSOR_TIME: u32 = 3;
-/// What has not ended by then is blocked, as both are who open a fifo that nobody reads.
+/// A process that has not ended by then is blocked, as both programs are when they open a fifo that nobody
+/// reads.
 pub(crate) const BLOCKED: Duration = Duration::from_secs(20);
 
-/// Ways to run zcp: what it is told besides, and of how many cases in a hundred.
+/// Ways to run zcp: name, further options, and percentage of the cases.
 const WAYS: [(&str, &[&str], u32); 8] = [
     ("plain", &[], 40),
     ("j1", &["-j1"], 10),
@@ -88,7 +89,7 @@ pub(crate) fn reference() -> PathBuf {
     Path::new(REFERENCE).join("cp")
 }
 
-/// Each case of the matrix.
+/// Checks each case of [`case::same_file`].
 fn same_file(stage: &Stage) {
     let setting = Setting { user: User::Ordinary, told: &[] };
     let wrong: Vec<String> = case::same_file()
@@ -109,23 +110,23 @@ impl User {
         if self == User::Root { "root" } else { "user" }
     }
 
-    /// Whom to become for it.
+    /// The user id to switch to, if any.
     fn to_become(self) -> Option<u32> {
         (self == User::Ordinary && rustix::process::geteuid().is_root()).then_some(NOBODY)
     }
 }
 
-/// What is the same for all cases of a trial.
+/// The common properties of all cases of a trial.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     user: User,
     told: &'static [&'static str],
 }
 
-/// What one program did.
+/// The result of one program.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// `None` if it had to be stopped.
+    /// `None` if the program had to be stopped.
     status: Option<i32>,
     errors: Vec<String>,
     lines: Vec<String>,
@@ -137,7 +138,7 @@ impl Run {
         self.errors.iter().any(|line| line.contains(words))
     }
 
-    /// Whether a backup is in the topmost directory that the other run has further down.
+    /// Whether this run has a backup in the topmost directory that the other run has further down.
     fn has_backup_astray(&self, other: &Run) -> bool {
         let is_astray = |name: &&PathBuf| {
             name.parent() == Some(Path::new(case::WITHIN)) && !other.snapshot.0.contains_key(*name)
@@ -190,15 +191,15 @@ fn compare_many(setting: Setting, share: u32, number: u64, stage: &Stage) {
     assert!(passed_over.get() <= few, "the table of known differences hides {} of {cases}", passed_over.get());
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     Same,
-    /// Passed over for what stands in the table.
+    /// The difference is in the table of known differences.
     Known,
 }
 
-/// What differs, if anything does.
+/// Compares both programs. Returns the differences as an error.
 fn compare(case: &Case, setting: Setting, stage: &Stage) -> Result<Decision, String> {
     let told = if case.is_forcible() { setting.told } else { &[] };
     let sandbox = Sandbox::within(SHM);
@@ -235,14 +236,14 @@ impl Run {
 }
 
 impl Case {
-    /// Whether one path can do all that is asked for, and nobody is told which one did.
+    /// Whether a single strategy can do all that is asked for, and the output does not depend on which.
     fn is_forcible(&self) -> bool {
         let decides = |flag: &&str| ["--sparse", "--reflink", "--debug"].iter().any(|name| flag.starts_with(name));
         !self.flags.iter().any(decides)
     }
 }
 
-/// Builds the tree in the sandbox, runs the program in it, and leaves the sandbox empty.
+/// Builds the tree in the sandbox, runs the program in it, and empties the sandbox.
 fn run(case: &Case, setting: Setting, program: &Path, told: &[&str], sandbox: &Sandbox) -> Run {
     case.build(sandbox);
     if let Some(user) = setting.user.to_become() {
@@ -260,7 +261,7 @@ fn run(case: &Case, setting: Setting, program: &Path, told: &[&str], sandbox: &S
     let output = Command::from_std(command).write_stdin(case.answers.as_str()).timeout(BLOCKED).output().unwrap();
     drop(fifos);
     let (status, errors) = (output.status.code(), lines(&output.stderr));
-    // One that copied into itself without end is too deep to look at.
+    // A tree that was copied into itself without end is too deep to inspect.
     let endless = status.is_none() || errors.iter().any(|line| line.contains("File name too long"));
     let snapshot = if endless { Snapshot(BTreeMap::new()) } else { sandbox.snapshot("") };
     empty(sandbox);
@@ -272,7 +273,7 @@ fn empty(sandbox: &Sandbox) {
         fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     for name in names {
         let path = sandbox.path(name);
-        // Closed directories are in the way of all but root, and deep ones of all but rm.
+        // Only root can remove directories without permissions, and only rm can remove very deep ones.
         if fs::remove_dir_all(&path).is_err() {
             let _ = std::process::Command::new("chmod").args(["-R", "u+rwx"]).arg(&path).status();
             assert!(std::process::Command::new("rm").arg("-rf").arg(&path).status().unwrap().success());
@@ -280,7 +281,7 @@ fn empty(sandbox: &Sandbox) {
     }
 }
 
-/// Makes the user the owner of all of it. chown takes set-ID bits away, so they are given again.
+/// Makes the user the owner of everything in `path`. chown clears set-ID bits, so they are set again.
 fn give(path: &Path, user: u32) {
     let stat = path.symlink_metadata().unwrap();
     if stat.is_dir() {
@@ -292,7 +293,7 @@ fn give(path: &Path, user: u32) {
     }
 }
 
-/// Sorted; each prompt is a line.
+/// The sorted lines. Each prompt counts as a line.
 pub(crate) fn lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes).replace("? ", "?\n");
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -300,8 +301,8 @@ pub(crate) fn lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// Both programs under the name cp, where every user can run them. Made when it is wanted, gone with
-/// the trials.
+/// Both programs under the name cp, where every user can run them. Made at first use, and removed with the
+/// trials.
 #[derive(Debug, Default)]
 struct Stage(OnceLock<tempfile::TempDir>);
 
@@ -331,7 +332,7 @@ impl Stage {
         self.dir().join("cp")
     }
 
-    /// GNU cp as it was fetched, or the system's.
+    /// The GNU cp that was fetched, or the system's.
     fn reference(&self) -> PathBuf {
         if self.has_reference() { self.dir().join("gnu/cp") } else { PathBuf::from("cp") }
     }

@@ -1,6 +1,6 @@
-//! Somebody exchanges names while they are copied: on either side, at the worst moment (strace stops
-//! zcp between two calls), and at random for as long as one likes (`ZCP_RACE_SWAPS`). What is outside
-//! of the two trees is neither read nor written, and no file is ever more open than in the end.
+//! Another process exchanges names during a copy: on either side, at the worst moment (strace stops zcp between
+//! two calls), and at random (`ZCP_RACE_SWAPS` sets how often). Nothing outside the two trees is read or
+//! written, and no file ever has wider permissions than in the end.
 
 mod openness;
 
@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-/// Somebody else.
+/// The id of another user.
 const MALLORY: u32 = 4321;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -42,8 +42,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Stops zcp once, behind the first such call on `name` (in a directory) or on the descriptor of a
-/// path, and exchanges something meanwhile.
+/// Stops zcp once, after the first such call on `name` (in a directory) or on the descriptor of a path, and
+/// calls `exchange` meanwhile.
 fn at_call(sandbox: &Sandbox, call: &str, name: &str, args: &[&str], exchange: impl Fn()) -> Trace {
     let inject = format!("inject={call}:signal=STOP:when=1");
     let path = sandbox.path(name);
@@ -63,7 +63,7 @@ fn replace_by_link(sandbox: &Sandbox, name: &str, target: &str) {
     symlink(sandbox.path(target), path).unwrap();
 }
 
-/// A file outside that nobody is to touch.
+/// A sandbox with a file outside the trees that must not be touched.
 fn with_victim() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("victim", "precious").mode("victim", 0o640).dir("dst");
@@ -83,7 +83,7 @@ fn assert_failed(trace: &Trace, words: &str) {
     assert!(trace.output.status.code() == Some(1) && errors.contains(words), "{:?}", trace.output);
 }
 
-/// A directory that lacks rights for itself gets them before it is filled.
+/// A directory that lacks permissions for its owner gets them before it is filled. It has become a link by then.
 fn made_directory_becomes_a_link() {
     let sandbox = with_victim();
     sandbox.file("src/d/f", "f").mode("src/d", 0o577);
@@ -94,7 +94,7 @@ fn made_directory_becomes_a_link() {
     assert_victim_is_well(&sandbox);
 }
 
-/// What a closed directory hides does not come to lie in somebody else's.
+/// The contents of a closed directory are not copied into another user's directory.
 fn made_directory_becomes_anothers() {
     let sandbox = with_victim();
     sandbox.file("src/d/f", "secret").mode("src/d", 0o700).dir("mallorys");
@@ -135,7 +135,7 @@ fn made_fifo_becomes_a_link() {
     }
 }
 
-/// The owner of a symbolic link does not become the owner of a file.
+/// A file does not get the owner of a symbolic link.
 fn made_link_becomes_a_file() {
     let sandbox = with_victim();
     sandbox.symlink("nowhere", "src/l");
@@ -148,10 +148,10 @@ fn made_link_becomes_a_file() {
     assert_victim_is_well(&sandbox);
 }
 
-/// What somebody does to a sandbox.
+/// An action of the other process in a sandbox.
 type Exchange = fn(&Sandbox);
 
-/// Between the look at a destination and its opening.
+/// The exchange happens after zcp looked at a destination and before it opens it.
 fn file_to_overwrite_becomes() {
     let exchanges: [(&str, Exchange); 4] = [
         ("a link", |sandbox| replace_by_link(sandbox, "dst/f", "victim")),
@@ -184,7 +184,8 @@ fn file_to_overwrite_becomes() {
     }
 }
 
-/// Between the look at a complete copy, which `--resume` leaves alone, and its getting the right owner.
+/// The exchange happens after zcp looked at a complete copy, which `--resume` skips, and before it sets the
+/// owner.
 fn complete_file_becomes() {
     let exchanges: [Exchange; 2] = [
         |sandbox| replace_by_link(sandbox, "dst/f", "victim"),
@@ -206,7 +207,7 @@ fn complete_file_becomes() {
     }
 }
 
-/// Between the listing and the opening: what the link leads to is not read.
+/// The exchange happens between listing and opening: the file that the link leads to is not read.
 fn source_becomes_a_link() {
     for (call, path, link, target) in
         [("getdents64", "src", "src/f", "victim"), ("getdents64", "src", "src/d", "outside")]
@@ -223,8 +224,8 @@ fn source_becomes_a_link() {
     }
 }
 
-/// A link that was there before is written through, as by cp, if it is one's own (or root's) and in a
-/// directory of one's own. Root does not write where somebody else's link leads.
+/// A link that was there before is written through, as by cp, if the link and its directory belong to the user
+/// or to root. Root does not write through links of other users.
 fn links_of_others() {
     for (owner, of_dir, recursive, trusted) in [
         (0, 0, true, true),
@@ -248,7 +249,7 @@ fn links_of_others() {
         assert!(errors.starts_with("zcp: not writing through untrusted symlink 'dst/"), "{errors}");
         assert_eq!(output.status.code(), Some(1));
         assert_victim_is_well(&sandbox);
-        // There is a way all the same.
+        // With this option the copy succeeds.
         assert!(sandbox.zcp(["--remove-destination"]).args(args).output().unwrap().status.success());
         assert_eq!(fs::read(sandbox.path("dst/f")).unwrap(), b"new");
         assert_victim_is_well(&sandbox);
@@ -259,7 +260,7 @@ fn links_of_others() {
 fn statistics_go_through_no_link() {
     let sandbox = with_victim();
     sandbox.file("src", "f");
-    // The number of the process is known once it runs, so the links are made then.
+    // The process id is known only when the process runs, so the links are made then.
     let args = ["--stats-file=dst/stats", "src", "copy"];
     let inject = ["-e", "inject=openat:signal=STOP:when=1"];
     let mut count = 0;
@@ -278,7 +279,7 @@ fn statistics_go_through_no_link() {
     assert!(count > 0 && fs::read(sandbox.path("dst/stats")).unwrap().starts_with(b"{"));
 }
 
-/// The names that a process would use for what is not complete yet cannot be taken before it does.
+/// Nobody can guess and take temporary names before zcp creates them.
 fn temporary_names_are_not_guessed() {
     let sandbox = with_victim();
     sandbox.file("src", "new").file("dst/f", "old");
@@ -304,7 +305,7 @@ fn temporary_names_are_not_guessed() {
     assert_victim_is_well(&sandbox);
 }
 
-/// `--resume` removes what looks like the temporary name of a dead run, and nothing else of it.
+/// `--resume` removes names that look like temporary names of a dead run, and follows none of them.
 fn swept_names_lead_nowhere() {
     let sandbox = with_victim();
     sandbox.file("src/f", "f").fifo("dst/.zcp-4194305-3").dir("dst/.zcp-4194305-4");
@@ -315,11 +316,11 @@ fn swept_names_lead_nowhere() {
     assert_victim_is_well(&sandbox);
     let left: Vec<_> =
         fs::read_dir(sandbox.path("dst")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "{left:?}"); // the copy, and a directory, which zcp never makes under such a name
+    assert_eq!(left.len(), 2, "{left:?}"); // the copy, and the directory: zcp makes no directories with such names
     assert!(sandbox.path("dst/.zcp-4194305-4").is_dir());
 }
 
-/// Ends the swaps, also when a check fails.
+/// Stops the swaps, even when a check fails.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -328,8 +329,8 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Swaps at random, with everything that has a window at stake. Nothing secret arrives, and nothing
-/// outside is changed, whatever is reported.
+/// Random swaps, with every option that offers an attacker an opportunity. No secret is copied, and nothing
+/// outside changes, whatever zcp reports.
 fn soak() {
     let swaps = std::env::var("ZCP_RACE_SWAPS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);
     let sandbox = Sandbox::new();
@@ -340,10 +341,10 @@ fn soak() {
         lchown(sandbox.path(format!("src/d{index}/l")), Some(MALLORY), None).unwrap();
         sandbox.file(format!("outside/d{index}/f"), "secret").file(format!("outside/d{index}/e/g"), "secret");
     }
-    // A mark that no copy may bear, and times that tell of any change.
+    // A mark that no copy may contain, and times that show any change.
     let outside = sandbox.snapshot("outside");
     let (done, over) = ([AtomicUsize::new(0), AtomicUsize::new(0)], AtomicBool::new(false));
-    // Who looks for secrets would be led outside as well.
+    // The check for secrets must not be led outside either.
     let looking = RwLock::new(());
     std::thread::scope(|scope| {
         for (tree, done) in ["src", "dst"].into_iter().zip(&done) {
@@ -362,7 +363,7 @@ fn soak() {
                     if symlink(there, &trap).and_then(|()| lchown(&trap, Some(MALLORY), None)).is_err() {
                         continue;
                     }
-                    // There and back, so that there is always something to copy.
+                    // Swaps back, so that there is always something to copy.
                     if renameat_with(CWD, &trap, CWD, &path, RenameFlags::EXCHANGE).is_ok() {
                         std::thread::yield_now();
                         let _ = renameat_with(CWD, &trap, CWD, &path, RenameFlags::EXCHANGE);
@@ -374,10 +375,10 @@ fn soak() {
         }
         let _end = Ending(&over);
         let mut round = 0;
-        // As many on either side.
+        // As many swaps on either side.
         while done.iter().any(|done| done.load(Ordering::Relaxed) < swaps / 2) {
             let kept = ["dst", "new"][round % 2];
-            // What -r made of a link would be one's own, and so written through in the next round.
+            // A plain -r makes its links the user's own, so the next round would write through them.
             let flags = [&["-a"][..], &["-rp"], &["-a", "--remove-destination"], &["-af"], &["-a", "--atomic"]];
             let mut command = sandbox.zcp(flags[round / 2 % flags.len()]);
             command.args(["-j", ["1", "2", "4"][round % 3], "src/.", kept]);

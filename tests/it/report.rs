@@ -1,5 +1,5 @@
-//! What zcp says of its work: `--stats` as text and as JSON, and progress, which only shows itself
-//! where somebody looks and has to wait.
+//! The output of zcp about its work: `--stats` as text and as JSON, and progress, which appears only on a
+//! terminal and only if the copy lasts.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{LONGEST, Sandbox, ZCP, assert_done, stats};
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The report goes where a link leads, which stays.
+/// The report replaces the file that a link leads to, and the link stays.
 fn stats_file_behind_a_link() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1").dir("far").symlink("far/report", "link").symlink("link", "further");
@@ -47,7 +47,7 @@ fn stats_file_behind_a_link() {
     assert_eq!(fs::read_dir(sandbox.path("far")).unwrap().count(), 1);
 }
 
-/// Names of stdout, directly or by a link, mean the descriptor; so does `-`. A link to it stays what it is.
+/// Names of stdout, links to it and `-` mean the descriptor. A link to it stays.
 fn stats_file_on_stdout() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1").symlink("/proc/self/fd/1", "link").symlink("/dev/stdout", "device");
@@ -62,12 +62,13 @@ fn stats_file_on_stdout() {
     }
     assert!(sandbox.path("link").is_symlink() && sandbox.path("device").is_symlink());
     assert!(!sandbox.path("-").exists());
-    // stdout got the copy.
+    // stdout received the copy, so the report goes to stderr.
     let output = sandbox.zcp(["--stats-file=-", "a", "/dev/stdout"]).output().unwrap();
     assert!(output.status.success() && output.stdout == b"1" && output.stderr.starts_with(b"{"), "{output:?}");
 }
 
-/// What cannot be written is said before anything is copied, and an old report does not outlive a failure.
+/// A report that cannot be written is an error before anything is copied, and an old report does not survive a
+/// failed run.
 fn stats_file_is_checked_first() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1").dir("dir");
@@ -82,13 +83,13 @@ fn stats_file_is_checked_first() {
     assert_done(&sandbox.zcp(["--stats-file=report", "a", "b"]).output().unwrap());
     assert_eq!(sandbox.zcp(["--stats-file=report", "a", "b", "no"]).output().unwrap().status.code(), Some(1));
     assert!(!sandbox.path("report").exists());
-    // What is no report is not lost to a run that did nothing.
+    // A file that is not a report is not removed by a run that did nothing.
     sandbox.file("notes", "precious");
     assert_eq!(sandbox.zcp(["--stats-file=notes", "a", "b", "no"]).output().unwrap().status.code(), Some(1));
     assert_eq!(fs::read(sandbox.path("notes")).unwrap(), b"precious");
 }
 
-/// A report would replace what is copied, or the copy.
+/// The report would replace the source or the copy.
 fn stats_file_is_no_operand() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1").file("old", "2").dir("into").symlink("a", "link");
@@ -102,7 +103,7 @@ fn stats_file_is_no_operand() {
     assert_done(&sandbox.zcp(["--stats-file=-", "a", "-"]).output().unwrap());
 }
 
-/// The JSON of an archived mixed tree.
+/// The JSON of a copy with `-a` of a tree with all kinds of files.
 fn archived(options: &[&str]) -> (Sandbox, Value) {
     let sandbox = smoke::mixed("src");
     let output =
@@ -111,7 +112,7 @@ fn archived(options: &[&str]) -> (Sandbox, Value) {
     (sandbox, stats(&output))
 }
 
-/// Every field that was ever promised, with its type.
+/// Every documented field, with its type.
 fn schema() {
     let (_, stats) = archived(&["--strategy=reflink,splice,read_write"]);
     assert_eq!(stats["schema"], 2);
@@ -186,7 +187,7 @@ fn skipped_and_failed() {
     assert_eq!((&stats["errors"][0]["path"], &stats["errors"][0]["errno"]), (&json!("dst/b"), &Value::Null));
 }
 
-/// A path that is no UTF-8 is there byte by byte.
+/// A path that is not UTF-8 is an array of bytes.
 fn odd_path() {
     let sandbox = Sandbox::new();
     let name = OsStr::from_bytes(b"\xFFmissing");
@@ -195,7 +196,7 @@ fn odd_path() {
     assert_eq!(stats(&output)["errors"][0]["errno"], "ENOENT");
 }
 
-/// The table for people has a row for each path in use, with the same figures.
+/// The table has a row for each strategy that was used, with the same figures.
 fn text_agrees_with_json() {
     let options = ["-j1", "--strategy=mmap,splice,read_write"];
     let (_, json) = archived(&options);
@@ -221,7 +222,7 @@ fn text_agrees_with_json() {
     }
 }
 
-/// The file holds what stdout would, also when something failed.
+/// The file contains what stdout would, even if something failed.
 fn stats_file() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "a").dir("into");
@@ -238,7 +239,7 @@ fn nothing_unasked() {
     }
 }
 
-/// What was promised and could not be given is an error.
+/// A report that could not be printed is an error.
 fn full_stdout() {
     let sandbox = smoke::mixed("src");
     let script = "exec \"$0\" -r --stats=json src dst >/dev/full";
@@ -247,7 +248,7 @@ fn full_stdout() {
     assert!(String::from_utf8_lossy(&output.stderr).ends_with("write error: No space left on device\n"));
 }
 
-/// zcp in a terminal, whose output is a pipe to us.
+/// Starts zcp in a terminal whose output this process reads from a pipe.
 fn in_terminal(sandbox: &Sandbox, args: &str) -> Child {
     let mut command = Command::new("script");
     command.args(["-qec", &format!("exec '{ZCP}' {args}"), "/dev/null"]).current_dir(sandbox.path(""));
@@ -260,14 +261,14 @@ fn no_progress_if_quick() {
         let args = format!("-r --stats-file=stats {option} src 'dst{option}'");
         let output = in_terminal(&sandbox, &args).wait_with_output().unwrap();
         let stats: Value = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
-        // On a machine that is very busy nothing is quick.
+        // On a very busy machine the copy may take long enough for a bar.
         let slow = stats["elapsed_ns"].as_u64().unwrap() > 400_000_000;
         assert!(output.stdout.is_empty() || slow, "{output:?}");
     }
 }
 
-/// A tree with a fifo that is read: the copy lasts until somebody writes. If what the test waits for
-/// does not come, the fifo is opened after a while, so that the test fails and does not hang.
+/// A tree with a fifo: the copy of the fifo's content lasts until somebody writes. If the test does not get what
+/// it waits for, the fifo is opened after a while, so that the test fails instead of hanging.
 fn with_fifo() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", "a").fifo("src/fifo");
@@ -288,7 +289,7 @@ fn assert_arrived(sandbox: &Sandbox, mut child: Child) {
     assert_eq!(fs::read(sandbox.path("dst/fifo")).unwrap(), b"at last");
 }
 
-/// The copy waits for us, and we for the bar.
+/// The copy waits for the test, and the test for the bar.
 fn progress_if_slow() {
     let sandbox = with_fifo();
     let mut child = in_terminal(&sandbox, "-r --copy-contents src dst");
@@ -304,13 +305,13 @@ fn progress_if_slow() {
     assert!(!last.windows(5).any(|word| word == b"files"), "the bar stays: {:?}", String::from_utf8_lossy(last));
 }
 
-/// Without a terminal nothing is drawn, however long it takes; a signal gets an answer.
+/// Without a terminal there is no bar, however long the copy takes. A signal is answered.
 fn no_progress_without_terminal() {
     let sandbox = with_fifo();
     let mut command = Command::new(ZCP);
     command.args(["-r", "--copy-contents", "src", "dst"]).current_dir(sandbox.path(""));
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // Before the destination is there, the signal might end zcp.
+    // Before zcp has set its handler, the signal might end it; the destination is made later.
     while !sandbox.path("dst").exists() {
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! `--resume`: what is complete is left alone, the rest is finished, whenever the run before ended.
+//! `--resume` skips what is complete and copies the rest, whenever the earlier run ended.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
@@ -49,7 +49,7 @@ fn tree() -> Sandbox {
     sandbox
 }
 
-/// As it should be in the end.
+/// The attributes that are right in the end with these options.
 pub(crate) fn kept(snapshot: Snapshot, options: &[&str]) -> Snapshot {
     let full = options.contains(&"-a");
     snapshot.without(|node| {
@@ -64,7 +64,7 @@ pub(crate) fn kept(snapshot: Snapshot, options: &[&str]) -> Snapshot {
     })
 }
 
-/// The calls that make, change and name things, or come just before one that does.
+/// The calls that make, change or name files, or directly precede such a call.
 const CALLS: [&str; 20] = [
     "openat",
     "mkdirat",
@@ -88,15 +88,15 @@ const CALLS: [&str; 20] = [
     "close",
 ];
 
-/// zcp is killed after the first call of each kind, then after the second, and so on until it gets
-/// through; each time the next run makes the tree right, and only the tree.
+/// zcp is killed after the first call of each kind, then after the second, and so on until it completes. After
+/// each kill the next run completes the tree, and changes nothing else.
 fn killed_after_each_call(options: &'static [&'static str], over: bool) {
     let sandbox = tree();
     let args = [options, &["-j1", "--resume", "-T", "src", "dst"]].concat();
     let source = kept(sandbox.snapshot("src"), options);
     let mut killed = 0;
     for call in CALLS {
-        // strace counts each call by itself.
+        // strace counts the calls of each name separately.
         for moment in 1.. {
             if over {
                 sandbox.file("dst/a", noise(5001)).file("dst/sub/b", "old").symlink("b", "dst/link");
@@ -117,7 +117,7 @@ fn killed_after_each_call(options: &'static [&'static str], over: bool) {
     assert!(killed > 40, "{killed}");
 }
 
-/// Nothing is opened for writing, nothing is moved, no file gets an attribute.
+/// No file is opened for writing, no data is moved, and no attribute is set.
 fn complete_is_left_alone() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", noise(5000)).file("src/sub/b", noise(300_000)).symlink("a", "src/link");
@@ -142,7 +142,7 @@ fn complete_is_left_alone() {
     }
 }
 
-/// A file of the right length, even with the right bytes at both ends, is not complete by that.
+/// A file of the right length is not complete for that reason, even with the right bytes at both ends.
 fn size_proves_nothing() {
     let sandbox = Sandbox::new();
     let source = noise(300_000);
@@ -150,7 +150,7 @@ fn size_proves_nothing() {
     half[100_000..200_000].fill(0);
     sandbox.file("src/f", &source).file("dst/f", &half);
     let now = FileTime::now();
-    // Even a nanosecond tells.
+    // Even a difference of a nanosecond counts.
     for time in [now, FileTime::from_unix_time(LONG_AGO.unix_seconds(), LONG_AGO.nanoseconds() + 1)] {
         sandbox.file("dst/f", &half).time("dst/f", time);
         assert_done(&sandbox.zcp(["-r", "--resume", "-T", "src", "dst"]).output().unwrap());
@@ -161,7 +161,8 @@ fn size_proves_nothing() {
     assert_eq!(fs::read(sandbox.path("dst/f")).unwrap(), noise(299_999));
 }
 
-/// A run without the option sets the times first, and may have been killed right after that.
+/// The content and times of the file are right, but owner and mode are not: the program that copied it set the
+/// times first, and was killed right after that.
 fn attributes_are_finished() {
     let sandbox = Sandbox::new();
     sandbox.file("src/f", "content").mode("src/f", 0o4751).file("dst/f", "content").mode("dst/f", 0o600);
@@ -174,7 +175,7 @@ fn attributes_are_finished() {
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
 }
 
-/// Names of one inode that were copied apart, or not at all, become names of one inode.
+/// Names of one inode that were copied separately, or not at all, become names of one inode.
 fn links_are_finished() {
     for jobs in ["-j1", "-j4"] {
         let sandbox = Sandbox::new();
@@ -185,7 +186,7 @@ fn links_are_finished() {
     }
 }
 
-/// Links and fifos of another kind or target are made again.
+/// Links and fifos of the wrong kind or target are made again.
 fn special_files() {
     let sandbox = Sandbox::new();
     sandbox.symlink("to-a", "src/link").fifo("src/fifo").symlink("same", "src/same").dir("src");
@@ -196,7 +197,7 @@ fn special_files() {
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
 }
 
-/// No process: one that has just ended.
+/// The id of a process that has just ended.
 fn dead_process() -> u32 {
     let mut child = std::process::Command::new("true").spawn().unwrap();
     child.wait().unwrap();
@@ -219,7 +220,7 @@ fn sweeps_the_dead() {
         let entries = fs::read_dir(sandbox.path(dir)).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
     };
-    // Without the option they are none of its business.
+    // A run without `--resume` leaves them alone.
     assert_done(&sandbox.zcp(["-r", "-T", "src", "dst"]).output().unwrap());
     assert!(names("dst").contains(&left) && names("dst/sub").contains(&link));
     assert_done(&sandbox.zcp(["-r", "--resume", "-T", "src", "dst"]).output().unwrap());
@@ -227,7 +228,7 @@ fn sweeps_the_dead() {
         assert!(!names(dir).contains(&left) && !names(dir).contains(&link), "{:?}", names(dir));
         assert!(others.iter().all(|name| names(dir).contains(&(*name).to_owned())));
     }
-    // The directory of a single file, too.
+    // `--resume` also cleans the directory of a single file.
     for args in [["--resume", "file", "dst"], ["--resume", "file", "dst/other"]] {
         sandbox.file(format!("dst/{left}"), "");
         assert_done(&sandbox.zcp(args).output().unwrap());
@@ -235,7 +236,7 @@ fn sweeps_the_dead() {
     }
 }
 
-/// A temporary file that a program is writing, even one of another host, is left to it.
+/// A temporary file that a running program writes is left alone, even if the program runs on another host.
 fn spares_the_living() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(3 << 20)).file("dst/src", "old").file("other", "other");
@@ -264,8 +265,8 @@ fn contradictions() {
     assert_done(&sandbox.zcp(["--update=all", "--resume", "src", "dst"]).output().unwrap());
 }
 
-/// A file that has its times has all else, also after a run without `--resume`, though owner and mode be right
-/// from the start.
+/// A file that has its source's times has all other attributes too, even after a run without `--resume` in which
+/// owner and mode were right from the start.
 fn killed_before_the_last_attribute() {
     let sandbox = Sandbox::new();
     sandbox.file("src/f", "f").mode("src/f", 0o600).xattr("src/f", "user.k", "v").dir("src");

@@ -1,5 +1,5 @@
-//! Holds the source to its own plan: who may see whom, where certain crates are named, and that no
-//! file grows beyond what can be read in one go.
+//! Checks the structure of the source: which room (module) may use which, where certain crates are named, and
+//! the length of files.
 
 use crate::needs::trial;
 use libtest_mimic::Trial;
@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms from the door inwards, as the table in src/lib.rs has them: each sees only those on
-/// later lines. Rooms on one line do not see each other, but for the pairs in [`MUTUAL`].
+/// The rooms, from the top downwards, as the table in src/lib.rs has them. Each may use only those on later
+/// lines. Rooms on one line do not use each other, except for the pairs in [`MUTUAL`].
 const ROOMS: [&[&str]; 14] = [
     &["program"],
     &["job"],
@@ -26,10 +26,10 @@ const ROOMS: [&[&str]; 14] = [
     &["sys"],
 ];
 
-/// Two halves of one thing: a directory is closed in a context, which holds the budget of those open.
+/// A directory is closed in a context, and the context holds the budget of open directories.
 const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 
-/// What may be named only there: files and directories of src.
+/// Crates, and the files and directories of src that may name them.
 const NAMED: [(&str, &[&str]); 4] = [
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
     ("walkdir", &["walk/estimate.rs"]),
@@ -52,7 +52,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The files of src, by their path in it.
+/// The files of src, by their paths in it.
 fn sources() -> BTreeMap<String, String> {
     fn read(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
@@ -68,7 +68,7 @@ fn sources() -> BTreeMap<String, String> {
     files.into_iter().map(named).collect()
 }
 
-/// Without comments, so that prose may name anything.
+/// The lines without comments, because comments may name anything.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(|line| line.split("//").next().unwrap_or_default())
 }
@@ -81,7 +81,7 @@ fn line_of(room: &str) -> Option<usize> {
     ROOMS.iter().position(|line| line.contains(&room))
 }
 
-/// The words after each `crate::`, those of a group included.
+/// The names after each `crate::`, including those of a group in braces.
 fn rooms_used(text: &str) -> Vec<String> {
     let text: String = code(text).collect::<Vec<_>>().join("\n");
     let mut rooms = Vec::new();
@@ -102,7 +102,7 @@ fn order() {
     for (file, text) in sources().iter().filter(|(file, _)| !matches!(file.as_str(), "main.rs" | "lib.rs")) {
         let from = room_of(file);
         for to in rooms_used(text).iter().filter(|to| *to != from) {
-            // A type that stands at the top of the crate is of its face.
+            // A type at the root of the crate belongs to its public interface.
             let room = if to.starts_with(char::is_uppercase) { "api" } else { to };
             let inwards = line_of(from) < line_of(room);
             if !inwards && !MUTUAL.contains(&(from, to)) {
@@ -113,8 +113,8 @@ fn order() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The program copies through what the library documents: what else it and its arguments use has
-/// nothing to do with copying.
+/// The program copies through the documented library. Everything else that the program and its command line use
+/// does not copy.
 fn face() {
     let sources = sources();
     let public: Vec<String> = code(&sources["lib.rs"])
@@ -135,7 +135,7 @@ fn face() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The documentation shows the order that is held here.
+/// The documentation in src/lib.rs shows the order that is checked here.
 fn table() {
     let sources = sources();
     let mut rows = Vec::new();
@@ -148,11 +148,11 @@ fn table() {
     assert_eq!(rows, held);
 }
 
-/// One type name means one thing in the whole crate.
+/// No type name has two meanings in the crate.
 fn type_names() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (file, text) in sources() {
-        // Types of a trait's implementation are indented, and so are those of a function.
+        // Types inside an implementation of a trait or a function are indented.
         let lines = code(&text).filter(|line| !line.starts_with(' '));
         for line in lines {
             let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();

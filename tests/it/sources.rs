@@ -1,5 +1,5 @@
-//! Sources that are not what they seem: files without a size, files that change while they are
-//! copied, holes, fifos, names that lead elsewhere.
+//! Unusual sources: files without a size, files that change during the copy, holes, fifos, and names that are
+//! exchanged.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, assert_done, noise};
@@ -10,8 +10,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-/// Files that the kernel makes up as they are read, with contents that do not change meanwhile. The
-/// sizes that stat(2) gives are 0 or a page; kallsyms is longer than any buffer.
+/// Files that the kernel generates when they are read, with contents that do not change meanwhile. stat(2)
+/// reports 0 or a page as their size; kallsyms is longer than any buffer.
 const MADE_UP: [&str; 7] = [
     "/proc/version",
     "/proc/filesystems",
@@ -55,13 +55,13 @@ fn strategy_option(strategy: Option<&str>) -> String {
     strategy.map_or("--reflink=never".to_owned(), |strategy| format!("--strategy={strategy}"))
 }
 
-/// All of it, or an error and no file: never the length that stat(2) promised.
+/// The whole content, or an error and no file. It never has the length that stat(2) reported.
 fn made_up(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     for path in MADE_UP.into_iter().filter(|path| Path::new(path).exists()) {
         let before = fs::read(path).unwrap();
         let output = sandbox.zcp([&strategy_option(strategy), path, "copy"]).output().unwrap();
-        let same = before == fs::read(path).unwrap(); // somebody may have plugged something in
+        let same = before == fs::read(path).unwrap(); // hardware may have been added meanwhile
         if matches!(strategy, None | Some("read_write")) || output.status.success() {
             assert_done(&output);
             let copy = fs::read(sandbox.path("copy")).unwrap();
@@ -90,8 +90,8 @@ fn with_source(bytes: &[u8]) -> (Sandbox, String) {
     (sandbox, source.to_str().unwrap().to_owned())
 }
 
-/// Has strace stop zcp when it has asked for the length of its open source. fstat(3) is newfstatat(2) in some libcs,
-/// which is called with the source's name as well.
+/// Options for strace to stop zcp when it has asked for the length of its open source. fstat(3) of some libcs
+/// calls newfstatat(2), which zcp also calls with the source's name.
 fn stop_at_fstat(sandbox: &Sandbox, source: &str, strategy: &str) -> String {
     let options = ["-P", source, "-e", "trace=fstat,newfstatat"];
     let trace = strace::zcp(sandbox, &options, &[strategy, "src", "probe"]);
@@ -102,7 +102,7 @@ fn stop_at_fstat(sandbox: &Sandbox, source: &str, strategy: &str) -> String {
     format!("inject=fstat,newfstatat:signal=STOP:when={number}")
 }
 
-/// The source is shorter than fstat(2) said when the first byte is read.
+/// The source is shorter than fstat(2) reported when the first byte is read.
 fn shrinks(strategy: Option<&str>, size: u64) {
     let before = noise(3_000_000);
     let (sandbox, source) = with_source(&before);
@@ -116,7 +116,7 @@ fn shrinks(strategy: Option<&str>, size: u64) {
     assert!(copy == before[..size as usize], "{} bytes instead of {size}", copy.len());
 }
 
-/// The source is cut below what was copied of it already.
+/// The source is truncated to less than what was copied of it.
 fn shrinks_midway(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     let piece = noise(100_000);
@@ -137,7 +137,7 @@ fn append(path: &str, bytes: &[u8]) {
     OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
-/// The source is longer than fstat(2) said: what was there before is copied, more may be.
+/// The source is longer than fstat(2) reported: the old part is copied, and the new part may be.
 fn grows(strategy: Option<&str>) {
     for (size, more) in [(100_000, 100_000), (3_000_000, 2_000_000)] {
         let whole = noise(size + more);
@@ -155,7 +155,7 @@ fn grows(strategy: Option<&str>) {
     }
 }
 
-/// It ends when the source stops growing, and not before: a large file is copied to its last byte.
+/// The copy ends when the source stops growing, and not before: a large file is copied to its last byte.
 fn grows_at_each_step() {
     let whole = noise(6 << 20);
     let (sandbox, source) = with_source(&whole[..2 << 20]);
@@ -171,7 +171,7 @@ fn grows_at_each_step() {
     assert!(fs::read(sandbox.path("dst")).unwrap() == whole);
 }
 
-/// What was written by reference before the source was cut off does not stay behind the end of the copy.
+/// Bytes that were moved by reference before the source was truncated do not remain behind the end of the copy.
 fn shrinks_behind_a_torn_step() {
     let before = noise(3_000_000);
     for size in [0, 50_000, 1_500_000] {
@@ -187,7 +187,7 @@ fn shrinks_behind_a_torn_step() {
     }
 }
 
-/// A file that cannot be mapped, whatever the reason, goes into a pipe by other means.
+/// A file that cannot be mapped, whatever the reason, is copied into a pipe by another strategy.
 fn map_refused_into_a_pipe() {
     for errno in ["EIO", "EAGAIN", "ENOMEM", "EOVERFLOW"] {
         let (sandbox, source) = with_source(&noise(300_000));
@@ -199,7 +199,8 @@ fn map_refused_into_a_pipe() {
     }
 }
 
-/// Between mmap and the write from the map: no signal, and nothing that was not in the file.
+/// The source is truncated between mmap and the write from the mapping: there is no signal, and no byte that was
+/// not in the file.
 fn shrinks_under_the_map() {
     for size in [0, 4096, 1 << 20] {
         let before = noise(3_000_000);
@@ -229,7 +230,7 @@ fn replaced_by_a_link() {
     assert_eq!(fs::read_link(sandbox.path("dst/a")).unwrap(), secret);
 }
 
-/// A fifo is read until its writers are gone, however the bytes come.
+/// A fifo is read until its writers have closed it, however its data is divided.
 fn fifo_of_many_parts() {
     let sandbox = Sandbox::new();
     sandbox.fifo("in");

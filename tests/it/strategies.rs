@@ -1,5 +1,5 @@
-//! Every strategy of the ladder by itself, on every file system at hand: it moves all bytes, or says
-//! that it cannot and leaves nothing behind.
+//! Each strategy alone, on each file system that is available: it copies all bytes, or reports that it cannot
+//! and leaves no file.
 
 use crate::needs::{Need, SHM, mounted, trial};
 use crate::sandbox::{Sandbox, assert_done, noise, stats};
@@ -50,7 +50,7 @@ impl Place {
         }
     }
 
-    /// Whether files there can share blocks.
+    /// Whether files on it can share blocks.
     fn clones(self) -> bool {
         matches!(self, Place::Image("xfs" | "btrfs"))
     }
@@ -80,7 +80,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A file of each size, and two with holes.
+/// A sandbox with a file of each size, and two files with holes.
 fn sizes(place: Place) -> Sandbox {
     let sandbox = place.sandbox();
     for size in SIZES {
@@ -109,7 +109,7 @@ fn moves_everything(place: Place, strategy: &str) {
         assert_eq!(stats["totals"]["bytes_shared"], logical);
     } else {
         assert!(holes > 7 << 20, "{stats}");
-        // Where data begins, for xfs may allocate more behind its end than was written.
+        // Compares where data begins, because xfs may allocate more blocks behind its end than were written.
         let data = |tree: &str| {
             let spans = sandbox.snapshot(tree).0[Path::new("sparse")].spans.clone();
             spans.into_iter().map(|span| span.start).collect::<Vec<_>>()
@@ -132,8 +132,8 @@ fn default_ladder(place: Place) {
     }
 }
 
-/// Where nothing is known of a file system, sizes are not believed: each strategy is asked for the end,
-/// an empty file is asked for bytes, and a clone behind another strategy has to know when it is done.
+/// On an unknown file system, sizes are not trusted: each strategy reads to the end of the file, asks an empty
+/// file for bytes, and a clone after another strategy has to recognise that it is finished.
 fn unknown_file_system(place: Place, strategy: &str) {
     let sandbox = sizes(place);
     let options = ["-e", "inject=fstatfs:error=ENOSYS"];
@@ -147,7 +147,8 @@ fn unknown_file_system(place: Place, strategy: &str) {
     }
 }
 
-/// A forced path that cannot do it: an error that says why, no file, and no other path.
+/// With `--strategy`, a strategy that cannot copy the file is an error that says why. There is no file, and no
+/// other strategy is used.
 fn assert_refused(sandbox: &Sandbox, args: &[&str], strategy: &str, errno: &str, words: &str) {
     let output = sandbox.zcp(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -178,7 +179,7 @@ fn no_clone_across() {
     assert_refused(&btrfs, &args, "reflink", "EXDEV", "Invalid cross-device link");
 }
 
-/// What is no regular file cannot be cloned or mapped, and not all calls take it.
+/// Streams cannot be cloned or mapped, and not all calls accept them.
 fn streams_refuse() {
     let sandbox = Sandbox::new();
     sandbox.file("a", noise(10));
@@ -198,7 +199,7 @@ fn streams_refuse() {
     }
 }
 
-/// `--reflink=never` shares nothing, not even behind copy_file_range's back.
+/// `--reflink=never` shares no blocks, and copy_file_range must not do so either.
 fn reflink_modes() {
     for place in [Place::Image("xfs"), Place::Image("btrfs")] {
         let sandbox = place.sandbox();
@@ -214,7 +215,8 @@ fn reflink_modes() {
     }
 }
 
-/// Files of all sizes share their blocks with the source by default, as with cp, new ones and overwritten ones.
+/// Files of all sizes share blocks with their sources by default, as with cp, whether the copies are new or
+/// overwritten.
 fn small_files_share_blocks() {
     for place in [Place::Image("xfs"), Place::Image("btrfs")] {
         let sandbox = place.sandbox();

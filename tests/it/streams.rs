@@ -1,5 +1,5 @@
-//! Pipes, sockets, terminals and devices on either side: the bytes, the path that they took, and what
-//! becomes of it all when a peer is slow, stops, or goes away.
+//! Pipes, sockets, terminals and devices on both sides: the bytes, the strategies that moved them, and what
+//! happens when the other end is slow, stops, or goes away.
 
 mod buffers;
 mod faults;
@@ -38,13 +38,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// What joins zcp to its peer.
+/// The connection between zcp and the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     Pipe,
     Unix,
     Tcp,
-    /// TCP with the smallest buffers that the kernel grants.
+    /// TCP with the smallest buffers that the kernel allows.
     TinyTcp,
 }
 
@@ -60,12 +60,12 @@ impl Link {
         }
     }
 
-    /// What `--stats` calls it.
+    /// Its name in `--stats`.
     fn place(self) -> &'static str {
         if self == Link::Pipe { "pipe" } else { "socket" }
     }
 
-    /// Both ends: what is written to the second is read from the first.
+    /// Both ends. Bytes written to the second are read from the first.
     fn ends(self) -> (OwnedFd, OwnedFd) {
         if self == Link::Pipe {
             return rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
@@ -89,14 +89,14 @@ impl Link {
     }
 }
 
-/// A sandbox with a file `a` of so many bytes.
+/// A sandbox with a file `a` of `len` bytes.
 fn with_file(len: usize) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("a", noise(len));
     sandbox
 }
 
-/// zcp, with descriptors of the test's own to come.
+/// A command for zcp, to which the test adds descriptors.
 fn zcp(sandbox: &Sandbox, args: &[&str]) -> Command {
     let mut command = Command::new(ZCP);
     command.args(args).current_dir(sandbox.path("")).env("LC_ALL", "C");
@@ -104,14 +104,14 @@ fn zcp(sandbox: &Sandbox, args: &[&str]) -> Command {
     command
 }
 
-/// A zcp that is at work. One that hangs is ended, so that its test fails and the others go on.
+/// A running zcp. One that hangs is killed, so that its test fails and the others continue.
 struct Running {
     child: Child,
     guard: Sender<()>,
 }
 
 impl Running {
-    /// Starts it, and lets go of the descriptors that it was given.
+    /// Starts the command, and closes the test's copies of the descriptors in it.
     fn start(mut command: Command) -> Running {
         let child = command.spawn().unwrap();
         let (guard, ended) = channel();
@@ -130,7 +130,7 @@ impl Running {
         output
     }
 
-    /// Ctrl-C, when it is caught: from then on it has to end the copy in good order.
+    /// Sends SIGINT when zcp has a handler for it; it must then end the copy in good order.
     fn interrupt(self) -> Output {
         let is_caught = |line: &str| {
             let mask = line.strip_prefix("SigCgt:").map(str::trim);
@@ -144,41 +144,41 @@ impl Running {
         self.finish()
     }
 
-    /// What the kernel says of it (proc_pid_status(5)).
+    /// The kernel's status of the process (proc_pid_status(5)).
     fn status(&self) -> String {
         fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
     }
 }
 
-/// `a` on its way to `write`, its stdout.
+/// Starts a copy of `a` to `write`, its stdout.
 fn send(sandbox: &Sandbox, options: &[&str], write: OwnedFd) -> Running {
     let mut command = zcp(sandbox, &[options, &["a", "/dev/stdout"]].concat());
     command.stdout(write);
     Running::start(command)
 }
 
-/// `b` on its way from `read`, its stdin. The statistics go to stdout.
+/// Starts a copy from `read`, its stdin, to `b`. The statistics go to stdout.
 fn receive(sandbox: &Sandbox, options: &[&str], read: OwnedFd) -> Running {
     let mut command = zcp(sandbox, &[options, &["/dev/stdin", "b"]].concat());
     command.stdin(read).stdout(Stdio::piped());
     Running::start(command)
 }
 
-/// What comes from `read`, on its way to `write`.
+/// Starts a copy from `read` to `write`.
 fn relay(sandbox: &Sandbox, options: &[&str], read: OwnedFd, write: OwnedFd) -> Running {
     let mut command = zcp(sandbox, &[options, &["/dev/stdin", "/dev/stdout"]].concat());
     command.stdin(read).stdout(write);
     Running::start(command)
 }
 
-/// Until something can be read.
+/// Waits until something can be read.
 fn await_bytes(read: impl AsFd) {
     while ioctl_fionread(&read).unwrap() == 0 {
         std::thread::yield_now();
     }
 }
 
-/// Until all has been read, by whoever has the other descriptor of it.
+/// Waits until everything has been read through another copy of the descriptor.
 fn await_taken(read: impl AsFd) {
     while ioctl_fionread(&read).unwrap() > 0 {
         std::thread::yield_now();
@@ -191,7 +191,7 @@ fn read_all(end: OwnedFd) -> Vec<u8> {
     bytes
 }
 
-/// Writes from a thread of its own, so that nobody waits for each other; closes when done.
+/// Writes in a thread, so that writer and reader do not block each other. Closes `end` when done.
 fn feed(end: OwnedFd, bytes: Vec<u8>) -> std::thread::JoinHandle<std::io::Result<()>> {
     std::thread::spawn(move || File::from(end).write_all(&bytes))
 }
@@ -201,7 +201,7 @@ fn assert_ok(output: &Output) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The last line of stderr, where the statistics go if stdout gets the data.
+/// The last line of stderr, where the statistics go if stdout receives the data.
 #[track_caller]
 fn stats_on_stderr(output: &Output) -> serde_json::Value {
     let text = String::from_utf8_lossy(&output.stderr);

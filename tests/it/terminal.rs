@@ -1,7 +1,7 @@
-//! The progress bar in a terminal of our own, at several widths and while it is resized.
+//! The progress bar in a pseudo-terminal, at several widths and while it is resized.
 //!
-//! The source is a fifo that the test feeds, so the copy lasts exactly as long as the test looks at
-//! it: nothing here depends on how fast a machine is.
+//! The source is a fifo that the test feeds, so the copy lasts exactly as long as the test needs, whatever the
+//! speed of the machine.
 
 use crate::needs::{Need, trial};
 use crate::pty::Pty;
@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// zcp in a terminal, copying a fifo that it has to wait for.
+/// zcp in a terminal, while it copies a fifo.
 struct Watched {
     sandbox: Sandbox,
     pty: Pty,
@@ -49,7 +49,7 @@ impl Watched {
         Watched { sandbox, pty, child, fifo }
     }
 
-    /// Ends the copy and gives all that was shown.
+    /// Ends the copy, and returns everything that was shown.
     fn finish(mut self) -> String {
         drop(self.fifo);
         assert!(self.child.wait().unwrap().success());
@@ -57,7 +57,7 @@ impl Watched {
     }
 }
 
-/// The visible lines: escape sequences taken out, split where the cursor goes back.
+/// The visible lines: without escape sequences, and split where the cursor returns to the start.
 fn lines(text: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut rest = text.chars();
@@ -77,7 +77,7 @@ fn assert_fits(text: &str, columns: u16) {
     }
 }
 
-/// Every line fits, the bytes that have come are shown, and nothing of the bar is left.
+/// Every line fits, the received bytes are shown, and nothing of the bar remains at the end.
 fn fits(columns: u16) {
     let mut watched = Watched::start(columns, &[]);
     watched.fifo.write_all(&[7; 2048]).unwrap();
@@ -98,7 +98,7 @@ fn resized() {
     watched.fifo.write_all(&[7; 2048]).unwrap();
     watched.pty.await_text(|text| text.contains("2.00 KiB"));
     watched.pty.resize(30);
-    // One frame may have been under way; what follows a whole new one is drawn for 30 columns.
+    // One frame may have been in progress. Everything after the next complete frame is drawn for 30 columns.
     for size in [3, 4] {
         watched.fifo.write_all(&[7; 1024]).unwrap();
         let wanted = format!("{size}.00 KiB");
@@ -111,7 +111,7 @@ fn resized() {
     watched.finish();
 }
 
-/// The answer to SIGUSR1 stands on a line of its own, above the bar.
+/// The answer to SIGUSR1 has a line of its own above the bar.
 fn message_past_the_bar() {
     let mut watched = Watched::start(80, &[]);
     watched.fifo.write_all(&[7; 2048]).unwrap();
@@ -132,7 +132,7 @@ fn line_stays_with_verbose() {
     assert!(lines(&text).iter().any(|line| line.starts_with("zcp: copied 1 file, 2.0 KiB, in ")), "{text:?}");
 }
 
-/// A lone file of any size that lasts has a bar, and SIGUSR1 is answered.
+/// A lone file of any size has a bar if its copy lasts, and SIGUSR1 is answered.
 fn lone_small_file() {
     for size in [20_000, 2 << 20] {
         let sandbox = Sandbox::new();
@@ -152,7 +152,7 @@ fn lone_small_file() {
     }
 }
 
-/// SIGUSR1 never ends a copy, however short that is.
+/// SIGUSR1 never ends a copy, however short it is.
 fn request_is_answered_at_the_end() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "small");
@@ -163,7 +163,8 @@ fn request_is_answered_at_the_end() {
     assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), b"small");
 }
 
-/// A part knows from the plan how much there is to do. It is slow enough to be looked at, and then ended.
+/// A part knows from the plan how much there is to copy. The copy is slowed down until the test has seen the
+/// bar, and then ended.
 fn part_of_a_job() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", crate::sandbox::noise(1 << 20));

@@ -1,4 +1,4 @@
-//! `--verify`: a copy that is not what was read is never called a copy.
+//! `--verify`: a copy that differs from its source is never reported as a success.
 
 use crate::needs::{Mounted, Need, SHM, mounted, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, assert_done, noise, stats};
@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Where the corruptor strikes: not at the start of anything.
+/// The offset that is corrupted: not the start of any block or chunk.
 const OFFSET: usize = 1_234_567;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -44,7 +44,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// All sizes and shapes are found right, by one worker and by several; so many of them in the page cache.
+/// All sizes and shapes are verified, by one worker and by several. `in_cache` is the expected number of files
+/// that were read from the page cache.
 fn tree(place: impl AsRef<Path>, in_cache: u64) {
     let sandbox = Sandbox::within(place);
     for size in [0, 1, 511, 4095, 4096, 4097, 1_048_575, 1_048_576, 1_048_577, 3_000_000] {
@@ -66,16 +67,16 @@ fn tree(place: impl AsRef<Path>, in_cache: u64) {
     }
 }
 
-/// The number of the call that opens the copy once more.
+/// The number of the openat(2) that opens the copy to read it back.
 fn second_opening(sandbox: &Sandbox, args: &[&str]) -> usize {
     let trace = strace::zcp(sandbox, &["-e", "trace=openat"], args);
     assert_done(&trace.output);
-    // A thread that only looks on has a log of its own, in any order.
+    // The thread of the progress bar has a log of its own, in any order.
     let mut openings = trace.lines().filter(|line| line.starts_with("openat("));
     openings.position(|line| line.contains("\"/proc/self/fd/")).unwrap() + 1
 }
 
-/// Stops zcp between writing and reading back; gives what it said in the end.
+/// Stops zcp between writing and reading back, and returns its output.
 fn stopped_before_reading(
     sandbox: &Sandbox,
     args: &[&str],
@@ -95,14 +96,14 @@ fn assert_differs(trace: &strace::Trace, dst: &str) {
     assert_eq!(trace.output.status.code(), Some(1));
 }
 
-/// One bit of the disk itself flips, under the copy that the page cache still holds right.
+/// One bit of the disk itself changes, while the page cache still has the right copy.
 fn disk_flipped(fs: &'static str, strategy: &str) {
     let disk = Mounted::make(fs).unwrap();
     let sandbox = Sandbox::within(&disk.point);
     flip_on_disk(disk, sandbox, strategy);
 }
 
-/// ext4 takes O_DIRECT for a file whose data it journals, and reads it through the page cache.
+/// ext4 accepts O_DIRECT for a file whose data it journals, but reads through the page cache.
 fn journaled_data() {
     let disk = Mounted::journaling_data().unwrap();
     let sandbox = Sandbox::within(&disk.point);
@@ -123,7 +124,7 @@ fn flip_on_disk(disk: Mounted, sandbox: Sandbox, strategy: &str) {
             image.read_exact_at(&mut byte, at).unwrap();
             image.write_all_at(&[byte[0] ^ 4], at).unwrap();
         }
-        // The page cache does not know.
+        // The page cache does not see the change.
         assert!(["src", "dst"].iter().all(|name| fs::read(sandbox.path(name)).unwrap() == bytes));
     });
     assert_differs(&trace, "dst");
@@ -131,7 +132,7 @@ fn flip_on_disk(disk: Mounted, sandbox: Sandbox, strategy: &str) {
     disk.end();
 }
 
-/// Where an image has these bytes, at the start of a block.
+/// The offsets at which an image contains the block.
 fn places(image: &Path, block: &[u8]) -> Vec<u64> {
     let image = File::open(image).unwrap();
     let mut found = Vec::new();
@@ -145,7 +146,7 @@ fn places(image: &Path, block: &[u8]) -> Vec<u64> {
     found
 }
 
-/// A byte of the file changes, in plain sight of its file system.
+/// A byte of the copy changes in the usual way, through the file system.
 fn flip(place: impl AsRef<Path>, args: &[&str]) {
     let sandbox = Sandbox::within(place);
     sandbox.file("src", noise(3 << 20)).dir("to");
@@ -157,7 +158,7 @@ fn flip(place: impl AsRef<Path>, args: &[&str]) {
     assert_eq!(fs::metadata(sandbox.path("to/dst")).unwrap().len(), 3 << 20);
 }
 
-/// The same on tmpfs, and with --atomic over an old file: then that stays.
+/// A changed byte on tmpfs, and with `--atomic` over an old file, which then stays.
 fn file_flipped() {
     flip(SHM, &[]);
     let sandbox = Sandbox::within(SHM);
@@ -173,7 +174,7 @@ fn file_flipped() {
     assert_eq!(fs::read_dir(sandbox.path("to")).unwrap().count(), 2);
 }
 
-/// A terabyte of holes is not read: if it were, this would not end in time.
+/// A terabyte of holes is not read; otherwise the trial would not end in time.
 fn sparse_terabyte() {
     let sandbox = Sandbox::new();
     sandbox.sparse("src", 1 << 40, &[(1 << 30, b"data"), ((1 << 40) - 5, b"end")]);
@@ -182,7 +183,7 @@ fn sparse_terabyte() {
     assert_eq!(stats(&output)["totals"]["verified"], 1);
 }
 
-/// A hole where the source has data, and the other way round: not the same, and the same if zeros.
+/// A hole where the source has data, and the reverse: different, unless the data is zeros.
 fn hole_for_data() {
     let sandbox = Sandbox::new();
     let (size, mut zeros) = (4 << 20, noise(4 << 20));
@@ -212,11 +213,11 @@ fn streams_are_refused() {
     let words = "zcp: cannot verify '/dev/null': it cannot be read back\n";
     assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
     assert!(!sandbox.path("dst").exists());
-    // A fifo that is copied as one has no content.
+    // A fifo that is copied as a fifo has no content to compare.
     assert_done(&sandbox.zcp(["-r", "--verify", "fifo", "dst"]).output().unwrap());
 }
 
-/// With --resume the content decides, not the times.
+/// With `--resume --verify`, the content decides, not the times.
 fn resumed_by_content() {
     let sandbox = Sandbox::new();
     let mut wrong = noise(300_000);
@@ -224,7 +225,7 @@ fn resumed_by_content() {
     sandbox.file("src/wrong", noise(300_000)).file("dst/wrong", &wrong);
     sandbox.file("src/late", noise(300_000)).file("dst/late", noise(300_000)).time("dst/late", FileTime::now());
     sandbox.dir("src");
-    // Without, it cannot be told.
+    // Without `--verify`, the difference is not noticed.
     let run = |options: &[&str]| {
         let args = options.iter().chain(&["-r", "--resume", "--stats=json", "-T", "src", "dst"]);
         let output = sandbox.zcp(args).output().unwrap();
@@ -240,7 +241,7 @@ fn resumed_by_content() {
     assert_eq!(run(&[]), (2, 0));
 }
 
-/// It is read from the disk, and an error of that is one of the copy.
+/// The copy is read from the disk, and a read error is reported.
 fn cannot_read_back() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src", noise(3 << 20));
@@ -251,7 +252,7 @@ fn cannot_read_back() {
     assert_eq!(trace.output.status.code(), Some(1));
 }
 
-/// Where O_DIRECT is refused in the middle of a file, the rest is read without, from the disk all the same.
+/// If O_DIRECT is refused in the middle of a file, the rest is read without it, still from the disk.
 fn direct_refused_midway() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src", noise(3 << 20));
@@ -264,7 +265,7 @@ fn direct_refused_midway() {
     assert_eq!((&totals["verified"], &totals["verified_in_cache"]), (&1.into(), &0.into()));
 }
 
-/// No read goes beyond the last offset that there is.
+/// No read goes beyond the largest possible offset.
 fn longest_file() {
     let sandbox = Sandbox::within(mounted("xfs").unwrap());
     let longest = i64::MAX as u64;
