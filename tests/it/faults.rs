@@ -33,7 +33,7 @@ const SITES: [Site; 7] = [
     site("mmap", "pwrite64", "into/src", "error writing 'into/src'"),
 ];
 
-const GROUND: [Site; 2] = [
+const READ_WRITE: [Site; 2] = [
     site("read_write", "pread64", "src", "error reading 'src'"),
     site("read_write", "pwrite64", "into/src", "error writing 'into/src'"),
 ];
@@ -78,13 +78,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             add(format!("early_end::{place}@{when}"), Box::new(run));
         }
     }
-    for site in SITES.into_iter().chain(GROUND) {
+    for site in SITES.into_iter().chain(READ_WRITE) {
         for (name, errno) in ENDS.into_iter().filter(|_| site.words.is_some()) {
             let place = format!("{}::{}({})", site.strategy, site.call, site.file.trim_end_matches("/src"));
             add(format!("ends::{place}::{name}"), Box::new(move || ends_the_file(site, name, errno)));
         }
     }
-    for site in GROUND {
+    for site in READ_WRITE {
         for name in ["EINTR", "EAGAIN"] {
             add(format!("retried::{}::{name}", site.call), Box::new(move || retried(site, name)));
         }
@@ -94,7 +94,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         add(format!("file_size_limit::{strategy}"), Box::new(move || file_size_limit(strategy)));
     }
     add("staircase".into(), Box::new(staircase));
-    add("down_to_the_ground".into(), Box::new(down_to_the_ground));
+    add("down_to_read_write".into(), Box::new(down_to_read_write));
     add("small_pipe".into(), Box::new(small_pipe));
     add("no_offsets".into(), Box::new(no_offsets));
     add("denied_data".into(), Box::new(denied_data));
@@ -188,7 +188,7 @@ fn forced_alone(site: Site, name: &str, errno: Errno) {
 /// A file that reports to have no offsets is read and written at its current position, which SEEK_DATA has
 /// moved.
 fn no_offsets() {
-    for site in GROUND {
+    for site in READ_WRITE {
         for when in ["1", "2+"] {
             let sandbox = in_pieces();
             let fault = format!("error=ESPIPE:when={when}");
@@ -288,7 +288,7 @@ fn dense(strategy: &'static str) {
     let mut bytes = noise((1 << 20) + 1).repeat(64);
     bytes.extend_from_slice(b"the end");
     sandbox.file("src", &bytes).dir("into");
-    let calls = SITES.into_iter().chain(GROUND).find(|site| site.strategy == strategy).unwrap();
+    let calls = SITES.into_iter().chain(READ_WRITE).find(|site| site.strategy == strategy).unwrap();
     let (fault, args) = match strategy {
         "read_write" => ("error=EINTR:when=2", vec!["--strategy=read_write".to_owned()]),
         _ => ("error=EINVAL:when=2", vec![ladder_from(strategy)]),
@@ -340,7 +340,7 @@ fn staircase() {
 }
 
 /// The default ladder if the kernel supports only read and write.
-fn down_to_the_ground() {
+fn down_to_read_write() {
     for (name, ..) in REFUSALS {
         let sandbox = in_pieces();
         let path = sandbox.path("src");

@@ -309,10 +309,9 @@ fn ladder() {
         if shuffle {
             strategies.reverse();
         }
-        let ground = [CopyStrategy::ReadWrite];
         // read_write always works, so it comes last. A search for zeros can use nothing else.
         strategies.retain(|strategy| *strategy != CopyStrategy::ReadWrite);
-        strategies.extend(ground);
+        strategies.push(CopyStrategy::ReadWrite);
         let forced = Some(strategies);
         let limits = Limits { forced, sparse, ..Limits::default() };
         let (src_file, dst_file) = (File::open(&src).unwrap(), File::create(&dst).unwrap());
