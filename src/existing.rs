@@ -201,11 +201,6 @@ pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     above
 }
 
-/// Whether the directory is the one that `id` identifies, or below it.
-pub fn is_within(dir: impl AsFd, id: FileId) -> bool {
-    ancestors(dir).contains(&id)
-}
-
 /// Whether both names are the same entry of the same directory, however they are spelt.
 fn is_same_entry(fds: &Fds, entry: &Entry) -> bool {
     let base = |name| backup::split(name).1;

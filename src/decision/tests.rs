@@ -62,21 +62,14 @@ fn cell(options: &Options, from: char, to: char) -> String {
     let follows = options.dereference != Dereference::Never;
     let Some(source) = (if follows { stat(from) } else { Some(link_stat(from)) }) else { return "  ".into() };
     let met = if follows_destination(options, &source) { stat(to) } else { Some(link_stat(to)) };
-    let existing = met.map(|stat_met| Existing {
-        stat: stat_met,
+    let existing = met.map(|met| Existing {
+        stat: met,
         link: link_stat(to),
         source_link: link_stat(from),
         dereference: options.dereference,
-        circular: false,
         same_entry: from == to,
         same_referent: stat(from).is_some() && stat(from).map(|s| s.id()) == stat(to).map(|s| s.id()),
-        writable: true,
-        just_made: false,
-        untrusted: false,
-        time_kept: false,
-        goes_if_other: false,
-        source_is_dots: false,
-        backup_is_source: false,
+        ..stranger(REGULAR)
     });
     match decide(options, &source, existing.as_ref()) {
         Decision::Ask(_, then) => format!("?{}", letter(&then)),

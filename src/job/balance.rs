@@ -130,7 +130,7 @@ impl Bundler {
 }
 
 /// Assigns each bundle to a part. Parts count from 0; the result is in the order of `bundles`.
-pub(super) fn deal(scale: Scale, bundles: &[Bundle]) -> Vec<u64> {
+pub(super) fn assign(scale: Scale, bundles: &[Bundle]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..bundles.len()).collect();
     // Most bytes per file first. a/b > c/d is a*d > c*b.
     order.sort_by(|a, b| {

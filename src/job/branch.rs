@@ -15,7 +15,7 @@ use crate::metadata::{self, Handle, xattr};
 use crate::options::Dereference;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat};
+use crate::sys::{Errno, Stat, proc};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -36,7 +36,7 @@ impl<'c> Branch<'c> {
         manifest: &Manifest,
         facts: Option<&DirFacts>,
     ) -> Result<Branch<'c>, Failure> {
-        let here = manifest.is_here();
+        let here = manifest.machine == proc::machine();
         let place = || Place {
             parent: Arc::clone(&Dir::operands(Base::Cwd, OsString::new())),
             name: manifest.source.path.clone(),

@@ -10,7 +10,7 @@ use super::folder::{DIRECTORIES, FINISHED, Folder, JOINS};
 use super::joins::Join;
 use super::lists::{ListReader, ROOT};
 use super::manifest::Manifest;
-use super::ranged::{RangeRecord, RangedFile};
+use super::ranged::{JOINED, JOINING, RangeRecord, RangedFile};
 use super::result::{CopiedRange, PartResult};
 use super::sweep::sweep;
 use crate::backup;
@@ -103,7 +103,7 @@ impl Joiner<'_> {
                     self.ctx.reporter.fail(failure);
                 }
                 let ranged = self.ranged(&join);
-                waiting.extend(ranged.latest()?.filter(|_| !ranged.is_joined()).map(|record| record.name));
+                waiting.extend(ranged.latest()?.filter(|_| !ranged.is_marked(JOINED)).map(|record| record.name));
             }
         }
         Ok((worker.into_stats(), waiting))
@@ -121,9 +121,9 @@ impl Joiner<'_> {
         let is_same = |now: &Stat| join.facts.still_hold(now);
         let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
         let ranged = self.ranged(join);
-        if !ranged.is_joined() {
+        if !ranged.is_marked(JOINED) {
             self.join_ranges(worker, &whole, &ranged, join)?;
-            ranged.note_joined()?;
+            ranged.mark(JOINED)?;
         }
         for other in join.names.iter().skip(1) {
             let (dir, name) = branch.parent_of(other)?;
@@ -177,7 +177,7 @@ impl Joiner<'_> {
             });
         }
         let (Some(file), Some(record)) = (file, record) else { return Ok(()) };
-        ranged.begin_to_join()?;
+        ranged.mark(JOINING)?;
         worker.join(whole, file, &record.name)
     }
 

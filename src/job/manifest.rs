@@ -5,7 +5,7 @@ use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
-use crate::sys::{self, Kind, Stat, io, proc};
+use crate::sys::{self, Kind, Stat, io};
 use crate::transfer::route::FsKind;
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -88,11 +88,6 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// Whether this is the machine that made the plan.
-    pub(super) fn is_here(&self) -> bool {
-        self.machine == proc::machine()
-    }
-
     pub(super) fn json(&self) -> Value {
         json!({
             "schema": SCHEMA,

@@ -95,7 +95,7 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
         let name = manifest.new_name.as_ref().unwrap_or(name);
         at::stat(&destination, name, Follow::No).is_ok_and(|stat| stat.is_symlink())
     };
-    let figures = share_out(&folder, spool, &manifest, &totals, (split, &is_link))?;
+    let figures = divide(&folder, spool, &manifest, &totals, (split, &is_link))?;
     let failures = ctx.reporter.kept_failures();
     folder.write_manifest(&Manifest {
         failed: ctx.reporter.failures(),
@@ -167,7 +167,7 @@ fn push(spool: &mut spool::SpoolWriter, totals: &mut Totals, group: &Group) -> R
 }
 
 /// Cuts the spool into bundles, assigns them to parts and writes the parts. Returns the figures.
-fn share_out(
+fn divide(
     folder: &Folder,
     spool: spool::SpoolWriter,
     manifest: &Manifest,
@@ -192,7 +192,7 @@ fn share_out(
         }
     }
     let bundles = bundler.finish();
-    let parts = balance::deal(scale, &bundles);
+    let parts = balance::assign(scale, &bundles);
     let mut sizes = vec![Weight::default(); usize::try_from(manifest.parts).unwrap_or(0)];
     let mut of_part: Vec<Vec<&Bundle>> = vec![Vec::new(); sizes.len()];
     for (bundle, part) in bundles.iter().zip(parts) {

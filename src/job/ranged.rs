@@ -20,8 +20,10 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
-const JOINING: &str = "joining";
-const JOINED: &str = "joined";
+/// Marks a file whose attributes may differ from those in its record.
+pub(super) const JOINING: &str = "joining";
+/// Marks a file that has its final name.
+pub(super) const JOINED: &str = "joined";
 /// How many files one step creates at most.
 const TRIES: u64 = 100;
 
@@ -102,26 +104,12 @@ impl RangedFile<'_> {
         format!("{}-{generation}", self.join)
     }
 
-    fn is_marked(&self, mark: &str) -> bool {
+    pub(super) fn is_marked(&self, mark: &str) -> bool {
         self.folder.ranges.exists(&format!("{}.{mark}", self.join))
     }
 
-    fn mark(&self, mark: &str) -> Result<(), Failure> {
+    pub(super) fn mark(&self, mark: &str) -> Result<(), Failure> {
         self.folder.ranges.write_json(&format!("{}.{mark}", self.join), &Value::Null)
-    }
-
-    /// Whether the file has its final name.
-    pub(super) fn is_joined(&self) -> bool {
-        self.is_marked(JOINED)
-    }
-
-    /// Notes that the file's attributes may change from now on.
-    pub(super) fn begin_to_join(&self) -> Result<(), Failure> {
-        self.mark(JOINING)
-    }
-
-    pub(super) fn note_joined(&self) -> Result<(), Failure> {
-        self.mark(JOINED)
     }
 
     /// Opens the file for writing and creates it if there is none.

@@ -158,7 +158,7 @@ fn absolute(path: &OsStr) -> Result<OsString, Failure> {
 fn leads_into(path: &OsStr, source: &Stat) -> bool {
     let parent = backup::split(path).0;
     let open = |path| at::open_dir(at::CWD, path, Follow::Yes);
-    open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::is_within(&dir, source.id()))
+    open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::ancestors(&dir).contains(&source.id()))
 }
 
 /// Makes the root of the destination if it is missing.

@@ -5,7 +5,7 @@ use super::facts::{Facts, PlannedRange};
 use super::folder::Folder;
 use super::lists::ListReader;
 use super::manifest::Manifest;
-use super::ranged::RangedFile;
+use super::ranged::{JOINED, RangedFile};
 use super::result::{CopiedRange, PartResult};
 use super::supply::PartNames;
 use super::sweep::Mark;
@@ -204,7 +204,7 @@ impl RangeCopier<'_> {
             Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)
         };
         let fds = whole.dir.fds(self.ctx).map_err(cannot)?;
-        let is_there = ranged.is_joined() || ranged.has_name(&record, &fds.dst, &record.name);
+        let is_there = ranged.is_marked(JOINED) || ranged.has_name(&record, &fds.dst, &record.name);
         Ok(is_there.then(|| done.file.clone()))
     }
 }

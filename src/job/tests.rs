@@ -1,6 +1,6 @@
 //! Tests of the pure code: the balance on trees of any shape, and the formats with any bytes.
 
-use super::balance::{Bundle, Bundler, Scale, Weight, deal};
+use super::balance::{Bundle, Bundler, Scale, Weight, assign};
 use super::facts::{DirFacts, Facts, Line, PlannedRange};
 use super::joins::Join;
 use super::lists::{ListReader, ListWriter};
@@ -41,9 +41,9 @@ fn bundles(items: &[(u64, u64, u64)], parts: u64) -> (Scale, Weight, Vec<Bundle>
     (scale, total, bundler.finish())
 }
 
-fn sums(bundles: &[Bundle], dealt: &[u64], parts: u64) -> Vec<Weight> {
+fn sums(bundles: &[Bundle], assigned: &[u64], parts: u64) -> Vec<Weight> {
     let mut sizes = vec![Weight::default(); usize::try_from(parts).unwrap()];
-    for (bundle, part) in bundles.iter().zip(dealt) {
+    for (bundle, part) in bundles.iter().zip(assigned) {
         sizes[usize::try_from(*part).unwrap()].add(bundle.size);
     }
     sizes
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn no_part_is_beyond_the_bound(items in items(), parts in 1..40u64) {
         let (scale, total, bundles) = bundles(&items, parts);
-        let sizes = sums(&bundles, &deal(scale, &bundles), parts);
+        let sizes = sums(&bundles, &assign(scale, &bundles), parts);
         let bound = scale.bound(&bundles);
         let over = |part: u64, total: u64| part as f64 / (total.max(1) as f64 / parts as f64) - 1.0;
         for size in &sizes {
@@ -164,7 +164,7 @@ fn skewed_trees_are_shared_evenly() {
     let powers: Vec<_> = (0..20_000).map(|at| (1, 1u64 << (at % 24), 1)).collect();
     for items in [two_worlds, powers] {
         let (scale, total, bundles) = bundles(&items, 10);
-        for size in sums(&bundles, &deal(scale, &bundles), 10) {
+        for size in sums(&bundles, &assign(scale, &bundles), 10) {
             let ratio = |part: u64, total: u64| part as f64 / (total as f64 / 10.0);
             assert!(ratio(size.bytes, total.bytes) < 1.05, "{size:?} of {total:?}");
             assert!(ratio(size.files, total.files) < 1.05, "{size:?} of {total:?}");
