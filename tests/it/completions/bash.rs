@@ -1,5 +1,5 @@
-//! bash. readline splits words at `=`, so the script puts `--option=word` together again; where it
-//! has nothing to offer, bash's own completion of file names takes over, with its quoting and tildes.
+//! bash. readline splits words at `=`, so the script joins `--option=word` again. Where it has nothing to offer,
+//! bash completes file names in its usual way, with quoting and tildes.
 
 use super::{Kind, Known, Takes};
 use std::fmt::Write;

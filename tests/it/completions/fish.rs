@@ -1,4 +1,4 @@
-//! fish: one line for each option. Without `-r` an argument is only looked for after `=`.
+//! fish: one line for each option. Without `-r`, fish looks for an argument only after `=`.
 
 use super::{Kind, Known, Takes, Value};
 use std::fmt::Write;

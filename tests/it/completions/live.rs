@@ -1,5 +1,5 @@
-//! The completions in the shells themselves: keys typed into bash and zsh in a terminal, and fish
-//! asked what it would offer.
+//! The completions in real shells: keys are typed into bash and zsh in a terminal, and fish is asked for its
+//! suggestions.
 
 use crate::pty::Pty;
 use crate::sandbox::Sandbox;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
-/// What is typed after `zcp `, and the arguments that come of it.
+/// The keys that are typed after `zcp `, and the resulting arguments.
 const KEYS: [(&str, &[&str]); 12] = [
     ("--spar\tau\t x", &["--sparse=auto", "x"]),
     ("--stats=j\t x", &["--stats=json", "x"]),
@@ -34,10 +34,10 @@ fn script(file: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Shows the arguments that it was given: what the shell made of the line.
+/// A function that prints its arguments, to show what the shell made of the line.
 const SHOW: &str = "zcp() { printf 'SHOWN'; printf '<%s>' \"$@\"; printf 'END\\n'; }\n";
 
-/// A shell that somebody sits at.
+/// An interactive shell in a terminal.
 struct Session {
     pty: Pty,
     shell: Child,
@@ -70,7 +70,7 @@ impl Session {
         Session { pty, shell, _sandbox: sandbox }
     }
 
-    /// The arguments that come of what is typed. A slash at the end is a matter of taste.
+    /// The arguments that result from typing `keys`. A trailing slash is ignored.
     fn typed(&mut self, keys: &str) -> Vec<String> {
         let seen = self.pty.text.len();
         self.pty.type_keys(&format!("zcp {keys}\r"));
@@ -96,13 +96,13 @@ impl Session {
 pub(super) fn bash() {
     let mut session = Session::bash();
     session.completes_what_is_typed();
-    // Meta-* inserts all that is offered.
+    // Meta-* inserts all suggestions.
     assert_eq!(
         session.typed("--re\u{1b}*"),
         ["--recursive", "--reflink", "--reflink=", "--remove-destination", "--resume"]
     );
     assert_eq!(session.typed("--sparse=\u{1b}*"), ["--sparse=always", "auto", "never"]);
-    // Where a file is meant, files are offered and no options.
+    // Where a file is expected, the shell offers files and no options.
     let files = ["--foo", ".rc", "deep", "dull", "some file", "two"];
     assert_eq!(session.typed("\u{1b}*"), files);
     session.leave();
@@ -111,7 +111,7 @@ pub(super) fn bash() {
 pub(super) fn zsh() {
     let mut session = Session::zsh();
     session.completes_what_is_typed();
-    // What is offered is listed below the line, which Ctrl-U then gives up.
+    // The suggestions are listed below the line. Ctrl-U then clears the line.
     for (keys, offered) in
         [("--reflink=a\t", ["always", "auto"]), ("--no-\t", ["--no-clobber", "Do not preserve"])]
     {
@@ -143,7 +143,7 @@ pub(super) fn fish() {
     assert_eq!(offered("zcp -t d"), ["deep/"]);
     assert_eq!(offered("zcp -rt d"), ["deep/"]);
     assert_eq!(offered("zcp so"), ["some file"]);
-    // An optional argument is not looked for in the next word.
+    // An optional argument is not completed in the next word.
     assert_eq!(offered("zcp --stats tw"), ["two"]);
     assert_eq!(offered("zcp --stats-file=tw"), ["--stats-file=two"]);
 }

@@ -23,7 +23,7 @@ pub(super) fn render(table: &[Known]) -> String {
     script
 }
 
-/// What follows an option's name: the sign that says where its argument is, and what it is.
+/// The part after an option's name: the sign for the place of its argument, and the argument's kind.
 fn argument(takes: &Takes, required: &'static str, optional: &'static str) -> (&'static str, String) {
     let of = |colon: &str, value: &Value| format!("{colon}{}:{}", escape(&value.name), action(&value.kind));
     match takes {

@@ -1,4 +1,4 @@
-//! Calls that answer EINTR each time that they are made: a copy ends, and says what it could not do.
+//! Calls that return EINTR each time: a copy ends, and reports what it could not do.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{Sandbox, noise};
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// It ended by itself. What is not copied is said.
+/// Checks that zcp ended by itself, and reported what is not copied.
 #[track_caller]
 fn assert_ended(trace: &Trace, is_copied: bool) {
     assert!(trace.injected() > 0, "no call was interrupted");
@@ -70,7 +70,7 @@ fn file_ends(calls: &str, options: &[&str]) {
     let strace = ["-P", &names[0], "-P", &names[1], "-P", &names[2], "-e", &inject];
     let args = [options, &["-j1", &names[0], &names[1]]].concat();
     let trace = strace::zcp(&sandbox, &strace, &args);
-    // Where lseek(2) does not tell the holes, they are searched for.
+    // Where lseek(2) does not report holes, zcp looks for zeros instead.
     let snapshot = |name: &str| sandbox.snapshot(name).without(|node| node.spans.clear());
     let is_copied = || snapshot("src").diff(&snapshot("dst")).is_empty();
     assert_ended(&trace, trace.output.status.success() && is_copied());

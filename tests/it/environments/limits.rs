@@ -1,4 +1,4 @@
-//! Limits on what the process may have (setrlimit(2)): fewer workers and smaller buffers, not a failure.
+//! Limits of the process (setrlimit(2)) lead to fewer workers and smaller buffers, not to a failure.
 
 use crate::needs::trial;
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
@@ -12,7 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs zcp behind an `ulimit` or another command of the shell.
+/// Runs zcp after an `ulimit` or another command of the shell.
 #[track_caller]
 fn copy_within(sandbox: &Sandbox, limit: &str, args: &[&str]) {
     let script = format!("{limit} && exec \"$0\" \"$@\"");

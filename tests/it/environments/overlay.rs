@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Mount options beside the layers. Where the kernel does not take them, the trials are ignored.
+/// Mount options besides the layers. Trials whose options the kernel does not support are ignored.
 const KINDS: [(&str, &str); 3] =
     [("plain", ""), ("metacopy", ",redirect_dir=on,metacopy=on"), ("index", ",index=on,nfs_export=off")];
 
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A mount in a sandbox, which goes before the sandbox does.
+/// A mount in a sandbox. It is unmounted before the sandbox is removed.
 struct Mounted(PathBuf);
 
 impl Drop for Mounted {
@@ -64,8 +64,9 @@ fn mount(sandbox: &Sandbox, options: &str) -> Mounted {
     Mounted(sandbox.path("merged"))
 }
 
-/// A file of the lower layer gets another inode when it is opened for writing, if it has several names: that is no
-/// replacement by somebody else. With layers on two file systems, other files get another device number as well.
+/// When a file of the lower layer that has several names is opened for writing, it gets another inode. That does
+/// not mean that another process replaced it. If the layers are on two file systems, other files get another
+/// device number as well.
 fn copied_up_files_are_overwritten(options: &str, two_file_systems: bool) {
     let kinds: [&[&str]; 14] = [
         &[],
@@ -95,7 +96,7 @@ fn copied_up_files_are_overwritten(options: &str, two_file_systems: bool) {
             sandbox
                 .file(format!("lower/{name}"), "old")
                 .hard_link(format!("lower/{name}"), format!("lower/{name}2"));
-            // -u is to find something older.
+            // The older time lets `-u` replace the file.
             let long_before = filetime::FileTime::from_unix_time(900_000_000, 0);
             sandbox.time(format!("lower/{name}"), long_before);
         }
@@ -121,7 +122,8 @@ fn copied_up_files_are_overwritten(options: &str, two_file_systems: bool) {
     }
 }
 
-/// On an overlay, too, a file with another name that somebody puts in the place of the one to overwrite is left alone.
+/// A file with another name that another process puts in the place of the one to overwrite is left alone, on an
+/// overlay too.
 fn replaced_file_is_not_overwritten() {
     let sandbox = Sandbox::new();
     sandbox.file("src", "new").file("lower/f", "old").hard_link("lower/f", "lower/g");
@@ -141,7 +143,8 @@ fn replaced_file_is_not_overwritten() {
     }
 }
 
-/// Copies `from` into `to`, where each directory that is made appears in the source: that ends soon, and is said.
+/// Copies `from` into `to`, where each new directory appears in the source. The copy must end soon and report
+/// it.
 #[track_caller]
 fn assert_ends(sandbox: &Sandbox, args: &[&str]) {
     let mut command = sandbox.zcp(args);
@@ -187,7 +190,7 @@ fn upper_into_its_own_mount() {
         let args: Vec<_> = args.iter().map(absolute).collect();
         assert_ends(&sandbox, &args.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(deepest(&sandbox, "upper") < 12, "{args:?}");
-        // What was complete before stays.
+        // Files that were complete before stay.
         assert_eq!(fs::read(sandbox.path("upper/d/e/f")).unwrap(), b"f");
     }
 }
@@ -198,7 +201,7 @@ fn mount_into_its_own_upper() {
     let _mount = mount(&sandbox, "");
     let mut command = sandbox.zcp(["-a", "merged", "upper/x"]);
     let output = command.timeout(Duration::from_secs(60)).output().unwrap();
-    // The kernel does not say what a mount shows of an upper directory that is changed behind its back.
+    // The kernel does not define what a mount shows when its upper directory is changed directly.
     assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
     assert!(deepest(&sandbox, "upper") < 12);
 }
@@ -214,7 +217,8 @@ fn served_directory_into_its_own_mount() {
     }
 }
 
-/// Nothing that only looks like it is refused: names that repeat themselves, sources that are changed during the run.
+/// Copies that only look like copies into themselves are not refused: repeated names, and sources that change
+/// during the run.
 fn repeated_names_and_fresh_sources_are_copied() {
     let sandbox = Sandbox::new();
     let elsewhere = Sandbox::within(needs::SHM);
@@ -230,13 +234,14 @@ fn repeated_names_and_fresh_sources_are_copied() {
         }
     }
     elsewhere.snapshot("src").assert_same(&sandbox.snapshot("merged/src"));
-    // Between two directories of one mount, into a subdirectory that has the same names.
+    // Between two directories of one mount, into a subdirectory with the same names.
     assert_done(&sandbox.zcp(["-a", "merged/src/x", "merged/x/src"]).output().unwrap());
     assert_done(&sandbox.zcp(["-a", "upper/src", "merged/y"]).output().unwrap());
     elsewhere.snapshot("src").assert_same(&sandbox.snapshot("merged/y"));
 }
 
-/// A tree with all kinds of names over one that is spread over both layers, and from there to a disk again.
+/// A tree with all kinds of files is copied over one whose files are in both layers, and from there back to a
+/// disk.
 fn trees_over_all_layers() {
     let kinds: [&[&str]; 12] = [
         &["-r"],
@@ -273,7 +278,7 @@ fn trees_over_all_layers() {
             .file("lower/dst/gone", "gone")
             .symlink("nowhere", "lower/dst/link");
         let _mount = mount(&sandbox, "");
-        fs::remove_file(sandbox.path("merged/dst/gone")).unwrap(); // a whiteout
+        fs::remove_file(sandbox.path("merged/dst/gone")).unwrap(); // makes a whiteout
         fs::rename(sandbox.path("merged/dst/d/e/h"), sandbox.path("merged/dst/new")).unwrap();
         fs::remove_file(sandbox.path("merged/dst/new")).unwrap();
         assert_done(&sandbox.zcp(args).args(["-T", "src", "merged/dst"]).output().unwrap());

@@ -1,5 +1,5 @@
-//! Libraries that are loaded before libc and put themselves between it and the program (ld.so(8), `LD_PRELOAD`): zcp
-//! calls libc, so that they see what it does.
+//! Libraries that are loaded before libc and replace its functions (ld.so(8), `LD_PRELOAD`): zcp calls libc, so
+//! they see its system calls.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, noise};
@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A directory that an ordinary user may write to, with a zcp that he may run.
+/// A directory that an ordinary user may write to, with a zcp that the user may run.
 fn for_user() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.mode("", 0o777);
@@ -26,7 +26,7 @@ fn for_user() -> Sandbox {
     sandbox
 }
 
-/// Runs a script as an ordinary user, within a program such as fakeroot.
+/// Runs a script as an ordinary user under a program such as fakeroot.
 fn run(sandbox: &Sandbox, within: &str, script: &str) -> Output {
     let user = ["--reuid=65534", "--regid=65534", "--clear-groups", within, "sh", "-ec", script];
     sandbox.command("setpriv").args(user).output().unwrap()
@@ -37,10 +37,10 @@ const TREE: &str = "
     chown 5:6 s/file; chown 5:6 s/dir/set-id; chmod 4755 s/dir/set-id; chown -h 7:8 s/link; chown 9:10 s/dir
     mknod s/null c 1 3; mknod s/disk b 7 200; mkfifo s/fifo; chown 3:4 s/fifo s/disk; chmod 600 s/disk
 ";
-/// All but times; the number of names of a directory that ends in `/.`.
+/// Prints everything but times.
 const SHOW: &str = "find t -mindepth 1 -exec stat -c '%n %F %u:%g %a %t:%T %h' {} + | sort";
 
-/// The output of a script in a new directory, where nothing may fail.
+/// The output of a script in a new directory. No command in it may fail.
 fn shown(copy: &str) -> String {
     let sandbox = for_user();
     let output = run(&sandbox, "fakeroot", &format!("{TREE} {copy}; {SHOW}"));
@@ -48,7 +48,7 @@ fn shown(copy: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// As by cp: a tree whose owners and devices exist only in fakeroot's memory.
+/// zcp does the same as cp with a tree whose owners and devices exist only in fakeroot's memory.
 fn fakeroot() {
     let expected = shown("cp -a s t");
     assert!(expected.contains("t/null character special file 0:0 644 1:3"), "{expected}");
@@ -73,7 +73,7 @@ fn fakeroot_and_options() {
     );
 }
 
-/// Absolute paths stay below the directory that is to be the root.
+/// Absolute paths stay below the directory that plays the root.
 fn fakechroot() {
     let sandbox = for_user();
     sandbox.file("root/a/file", "inside").mode("root", 0o777);
@@ -83,12 +83,12 @@ fn fakechroot() {
     assert_eq!(fs::read(sandbox.path("root/b/file")).unwrap(), b"inside");
 }
 
-/// What asks for fsync(2) and syncfs(2) gets neither.
+/// eatmydata suppresses fsync(2) and syncfs(2).
 fn eatmydata() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", noise(1000)).file("b", noise(1000));
     for args in [["-r", "--fsync", "src", "dst"], ["--atomic", "--fsync", "b", "c"]] {
-        // eatmydata is a script, which is not to be traced.
+        // eatmydata is a script that must not be traced.
         let script = "exec strace -f -o log -e trace=fsync,fdatasync,sync,syncfs -E LD_PRELOAD=$LD_PRELOAD \"$@\"";
         let output =
             sandbox.command("eatmydata").args(["sh", "-c", script, "sh", ZCP]).args(args).output().unwrap();

@@ -1,5 +1,5 @@
-//! System calls that a filter of seccomp(2) refuses, as container runtimes and service managers do: with ENOSYS, which
-//! an older kernel would say, or with EPERM. A copy is then made by other calls.
+//! System calls that a filter of seccomp(2) refuses, as container runtimes and service managers do: with ENOSYS,
+//! as an older kernel would, or with EPERM. zcp then copies with other calls.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{LONGEST, Sandbox, assert_done, noise};
@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 
-/// The refused calls, each with its number.
+/// The refused calls and their numbers.
 const CALLS: [(&str, libc::c_long); 16] = [
     ("statx", libc::SYS_statx),
     ("copy_file_range", libc::SYS_copy_file_range),
@@ -32,7 +32,7 @@ const CALLS: [(&str, libc::c_long); 16] = [
 
 const REFUSALS: [(&str, i32); 2] = [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)];
 
-/// The options of a copy that each filter is tried with.
+/// The options that each filter is tried with.
 const OPTIONS: [&[&str]; 9] = [
     &["-r"],
     &["-a"],
@@ -64,18 +64,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Makes the calls of a command fail. The command cannot be started if the kernel does not take the filter, or if one
-/// of the calls is still answered otherwise.
+/// Makes the calls of a command fail. The command cannot be started if the kernel does not support the filter,
+/// or if the last of the calls does not return `errno` afterwards.
 #[allow(unsafe_code)]
 pub(crate) fn refuse(command: &mut std::process::Command, calls: &[libc::c_long], errno: i32) {
     let filter = filter(calls, errno);
-    // A call with these arguments does nothing, whatever it is.
+    // With the arguments below, no call does anything.
     let probe = *calls.last().unwrap();
     let install = move || {
         let program =
             libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_ptr().cast_mut() };
-        // SAFETY: the kernel copies the filter, which lives as long as the closure. Between fork and exec only system
-        // calls are made.
+        // SAFETY: the kernel copies the filter, which lives as long as the closure. Between fork and exec only
+        // system calls are made.
         let is_installed = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
                 && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
@@ -92,7 +92,7 @@ pub(crate) fn refuse(command: &mut std::process::Command, calls: &[libc::c_long]
     unsafe { command.pre_exec(install) };
 }
 
-/// A program of the kernel's packet filter (seccomp(2)) that refuses the calls and allows all others.
+/// A program for the kernel's packet filter (seccomp(2)) that refuses the calls and allows all others.
 fn filter(calls: &[libc::c_long], errno: i32) -> Vec<libc::sock_filter> {
     /// The offset of `nr` in `struct seccomp_data`.
     const NUMBER: u32 = 0;
@@ -107,7 +107,7 @@ fn filter(calls: &[libc::c_long], errno: i32) -> Vec<libc::sock_filter> {
     std::iter::once(load).chain(refuse).chain([answer(libc::SECCOMP_RET_ALLOW)]).collect()
 }
 
-/// zcp under a filter.
+/// A command that runs zcp under the filter.
 pub(crate) fn zcp(sandbox: &Sandbox, calls: &[libc::c_long], errno: i32, args: &[&str]) -> Command {
     let mut command = sandbox.std_command(crate::sandbox::ZCP, "zcp");
     command.args(args);
@@ -117,7 +117,7 @@ pub(crate) fn zcp(sandbox: &Sandbox, calls: &[libc::c_long], errno: i32, args: &
     command
 }
 
-/// A tree with all that a copy needs a call of its own for.
+/// A tree with everything for which a copy needs a special call.
 fn tree() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("src/small", "small").file("src/empty", "").file("src/d/e/large", noise(3 << 20));
@@ -130,7 +130,7 @@ fn tree() -> Sandbox {
     sandbox
 }
 
-/// Without the places of holes, which depend on the call that copies.
+/// Compares everything but the places of holes, which depend on the call that copies.
 fn assert_copied(sandbox: &Sandbox, options: &[&str]) {
     let [source, copy] = ["src", "dst"].map(|name| sandbox.snapshot(name).without(|node| node.spans.clear()));
     match options {
@@ -139,7 +139,7 @@ fn assert_copied(sandbox: &Sandbox, options: &[&str]) {
     }
 }
 
-/// New copies and copies over older files, then a job. Nothing is said, and nothing is left behind.
+/// New copies, copies over older files, and a job: nothing is reported, and no temporary name remains.
 fn copies_under_a_filter(calls: &[libc::c_long], errno: i32) {
     let sandbox = tree();
     for options in OPTIONS {
@@ -167,7 +167,7 @@ fn all_calls_at_once() {
     }
 }
 
-/// A call that nothing can replace: the copy fails, and says by which operation and why.
+/// Calls that nothing can replace: the copy fails, and names the operation and the reason.
 fn calls_that_nothing_replaces() {
     let sandbox = tree();
     sandbox.hard_link("src/small", "src/hard");
@@ -187,8 +187,9 @@ fn calls_that_nothing_replaces() {
     }
 }
 
-/// The calls that read extended attributes and access control lists. What a file has and what cannot be read is said,
-/// with `-a` too; only EOPNOTSUPP, and ENOSYS from the listing, mean that there is nothing, as for cp.
+/// The calls that read extended attributes and access control lists. If a file has attributes that cannot be
+/// read, that is reported, with `-a` too. Only EOPNOTSUPP, and ENOSYS from the listing, mean that there are
+/// none, as for cp.
 fn attributes_are_not_lost_in_silence() {
     const GET: &[libc::c_long] = &[libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr];
     const LIST: &[libc::c_long] = &[libc::SYS_listxattr, libc::SYS_llistxattr, libc::SYS_flistxattr];

@@ -1,4 +1,4 @@
-//! The first moments of the program: what its parent has left it.
+//! The start of the program: the environment that its parent leaves.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done};
@@ -14,7 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Nothing below /dev: the copy is made all the same, whichever descriptors are closed.
+/// With an empty /dev the copy is made, whichever descriptors are closed.
 fn without_null() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         let sandbox = Sandbox::new();
@@ -26,7 +26,7 @@ fn without_null() {
     }
 }
 
-/// A file that is opened does not get the number of a standard descriptor, where a message would be written into it.
+/// No file is opened under the number of a standard descriptor; a message would be written into it.
 fn closed_descriptors() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", "content").file("src/b", "content");

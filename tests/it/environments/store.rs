@@ -1,5 +1,5 @@
-//! A FUSE file system in memory whose server may refuse, forget and round what it is given, and counts what it is
-//! asked for.
+//! A FUSE file system in memory whose server can refuse requests, lose data and round times, and counts its
+//! requests.
 
 use crate::sandbox::Sandbox;
 use fuser::{
@@ -14,31 +14,31 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The kernel asks each time.
+/// The kernel caches no attributes.
 const TTL: Duration = Duration::ZERO;
 
-/// How the server behaves. It can be told otherwise while it is mounted.
+/// The behaviour of the server. It can be changed while the file system is mounted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Manners {
-    /// The answer to close(2) of a file whose name begins with "bad": what was written is lost.
+    /// The answer to close(2) of a file whose name begins with "bad". Its data is lost.
     pub(crate) flush: Option<Errno>,
     /// The answer to fsync(2) of such a file.
     pub(crate) fsync: Option<Errno>,
-    /// The answer when an attribute (not an access control list) is set.
+    /// The answer to setting an attribute other than an access control list.
     pub(crate) set_xattr: Option<Errno>,
-    /// The answer to all that is asked about access control lists.
+    /// The answer to all requests for access control lists.
     pub(crate) acl: Option<Errno>,
-    /// Times are cut off to multiples of so many seconds; of 0 they are kept as they are.
+    /// Times are cut off to multiples of so many seconds. 0: they are kept.
     pub(crate) coarse_seconds: u64,
-    /// Or to multiples of so many nanoseconds.
+    /// Times are cut off to multiples of so many nanoseconds.
     pub(crate) coarse_nanoseconds: u32,
 }
 
-/// What it has been asked for.
+/// The requests that the server received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) writes: u64,
-    /// The names of what was synced, in order.
+    /// The names of synced files, in order.
     pub(crate) synced: Vec<OsString>,
 }
 
@@ -59,14 +59,14 @@ struct State {
     last: u64,
 }
 
-/// A mounted one.
+/// A mounted file system.
 pub(crate) struct Store {
     state: Arc<Mutex<State>>,
     _session: BackgroundSession,
 }
 
 impl Store {
-    /// Mounted on a new directory of the sandbox.
+    /// Mounts it on a new directory of the sandbox.
     pub(crate) fn mount(sandbox: &Sandbox, name: &str, manners: Manners) -> Store {
         sandbox.dir(name);
         let mut state = State { manners, ..State::default() };
@@ -82,7 +82,7 @@ impl Store {
         self.state.lock().unwrap().manners = manners;
     }
 
-    /// What it has been asked for since the last time.
+    /// The requests since the last call.
     pub(crate) fn take_counts(&self) -> Counts {
         std::mem::take(&mut self.state.lock().unwrap().counts)
     }
@@ -124,7 +124,7 @@ impl State {
         self.nodes[&parent].children.get(name).copied()
     }
 
-    /// As stat(2) shows it: with times that were cut off.
+    /// The attributes that stat(2) shows, with times cut off.
     fn shown(&self, id: u64) -> FileAttr {
         let node = &self.nodes[&id];
         let (size, blocks) = (node.data.len() as u64, node.data.len().div_ceil(512) as u64);

@@ -1,5 +1,5 @@
-//! Copies to and from file systems that refuse much of what a disk does. A copy is right, or its failure is said and
-//! leaves nothing strange.
+//! Copies to and from file systems that support few operations. A copy is right, or its failure is reported and
+//! leaves no other files.
 
 use super::server::Refusals;
 use crate::needs::{Need, trial};
@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// What each kind of server refuses.
+/// The operations that each kind of server refuses.
 fn kinds() -> Vec<(&'static str, Refusals)> {
     let none = Refusals::default();
     vec![
@@ -71,7 +71,7 @@ const OPTIONS: [&[&str]; 20] = [
 
 const NAMES: [&str; 6] = ["small", "large", "empty", "sparse", "d/deep/file", "d/other"];
 
-/// Files, one of which is large enough to be written to the disk in steps.
+/// Makes files, one of which is large enough to be written to the disk in portions.
 fn make_source(sandbox: &Sandbox, root: &str) {
     let file = |name: &str, bytes: &[u8]| drop(sandbox.file(format!("{root}/{name}"), bytes).path(""));
     file("small", &noise(3000));
@@ -106,7 +106,7 @@ fn copies_to(kind: &str, refusals: Refusals) {
     }
 }
 
-/// What cannot be done without something that is refused.
+/// Whether a copy with these options needs a refused operation.
 fn may_fail(refusals: Refusals, options: &[&str], over: bool) -> bool {
     let has = |option: &str| options.contains(&option);
     let backs_up = has("-b") || has("--backup=numbered");
@@ -117,7 +117,8 @@ fn may_fail(refusals: Refusals, options: &[&str], over: bool) -> bool {
     renames || names_new || links || reads_back
 }
 
-/// What is right is there; what is not is named, and is as it was before; and nothing else is there but backups.
+/// Checks that copied files are right, that the others are named and unchanged, and that nothing else exists but
+/// backups.
 #[track_caller]
 fn judge(sandbox: &Sandbox, destination: &str, old: &[&str], output: &Output, context: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -170,7 +171,7 @@ fn copies_from(refusals: Refusals) {
     }
 }
 
-/// A signal in the middle of a file that was being overwritten: it goes, also where an open file cannot.
+/// After a signal, a file that was being overwritten is removed, even where an open file cannot be.
 fn half_overwritten_file_is_removed() {
     use crate::strace;
     for (atomic, left) in [(&[][..], false), (&["--atomic"], true)] {

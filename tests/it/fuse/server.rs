@@ -1,4 +1,4 @@
-//! A FUSE server that serves a directory, and refuses what servers of many kinds refuse.
+//! A FUSE server that serves a directory, and refuses operations as servers of many kinds do.
 
 use crate::sandbox::Sandbox;
 use fuser::{
@@ -15,13 +15,13 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The kernel asks each time.
+/// The kernel caches no attributes.
 const TTL: Duration = Duration::ZERO;
-/// The number of the root for the kernel.
+/// The kernel's number of the root.
 const ROOT: u64 = 1;
 
-/// What a server does not do, or does not do as a disk would. Nothing, by default, but to make files without a name:
-/// fuser knows no O_TMPFILE.
+/// Operations that a server does not support, or performs differently from a disk. By default it lacks only
+/// files without a name, since fuser does not support O_TMPFILE.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Refusals {
     /// Renaming without replacing (EINVAL).
@@ -29,28 +29,28 @@ pub(crate) struct Refusals {
     pub(crate) rename: Option<Errno>,
     pub(crate) link: Option<Errno>,
     pub(crate) symlink: Option<Errno>,
-    /// Special files.
+    /// Making special files.
     pub(crate) mknod: Option<Errno>,
     pub(crate) xattr: Option<Errno>,
-    /// No link is counted: `st_nlink` is 0.
+    /// Counting links: `st_nlink` is 0.
     pub(crate) link_count: bool,
-    /// A file is written anew or not at all: opening one for writing without O_TRUNC, and ftruncate(2), fail.
+    /// Keeping content: opening a file for writing without O_TRUNC, and ftruncate(2), fail.
     pub(crate) keeping_content: Option<Errno>,
-    /// A file is written from its start to its end. The flush of any descriptor ends that; until then nobody reads it.
-    /// One write elsewhere breaks it.
+    /// Writing anywhere but at the end: a file is written from its start to its end. The flush of any descriptor
+    /// completes it, and until then nobody can read it. A write elsewhere breaks it.
     pub(crate) random_writes: bool,
-    /// Going on with such a file after an fsync.
+    /// Writing to such a file after an fsync.
     pub(crate) writes_after_fsync: bool,
     /// Removing the name of an open file.
     pub(crate) unlink_open: Option<Errno>,
-    /// Saying in a listing what a name is: everything is called this.
+    /// Types in a listing: every name has this type.
     pub(crate) types: Option<FileType>,
     /// Reading at an offset (ESPIPE).
     pub(crate) offsets: bool,
 }
 
 impl Refusals {
-    /// Object storage: as mountpoint-s3 and rclone without a cache of their own.
+    /// Object storage, like mountpoint-s3 and like rclone without its own cache.
     pub(crate) fn of_object_storage() -> Refusals {
         Refusals {
             rename_flags: true,
@@ -80,7 +80,7 @@ impl Refusals {
 
 struct Server {
     refusals: Refusals,
-    /// Where each inode may be found; it may have several names, and some of these may be gone.
+    /// The paths of each inode. An inode can have several, some of which may no longer exist.
     paths: HashMap<u64, Vec<PathBuf>>,
     open: HashMap<u64, Open>,
     /// The last number of an open file.
@@ -91,12 +91,12 @@ struct Open {
     file: File,
     id: u64,
     writes: bool,
-    /// Where the next byte is expected.
+    /// The offset where the next byte is expected.
     next: u64,
     state: State,
 }
 
-/// How far a file is that can only be written from start to end.
+/// The state of a file that can only be written from start to end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Begun,
@@ -125,7 +125,7 @@ impl Server {
         Ok(self.path(parent)?.join(name))
     }
 
-    /// Remembers where a name is, and says what is there.
+    /// Records the path of a file, and returns its attributes.
     fn met(&mut self, path: &Path) -> Answer<FileAttr> {
         let stat = path.symlink_metadata().map_err(errno)?;
         let paths = self.paths.entry(stat.ino()).or_default();
@@ -217,7 +217,7 @@ impl Server {
         Ok(data.len() as u32)
     }
 
-    /// The end of a file that is written from start to end.
+    /// Completes a file that is written from start to end.
     fn complete(&mut self, handle: u64) -> Answer<()> {
         let open = self.open.get_mut(&handle).ok_or(Errno::BADF)?;
         if self.refusals.random_writes && open.writes {
@@ -302,7 +302,7 @@ impl Server {
     }
 }
 
-/// What setattr is to set.
+/// The attributes that a setattr request sets.
 struct Settings {
     mode: Option<u32>,
     uid: Option<u32>,
@@ -335,12 +335,12 @@ fn kind(kind: fs::FileType) -> FileType {
     }
 }
 
-/// So that `?` ends the attempt alone.
+/// Runs the closure, so that `?` in it does not leave the calling function.
 fn attempt<T>(run: impl FnOnce() -> Answer<T>) -> Answer<T> {
     run()
 }
 
-/// Replies with what a closure gives, or with its error.
+/// Replies with the result of an expression, or with its error.
 macro_rules! answer {
     ($reply:ident, $answer:expr, $value:pat => $ok:expr) => {
         match attempt(|| $answer) {
@@ -353,7 +353,7 @@ macro_rules! answer {
 impl Filesystem for Server {
     fn init(&mut self, _: &Request<'_>, config: &mut KernelConfig) -> Result<(), i32> {
         if self.refusals.keeping_content.is_some() {
-            // Opening with O_TRUNC is one request then, as such servers have it.
+            // Makes opening with O_TRUNC one request, as such servers need it.
             config.add_capabilities(consts::FUSE_ATOMIC_O_TRUNC).unwrap();
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Patterns, held against what gitignore(5) and glob(7) say that they mean: a pattern is invented as what it is
-//! to match, then written down, in one of the ways to write it.
+//! Patterns, compared with gitignore(5) and glob(7): a pattern is generated as a description of what it matches,
+//! and then written in one of the possible ways.
 
 use super::fuzz;
 use proptest::collection::vec;
@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use zcp::filter::Filter;
 
-/// A piece of a pattern that stands for characters of one name.
+/// A piece of a pattern that matches characters of one name.
 #[derive(Clone, Debug)]
 enum Token {
     Literal(char, bool),
@@ -18,10 +18,10 @@ enum Token {
     Set(bool, Vec<(char, char)>),
 }
 
-/// What is between two slashes.
+/// The part of a pattern between two slashes.
 #[derive(Clone, Debug)]
 enum Part {
-    /// Two stars: any directories, or all that is below, at the end.
+    /// Two stars: any directories or, at the end, everything below.
     Deep,
     Name(Vec<Token>),
 }
@@ -44,7 +44,7 @@ fn token() -> impl Strategy<Value = Token> {
 }
 
 fn part() -> impl Strategy<Value = Part> {
-    // Stars alone are no name but a way to any depth.
+    // A name that consists of several stars means any number of directories.
     let is_deep = |tokens: &[Token]| tokens.len() > 1 && tokens.iter().all(|token| matches!(token, Token::Star));
     let name =
         vec(token(), 1..4).prop_map(move |tokens| if is_deep(&tokens) { Part::Deep } else { Part::Name(tokens) });
@@ -53,7 +53,7 @@ fn part() -> impl Strategy<Value = Part> {
 
 fn written(token: &Token) -> String {
     match token {
-        // What is no letter may be escaped; what would mean something else has to be.
+        // A character other than a letter may be escaped; a special character must be.
         Token::Literal(c, escaped) if *escaped || "*?[\\".contains(*c) => format!("\\{c}"),
         Token::Literal(c, _) => c.to_string(),
         Token::Star => "*".into(),
@@ -110,7 +110,7 @@ fn excludes(filter: &Filter, path: &[&str]) -> bool {
     filter.excludes(&level, OsStr::new(name), false)
 }
 
-/// A pattern matches what it is to match, and nothing else.
+/// A pattern matches what its description says, and nothing else.
 pub(super) fn meaning() {
     let name = vec(letter(), 1..4).prop_map(String::from_iter);
     fuzz(400, (vec(part(), 1..4), vec(vec(name, 1..4), 1..6)), |(parts, paths)| {
@@ -124,7 +124,7 @@ pub(super) fn meaning() {
     });
 }
 
-/// Any bytes are patterns or refused, on any names.
+/// Any bytes are a pattern or are refused, with any names.
 pub(super) fn bytes() {
     let byte = prop_oneof![3 => select(b"ab*?[]!^\\-/{}#: \n\r".to_vec()), 1 => any::<u8>()];
     let name = vec(any::<u8>().prop_filter("no name", |byte| !b"/\0".contains(byte)), 1..8);

@@ -1,5 +1,5 @@
-//! One ladder, as one worker has it, and one transfer after the other: files, pipes and sockets, and what takes
-//! nothing. Each gets its own bytes, whatever became of those before.
+//! One ladder, as a worker has it, makes many transfers: files, pipes, sockets, and destinations that accept
+//! nothing. Each destination gets its own bytes, whatever happened in earlier transfers.
 
 use super::fuzz;
 use crate::sandbox::noise;
@@ -23,13 +23,13 @@ enum Place {
     File,
     Pipe,
     Socket,
-    /// /dev/full, which takes nothing.
+    /// /dev/full, which accepts no bytes.
     Full,
-    /// A socket that nobody reads.
+    /// A socket whose other end is shut down.
     Gone,
 }
 
-/// What is read from the first was written to the second.
+/// A pair of descriptors. Bytes written to the second are read from the first.
 fn ends(place: Place) -> (OwnedFd, OwnedFd) {
     if place == Place::Pipe {
         let (read, write) = std::io::pipe().unwrap();
@@ -46,7 +46,7 @@ fn source(place: Place, dir: &Path, bytes: &[u8]) -> (OwnedFd, Option<JoinHandle
     }
     let (read, write) = ends(place);
     let bytes = bytes.to_vec();
-    // Refused, where the copy has failed.
+    // Writing fails if the copy has failed.
     (read, Some(spawn(move || drop(File::from(write).write_all(&bytes)))))
 }
 
@@ -56,7 +56,7 @@ fn destination(place: Place, dir: &Path) -> (OwnedFd, Option<JoinHandle<Vec<u8>>
         Place::Full => (File::options().write(true).open("/dev/full").unwrap().into(), None),
         Place::Gone => {
             let (read, write) = UnixStream::pair().unwrap();
-            // Closing is not enough: a child of another test may have it until it calls exec.
+            // Closing is not enough: a child of another test may hold the descriptor until it calls exec.
             read.shutdown(Shutdown::Both).unwrap();
             (write.into(), None)
         }

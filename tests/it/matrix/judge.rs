@@ -1,4 +1,4 @@
-//! What may become of a copy whose calls fail: the law of the matrix.
+//! The possible results of a copy whose calls fail: the rule of the matrix.
 
 use super::stage::{Fault, Site, Stage};
 use crate::snapshot::{Node, Snapshot};
@@ -10,7 +10,7 @@ pub(super) struct Case<'a> {
     pub(super) stage: &'a Stage,
     pub(super) site: &'a Site,
     pub(super) fault: &'a Fault,
-    /// The file that the call was made on, where there was one call.
+    /// The file that the call was made on, if there was exactly one call.
     pub(super) file: Option<String>,
     pub(super) output: &'a Output,
     pub(super) log: &'a str,
@@ -19,7 +19,7 @@ pub(super) struct Case<'a> {
     pub(super) copy: &'a Snapshot,
 }
 
-/// What became of it in a word, or which law was broken.
+/// The result in one word or, as an error, the rule that was broken.
 pub(super) fn judge(case: &Case<'_>) -> Result<String, String> {
     let errors = String::from_utf8_lossy(&case.output.stderr).into_owned();
     let wrong = |law: &str| Err(format!("{law}\n{errors}"));
@@ -29,7 +29,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<String, String> {
     if errors.contains("panicked") {
         return wrong("panics");
     }
-    // What is said of an inode is said of all its names.
+    // A message about an inode excuses all its names.
     let twins = |path: &Path| {
         let nodes = &case.stage.source.0;
         let first = nodes[path].links.clone();
@@ -65,8 +65,8 @@ impl Case<'_> {
         })
     }
 
-    /// Whether stderr names a path or a directory above it. A complaint about an attribute is about
-    /// that path alone.
+    /// Whether stderr names a path or a directory above it. A message about an attribute concerns that path
+    /// alone.
     fn is_named(&self, errors: &str, path: &Path) -> bool {
         errors.lines().any(|line| {
             let said = line.strip_prefix("zcp: ").unwrap_or(line);
@@ -82,7 +82,7 @@ impl Case<'_> {
         })
     }
 
-    /// A path that is not as it is in the source, but for those that are excused.
+    /// A path that differs from the source and is not excused.
     fn difference(&self, excused: impl Fn(&Path) -> bool) -> Option<String> {
         let failed = self.output.status.code() == Some(1);
         for (path, node) in &self.stage.source.0 {
@@ -98,21 +98,22 @@ impl Case<'_> {
         left.map(|path| format!("{path:?} is left behind"))
     }
 
-    /// The part of a node that is to be the source's.
+    /// The attributes of a node that must equal the source's.
     fn kept(&self, mut node: Node, failed: bool) -> Node {
         node.spans.clear();
         if self.stage.setting.full {
-            // A kernel without utimensat(2) keeps times to the microsecond.
+            // Without utimensat(2), times are kept to the microsecond.
             if self.site.call == "utimensat" && self.fault.errno == Some("ENOSYS") {
                 node.mtime = node.mtime.map(|(sec, nsec)| (sec, nsec / 1000 * 1000));
             }
             let of_xattr = self.site.call.contains("xattr");
-            // These say that the file system has no attributes, and that has to be believed.
+            // These errors say that the file system supports no attributes, and zcp must believe them.
             if of_xattr && matches!(self.fault.errno, Some("EOPNOTSUPP" | "ENOSYS")) {
                 node.xattrs.clear();
                 node.mode &= !0o070;
             }
-            // With -a attributes are kept if the file system and the rights permit; an ACL is part of the mode.
+            // With `-a`, attributes are preserved if the file system and the permissions allow it. An access
+            // control list belongs to the mode.
             let is_refused = matches!(self.fault.errno, Some("EPERM" | "EACCES" | "EINVAL"));
             if of_xattr && is_refused && !self.stage.setting.args.contains(&"--preserve=xattr") {
                 node.xattrs.retain(|key, _| key.to_bytes().starts_with(b"system."));
@@ -120,7 +121,7 @@ impl Case<'_> {
             if failed {
                 node.links = None;
             }
-            // No file that waited for that sync gets its times, whether it was to blame or not.
+            // No file that waited for the failed sync gets its times, whether its own data was lost or not.
             if String::from_utf8_lossy(&self.output.stderr).contains("cannot sync the file system of ") {
                 node.mtime = None;
             }
@@ -133,7 +134,7 @@ impl Case<'_> {
     }
 }
 
-/// The C library's words for an errno.
+/// The C library's text for an errno.
 fn words(errno: &str) -> &'static str {
     match errno {
         "ENOSYS" => "Function not implemented",

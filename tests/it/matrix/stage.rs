@@ -1,5 +1,5 @@
-//! A source tree and a way to call zcp on it, and which system calls that makes, found out by a run
-//! that nobody disturbs: the order of the calls of one worker is always the same.
+//! A source tree, a command line, and the system calls that zcp makes for it. A run without faults finds them;
+//! the order of the calls of one worker is always the same.
 
 use super::{Setting, judge};
 use crate::needs::mounted;
@@ -15,21 +15,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Far more seconds than any cell takes: what has not ended by then hangs.
+/// Far more seconds than any cell takes. A run that takes longer hangs.
 const LIMIT: u32 = 60;
 
-/// A call to be sabotaged: what it is made on, and when.
+/// A call to fail: its name, the kind of its file, and the moments.
 pub(super) struct Site {
     pub(super) call: String,
-    /// The call and what it is made on, for people.
+    /// The call and the kind of its file, in words.
     pub(super) label: String,
-    /// Which of the thread's calls of that name: the first on such a file, and one in the middle.
+    /// The numbers of the thread's calls of that name: the first on such a file, and one in the middle.
     pub(super) moments: Vec<usize>,
-    /// The names of the files at those moments, where they can be told.
+    /// The names of the files at those moments, if they are known.
     pub(super) files: Vec<Option<String>>,
 }
 
-/// What strace makes of a call.
+/// The fault that strace injects.
 pub(super) struct Fault {
     pub(super) what: String,
     pub(super) errno: Option<&'static str>,
@@ -42,13 +42,13 @@ impl Display for Fault {
     }
 }
 
-/// All cells of a setting share it.
+/// The common part of all cells of a setting.
 pub(super) struct Stage {
     pub(super) setting: &'static Setting,
     sandbox: Sandbox,
     pub(super) source: Snapshot,
     sites: Vec<Site>,
-    /// So that each run has a destination of its own.
+    /// The number of runs, from which each run takes the name of its destination.
     runs: AtomicUsize,
 }
 
@@ -67,7 +67,7 @@ impl Stage {
         &self.sites
     }
 
-    /// One cell: what became of the copy, or what is wrong with that.
+    /// Runs one cell. Returns the result, or what is wrong with it.
     pub(super) fn run(&self, site: &Site, fault: &Fault) -> Result<String, String> {
         let calls = format!("trace={}", site.call);
         let inject = format!("inject={}:{}:when={}", site.call, fault.what, fault.when);
@@ -90,8 +90,8 @@ impl Stage {
         })
     }
 
-    /// Runs zcp under strace, shows what it left, and clears that away. Gives the log of the thread
-    /// that copies.
+    /// Runs zcp under strace, calls `look` with the destination, and removes it. Returns the output and the log
+    /// of the thread that copies.
     fn trace(&self, options: &[&str], look: impl FnOnce(&str)) -> (Result<Output, String>, String) {
         let dst = format!("d{}", self.runs.fetch_add(1, Ordering::Relaxed));
         if self.setting.occupied {
@@ -112,13 +112,13 @@ impl Stage {
     }
 }
 
-/// The output of a run that ends; one that hangs is killed with all that it started.
+/// The output of a run that ends. A run that hangs is killed with all its children.
 fn run(mut command: Command) -> Result<Output, String> {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let group = Pid::from_child(&child);
     let (send, ended) = channel();
     std::thread::spawn(move || send.send(child.wait_with_output().unwrap()));
-    // Second by second, so that a machine that slept in between is not taken for a hang.
+    // Waits second by second, so that a suspended machine does not look like a hang.
     let answer = (0..LIMIT).find_map(|_| ended.recv_timeout(Duration::from_secs(1)).ok());
     answer.ok_or_else(|| {
         let _ = kill_process_group(group, Signal::KILL);
@@ -126,22 +126,22 @@ fn run(mut command: Command) -> Result<Output, String> {
     })
 }
 
-/// Files of several kinds in two directories, one of them in several pieces for any strategy.
+/// Files of several kinds in two directories. One of them consists of several pieces for any strategy.
 fn make_tree(sandbox: &Sandbox) {
     let mut big = noise(1_150_000);
-    big[200_000..300_000].fill(0); // for --sparse=always
+    big[200_000..300_000].fill(0); // zeros for --sparse=always
     let bytes = noise(24_576);
     let pieces: Vec<_> = (0..3).map(|i| (i * 81_920, &bytes[i as usize * 8192..][..8192])).collect();
     sandbox.file("src/a/big", &big).sparse("src/a/holes", 300_007, &pieces).symlink("big", "src/a/link");
     sandbox.file("src/b/one", noise(5000)).hard_link("src/b/one", "src/b/two").fifo("src/b/fifo");
     sandbox.file("src/b/plain", noise(9001)).mode("src/b/plain", 0o640);
-    // Somebody else's, so that an owner has to be given.
+    // Belongs to another user, so that zcp has to set an owner.
     std::os::unix::fs::chown(sandbox.path("src/b/plain"), Some(1), Some(1)).unwrap();
     sandbox.xattr("src/b/plain", "user.k", "v").xattr("src/b/plain", "system.posix_acl_access", acl());
     sandbox.dir("src/a").dir("src/b").dir("src");
 }
 
-/// An access control list that says more than the mode (struct posix_acl_xattr_entry).
+/// An access control list that the mode alone cannot express (struct posix_acl_xattr_entry).
 fn acl() -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] =
         [(1, 6, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)];
@@ -151,15 +151,16 @@ fn acl() -> Vec<u8> {
     [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
 }
 
-/// What is there before: other content under the same names.
+/// Makes an older destination: the same names with different content.
 fn occupy(sandbox: &Sandbox, dst: &str) {
     for name in ["a/big", "a/holes", "b/one", "b/plain"] {
         sandbox.file(format!("{dst}/{name}"), format!("old {name}"));
     }
-    // Somebody else's, so that an owner has to be given.
+    // Belongs to another user, so that zcp has to set an owner.
     std::os::unix::fs::chown(sandbox.path(format!("{dst}/b/one")), Some(1), Some(1)).unwrap();
     sandbox.symlink("old", format!("{dst}/a/link"));
-    // A list that has to go: user 65534 may do all (struct posix_acl_xattr_header of linux/posix_acl_xattr.h).
+    // A list that zcp must remove: user 65534 has all permissions (struct posix_acl_xattr_header of
+    // linux/posix_acl_xattr.h).
     let entries = [(1, 7, u32::MAX), (2, 7, 65534), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)];
     let entry = |(tag, rights, id): (u16, u16, u32)| {
         [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
@@ -168,7 +169,7 @@ fn occupy(sandbox: &Sandbox, dst: &str) {
     sandbox.xattr(format!("{dst}/b"), "system.posix_acl_access", list);
 }
 
-/// The calls on the sandbox, sorted by what they are made on.
+/// The calls on the sandbox, grouped by call and kind of file.
 fn find_sites(log: &str, root: &Path) -> Vec<Site> {
     let mut ordinals: BTreeMap<&str, usize> = BTreeMap::new();
     let mut found: BTreeMap<String, (String, Vec<(usize, PathBuf)>)> = BTreeMap::new();
@@ -178,7 +179,7 @@ fn find_sites(log: &str, root: &Path) -> Vec<Site> {
         *ordinal += 1;
         let Some(path) = path_of(call, arguments, root) else { continue };
         let Some(place) = place(&path, root) else { continue };
-        // std asserts that closedir(3) succeeds, and no file system has a say in that.
+        // std asserts that closedir(3) succeeds, so it must not fail. No file system decides its result.
         if matches!(call, "execve" | "fcntl") || (call, place.as_str()) == ("close", "source directory") {
             continue;
         }
@@ -189,7 +190,8 @@ fn find_sites(log: &str, root: &Path) -> Vec<Site> {
     found.into_iter().map(|(label, (call, calls))| site(call, label, &calls)).collect()
 }
 
-/// The first of the calls; and the first that is not the file's first, or else the one in the middle.
+/// The first of the calls, and the first repeated call on the same file or, if there is none, the call in the
+/// middle.
 fn site(call: String, label: String, calls: &[(usize, PathBuf)]) -> Site {
     let again = (1..calls.len()).find(|index| calls[..*index].iter().any(|(_, path)| *path == calls[*index].1));
     let mut chosen = vec![0, again.unwrap_or(calls.len() / 2)];
@@ -198,7 +200,7 @@ fn site(call: String, label: String, calls: &[(usize, PathBuf)]) -> Site {
     Site { call, label, moments, files }
 }
 
-/// What a call is made on, by the paths that strace annotates descriptors with.
+/// The file that a call is made on, according to the paths that strace prints with descriptors.
 fn path_of(call: &str, arguments: &str, root: &Path) -> Option<PathBuf> {
     if call == "pipe2" {
         return Some("pipe:".into());
@@ -219,7 +221,7 @@ fn path_of(call: &str, arguments: &str, root: &Path) -> Option<PathBuf> {
     descriptors.map(|(path, _)| PathBuf::from(path)).find(|path| path.starts_with(root))
 }
 
-/// The tree that a path is in, and whether it is a directory of it.
+/// The tree that a path belongs to, and whether the path is a directory.
 fn place(path: &Path, root: &Path) -> Option<String> {
     if path.starts_with("pipe:") {
         return Some("pipe".into());

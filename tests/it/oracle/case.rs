@@ -1,4 +1,4 @@
-//! One comparison: a tree, options, operands, answers. `invent.rs` makes random ones.
+//! One comparison: a tree, options, operands and answers. `invent.rs` generates random ones.
 
 use super::Run;
 use crate::sandbox::Sandbox;
@@ -9,15 +9,16 @@ use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-/// Where the tree stands in the sandbox, and cp is run: deep enough that no `..` leads out of it.
+/// The directory of the tree in the sandbox, in which cp runs: deep enough that no `..` leads out of the
+/// sandbox.
 pub(crate) const WITHIN: &str = "1/2/3/4";
-/// An access control list (acl(5)) that lets user 1000 in: version, then tag, permissions, id.
+/// An access control list (acl(5)) that admits user 1000: version, then tag, permissions, id.
 const ACL: &[u8] = &[
     2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 7, 0, 232, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0,
     7, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255,
 ];
 
-/// A file in its place.
+/// A file and its path.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(super) path: PathBuf,
@@ -37,7 +38,7 @@ pub(super) enum Placed {
     Fifo,
 }
 
-/// How the command line is laid out.
+/// The order of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// OPTIONS SOURCE... DESTINATION.
@@ -50,7 +51,7 @@ pub(crate) enum Form {
     IntoLong,
 }
 
-/// What stands for the absolute path of the tree, at the start of an operand or of a link's target.
+/// The absolute path of the tree, as written at the start of an operand or of a link's target.
 pub(super) const ABSOLUTE: &str = "@@/";
 
 /// One comparison.
@@ -65,7 +66,7 @@ pub(crate) struct Case {
     pub(crate) environment: &'static [(&'static str, &'static str)],
 }
 
-/// A path with the tree's absolute path in the place of [`ABSOLUTE`].
+/// A path with [`ABSOLUTE`] replaced by the tree's absolute path.
 fn absolute(path: &OsStr, top: &Path) -> OsString {
     match path.as_bytes().strip_prefix(ABSOLUTE.as_bytes()) {
         Some(rest) => OsString::from_vec([top.as_os_str().as_bytes(), b"/", rest].concat()),
@@ -74,7 +75,7 @@ fn absolute(path: &OsStr, top: &Path) -> OsString {
 }
 
 impl Case {
-    /// The arguments, for a tree at this absolute path.
+    /// The arguments for a tree at this absolute path.
     pub(crate) fn args(&self, top: &Path) -> Vec<OsString> {
         let flags = self.flags.iter().map(OsString::from);
         let operands: Vec<OsString> = self.operands.iter().map(|operand| absolute(operand, top)).collect();
@@ -94,7 +95,8 @@ impl Case {
         self.flags.contains(&flag)
     }
 
-    /// Makes the tree. Modes and times come last, from the leaves up: a directory may be closed.
+    /// Makes the tree. Modes and times come last, from the leaves upwards, because a directory may have no
+    /// permissions.
     pub(crate) fn build(&self, sandbox: &Sandbox) {
         let within = |path: &PathBuf| Path::new(WITHIN).join(path);
         let top = sandbox.path(WITHIN);
@@ -127,7 +129,7 @@ impl Case {
         }
     }
 
-    /// Whether something has an access control list, be it for what is made in it.
+    /// Whether a file has an access control list, or a directory a default one.
     pub(super) fn has_list(&self) -> bool {
         self.nodes.iter().any(|node| node.acl)
     }
@@ -147,7 +149,7 @@ impl Case {
         self.links_on_the_way().next().is_some()
     }
 
-    /// Whether one of them is another kind of file after the run.
+    /// Whether the run replaced one of these links by another kind of file.
     pub(super) fn replaces_link_on_the_way(&self, run: &Run) -> bool {
         let is_link = |node: &Node| {
             let after = run.snapshot.0.get(&Path::new(WITHIN).join(&node.path));
@@ -156,7 +158,7 @@ impl Case {
         self.links_on_the_way().any(|node| !is_link(node))
     }
 
-    /// Opens the fifos, so that nobody has to wait for a reader to write into them.
+    /// Opens the fifos, so that no program waits for a reader.
     pub(crate) fn hold_fifos(&self, sandbox: &Sandbox) -> Vec<File> {
         let fifos = self.nodes.iter().filter(|node| node.kind == Placed::Fifo);
         let open = |node: &Node| {
@@ -195,8 +197,8 @@ impl Debug for Case {
     }
 }
 
-/// The same-file matrix: two names of one file, or nearly so, under all flags that decide about them
-/// and all pairs of those. The table of `src/plan/tests.rs` has the same cells, and more.
+/// The same-file matrix: two names of one file, or nearly so, with all flags that matter and all pairs of these
+/// flags. The table of `src/decision/tests.rs` has the same cells, and more.
 pub(crate) fn same_file() -> Vec<Case> {
     const FLAGS: [&str; 9] = ["-b", "-d", "-f", "-l", "-s", "-i", "-n", "-u", "--remove-destination"];
     const NAMES: [&str; 9] = ["file", "hard", "soft", "also", "link", "other", "aside", "dangling", "sub/soft"];

@@ -1,16 +1,16 @@
-//! Where zcp differs from GNU cp, and why: what is intended, and what an old cp does differently.
+//! The known differences between zcp and GNU cp: intended ones, and those of an old cp.
 
 use super::{Case, Run};
 
-/// One difference: when it shows, and what becomes of the comparison.
+/// A known difference.
 pub(crate) struct Known {
-    /// Why.
+    /// The reason.
     pub(crate) why: &'static str,
-    /// Whether it shows here. Such a case is passed over.
+    /// Whether the difference applies to this case. Such a case is skipped.
     pub(crate) shows: fn(&Case, cp: &Run, zcp: &Run) -> bool,
 }
 
-/// What zcp does otherwise than GNU cp 9.10. docs/cp.md lists the same.
+/// Intended differences from GNU cp 9.10. docs/cp.md lists them too.
 pub(crate) const INTENDED: &[Known] = &[
     Known {
         why: "cp copies a directory into itself through a link until the path is too long; zcp ends when it meets \
@@ -95,7 +95,7 @@ pub(crate) const INTENDED: &[Known] = &[
     },
 ];
 
-/// What cp 9.1 does otherwise than the newest one.
+/// Differences between cp 9.1 and the newest cp.
 pub(crate) const OLD: &[Known] = &[
     Known {
         why: "until 9.2 a backup in another directory could land in the working directory (its bug)",
@@ -120,8 +120,8 @@ pub(crate) const OLD: &[Known] = &[
     },
 ];
 
-/// Takes out what only zcp says, the second line of `--debug`, and the times of fifos that were written into:
-/// it depends on the system call whether a pipe has a new one.
+/// Removes the second line of `--debug`, which only zcp prints, and the times of fifos that were written into:
+/// whether a pipe gets a new time depends on the system call.
 pub(crate) fn without_our_own(cp: &mut Run, zcp: &mut Run) {
     zcp.lines.retain(|line| !line.starts_with("  path: "));
     for (name, theirs) in &mut cp.snapshot.0 {
@@ -134,25 +134,25 @@ pub(crate) fn without_our_own(cp: &mut Run, zcp: &mut Run) {
     }
 }
 
-/// What a newer cp says or does where the older one said or did something else.
+/// Turns what the older cp prints or does into what the newest prints or does.
 pub(crate) fn modernise(cp: &mut Run, zcp: &mut Run) {
-    // 9.2: a declined -i is a failure.
+    // 9.2: a declined `-i` is a failure.
     if cp.status == Some(0) && zcp.status == Some(1) && cp.errors.iter().any(|line| line.ends_with('?')) {
         cp.status = Some(1);
     }
     for line in &mut zcp.errors {
-        // 9.3: the second name is new.
+        // 9.3: the message names the second file.
         if let Some(end) =
             line.find(" with non-directory ").filter(|_| line.contains("cannot overwrite directory"))
         {
             line.truncate(end + " with non-directory".len());
         }
-        // 9.5: other words.
+        // 9.5: the message has different words.
         if line.contains("--backup is mutually exclusive") {
             *line = "cp: options --backup and --no-clobber are mutually exclusive".into();
         }
     }
-    // 9.2: chmod is called, and so bits that the source does not have go as well.
+    // 9.2: cp calls chmod, which also clears bits that the source does not have.
     for (name, theirs) in &mut cp.snapshot.0 {
         if let Some(ours) = zcp.snapshot.0.get(name)
             && (theirs.mode ^ ours.mode) & !0o7000 == 0

@@ -1,4 +1,4 @@
-//! Command lines that are wrong, or ask for little: what is said about each has to be cp's.
+//! Command lines that are wrong, or that do little: the messages must be cp's.
 
 use super::{Stage, lines};
 use crate::sandbox::Sandbox;
@@ -225,7 +225,7 @@ pub(super) fn compare_all(stage: &Stage) {
     assert!(wrong.is_empty(), "- cp, + zcp, {} of them:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What the program says, its status, and what stands there afterwards.
+/// The output of the program, its exit status, and the files afterwards.
 fn run(program: &Path, line: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let sandbox = Sandbox::new();
     sandbox.file("a", "old").file("b", "new").dir("d").file("d/x", "x").dir("e");

@@ -1,4 +1,4 @@
-//! What others may do with a file before it is complete: never more than in the end.
+//! Permissions of a file before it is complete: never wider than in the end.
 
 use super::MALLORY;
 use crate::sandbox::{Sandbox, noise};
@@ -6,7 +6,7 @@ use crate::strace;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
-/// An access list that lets user 1000 do more than the group (struct posix_acl_xattr_entry).
+/// An access control list that gives user 1000 more than the group (struct posix_acl_xattr_entry).
 fn acl(group: u16, user: u16, mask: u16) -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] =
         [(1, 6, u32::MAX), (2, user, 1000), (4, group, u32::MAX), (0x10, mask, u32::MAX), (0x20, 0, u32::MAX)];
@@ -16,7 +16,7 @@ fn acl(group: u16, user: u16, mask: u16) -> Vec<u8> {
     [2_u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
 }
 
-/// What each class of users may do with a file: owner, group, others, and user 1000 by name.
+/// The permissions of each class of users: owner, group, others, and user 1000 by name.
 fn rights(path: &Path) -> Option<[u32; 4]> {
     let mode = path.symlink_metadata().ok()?.mode();
     let (owner, group, others) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
@@ -30,7 +30,7 @@ fn rights(path: &Path) -> Option<[u32; 4]> {
     Some([owner, of(4)? & mask, others, of(2).map_or(others, |rights| rights & mask)])
 }
 
-/// The names below `dst` that are looked at.
+/// The names below `dst` that are inspected.
 const NAMES: [&str; 8] = ["d", "d/plain", "d/suid", "d/closed", "d/list", "d/fifo", "e", "e/f"];
 
 fn build(sandbox: &Sandbox) {
@@ -44,16 +44,16 @@ fn build(sandbox: &Sandbox) {
         lchown(sandbox.path(format!("src/d/{name}")), Some(MALLORY), Some(MALLORY)).unwrap();
     }
     sandbox.mode("src/d/suid", 0o6755).mode("src/d", 0o770);
-    // User 1000 is shut out of a directory that the others may read.
+    // User 1000 is excluded from a directory that others may read.
     sandbox.file("src/e/f", "x").mode("src/e", 0o755).xattr("src/e", list, acl(5, 0, 5)).dir("dst");
-    // What is made in there lets user 1000 in by itself.
+    // New files in there inherit a list that admits user 1000.
     sandbox.xattr("dst", "system.posix_acl_default", acl(7, 7, 7));
 }
 
-/// What was seen of a name: its rights, its set-ID bits, and its owner.
+/// An inspected name, its permissions, its set-ID bits, and its owner.
 type Seen = (&'static str, [u32; 4], u32, u32);
 
-/// Runs zcp, and looks at the names below `dst` after each call that makes or changes a file.
+/// Runs zcp, and inspects the names below `dst` after each call that makes or changes a file.
 fn watch(sandbox: &Sandbox, args: &[&str], seen: &mut Vec<Seen>) {
     let calls = "openat,mkdirat,mknodat,fchmod,fchmodat,chmod,fchown,fchownat,setxattr,fsetxattr,\
                  removexattr,fremovexattr,renameat,renameat2,linkat,utimensat";
@@ -69,13 +69,14 @@ fn watch(sandbox: &Sandbox, args: &[&str], seen: &mut Vec<Seen>) {
     assert!(trace.output.status.success(), "{:?}", trace.output);
 }
 
-/// Nobody may ever have done more with a name than in the end, and it had no set-ID bit before its owner.
+/// Checks that no class ever had wider permissions than in the end, and that no set-ID bit came before the
+/// owner.
 fn assert_never_more_open(sandbox: &Sandbox, flags: &[&str], seen: Vec<Seen>) {
     assert!(seen.len() > 20, "only {} looks", seen.len());
     for (name, then, set_id, owner) in seen {
         let path = sandbox.path("dst").join(name);
         let (last, stat) = (rights(&path).unwrap(), path.symlink_metadata().unwrap());
-        // The owner of the process can do all things anyway; a directory is being filled.
+        // The owner is left out: it is the user of the process, and needs permissions to fill a directory.
         let open = (1..4).any(|class| then[class] & !last[class] != 0);
         assert!(!open, "{flags:?} {name}: {then:?} before {last:?}");
         assert!(set_id == 0 || owner == stat.uid(), "{flags:?} {name}: set-ID before its owner");
@@ -99,7 +100,7 @@ pub(super) fn never_more_open() {
     }
 }
 
-/// The directories of a job are closed until `--finish` has given them their attributes.
+/// The directories of a job are closed until `--finish` has set their attributes.
 pub(super) fn never_more_open_in_jobs() {
     for flags in
         [["-r", "--preserve=mode"], ["-r", "--preserve=ownership"], ["-r", "--no-preserve=mode"], ["-r", "-p"]]

@@ -1,5 +1,5 @@
-//! The buffers of pipes and sockets: made larger for a long copy, unless somebody has chosen their size, and
-//! those of sockets put back when it is over.
+//! The buffers of pipes and sockets are enlarged for a long copy, unless somebody has chosen their size. Those
+//! of sockets are restored afterwards.
 
 use super::{Link, assert_ok, await_bytes, read_all, send, with_file};
 use crate::needs::trial;
@@ -8,7 +8,7 @@ use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size}
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use std::os::fd::OwnedFd;
 
-/// What they are where nobody has chosen (pipe(7), socket(7)).
+/// The default sizes (pipe(7), socket(7)).
 const USUAL_PIPE: usize = 64 << 10;
 const USUAL_SOCKET: usize = 212_992;
 
@@ -32,7 +32,7 @@ fn usual_size(link: Link) -> usize {
     if link == Link::Pipe { USUAL_PIPE } else { USUAL_SOCKET }
 }
 
-/// What the buffer holds before the copy, while its reader has not begun to read, and after it.
+/// The size of the buffer before the copy, before its reader starts to read, and after the copy.
 fn sizes(link: Link, len: usize, (read, write): (OwnedFd, OwnedFd)) -> [usize; 3] {
     let sandbox = with_file(len);
     let ours = write.try_clone().unwrap();
@@ -60,7 +60,7 @@ fn usual() {
     assert_eq!(before, after);
 }
 
-/// By the owner of the descriptor, or by TCP.
+/// The owner of the descriptor, or TCP, has chosen the size.
 fn chosen() {
     let (read, write) = Link::Pipe.ends();
     fcntl_setpipe_size(&write, 8192).unwrap();
@@ -79,7 +79,7 @@ fn chosen() {
     assert_ok(&running.finish());
 }
 
-/// What fits as it is asks for no more.
+/// Data that fits into the buffer leaves its size alone.
 fn short_copy() {
     for link in [Link::Pipe, Link::Unix] {
         let [before, meanwhile, after] = sizes(link, SHORT, link.ends());
@@ -88,7 +88,7 @@ fn short_copy() {
     }
 }
 
-/// Ctrl-C leaves the socket as it was, too.
+/// Ctrl-C also restores the size of the socket's buffer.
 fn interrupted() {
     let sandbox = with_file(LONG);
     let (read, write) = Link::Unix.ends();

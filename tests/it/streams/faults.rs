@@ -1,5 +1,5 @@
-//! The ladder of streams under sabotage: whatever call fails, at first or in the middle, the next path
-//! goes on from the same byte, and what came out of a stream is never lost.
+//! The ladder of streams with injected faults: whichever call fails, at the start or in the middle, the next
+//! strategy continues from the same byte, and no byte that was read from a stream is lost.
 
 use super::{Link, Running, assert_ok, feed, read_all, stats_on_stderr, with_file};
 use crate::needs::{Need, trial};
@@ -10,10 +10,10 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 
-/// Three calls of sendfile, each asked for more than the one before.
+/// The length of three calls of sendfile, each of which is asked for more than the one before.
 const LEN: usize = 6_000_001;
 
-/// Answers that say something about the call, and what that is called in the statistics.
+/// Answers that concern the call, and their names in the statistics.
 const REFUSALS: [(&str, &str); 6] = [
     ("error=EINVAL", "EINVAL"),
     ("error=ENOSYS", "ENOSYS"),
@@ -23,7 +23,7 @@ const REFUSALS: [(&str, &str); 6] = [
     ("retval=0", "EARLY_END"),
 ];
 
-/// Answers after which the same call is made again.
+/// Answers after which zcp repeats the call.
 const AGAIN: [&str; 2] = ["error=EINTR", "error=EAGAIN"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -48,13 +48,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
         add(format!("{}::full_disk", link.name()), Box::new(move || full_disk(link)));
         add(format!("{}::file_after_a_failure", link.name()), Box::new(move || file_after_a_failure(link)));
-        add(format!("{}::down_to_the_ground", link.name()), Box::new(move || down_to_the_ground(link)));
+        add(format!("{}::down_to_read_write", link.name()), Box::new(move || down_to_read_write(link)));
     }
     add("descriptor_that_cannot_be_had".into(), Box::new(descriptor_that_cannot_be_had));
     trials
 }
 
-/// zcp under strace, with `fault` injected; its statistics are on stderr's last line in any case.
+/// A command that runs zcp under strace with `fault` injected. The statistics are on the last line of stderr.
 pub(super) fn sabotaged(sandbox: &Sandbox, fault: &str, args: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.arg("-o").arg(sandbox.path("log")).args(["-f", "-e", fault, ZCP, "--stats=json"]).args(args);
@@ -76,7 +76,7 @@ fn send(link: Link, fault: &str, args: &[&str]) -> (Vec<u8>, Output, Sandbox) {
     (bytes, running.finish(), sandbox)
 }
 
-/// Bytes into `b`; the statistics go where stdout goes, a file.
+/// Receives bytes into `b`. The statistics go to stdout, a file.
 fn receive(link: Link, fault: &str, args: &[&str]) -> (Output, Value, Sandbox) {
     let sandbox = Sandbox::new();
     let (read, write): (OwnedFd, OwnedFd) = link.ends();
@@ -88,7 +88,7 @@ fn receive(link: Link, fault: &str, args: &[&str]) -> (Output, Value, Sandbox) {
     });
     let feeder = feed(write, noise(LEN));
     let output = running.finish();
-    let _ = feeder.join().unwrap(); // refused, where zcp has given up
+    let _ = feeder.join().unwrap(); // fails if zcp has given up
     let stats = serde_json::from_slice(&fs::read(sandbox.path("stats")).unwrap()).unwrap();
     (output, stats, sandbox)
 }
@@ -123,7 +123,8 @@ fn steps_down_from_stream(link: Link, fault: &str, reason: &str, when: u32) {
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
     assert!(was_injected(&sandbox));
     assert_stepped_down(&stats, "splice", reason);
-    // The same with nothing behind it: an error, for what is in the pipe may not go on by another path.
+    // Without another strategy it is an error, because no other strategy may take the bytes that are in the
+    // pipe.
     let (output, _, _) = receive(link, &inject, &["--strategy=splice"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot copy '/dev/stdin' to 'b' by splice: "));
@@ -140,7 +141,7 @@ fn made_again(link: Link, fault: &str, when: u32) {
         if calls == "ppoll" && fault != "error=EINTR" {
             continue;
         }
-        // The first one looks at stdin, stdout and stderr.
+        // The first call checks stdin, stdout and stderr.
         let when = if calls == "ppoll" { when + 1 } else { when };
         let inject = format!("inject={calls}:{fault}:when={when}");
         let (bytes, output, _) = send(link, &inject, &[&format!("--strategy={path}")]);
@@ -153,7 +154,7 @@ fn made_again(link: Link, fault: &str, when: u32) {
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
 }
 
-/// What ends a file ends a stream, and is said to be about the file that is full.
+/// A full disk ends a stream as it ends a file, and the message names the file on it.
 fn full_disk(link: Link) {
     let when = if link == Link::Pipe { 2 } else { 4 };
     let (output, _, _) = receive(link, &format!("inject=splice:error=ENOSPC:when={when}"), &[]);
@@ -162,7 +163,7 @@ fn full_disk(link: Link) {
     assert_eq!(said, "zcp: error writing 'b': No space left on device\n");
 }
 
-/// What a failed copy had taken out of its stream does not get into the file that the same worker copies next.
+/// Bytes that a failed copy had read from its stream do not get into the next file of the same worker.
 fn file_after_a_failure(link: Link) {
     let sandbox = with_file(LEN);
     sandbox.dir("d");
@@ -182,8 +183,8 @@ fn file_after_a_failure(link: Link) {
     assert!(fs::read(sandbox.path("d/a")).unwrap() == noise(LEN));
 }
 
-/// A kernel that has nothing left but read and write, as for a socket with TLS.
-fn down_to_the_ground(link: Link) {
+/// The kernel supports only read and write here, as for a socket with TLS.
+fn down_to_read_write(link: Link) {
     let inject = "inject=splice,sendfile,copy_file_range:error=EINVAL";
     let (bytes, output, _) = send(link, inject, &["--strategy=sendfile,splice,copy_file_range,read_write"]);
     assert_ok(&output);
@@ -199,7 +200,7 @@ fn down_to_the_ground(link: Link) {
     assert_eq!(bytes_by(&stats, "read_write"), LEN as u64);
 }
 
-/// Then its name is not opened instead: that would empty the file.
+/// If the descriptor cannot be duplicated, its name is not opened instead: that would empty the file.
 fn descriptor_that_cannot_be_had() {
     let sandbox = with_file(5);
     sandbox.file("b", "before");

@@ -1,5 +1,5 @@
-//! Sockets that keep messages apart: what a call does not take of one is lost, so each has to be read whole,
-//! and what is sent may not be longer than one may be.
+//! Sockets that keep messages apart: the part of a message that a call does not read is lost, so each must be
+//! read completely, and no message sent may exceed the limit.
 
 use super::faults::{sabotaged, was_injected};
 use super::{Link, Running, assert_ok, read_all, receive, relay, send, stats_on_stderr, with_file};
@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// With room for messages of 200,000 bytes, or with next to none.
+/// A pair of sockets with room for messages of 200,000 bytes, or with almost none.
 fn pair(room: bool) -> (OwnedFd, OwnedFd) {
     let (read, write) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
@@ -77,7 +77,7 @@ fn from_file() {
     }
 }
 
-/// Message by message, each of them read whole.
+/// Reads message by message, each completely.
 fn drain(read: OwnedFd) -> Vec<u8> {
     let (mut read, mut bytes, mut message) = (File::from(read), Vec::new(), vec![0; 1 << 20]);
     loop {
@@ -88,7 +88,7 @@ fn drain(read: OwnedFd) -> Vec<u8> {
     }
 }
 
-/// TCP hands over pieces that are longer than a message may be.
+/// TCP delivers pieces that are longer than a message may be.
 fn to_socket() {
     for from in [Link::Tcp, Link::Pipe, Link::Unix] {
         for room in [true, false] {
@@ -110,7 +110,8 @@ fn to_socket() {
     assert_ok(&running.finish());
 }
 
-/// The kernel's splice, which is sendfile too where a pipe takes the bytes, may cut a message off: better none
+/// The kernel's splice, which sendfile also uses to write to a pipe, can cut off a message. Then nothing is
+/// copied rather than half a message.
 /// than half of it.
 fn splice_is_refused() {
     for (path, to) in [("splice", "b"), ("sendfile", "/dev/stdout")] {
@@ -128,7 +129,7 @@ fn splice_is_refused() {
     }
 }
 
-/// That a call gave 0 bytes is only an end where nothing is left to read.
+/// A call that returns 0 bytes means the end only if nothing is left to read.
 fn zero_is_no_end() {
     let sandbox = Sandbox::new();
     let (read, write) = pair(true);

@@ -1,4 +1,4 @@
-//! Names of descriptors: what they mean, whatever is behind them.
+//! The names of descriptors mean the descriptors, whatever is behind them.
 
 use super::{Link, Running, assert_ok, feed, read_all, relay, send, with_file, zcp};
 use crate::needs::{Need, trial};
@@ -39,7 +39,7 @@ fn all_names_of_stdout() {
     }
 }
 
-/// A number that is no standard one, for reading and for writing, as a shell hands it over.
+/// A number other than the standard ones, for reading and for writing, as a shell passes it.
 fn descriptor_three() {
     for link in Link::ALL {
         let sandbox = with_file(100_000);
@@ -66,7 +66,7 @@ fn descriptor_three() {
     }
 }
 
-/// `>> log`: what is there stays, by each path that does not refuse.
+/// `>> log`: the existing content stays, with each strategy that does not refuse.
 fn appends() {
     for strategy in ["splice,sendfile,copy_file_range,mmap,read_write", "read_write", "mmap"] {
         let sandbox = with_file(3_000_000);
@@ -80,7 +80,7 @@ fn appends() {
     }
 }
 
-/// Between what others write to the same descriptor.
+/// The copy is placed between the data that others write to the same descriptor.
 fn goes_on() {
     for strategy in
         [None, Some("copy_file_range"), Some("splice"), Some("sendfile"), Some("mmap"), Some("read_write")]
@@ -96,7 +96,7 @@ fn goes_on() {
     }
 }
 
-/// An empty file behind stdout is a file like any other, but the next one to write goes on behind it.
+/// An empty file behind stdout is written like any other file, and the next writer continues after the copy.
 fn position_is_left_at_the_end() {
     let sandbox = Sandbox::new();
     sandbox.sparse("a", 4 << 20, &[(1 << 20, b"middle")]);
@@ -111,7 +111,7 @@ fn position_is_left_at_the_end() {
     assert!(spans.iter().map(|span| span.end - span.start).sum::<u64>() < 1 << 20, "holes were filled: {spans:?}");
 }
 
-/// std opens /dev/null in its place: nothing may seem to have been copied there.
+/// std opens /dev/null for a closed descriptor. zcp must not report a copy to it as a success.
 fn closed_stdout() {
     let sandbox = with_file(10);
     for script in [r#""$0" a /dev/stdout >&-"#, r#""$0" /dev/stdin b <&-"#, r#""$0" a /dev/fd/2 2>&-"#] {
@@ -125,7 +125,7 @@ fn closed_stdout() {
     }
 }
 
-/// The two directions of one socket are two streams: no file is copied to itself here.
+/// The two directions of one socket are two streams, not one file that is copied to itself.
 fn echo() {
     let sandbox = Sandbox::new();
     let (ours, theirs) = Link::Unix.ends();
@@ -140,7 +140,7 @@ fn echo() {
     assert_ok(&running.finish());
 }
 
-/// Refused in cp's words.
+/// Several sources for one descriptor are refused in cp's words.
 fn several_sources() {
     for link in Link::ALL {
         let sandbox = with_file(10);
@@ -154,7 +154,8 @@ fn several_sources() {
     }
 }
 
-/// `-p` and `-a` into a stream: what cannot be kept is not complained about where cp does not.
+/// `-p` and `-a` into a stream: attributes that cannot be preserved are not reported where cp does not report
+/// them.
 fn attributes() {
     for link in Link::ALL {
         for option in ["-p", "-a"] {

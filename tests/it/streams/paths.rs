@@ -1,5 +1,5 @@
-//! Every pair of ends by every path: the bytes arrive, by that path and no other, and `--stats` says how
-//! often they were copied.
+//! Every pair of ends with every strategy: the bytes arrive, by that strategy and no other, and `--stats`
+//! reports how often they were copied.
 
 use super::{Link, assert_ok, feed, read_all, receive, relay, send, stats_on_stderr, with_file};
 use crate::needs::{Need, trial};
@@ -8,10 +8,10 @@ use crate::strace;
 use libtest_mimic::Trial;
 use std::fs;
 
-/// More than any buffer in between.
+/// More bytes than any buffer in between holds.
 const LEN: usize = 4_000_001;
 
-/// From a file; nothing else can be sent or mapped.
+/// The strategies for a file as source. Other sources cannot be sent or mapped.
 const FROM_FILE: [&str; 4] = ["splice", "sendfile", "mmap", "read_write"];
 const FROM_STREAM: [&str; 2] = ["splice", "read_write"];
 
@@ -44,7 +44,7 @@ fn options(path: Option<&str>) -> Vec<&str> {
     ["--stats=json"].into_iter().chain(path.map(|path| ["--strategy", path]).into_iter().flatten()).collect()
 }
 
-/// Holds the statistics to what is known: all bytes by one path, and by reference or not.
+/// Checks the statistics: one strategy moved all bytes, by reference or not.
 fn assert_credited(stats: &serde_json::Value, path: &str, referring: bool, route: [&str; 2]) {
     assert_eq!(bytes_by(stats, path), LEN as u64, "{stats}");
     let by_reference = if referring { LEN } else { 0 };
@@ -99,7 +99,7 @@ fn between(from: Link, to: Link, path: Option<&str>) {
     assert_credited(&stats_on_stderr(&output), used, is_referring(used), [from.place(), to.place()]);
 }
 
-/// A path that cannot do it says so, and no other is taken in its place.
+/// A strategy that cannot copy is reported, and no other is used instead.
 fn refused_paths() {
     for to in [Link::Pipe, Link::Unix] {
         for (option, words) in [
@@ -153,7 +153,7 @@ fn zeros_become_holes() {
     }
 }
 
-/// /dev/null takes references, and never from a map, which nobody would read; /dev/full takes nothing.
+/// /dev/null accepts references, but not from a mapping, which nobody would read. /dev/full accepts nothing.
 fn devices() {
     let sandbox = with_file(LEN);
     let output = sandbox.zcp(["--stats=json", "a", "/dev/null"]).output().unwrap();
@@ -169,7 +169,7 @@ fn devices() {
     );
 }
 
-/// By strace: where there is a path that copies nothing, no data is read or written.
+/// If a strategy without copies exists, strace shows no read or write of data.
 fn no_data_in_user_space() {
     let sandbox = with_file(3_000_000);
     let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &["a", "/dev/stdout"]);

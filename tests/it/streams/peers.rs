@@ -1,5 +1,5 @@
-//! Peers that are slow, stop, go away, or never end. No test here waits for a time to pass: a peer goes on
-//! when zcp has done something that can be seen.
+//! Readers and writers that are slow, stop, go away, or never end. No test waits for time to pass: the other end
+//! continues when zcp has done something that can be observed.
 
 use super::{Link, Running, assert_ok, await_bytes, await_taken, receive, relay, send, with_file, zcp};
 use crate::needs::{Need, trial};
@@ -48,7 +48,7 @@ fn forced(path: &str) -> String {
     format!("--strategy={path}")
 }
 
-/// A descriptor that others have set not to block stays so, a blocking one too; the bytes arrive.
+/// A descriptor that others have set to non-blocking stays so, and a blocking one too. The bytes arrive.
 fn does_not_block(link: Link, path: &str) {
     for flags in [OFlags::empty(), OFlags::NONBLOCK] {
         let sandbox = with_file(3_000_000);
@@ -56,7 +56,7 @@ fn does_not_block(link: Link, path: &str) {
         fcntl_setfl(&write, flags).unwrap();
         let ours = write.try_clone().unwrap();
         let running = send(&sandbox, &[&forced(path)], write);
-        // Pieces of a size of their own, and the first one only when something is there.
+        // Reads pieces of another size, the first one only when something is there.
         await_bytes(&read);
         let mut bytes = vec![0; 3_000_000];
         let mut read = File::from(read);
@@ -78,7 +78,7 @@ fn writer_does_not_block(link: Link, path: &str) {
     let mut write = File::from(write);
     for part in noise(3_000_000).chunks(99_999) {
         write.write_all(part).unwrap();
-        // The next piece when this one has been taken.
+        // Sends the next piece when this one has been read.
         await_taken(&ours);
     }
     drop(write);
@@ -87,7 +87,7 @@ fn writer_does_not_block(link: Link, path: &str) {
     assert!(fcntl_getfl(&ours).unwrap().contains(OFlags::NONBLOCK));
 }
 
-/// As for cp: SIGPIPE, and not a word. A reset of TCP is an error, with the system's reason.
+/// As for cp, SIGPIPE ends zcp without a message. A reset of TCP is an error with the system's reason.
 fn reader_dies(link: Link, path: &str) {
     let sandbox = with_file(20 << 20);
     let (read, write) = link.ends();
@@ -107,7 +107,7 @@ fn reader_dies(link: Link, path: &str) {
     }
 }
 
-/// Ctrl-C ends a copy whose peer has stopped reading.
+/// Ctrl-C ends a copy whose reader has stopped reading.
 fn reader_stalls(link: Link, path: &str) {
     let sandbox = with_file(20 << 20);
     let (read, write) = link.ends();
@@ -118,7 +118,7 @@ fn reader_stalls(link: Link, path: &str) {
     assert!(output.stderr.starts_with(b"zcp: interrupted: copied "), "{output:?}");
 }
 
-/// The same with a peer that has stopped writing; the half that arrived is taken away.
+/// Ctrl-C ends a copy whose writer has stopped writing, and the incomplete file is removed.
 fn writer_stalls(link: Link, path: &str) {
     let sandbox = Sandbox::new();
     let (read, write) = link.ends();
@@ -132,7 +132,7 @@ fn writer_stalls(link: Link, path: &str) {
     assert!(output.stderr.starts_with(b"zcp: interrupted: copied ") && !sandbox.path("b").exists(), "{output:?}");
 }
 
-/// A source that never ends, until its reader does not want more: bounded memory on the way.
+/// A source that never ends, until its reader closes it: zcp uses bounded memory.
 fn endless(link: Link, path: &str) {
     let sandbox = Sandbox::new();
     let ((read_from, write_from), (read_to, write_to)) = (link.ends(), link.ends());
@@ -158,7 +158,7 @@ fn endless(link: Link, path: &str) {
     assert!(!output.status.success(), "{output:?}");
 }
 
-/// The end of what the peer writes is not the end of what it reads.
+/// A peer that has finished writing can still read.
 fn half_closed() {
     let sandbox = Sandbox::new();
     let (read, write) = Link::Tcp.ends();
@@ -171,7 +171,7 @@ fn half_closed() {
     drop(peer);
 }
 
-/// A connection that is reset has not ended: that is an error.
+/// A connection that is reset has not ended properly: that is an error.
 fn writer_resets() {
     for path in ["splice,read_write", "splice", "read_write"] {
         let sandbox = Sandbox::new();
@@ -189,7 +189,7 @@ fn writer_resets() {
     }
 }
 
-/// Whoever has SIGPIPE ignored wants to be told.
+/// Where SIGPIPE is ignored, a closed pipe is reported.
 fn broken_pipe_ignored() {
     let sandbox = with_file(3_000_000);
     let (read, write) = Link::Pipe.ends();
@@ -202,7 +202,7 @@ fn broken_pipe_ignored() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error writing '/dev/stdout': Broken pipe\n");
 }
 
-/// Nobody opens the other end of a fifo: a signal ends the wait, and nothing was touched.
+/// Nobody opens the other end of a fifo: a signal ends the wait, and no file is changed.
 fn fifo_without_peer() {
     for args in [["fifo", "b"], ["a", "fifo"], ["fifo", "old"]] {
         let sandbox = with_file(20 << 20);
@@ -216,7 +216,7 @@ fn fifo_without_peer() {
         );
         assert_eq!(fs::read(sandbox.path("old")).unwrap(), b"old");
     }
-    // And it goes on when somebody does.
+    // The copy continues when somebody opens the fifo.
     let sandbox = with_file(100_000);
     sandbox.fifo("fifo");
     let running = Running::start(zcp(&sandbox, &["a", "fifo"]));
@@ -226,7 +226,7 @@ fn fifo_without_peer() {
     assert_ok(&running.finish());
 }
 
-/// A pipe of one page that does not block, read in 300 pieces: a few calls for each, not thousands.
+/// A non-blocking pipe of one page, read in 300 pieces, takes a few calls for each, not thousands.
 fn waits_and_does_not_spin() {
     let sandbox = with_file(300 * 4096);
     let (read, write) = Link::Pipe.ends();

@@ -1,4 +1,4 @@
-//! The recipes of the README, with the real programs.
+//! The commands of docs/streams.md, with the real programs.
 
 use super::{Running, assert_ok, with_file};
 use crate::needs::{Need, trial};
@@ -31,7 +31,7 @@ fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server for a port, which it gets as `{port}`.
+/// A command for socat that serves a port with `program`. `{port}` in it stands for the port.
 fn socat_with(program: &str) -> impl Fn(u16) -> Command {
     move |port| {
         let mut command = Command::new("socat");
@@ -54,7 +54,7 @@ fn start(sandbox: &Sandbox, mut command: Command) -> Running {
     Running::start(command)
 }
 
-/// Until the server listens.
+/// Connects as soon as the server listens.
 fn connect(port: u16) -> TcpStream {
     let start = Instant::now();
     loop {

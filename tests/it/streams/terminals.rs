@@ -1,4 +1,4 @@
-//! A terminal on either side: lines that are typed, an end that is typed, Ctrl-C, and output that is shown.
+//! A terminal on either side: typed lines, a typed end of input, Ctrl-C, and output that is shown.
 
 use crate::needs::{Need, trial};
 use crate::pty::Pty;
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// zcp in a terminal of its own; Ctrl-C reaches it if that is its controlling terminal.
+/// Starts zcp in a terminal of its own. Ctrl-C reaches it if that is its controlling terminal.
 fn start(sandbox: &Sandbox, controlling: bool, path: Option<&str>, args: [&str; 2]) -> (Pty, Child) {
     let mut command = Command::new(if controlling { "setsid" } else { ZCP });
     if controlling {
@@ -50,7 +50,7 @@ fn shows(path: Option<&str>) {
     let text: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
     sandbox.file("a", &text);
     let (pty, mut child) = start(&sandbox, false, path, ["a", "/dev/stdout"]);
-    // Read while it writes: a terminal holds little.
+    // Reads while zcp writes, because a terminal holds little.
     let shown = pty.read_to_end();
     assert!(child.wait().unwrap().success());
     assert!(shown.replace("\r\n", "\n") == text, "{} bytes of {}", shown.len(), text.len());
@@ -63,7 +63,7 @@ fn takes_lines(path: Option<&str>) {
         pty.type_keys(line);
         pty.await_text(|shown| shown.contains(line.trim_end())); // the echo
     }
-    // In the middle of a line the first one hands the line over, and the second one ends the input.
+    // In the middle of a line, the first key passes on the line, and the second ends the input.
     pty.type_keys(END);
     pty.type_keys(END);
     assert!(child.wait().unwrap().success(), "{}", pty.read_to_end());
@@ -74,7 +74,7 @@ fn ctrl_c(path: Option<&str>) {
     let sandbox = Sandbox::new();
     let (mut pty, mut child) = start(&sandbox, true, path, ["/dev/stdin", "b"]);
     pty.type_keys("first\n");
-    // The key also throws away what was typed and not read yet.
+    // Ctrl-C also discards typed input that has not been read, so wait until it has been.
     while fs::read(sandbox.path("b")).unwrap_or_default() != b"first\n" {
         std::thread::yield_now();
     }
@@ -84,8 +84,8 @@ fn ctrl_c(path: Option<&str>) {
     assert!(!sandbox.path("b").exists());
 }
 
-/// Between the answer that there is something to read and the reading, where strace holds zcp up for a moment: one
-/// Ctrl-C is enough all the same.
+/// Ctrl-C arrives after poll(2) has reported input and before zcp reads it; strace delays zcp there. One Ctrl-C
+/// is enough.
 fn ctrl_c_takes_input_away(path: Option<&str>) {
     let sandbox = Sandbox::new();
     let log = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ fn ctrl_c_takes_input_away(path: Option<&str>) {
     assert!(!sandbox.path("b").exists());
 }
 
-/// Neither side has a length, and the bar says how much has come all the same.
+/// Neither side has a length, and the bar still shows how much has arrived.
 fn bar_between_streams() {
     let sandbox = Sandbox::new();
     sandbox.fifo("from").fifo("to");
