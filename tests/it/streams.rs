@@ -5,9 +5,9 @@ mod buffers;
 mod faults;
 mod messages;
 mod names;
-mod paths;
 mod peers;
 mod recipes;
+mod strategies;
 mod terminals;
 
 use crate::sandbox::{LONGEST, Sandbox, ZCP, noise};
@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         faults::trials(),
         messages::trials(),
         names::trials(),
-        paths::trials(),
+        strategies::trials(),
         peers::trials(),
         recipes::trials(),
         terminals::trials(),

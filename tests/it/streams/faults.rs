@@ -34,9 +34,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     for link in [Link::Pipe, Link::Unix, Link::TinyTcp] {
         for when in [1, 2, 3] {
             for (fault, reason) in REFUSALS {
-                for path in ["splice", "sendfile"] {
-                    let name = format!("file_to_{}::{path}::{reason}@{when}", link.name());
-                    add(name, Box::new(move || steps_down_from_file(link, path, fault, reason, when)));
+                for strategy in ["splice", "sendfile"] {
+                    let name = format!("file_to_{}::{strategy}::{reason}@{when}", link.name());
+                    add(name, Box::new(move || steps_down_from_file(link, strategy, fault, reason, when)));
                 }
                 let name = format!("{}_to_file::splice::{reason}@{when}", link.name());
                 add(name, Box::new(move || steps_down_from_stream(link, fault, reason, when)));
@@ -98,22 +98,26 @@ pub(super) fn was_injected(sandbox: &Sandbox) -> bool {
 }
 
 #[track_caller]
-fn assert_stepped_down(stats: &Value, path: &str, reason: &str) {
-    let downs = stats["strategies"][path]["step_downs"].as_array().unwrap();
+fn assert_stepped_down(stats: &Value, strategy: &str, reason: &str) {
+    let downs = stats["strategies"][strategy]["step_downs"].as_array().unwrap();
     assert!(downs.iter().any(|down| down["errno"] == reason), "{stats}");
-    let sum: u64 =
-        stats["strategies"].as_object().unwrap().values().map(|path| path["bytes"].as_u64().unwrap()).sum();
+    let sum: u64 = stats["strategies"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|strategy| strategy["bytes"].as_u64().unwrap())
+        .sum();
     assert_eq!((sum, &stats["totals"]["bytes_moved"]), (LEN as u64, &Value::from(LEN)), "{stats}");
 }
 
-fn steps_down_from_file(link: Link, path: &str, fault: &str, reason: &str, when: u32) {
-    let ladder = if path == "splice" { "splice,sendfile,read_write" } else { "sendfile,splice,read_write" };
-    let inject = format!("inject={path}:{fault}:when={when}");
+fn steps_down_from_file(link: Link, strategy: &str, fault: &str, reason: &str, when: u32) {
+    let ladder = if strategy == "splice" { "splice,sendfile,read_write" } else { "sendfile,splice,read_write" };
+    let inject = format!("inject={strategy}:{fault}:when={when}");
     let (bytes, output, sandbox) = send(link, &inject, &[&format!("--strategy={ladder}")]);
     assert_ok(&output);
     assert!(bytes == noise(LEN), "{} bytes", bytes.len());
     assert!(was_injected(&sandbox));
-    assert_stepped_down(&stats_on_stderr(&output), path, reason);
+    assert_stepped_down(&stats_on_stderr(&output), strategy, reason);
 }
 
 fn steps_down_from_stream(link: Link, fault: &str, reason: &str, when: u32) {
@@ -131,7 +135,7 @@ fn steps_down_from_stream(link: Link, fault: &str, reason: &str, when: u32) {
 }
 
 fn made_again(link: Link, fault: &str, when: u32) {
-    for (path, calls) in [
+    for (strategy, calls) in [
         ("splice", "splice"),
         ("sendfile", "sendfile"),
         ("mmap", "write"),
@@ -144,9 +148,9 @@ fn made_again(link: Link, fault: &str, when: u32) {
         // The first call checks stdin, stdout and stderr.
         let when = if calls == "ppoll" { when + 1 } else { when };
         let inject = format!("inject={calls}:{fault}:when={when}");
-        let (bytes, output, _) = send(link, &inject, &[&format!("--strategy={path}")]);
+        let (bytes, output, _) = send(link, &inject, &[&format!("--strategy={strategy}")]);
         assert_ok(&output);
-        assert!(bytes == noise(LEN), "{path} {calls}: {} bytes", bytes.len());
+        assert!(bytes == noise(LEN), "{strategy} {calls}: {} bytes", bytes.len());
     }
     let (output, _, sandbox) =
         receive(link, &format!("inject=splice:{fault}:when={when}"), &["--strategy=splice"]);

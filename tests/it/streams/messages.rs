@@ -61,18 +61,19 @@ fn to_file() {
 }
 
 fn from_file() {
-    for (room, path) in [(true, None), (false, None), (true, Some("read_write")), (false, Some("read_write"))] {
+    for (room, strategy) in [(true, None), (false, None), (true, Some("read_write")), (false, Some("read_write"))]
+    {
         let sandbox = with_file(LEN);
         let (read, write) = pair(room);
         let options: Vec<_> = ["--stats=json"]
             .into_iter()
-            .chain(path.map(|path| ["--strategy", path]).into_iter().flatten())
+            .chain(strategy.map(|strategy| ["--strategy", strategy]).into_iter().flatten())
             .collect();
         let running = send(&sandbox, &options, write);
-        assert!(drain(read) == noise(LEN), "{room} {path:?}");
+        assert!(drain(read) == noise(LEN), "{room} {strategy:?}");
         let output = running.finish();
         assert_ok(&output);
-        let used = if room { path.unwrap_or("sendfile") } else { "read_write" };
+        let used = if room { strategy.unwrap_or("sendfile") } else { "read_write" };
         assert_eq!(bytes_by(&stats_on_stderr(&output), used), LEN as u64);
     }
 }
@@ -114,10 +115,10 @@ fn to_socket() {
 /// copied rather than half a message.
 /// than half of it.
 fn splice_is_refused() {
-    for (path, to) in [("splice", "b"), ("sendfile", "/dev/stdout")] {
+    for (strategy, to) in [("splice", "b"), ("sendfile", "/dev/stdout")] {
         let sandbox = Sandbox::new();
         let (read, write) = pair(true);
-        let option = format!("--strategy={path}");
+        let option = format!("--strategy={strategy}");
         let mut command = super::zcp(&sandbox, &[&option, "/dev/stdin", to]);
         command.stdin(read).stdout(std::process::Stdio::piped());
         let running = Running::start(command);
@@ -125,7 +126,7 @@ fn splice_is_refused() {
         let output = running.finish();
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said, format!("zcp: cannot copy '/dev/stdin' to '{to}' by {path}: Invalid argument\n"));
+        assert_eq!(said, format!("zcp: cannot copy '/dev/stdin' to '{to}' by {strategy}: Invalid argument\n"));
     }
 }
 

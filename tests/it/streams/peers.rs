@@ -12,24 +12,24 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-const PATHS: [&str; 4] = ["splice", "sendfile", "mmap", "read_write"];
+const STRATEGIES: [&str; 4] = ["splice", "sendfile", "mmap", "read_write"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for link in Link::ALL {
-        for path in PATHS {
+        for strategy in STRATEGIES {
             let mut add = |what: &str, run: fn(Link, &str)| {
-                let name = format!("streams::{what}::{}::{path}", link.name());
-                trials.push(trial(name, &[], move || run(link, path)));
+                let name = format!("streams::{what}::{}::{strategy}", link.name());
+                trials.push(trial(name, &[], move || run(link, strategy)));
             };
             add("does_not_block", does_not_block);
             add("reader_dies", reader_dies);
             add("reader_stalls", reader_stalls);
         }
-        for path in ["splice", "read_write"] {
+        for strategy in ["splice", "read_write"] {
             let mut add = |what: &str, run: fn(Link, &str)| {
-                let name = format!("streams::{what}::{}::{path}", link.name());
-                trials.push(trial(name, &[], move || run(link, path)));
+                let name = format!("streams::{what}::{}::{strategy}", link.name());
+                trials.push(trial(name, &[], move || run(link, strategy)));
             };
             add("writer_stalls", writer_stalls);
             add("writer_does_not_block", writer_does_not_block);
@@ -44,18 +44,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn forced(path: &str) -> String {
-    format!("--strategy={path}")
+fn forced(strategy: &str) -> String {
+    format!("--strategy={strategy}")
 }
 
 /// A descriptor that others have set to non-blocking stays so, and a blocking one too. The bytes arrive.
-fn does_not_block(link: Link, path: &str) {
+fn does_not_block(link: Link, strategy: &str) {
     for flags in [OFlags::empty(), OFlags::NONBLOCK] {
         let sandbox = with_file(3_000_000);
         let (read, write) = link.ends();
         fcntl_setfl(&write, flags).unwrap();
         let ours = write.try_clone().unwrap();
-        let running = send(&sandbox, &[&forced(path)], write);
+        let running = send(&sandbox, &[&forced(strategy)], write);
         // Reads pieces of another size, the first one only when something is there.
         await_bytes(&read);
         let mut bytes = vec![0; 3_000_000];
@@ -63,18 +63,18 @@ fn does_not_block(link: Link, path: &str) {
         for part in bytes.chunks_mut(777_777) {
             read.read_exact(part).unwrap();
         }
-        assert!(bytes == noise(3_000_000), "{link:?} {path}");
+        assert!(bytes == noise(3_000_000), "{link:?} {strategy}");
         assert_ok(&running.finish());
         assert_eq!(fcntl_getfl(&ours).unwrap() & OFlags::NONBLOCK, flags);
     }
 }
 
-fn writer_does_not_block(link: Link, path: &str) {
+fn writer_does_not_block(link: Link, strategy: &str) {
     let sandbox = Sandbox::new();
     let (read, write) = link.ends();
     fcntl_setfl(&read, OFlags::NONBLOCK).unwrap();
     let ours = read.try_clone().unwrap();
-    let running = receive(&sandbox, &[&forced(path)], read);
+    let running = receive(&sandbox, &[&forced(strategy)], read);
     let mut write = File::from(write);
     for part in noise(3_000_000).chunks(99_999) {
         write.write_all(part).unwrap();
@@ -83,22 +83,22 @@ fn writer_does_not_block(link: Link, path: &str) {
     }
     drop(write);
     assert_ok(&running.finish());
-    assert!(fs::read(sandbox.path("b")).unwrap() == noise(3_000_000), "{link:?} {path}");
+    assert!(fs::read(sandbox.path("b")).unwrap() == noise(3_000_000), "{link:?} {strategy}");
     assert!(fcntl_getfl(&ours).unwrap().contains(OFlags::NONBLOCK));
 }
 
 /// As for cp, SIGPIPE ends zcp without a message. A reset of TCP is an error with the system's reason.
-fn reader_dies(link: Link, path: &str) {
+fn reader_dies(link: Link, strategy: &str) {
     let sandbox = with_file(20 << 20);
     let (read, write) = link.ends();
-    let running = send(&sandbox, &[&forced(path)], write);
+    let running = send(&sandbox, &[&forced(strategy)], write);
     let mut read = File::from(read);
     read.read_exact(&mut vec![0; 100_000]).unwrap();
     drop(read);
     let output = running.finish();
     let said = String::from_utf8_lossy(&output.stderr);
     match output.status.signal() {
-        Some(signal) => assert_eq!((signal, &*said), (Signal::PIPE.as_raw(), ""), "{link:?} {path}"),
+        Some(signal) => assert_eq!((signal, &*said), (Signal::PIPE.as_raw(), ""), "{link:?} {strategy}"),
         None => {
             assert!(matches!(link, Link::Unix | Link::Tcp | Link::TinyTcp), "{output:?}");
             assert_eq!(said, "zcp: error writing '/dev/stdout': Connection reset by peer\n");
@@ -108,35 +108,35 @@ fn reader_dies(link: Link, path: &str) {
 }
 
 /// Ctrl-C ends a copy whose reader has stopped reading.
-fn reader_stalls(link: Link, path: &str) {
+fn reader_stalls(link: Link, strategy: &str) {
     let sandbox = with_file(20 << 20);
     let (read, write) = link.ends();
-    let running = send(&sandbox, &[&forced(path)], write);
+    let running = send(&sandbox, &[&forced(strategy)], write);
     await_bytes(&read);
     let output = running.interrupt();
-    assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {path} {output:?}");
+    assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {strategy} {output:?}");
     assert!(output.stderr.starts_with(b"zcp: interrupted: copied "), "{output:?}");
 }
 
 /// Ctrl-C ends a copy whose writer has stopped writing, and the incomplete file is removed.
-fn writer_stalls(link: Link, path: &str) {
+fn writer_stalls(link: Link, strategy: &str) {
     let sandbox = Sandbox::new();
     let (read, write) = link.ends();
     let ours = read.try_clone().unwrap();
-    let running = receive(&sandbox, &[&forced(path)], read);
+    let running = receive(&sandbox, &[&forced(strategy)], read);
     let mut write = File::from(write);
     write.write_all(b"first and only").unwrap();
     await_taken(&ours);
     let output = running.interrupt();
-    assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {path} {output:?}");
+    assert_eq!(output.status.signal(), Some(Signal::INT.as_raw()), "{link:?} {strategy} {output:?}");
     assert!(output.stderr.starts_with(b"zcp: interrupted: copied ") && !sandbox.path("b").exists(), "{output:?}");
 }
 
 /// A source that never ends, until its reader closes it: zcp uses bounded memory.
-fn endless(link: Link, path: &str) {
+fn endless(link: Link, strategy: &str) {
     let sandbox = Sandbox::new();
     let ((read_from, write_from), (read_to, write_to)) = (link.ends(), link.ends());
-    let running = relay(&sandbox, &[&forced(path)], read_from, write_to);
+    let running = relay(&sandbox, &[&forced(strategy)], read_from, write_to);
     let piece = noise(1 << 20);
     let writer = std::thread::spawn(move || {
         let mut write = File::from(write_from);
@@ -173,11 +173,11 @@ fn half_closed() {
 
 /// A connection that is reset has not ended properly: that is an error.
 fn writer_resets() {
-    for path in ["splice,read_write", "splice", "read_write"] {
+    for strategy in ["splice,read_write", "splice", "read_write"] {
         let sandbox = Sandbox::new();
         let (read, write) = Link::Tcp.ends();
         let ours = read.try_clone().unwrap();
-        let running = receive(&sandbox, &[&forced(path)], read);
+        let running = receive(&sandbox, &[&forced(strategy)], read);
         File::from(write.try_clone().unwrap()).write_all(&noise(100_000)).unwrap();
         await_taken(&ours);
         rustix::net::sockopt::set_socket_linger(&write, Some(std::time::Duration::ZERO)).unwrap();
@@ -185,7 +185,7 @@ fn writer_resets() {
         let output = running.finish();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said, "zcp: error reading '/dev/stdin': Connection reset by peer\n", "{path}");
+        assert_eq!(said, "zcp: error reading '/dev/stdin': Connection reset by peer\n", "{strategy}");
     }
 }
 

@@ -17,48 +17,48 @@ const CTRL_C: &str = "\u{3}";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for path in [None, Some("sendfile"), Some("splice"), Some("mmap"), Some("read_write")] {
-        let name = path.unwrap_or("default");
-        trials.push(trial(format!("streams::terminal::shows::{name}"), &[], move || shows(path)));
+    for strategy in [None, Some("sendfile"), Some("splice"), Some("mmap"), Some("read_write")] {
+        let name = strategy.unwrap_or("default");
+        trials.push(trial(format!("streams::terminal::shows::{name}"), &[], move || shows(strategy)));
     }
-    for path in [None, Some("splice"), Some("read_write")] {
-        let name = path.unwrap_or("default");
-        trials.push(trial(format!("streams::terminal::takes_lines::{name}"), &[], move || takes_lines(path)));
+    for strategy in [None, Some("splice"), Some("read_write")] {
+        let name = strategy.unwrap_or("default");
+        trials.push(trial(format!("streams::terminal::takes_lines::{name}"), &[], move || takes_lines(strategy)));
         let setsid = [Need::Program("setsid")];
-        trials.push(trial(format!("streams::terminal::ctrl_c::{name}"), &setsid, move || ctrl_c(path)));
+        trials.push(trial(format!("streams::terminal::ctrl_c::{name}"), &setsid, move || ctrl_c(strategy)));
         let traced = [Need::Program("setsid"), Need::Strace];
         let name = format!("streams::terminal::ctrl_c_takes_input_away::{name}");
-        trials.push(trial(name, &traced, move || ctrl_c_takes_input_away(path)));
+        trials.push(trial(name, &traced, move || ctrl_c_takes_input_away(strategy)));
     }
     trials.push(trial("streams::terminal::bar_between_streams", &[], bar_between_streams));
     trials
 }
 
 /// Starts zcp in a terminal of its own. Ctrl-C reaches it if that is its controlling terminal.
-fn start(sandbox: &Sandbox, controlling: bool, path: Option<&str>, args: [&str; 2]) -> (Pty, Child) {
+fn start(sandbox: &Sandbox, controlling: bool, strategy: Option<&str>, args: [&str; 2]) -> (Pty, Child) {
     let mut command = Command::new(if controlling { "setsid" } else { ZCP });
     if controlling {
         command.args(["--ctty", ZCP]);
     }
-    command.args(path.map(|path| format!("--strategy={path}"))).args(args);
+    command.args(strategy.map(|strategy| format!("--strategy={strategy}"))).args(args);
     command.current_dir(sandbox.path("")).env("LC_ALL", "C").env("TERM", "xterm");
     Pty::start(80, command)
 }
 
-fn shows(path: Option<&str>) {
+fn shows(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     let text: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
     sandbox.file("a", &text);
-    let (pty, mut child) = start(&sandbox, false, path, ["a", "/dev/stdout"]);
+    let (pty, mut child) = start(&sandbox, false, strategy, ["a", "/dev/stdout"]);
     // Reads while zcp writes, because a terminal holds little.
     let shown = pty.read_to_end();
     assert!(child.wait().unwrap().success());
     assert!(shown.replace("\r\n", "\n") == text, "{} bytes of {}", shown.len(), text.len());
 }
 
-fn takes_lines(path: Option<&str>) {
+fn takes_lines(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
-    let (mut pty, mut child) = start(&sandbox, false, path, ["/dev/stdin", "b"]);
+    let (mut pty, mut child) = start(&sandbox, false, strategy, ["/dev/stdin", "b"]);
     for line in ["first\n", "second\n", "third, not ended"] {
         pty.type_keys(line);
         pty.await_text(|shown| shown.contains(line.trim_end())); // the echo
@@ -70,9 +70,9 @@ fn takes_lines(path: Option<&str>) {
     assert_eq!(fs::read_to_string(sandbox.path("b")).unwrap(), "first\nsecond\nthird, not ended");
 }
 
-fn ctrl_c(path: Option<&str>) {
+fn ctrl_c(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
-    let (mut pty, mut child) = start(&sandbox, true, path, ["/dev/stdin", "b"]);
+    let (mut pty, mut child) = start(&sandbox, true, strategy, ["/dev/stdin", "b"]);
     pty.type_keys("first\n");
     // Ctrl-C also discards typed input that has not been read, so wait until it has been.
     while fs::read(sandbox.path("b")).unwrap_or_default() != b"first\n" {
@@ -86,14 +86,14 @@ fn ctrl_c(path: Option<&str>) {
 
 /// Ctrl-C arrives after poll(2) has reported input and before zcp reads it; strace delays zcp there. One Ctrl-C
 /// is enough.
-fn ctrl_c_takes_input_away(path: Option<&str>) {
+fn ctrl_c_takes_input_away(strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     let log = tempfile::tempdir().unwrap();
     let (mut pty, mut child) = Pty::start_by(80, |terminal| {
         let mut command = Command::new("setsid");
         command.args(["--ctty", "strace", "-ff", "-P", terminal, "-e", "trace=read,splice"]);
         command.args(["-e", "inject=read,splice:delay_enter=1000000:when=1", "-o"]).arg(log.path().join("log"));
-        command.arg(ZCP).args(path.map(|path| format!("--strategy={path}"))).args(["/dev/stdin", "b"]);
+        command.arg(ZCP).args(strategy.map(|strategy| format!("--strategy={strategy}"))).args(["/dev/stdin", "b"]);
         command.current_dir(sandbox.path("")).env("LC_ALL", "C").env("TERM", "xterm");
         command
     });

@@ -18,21 +18,21 @@ const FROM_STREAM: [&str; 2] = ["splice", "read_write"];
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for to in Link::ALL {
-        for path in FROM_FILE {
-            let name = format!("streams::file_to_{}::{path}", to.name());
-            trials.push(trial(name, &[], move || from_file(to, Some(path))));
+        for strategy in FROM_FILE {
+            let name = format!("streams::file_to_{}::{strategy}", to.name());
+            trials.push(trial(name, &[], move || from_file(to, Some(strategy))));
         }
         trials.push(trial(format!("streams::file_to_{}::default", to.name()), &[], move || from_file(to, None)));
-        for path in FROM_STREAM.map(Some).into_iter().chain([None]) {
-            let name = format!("streams::{}_to_file::{}", to.name(), path.unwrap_or("default"));
-            trials.push(trial(name, &[], move || to_file(to, path)));
+        for strategy in FROM_STREAM.map(Some).into_iter().chain([None]) {
+            let name = format!("streams::{}_to_file::{}", to.name(), strategy.unwrap_or("default"));
+            trials.push(trial(name, &[], move || to_file(to, strategy)));
             for from in Link::ALL {
-                let name = format!("streams::{}_to_{}::{}", from.name(), to.name(), path.unwrap_or("default"));
-                trials.push(trial(name, &[], move || between(from, to, path)));
+                let name = format!("streams::{}_to_{}::{}", from.name(), to.name(), strategy.unwrap_or("default"));
+                trials.push(trial(name, &[], move || between(from, to, strategy)));
             }
         }
     }
-    trials.push(trial("streams::refused_paths", &[], refused_paths));
+    trials.push(trial("streams::refused_strategies", &[], refused_strategies));
     trials.push(trial("streams::holes_arrive_as_zeros", &[], holes_arrive_as_zeros));
     trials.push(trial("streams::zeros_become_holes", &[], zeros_become_holes));
     trials.push(trial("streams::devices", &[], devices));
@@ -40,15 +40,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn options(path: Option<&str>) -> Vec<&str> {
-    ["--stats=json"].into_iter().chain(path.map(|path| ["--strategy", path]).into_iter().flatten()).collect()
+fn options(strategy: Option<&str>) -> Vec<&str> {
+    ["--stats=json"]
+        .into_iter()
+        .chain(strategy.map(|strategy| ["--strategy", strategy]).into_iter().flatten())
+        .collect()
 }
 
 /// Checks the statistics: one strategy moved all bytes, by reference or not.
-fn assert_credited(stats: &serde_json::Value, path: &str, referring: bool, route: [&str; 2]) {
-    assert_eq!(bytes_by(stats, path), LEN as u64, "{stats}");
+fn assert_credited(stats: &serde_json::Value, strategy: &str, referring: bool, route: [&str; 2]) {
+    assert_eq!(bytes_by(stats, strategy), LEN as u64, "{stats}");
     let by_reference = if referring { LEN } else { 0 };
-    assert_eq!(stats["strategies"][path]["by_reference"], by_reference, "{stats}");
+    assert_eq!(stats["strategies"][strategy]["by_reference"], by_reference, "{stats}");
     assert_eq!(stats["totals"]["bytes_moved"], LEN, "{stats}");
     if route[0] != "file" {
         assert_eq!(stats["routes"][0]["source"], route[0], "{stats}");
@@ -58,49 +61,49 @@ fn assert_credited(stats: &serde_json::Value, path: &str, referring: bool, route
     }
 }
 
-fn is_referring(path: &str) -> bool {
-    matches!(path, "splice" | "sendfile")
+fn is_referring(strategy: &str) -> bool {
+    matches!(strategy, "splice" | "sendfile")
 }
 
-fn from_file(to: Link, path: Option<&str>) {
+fn from_file(to: Link, strategy: Option<&str>) {
     let sandbox = with_file(LEN);
     let (read, write) = to.ends();
-    let running = send(&sandbox, &options(path), write);
+    let running = send(&sandbox, &options(strategy), write);
     assert!(read_all(read) == noise(LEN));
     let output = running.finish();
     assert_ok(&output);
-    let used = path.unwrap_or(if to == Link::Pipe { "splice" } else { "sendfile" });
+    let used = strategy.unwrap_or(if to == Link::Pipe { "splice" } else { "sendfile" });
     assert_credited(&stats_on_stderr(&output), used, is_referring(used), ["file", to.place()]);
 }
 
-fn to_file(from: Link, path: Option<&str>) {
+fn to_file(from: Link, strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     let (read, write) = from.ends();
-    let running = receive(&sandbox, &options(path), read);
+    let running = receive(&sandbox, &options(strategy), read);
     let feeder = feed(write, noise(LEN));
     let output = running.finish();
     feeder.join().unwrap().unwrap();
     assert_ok(&output);
     assert!(fs::read(sandbox.path("b")).unwrap() == noise(LEN));
-    assert_credited(&stats(&output), path.unwrap_or("splice"), false, [from.place(), "file"]);
+    assert_credited(&stats(&output), strategy.unwrap_or("splice"), false, [from.place(), "file"]);
 }
 
-fn between(from: Link, to: Link, path: Option<&str>) {
+fn between(from: Link, to: Link, strategy: Option<&str>) {
     let sandbox = Sandbox::new();
     let ((read_from, write_from), (read_to, write_to)) = (from.ends(), to.ends());
-    let running = relay(&sandbox, &options(path), read_from, write_to);
+    let running = relay(&sandbox, &options(strategy), read_from, write_to);
     let feeder = feed(write_from, noise(LEN));
     let arrived = read_all(read_to);
     feeder.join().unwrap().unwrap();
     let output = running.finish();
     assert_ok(&output);
     assert!(arrived == noise(LEN));
-    let used = path.unwrap_or("splice");
+    let used = strategy.unwrap_or("splice");
     assert_credited(&stats_on_stderr(&output), used, is_referring(used), [from.place(), to.place()]);
 }
 
 /// A strategy that cannot copy is reported, and no other is used instead.
-fn refused_paths() {
+fn refused_strategies() {
     for to in [Link::Pipe, Link::Unix] {
         for (option, words) in [
             ("--strategy=reflink", "zcp: failed to clone '/dev/stdout' from 'a': Invalid cross-device link\n"),
