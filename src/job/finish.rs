@@ -110,7 +110,8 @@ impl Joiner<'_> {
     }
 
     fn ranged(&self, join: &Join) -> RangedFile<'_> {
-        RangedFile { ctx: self.ctx, folder: self.folder, manifest: self.manifest, join: join.number }
+        let Joiner { ctx, folder, manifest, .. } = *self;
+        RangedFile { ctx, folder, manifest, join: join.number, size: join.facts.size }
     }
 
     fn join(&self, worker: &mut Worker<'_>, branch: &mut Branch<'_>, join: &Join) -> Result<(), Failure> {
@@ -178,7 +179,8 @@ impl Joiner<'_> {
         }
         let (Some(file), Some(record)) = (file, record) else { return Ok(()) };
         ranged.mark(JOINING)?;
-        worker.join(whole, file, &record.name)
+        worker.join(whole, file, &record.name)?;
+        ranged.discard_replaced(dir, &fds)
     }
 
     /// The parts that have to copy ranges again, because the file that was published last lacks them.

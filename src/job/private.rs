@@ -2,7 +2,7 @@
 //!
 //! The steps of a job obey its files, so anyone who can write one of them could make this process read and
 //! write anything. Hence three rules, which only this file has to keep. A directory that belongs to another
-//! user, or that others may write to, is refused. Its files are opened relative to the open directory and
+//! user, or that others may write to, is refused, and so is such a file. Files are opened relative to the open directory and
 //! never through a symbolic link. A file is always created anew (O_EXCL), never opened for writing.
 
 use super::lists::failed;
@@ -135,10 +135,14 @@ impl PrivateDir {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(cannot(errno)),
         };
-        match stat.is_regular() && is_trusted_owner(&stat) {
-            true => Ok(Some(File::from(fd))),
-            false => Err(Failure::new("not reading {}: it is not a file of this job", self.path_of(name))),
+        if !stat.is_regular() || !is_trusted_owner(&stat) {
+            return Err(Failure::new("not reading {}: it is not a file of this job", self.path_of(name)));
         }
+        if stat.permissions() & OTHERS_WRITE != 0 {
+            let words = "not reading {}: others may write to it; take that away by chmod go-w";
+            return Err(Failure::new(words, self.path_of(name)));
+        }
+        Ok(Some(File::from(fd)))
     }
 
     /// Removes a file if it exists.

@@ -3,8 +3,8 @@
 //! It is in the destination, where other users may be at work. So one process creates it, exclusively, under
 //! a name that nobody can guess, and accessible to its owner alone. That process then publishes the file's
 //! name, inode, owner and mode in the job folder. Other processes write to a file of that name only if it is
-//! the published one and has no other name. If the file gets lost, a new one is made in the same way, and the
-//! lost ranges are copied again.
+//! the published one, has its planned length and has no other name. If the file gets lost, or another user or
+//! process exchanges or changes it, a new one is made in the same way, and the lost ranges are copied again.
 
 use super::folder::Folder;
 use super::manifest::Manifest;
@@ -15,7 +15,7 @@ use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stale::StaleRetry;
-use crate::sys::{Errno, Stat, proc};
+use crate::sys::{Errno, Stat, io, proc};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(super) const JOINING: &str = "joining";
 /// Marks a file that has its final name.
 pub(super) const JOINED: &str = "joined";
+const EXCHANGED: &str = "not writing to {}: it is not the file that this job made";
 /// How many files one step creates at most.
 const TRIES: u64 = 100;
 
@@ -35,6 +36,8 @@ pub(super) struct RangedFile<'a> {
     pub(super) manifest: &'a Manifest,
     /// The number of the join.
     pub(super) join: u64,
+    /// The length of the whole file in bytes.
+    pub(super) size: u64,
 }
 
 /// The published facts about a range file.
@@ -115,7 +118,7 @@ impl RangedFile<'_> {
     /// Opens the file for writing and creates it if there is none.
     ///
     /// # Errors
-    /// If it cannot be created, or the name now belongs to another file.
+    /// If it cannot be opened or created.
     pub(super) fn open_or_make(&self, mark: &Mark, dir: &Dir, fds: &Fds) -> Result<(OwnedFd, OsString), Failure> {
         let mut latest = self.latest()?;
         for _ in 0..TRIES {
@@ -130,7 +133,12 @@ impl RangedFile<'_> {
             let cannot =
                 |errno| Failure::new("cannot create regular file {}", dir.destination_path(&name)).errno(errno);
             let fd = at::create(&fds.dst, &name, 0o600, true).map_err(cannot)?;
-            let stat = at::fstat(&fd).map_err(cannot)?;
+            // From now on another length means that somebody has changed the file.
+            let sized = io::truncate(&fd, self.size).and_then(|()| at::fstat(&fd));
+            let stat = sized.map_err(|errno| {
+                let _ = at::unlink(&fds.dst, &name);
+                cannot(errno)
+            })?;
             let record = RangeRecord::of(generation, name.clone(), &stat, self.manifest);
             if self.folder.ranges.publish_json(&self.record_name(generation), &record.json())? {
                 return Ok((fd, name));
@@ -146,37 +154,44 @@ impl RangedFile<'_> {
         Err(Failure::new("cannot access {}", record).errno(Errno::STALE))
     }
 
-    /// Opens a published file; `None` if it does not exist.
+    /// Opens a published file; `None` if it does not exist, or with a warning if it was exchanged or changed.
     ///
     /// # Errors
-    /// If it cannot be opened, or the name now belongs to another file.
+    /// If it cannot be opened.
     pub(super) fn open(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<Option<OwnedFd>, Failure> {
         let cannot =
             |errno| Failure::new("cannot open {} for writing", dir.destination_path(&record.name)).errno(errno);
-        let strange = || {
-            Failure::new(
-                "not writing to {}: it is not the file that this job made",
-                dir.destination_path(&record.name),
-            )
-        };
-        let fd = match at::open_write(&fds.dst, &record.name, Follow::No, false) {
-            Ok(fd) => fd,
+        let objection = match at::open_write(&fds.dst, &record.name, Follow::No, false) {
+            Ok(fd) => match self.objection(record, &at::fstat(&fd).map_err(cannot)?) {
+                None => return Ok(Some(fd)),
+                Some(objection) => objection,
+            },
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::NXIO) => return Err(strange()),
+            Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => EXCHANGED,
             Err(errno) => return Err(cannot(errno)),
         };
-        let stat = at::fstat(&fd).map_err(cannot)?;
-        if self.is_it(record, &stat) { Ok(Some(fd)) } else { Err(strange()) }
+        self.ctx.reporter.warn(Failure::new(objection, dir.destination_path(&record.name)));
+        Ok(None)
     }
 
-    /// Whether this is the published file.
-    fn is_it(&self, record: &RangeRecord, stat: &Stat) -> bool {
-        // A file that is being joined may already have its final owner and mode.
-        let untouched = (stat.uid, stat.permissions()) == (record.uid, record.mode);
-        self.is_same_inode(record, stat)
-            && stat.is_regular()
-            && stat.nlink <= 1
-            && (untouched || self.is_marked(JOINING))
+    /// Why a file under a published name must not be written to; `None` if it is the published file, unchanged.
+    fn objection(&self, record: &RangeRecord, stat: &Stat) -> Option<&'static str> {
+        if !self.is_same_inode(record, stat) || !stat.is_regular() {
+            return Some(EXCHANGED);
+        }
+        if stat.nlink > 1 {
+            return Some("not writing to {}: it has got a second name");
+        }
+        if !self.has_its_rights(record, stat) {
+            return Some("not writing to {}: its owner or mode has changed");
+        }
+        (stat.size != self.size).then_some("not writing to {}: its length has changed")
+    }
+
+    /// Whether the file has the owner and mode that it was made with. A file that is being joined may already have
+    /// its final ones.
+    fn has_its_rights(&self, record: &RangeRecord, stat: &Stat) -> bool {
+        (stat.uid, stat.permissions()) == (record.uid, record.mode) || self.is_marked(JOINING)
     }
 
     fn is_same_inode(&self, record: &RangeRecord, stat: &Stat) -> bool {
@@ -189,9 +204,28 @@ impl RangedFile<'_> {
         at::stat(dir, name, Follow::No).is_ok_and(|stat| self.is_same_inode(record, &stat))
     }
 
-    /// Removes a file that will never be complete.
+    /// Whether a published file is there and unchanged.
+    pub(super) fn is_intact(&self, record: &RangeRecord, dir: impl AsFd) -> bool {
+        at::stat(dir, &record.name, Follow::No).is_ok_and(|stat| self.objection(record, &stat).is_none())
+    }
+
+    /// Removes the files that a later one has replaced.
+    pub(super) fn discard_replaced(&self, dir: &Dir, fds: &Fds) -> Result<(), Failure> {
+        let last = self.latest()?.map_or(0, |record| record.generation);
+        for generation in 0..last {
+            if let Some(record) = self.published(generation, &StaleRetry::default())? {
+                self.discard(&record, dir, fds)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file that will never be complete, unless another file has its name.
     pub(super) fn discard(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<(), Failure> {
-        let is_it = at::stat(&fds.dst, &record.name, Follow::No).is_ok_and(|stat| self.is_it(record, &stat));
+        // Where inode numbers do not last, the owner tells.
+        let is_ours =
+            |stat: &Stat| self.is_same_inode(record, stat) && stat.is_regular() && stat.uid == record.uid;
+        let is_it = at::stat(&fds.dst, &record.name, Follow::No).is_ok_and(|stat| is_ours(&stat));
         match if is_it { at::unlink(&fds.dst, &record.name) } else { Ok(()) } {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Failure::new("cannot remove {}", dir.destination_path(&record.name)).errno(errno)),

@@ -145,7 +145,9 @@ impl RangeCopier<'_> {
                     let entry = self.manifest.entry(&name, facts.kind);
                     let is_same = |now: &Stat| facts.still_hold(now);
                     let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
-                    self.ctx.stale_retry.operation(|| self.copy(&mut worker, &whole, &piece), Failure::reason)
+                    self.ctx
+                        .stale_retry
+                        .operation(|| self.copy(&mut worker, &whole, &piece, facts.size), Failure::reason)
                 });
                 match copied {
                     Ok(Some(file)) => done.push(CopiedRange { join: piece.join, start: piece.range.start, file }),
@@ -167,16 +169,17 @@ impl RangeCopier<'_> {
         Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Copies a range unless an earlier run has. Returns the name of the file that holds it, or `None` if a
+    /// Copies a range of a file of `size` bytes unless an earlier run has. Returns the name of the file that holds it, or `None` if a
     /// signal stopped the copy.
     fn copy(
         &self,
         worker: &mut Worker<'_>,
         whole: &Whole<'_>,
         piece: &PlannedRange,
+        size: u64,
     ) -> Result<Option<OsString>, Failure> {
         let RangeCopier { ctx, folder, manifest, .. } = *self;
-        let ranged = RangedFile { ctx, folder, manifest, join: piece.join };
+        let ranged = RangedFile { ctx, folder, manifest, join: piece.join, size };
         if let Some(file) = self.done_before(&ranged, whole, piece)? {
             return Ok(Some(file));
         }
@@ -204,7 +207,7 @@ impl RangeCopier<'_> {
             Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)
         };
         let fds = whole.dir.fds(self.ctx).map_err(cannot)?;
-        let is_there = ranged.is_marked(JOINED) || ranged.has_name(&record, &fds.dst, &record.name);
+        let is_there = ranged.is_marked(JOINED) || ranged.is_intact(&record, &fds.dst);
         Ok(is_there.then(|| done.file.clone()))
     }
 }

@@ -49,9 +49,6 @@ impl Worker<'_> {
                 |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
             let dst = open(task.fds)?;
             let before = at::fstat(&dst).map_err(cannot)?;
-            if before.size != stat.size {
-                io::truncate(&dst, stat.size).map_err(cannot)?;
-            }
             let transfer = Transfer {
                 src: src.as_fd(),
                 stat,
@@ -71,6 +68,10 @@ impl Worker<'_> {
             let after = at::fstat(&src).map_err(cannot_stat)?;
             if outcome.size != range.end || !(whole.is_same)(&after) {
                 return Err(changed(task));
+            }
+            if at::fstat(&dst).map_err(cannot)?.size != stat.size {
+                let words = "{} was cut off while ranges were written to it";
+                return Err(Failure::new(words, task.destination_path()));
             }
             worker.stats.bytes_logical += range.end - range.start;
             io::close(dst)

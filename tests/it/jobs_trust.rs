@@ -28,6 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("jobs::another_user_at_the_folder", &[root], another_user_at_the_folder),
         trial("jobs::range_file_is_closed_and_not_guessed", &[root], range_file_is_closed_and_not_guessed),
         trial("jobs::range_file_that_was_exchanged", &[root], range_file_that_was_exchanged),
+        trial("jobs::range_file_that_was_cut", &[], range_file_that_was_cut),
+        trial("jobs::file_that_others_may_write", &[], job_file_that_others_may_write),
         trial("jobs::changed_source_leaves_no_range_file", &[], changed_source_leaves_no_range_file),
         trial("jobs::waiting_range_file_is_named", &[], waiting_range_file_is_named),
         trial("jobs::umask_of_the_owner", &[root], umask_of_the_owner),
@@ -254,50 +256,127 @@ fn range_file_is_closed_and_not_guessed() {
     assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
 }
 
-/// The owner of the destination replaces the file, or gives it another name.
+/// What an owner of the destination can do to the file that takes the ranges. Something else in its place is never
+/// written to; a part says so and begins a new file, and the parts whose ranges were in the old one are named.
 fn range_file_that_was_exchanged() {
     type Exchange = fn(&Sandbox, &PathBuf);
-    let exchanges: [(&str, Exchange); 5] = [
-        ("his own file", |sandbox, made| {
+    let not_made = "it is not the file that this job made";
+    let exchanges: [(&str, &str, Exchange); 7] = [
+        ("his own file", not_made, |sandbox, made| {
             fs::rename(made, sandbox.path("dst/aside")).unwrap();
             fs::write(made, "").unwrap();
             fs::set_permissions(made, fs::Permissions::from_mode(0o666)).unwrap();
             chown(made, Some(MALLORY), None).unwrap();
         }),
-        ("another file of root", |sandbox, made| {
+        ("another file of root", not_made, |sandbox, made| {
             fs::rename(made, sandbox.path("dst/aside")).unwrap();
             fs::rename(sandbox.path("victim"), made).unwrap();
         }),
-        ("a link", |sandbox, made| {
+        ("a link", not_made, |sandbox, made| {
             fs::rename(made, sandbox.path("dst/aside")).unwrap();
             symlink(sandbox.path("victim"), made).unwrap();
         }),
-        ("a second name", |sandbox, made| fs::hard_link(made, sandbox.path("dst/aside")).unwrap()),
-        ("more rights", |_, made| fs::set_permissions(made, fs::Permissions::from_mode(0o666)).unwrap()),
+        ("a fifo", not_made, |sandbox, made| {
+            fs::rename(made, sandbox.path("dst/aside")).unwrap();
+            let name = made.strip_prefix(sandbox.path("")).unwrap();
+            sandbox.fifo(name);
+        }),
+        ("a directory", not_made, |sandbox, made| {
+            fs::rename(made, sandbox.path("dst/aside")).unwrap();
+            fs::create_dir(made).unwrap();
+        }),
+        ("a second name", "it has got a second name", |sandbox, made| {
+            fs::hard_link(made, sandbox.path("dst/aside")).unwrap();
+        }),
+        ("more rights", "its owner or mode has changed", |_, made| {
+            fs::set_permissions(made, fs::Permissions::from_mode(0o666)).unwrap();
+        }),
     ];
-    for (what, exchange) in exchanges {
-        let (sandbox, content) = with_large_file();
-        sandbox.file("victim", "precious").mode("victim", 0o600);
-        done(&run(&sandbox, 0));
-        let made = temporaries(&sandbox).remove(0);
-        exchange(&sandbox, &made);
-        says(&run(&sandbox, 1), "it is not the file that this job made");
-        assert_eq!(finish(&sandbox).status.code(), Some(1), "{what}");
-        assert!(!sandbox.path("dst/secret").exists(), "{what}");
-        if matches!(what, "his own file" | "another file of root") {
-            let expected: &[u8] = if what == "his own file" { b"" } else { b"precious" };
-            assert_eq!(fs::read(&made).unwrap(), expected, "{what}");
-        } else {
-            assert_eq!(fs::read(sandbox.path("victim")).unwrap(), b"precious", "{what}");
+    for (what, words, exchange) in exchanges {
+        for by_finish in [false, true] {
+            let (sandbox, content) = with_large_file();
+            sandbox.file("victim", "precious").mode("victim", 0o600);
+            done(&run(&sandbox, 0));
+            let made = temporaries(&sandbox).remove(0);
+            if by_finish {
+                done(&run(&sandbox, 1));
+            }
+            exchange(&sandbox, &made);
+            let there = |path: &PathBuf| fs::symlink_metadata(path).map(|stat| (stat.ino(), stat.len())).unwrap();
+            let before = there(&made);
+            let part = if by_finish { "0,1" } else { "0" };
+            let said = if by_finish { finish(&sandbox) } else { run(&sandbox, 1) };
+            assert!(String::from_utf8_lossy(&said.stderr).contains(words), "{what}: {said:?}");
+            assert_eq!(said.status.success(), !by_finish, "{what}: {said:?}");
+            if !by_finish {
+                says(&finish(&sandbox), &format!("ranges of it are to be copied again, by part {part}"));
+            }
+            assert!(!sandbox.path("dst/secret").exists(), "{what}");
+            for part in [0, 1] {
+                assert!(run(&sandbox, part).status.success(), "{what}");
+            }
+            assert_done(&finish(&sandbox));
+            assert_eq!(fs::read(sandbox.path("dst/secret")).unwrap(), content, "{what}");
+            if words == not_made {
+                assert_eq!(there(&made), before, "{what} was touched");
+            } else {
+                assert!(!made.exists(), "{what}: the job's own file stays");
+            }
+            let victim = if what == "another file of root" { made } else { sandbox.path("victim") };
+            assert_eq!(fs::read(victim).unwrap(), b"precious", "{what}");
         }
-        // Without the file, the job begins it anew.
-        fs::remove_file(&made).unwrap();
-        let _ = fs::remove_file(sandbox.path("dst/aside"));
-        done(&run(&sandbox, 1));
-        says(&finish(&sandbox), "ranges of it are to be copied again, by part 0");
-        done(&run(&sandbox, 0));
-        done(&finish(&sandbox));
-        assert_eq!(fs::read(sandbox.path("dst/secret")).unwrap(), content, "{what}");
+    }
+}
+
+/// The file that takes the ranges is cut off: by a length of 0, by another one, before the last part and after it.
+fn range_file_that_was_cut() {
+    for length in [0, 3_000_000, 7_000_000] {
+        for parts_before in [1, 2] {
+            let (sandbox, content) = with_large_file();
+            (0..parts_before).for_each(|part| done(&run(&sandbox, part)));
+            let made = temporaries(&sandbox).remove(0);
+            fs::File::options().write(true).open(&made).unwrap().set_len(length).unwrap();
+            if parts_before == 1 {
+                let output = run(&sandbox, 1);
+                assert!(output.status.success(), "{output:?}");
+                assert!(String::from_utf8_lossy(&output.stderr).contains("its length has changed"), "{output:?}");
+            }
+            says(&finish(&sandbox), "is not complete: ranges of it are to be copied again, by part 0");
+            assert!(!sandbox.path("dst/secret").exists());
+            [0, 1].iter().for_each(|part| assert!(run(&sandbox, *part).status.success()));
+            done(&finish(&sandbox));
+            assert_eq!(fs::read(sandbox.path("dst/secret")).unwrap(), content);
+            assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
+        }
+    }
+}
+
+/// A file of the job that others may write to is no better than a folder that they may write to.
+fn job_file_that_others_may_write() {
+    for name in
+        ["manifest.json", "parts/0.names", "parts/0.facts", "directories.names", "joins.json", "ranges/0-0"]
+    {
+        for mode in [0o666, 0o620, 0o602] {
+            let (sandbox, content) = with_large_file();
+            done(&run(&sandbox, 0));
+            let name = format!("job/{name}");
+            sandbox.mode(&name, mode);
+            let words = format!("not reading '{name}': others may write to it");
+            let output = if name.contains("0.") {
+                fs::remove_file(sandbox.path("job/results/0.json")).map(|()| run(&sandbox, 0)).unwrap()
+            } else {
+                run(&sandbox, 1)
+            };
+            if output.status.success() {
+                says(&finish(&sandbox), &words);
+            } else {
+                says(&output, &words);
+            }
+            sandbox.mode(&name, 0o600);
+            [0, 1].iter().for_each(|part| done(&run(&sandbox, *part)));
+            done(&finish(&sandbox));
+            assert_eq!(fs::read(sandbox.path("dst/secret")).unwrap(), content);
+        }
     }
 }
 
