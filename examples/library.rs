@@ -1,4 +1,5 @@
-//! The library from outside: copies SOURCE... to DESTINATION and tells what was done, or what was not.
+//! A program that uses the library: copies SOURCE... to DESTINATION, and prints what was copied and what was
+//! not.
 //!
 //! `cargo run --example library SOURCE... DESTINATION`
 

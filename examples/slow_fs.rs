@@ -1,14 +1,13 @@
-//! A FUSE file system that shows a directory as a slow server would: each request takes a while,
-//! and many of them may be under way at once.
+//! A FUSE file system that shows a directory in the way of a slow server: each request takes a while, and many
+//! requests can be in progress at the same time.
 //!
 //!     cargo run --release --example slow_fs SOURCE MOUNTPOINT [--delay-us N] [--mib-per-s N]
 //!
-//! `--mib-per-s` is the bandwidth of this mount, as of the link of one client: all bytes that are read
-//! and written through it, one after the other.
+//! `--mib-per-s` is the bandwidth of this mount, like the link of one client: all bytes that are read and written
+//! through it share it.
 //!
-//! Runs until it is unmounted (`umount MOUNTPOINT`); needs root, or a user namespace with mounts. It
-//! is for measuring and for trying things out: names are followed by descriptor and nothing is
-//! written twice, but it is no product.
+//! It runs until it is unmounted (`umount MOUNTPOINT`), and needs root or a user namespace with mounts. It is made for
+//! measurements and experiments, not for use with real data.
 
 use fuser::{
     FileAttr, FileType, Filesystem, KernelConfig, MountOption, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
@@ -25,9 +24,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long the kernel may believe what it was told, as a network file system has it.
+/// How long the kernel may cache names and attributes, as with a network file system.
 const TTL: Duration = Duration::from_secs(1);
-/// Requests that are under way at once, at most.
+/// The most requests at the same time.
 const AT_ONCE: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -51,14 +50,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Each inode that the kernel knows costs a descriptor.
+/// Raises the limit of open files: each inode that the kernel knows costs a descriptor.
 fn raise_descriptor_limit() {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = limit.maximum;
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
-/// Hands each request to a thread that waits first.
+/// Handles each request in a thread, after the delay.
 struct Slow {
     server: Arc<Server>,
     pool: rayon::ThreadPool,
@@ -66,11 +65,11 @@ struct Slow {
     link: Arc<Link>,
 }
 
-/// What all bytes have to pass, one after the other.
+/// A link that all bytes pass, one after the other.
 struct Link {
-    /// No limit if 0.
+    /// 0 means no limit.
     bytes_per_s: u64,
-    /// When the bytes that are on their way will have passed.
+    /// The time when all bytes that are on their way will have passed.
     free: Mutex<Instant>,
 }
 
@@ -98,7 +97,7 @@ impl Slow {
     }
 }
 
-/// What the kernel knows of the source: inodes and open files.
+/// The inodes and open files of the source that the kernel knows.
 struct Server {
     nodes: Mutex<Nodes>,
     open: Mutex<HashMap<u64, Arc<Open>>>,
@@ -112,7 +111,7 @@ struct Nodes {
 }
 
 struct Node {
-    /// O_PATH: it says which inode, and opens nothing.
+    /// Opened with O_PATH: it identifies the inode without opening the file for reading or writing.
     fd: Arc<OwnedFd>,
     key: (u64, u64),
     lookups: u64,
@@ -129,7 +128,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A path that names the very inode of a descriptor (proc_pid_fd(5)).
+/// A path that leads to the inode of a descriptor (proc_pid_fd(5)).
 fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -137,7 +136,7 @@ fn by_descriptor(fd: &OwnedFd) -> String {
 impl Server {
     fn new(root: OwnedFd) -> Answer<Server> {
         let server = Server { nodes: Mutex::default(), open: Mutex::default() };
-        server.remember(root)?; // the first is 1, as FUSE wants it
+        server.remember(root)?; // the first inode has the number 1, as FUSE requires
         Ok(server)
     }
 
@@ -237,7 +236,7 @@ impl Server {
     }
 }
 
-/// What setattr asks for.
+/// The attributes that a setattr request changes.
 struct Change {
     mode: Option<u32>,
     owner: (Option<u32>, Option<u32>),
@@ -293,7 +292,7 @@ fn attributes(id: u64, stat: &fs::Stat) -> FileAttr {
     }
 }
 
-/// Says yes with what was found, or no with the errno.
+/// Replies with the result of an expression, or with its errno.
 macro_rules! answer {
     ($reply:ident, $answer:expr, $found:pat => $yes:expr) => {
         match $answer {
@@ -466,7 +465,7 @@ impl Filesystem for Slow {
             let mut bytes = vec![0; size as usize];
             let read = server.with_file(handle, |file| {
                 let mut filled = 0;
-                // A short answer means the end of the file to the kernel.
+                // The kernel takes a short answer for the end of the file.
                 loop {
                     match rustix::io::pread(file, &mut bytes[filled..], offset.cast_unsigned() + filled as u64)? {
                         0 => return Ok(filled),

@@ -1,10 +1,10 @@
-//! The textbook's table of zero-copy I/O, measured: one file copied by each path, into a file and into
+//! The textbook's table of zero-copy I/O, measured: one file copied by each strategy, into a file and into
 //! sockets.
 //!
-//! `cargo run --release --example zero_copy [SIZE_MIB [DIRECTORY]]` prints it as Markdown. The calls
-//! are those that zcp's own account counted; CPU time is what the kernel's scheduler has charged the
-//! process. Who reads from a socket is another process, so its CPU time is not in the figures; the time
-//! is over when it has read the last byte.
+//! `cargo run --release --example zero_copy [SIZE_MIB [DIRECTORY]]` prints it as Markdown. The calls are those
+//! that zcp counts itself. CPU time is the time that the kernel's scheduler has charged to this process. Another
+//! process reads from the sockets, so its CPU time is not included. The time ends when it has read the last
+//! byte.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -20,12 +20,13 @@ use zcp::sys::proc::StopFlag;
 use zcp::transfer::ladder::Limits;
 use zcp::transfer::{Account, Call, DestinationKind, Ladder, Meter, Strategy, Tally, Transfer};
 
-/// Rounds; each path is run once in each, so that a machine that changes its speed changes it for all.
+/// The number of rounds. Each strategy runs once in each, so that a machine that changes its speed changes it
+/// for all.
 const ROUNDS: usize = 7;
 /// The argument that makes this program the reader of a socket.
 const READER: &str = "--read-stdin";
 
-/// What one run took, and what the path did, or why it could not.
+/// The costs of one run, and the calls of the strategy or the reason for its refusal.
 #[derive(Clone)]
 struct Run {
     wall: Duration,
@@ -33,7 +34,7 @@ struct Run {
     outcome: Result<Tally, String>,
 }
 
-/// Where the bytes go.
+/// The destination of the bytes.
 #[derive(Clone, Copy)]
 enum Destination<'a> {
     File(&'a Path),
@@ -67,14 +68,14 @@ fn write_source(path: &Path, size: u64) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// The best run of each path.
+/// The best run of each strategy.
 fn measure(source: &Path, destination: Destination<'_>) -> std::io::Result<Vec<(Strategy, Run)>> {
     let mut best: Vec<(Strategy, Run)> = Vec::new();
     for _ in 0..ROUNDS {
         for strategy in Strategy::ALL.into_iter().rev() {
             let run = match destination {
                 Destination::File(target) => to_file(strategy, source, target)?,
-                // Neither takes a socket.
+                // These two do not support sockets.
                 _ if matches!(strategy, Strategy::Reflink | Strategy::CopyFileRange) => continue,
                 Destination::Unix => to_socket(strategy, source, UnixStream::pair()?)?,
                 Destination::Tcp => to_socket(strategy, source, connection()?)?,
@@ -116,7 +117,7 @@ fn to_socket(
     })
 }
 
-/// A process that reads the socket to its end, and is ready to do so.
+/// Starts a process that reads the socket to its end, and waits until it is ready.
 fn reader(socket: OwnedFd) -> std::io::Result<Child> {
     let program = std::env::current_exe()?;
     let mut child = Command::new(program).arg(READER).stdin(socket).stdout(Stdio::piped()).spawn()?;
@@ -134,7 +135,7 @@ fn read_stdin() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Copies, lets go of the destination, and waits until `arrived`.
+/// Copies, closes the destination, and waits until `arrived` returns.
 fn copy(
     strategy: Strategy,
     source: &Path,
@@ -158,7 +159,7 @@ fn copy(
     let answer = ladder.copy(&transfer, &mut account);
     let cpu = cpu_time().saturating_sub(cpu);
     if target != DestinationKind::File {
-        // The reader's end of the file, though others still have the descriptor.
+        // The reader sees the end of the data, although other processes still have the descriptor.
         let _ = rustix::net::shutdown(dst, rustix::net::Shutdown::Write);
     }
     arrived()?;
@@ -166,7 +167,7 @@ fn copy(
     Ok(Run { wall: start.elapsed(), cpu, outcome })
 }
 
-/// Time that this process has been on a processor (/proc/PID/schedstat, ns).
+/// The time that this process has run on a processor (/proc/PID/schedstat, in ns).
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     let ns = stat.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0);

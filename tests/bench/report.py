@@ -1,4 +1,4 @@
-"""What a benchmark says: ratios, tables, bars."""
+"""The results of a benchmark as ratios, tables and bars."""
 from html import escape
 from statistics import median
 
@@ -8,12 +8,12 @@ COLOURS = {"ext4": "#4c78a8", "xfs": "#e08214", "btrfs": "#4d9a4d", "tmpfs": "#9
 
 
 def ratio(cell, peer):
-    """Median over the rounds of zcp's time by the peer's; below 1 zcp is faster."""
+    """The median over the rounds of zcp's time divided by the peer's; below 1, zcp is faster."""
     return median(z / p for z, p in zip(cell["tools"]["zcp"]["wall"], cell["tools"][peer]["wall"]))
 
 
 def contest(cell):
-    """[(ratio, peer)], the fastest peer first: of those whose copy kept what zcp's kept."""
+    """[(ratio, peer)], the fastest peer first, of the peers whose copies kept everything that zcp's kept."""
     tools = cell["tools"]
     if not tools.get("zcp", {}).get("wall"):
         return []
@@ -37,7 +37,7 @@ def text(cell):
 
 
 def losses(cells):
-    """Where a peer was faster. The minima tell a slow path from a disturbed one."""
+    """The cells where a peer was faster. The ratio of the minima shows whether noise was the reason."""
     found = []
     for c in cells:
         for r, peer in contest(c)[:1]:
@@ -72,7 +72,7 @@ STYLE = """text { font: 12px system-ui, sans-serif; fill: #24292f } .quiet { fil
 
 
 def svg(cells):
-    """Bars: zcp's time by the best peer's; a tick: by cp's. Cut off at 1.5."""
+    """Bars show zcp's time divided by the best peer's, ticks that divided by cp's, both up to 1.5."""
     systems, workloads = columns(cells)
     left, wide, high, end = 320, 400, 15, 1.5
     body, y = [], 58

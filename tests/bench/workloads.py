@@ -1,4 +1,4 @@
-"""What is copied: trees that come out the same on every machine, and how a copy is held against them."""
+"""The trees that are copied, the same on every machine, and the comparison of a copy with its source."""
 import hashlib, os, random, stat
 from typing import Callable, NamedTuple
 
@@ -122,7 +122,7 @@ def build(name, path, scale, old=False):
 
 
 def digest(path, size):
-    """Of the content. Holes are leapt over and zeros left out, so that where the holes are does not count."""
+    """A hash of the content without holes and zeros, so that the places of holes do not count."""
     sha, at = hashlib.sha256(str(size).encode()), 0
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -142,7 +142,7 @@ def digest(path, size):
 
 
 def contents(root):
-    """Everything in a tree: {name: (what it is, its content)}, and what a copy may lose of it."""
+    """Everything in a tree, as {name: (kind, content)}, and the attributes that a copy may lose."""
     content, links, modes, times, blocks = {}, {}, {}, {}, 0
 
     def visit(path, name):
@@ -169,7 +169,7 @@ def contents(root):
 
 
 def differences(source, copy):
-    """`ok` or what is wrong with a copy, and the list of what it lost."""
+    """`ok` or the fault of a copy, and the list of attributes that it lost."""
     for name in source[0].keys() | copy[0].keys():
         if source[0].get(name) != copy[0].get(name):
             return f"wrong: {name[-40:] or 'the file'}", []

@@ -1,5 +1,5 @@
-"""The trials of tests/compare/features: each makes something in the working directory, lets a program
-copy it, and raises Failed if the copy is not what the row's title says."""
+"""The trials of tests/compare/features: each makes files in the working directory, lets a program copy them, and
+raises Failed if the copy does not do what the row's title says."""
 import ctypes, os, pty, signal, socket, stat, subprocess, threading, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ def expect(condition, why):
 
 
 def finish(command, sources=("src",), destination="dst/", **how):
-    """Runs the program on the sources, in a directory dst that is there."""
+    """Copies the sources into the existing directory dst."""
     os.makedirs("dst", exist_ok=True)
     quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": LONGEST}
     return subprocess.run([*command, *sources, destination], **quiet | how)
@@ -56,7 +56,7 @@ def same(name):
     expect((COPY / name).read_bytes() == Path("src", name).read_bytes(), f"{name} has other content")
 
 
-# --- what a tree is made of
+# --- the contents and attributes of a tree
 
 
 def holes(command):
@@ -164,14 +164,14 @@ def step(here, part):
 
 
 def proc_files(command):
-    """Files that say they are empty."""
+    """Files whose size is reported as 0."""
     os.mkdir("dst")
     done = finish(command, ["/proc/version"])
     expect(done.returncode == 0, f"exit status {done.returncode}")
     expect(Path("dst/version").read_bytes() == Path("/proc/version").read_bytes(), "not all of it")
 
 
-# --- how the data goes
+# --- how data is moved
 
 
 def reflink(command):
@@ -201,11 +201,11 @@ def traced(command, calls):
     return Path("trace").read_text(errors="replace")
 
 
-# --- what is left when something goes wrong
+# --- failures and interruptions
 
 
 def atomic(command):
-    """The old file stays whole under its name until the new one is: it gets there by rename(2)."""
+    """The old file keeps its name until the new one is complete, which then takes the name by rename(2)."""
     Path("old").write_bytes(b"old")
     make({"file": b"new" * 1000})
     os.makedirs("dst/src")
@@ -218,8 +218,8 @@ def atomic(command):
 
 
 def resume(command):
-    """What an interruption leaves: a file that is cut short, one that is missing, and many that are
-    complete and must not be copied again."""
+    """The destination after an interruption: one file is truncated, one is missing, and many are complete and must
+    not be copied again."""
     make({f"f{n}": os.urandom(10000) for n in range(100)})
     for n in range(100):
         os.utime(f"src/f{n}", (10**9, 10**9))
@@ -270,8 +270,8 @@ def into_itself(command):
 
 
 def exchanged(command):
-    """While the tree is copied, somebody keeps exchanging a directory of it for a symbolic link to a
-    directory with a secret: 150 copies without the secret, or it fails."""
+    """During the copy, a thread keeps exchanging a directory of the tree and a symbolic link to a directory with a
+    secret. The trial passes if 150 copies do not contain the secret."""
     for n in range(30):
         make({f"dir/f{n}": b"public"})
     os.mkdir("secret")
@@ -299,11 +299,11 @@ def exchange(one, other, over):
         libc.renameat2(here, one.encode(), here, other.encode(), swap)
 
 
-# --- what is there for people
+# --- convenience
 
 
 def progress(command):
-    """The copy is stopped for a second in its middle, so that none is too quick for a bar."""
+    """The copy is stopped for a second in the middle, so that it lasts long enough for a progress bar."""
     os.mkdir("dst")
     with open("src", "wb") as file:
         for _ in range(512):
