@@ -189,7 +189,9 @@ impl Worker<'_> {
         let to = Handle::Path(made.as_fd());
         let owned = if keep.ownership { self.keep_owner(task, to, source) } else { Some(true) };
         let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
-        if keep.mode {
+        if owned.is_none() {
+            // It stays closed to others, as by cp: the mode was meant for another owner.
+        } else if keep.mode {
             let wanted = source.permissions() & if owned == Some(true) { 0o7777 } else { 0o777 };
             if let Err(error) = metadata::copy_mode(from, to, source.kind(), wanted) {
                 self.attribute_failed(task, error);

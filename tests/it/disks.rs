@@ -267,7 +267,7 @@ fn little_address_space() {
 
 /// 64 MiB for everything, the page cache included.
 fn little_memory() {
-    let group = crate::needs::MemoryGroup::new(64 << 20);
+    let group = crate::needs::ControlGroup::of_memory(64 << 20).unwrap();
     let sandbox = Sandbox::new();
     let bytes = noise(1 << 20).repeat(100);
     sandbox.file("src/large", &bytes);

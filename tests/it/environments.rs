@@ -1,5 +1,6 @@
 //! Environments that differ from a plain directory on a disk.
 
+mod capabilities;
 mod interrupted;
 mod limits;
 mod overlay;
@@ -12,6 +13,7 @@ use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     [
+        capabilities::trials(),
         interrupted::trials(),
         limits::trials(),
         overlay::trials(),

@@ -42,8 +42,10 @@ pub(crate) enum Need {
     Overlay(&'static str),
     /// Namespaces of mounts and host names for single processes.
     Namespaces,
-    /// A group of processes with a limit on memory, see [`MemoryGroup`].
+    /// A control group with a limit on memory, see [`ControlGroup`].
     MemoryGroup,
+    /// A control group with a limit on processes.
+    ProcessGroup,
 }
 
 impl Need {
@@ -63,7 +65,8 @@ impl Need {
             Need::Fuse => Path::new("/dev/fuse").exists() && std::env::var_os(PLACE).is_some(),
             Need::Overlay(options) => can_mount_overlay(options),
             Need::Namespaces => *NAMESPACES.get_or_init(|| succeeds("unshare", &["-mnu", "true"])),
-            Need::MemoryGroup => MemoryGroup::make(1 << 30).is_some(),
+            Need::MemoryGroup => ControlGroup::of_memory(1 << 30).is_some(),
+            Need::ProcessGroup => ControlGroup::of_processes(100).is_some(),
         }
     }
 }
@@ -168,35 +171,41 @@ impl Mounted {
     }
 }
 
-/// A control group (cgroups(7), version 1 or 2) that limits the memory of the processes in it.
-pub(crate) struct MemoryGroup(PathBuf);
+/// A control group (cgroups(7), of either version) with a limit for the processes that join it.
+pub(crate) struct ControlGroup(PathBuf);
 
-impl MemoryGroup {
-    pub(crate) fn new(bytes: u64) -> MemoryGroup {
-        MemoryGroup::make(bytes).unwrap()
+impl ControlGroup {
+    /// A limit on memory in bytes.
+    pub(crate) fn of_memory(bytes: u64) -> Option<ControlGroup> {
+        ControlGroup::make("memory", ["memory.limit_in_bytes", "memory.max"], bytes)
     }
 
-    fn make(bytes: u64) -> Option<MemoryGroup> {
+    /// A limit on the number of processes and threads.
+    pub(crate) fn of_processes(count: u64) -> Option<ControlGroup> {
+        ControlGroup::make("pids", ["pids.max"; 2], count)
+    }
+
+    /// `files` are the names of the limit in version 1 and 2.
+    fn make(controller: &str, files: [&str; 2], limit: u64) -> Option<ControlGroup> {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
         let name = format!("zcp-it-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
-        let kinds = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
-        kinds.into_iter().find_map(|(root, limit)| {
-            let group = Path::new(root).join(&name);
+        let roots = [Path::new("/sys/fs/cgroup").join(controller), PathBuf::from("/sys/fs/cgroup")];
+        roots.into_iter().zip(files).find_map(|(root, file)| {
+            let group = root.join(&name);
             fs::create_dir(&group).ok()?;
-            let group = MemoryGroup(group);
-            // Opens the file only if it exists: its name depends on the version of the group.
-            let mut limit = File::options().write(true).open(group.0.join(limit)).ok()?;
-            limit.write_all(bytes.to_string().as_bytes()).ok().map(|()| group)
+            let group = ControlGroup(group);
+            // Only an existing file is opened: the group tells its version.
+            let mut file = File::options().write(true).open(group.0.join(file)).ok()?;
+            file.write_all(limit.to_string().as_bytes()).ok().map(|()| group)
         })
     }
 
-    /// The file that takes the id of a process that is to join the group.
     pub(crate) fn join(&self) -> PathBuf {
         self.0.join("cgroup.procs")
     }
 }
 
-impl Drop for MemoryGroup {
+impl Drop for ControlGroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }
