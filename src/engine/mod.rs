@@ -33,14 +33,14 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let walk = Walk::new(ctx, roots, workers == 1);
     let mut first_walker = walk.walker();
     // A copy that waits for a server gains by a second worker, however small it is.
-    let little =
+    let is_small =
         waiting_sign.is_some_and(|waiting_sign| !waiting_sign.expects_waiting()) && first_walker.is_little();
-    if little {
+    if is_small {
         workers = 1;
     }
     // A copy that ends at once is not worth a thread for the display, unless a listener expects reports.
     let lasts = ctx.options.limits.rate_limit.is_some() || ctx.options.progress == When::Always;
-    let progress = watch.map(|watch| match (little || lone) && !lasts && watch.listener.is_none() {
+    let progress = watch.map(|watch| match (is_small || lone) && !lasts && watch.listener.is_none() {
         true => Watcher::start_late(watch),
         false => Watcher::start(watch),
     });

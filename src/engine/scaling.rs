@@ -76,7 +76,7 @@ impl WaitingSign {
 /// Runs `count` workers from start to end.
 pub(super) fn fixed(workers: &Workers<'_, '_>, count: usize) {
     if let Some(pool) = pool(workers, count) {
-        pool.in_place_scope(|scope| send(workers, scope, pool.current_num_threads()));
+        pool.in_place_scope(|scope| spawn(workers, scope, pool.current_num_threads()));
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn fixed(workers: &Workers<'_, '_>, count: usize) {
 pub(super) fn adaptive(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingSign) {
     let Some(pool) = pool(workers, processors) else { return };
     pool.in_place_scope(|scope| {
-        send(workers, scope, pool.current_num_threads());
+        spawn(workers, scope, pool.current_num_threads());
         let mut usage = Usage::now();
         let mut since = Instant::now();
         while !workers.wait(TICK) {
@@ -110,8 +110,8 @@ fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingS
         loop {
             wanted =
                 if waiting { (wanted * waiting_sign.growth()).min(most) } else { (wanted - 1).max(processors) };
-            workers.want(wanted);
-            send(workers, scope, wanted.saturating_sub(workers.at_work()));
+            workers.set_wanted(wanted);
+            spawn(workers, scope, wanted.saturating_sub(workers.at_work()));
             let (usage, since) = (Usage::now(), Instant::now());
             if workers.wait(TICK) {
                 break;
@@ -122,9 +122,9 @@ fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingS
     });
 }
 
-fn send<'s>(workers: &'s Workers<'_, '_>, scope: &Scope<'s>, count: usize) {
+fn spawn<'s>(workers: &'s Workers<'_, '_>, scope: &Scope<'s>, count: usize) {
     for _ in 0..count {
-        workers.count_in();
+        workers.add_worker();
         scope.spawn(|_| workers.work_counted());
     }
 }

@@ -48,18 +48,18 @@ impl<'w, 'c> Workers<'w, 'c> {
 
     /// Works as an additional worker until nothing is left or fewer workers are wanted.
     pub(super) fn work(&self) {
-        self.count_in();
+        self.add_worker();
         self.work_counted();
     }
 
     /// Counts a worker as at work, possibly before its thread runs.
-    pub(super) fn count_in(&self) {
+    pub(super) fn add_worker(&self) {
         let mut at_work = lock(&self.at_work);
         at_work.count += 1;
         at_work.peak = at_work.peak.max(at_work.count);
     }
 
-    /// Works as a worker that [`count_in`](Self::count_in) has counted.
+    /// Works as a worker that [`add_worker`](Self::add_worker) has counted.
     pub(super) fn work_counted(&self) {
         let mut worker = Worker::new(self.ctx, self.shared);
         let mut walker = self.walk.walker();
@@ -100,7 +100,7 @@ impl<'w, 'c> Workers<'w, 'c> {
     }
 
     /// Sets the wanted number of workers. Superfluous workers leave after their current batch.
-    pub(super) fn want(&self, workers: usize) {
+    pub(super) fn set_wanted(&self, workers: usize) {
         self.wanted.store(workers, Ordering::Relaxed);
     }
 

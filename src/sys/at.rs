@@ -2,7 +2,7 @@
 //!
 //! Where a call can follow a symbolic link, the caller chooses; without such a parameter it does not follow.
 
-use super::dirents::{Names, Room};
+use super::dirents::{EntryBuffer, Names};
 use super::interrupted::retry_on_intr;
 use super::io::libc_call;
 use super::{Errno, Kind, Result, Stat};
@@ -223,7 +223,7 @@ pub fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
 /// The names in a directory (getdents64(2)).
 pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
-    let (mut names, mut room) = (Names::default(), Room::default());
+    let (mut names, mut room) = (Names::default(), EntryBuffer::default());
     while room.read(fd.as_fd(), &mut names)? {}
     Ok((0..names.len()).filter_map(|at| names.get(at)).map(|entry| entry.name.to_owned()).collect())
 }

@@ -75,11 +75,11 @@ impl Names {
     }
 }
 
-/// A reusable buffer for [`Room::read`].
+/// A reusable buffer for [`EntryBuffer::read`].
 #[derive(Debug, Default)]
-pub struct Room(Vec<MaybeUninit<u8>>);
+pub struct EntryBuffer(Vec<MaybeUninit<u8>>);
 
-impl Room {
+impl EntryBuffer {
     /// Adds the next entries of `dir` to `names`; false at the end. Reading continues at the position of the open
     /// directory, which duplicates of the descriptor share.
     ///

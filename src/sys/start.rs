@@ -1,5 +1,5 @@
-//! The start of the program: inherited signal actions and standard descriptors, before any file is opened. The
-//! library does not use this.
+//! The start of the program: inherited signal actions and standard descriptors, before any file is opened. Only
+//! the program calls [`begin`]; a library must not change these.
 
 use super::at::{self, CWD};
 use super::{Result, raw};

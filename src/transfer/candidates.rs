@@ -21,7 +21,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Whether the route has the strategy.
-    pub(super) fn contain(&self, strategy: Strategy) -> bool {
+    pub(super) fn contains(&self, strategy: Strategy) -> bool {
         self.route.strategies.contains(&strategy)
     }
 
@@ -44,7 +44,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Whether the route has this strategy after the one in use.
-    pub(super) fn has_behind(&self, strategy: Strategy) -> bool {
+    pub(super) fn has_later(&self, strategy: Strategy) -> bool {
         self.route.strategies.iter().skip(self.index + 1).any(|other| *other == strategy)
     }
 

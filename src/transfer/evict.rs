@@ -79,12 +79,12 @@ impl Evictor {
     }
 
     /// The most bytes to move from `at`, so that a step ends with the window.
-    pub(super) fn most(&self, at: u64) -> u64 {
+    pub(super) fn most_bytes(&self, at: u64) -> u64 {
         (self.start + WINDOW).saturating_sub(at).max(4096)
     }
 
     /// Drops the pages of windows that are complete, after a copy up to `at`.
-    pub(super) fn passed(&mut self, t: &Transfer<'_>, at: u64) {
+    pub(super) fn copied_to(&mut self, t: &Transfer<'_>, at: u64) {
         let end = self.start + WINDOW;
         if at < end {
             return;

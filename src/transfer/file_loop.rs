@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// How often `read` may return 0 before the end: another process may truncate the file and fill it again.
-const MOST_EMPTY_READS: u32 = 3;
+pub(super) const MOST_EMPTY_READS: u32 = 3;
 
 /// The state of the copy of one file.
 pub(super) struct FileLoop<'a, 'f> {
@@ -104,7 +104,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         let believes = self.outcome.asked_for_holes && (self.true_size || self.holes_are_credible());
         self.outcome.size = match (self.outcome.asked_for_holes, believes) {
             (true, true) => self.copy_spans(range.start, Some(range.end))?,
-            (true, false) => self.search(range.start, Some(range.end))?,
+            (true, false) => self.search_zeros(range.start, Some(range.end))?,
             (false, _) => self.move_bytes(range.start, Some(range.end))?,
         };
         Ok(self.outcome)
@@ -171,7 +171,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
             self.account.holes -= reported.bytes;
             self.ladder.meter.bytes.fetch_sub(reported.bytes, Ordering::Relaxed);
             for hole in reported.holes {
-                let end = self.search(hole.start, Some(hole.end))?;
+                let end = self.search_zeros(hole.start, Some(hole.end))?;
                 self.account.holes += hole.end.saturating_sub(end); // the source was truncated meanwhile
             }
         }
@@ -186,7 +186,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
 
     /// Reads a range whose reported holes are not credible, and writes only what is not zeros. If the route does
     /// not allow read/write, another strategy copies the range and fills the holes.
-    fn search(&mut self, from: u64, end: Option<u64>) -> Result<u64, TransferError> {
+    fn search_zeros(&mut self, from: u64, end: Option<u64>) -> Result<u64, TransferError> {
         self.outcome.searched_zeros |= self.candidates.skip_to(Strategy::ReadWrite);
         self.move_bytes(from, end)
     }
@@ -197,7 +197,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         while at < until {
             match spans::next_span(self.t.src, at) {
                 Next::Data(span) if span.start < until => {
-                    self.pass_hole(at, span.start);
+                    self.skip_hole(at, span.start);
                     let span_end = span.end.min(until);
                     at = self.move_bytes(span.start, Some(span_end))?;
                     if at < span_end {
@@ -205,12 +205,12 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                     }
                 }
                 Next::Data(_) => {
-                    self.pass_hole(at, until);
+                    self.skip_hole(at, until);
                     at = until;
                 }
                 Next::Hole => {
                     let hole_end = self.t.source_size()?.clamp(at, until);
-                    self.pass_hole(at, hole_end);
+                    self.skip_hole(at, hole_end);
                     at = hole_end;
                     if !self.true_size && end.is_none() {
                         at = self.move_bytes(at, None)?; // there may be data behind `st_size`
@@ -226,7 +226,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         Ok(at)
     }
 
-    fn pass_hole(&mut self, from: u64, to: u64) {
+    fn skip_hole(&mut self, from: u64, to: u64) {
         self.account.holes += to - from;
         self.reported.add(from..to, self.true_size);
         self.ladder.meter.add(to - from);
@@ -252,7 +252,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
             if at >= known_end {
                 match end {
                     Some(_) => return Ok(at),
-                    None if self.true_size => match self.grown(at)? {
+                    None if self.true_size => match self.grown_size(at)? {
                         Some(size) => known_end = size,
                         None => return Ok(at),
                     },
@@ -278,7 +278,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                         self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
                     }
                     (at, dry) = (at + n, 0);
-                    self.arrived(strategy, at, n)?;
+                    self.record(strategy, at, n)?;
                 }
                 Step::Dry if strategy == Strategy::ReadWrite && self.ends_early(at)? => {
                     dry += 1;
@@ -297,7 +297,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
                 Step::Refused(errno) | Step::Unavailable(errno) => {
                     self.step_down(errno.into(), errno)?;
                     // A file without offsets may be mappable, but only reading it from its start finds its end.
-                    if errno == Errno::SPIPE && at == 0 && self.candidates.has_behind(Strategy::ReadWrite) {
+                    if errno == Errno::SPIPE && at == 0 && self.candidates.has_later(Strategy::ReadWrite) {
                         self.candidates.skip_to(Strategy::ReadWrite);
                     }
                 }
@@ -308,7 +308,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
 
     /// The new size of a large file that has grown while it was copied. A small file is not checked: its copy is
     /// short, and the check would cost it a call.
-    fn grown(&self, at: u64) -> Result<Option<u64>, TransferError> {
+    fn grown_size(&self, at: u64) -> Result<Option<u64>, TransferError> {
         if at < LARGE {
             return Ok(None);
         }
@@ -371,26 +371,26 @@ impl<'a, 'f> FileLoop<'a, 'f> {
     /// bytes moved, `None` at the end. Bytes that are read to find out are written, because some files give them
     /// only once, and only to a read of more than one byte.
     fn read_on(&mut self, strategy: Strategy, at: u64, len: u64) -> Result<Option<u64>, TransferError> {
-        let goes_on = Errno::NODATA;
+        let early_end = Errno::NODATA;
         if self.true_size {
             if !self.ends_early(at)? {
                 return Ok(None);
             }
-            return self.step_down(Reason::EarlyEnd, goes_on).map(|()| Some(0));
+            return self.step_down(Reason::EarlyEnd, early_end).map(|()| Some(0));
         }
         let ladder = &mut *self.ladder;
         let sides = self.t.ends((Form::File, Form::File), &self.offsets, &ladder.stop);
-        if !self.candidates.has_behind(Strategy::ReadWrite) {
+        if !self.candidates.has_later(Strategy::ReadWrite) {
             if sides.0.ends_at(at, self.account.tally_mut(strategy)) {
                 return Ok(None);
             }
-            return self.step_down(Reason::EarlyEnd, goes_on).map(|()| Some(0));
+            return self.step_down(Reason::EarlyEnd, early_end).map(|()| Some(0));
         }
         match buffered::read_on(&mut ladder.buffer, sides, at, len, self.account, strategy) {
             Step::Moved(n) => {
-                self.step_down(Reason::EarlyEnd, goes_on)?;
+                self.step_down(Reason::EarlyEnd, early_end)?;
                 self.candidates.skip_to(Strategy::ReadWrite);
-                self.arrived(Strategy::ReadWrite, at + n, n)?;
+                self.record(Strategy::ReadWrite, at + n, n)?;
                 Ok(Some(n))
             }
             Step::Failed(error) if error.errno != Errno::INTR || !self.ladder.stop.is_raised() => Err(error),
@@ -400,7 +400,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
     }
 
     /// Accounts for `bytes` by which the destination is now complete up to `at`.
-    fn arrived(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), TransferError> {
+    fn record(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), TransferError> {
         let skipped = std::mem::take(&mut self.skipped);
         self.filled = self.filled.max(skipped.written_to(at, bytes).unwrap_or(0));
         self.candidates.credit(self.account, strategy, bytes - skipped.bytes);

@@ -212,7 +212,7 @@ pub struct Ladder {
     /// Whether the current file must not be flushed before it is complete: some FUSE servers take a flush, an
     /// fsync or the closing of any of its descriptors as its end.
     written_in_one: bool,
-    uncached: uncached::Knowledge,
+    uncached: uncached::TriedPairs,
     // There are only a few devices and cases, and each file looks them up: a list is faster than a map.
     file_systems: Vec<(u64, FsKind)>,
     routes: Vec<(Case, Arc<Route>, u64)>,
@@ -230,7 +230,7 @@ impl Ladder {
             evicting: false,
             writeback: Writeback::new(stop.clone()),
             written_in_one: false,
-            uncached: uncached::Knowledge::default(),
+            uncached: uncached::TriedPairs::default(),
             stop,
             meter,
             pipe: Pipe::default(),
@@ -327,9 +327,9 @@ impl Ladder {
     /// The most bytes to request from one call at `at`: the least of `len` and the limits in force.
     pub(super) fn most_bytes(&self, t: &Transfer<'_>, at: u64, len: u64) -> u64 {
         let limited = self.limits.rate_limit.as_ref().map_or(len, |limit| len.min(limit.step()));
-        let flushed = if self.flushes(t) { limited.min(self.writeback.most()) } else { limited };
+        let flushed = if self.flushes(t) { limited.min(self.writeback.most_bytes()) } else { limited };
         let evictor = self.evictor.as_ref().filter(|_| self.evicts(t));
-        evictor.map_or(flushed, |evictor| flushed.min(evictor.most(at)))
+        evictor.map_or(flushed, |evictor| flushed.min(evictor.most_bytes(at)))
     }
 
     /// Accounts for `bytes` by which the destination is now complete up to `at`.
@@ -345,13 +345,13 @@ impl Ladder {
         };
         let evicts = self.evicts(t);
         if let Some(evictor) = self.evictor.as_mut().filter(|_| evicts) {
-            evictor.passed(t, at);
+            evictor.copied_to(t, at);
             if let Some(end) = written {
                 evictor.flushed(t, end);
             }
         }
         if let Some(limit) = &self.limits.rate_limit {
-            limit.pay(bytes, || self.stop.is_raised());
+            limit.throttle(bytes, || self.stop.is_raised());
         }
         Ok(())
     }

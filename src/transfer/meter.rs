@@ -27,7 +27,7 @@ impl Meter {
     pub fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(alarm) = &self.alarm {
-            alarm.look();
+            alarm.check();
         }
     }
 }
@@ -50,7 +50,7 @@ impl Alarm {
         drop(self.take());
     }
 
-    fn look(&self) {
+    fn check(&self) {
         if Instant::now() >= self.due
             && let Some(ring) = self.take()
         {

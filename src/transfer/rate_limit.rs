@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Unused time up to this is made up for, because a sleep is never exact.
 const CREDIT: Duration = Duration::from_millis(100);
 /// The longest sleep between two checks of the stop flag.
-const NAP: Duration = Duration::from_millis(50);
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// The least number of calls a second.
 const STEPS: u64 = 20;
 
@@ -19,13 +19,13 @@ pub struct RateLimit {
     /// Bytes a second.
     rate: u64,
     /// The time from which the bytes moved so far are within the rate.
-    paid: Mutex<Option<Instant>>,
+    within_rate_at: Mutex<Option<Instant>>,
 }
 
 impl RateLimit {
     /// A limit of `rate` bytes a second, at least one.
     pub fn new(rate: u64) -> RateLimit {
-        RateLimit { rate: rate.max(1), paid: Mutex::default() }
+        RateLimit { rate: rate.max(1), within_rate_at: Mutex::default() }
     }
 
     /// The most bytes for one call, so that the rate stays even.
@@ -34,25 +34,25 @@ impl RateLimit {
     }
 
     /// Sleeps until `bytes` more are within the rate, or `is_stopped` says to stop.
-    pub(super) fn pay(&self, bytes: u64, is_stopped: impl Fn() -> bool) {
-        let until = self.book(bytes, Instant::now());
+    pub(super) fn throttle(&self, bytes: u64, is_stopped: impl Fn() -> bool) {
+        let until = self.add(bytes, Instant::now());
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             if is_stopped() {
                 break;
             }
-            std::thread::sleep(left.min(NAP));
+            std::thread::sleep(left.min(LONGEST_SLEEP));
         }
     }
 
     /// Adds `bytes`. Returns the time from which all bytes so far are within the rate.
-    fn book(&self, bytes: u64, now: Instant) -> Instant {
+    fn add(&self, bytes: u64, now: Instant) -> Instant {
         let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut within_rate_at = self.within_rate_at.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = now.checked_sub(CREDIT).unwrap_or(now);
         // The time before the first byte is not unused time.
-        let start = paid.map_or(now, |paid| paid.max(oldest));
+        let start = within_rate_at.map_or(now, |last| last.max(oldest));
         let until = start + cost;
-        *paid = Some(until);
+        *within_rate_at = Some(until);
         until
     }
 }
@@ -62,17 +62,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payments_add_up_whoever_makes_them() {
+    fn bytes_of_all_workers_add_up() {
         let limit = RateLimit::new(1000);
         let now = Instant::now();
-        assert_eq!(limit.book(500, now), now + Duration::from_millis(500));
-        assert_eq!(limit.book(250, now), now + Duration::from_millis(750));
+        assert_eq!(limit.add(500, now), now + Duration::from_millis(500));
+        assert_eq!(limit.add(250, now), now + Duration::from_millis(750));
         // Late by less than the credit: it is made up for.
         let late = now + Duration::from_millis(800);
-        assert_eq!(limit.book(1000, late), now + Duration::from_millis(1750));
+        assert_eq!(limit.add(1000, late), now + Duration::from_millis(1750));
         // Idle for longer: only the credit is made up for.
         let idle = now + Duration::from_secs(60);
-        assert_eq!(limit.book(1000, idle), idle + Duration::from_millis(900));
+        assert_eq!(limit.add(1000, idle), idle + Duration::from_millis(900));
     }
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_stop_does_not_pay() {
-        RateLimit::new(1).pay(1 << 40, || true);
+    fn a_stop_ends_the_sleep() {
+        RateLimit::new(1).throttle(1 << 40, || true);
     }
 }

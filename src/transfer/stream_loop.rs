@@ -8,6 +8,7 @@
 use super::candidates::Candidates;
 use super::chunk::CallSize;
 use super::endpoint::{Endpoint, Form, Offsets};
+use super::file_loop::MOST_EMPTY_READS;
 use super::ladder::{DestinationKind, Ladder, Limits, Outcome, Side, Sparse, Transfer, TransferError};
 use super::route::{Case, FsKind, LARGE, SMALL, SizeClass};
 use super::splice::Pipe;
@@ -18,11 +19,8 @@ use crate::sys::{Errno, io};
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// How often `read` may return 0 before the end.
-const MOST_EMPTY_READS: u32 = 3;
-
 /// The state of a copy from or to a stream.
-struct Flow<'a, 'f> {
+struct StreamLoop<'a, 'f> {
     ladder: &'a mut Ladder,
     t: &'a Transfer<'f>,
     candidates: Candidates<'a>,
@@ -62,8 +60,8 @@ impl Ladder {
             enlarge::pipe(forms.1, t.dst);
         }
         let _enlarged = if is_long { enlarge::socket(forms.1, t.dst) } else { None };
-        let source = self.place(forms.0, t.stat.dev, t.src);
-        let destination = self.place(forms.1, t.dst_dev, t.dst);
+        let source = self.kind_of(forms.0, t.stat.dev, t.src);
+        let destination = self.kind_of(forms.1, t.dst_dev, t.dst);
         let known_size = (t.stat.is_regular() && source.sizes_are_true()).then_some(t.stat.size);
         let case = Case {
             source,
@@ -76,7 +74,7 @@ impl Ladder {
         let route = self.route(case, Limits::stream_route);
         let zeros = self.limits.sparse == Sparse::Always && t.target == DestinationKind::File;
         let candidates = Candidates::new(&route, (t.stat.dev, t.dst_dev));
-        let flow = Flow {
+        let stream_loop = StreamLoop {
             ladder: self,
             t,
             candidates,
@@ -91,14 +89,14 @@ impl Ladder {
             dry: 0,
             position: 0,
         };
-        let answer = flow.run();
+        let answer = stream_loop.run();
         if answer.is_err() {
             self.pipe = Pipe::default(); // bytes of this stream must not reach another file
         }
         answer
     }
 
-    fn place(&mut self, form: Form, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
+    fn kind_of(&mut self, form: Form, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
         match form {
             Form::File => self.file_system(dev, fd),
             Form::Pipe => FsKind::Pipe,
@@ -108,10 +106,10 @@ impl Ladder {
     }
 }
 
-impl Flow<'_, '_> {
+impl StreamLoop<'_, '_> {
     fn run(mut self) -> Result<Outcome, TransferError> {
         let mut at = 0;
-        while self.goes_on(at)? {
+        while self.may_have_more(at)? {
             self.ladder.check_stop()?;
             let Some(strategy) = self.candidates.current(self.ladder) else {
                 return Err(self.candidates.exhausted(Errno::OPNOTSUPP));
@@ -121,9 +119,9 @@ impl Flow<'_, '_> {
                 Step::Moved(n) => {
                     self.call_size.learn(n, self.account.tally(strategy).ns - before);
                     (at, self.dry) = (at + n, 0);
-                    self.credit(strategy, n, at)?;
+                    self.record(strategy, at, n)?;
                 }
-                Step::Dry if self.is_over(strategy, at)? => break,
+                Step::Dry if self.is_at_end(strategy, at)? => break,
                 Step::Dry if strategy == Strategy::ReadWrite => self.count_empty_read()?,
                 Step::Dry => match self.read_on(strategy, at)? {
                     Some(n) => at += n,
@@ -149,7 +147,7 @@ impl Flow<'_, '_> {
     }
 
     /// Whether there may be more bytes: always, unless the size is known.
-    fn goes_on(&mut self, at: u64) -> Result<bool, TransferError> {
+    fn may_have_more(&mut self, at: u64) -> Result<bool, TransferError> {
         let Some(size) = self.known_size.filter(|size| at >= *size) else { return Ok(true) };
         // A file may have grown meanwhile.
         let now = if at < LARGE { size } else { self.t.source_size()? };
@@ -192,7 +190,7 @@ impl Flow<'_, '_> {
     }
 
     /// Accounts for `bytes` by which the destination is now complete up to `at`.
-    fn credit(&mut self, strategy: Strategy, bytes: u64, at: u64) -> Result<(), TransferError> {
+    fn record(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), TransferError> {
         let skipped = std::mem::take(&mut self.skipped);
         let all_skipped = skipped.written_to(at, bytes).is_none();
         self.hole_at_end = skipped.at_end + if all_skipped { self.hole_at_end } else { 0 };
@@ -207,7 +205,7 @@ impl Flow<'_, '_> {
 
     /// Whether a call that returned 0 has reached the end. For a file only `read` knows. A stream that is readable
     /// but has no bytes is at its end.
-    fn is_over(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
+    fn is_at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
         if self.ladder.pipe.has_rest() {
             return Ok(false);
         }
@@ -216,7 +214,7 @@ impl Flow<'_, '_> {
         let (src, _) = self.t.ends(self.forms, &self.offsets, &self.ladder.stop);
         let answer = match src.form {
             Form::File if by_read || self.known_size.is_some() => !self.ends_early(at)?,
-            Form::File => !self.candidates.has_behind(Strategy::ReadWrite) && src.ends_at(at, tally),
+            Form::File => !self.candidates.has_later(Strategy::ReadWrite) && src.ends_at(at, tally),
             Form::Pipe | Form::Socket | Form::Messages if !by_read => {
                 src.wait(false, tally).map_err(TransferError::source)?;
                 io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
@@ -230,19 +228,19 @@ impl Flow<'_, '_> {
     /// continues. Returns the bytes moved, `None` at the end. Bytes that are read to find out are written, because
     /// some files give them only once.
     fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, TransferError> {
-        let goes_on = Errno::NODATA;
+        let early_end = Errno::NODATA;
         let has_to_be_read = self.forms.0 == Form::File && self.known_size.is_none();
-        if !has_to_be_read || !self.candidates.has_behind(Strategy::ReadWrite) {
-            return self.step_down(Reason::EarlyEnd, goes_on, at).map(Some);
+        if !has_to_be_read || !self.candidates.has_later(Strategy::ReadWrite) {
+            return self.step_down(Reason::EarlyEnd, early_end, at).map(Some);
         }
         let len = self.ladder.most_bytes(self.t, at, SMALL);
         let ladder = &mut *self.ladder;
         let sides = self.t.ends(self.forms, &self.offsets, &ladder.stop);
         match buffered::read_on(&mut ladder.buffer, sides, at, len, self.account, strategy) {
             Step::Moved(n) => {
-                self.candidates.step_down(self.ladder, self.account, Reason::EarlyEnd, goes_on)?;
+                self.candidates.step_down(self.ladder, self.account, Reason::EarlyEnd, early_end)?;
                 self.candidates.skip_to(Strategy::ReadWrite);
-                self.credit(Strategy::ReadWrite, n, at + n)?;
+                self.record(Strategy::ReadWrite, at + n, n)?;
                 Ok(Some(n))
             }
             Step::Failed(error) if error.errno != Errno::INTR || !self.ladder.stop.is_raised() => Err(error),
@@ -260,15 +258,15 @@ impl Flow<'_, '_> {
     fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, TransferError> {
         self.candidates.step_down(self.ladder, self.account, reason, errno)?;
         let Some((pipe, left)) = self.ladder.pipe.take_rest() else { return Ok(0) };
-        if !self.candidates.contain(Strategy::ReadWrite) {
+        if !self.candidates.contains(Strategy::ReadWrite) {
             return Err(self.candidates.exhausted(errno));
         }
-        self.rescue(&pipe, left as u64, at)?;
+        self.move_rest(&pipe, left as u64, at)?;
         Ok(left as u64)
     }
 
     /// Moves the bytes of a stream that are in the private pipe by read and write.
-    fn rescue(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), TransferError> {
+    fn move_rest(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), TransferError> {
         let mut moved = 0;
         while moved < left {
             let tally = self.account.tally_mut(Strategy::ReadWrite);
@@ -280,7 +278,7 @@ impl Flow<'_, '_> {
             match buffered::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
                 Step::Moved(n) => {
                     moved += n;
-                    self.credit(Strategy::ReadWrite, n, at + moved)?;
+                    self.record(Strategy::ReadWrite, at + moved, n)?;
                 }
                 Step::Failed(error) => return Err(error),
                 // Unexpected: the pipe holds `left` bytes.

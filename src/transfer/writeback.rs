@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 /// The ends of steps are multiples of this, so that the next folio is not split.
-const EVEN: u64 = 1 << 20;
+const ALIGNMENT: u64 = 1 << 20;
 
 /// The flushes of one worker.
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl Writeback {
     }
 
     /// The most bytes to move before the next flush.
-    pub(super) fn most(&self) -> u64 {
-        self.step().saturating_sub(self.unwritten).max(EVEN)
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.step().saturating_sub(self.unwritten).max(ALIGNMENT)
     }
 
     fn step(&self) -> u64 {
-        self.flush_size.bytes() / EVEN * EVEN
+        self.flush_size.bytes() / ALIGNMENT * ALIGNMENT
     }
 
     /// Accounts for `bytes` by which `dst` is now complete up to `end`, with `left` still to come. Begins a flush
@@ -66,7 +66,7 @@ impl Writeback {
     /// Those of fdatasync(2), which no later call would report again.
     pub(super) fn add(&mut self, dst: BorrowedFd<'_>, end: u64, bytes: u64, left: u64) -> Result<Option<u64>> {
         self.unwritten += bytes;
-        if self.unwritten < self.step() || left < EVEN {
+        if self.unwritten < self.step() || left < ALIGNMENT {
             return Ok(None);
         }
         let written = self.wait()?;

@@ -5,7 +5,7 @@
 //! /proc/self/fd/N, made nine system calls more: it looks its root up three times, and opens each
 //! subdirectory even where it is told not to go down.)
 
-use crate::sys::dirents::{Dirent, Names, Room};
+use crate::sys::dirents::{Dirent, EntryBuffer, Names};
 use crate::sys::{Result, io};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -24,7 +24,7 @@ impl Listing {
     ///
     /// # Errors
     /// What reading the directory met.
-    pub(super) fn open(dir: BorrowedFd<'_>, room: &mut Room) -> Result<Listing> {
+    pub(super) fn open(dir: BorrowedFd<'_>, room: &mut EntryBuffer) -> Result<Listing> {
         let mut piece = Names::default();
         // Most directories are read by one call, and need no descriptor of their own.
         let more = room.read(dir, &mut piece)? && room.read(dir, &mut piece)?;
@@ -38,7 +38,7 @@ impl Listing {
     ///
     /// # Errors
     /// What reading the directory met; nothing of it is listed then.
-    pub(super) fn sorted(mut self, room: &mut Room) -> Result<Listing> {
+    pub(super) fn sorted(mut self, room: &mut EntryBuffer) -> Result<Listing> {
         if let Some(dir) = self.rest.take() {
             while room.read(dir.as_fd(), &mut self.piece)? {}
             self.piece.sort();
@@ -62,7 +62,7 @@ impl Listing {
     ///
     /// # Errors
     /// What reading the directory met. Nothing more is listed then.
-    pub(super) fn read_on(&mut self, room: &mut Room) -> Result<bool> {
+    pub(super) fn read_on(&mut self, room: &mut EntryBuffer) -> Result<bool> {
         let Some(dir) = self.rest.take() else { return Ok(false) };
         (self.piece, self.next) = (Names::default(), 0);
         let more = room.read(dir.as_fd(), &mut self.piece)?;

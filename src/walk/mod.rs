@@ -26,7 +26,7 @@ use crate::options::Dereference;
 use crate::report::{Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
-use crate::sys::dirents::{Dirent, Names, Room};
+use crate::sys::dirents::{Dirent, EntryBuffer, Names};
 use frontier::{Discovery, FoundBatch, FoundIn, Frontier, FrontierTask, Later, Pending, SharedBatch, Unread};
 use listed::Listed;
 use listing::Listing;
@@ -101,7 +101,7 @@ pub struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
     ctx: &'c Arc<Context>,
     /// Where listings are read into.
-    room: Room,
+    room: EntryBuffer,
     stats: Stats,
 }
 
@@ -191,7 +191,7 @@ impl<'c> Walk<'c> {
 
     /// Takes part in it.
     pub fn walker(&self) -> Walker<'_, 'c> {
-        Walker { walk: self, ctx: self.ctx, room: Room::default(), stats: Stats::default() }
+        Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default() }
     }
 
     /// How many workers have nothing to do.

@@ -10,7 +10,7 @@ use crate::filter;
 use crate::options::Dereference;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::dirents::Room;
+use crate::sys::dirents::EntryBuffer;
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Kind, Result, Stat};
 use std::collections::VecDeque;
@@ -39,7 +39,7 @@ pub struct SourceWalk<'c> {
     source: OsString,
     root: OwnedFd,
     root_dev: u64,
-    room: Room,
+    room: EntryBuffer,
     first: Option<Stat>,
     way: Vec<OpenLevel>,
     path: Vec<u8>,
@@ -67,7 +67,7 @@ impl<'c> SourceWalk<'c> {
     /// Those of fstat(2) and of reading the directory.
     pub fn new(ctx: &'c Context, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
         let stat = at::fstat(&root)?;
-        let mut room = Room::default();
+        let mut room = EntryBuffer::default();
         let listing = Some(Listing::open(root.as_fd(), &mut room)?);
         let filter = level_below(ctx, None, OsStr::new(""), &root, &|| source.clone());
         let top = OpenLevel {
