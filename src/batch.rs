@@ -7,11 +7,12 @@ use crate::dir::{Fds, Hold};
 use crate::sys::Kind;
 use crate::sys::dirents::{Dirent, Names};
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A name to copy, in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The name in the source directory.
     pub name: OsString,
@@ -27,6 +28,13 @@ impl Entry {
     /// An entry found in a directory listing.
     pub fn listed(found: Dirent<'_>) -> Entry {
         Entry { name: found.name.to_owned(), new_name: None, hint: found.kind, operand: false }
+    }
+
+    /// Becomes an entry that was found in a directory, and keeps its memory.
+    fn set_listed(&mut self, found: Dirent<'_>) {
+        self.name.clear();
+        self.name.push(found.name);
+        (self.new_name, self.hint, self.operand) = (None, found.kind, false);
     }
 
     /// The name in the destination directory.
@@ -65,6 +73,14 @@ impl Entries {
             Entries::Listed(names) => names.get(at).map(Entry::listed),
         }
     }
+
+    /// Writes the entry at a position into `entry`, which keeps its memory; false if there is none.
+    pub fn read(&self, at: usize, entry: &mut Entry) -> bool {
+        match self {
+            Entries::Given(entries) => entries.get(at).map(|given| entry.clone_from(given)).is_some(),
+            Entries::Listed(names) => names.get(at).map(|found| entry.set_listed(found)).is_some(),
+        }
+    }
 }
 
 /// Names of one directory, copied by any worker that takes one. The directory is not finished before the last
@@ -90,16 +106,23 @@ impl Batch {
         &self.entries
     }
 
-    /// The next name that no worker has taken.
-    pub fn take(&self) -> Option<Entry> {
+    /// The positions of the next names that no worker has taken, at most so many.
+    pub fn take(&self, most: usize) -> Range<usize> {
+        let all = self.entries.len();
         if self.is_taken() {
-            return None;
+            return all..all;
         }
-        self.entries.get(self.next.fetch_add(1, Ordering::Relaxed))
+        let start = self.next.fetch_add(most, Ordering::Relaxed);
+        start.min(all)..start.saturating_add(most).min(all)
+    }
+
+    /// How many names no worker has taken.
+    pub fn left(&self) -> usize {
+        self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
     /// Whether all names have been taken.
     pub fn is_taken(&self) -> bool {
-        self.next.load(Ordering::Relaxed) >= self.entries.len()
+        self.left() == 0
     }
 }

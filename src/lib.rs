@@ -51,7 +51,7 @@
 //! | `api` | the public interface of the library |
 //! | `session` | one copy from its preparation to its end, and its effects on the process |
 //! | `engine` | the number of workers over time |
-//! | `walk` · `worker` | finds names and enters directories · copies everything else, one name at a time |
+//! | `walk` · `worker` | finds names and enters directories · copies everything else |
 //! | `existing` · `temporary` | facts about existing destinations · names of incomplete files |
 //! | `decision` · `backup` · `batch` | what to do with a name (pure) · names of backups · names of one directory |
 //! | `dir` · `context` | a pair of open directories · state that all threads share |
@@ -65,7 +65,8 @@
 //! `walk::operands::resolve` resolves the operands. Each worker takes a directory from the frontier of
 //! directories that were found (`walk::Walker::next_batch`), makes its destination and lists it. Its
 //! subdirectories go to the frontier. Its other names become a `batch::Batch`, which idle workers share. For
-//! each name, a worker calls `decision::decide` and passes the open files to `transfer::Ladder::copy`. The
+//! each name, a worker calls `decision::decide` and passes the open files to `transfer::Ladder::copy`; small files of a
+//! new directory are opened, made and filled many at a time (`worker/lane.rs`). The
 //! ladder takes the `transfer::Route` for the pair of file systems and steps down from strategy to strategy
 //! as the kernel refuses. When the last `dir::Hold` of a directory is dropped, the directory gets its times
 //! and its final mode.

@@ -4,6 +4,7 @@ use super::Dir;
 use crate::report::lock;
 use crate::sys::proc;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// The most descriptors of one worker: a source, a destination, two ends of a pipe and the two directories of its
@@ -13,6 +14,9 @@ const EACH: usize = 7;
 const FOR_ALL: usize = 16;
 /// The least budget in directories, of two descriptors each.
 const LEAST: usize = 2;
+/// The most small files, of two descriptors each, that a worker copies together. tmpfs, 20,000 files of 1 to 8 KiB, time
+/// by the number of files: 1 1.02, 4 0.90, 8 0.89, 16 0.89, 32 0.84, 64 0.88.
+const TOGETHER: usize = 32;
 
 /// The directories that are open, and how many may be.
 #[derive(Debug)]
@@ -20,6 +24,9 @@ pub struct Descriptors {
     most: usize,
     reserved: usize,
     workers: usize,
+    together: usize,
+    /// How many files more may be copied together, by all workers.
+    free: AtomicUsize,
     open: Mutex<VecDeque<Weak<Dir>>>,
 }
 
@@ -30,14 +37,34 @@ impl Descriptors {
         let limit = proc::descriptor_limit();
         let affordable = limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH;
         let workers = workers.min(affordable).max(1);
-        let reserved = FOR_ALL + EACH * workers;
+        let single = FOR_ALL + EACH * workers;
+        let together = (limit.saturating_sub(single) / 8 / workers).min(TOGETHER);
+        let reserved = single + 2 * together * workers;
         let most = (limit.saturating_sub(reserved) / 2).clamp(LEAST, 400);
-        Descriptors { most, reserved, workers, open: Mutex::default() }
+        let free = AtomicUsize::new(together * workers);
+        Descriptors { most, reserved, workers, together, free, open: Mutex::default() }
     }
 
     /// The number of workers for which the descriptors suffice.
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// How many small files a worker may copy together.
+    pub fn together(&self) -> usize {
+        self.together.max(1)
+    }
+
+    /// Reserves descriptors for so many files that are copied together; false if too many are in use, because there
+    /// are more workers than planned.
+    pub fn reserve(&self, files: usize) -> bool {
+        let reserve = |free: usize| free.checked_sub(files);
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+    }
+
+    /// Gives back what [`reserve`](Self::reserve) has reserved.
+    pub fn release(&self, files: usize) {
+        self.free.fetch_add(files, Ordering::Relaxed);
     }
 
     /// How many batches may wait for a worker. Each keeps two directories open.

@@ -65,7 +65,7 @@ impl<'w, 'c> Workers<'w, 'c> {
         let mut walker = self.walk.walker();
         let mut left_early = false;
         while !left_early && let Some(work) = walker.next_batch() {
-            let directories = worker.run(work.batch(), work.names);
+            let directories = worker.run(work.batch(), work.helps, || work.workers());
             walker.leave(work, directories);
             left_early = self.leave_if_unwanted();
         }

@@ -124,6 +124,13 @@ pub(super) struct Discovery<'c> {
     pub(super) batch: Option<FoundBatch<'c>>,
 }
 
+impl SharedBatch<'_> {
+    /// How many workers have it: the frontier has one of the references, until all names are taken.
+    pub(super) fn workers(&self) -> usize {
+        Arc::strong_count(&self.batch) - 1
+    }
+}
+
 impl Later {
     pub(super) fn push_operand(&mut self, position: usize, entry: Entry) {
         self.operands.push_back((position, entry));
@@ -251,10 +258,8 @@ impl<'c> FrontierState<'c> {
     /// one directory at the same time, one has to wait for the other.
     fn to_share(&self) -> Option<SharedBatch<'c>> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
-        // The frontier itself has one of the references.
-        let workers = |shared: &SharedBatch<'_>| Arc::strong_count(&shared.batch) - 1;
-        let has_names = |shared: &&SharedBatch<'_>| !shared.batch.is_taken() && workers(shared) < most;
-        self.at_work.iter().filter(has_names).min_by_key(|shared| workers(shared)).cloned()
+        let has_names = |shared: &&SharedBatch<'_>| !shared.batch.is_taken() && shared.workers() < most;
+        self.at_work.iter().filter(has_names).min_by_key(|shared| shared.workers()).cloned()
     }
 
     fn begin(&mut self, FoundBatch { batch, found_in }: FoundBatch<'c>) -> SharedBatch<'c> {

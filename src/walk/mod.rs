@@ -108,14 +108,19 @@ pub struct Walker<'w, 'c> {
 /// What a worker is to copy.
 pub struct Work<'c> {
     shared: SharedBatch<'c>,
-    /// How many names, at most.
-    pub names: usize,
+    /// Whether another worker copies the batch, and this one only helps for a moment.
+    pub helps: bool,
 }
 
 impl Work<'_> {
     /// Where the names are.
     pub fn batch(&self) -> &Batch {
         &self.shared.batch
+    }
+
+    /// How many workers copy names of the batch now.
+    pub fn workers(&self) -> usize {
+        self.shared.workers()
     }
 }
 
@@ -262,14 +267,14 @@ impl<'c> Walker<'_, 'c> {
     pub fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
-                FrontierTask::Copy(shared) => return Some(Work { shared, names: usize::MAX }),
+                FrontierTask::Copy(shared) => return Some(Work { shared, helps: false }),
                 // Then there may be a directory to enter, or a batch that needs help more.
-                FrontierTask::Help(shared) => return Some(Work { shared, names: 1 }),
+                FrontierTask::Help(shared) => return Some(Work { shared, helps: true }),
                 task => {
                     let found = self.find(task);
                     let shared = self.walk.frontier.add(found);
                     if let Some(shared) = shared {
-                        return Some(Work { shared, names: usize::MAX });
+                        return Some(Work { shared, helps: false });
                     }
                 }
             }

@@ -81,6 +81,20 @@ impl Worker<'_> {
         Ok(true)
     }
 
+    /// Gives a new file its times, when all else is there. Its file system reports nothing when it is closed.
+    pub(super) fn complete_open(
+        &self,
+        task: &Task<'_>,
+        destination: &Destination,
+        source: &Stat,
+        state: Completion,
+    ) {
+        let file = Handle::Open(destination.fd.as_fd());
+        if state != Completion::LacksTimes || !self.give_times(task, file, source) {
+            self.mark_incomplete(file, source);
+        }
+    }
+
     /// What is no file, or has other content beside the copy, is never taken for complete.
     fn commit_stream(
         &self,

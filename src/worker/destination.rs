@@ -49,6 +49,11 @@ impl Destination {
         Destination { fd, before, later, written: WrittenFile::Whole, name }
     }
 
+    /// A new file that has its name.
+    pub(super) fn created(fd: OwnedFd, later: Option<u32>) -> Destination {
+        Destination::new(fd, None, later, NameState::Final)
+    }
+
     /// A file whose ranges are all there, under a temporary name.
     pub(super) fn joined(
         fd: OwnedFd,

@@ -96,7 +96,7 @@ impl Worker<'_> {
         Ok((fd, stat))
     }
 
-    fn move_content(
+    pub(super) fn move_content(
         &mut self,
         task: &Task<'_>,
         src: &OwnedFd,
@@ -132,7 +132,7 @@ impl Worker<'_> {
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
     /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic;
     /// and nobody is to take what an interruption left of an old file for a whole one.
-    fn give_up(
+    pub(super) fn give_up(
         &self,
         task: &Task<'_>,
         destination: Destination,

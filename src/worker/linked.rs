@@ -2,6 +2,7 @@
 
 use super::links::{self, Claim, Copied};
 use super::{Placement, Source, Task, Worker};
+use crate::batch::Entry;
 use crate::existing;
 use crate::options::{Action, Dereference};
 use crate::report::Failure;
@@ -17,11 +18,11 @@ const LOOKS: u32 = 20;
 
 impl Worker<'_> {
     /// How many names of the source to expect, if links are kept and it may have several.
-    pub(super) fn tracked_names(&self, task: &Task<'_>, source: &Stat) -> Option<u64> {
+    pub(super) fn tracked_names(&self, entry: &Entry, source: &Stat) -> Option<u64> {
         let options = &self.ctx.options;
         let followed = match options.dereference {
             Dereference::Never => false,
-            Dereference::CommandLine => task.entry.operand,
+            Dereference::CommandLine => entry.operand,
             Dereference::Always => true,
         };
         // With -l each name is a link to its own source, and replaces nothing unless by -f.

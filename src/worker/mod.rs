@@ -11,6 +11,7 @@ mod destination;
 mod dry_run;
 mod durable;
 mod file;
+mod lane;
 mod linked;
 mod links;
 mod operand_copies;
@@ -83,6 +84,9 @@ pub struct Worker<'c> {
     directories: Vec<Entry>,
     /// Whether the file in hand is to be copied once more, because it could not be given a name.
     nameless_in_vain: Cell<bool>,
+    /// Whether the options allow that small files of a new directory are copied together.
+    has_lane: bool,
+    lane: lane::Lane,
 }
 
 /// One name, with all that is needed to reach it.
@@ -145,6 +149,8 @@ impl<'c> Worker<'c> {
             source_taken: Cell::default(),
             nameless_in_vain: Cell::default(),
             directories: Vec::new(),
+            has_lane: lane::is_allowed(ctx),
+            lane: lane::Lane::default(),
         }
     }
 
@@ -154,24 +160,41 @@ impl<'c> Worker<'c> {
         self.stats
     }
 
-    /// Copies so many names of the batch, or all that others leave. Gives those that are directories, which the listing
-    /// did not say.
-    pub fn run(&mut self, batch: &Batch, names: usize) -> Vec<Entry> {
-        let entries = std::iter::from_fn(|| batch.take()).take(names);
-        for entry in entries.take_while(|_| !self.ctx.stop.is_raised()) {
-            self.copy(&batch.dir, &batch.fds, &entry);
+    /// Copies names of a batch until all are taken, or once if it `helps` another worker; `workers` says how many share
+    /// the batch. Returns entries that are directories, which the listing did not say.
+    pub fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
+        let length = self.lane_length(batch);
+        loop {
+            // Towards the end, those that share a batch take less, so that they end together.
+            let most = match workers() {
+                0 | 1 => length,
+                several => (batch.left() / (2 * several)).clamp(1, length),
+            };
+            let taken = batch.take(most);
+            if taken.is_empty() || self.ctx.stop.is_raised() {
+                break;
+            }
+            self.copy_together(batch, taken, length > 1);
+            if helps {
+                break;
+            }
         }
         std::mem::take(&mut self.directories)
     }
 
-    fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry) {
+    /// Copies one entry. `known` is what has been learnt of its source.
+    fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry, mut known: Option<Source>) {
         let follow = existing::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
         let before = self.meter.bytes.load(Ordering::Relaxed);
         let ctx = self.ctx;
-        let answer = ctx.stale_retry.operation(|| self.try_copy(&task), Failure::reason);
+        let answer = ctx.stale_retry.operation(|| self.try_copy(&task, known.take()), Failure::reason);
         self.report(answer);
-        // What was skipped, linked, shared or a hole is done as well.
+        self.count_done(before);
+    }
+
+    /// Counts a file for the progress bar. What was skipped, linked, shared or a hole is done as well.
+    fn count_done(&mut self, before: u64) {
         let done = before + std::mem::take(&mut self.size);
         self.meter.bytes.fetch_max(done, Ordering::Relaxed);
         self.meter.files.fetch_add(1, Ordering::Relaxed);
@@ -186,10 +209,10 @@ impl<'c> Worker<'c> {
         }
     }
 
-    fn try_copy(&mut self, task: &Task<'_>) -> Result<(), Failure> {
+    fn try_copy(&mut self, task: &Task<'_>, known: Option<Source>) -> Result<(), Failure> {
         self.cleared.set(false);
         self.source_taken.set(false);
-        let source = self.look_at_source(task)?;
+        let source = known.map_or_else(|| self.look_at_source(task), Ok)?;
         self.show(task, &source.stat);
         if source.stat.is_dir() && !task.entry.operand {
             self.directories.push(task.entry.clone());
@@ -272,7 +295,7 @@ impl<'c> Worker<'c> {
                 self.say(&[]);
             }
         }
-        let answer = match self.tracked_names(task, &source.stat) {
+        let answer = match self.tracked_names(task.entry, &source.stat) {
             Some(names) => self.make_linked(task, source, placement, names),
             None => self.make_file(task, source, placement),
         };

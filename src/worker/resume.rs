@@ -83,7 +83,7 @@ impl Worker<'_> {
         source: Source,
         existing: &Existing,
     ) -> Result<(), Failure> {
-        let names = self.tracked_names(task, &source.stat);
+        let names = self.tracked_names(task.entry, &source.stat);
         let follow = Follow::from(existing.link.is_symlink());
         let placement = Placement::Overwrite(existing.stat, follow);
         if !self.link_left_alone(task, &source.stat, names, placement)? {

@@ -29,6 +29,7 @@ mod jobs;
 mod jobs_engines;
 mod jobs_trust;
 mod kills;
+mod lane;
 mod law;
 mod library;
 mod like_gnu;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         limits::trials(),
         interrupt::trials(),
         kills::trials(),
+        lane::trials(),
         matrix::trials(),
         options::trials(),
         like_gnu::trials(),

@@ -1,0 +1,229 @@
+//! Small files of a new directory, many at a time: all are opened, then all are made, then all are filled, then all get
+//! their attributes, then all are closed.
+//!
+//! So the kernel does one thing many times in a row. Only plain files go this way: regular ones of few bytes, between file
+//! systems of this machine whose close(2) reports nothing.
+//! Every other entry, and every file that cannot be opened or made, goes through [`Worker::copy`] by itself, which
+//! knows what to do and to report. Each step of a file is the same function as there, so that its bytes, attributes,
+//! statistics and failures are the same.
+
+use super::complete::Completion;
+use super::destination::Destination;
+use super::{Source, Task, Worker};
+use crate::batch::{Batch, Entry};
+use crate::context::Context;
+use crate::dir::Dir;
+use crate::existing;
+use crate::metadata::new_mode::NewMode;
+use crate::options::Action;
+use crate::report::copied_line;
+use crate::sys::{Kind, Stat, at};
+use crate::transfer::ladder::Sparse;
+use crate::transfer::route::{Cloning, SMALL};
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+/// The files that are opened, made and filled together, and memory for more of them.
+#[derive(Default)]
+pub(super) struct Lane {
+    files: Vec<SmallFile>,
+    /// Entries whose memory is used again.
+    spare: Vec<Entry>,
+    closing: Vec<OwnedFd>,
+}
+
+/// A plain file on its way.
+struct SmallFile {
+    entry: Entry,
+    stat: Stat,
+    src: OwnedFd,
+    /// `None` before it is made, and if it could not be made or filled.
+    destination: Option<Destination>,
+    /// Whether it was made.
+    made: bool,
+}
+
+/// An entry that was looked at.
+enum Candidate {
+    /// A plain file, open for reading.
+    Plain(OwnedFd, Stat),
+    /// Any other; the source, if it is a regular file.
+    Other(Option<Source>),
+}
+
+/// Whether the options ask for nothing that needs more than these steps.
+pub(super) fn is_allowed(ctx: &Context) -> bool {
+    let options = &ctx.options;
+    let limits = &options.limits;
+    let has_more_steps = options.attributes_only
+        || options.dry_run
+        || options.debug
+        || options.atomic
+        || options.fsync
+        || options.verify
+        || options.context.is_some();
+    // A later run goes by what stands under a name: a killed one should leave few files that are not whole.
+    let is_compared = options.resume || options.update;
+    let is_limited = limits.forced.is_some()
+        || limits.cloning == Cloning::Require
+        || limits.sparse != Sparse::Auto
+        || limits.rate_limit.is_some()
+        || limits.drop_cache;
+    options.action == Action::Copy
+        && !has_more_steps
+        && !is_compared
+        && !is_limited
+        && !ctx.stale_retry.expects_siblings()
+}
+
+impl Worker<'_> {
+    /// How many files of this batch are copied together; 1 where each is copied by itself.
+    pub(super) fn lane_length(&mut self, batch: &Batch) -> usize {
+        let (Some(source), Some(destination), true) = (batch.dir.source_id(), batch.dir.dst_dev, batch.dir.fresh)
+        else {
+            return 1;
+        };
+        let is_plain = self.has_lane
+            && self.ladder.file_system(source.dev, batch.fds.src.as_fd()).is_local()
+            && self.ladder.file_system(destination, batch.fds.dst.as_fd()).is_local();
+        if is_plain { self.ctx.descriptors.together() } else { 1 }
+    }
+
+    /// Copies names of a batch in their order, plain files together if `has_lane`, and others by themselves.
+    pub(super) fn copy_together(&mut self, batch: &Batch, range: Range<usize>, has_lane: bool) {
+        let files = range.len();
+        let has_lane = has_lane && self.ctx.descriptors.reserve(files);
+        let mut lane = std::mem::take(&mut self.lane);
+        for at in range {
+            let mut entry = lane.spare.pop().unwrap_or_default();
+            if self.ctx.stop.is_raised() || !batch.entries().read(at, &mut entry) {
+                break;
+            }
+            let opened = if has_lane { self.open_plain(batch, &entry) } else { Candidate::Other(None) };
+            match opened {
+                Candidate::Plain(src, stat) => {
+                    lane.files.push(SmallFile { entry, stat, src, destination: None, made: false });
+                }
+                Candidate::Other(source) => {
+                    self.copy_lane(batch, &mut lane);
+                    self.copy(&batch.dir, &batch.fds, &entry, source);
+                    lane.spare.push(entry);
+                }
+            }
+        }
+        self.copy_lane(batch, &mut lane);
+        self.lane = lane;
+        if has_lane {
+            self.ctx.descriptors.release(files);
+        }
+    }
+
+    /// Opens an entry that its directory lists as a regular file, and looks whether it is plain.
+    fn open_plain(&self, batch: &Batch, entry: &Entry) -> Candidate {
+        if entry.hint != Some(Kind::Regular) || entry.operand || entry.new_name.is_some() {
+            return Candidate::Other(None);
+        }
+        let follow = existing::follows_source(&self.ctx.options, entry);
+        let Ok(fd) = at::open_read(&batch.fds.src, &entry.name, follow, false) else {
+            return Candidate::Other(None);
+        };
+        match at::fstat(&fd) {
+            Ok(stat) if self.is_plain(&batch.dir, entry, &stat) => Candidate::Plain(fd, stat),
+            Ok(stat) if stat.is_regular() => Candidate::Other(Some(Source { stat, fd: Some(fd) })),
+            _ => Candidate::Other(None),
+        }
+    }
+
+    fn is_plain(&self, dir: &Dir, entry: &Entry, stat: &Stat) -> bool {
+        stat.is_regular()
+            && stat.size <= SMALL
+            && !stat.seems_sparse()
+            && self.tracked_names(entry, stat).is_none()
+            && dir.source_id().is_some_and(|id| id.dev == stat.dev)
+    }
+
+    fn copy_lane(&mut self, batch: &Batch, lane: &mut Lane) {
+        if lane.files.is_empty() {
+            return;
+        }
+        self.make_files(batch, lane);
+        self.fill_files(batch, lane);
+        self.complete_files(batch, lane);
+        let mut left = Vec::new();
+        for file in lane.files.drain(..) {
+            if file.made {
+                lane.closing.extend(file.destination.map(|destination| destination.fd));
+                lane.closing.push(file.src);
+                lane.spare.push(file.entry);
+            } else {
+                left.push((file.entry, Source { stat: file.stat, fd: Some(file.src) }));
+            }
+        }
+        lane.closing.clear();
+        for (entry, source) in left {
+            if !self.ctx.stop.is_raised() {
+                self.copy(&batch.dir, &batch.fds, &entry, Some(source));
+            }
+        }
+    }
+
+    fn make_files(&mut self, batch: &Batch, lane: &mut Lane) {
+        let policy = self.ctx.mode_policy();
+        let mut lines = Vec::new();
+        for file in &mut lane.files {
+            if self.ctx.stop.is_raised() {
+                break;
+            }
+            let NewMode { create, later } = policy.file(&file.stat);
+            let Ok(fd) = at::create(&batch.fds.dst, &file.entry.name, create, true) else { continue };
+            (file.destination, file.made) = (Some(Destination::created(fd, later)), true);
+            if self.ctx.options.verbose {
+                let paths =
+                    (batch.dir.source_path(&file.entry.name), batch.dir.destination_path(&file.entry.name));
+                lines.extend(copied_line(&paths.0, &paths.1, None));
+            }
+        }
+        if !lines.is_empty() {
+            self.ctx.reporter.lines(&lines);
+        }
+    }
+
+    /// A signal that asks for the end takes away what has no content yet: see [`Worker::give_up`].
+    fn fill_files(&mut self, batch: &Batch, lane: &mut Lane) {
+        for file in &mut lane.files {
+            let Some(destination) = file.destination.take() else { continue };
+            let task = self.lane_task(batch, &file.entry);
+            let before = self.meter.bytes.load(Ordering::Relaxed);
+            self.show(&task, &file.stat);
+            match self.move_content(&task, &file.src, &file.stat, &destination) {
+                Ok(()) => file.destination = Some(destination),
+                Err(error) => {
+                    let answer = self.give_up(&task, destination, &file.stat, error);
+                    self.report(answer);
+                }
+            }
+            self.count_done(before);
+        }
+    }
+
+    fn complete_files(&mut self, batch: &Batch, lane: &mut Lane) {
+        for file in &lane.files {
+            let Some(destination) = &file.destination else { continue };
+            let task = self.lane_task(batch, &file.entry);
+            let state = Completion::of(self.apply_metadata(&task, &file.src, &file.stat, destination));
+            self.complete_open(&task, destination, &file.stat, state);
+            self.stats.files += 1;
+            self.tell_made(&task);
+        }
+    }
+
+    fn lane_task<'a>(&self, batch: &'a Batch, entry: &'a Entry) -> Task<'a> {
+        Task {
+            dir: &batch.dir,
+            fds: &batch.fds,
+            entry,
+            follow: existing::follows_source(&self.ctx.options, entry),
+        }
+    }
+}
