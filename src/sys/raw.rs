@@ -5,7 +5,7 @@ use super::{Errno, Result};
 use nix::libc;
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
@@ -38,6 +38,22 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: the number is passed only to the kernel, which checks whether it is open. -1 is excluded above.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
+}
+
+/// Closes descriptors, successive numbers by one call (close_range(2), from Linux 5.9). Any error of close(2) is lost, so
+/// they must belong to files whose file system reports none.
+pub fn close_all(fds: &mut Vec<OwnedFd>) {
+    fds.sort_unstable_by_key(AsRawFd::as_raw_fd);
+    while let Some(last) = fds.last().map(AsRawFd::as_raw_fd) {
+        let follows = |(fd, index): (&OwnedFd, RawFd)| fd.as_raw_fd() == last - index;
+        let count = fds.iter().rev().zip(0..).take_while(|pair| follows(*pair)).count();
+        let run = fds.split_off(fds.len() - count);
+        let first = run.first().map_or(last, AsRawFd::as_raw_fd);
+        // SAFETY: each descriptor of the range is owned by `run`, which gives it up if they were closed.
+        if count > 1 && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+            run.into_iter().for_each(|fd| _ = fd.into_raw_fd());
+        }
+    }
 }
 
 /// The number of cachestat(2), from Linux 6.5; the same on all architectures that Rust supports.
@@ -155,6 +171,22 @@ mod tests {
         for number in [-1, -2, i32::MIN, i32::MAX, 1 << 20] {
             assert_eq!(duplicate(number).map(drop), Err(Errno::BADF), "{number}");
         }
+    }
+
+    #[test]
+    fn all_are_closed_and_no_others() {
+        let pipes = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let (readers, mut writers): (Vec<_>, Vec<_>) = (0..9).map(|_| pipes()).unzip();
+        let kept = [6, 2].map(|index| (index, writers.remove(index)));
+        writers.reverse();
+        close_all(&mut writers);
+        assert!(writers.is_empty());
+        for (index, reader) in readers.iter().enumerate() {
+            let is_kept = kept.iter().any(|(other, _)| *other == index);
+            let expected = if is_kept { Err(Errno::AGAIN) } else { Ok(0) };
+            assert_eq!(rustix::io::read(reader, &mut [0]), expected, "{index}");
+        }
+        close_all(&mut Vec::new());
     }
 
     #[test]

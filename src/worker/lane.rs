@@ -1,8 +1,8 @@
 //! Small files of a new directory, many at a time: all are opened, then all are made, then all are filled, then all get
 //! their attributes, then all are closed.
 //!
-//! So the kernel does one thing many times in a row. Only plain files go this way: regular ones of few bytes, between file
-//! systems of this machine whose close(2) reports nothing.
+//! So the kernel does one thing many times in a row, and one close_range(2) closes what many close(2) would. Only plain
+//! files go this way: regular ones of few bytes, between file systems of this machine whose close(2) reports nothing.
 //! Every other entry, and every file that cannot be opened or made, goes through [`Worker::copy`] by itself, which
 //! knows what to do and to report. Each step of a file is the same function as there, so that its bytes, attributes,
 //! statistics and failures are the same.
@@ -17,7 +17,7 @@ use crate::existing;
 use crate::metadata::new_mode::NewMode;
 use crate::options::Action;
 use crate::report::copied_line;
-use crate::sys::{Kind, Stat, at};
+use crate::sys::{Kind, Stat, at, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
 use std::ops::Range;
@@ -160,7 +160,7 @@ impl Worker<'_> {
                 left.push((file.entry, Source { stat: file.stat, fd: Some(file.src) }));
             }
         }
-        lane.closing.clear();
+        raw::close_all(&mut lane.closing);
         for (entry, source) in left {
             if !self.ctx.stop.is_raised() {
                 self.copy(&batch.dir, &batch.fds, &entry, Some(source));

@@ -14,6 +14,7 @@ const FILES: usize = 40;
 pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Need::Strace, Need::Shm];
     vec![
+        trial("lane::closed_together", &needs, closed_together),
         trial("lane::one_fails_alone", &needs, one_fails_alone),
         trial("lane::stopped", &needs, stopped),
         trial("lane::name_is_taken", &needs, name_is_taken),
@@ -36,6 +37,25 @@ fn tree() -> Sandbox {
 
 fn assert_same_content(sandbox: &Sandbox) {
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+}
+
+/// Two files of a directory have their descriptors side by side.
+fn closed_together() {
+    for options in [&["-r"][..], &["-a"], &["-rv"]] {
+        let sandbox = tree();
+        let args = [options, &["-j1", "--stats=json", "src", "dst"]].concat();
+        let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &args);
+        assert_eq!(trace.output.status.code(), Some(0), "{options:?}");
+        let calls = |start: &str| trace.lines().filter(|line| line.starts_with(start)).count();
+        assert!((2..6).contains(&calls("close_range(")), "{options:?}");
+        let closes = trace.lines().filter(|line| line.starts_with("close(") && line.contains("st/f"));
+        assert_eq!(closes.count(), 0, "{options:?}");
+        assert_same_content(&sandbox);
+    }
+    let sandbox = tree();
+    let trace = strace::zcp(&sandbox, &["-e", "inject=close_range:error=ENOSYS"], &["-rj1", "src", "dst"]);
+    assert_done(&trace.output);
+    assert_same_content(&sandbox);
 }
 
 /// Exit status 1 and this message, and all files but one are there.
