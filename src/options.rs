@@ -138,6 +138,19 @@ pub enum When {
     Never,
 }
 
+/// Whether a copy goes on with the rest after a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// It goes on, as cp does (`--keep-going`).
+    #[default]
+    KeepGoing,
+    /// It ends if the destination takes nothing more: ENOSPC, EDQUOT or EROFS.
+    StopIfFull,
+    /// It ends at the first failure (`--fail-fast`).
+    Stop,
+}
+
 const IGNORED_CONTEXT: &str = "warning: ignoring --context; it requires an SELinux-enabled kernel";
 const NO_SELINUX: &str = "cannot preserve security context without an SELinux-enabled kernel";
 /// These options never replace a file, so there is nothing to back up.
@@ -205,6 +218,10 @@ pub struct Options {
     pub resume: bool,
     /// Replace an existing destination of another kind instead of writing through it (`--resume`, jobs).
     pub replace_other_kinds: bool,
+    /// Whether the rest is copied after a failure.
+    pub on_failure: OnFailure,
+    /// Whether an entry that is gone when its turn comes is no failure (`--ignore-vanished`).
+    pub ignore_vanished: bool,
     /// The limits of the ladder.
     pub limits: Limits,
     /// The number of workers; `None` adapts it to the machine.
@@ -242,6 +259,8 @@ impl Default for Options {
             files_from: None,
             name_end: b'\n',
             dry_run: false,
+            on_failure: OnFailure::default(),
+            ignore_vanished: false,
             limits: Limits::default(),
             fsync: false,
             verify: false,

@@ -97,6 +97,11 @@ fn copy(console: &Console, request: Copy) -> i32 {
                 // The bar is gone; who wanted to know more keeps a line.
                 console.say(report.headline().as_bytes());
             }
+            if console.program() != "cp"
+                && let Some(line) = report.outcome()
+            {
+                console.say(&line);
+            }
             report
         }
         Err(Error::Cancelled(report)) => {

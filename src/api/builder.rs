@@ -48,7 +48,7 @@ pub fn copy<S: AsRef<OsStr>>(
 /// | destination | [`target_directory`](Self::target_directory), [`strip_trailing_slashes`](Self::strip_trailing_slashes), [`no_target_directory`](Self::no_target_directory), [`parents`](Self::parents) |
 /// | kind of copy, attributes | [`archive`](Self::archive), [`preserve`](Self::preserve), [`no_preserve`](Self::no_preserve), [`context`](Self::context), [`default_context`](Self::default_context), [`dereference`](Self::dereference), [`action`](Self::action), [`attributes_only`](Self::attributes_only), [`copy_contents`](Self::copy_contents) |
 /// | existing destinations | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`interactive`](Self::interactive), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink), [`write_through_dangling`](Self::write_through_dangling) |
-/// | state after a copy or an interruption | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume) |
+/// | state after a copy or an interruption | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume), [`on_failure`](Self::on_failure), [`ignore_vanished`](Self::ignore_vanished) |
 /// | data and load | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache) |
 /// | callbacks and cancellation | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
 /// | console of a program | [`console`](Self::console), [`verbose`](Self::verbose), [`debug`](Self::debug), [`progress`](Self::progress) |
@@ -160,7 +160,7 @@ impl CopyOptions {
     fn run(&self, operands: Operands) -> Result<Report, Error> {
         let (options, warning) = self.settled()?;
         let host = self.host.clone();
-        let reporter = Reporter::new(host.console.clone());
+        let reporter = Reporter::new(host.console.clone(), &options, host.stop.clone());
         if let Some(warning) = warning {
             reporter.warn(warning);
         }

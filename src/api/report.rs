@@ -159,6 +159,12 @@ impl Report {
         &self.0.warnings
     }
 
+    /// The line that the program ends with after several failures, in bytes since file names need not be UTF-8; `None` if
+    /// there is no need of one.
+    pub(crate) fn outcome(&self) -> Option<Vec<u8>> {
+        table::outcome(&self.0)
+    }
+
     /// The first line of the table: files, bytes, time and speed.
     pub fn headline(&self) -> String {
         table::headline(&self.0)

@@ -1,6 +1,7 @@
 //! Options about the state of the files after a copy or an interruption.
 
 use super::CopyOptions;
+use crate::options::OnFailure;
 
 impl CopyOptions {
     /// Gives each file its name only when it is complete, with its attributes. An existing file is replaced
@@ -27,6 +28,20 @@ impl CopyOptions {
     /// and names are then on the disk (`--fsync`).
     pub fn fsync(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.fsync = yes;
+        self
+    }
+
+    /// Whether the rest is copied after a failure. By default it is. A copy that ends early gives
+    /// [`Error::Incomplete`](crate::Error::Incomplete), removes the new file in hand, and counts what it did not come to.
+    pub fn on_failure(&mut self, on_failure: OnFailure) -> &mut CopyOptions {
+        self.options.on_failure = on_failure;
+        self
+    }
+
+    /// An entry that is gone when its turn comes, after its directory was listed, is counted and is no failure
+    /// (`--ignore-vanished`). A missing operand is a failure all the same.
+    pub fn ignore_vanished(&mut self, yes: bool) -> &mut CopyOptions {
+        self.options.ignore_vanished = yes;
         self
     }
 

@@ -4,7 +4,7 @@
 use super::job::JobOptions;
 use super::{Copy, Statistics, UsageError, values, words};
 use crate::report::quote::quoted;
-use crate::{Action, BackupControl, Console, CopyOptions, When};
+use crate::{Action, BackupControl, Console, CopyOptions, OnFailure, When};
 use std::ffi::{OsStr, OsString};
 
 /// The last of `-i` and `-n`.
@@ -57,6 +57,7 @@ impl CommandLine {
         let mut copy = CopyOptions::new();
         // A script that calls cp does not expect a bar.
         copy.progress(if program == "cp" { When::Never } else { When::Auto });
+        copy.on_failure(if program == "cp" { OnFailure::KeepGoing } else { OnFailure::StopIfFull });
         copy.write_through_dangling(std::env::var_os("POSIXLY_CORRECT").is_some());
         CommandLine {
             copy,

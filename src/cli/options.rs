@@ -7,7 +7,7 @@ use super::command_line::{Asking, CommandLine, Update};
 use super::opt::{Opt, Scope};
 use super::values::{self, REFLINK, SPARSE};
 use super::{StatsForm, UsageError, help, words};
-use crate::{Cloning, Dereference, When};
+use crate::{Cloning, Dereference, OnFailure, When};
 use clap::{Arg, Command, ValueHint};
 use std::ffi::OsStr;
 
@@ -354,6 +354,18 @@ const OWN_OPTIONS: &[Opt] = &[
         line.copy.fsync(true);
     })
     .under(SAFETY, Scope::How),
+    Opt::flag("keep-going", None, "Try the rest also after the destination is full or read-only, as cp does", |line| {
+        line.copy.on_failure(OnFailure::KeepGoing);
+    })
+    .under(SAFETY, Scope::Run),
+    Opt::flag("fail-fast", None, "End at the first failure of any kind", |line| {
+        line.copy.on_failure(OnFailure::Stop);
+    })
+    .under(SAFETY, Scope::Run),
+    Opt::flag("ignore-vanished", None, "Count files that are removed while their directory is copied, but do not call that a failure", |line| {
+        line.copy.ignore_vanished(true);
+    })
+    .under(SAFETY, Scope::Run),
     Opt::flag("verify", None, "Read each copied file back, from the disk where possible, and compare it with its source", |line| {
         line.copy.verify(true);
     })

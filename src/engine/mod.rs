@@ -8,14 +8,17 @@ mod workers;
 
 use crate::context::Context;
 use crate::options::When;
-use crate::report::progress::{Estimate, Watch, Watcher};
-use crate::report::stats::Summary;
+use crate::report::Failure;
+use crate::report::progress::{Estimate, Total, Watch, Watcher};
+use crate::report::stats::{Left, Summary};
 use crate::sys::{memory, proc};
 use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
 use crate::walk::{Walk, estimate};
 use crate::worker::Shared;
+use std::ffi::OsString;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use workers::{WorkDone, Workers};
 
@@ -24,8 +27,8 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let sources = || roots.entries.iter().map(|entry| entry.name.clone()).collect();
-    let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, sources()));
+    let sources: Vec<_> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
+    let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, sources.clone()));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
@@ -50,7 +53,8 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     }
     drop(progress);
     let summary = summary(ctx, done, &walk, start.elapsed());
-    Summary { stats: summary.stats.merge(first_walker.into_stats()), ..summary }
+    let left = if summary.gave_up { count_left(ctx, &shared, sources) } else { None };
+    Summary { stats: summary.stats.merge(first_walker.into_stats()), left, ..summary }
 }
 
 /// Copies the entries of a supply. `magics` are the types of the file systems (`f_type` of statfs(2)).
@@ -86,6 +90,11 @@ fn work<'c>(
 }
 
 fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) -> Summary {
+    let vanished = ctx.reporter.vanished();
+    if vanished > 0 {
+        let words = "warning: names that vanished before they could be copied: {?}";
+        ctx.reporter.warn(Failure::new(words, vanished.to_string()));
+    }
     Summary {
         stats: done.stats,
         dry_run: ctx.options.dry_run,
@@ -95,8 +104,33 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
         failed: ctx.reporter.failures(),
         failures: ctx.reporter.kept_failures(),
         warnings: ctx.reporter.kept_warnings(),
-        interrupted: ctx.stop.is_raised(),
+        interrupted: ctx.stop.is_raised() && !ctx.stop.has_given_up(),
+        gave_up: ctx.stop.has_given_up(),
+        left: None,
+        vanished,
     }
+}
+
+/// Counts the files that a copy which gave up has not come to, but not for longer than a user likes to wait.
+fn count_left(ctx: &Context, shared: &Shared, sources: Vec<OsString>) -> Option<Left> {
+    const LONGEST: Duration = Duration::from_secs(2);
+    let total = Arc::new(Total::default());
+    let estimate = estimate::estimate(&ctx.options, sources);
+    let (done, is_done) = std::sync::mpsc::channel();
+    let counted = Arc::clone(&total);
+    let counter = std::thread::Builder::new().spawn(move || {
+        estimate(&counted);
+        let _ = done.send(());
+    });
+    let _ = is_done.recv_timeout(LONGEST);
+    total.cancelled.store(true, Ordering::Relaxed);
+    let _ = counter.ok()?.join();
+    if total.endless.load(Ordering::Relaxed) {
+        return None;
+    }
+    let (_, tried) = shared.meters.read();
+    let files = total.files.load(Ordering::Relaxed).saturating_sub(tried);
+    Some(Left { files, all_counted: total.complete.load(Ordering::Relaxed) })
 }
 
 /// The number of workers: one if order matters or there is nothing to share.

@@ -118,7 +118,7 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
         made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),
         ..Host::default()
     };
-    let reporter = Reporter::new(host.console.clone());
+    let reporter = Reporter::new(host.console.clone(), &options, host.stop.clone());
     let ctx = session::context(options, host, reporter, outlook);
     let summary = carry_out(&ctx, task, &written);
     (Report::new(summary), ctx.reporter.failures())

@@ -4,7 +4,7 @@
 
 use super::{errno, quote, reason};
 use crate::metadata::{AttributeError, AttributeOperation};
-use crate::sys::Errno;
+use crate::sys::{Errno, Stat};
 use crate::transfer::{Side, Strategy, TransferError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Display, Formatter};
@@ -19,12 +19,26 @@ pub struct Failure {
     errno: Option<Errno>,
     /// A reason other than the system's.
     why: Option<String>,
+    about: About,
+}
+
+/// The kind of operation that failed, where more than the message depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum About {
+    #[default]
+    Other,
+    /// Reading or setting an attribute.
+    Attribute,
+    /// Reading the source.
+    Source,
+    /// Looking at an entry of the source that was listed and is gone.
+    VanishedEntry,
 }
 
 impl Failure {
     /// A failure without a path.
     pub(crate) fn plain(operation: &'static str) -> Failure {
-        Failure { operation, paths: Vec::new(), errno: None, why: None }
+        Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other }
     }
 
     /// A failure about `path`, which replaces the first `{}` of `operation`.
@@ -53,6 +67,31 @@ impl Failure {
         self
     }
 
+    /// The operation looked at an entry that a directory of the source, or a list, had; an operand is none. `look` asks for
+    /// the status of the name itself: a dangling symbolic link is there.
+    #[must_use]
+    pub(crate) fn of_entry(
+        mut self,
+        is_operand: bool,
+        look: impl FnOnce() -> crate::sys::Result<Stat>,
+    ) -> Failure {
+        if !is_operand && self.errno == Some(Errno::NOENT) && look() == Err(Errno::NOENT) {
+            self.about = About::VanishedEntry;
+        }
+        self
+    }
+
+    /// Whether an entry of the source is gone that was there when its directory was listed.
+    pub(crate) fn is_vanished_entry(&self) -> bool {
+        self.about == About::VanishedEntry
+    }
+
+    /// Whether the destination takes nothing more. ENOSPC of an attribute concerns one file: ext4 has little room for
+    /// attributes beside an inode.
+    pub(crate) fn is_of_full_destination(&self) -> bool {
+        self.about == About::Other && matches!(self.errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS))
+    }
+
     /// Whether a sync to the disk failed.
     pub(crate) fn is_of_sync(&self) -> bool {
         self.operation.starts_with("cannot sync ")
@@ -67,7 +106,8 @@ impl Failure {
             (None, Side::Destination) => Failure::new("error writing {}", destination),
             (None, Side::Both) => Failure::new("error copying {} to {}", source).and(destination),
         };
-        failure.errno(error.errno)
+        let about = if error.side == Side::Source { About::Source } else { About::Other };
+        Failure { about, ..failure.errno(error.errno) }
     }
 
     /// A failure to keep an attribute.
@@ -82,7 +122,7 @@ impl Failure {
             AttributeOperation::SetAttributes => Failure::new("setting attributes for {}", path),
             AttributeOperation::SetAttribute(name) => Failure::new("setting attribute {} for {}", name).and(path),
         };
-        failure.errno(error.errno)
+        Failure { about: About::Attribute, ..failure.errno(error.errno) }
     }
 
     /// The whole message: the words, the paths quoted for a shell, and the system's reason. Bytes, because a

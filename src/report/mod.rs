@@ -18,7 +18,9 @@ pub use console::{Console, Prompt};
 pub use failure::Failure;
 pub use stats::Stats;
 
+use crate::options::{OnFailure, Options};
 use crate::sys::Errno;
+use crate::sys::proc::StopFlag;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,6 +36,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Receives all failures, warnings and lines.
 #[derive(Debug, Default)]
 pub struct Reporter {
+    on_failure: OnFailure,
+    ignore_vanished: bool,
+    /// Raised when a failure ends the copy.
+    stop: StopFlag,
+    vanished: AtomicU64,
     failed: AtomicU64,
     kept: Mutex<Vec<Failure>>,
     warned: Mutex<Vec<Failure>>,
@@ -42,9 +49,11 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Keeps failures and warnings, and prints them if there is a console.
-    pub fn new(console: Option<Console>) -> Reporter {
-        Reporter { console, ..Reporter::default() }
+    /// Keeps what it is told, and prints it on the console if there is one. A failure after which the options want no more
+    /// raises `stop`.
+    pub fn new(console: Option<Console>, options: &Options, stop: StopFlag) -> Reporter {
+        let Options { on_failure, ignore_vanished, .. } = *options;
+        Reporter { console, on_failure, ignore_vanished, stop, ..Reporter::default() }
     }
 
     /// The console it prints on.
@@ -52,11 +61,32 @@ impl Reporter {
         self.console.as_ref()
     }
 
-    /// Reports a failure. The exit status will be 1.
+    /// Reports that something was not done. The exit status is then 1.
     pub fn fail(&self, failure: Failure) {
+        if self.ignore_vanished && failure.is_vanished_entry() {
+            self.vanished.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.message(&failure);
+        if self.ends_copy(&failure) {
+            self.stop.give_up();
+        }
         keep(&self.kept, failure);
+    }
+
+    /// Whether the copy ends with a failure.
+    pub fn ends_copy(&self, failure: &Failure) -> bool {
+        match self.on_failure {
+            OnFailure::KeepGoing => false,
+            OnFailure::StopIfFull => failure.is_of_full_destination(),
+            OnFailure::Stop => true,
+        }
+    }
+
+    /// How many entries were gone when their turn came, where that is no failure.
+    pub fn vanished(&self) -> u64 {
+        self.vanished.load(Ordering::Relaxed)
     }
 
     /// Counts a failure without a message, such as a declined prompt. The exit status will be 1.

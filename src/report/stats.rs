@@ -73,6 +73,15 @@ impl Stats {
     }
 }
 
+/// Files that a copy which gave up did not come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// As far as they were counted.
+    pub files: u64,
+    /// Whether all were.
+    pub all_counted: bool,
+}
+
 /// The figures of a whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -94,6 +103,12 @@ pub struct Summary {
     pub warnings: Vec<Failure>,
     /// Whether the copy was stopped before everything was copied.
     pub interrupted: bool,
+    /// Whether it ended before everything was copied, because of a failure.
+    pub gave_up: bool,
+    /// How many files it left then, and whether there may be more.
+    pub left: Option<Left>,
+    /// Entries that were gone when their turn came, where that is no failure (`--ignore-vanished`).
+    pub vanished: u64,
 }
 
 impl Summary {
@@ -102,6 +117,8 @@ impl Summary {
         let stats = &self.stats;
         let mut totals = json!({
             "failed": self.failed,
+            "vanished": self.vanished,
+            "left": self.left.map(|left| left.files),
             "bytes_moved": stats.account.bytes_moved(),
             "bytes_holes": stats.account.holes,
             "bytes_shared": stats.account.bytes_shared(),
@@ -123,6 +140,7 @@ impl Summary {
                 .map(|s| (s.name().to_owned(), self.strategy_json(s)))
                 .collect::<serde_json::Map<_, _>>(),
             "routes": stats.routes.iter().map(|(case, (route, files))| route_json(case, route, *files)).collect::<Vec<_>>(),
+            "gave_up": self.gave_up,
             "errors": self.failures.iter().map(failure_json).collect::<Vec<_>>(),
         })
     }

@@ -45,6 +45,32 @@ pub fn headline(summary: &Summary) -> String {
     )
 }
 
+/// The line that a copy ends with after several failures, or when one of them ended it: what came of it.
+pub fn outcome(summary: &Summary) -> Option<Vec<u8>> {
+    let left = summary.left.filter(|left| left.files > 0);
+    if summary.failed < 2 && left.is_none() {
+        return None;
+    }
+    let mut line =
+        format!("copied {}, failed {}", of_files(summary.stats.files), count(summary.failed)).into_bytes();
+    if summary.failed > 1
+        && let Some(first) = summary.failures.first()
+    {
+        line.extend_from_slice(b" (first: ");
+        line.extend_from_slice(&first.text());
+        line.push(b')');
+    }
+    if summary.gave_up {
+        let left = left.map(|left| {
+            let at_least = if left.all_counted { "" } else { "at least " };
+            format!(", {at_least}{} not tried", of_files(left.files))
+        });
+        line.extend_from_slice(left.unwrap_or_default().as_bytes());
+        line.extend_from_slice(b"; --keep-going tries the rest");
+    }
+    Some(line)
+}
+
 fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let stats = &summary.stats;
     writeln!(out, "{}", headline(summary))?;
@@ -64,6 +90,8 @@ fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
         ("already complete", stats.complete),
         ("verified", stats.verified),
         ("verified in the page cache, not on a disk,", stats.verified_in_cache),
+        ("vanished", summary.vanished),
+        ("not tried", summary.left.map_or(0, |left| left.files)),
     ];
     for (words, number) in figures {
         if number > 0 {

@@ -130,6 +130,9 @@ pub fn end_by_broken_pipe() {
 /// program.
 const ENDING: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2, SIGXCPU];
 
+/// The value of a [`StopFlag`] that a failure raised; no signal has this number.
+const GAVE_UP: usize = usize::MAX - 1;
+
 /// A request to stop the copy, by a signal or by the caller. 0: none; a positive `i32`: that signal; `usize::MAX`:
 /// the caller.
 #[derive(Clone, Debug, Default)]
@@ -163,6 +166,16 @@ impl StopFlag {
     /// Requests a stop without a signal.
     pub fn raise(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Requests a stop because of a failure, unless one was requested already.
+    pub fn give_up(&self) {
+        let _ = self.0.compare_exchange(0, GAVE_UP, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether the stop was requested because of a failure.
+    pub fn has_given_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == GAVE_UP
     }
 
     /// Whether a stop was requested.

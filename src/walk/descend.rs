@@ -183,9 +183,13 @@ impl Walker<'_, '_> {
         let parent: &Arc<Dir> = &above.dir;
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
-        let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
         let fds =
             parent.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", source_path()).errno(errno))?;
+        let cannot = |words, errno| {
+            let failure = Failure::new(words, source_path()).errno(errno);
+            failure.of_entry(entry.operand, || at::stat(&fds.src, &entry.name, Follow::No))
+        };
+        let cannot_stat = |errno| cannot("cannot stat {}", errno);
         let follow = existing::follows_source(&self.ctx.options, entry);
         let src = match at::open_dir(&fds.src, &entry.name, follow) {
             Ok(src) => src,
@@ -194,7 +198,7 @@ impl Walker<'_, '_> {
                 if !stat.is_dir() && !entry.operand {
                     return Ok(Entered::Other);
                 }
-                return Err(Failure::new("cannot access {}", source_path()).errno(errno));
+                return Err(cannot("cannot access {}", errno));
             }
         };
         let source = at::fstat(&src).map_err(cannot_stat)?;

@@ -85,8 +85,7 @@ impl Worker<'_> {
         } else {
             self.open_stream(task, &source.stat)
         };
-        let fd =
-            answer.map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
+        let fd = answer.map_err(|errno| task.source_failure("cannot open {} for reading", errno))?;
         let stat =
             at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
         if !at::is_still(&fd, &stat, &source.stat) {
@@ -140,12 +139,18 @@ impl Worker<'_> {
         error: TransferError,
     ) -> Result<(), Failure> {
         let quietly = self.ends_by_broken_pipe(error, &destination);
+        let failure = Failure::transfer(error, &task.source_path(), &task.destination_path());
+        let is_new = destination.before.is_none();
         if error.interrupted && destination.is_overwritten_file() {
             if self.discard_overwritten(task, destination) {
-                let words = "{} was overwritten in part when a signal came; removed";
+                let words = match self.ctx.stop.has_given_up() {
+                    true => "{} was overwritten in part when the copy ended early; removed",
+                    false => "{} was overwritten in part when a signal came; removed",
+                };
                 self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
             }
-        } else if error.interrupted || (error.refused.is_some() && destination.before.is_none()) {
+        } else if error.interrupted || is_new && (error.refused.is_some() || self.ctx.reporter.ends_copy(&failure))
+        {
             self.discard(task, destination);
         } else {
             self.give_up_attempt(task, destination, source);
@@ -153,7 +158,7 @@ impl Worker<'_> {
         if quietly {
             return Ok(());
         }
-        Err(Failure::transfer(error, &task.source_path(), &task.destination_path()))
+        Err(failure)
     }
 
     /// Owner, extended attributes, mode with ACL: see `metadata`. The times are up to [`Worker::commit`]. False if

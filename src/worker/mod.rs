@@ -34,7 +34,7 @@ use crate::options::Action;
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
 use crate::sys::at::{self, Follow};
-use crate::sys::{Kind, Stat, selinux};
+use crate::sys::{Errno, Kind, Stat, selinux};
 use crate::transfer::verify::Verifier;
 use crate::transfer::{Ladder, Meter};
 use links::Links;
@@ -100,6 +100,12 @@ struct Task<'a> {
 impl Task<'_> {
     fn source_path(&self) -> OsString {
         self.dir.source_path(&self.entry.name)
+    }
+
+    /// The failure of an operation on the source.
+    fn source_failure(&self, words: &'static str, errno: Errno) -> Failure {
+        let failure = Failure::new(words, self.source_path()).errno(errno);
+        failure.of_entry(self.entry.operand, || at::stat(&self.fds.src, &self.entry.name, Follow::No))
     }
 
     fn destination_path(&self) -> OsString {
@@ -264,8 +270,8 @@ impl<'c> Worker<'c> {
             let fd = stat.is_regular().then_some(fd);
             return Ok(Source { stat, fd });
         }
-        let stat = at::stat(src, name, task.follow)
-            .map_err(|errno| Failure::new("cannot stat {}", task.source_path()).errno(errno))?;
+        let stat =
+            at::stat(src, name, task.follow).map_err(|errno| task.source_failure("cannot stat {}", errno))?;
         Ok(Source { stat, fd: None })
     }
 

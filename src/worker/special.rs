@@ -24,7 +24,7 @@ impl Worker<'_> {
         placement: Placement,
     ) -> Result<bool, Failure> {
         let target = at::read_link(&task.fds.src, &task.entry.name)
-            .map_err(|errno| Failure::new("cannot read symbolic link {}", task.source_path()).errno(errno))?;
+            .map_err(|errno| task.source_failure("cannot read symbolic link {}", errno))?;
         let made = self.take_name(task, source, placement, |worker, placement| {
             let cannot_create = |errno| {
                 Missed::because(errno, Failure::new("cannot create symbolic link {}", task.destination_path()))

@@ -260,7 +260,7 @@ fn ends_the_file(site: Site, name: &str, errno: Errno) {
     for when in moments(site.strategy) {
         let sandbox = in_pieces();
         let fault = format!("error={name}:when={when}");
-        let args = [&ladder_from(site.strategy), "src", "other", "into"];
+        let args = ["--keep-going", &ladder_from(site.strategy), "src", "other", "into"];
         let trace = sabotage(&sandbox, site, &fault, &args);
         let line = format!("zcp: {}: {}\n", site.words.unwrap(), words(errno));
         assert_eq!(String::from_utf8_lossy(&trace.output.stderr), line);

@@ -24,6 +24,7 @@ mod filter;
 mod fuse;
 mod fuzz;
 mod generated;
+mod giving_up;
 mod interrupt;
 mod jobs;
 mod jobs_engines;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         fuse::trials(),
         fuzz::trials(),
         generated::trials(),
+        giving_up::trials(),
         library::trials(),
         limits::trials(),
         interrupt::trials(),

@@ -165,7 +165,8 @@ impl Mounted {
 
     /// Unmounts the image.
     pub(crate) fn end(self) {
-        assert!(succeeds("umount", &[&self.point]));
+        // Lazily: a process that another trial is just starting has all descriptors of this one until it executes.
+        assert!(succeeds("umount", &["--lazy".as_ref(), self.point.as_os_str()]));
         fs::remove_file(self.image).unwrap();
         fs::remove_dir(self.point).unwrap();
     }

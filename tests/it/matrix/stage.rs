@@ -100,7 +100,7 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("strace");
         command.args(["-y", "-o"]).arg(dir.path().join("log")).args(options).arg(ZCP);
-        command.args(self.setting.args).args(["-j1", "-T", "src", &dst]);
+        command.args(self.setting.args).args(["--keep-going", "-j1", "-T", "src", &dst]);
         command.current_dir(self.sandbox.path("")).env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
         let answer = run(command);
         look(&dst);

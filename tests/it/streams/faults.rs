@@ -175,7 +175,8 @@ fn file_after_a_failure(link: Link) {
     let when = if link == Link::Pipe { 2 } else { 4 };
     let inject = format!("inject=splice:error=ENOSPC:when={when}");
     let running = Running::start({
-        let mut command = sabotaged(&sandbox, &inject, &["-j1", "--strategy=splice", "/dev/stdin", "a", "d"]);
+        let mut command =
+            sabotaged(&sandbox, &inject, &["--keep-going", "-j1", "--strategy=splice", "/dev/stdin", "a", "d"]);
         command.stdin(read);
         command
     });

@@ -1,0 +1,149 @@
+//! What becomes of a copy after failures: when it ends early, what it leaves, and what its last line says.
+
+use crate::needs::{Need, SHM, trial};
+use crate::sandbox::{Sandbox, ZCP, assert_done, noise, stats};
+use crate::strace::{self, Trace};
+use libtest_mimic::Trial;
+use std::fs;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("giving_up::full", &[Need::Shm, Need::Strace], full),
+        trial("giving_up::full_on_request", &[Need::Shm, Need::Strace], full_on_request),
+        trial("giving_up::read_only", &[Need::Shm, Need::Strace], read_only),
+        trial("giving_up::attributes_are_no_full_disk", &[Need::Shm, Need::Strace], attributes_are_no_full_disk),
+        trial("giving_up::fail_fast", &[Need::Shm, Need::Strace], fail_fast),
+        trial("giving_up::last_line", &[], last_line),
+        trial("giving_up::vanished", &[Need::Shm, Need::Strace], vanished),
+        trial("giving_up::dangling_links_are_there", &[], dangling_links_are_there),
+    ]
+}
+
+fn ten_files() -> Sandbox {
+    let sandbox = Sandbox::within(SHM);
+    for n in 0..10 {
+        sandbox.file(format!("src/{n}"), noise(100));
+    }
+    sandbox
+}
+
+/// Copies by one worker; the third write, and all after it, fail.
+fn copy_to_full(sandbox: &Sandbox, errno: &str, args: &[&str]) -> Trace {
+    let inject = format!("inject=pwrite64:error={errno}:when=3+");
+    let fixed = ["-r", "-j1", "--strategy=read_write", "src", "dst"];
+    strace::zcp(sandbox, &["-e", &inject], &[args, &fixed].concat())
+}
+
+fn copied(sandbox: &Sandbox) -> usize {
+    fs::read_dir(sandbox.path("dst")).unwrap().count()
+}
+
+/// Nothing can follow on a full disk: the half-made file goes, and the rest is counted.
+fn full() {
+    for errno in ["ENOSPC", "EDQUOT"] {
+        let sandbox = ten_files();
+        let Trace { output, .. } = copy_to_full(&sandbox, errno, &["--stats=json"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(copied(&sandbox), 2, "{output:?}");
+        let report = stats(&output);
+        assert_eq!(report["gave_up"], true);
+        let totals = &report["totals"];
+        let figures = ["files", "failed", "left"].map(|name| totals[name].as_u64().unwrap());
+        assert_eq!(figures, [2, 1, 7], "{totals}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), 2, "{said}");
+        let last = "zcp: copied 2 files, failed 1, 7 files not tried; --keep-going tries the rest\n";
+        assert!(said.ends_with(last), "{said}");
+    }
+}
+
+fn full_on_request() {
+    let sandbox = ten_files();
+    let Trace { output, .. } = copy_to_full(&sandbox, "ENOSPC", &["--keep-going", "--stats=json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&stats(&output)["gave_up"], &stats(&output)["totals"]["failed"]), (&false.into(), &8.into()));
+    // What could not be filled stays for the user to see, as with cp.
+    assert_eq!(copied(&sandbox), 10);
+}
+
+fn read_only() {
+    let sandbox = ten_files();
+    let inject = ["-e", "inject=mkdirat:error=EROFS"];
+    let output = strace::zcp(&sandbox, &inject, &["-r", "--stats=json", "src", "dst"]).output;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&stats(&output)["gave_up"], &stats(&output)["totals"]["left"]), (&true.into(), &10.into()));
+}
+
+/// ext4 has little room for attributes beside an inode: that says nothing of other files.
+fn attributes_are_no_full_disk() {
+    let sandbox = ten_files();
+    for n in 0..10 {
+        sandbox.xattr(format!("src/{n}"), "user.a", "1");
+    }
+    let inject = ["-e", "inject=fsetxattr:error=ENOSPC:when=1"];
+    let args = ["-r", "-j1", "--preserve=xattr", "--stats=json", "src", "dst"];
+    let output = strace::zcp(&sandbox, &inject, &args).output;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&stats(&output)["gave_up"], copied(&sandbox)), (&false.into(), 10));
+}
+
+fn fail_fast() {
+    let sandbox = ten_files();
+    let Trace { output, .. } = copy_to_full(&sandbox, "EIO", &["--fail-fast", "--stats=json"]);
+    assert_eq!((output.status.code(), copied(&sandbox)), (Some(1), 2), "{output:?}");
+    assert_eq!((&stats(&output)["gave_up"], &stats(&output)["totals"]["left"]), (&true.into(), &7.into()));
+    let sandbox = ten_files();
+    let Trace { output, .. } = copy_to_full(&sandbox, "EIO", &[]);
+    assert_eq!((output.status.code(), copied(&sandbox)), (Some(1), 10), "{output:?}");
+}
+
+/// One failure needs no summary, and cp prints none.
+fn last_line() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "").dir("dst");
+    let said = |program: &str, args: &[&str]| {
+        let output = sandbox.command_as(ZCP, program).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = |name: &str| format!("cannot stat '{name}': No such file or directory");
+    let last = format!("zcp: copied 1 file, failed 2 (first: {})\n", missing("x"));
+    assert_eq!(said("zcp", &["a", "x", "dst"]), format!("zcp: {}\n", missing("x")));
+    assert_eq!(
+        said("zcp", &["a", "x", "y", "dst"]),
+        format!("zcp: {}\nzcp: {}\n{last}", missing("x"), missing("y"))
+    );
+    assert_eq!(said("cp", &["a", "x", "y", "dst"]), format!("cp: {}\ncp: {}\n", missing("x"), missing("y")));
+}
+
+/// A file and a directory are removed after their directory was listed.
+fn vanished() {
+    for (args, status) in [(&["--ignore-vanished"][..], 0), (&[], 1)] {
+        let sandbox = ten_files();
+        sandbox.file("src/sub/f", "f");
+        let stop = ["-e", "inject=getdents64:signal=STOP:when=2"];
+        let all = [args, &["-r", "-j1", "--stats=json", "src", "dst"]].concat();
+        let output = strace::zcp_with_stops(&sandbox, &stop, &all, |_| {
+            let _ = fs::remove_file(sandbox.path("src/4"));
+            let _ = fs::remove_dir_all(sandbox.path("src/sub"));
+        })
+        .output;
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert_eq!(stats(&output)["totals"]["vanished"], if status == 0 { 2 } else { 0 });
+        let said = String::from_utf8(output.stderr).unwrap();
+        if status == 0 {
+            assert_eq!(said, "zcp: warning: names that vanished before they could be copied: 2\n");
+        }
+        sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+    }
+}
+
+fn dangling_links_are_there() {
+    let sandbox = Sandbox::new();
+    sandbox.symlink("nowhere", "src/link").file("src/f", "f");
+    let output = sandbox.zcp(["-rL", "--ignore-vanished", "src", "dst"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let output = sandbox.zcp(["--ignore-vanished", "missing", "dst"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "an operand is no entry: {output:?}");
+    assert_done(&sandbox.zcp(["-r", "--ignore-vanished", "src", "copy"]).output().unwrap());
+}
