@@ -265,16 +265,24 @@ pub fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> 
 /// may replace a file that another process puts there at the same moment.
 pub fn rename_to_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::renameat_with(dir, old, dir, name, RenameFlags::NOREPLACE)) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {}
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        // A seccomp(2) filter may refuse the call by EPERM. So may a sticky or append-only directory, where a second
+        // link could not be removed again.
+        Err(Errno::PERM) => return rename_if_free(dir, old, name),
         answer => return answer,
     }
     match link(dir, old, dir, name, Follow::No) {
         Ok(()) => unlink(dir, old).inspect_err(|_| _ = unlink(dir, name)),
         Err(Errno::EXIST) => Err(Errno::EXIST),
-        Err(_) => match stat(dir, name, Follow::No) {
-            Err(Errno::NOENT) => rename(dir, old, dir, name),
-            _ => Err(Errno::EXIST),
-        },
+        Err(_) => rename_if_free(dir, old, name),
+    }
+}
+
+/// Renames a file after a look at the new name; EEXIST if it is taken.
+fn rename_if_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
+    match stat(dir, name, Follow::No) {
+        Err(Errno::NOENT) => rename(dir, old, dir, name),
+        _ => Err(Errno::EXIST),
     }
 }
 
