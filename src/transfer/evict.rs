@@ -7,7 +7,7 @@
 //! at a time, because each flush is a commit of the journal.
 //!
 //! Where the kernel supports RWF_DONTCACHE (`uncached.rs`), small files use that instead and need no flush. This
-//! module works with every strategy, and so with faster ones for large files.
+//! module works with every strategy, also with the faster ones for large files.
 
 use super::Transfer;
 use crate::sys::proc::StopFlag;
@@ -125,7 +125,7 @@ impl Evictor {
             self.drop_window(t, at - self.start);
         }
         if !self.any_cached {
-            // The pages at the edges of windows, and those read ahead, also behind the range.
+            // The pages at the edges of windows, and those read ahead, also beyond the range.
             let ahead = AHEAD as u64 * WINDOW;
             io::drop_pages(t.src, self.range.start, at.saturating_sub(self.range.start) + ahead);
         }

@@ -262,7 +262,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
             let Some(strategy) = self.candidates.current(self.ladder) else {
                 return Err(self.candidates.exhausted(Errno::OPNOTSUPP));
             };
-            // Behind a size that is not trusted, request a buffer's size.
+            // Beyond a size that is not trusted, request a buffer's size.
             let len = if at < known_end { (known_end - at).min(self.call_size.bytes()) } else { 64 << 10 };
             let len = self.ladder.most_bytes(self.t, at, len);
             let before = self.account.tally(strategy).ns;
@@ -316,7 +316,7 @@ impl<'a, 'f> FileLoop<'a, 'f> {
     }
 
     /// Whether bytes that were moved by reference, up to `end`, may differ from the file's. If the source is
-    /// truncated while its pages are in a pipe or a map, the part behind its new end becomes zeros, which were
+    /// truncated while its pages are in a pipe or a map, the part beyond its new end becomes zeros, which were
     /// never in the file if it grows again. Then the next strategy repeats the step, in smaller pieces or by
     /// reading. Without a next strategy the bytes are accepted.
     fn is_torn(&self, strategy: Strategy, end: u64) -> bool {

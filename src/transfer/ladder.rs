@@ -143,8 +143,8 @@ pub struct Transfer<'a> {
 pub enum DestinationKind {
     /// An empty regular file: bytes have offsets, and there may be holes.
     File,
-    /// Anything else, with its fstat. This may be a regular file that is written at the descriptor's position (`>>
-    /// file`).
+    /// Anything else, with its fstat. This may be a regular file that is written at the descriptor's position, as
+    /// after `>>` in a shell.
     Stream(Stat),
 }
 
@@ -298,8 +298,8 @@ impl Ladder {
         Ok(outcome)
     }
 
-    /// The sides that bypass the page cache: both or none, in files that the evictor would flush many at a time,
-    /// if read and write may come first.
+    /// The sides that bypass the page cache: all that are on a disk or none, in files that the evictor would flush
+    /// many at a time, if read and write may come first.
     fn uncached_sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], account: &mut Account) -> Sides {
         let forced = self.limits.forced.as_deref().and_then(|strategies| strategies.first());
         let free = forced.is_none_or(|first| *first == Strategy::ReadWrite);

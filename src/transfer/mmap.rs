@@ -20,7 +20,7 @@ pub(super) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tall
     if src.form != Form::File {
         return Step::Refused(Errno::NODEV); // as mmap(2) gives for pipes and sockets
     }
-    // Behind the end of the file its last page reads as zeros, so the map must end where the file does.
+    // Beyond the end of the file its last page reads as zeros, so the map must end where the file does.
     let size = match sys::at::fstat(src.fd) {
         Ok(stat) => stat.size,
         Err(errno) => return Step::Unavailable(errno),
