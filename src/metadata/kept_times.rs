@@ -129,7 +129,7 @@ impl KnownTimes {
 
 /// Sets the modification time and returns the one that was stored.
 fn store(file: &OwnedFd, time: Time) -> Option<Time> {
-    times::set_modified(Handle::Path(file.as_fd()), time).ok()?;
+    times::set_modified(Handle::Path(file.as_fd(), None), time).ok()?;
     at::fstat(file).ok().map(|stat| stat.mtime)
 }
 

@@ -24,8 +24,9 @@ use std::os::unix::ffi::OsStrExt;
 pub enum Handle<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// An O_PATH descriptor, of a symbolic link or special file ([`at::open_path`]).
-    Path(BorrowedFd<'a>),
+    /// An O_PATH descriptor, of a symbolic link or special file ([`at::open_path`]), and if known its directory and its
+    /// name there, by which attributes are read where /proc is not mounted.
+    Path(BorrowedFd<'a>, Option<(BorrowedFd<'a>, &'a OsStr)>),
     /// A directory and a name in it. Only for reading, and for setting the times of a symbolic link.
     Entry(BorrowedFd<'a>, &'a OsStr),
 }
@@ -34,7 +35,7 @@ impl Handle<'_> {
     /// A path of the file, through /proc (proc_pid_fd(5)), for calls that take no descriptor.
     fn path(&self) -> OsString {
         match self {
-            Handle::Open(fd) | Handle::Path(fd) => at::proc_path(*fd).into(),
+            Handle::Open(fd) | Handle::Path(fd, _) => at::proc_path(*fd).into(),
             Handle::Entry(dir, name)
                 if dir.as_raw_fd() == at::CWD.as_raw_fd() || name.as_bytes().starts_with(b"/") =>
             {
@@ -68,8 +69,7 @@ impl AttributeError {
             AttributeOperation::ListAttributes => self.errno == Errno::NOSYS,
             AttributeOperation::GetAttribute(_) => self.errno == Errno::OPNOTSUPP,
             _ => {
-                use Errno as E;
-                matches!(self.errno, E::OPNOTSUPP | E::NOSYS | E::NODATA | E::PERM | E::ACCESS | E::INVAL)
+                matches!(self.errno, Errno::OPNOTSUPP | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL)
             }
         }
     }
@@ -151,7 +151,7 @@ pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool
 /// Whether the file has the owner and group of `stat`.
 fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
     let now = match file {
-        Handle::Open(fd) | Handle::Path(fd) => at::fstat(fd),
+        Handle::Open(fd) | Handle::Path(fd, _) => at::fstat(fd),
         Handle::Entry(dir, name) => at::stat(dir, name, at::Follow::No),
     };
     now.is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
@@ -163,22 +163,22 @@ fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()
             Err(Errno::BADF) => at::chown(fd, OsStr::new(""), uid, gid),
             answer => answer,
         },
-        Handle::Path(fd) => at::chown(fd, OsStr::new(""), uid, gid),
+        Handle::Path(fd, _) => at::chown(fd, OsStr::new(""), uid, gid),
         Handle::Entry(..) => Err(Errno::BADF),
     }
 }
 
-/// Sets the permission bits. An O_PATH descriptor needs /proc for that.
+/// Sets the permission bits. An O_PATH descriptor needs /proc, or Linux 6.6, for that.
 ///
 /// # Errors
 /// The errno of the last call tried.
 pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
     match file {
         Handle::Open(fd) => match io::chmod(fd, mode) {
-            Err(Errno::BADF) => at::chmod(&file.path(), mode),
+            Err(Errno::BADF) => at::chmod(fd, mode),
             answer => answer,
         },
-        Handle::Path(_) => at::chmod(&file.path(), mode),
+        Handle::Path(fd, _) => at::chmod(fd, mode),
         Handle::Entry(..) => Err(Errno::BADF),
     }
 }

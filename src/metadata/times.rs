@@ -53,7 +53,7 @@ pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), AttributeError> 
 
 fn stat(file: Handle<'_>) -> Result<Stat, Errno> {
     match file {
-        Handle::Open(fd) | Handle::Path(fd) => at::fstat(fd),
+        Handle::Open(fd) | Handle::Path(fd, _) => at::fstat(fd),
         Handle::Entry(dir, name) => at::stat(dir, name, Follow::No),
     }
 }
@@ -74,7 +74,7 @@ fn set_timestamps(file: Handle<'_>, times: &Timestamps) -> Result<(), Errno> {
             Err(Errno::BADF) => by_path(),
             answer => answer,
         },
-        Handle::Path(fd) => match call(fd, OsStr::new(""), AtFlags::EMPTY_PATH) {
+        Handle::Path(fd, _) => match call(fd, OsStr::new(""), AtFlags::EMPTY_PATH) {
             // Before Linux 5.8.
             Err(Errno::INVAL) => by_path(),
             answer => answer,

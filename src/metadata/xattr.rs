@@ -2,9 +2,10 @@
 
 use super::{AttributeError, AttributeOperation, Handle};
 use crate::sys::interrupted::{Interruptions, retry_on_intr};
-use crate::sys::{Errno, Result, at};
+use crate::sys::{Errno, Result, at, raw};
 use rustix::fs::{self, XattrFlags};
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// The attribute of the access ACL (acl(5)).
@@ -91,14 +92,15 @@ pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
 }
 
 fn read(file: Handle<'_>, name: &OsStr) -> Result<Vec<u8>> {
-    grow(|room| match file {
+    let answer = grow(|room| match file {
         Handle::Open(fd) => match fs::fgetxattr(fd, name, &mut *room) {
             Err(Errno::BADF) => fs::getxattr(file.path(), name, room),
             answer => answer,
         },
-        Handle::Path(_) => fs::getxattr(file.path(), name, room),
+        Handle::Path(..) => fs::getxattr(file.path(), name, room),
         Handle::Entry(..) => fs::lgetxattr(file.path(), name, room),
-    })
+    });
+    or_by_name(file, answer, |dir, entry, room| raw::attribute_at(dir, entry, name, room))
 }
 
 /// All attribute names, each followed by a NUL byte; empty if the file system does not support attributes.
@@ -108,25 +110,51 @@ pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
             Err(Errno::BADF) => fs::listxattr(file.path(), room),
             answer => answer,
         },
-        Handle::Path(_) => fs::listxattr(file.path(), room),
+        Handle::Path(..) => fs::listxattr(file.path(), room),
         Handle::Entry(..) => fs::llistxattr(file.path(), room),
     });
     match answer {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Vec::new()),
-        answer => answer.map_err(at::without_proc),
+        answer => match or_by_name(file, answer, raw::attributes_at) {
+            Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+            answer => answer,
+        },
     }
+}
+
+/// What the attributes of a file are by its directory and name, if `answer` says that /proc is not mounted (from Linux
+/// 6.13). The name must belong to the file before and after.
+fn or_by_name(
+    file: Handle<'_>,
+    answer: Result<Vec<u8>>,
+    read: impl Fn(BorrowedFd<'_>, &OsStr, &mut [u8]) -> Result<usize>,
+) -> Result<Vec<u8>> {
+    let errno = match answer {
+        Err(errno) => at::without_proc(errno),
+        answer => return answer,
+    };
+    let (dir, name, held) = match file {
+        Handle::Entry(dir, name) if errno == Errno::NOSYS => (dir, name, None),
+        Handle::Path(fd, Some((dir, name))) if errno == Errno::NOSYS => (dir, name, Some(at::fstat(fd)?.id())),
+        _ => return Err(errno),
+    };
+    let has_name = || held.is_none_or(|id| at::stat(dir, name, at::Follow::No).is_ok_and(|stat| stat.id() == id));
+    let is_named = has_name();
+    let found = grow(|room| read(dir, name, room));
+    if is_named && has_name() { found } else { Err(Errno::STALE) }
 }
 
 /// Creates or replaces an attribute.
 pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
-    retry_on_intr(|| match file {
+    let answer = retry_on_intr(|| match file {
         Handle::Open(fd) => match fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
             Err(Errno::BADF) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
             answer => answer,
         },
-        Handle::Path(_) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
+        Handle::Path(..) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
         Handle::Entry(..) => Err(Errno::BADF),
-    })
+    });
+    answer.map_err(at::without_proc)
 }
 
 /// Removes an attribute; false if there was none.
@@ -136,13 +164,13 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
             Err(Errno::BADF) => fs::removexattr(file.path(), name),
             answer => answer,
         },
-        Handle::Path(_) => fs::removexattr(file.path(), name),
+        Handle::Path(..) => fs::removexattr(file.path(), name),
         Handle::Entry(..) => Err(Errno::BADF),
     });
     match answer {
         Ok(()) => Ok(true),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
-        Err(errno) => Err(errno),
+        Err(errno) => Err(at::without_proc(errno)),
     }
 }
 

@@ -111,8 +111,12 @@ pub fn proc_path(fd: BorrowedFd<'_>) -> String {
 /// Turns the ENOENT of a call on [`proc_path`] into ENOSYS if /proc is not mounted, as in many a chroot: the
 /// operation is unavailable, the file is not missing.
 pub fn without_proc(errno: Errno) -> Errno {
-    let is_missing = || fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_err();
-    if errno == Errno::NOENT && is_missing() { Errno::NOSYS } else { errno }
+    if errno == Errno::NOENT && !has_proc() { Errno::NOSYS } else { errno }
+}
+
+/// Whether /proc is mounted.
+pub fn has_proc() -> bool {
+    fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_ok()
 }
 
 /// Whether an open file is the one that stat(2) found under its name a moment ago.
@@ -185,11 +189,24 @@ pub fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
 }
 
 /// Opens the inode of an open file again, for reading, whatever its name is now. With `direct`, reads bypass the
-/// page cache (O_DIRECT of open(2)); EINVAL where the file system does not support that.
-pub fn open_again(fd: impl AsFd, direct: bool) -> Result<OwnedFd> {
+/// page cache (O_DIRECT of open(2)); EINVAL where the file system does not support that. Without /proc the file is
+/// opened by `name`; ESTALE if another file has the name now.
+pub fn open_again(fd: impl AsFd, name: Option<(BorrowedFd<'_>, &OsStr)>, direct: bool) -> Result<OwnedFd> {
     let path = proc_path(fd.as_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | if direct { OFlags::DIRECT } else { OFlags::empty() };
-    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
+    let errno = match retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())) {
+        Err(errno) => without_proc(errno),
+        answer => return answer,
+    };
+    let Some((dir, name)) = name.filter(|_| errno == Errno::NOSYS) else { return Err(errno) };
+    let id = fstat(&fd)?.id();
+    // Checked before as well, since it may do something to open a device.
+    if stat(dir, name, Follow::Yes)?.id() != id {
+        return Err(Errno::STALE);
+    }
+    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = retry_on_intr(|| fs::openat(dir, name, flags, Mode::empty()))?;
+    if fstat(&opened)?.id() == id { Ok(opened) } else { Err(Errno::STALE) }
 }
 
 /// Opens a terminal again with O_NONBLOCK, so that a read never blocks: Ctrl-C discards the typed input
@@ -316,10 +333,15 @@ pub fn chown(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -
     retry_on_intr(|| fs::chownat(&dir, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags))
 }
 
-/// chmod(2), which follows symbolic links. Only for a [`proc_path`], which no other process can redirect.
-pub fn chmod(path: &OsStr, mode: u32) -> Result<()> {
-    let mode = nix::sys::stat::Mode::from_bits_truncate(mode);
-    libc_call(|| nix::sys::stat::fchmodat(CWD, path, mode, FchmodatFlags::FollowSymlink))
+/// Sets the permission bits of a file that an O_PATH descriptor holds: through /proc, else by fchmodat2(2).
+pub fn chmod(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    let path = proc_path(by_path);
+    let bits = nix::sys::stat::Mode::from_bits_truncate(mode);
+    let answer = libc_call(|| nix::sys::stat::fchmodat(CWD, path.as_str(), bits, FchmodatFlags::FollowSymlink));
+    match answer.map_err(without_proc) {
+        Err(Errno::NOSYS) => retry_on_intr(|| super::raw::change_mode(by_path, mode)),
+        answer => answer,
+    }
 }
 
 /// faccessat(2) for writing, by the effective ids. The seccomp filters of old containers refuse faccessat2(2) with

@@ -106,6 +106,73 @@ pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     }
 }
 
+/// fchmodat2(2) on an O_PATH descriptor, from Linux 6.6. Its number is the same on all architectures that Rust knows.
+///
+/// # Errors
+/// Those of fchmodat(2); ENOSYS before Linux 6.6.
+pub fn change_mode(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    const FCHMODAT2: libc::c_long = 452;
+    // SAFETY: the kernel reads an empty string that is static, and writes nothing.
+    let answer = unsafe { libc::syscall(FCHMODAT2, by_path.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
+    if answer == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// `struct xattr_args` of linux/xattr.h.
+#[repr(C)]
+struct AttributeValue {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+/// getxattrat(2) without following a symbolic link, from Linux 6.13. Returns the length of the value.
+///
+/// # Errors
+/// Those of getxattr(2); ENOSYS before Linux 6.13; EINVAL for a name with a NUL byte.
+pub fn attribute_at(dir: BorrowedFd<'_>, name: &OsStr, attribute: &OsStr, room: &mut [u8]) -> Result<usize> {
+    const GETXATTRAT: libc::c_long = 464;
+    let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| Errno::INVAL);
+    let (name, attribute) = (text(name)?, text(attribute)?);
+    let size = u32::try_from(room.len()).unwrap_or(u32::MAX);
+    let value = AttributeValue { value: room.as_mut_ptr() as u64, size, flags: 0 };
+    // SAFETY: the kernel reads both strings up to their NUL bytes and the struct, which is laid out as it knows it, and
+    // writes at most `size` bytes to `room`, which is borrowed until it returns.
+    let answer = unsafe {
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        let length = std::mem::size_of::<AttributeValue>();
+        libc::syscall(
+            GETXATTRAT,
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            flags,
+            attribute.as_ptr(),
+            &raw const value,
+            length,
+        )
+    };
+    usize::try_from(answer).map_err(|_| last_error())
+}
+
+/// listxattrat(2) without following a symbolic link, from Linux 6.13. Returns the length of the list.
+///
+/// # Errors
+/// Those of listxattr(2); ENOSYS before Linux 6.13; EINVAL for a name with a NUL byte.
+pub fn attributes_at(dir: BorrowedFd<'_>, name: &OsStr, room: &mut [u8]) -> Result<usize> {
+    const LISTXATTRAT: libc::c_long = 465;
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel reads the name up to its NUL byte, and writes at most the length of `room` to it, which is
+    // borrowed until it returns.
+    let answer = unsafe {
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        libc::syscall(LISTXATTRAT, dir.as_raw_fd(), name.as_ptr(), flags, room.as_mut_ptr(), room.len())
+    };
+    usize::try_from(answer).map_err(|_| last_error())
+}
+
+fn last_error() -> Errno {
+    Errno::from_raw_os_error(nix::errno::Errno::last_raw())
+}
+
 /// Defines C's `main`, which calls `$run` with the program's arguments and exits with the status that it returns.
 ///
 /// The unwinder is linked statically as well. Only a panic's backtrace needs it, and loading libgcc_s.so, where
@@ -196,6 +263,54 @@ mod tests {
         let again = duplicate(one.as_raw_fd()).unwrap();
         assert_eq!(id(&again), id(&one.into()));
         assert_ne!(id(&again), id(&two.into()));
+    }
+
+    /// Linux before 6.6 or 6.13 has no such calls.
+    fn is_old(errno: Errno) -> bool {
+        matches!(errno, Errno::NOSYS | Errno::PERM)
+    }
+
+    #[test]
+    fn modes_change_by_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("file");
+        std::fs::write(&name, "").unwrap();
+        let by_path = super::super::at::open_path(super::super::at::CWD, name.as_os_str()).unwrap();
+        let mode = || super::super::at::fstat(&by_path).map(|stat| stat.permissions());
+        match change_mode(by_path.as_fd(), 0o421) {
+            Ok(()) => assert_eq!(mode(), Ok(0o421)),
+            Err(errno) => assert!(is_old(errno), "{errno}"),
+        }
+    }
+
+    #[test]
+    fn attributes_are_read_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("file");
+        std::fs::write(&name, "").unwrap();
+        let (fd, name) = (std::fs::File::open(dir.path()).unwrap(), OsStr::new("file"));
+        let mut room = [0; 100];
+        for missing in ["user.none", "user.none-such"] {
+            let answer = attribute_at(fd.as_fd(), name, OsStr::new(missing), &mut room);
+            assert!(
+                matches!(answer, Err(Errno::NODATA | Errno::OPNOTSUPP)) || answer.is_err_and(is_old),
+                "{answer:?}"
+            );
+        }
+        let set =
+            rustix::fs::setxattr(dir.path().join("file"), "user.key", b"value", rustix::fs::XattrFlags::empty());
+        if set.is_err() {
+            return; // a file system without attributes
+        }
+        match attribute_at(fd.as_fd(), name, OsStr::new("user.key"), &mut room) {
+            Ok(length) => assert_eq!(&room[..length], b"value"),
+            Err(errno) => assert!(is_old(errno), "{errno}"),
+        }
+        match attributes_at(fd.as_fd(), name, &mut room) {
+            Ok(length) => assert!(room[..length].split(|byte| *byte == 0).any(|listed| listed == b"user.key")),
+            Err(errno) => assert!(is_old(errno), "{errno}"),
+        }
+        assert!(attribute_at(fd.as_fd(), name, OsStr::new("user.key"), &mut [0; 2]).is_err());
     }
 
     #[test]

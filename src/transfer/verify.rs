@@ -11,6 +11,7 @@ use super::spans::{self, Next};
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Result, Stat, at, io, memory};
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -37,6 +38,21 @@ pub enum Finding {
     Interrupted,
 }
 
+/// A copy that is open, for writing or reading, and its name, by which it is opened again without /proc.
+#[derive(Clone, Copy, Debug)]
+pub struct WrittenCopy<'a> {
+    /// The open file.
+    pub fd: BorrowedFd<'a>,
+    /// Its directory and its name there, if it has one.
+    pub name: Option<(BorrowedFd<'a>, &'a OsStr)>,
+}
+
+impl WrittenCopy<'_> {
+    fn open(&self, direct: bool) -> Result<OwnedFd> {
+        at::open_again(self.fd, self.name, direct)
+    }
+}
+
 /// Compares files; its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Verifier {
@@ -46,16 +62,17 @@ pub struct Verifier {
 
 impl Verifier {
     /// Compares a source, which is open for reading, with its copy, which is opened again.
-    pub fn compare(&mut self, source: BorrowedFd<'_>, copy: BorrowedFd<'_>, stop: &StopFlag) -> Finding {
-        let copy = self.open_uncached(copy).map_err(|errno| Finding::Unreadable(Side::Destination, errno));
-        let answer = copy.and_then(|mut copy| {
+    pub fn compare(&mut self, source: BorrowedFd<'_>, copy: WrittenCopy<'_>, stop: &StopFlag) -> Finding {
+        let uncached = self.open_uncached(copy).map_err(|errno| Finding::Unreadable(Side::Destination, errno));
+        let answer = uncached.and_then(|mut copy| {
             self.compare_open(source, &mut copy, stop)?;
             Ok(Finding::Same { from_cache: copy.from_cache })
         });
         answer.unwrap_or_else(|finding| finding)
     }
 
-    fn open_uncached(&mut self, copy: BorrowedFd<'_>) -> Result<Uncached> {
+    fn open_uncached<'c>(&mut self, written: WrittenCopy<'c>) -> Result<Uncached<'c>> {
+        let copy = written.fd;
         let kind = FsKind::from_magic(io::fs_magic(copy)?);
         // There, a direct read writes dirty pages first, and then reads the disk.
         let is_trusted = match kind {
@@ -63,21 +80,21 @@ impl Verifier {
             FsKind::Xfs => io::reads_directly(copy) != Some(false),
             _ => false,
         };
-        let direct = at::open_again(copy, true).ok();
+        let direct = written.open(true).ok();
         if is_trusted && let Some(fd) = direct {
-            return Ok(Uncached { fd, direct: true, from_cache: false });
+            return Ok(Uncached { fd, written, direct: true, from_cache: false });
         }
         // btrfs may serve a direct read from the cache (compressed or inline extents); others are unknown.
         let direct = direct.filter(|fd| self.copy.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
-        let (cached, from_cache) = write_and_drop(copy)?;
-        Ok(Uncached { direct: direct.is_some(), fd: direct.unwrap_or(cached), from_cache })
+        let (cached, from_cache) = write_and_drop(written)?;
+        Ok(Uncached { direct: direct.is_some(), fd: direct.unwrap_or(cached), written, from_cache })
     }
 
     /// The error is the finding.
     fn compare_open(
         &mut self,
         source: BorrowedFd<'_>,
-        copy: &mut Uncached,
+        copy: &mut Uncached<'_>,
         stop: &StopFlag,
     ) -> std::result::Result<(), Finding> {
         let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
@@ -114,7 +131,7 @@ impl Verifier {
     fn compare_range(
         &mut self,
         source: BorrowedFd<'_>,
-        copy: &mut Uncached,
+        copy: &mut Uncached<'_>,
         range: Range<u64>,
         stop: &StopFlag,
     ) -> std::result::Result<(), Finding> {
@@ -148,10 +165,10 @@ impl Verifier {
 
 /// Opens a copy for reading. To some FUSE servers a file is complete only when one of its descriptors has been
 /// closed.
-fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
-    at::open_again(copy, false).or_else(|_| {
-        io::flush(copy)?;
-        at::open_again(copy, false)
+fn open_when_written(copy: WrittenCopy<'_>) -> Result<OwnedFd> {
+    copy.open(false).or_else(|_| {
+        io::flush(copy.fd)?;
+        copy.open(false)
     })
 }
 
@@ -159,7 +176,7 @@ fn open_when_written(copy: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// reads without it.
 fn read_back<'p>(
     piece: &'p mut VerifyBuffer,
-    copy: &mut Uncached,
+    copy: &mut Uncached<'_>,
     at: u64,
     expected: usize,
     want: usize,
@@ -170,17 +187,17 @@ fn read_back<'p>(
             Ok(_) | Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(errno) => return Err(errno),
         }
-        let (fd, from_cache) = write_and_drop(copy.fd.as_fd())?;
-        *copy = Uncached { fd, direct: false, from_cache: copy.from_cache | from_cache };
+        let (fd, from_cache) = write_and_drop(copy.written)?;
+        *copy = Uncached { fd, direct: false, from_cache: copy.from_cache | from_cache, ..*copy };
     }
     piece.read(copy.fd.as_fd(), at, want, false)
 }
 
 /// Writes a file to the disk, drops its pages, and opens it for reading. Returns whether some pages may still be
 /// cached.
-fn write_and_drop(copy: BorrowedFd<'_>) -> Result<(OwnedFd, bool)> {
-    io::sync_data(copy)?;
-    io::drop_pages(copy, 0, 0);
+fn write_and_drop(copy: WrittenCopy<'_>) -> Result<(OwnedFd, bool)> {
+    io::sync_data(copy.fd)?;
+    io::drop_pages(copy.fd, 0, 0);
     let fd = open_when_written(copy)?;
     let from_cache = io::may_be_cached(&fd, at::fstat(&fd)?.size);
     Ok((fd, from_cache))
@@ -231,8 +248,9 @@ impl VerifyBuffer {
 }
 
 /// A copy, opened to be read from the disk.
-struct Uncached {
+struct Uncached<'c> {
     fd: OwnedFd,
+    written: WrittenCopy<'c>,
     /// Whether `fd` was opened with O_DIRECT.
     direct: bool,
     /// Whether reads may be served from the page cache.

@@ -222,7 +222,7 @@ impl Worker<'_> {
         if let Ok(held) = held
             && at::fstat(&held).is_ok_and(is_it)
         {
-            self.mark_incomplete(Handle::Path(held.as_fd()), source);
+            self.mark_incomplete(Handle::Path(held.as_fd(), None), source);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::metadata::{self, Handle, xattr};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, inherited, io};
+use crate::transfer::verify::WrittenCopy;
 use crate::{backup, temporary};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -83,6 +84,19 @@ impl Destination {
                 place.elsewhere.is_some()
             }
         }
+    }
+
+    /// The open file with the name that it has now.
+    pub(super) fn written_copy<'a>(&'a self, task: &'a Task<'_>) -> WrittenCopy<'a> {
+        let name = match &self.name {
+            NameState::Final => Some((task.fds.dst.as_fd(), task.entry.destination())),
+            NameState::None(_) => None,
+            NameState::Temporary(place, temporary) | NameState::Replacing(place, temporary) => {
+                Some((place.of(task).0, temporary.as_os_str()))
+            }
+            NameState::Joined(temporary) => Some((task.fds.dst.as_fd(), temporary.as_os_str())),
+        };
+        WrittenCopy { fd: self.fd.as_fd(), name }
     }
 
     /// Whether nobody can find it yet by its final name.
@@ -280,7 +294,10 @@ impl Worker<'_> {
             return Err(cannot(task, Errno::NOTDIR).into());
         }
         let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
-        if !self.shared.nameless_refused.load(Ordering::Relaxed)
+        // Without /proc a file is read back by its name.
+        let needs_name = self.ctx.options.verify && !at::has_proc();
+        if !needs_name
+            && !self.shared.nameless_refused.load(Ordering::Relaxed)
             && let Ok(fd) = at::create_nameless(dir, parent.unwrap_or(OsStr::new(".")), mode)
         {
             return Ok((fd, NameState::None(place)));

@@ -122,7 +122,7 @@ impl Waiting {
         let times = Stat { atime: self.atime, mtime: self.mtime, ..Stat::default() };
         match self.hold(ctx) {
             Ok(Some(held)) => {
-                if let Err(error) = times::set(Handle::Path(held.as_fd()), &times) {
+                if let Err(error) = times::set(Handle::Path(held.as_fd(), None), &times) {
                     ctx.reporter.fail(Failure::attribute(error, &self.path()));
                 }
             }
@@ -139,7 +139,7 @@ impl Waiting {
             && !ctx.options.attributes_only
             && let Ok(Some(held)) = self.hold(ctx)
         {
-            let _ = times::set_apart(Handle::Path(held.as_fd()), &times);
+            let _ = times::set_apart(Handle::Path(held.as_fd(), None), &times);
         }
     }
 }

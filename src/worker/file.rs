@@ -61,7 +61,7 @@ impl Worker<'_> {
         }
         if self.ctx.options.verify
             && !self.ctx.options.attributes_only
-            && let Err(failure) = self.verify(task, &src, &destination.fd)
+            && let Err(failure) = self.verify(task, &src, destination.written_copy(task))
         {
             if self.is_interruption(&failure) {
                 self.discard(task, destination);

@@ -43,7 +43,7 @@ impl Worker<'_> {
         if keep.ownership || keep.xattr || keep.context {
             let made = self.open_path(task, Kind::Symlink, 0)?;
             let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-            let to = Handle::Path(made.as_fd());
+            let to = Handle::Path(made.as_fd(), Some((task.fds.dst.as_fd(), task.entry.destination())));
             if keep.ownership {
                 all_kept = self.keep_owner(task, to, source).is_some();
             }
@@ -186,7 +186,7 @@ impl Worker<'_> {
         let rdev = if matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice) { source.rdev } else { 0 };
         let made = self.open_path(task, source.kind(), rdev)?;
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-        let to = Handle::Path(made.as_fd());
+        let to = Handle::Path(made.as_fd(), Some((task.fds.dst.as_fd(), task.entry.destination())));
         let owned = if keep.ownership { self.keep_owner(task, to, source) } else { Some(true) };
         let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
         if owned.is_none() {

@@ -5,7 +5,7 @@ use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use crate::transfer::Side;
-use crate::transfer::verify::Finding;
+use crate::transfer::verify::{Finding, WrittenCopy};
 use std::os::fd::AsFd;
 
 impl Worker<'_> {
@@ -32,9 +32,14 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// The first difference, or what kept it from being looked for; EINTR where a signal asked for the end.
-    pub(super) fn verify(&mut self, task: &Task<'_>, source: impl AsFd, copy: impl AsFd) -> Result<(), Failure> {
+    pub(super) fn verify(
+        &mut self,
+        task: &Task<'_>,
+        source: impl AsFd,
+        copy: WrittenCopy<'_>,
+    ) -> Result<(), Failure> {
         let cannot_read_back = |errno| Failure::new("cannot read back {}", task.destination_path()).errno(errno);
-        match self.verifier.compare(source.as_fd(), copy.as_fd(), &self.ctx.stop) {
+        match self.verifier.compare(source.as_fd(), copy, &self.ctx.stop) {
             Finding::Same { from_cache } => {
                 self.stats.verified += 1;
                 self.stats.verified_in_cache += u64::from(from_cache);
@@ -76,7 +81,8 @@ impl Worker<'_> {
         let Ok(copy) = at::open_read(&task.fds.dst, task.entry.destination(), follow, false) else {
             return Ok(false);
         };
-        Ok(self.verify(task, src, &copy).is_ok())
+        let name = Some((task.fds.dst.as_fd(), task.entry.destination()));
+        Ok(self.verify(task, src, WrittenCopy { fd: copy.as_fd(), name }).is_ok())
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Need {
     Overlay(&'static str),
     /// Namespaces of mounts and host names for single processes.
     Namespaces,
+    /// At least this version of Linux.
+    Linux(u32, u32),
     /// A control group with a limit on memory, see [`ControlGroup`].
     MemoryGroup,
     /// A control group with a limit on processes.
@@ -65,6 +67,12 @@ impl Need {
             Need::Fuse => Path::new("/dev/fuse").exists() && std::env::var_os(PLACE).is_some(),
             Need::Overlay(options) => can_mount_overlay(options),
             Need::Namespaces => *NAMESPACES.get_or_init(|| succeeds("unshare", &["-mnu", "true"])),
+            Need::Linux(major, minor) => {
+                let release = rustix::system::uname().release().to_string_lossy().into_owned();
+                let mut numbers =
+                    release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+                (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+            }
             Need::MemoryGroup => ControlGroup::of_memory(1 << 30).is_some(),
             Need::ProcessGroup => ControlGroup::of_processes(100).is_some(),
         }
