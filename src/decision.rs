@@ -135,7 +135,8 @@ pub fn decide(options: &Options, source: &Stat, existing: Option<&Existing>) -> 
         return Decision::Complete(Box::new(replace));
     }
     let is_as_new = source.mtime <= existing.stat.mtime || existing.time_kept;
-    if options.update && is_as_new && !is_of_other_kind(source, existing) {
+    // With `-n`, the times do not matter, and no other name of the source is linked to the destination.
+    if options.update && !options.never_replaces() && is_as_new && !is_of_other_kind(source, existing) {
         return Decision::Skip(Skip::UpToDate);
     }
     match options.if_exists {
@@ -238,11 +239,17 @@ enum Sameness {
     Refused,
 }
 
+/// Whether one socket is reached through two links that name descriptors. A socket that has a name in a file system
+/// cannot be opened at all.
+fn is_descriptor(existing: &Existing) -> bool {
+    existing.source_link.is_symlink() && !existing.same_referent
+}
+
 /// Whether source and destination are one file in a way that matters for these options.
 fn sameness(options: &Options, source: &Stat, existing: &Existing) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
-    // The two directions of a socket are two streams.
-    if source.kind() == Kind::Socket && options.read_special {
+    // The two directions of a connected socket (/dev/stdin, /dev/stdout) are two streams.
+    if source.kind() == Kind::Socket && options.read_special && is_descriptor(existing) {
         return Distinct;
     }
     let same = source.id() == existing.stat.id();

@@ -168,8 +168,8 @@ impl StreamLoop<'_, '_> {
         let (src, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
         let len = self.known_size.map_or(most, |size| most.min(size - at));
         match strategy {
-            // A clone begins at offset 0 of both files.
-            Strategy::Reflink if !dst.has_offsets() => Step::Refused(Errno::XDEV),
+            // A clone begins at offset 0 of both files. A device or pipe refuses it with its own reason.
+            Strategy::Reflink if dst.form == Form::File && !dst.has_offsets() => Step::Refused(Errno::XDEV),
             Strategy::Reflink => reflink::clone_file(src.fd, dst.fd, 0, tally),
             Strategy::CopyFileRange => copy_range::step(src, dst, at, len, tally),
             // The kernel reads into as many pages as it can allocate at once, which may be too few for a message

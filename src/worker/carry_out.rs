@@ -40,8 +40,9 @@ impl Worker<'_> {
                 Err(Failure::new("not replacing {}", task.destination_path()))
             }
             Decision::Skip(Skip::UpToDate) => {
+                self.link_up_to_date(task, &source.stat)?;
                 self.skip(task);
-                self.link_up_to_date(task, &source.stat)
+                Ok(())
             }
             Decision::Skip(Skip::Exists) => {
                 self.skip(task);

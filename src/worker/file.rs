@@ -6,7 +6,7 @@ use super::verify::cannot_read_back;
 use super::{Placement, Source, Task, Worker};
 use crate::metadata::{self, AttributeError, Handle, times};
 use crate::report::Failure;
-use crate::sys::{Stat, at, io, proc, selinux};
+use crate::sys::{Errno, Stat, at, io, proc, selinux};
 use crate::transfer::{DestinationKind, Outcome, Strategy, Transfer, TransferError};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -229,7 +229,12 @@ impl Worker<'_> {
             all_kept &= self.apply_xattrs(task, from, to, stat, destination);
         }
         if keep.mode {
-            metadata::copy_mode(from, to, stat.kind(), mode)?;
+            let answer = metadata::copy_mode(from, to, stat.kind(), mode);
+            // Another user's file takes no times either, and cp, which sets them first, reports only those.
+            if keep.timestamps && answer.as_ref().is_err_and(|error| error.errno == Errno::PERM) {
+                times::set(to, stat)?;
+            }
+            answer?;
         }
         Ok(all_kept)
     }

@@ -31,6 +31,9 @@ impl Worker<'_> {
             return at::open_read(src, name, task.follow, true);
         }
         let fifo = at::open_read(src, name, task.follow, false)?;
+        if self.ctx.options.attributes_only {
+            return Ok(fifo); // nothing is read from it
+        }
         // As long as there never was a writer, this is neither readable nor at its end.
         let mut interruptions = Interruptions::default();
         while !io::poll_a_while(&fifo, false, &mut interruptions)? {

@@ -5,7 +5,7 @@ use crate::needs::{Mounted, Need, trial};
 use crate::sandbox::{Sandbox, ZCP};
 use libtest_mimic::Trial;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -21,6 +21,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("like_gnu::a_file_does_not_replace_a_directory", &[], file_over_directory),
         trial("like_gnu::a_link_from_the_future_is_the_users_own", &e2fs, link_from_the_future),
         trial("like_gnu::debug_has_its_words", &[], debug_words),
+        trial("like_gnu::no_clobber_with_update_links_nothing", &[], no_clobber_with_update),
+        trial(
+            "like_gnu::times_are_what_another_users_file_does_not_take",
+            &[Need::Root, Need::Program("setpriv")],
+            another_users_file,
+        ),
+        trial("like_gnu::a_named_socket_is_the_same_file", &[], named_socket),
+        trial("like_gnu::attributes_of_a_fifo_need_no_data", &[], attributes_of_fifo),
+        trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
     ]
 }
 
@@ -250,4 +259,78 @@ fn debug_words() {
         assert_eq!(said, Some(words), "{line}");
         let _ = fs::remove_file(sandbox.path("o"));
     }
+}
+
+/// `-n` holds whether or not `-u` is given, also for a second name of a source whose first name was left alone.
+fn no_clobber_with_update() {
+    for prepared in
+        ["touch d/a; echo old >d/b; touch -d 2001-01-01 d/b", "echo new >d/a; echo new >d/b", "echo new >d/a"]
+    {
+        for options in ["-uan", "-nau", "-un --preserve=links", "-ua --no-clobber -j8"] {
+            let sandbox = Sandbox::new();
+            let script = "mkdir s d; echo x >s/a; ln s/a b; touch -d 2010-01-01 s/a; ";
+            let made = sandbox.command("sh").args(["-c", &format!("{script}{prepared}")]).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+            let before = [read(&sandbox, "d/a"), read(&sandbox, "d/b").or_else(|| Some("x\n".into()))];
+            let line = format!("{options} s/a b d");
+            assert_eq!(cp(&sandbox, &line), (String::new(), Some(0)), "{line}");
+            assert_eq!([read(&sandbox, "d/a"), read(&sandbox, "d/b")], before, "{line}");
+            assert_eq!(fs::metadata(sandbox.path("d/b")).unwrap().nlink(), 1, "{line}");
+        }
+    }
+    let sandbox = Sandbox::new();
+    sandbox.file("s/a", "x").dir("d").hard_link("s/a", "b");
+    assert_eq!(cp(&sandbox, "-u -rn --preserve=links s/. s/a d/"), (String::new(), Some(0)));
+}
+
+fn another_users_file() {
+    for (options, attribute) in [
+        ("-p", "times"),
+        ("-a", "times"),
+        ("--preserve=mode,timestamps", "times"),
+        ("--preserve=mode", "permissions"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src", "new").file("dst", "old").mode("dst", 0o666).mode("", 0o755);
+        std::os::unix::fs::symlink(ZCP, sandbox.path("cp")).unwrap();
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "./cp", options, "src", "dst"];
+        let output = sandbox.command("setpriv").args(user).output().unwrap();
+        let words = format!("cp: preserving {attribute} for 'dst': Operation not permitted\n");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{options}");
+        assert_eq!(output.status.code(), Some(1), "{options}");
+        assert_eq!(read(&sandbox, "dst").as_deref(), Some("new"), "{options}");
+    }
+}
+
+fn named_socket() {
+    let sandbox = Sandbox::new();
+    sandbox.socket("s").hard_link("s", "h").symlink("s", "l");
+    for (options, from, to) in [
+        ("", "s", "s"),
+        ("-bf", "s", "s"),
+        ("-b", "s", "s"),
+        ("", "s", "h"),
+        ("", "l", "s"),
+        ("-u", "s", "h"),
+        ("-r", "s", "s"),
+    ] {
+        let words = format!("cp: '{from}' and '{to}' are the same file\n");
+        assert_eq!(cp(&sandbox, &format!("{options} {from} {to}")), (words, Some(1)), "{options} {from} {to}");
+    }
+}
+
+fn attributes_of_fifo() {
+    let sandbox = Sandbox::new();
+    sandbox.fifo("p").file("old", "old");
+    let _held = fs::File::options().read(true).write(true).open(sandbox.path("p")).unwrap();
+    for (name, content) in [("new", ""), ("old", "old")] {
+        assert_eq!(cp(&sandbox, &format!("--attributes-only p {name}")), (String::new(), Some(0)));
+        assert_eq!(read(&sandbox, name).as_deref(), Some(content));
+    }
+}
+
+fn clone_of_device() {
+    let sandbox = Sandbox::new();
+    let words = "cp: failed to clone '/dev/full' from '/dev/null': Invalid argument\n";
+    assert_eq!(cp(&sandbox, "--reflink=always /dev/null /dev/full"), (words.into(), Some(1)));
 }
