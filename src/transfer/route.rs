@@ -101,7 +101,7 @@ impl FsKind {
     }
 
     /// Whether files may share blocks. An unknown file system counts as able to.
-    fn may_clone(self) -> bool {
+    pub(crate) fn may_clone(self) -> bool {
         !matches!(self, FsKind::Ext4 | FsKind::Tmpfs)
     }
 }
