@@ -1,6 +1,6 @@
 //! The program as a function: parse, copy, report, exit status. What it does to files it does through the
 //! documented face of the library, as any other program could; only the steps of a copy that many machines
-//! share have a room of their own (`shard`).
+//! share are in `job`.
 
 use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
 use crate::job;

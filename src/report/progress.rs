@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a copy has to last before it is worth a bar.
-const MOST_EMPTY_READS: Duration = Duration::from_millis(500);
+const BAR_DELAY: Duration = Duration::from_millis(500);
 /// How long a copy has to last before it is worth the thread that shows the bar, where one worker does it
 /// alone: to start and end that thread takes 0.3 ms, as long as cloning a file of many GiB.
 const LATE: Duration = Duration::from_millis(50);
@@ -251,7 +251,7 @@ impl Watch {
         let (mut bar, mut next_line) = (None, LINE_EVERY);
         let display = Display::of(self.progress);
         if self.listener.is_some() {
-            self.send_scout(&total);
+            self.start_estimate(&total);
         }
         loop {
             let over = is_over(ended, TICK);
@@ -260,10 +260,10 @@ impl Watch {
                 break;
             }
             self.answer(&total, start);
-            if start.elapsed() < MOST_EMPTY_READS || display == Display::OnRequest {
+            if start.elapsed() < BAR_DELAY || display == Display::OnRequest {
                 continue;
             }
-            self.send_scout(&total);
+            self.start_estimate(&total);
             if display == Display::Bar {
                 self.draw(bar.get_or_insert_with(|| self.show_bar()), &total);
             } else if start.elapsed() >= next_line {
@@ -295,7 +295,7 @@ impl Watch {
     }
 
     /// The estimate is left to itself: it ends when it is through, or soon after it is told to.
-    fn send_scout(&mut self, total: &Arc<Total>) {
+    fn start_estimate(&mut self, total: &Arc<Total>) {
         let Some(estimate) = self.estimate.take() else { return };
         let total = Arc::clone(total);
         let _ = std::thread::Builder::new().name("estimate".into()).stack_size(memory::STACK).spawn(move || {

@@ -1,7 +1,7 @@
-//! How the bytes of a regular file land: where they are written, and how they get their name.
+//! The destination of a regular file: where its bytes are written, and how it gets its name.
 //!
 //! By default a file has its name from the start, as with cp. With `--atomic` it gets it in
-//! [`Worker::commit`], whole and has_metadata: a new one has no name at all until then (O_TMPFILE) where
+//! [`Worker::commit`], with its content and its attributes: a new one has no name at all until then (O_TMPFILE) where
 //! the file system knows that, else a temporary one; one that replaces another has a temporary name
 //! and is renamed over it.
 
@@ -165,10 +165,10 @@ impl Worker<'_> {
         source: &Stat,
         placement: Placement,
     ) -> Result<Option<Destination>, Failure> {
-        self.take_name(task, source, placement, |worker, placement| worker.try_land(task, source, placement))
+        self.take_name(task, source, placement, |worker, placement| worker.try_open_destination(task, source, placement))
     }
 
-    fn try_land(&self, task: &Task<'_>, source: &Stat, placement: Placement) -> Result<Destination, Missed> {
+    fn try_open_destination(&self, task: &Task<'_>, source: &Stat, placement: Placement) -> Result<Destination, Missed> {
         let options = &self.ctx.options;
         if let Placement::Overwrite(before, follow) = placement
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)

@@ -1,4 +1,4 @@
-//! One regular file: open, land (`destination.rs`), move, apply metadata, commit.
+//! Copies one regular file: opens it, opens its destination (`destination.rs`), moves the bytes, applies metadata, commits.
 
 use super::complete::Completion;
 use super::destination::{Destination, WrittenFile};
@@ -129,7 +129,7 @@ impl Worker<'_> {
     }
 
     /// The content could not be copied. What is there stays for the user to see, as cp has it, but
-    /// nothing new is left by a path that was never able to begin, by an interruption, or by --atomic;
+    /// nothing new is left by a strategy that could not begin, by an interruption, or by --atomic;
     /// and nobody is to take what an interruption left of an old file for a whole one.
     pub(super) fn give_up(
         &self,
