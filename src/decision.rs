@@ -239,17 +239,11 @@ enum Sameness {
     Refused,
 }
 
-/// Whether one socket is reached through two links that name descriptors. A socket that has a name in a file system
-/// cannot be opened at all.
-fn is_descriptor(existing: &Existing) -> bool {
-    existing.source_link.is_symlink() && !existing.same_referent
-}
-
 /// Whether source and destination are one file in a way that matters for these options.
 fn sameness(options: &Options, source: &Stat, existing: &Existing) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
-    // The two directions of a connected socket (/dev/stdin, /dev/stdout) are two streams.
-    if source.kind() == Kind::Socket && options.read_special && is_descriptor(existing) {
+    // The two directions of a socket are two streams.
+    if source.kind() == Kind::Socket && options.read_special {
         return Distinct;
     }
     let same = source.id() == existing.stat.id();

@@ -165,10 +165,17 @@ impl Worker<'_> {
         source: &Stat,
         placement: Placement,
     ) -> Result<Option<Destination>, Failure> {
-        self.take_name(task, source, placement, |worker, placement| worker.try_open_destination(task, source, placement))
+        self.take_name(task, source, placement, |worker, placement| {
+            worker.try_open_destination(task, source, placement)
+        })
     }
 
-    fn try_open_destination(&self, task: &Task<'_>, source: &Stat, placement: Placement) -> Result<Destination, Missed> {
+    fn try_open_destination(
+        &self,
+        task: &Task<'_>,
+        source: &Stat,
+        placement: Placement,
+    ) -> Result<Destination, Missed> {
         let options = &self.ctx.options;
         if let Placement::Overwrite(before, follow) = placement
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)

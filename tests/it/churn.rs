@@ -36,8 +36,8 @@ fn cut_off_midway() {
             let source = sandbox.path("src");
             let inject = format!("inject={call}:signal=STOP:when=1");
             let options = ["-P", source.to_str().unwrap(), "-e", &inject];
-            let strategy = format!("--strategy={strategy},read_write");
-            let args = [&strategy, "--stats=json", "src", "dst"];
+            let forced = format!("--strategy={strategy},read_write");
+            let args = [&forced, "--stats=json", "src", "dst"];
             let trace = strace::zcp_with_stops(&sandbox, &options, &args, |_| {
                 let file = OpenOptions::new().write(true).open(&source).unwrap();
                 file.set_len(5000).unwrap();
@@ -136,7 +136,8 @@ fn check(dst: &Path, stream: &[u8], output: &std::process::Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0 | 1)) && !errors.contains("panicked"), "{output:?}");
     assert_eq!(output.status.success(), errors.is_empty(), "{output:?}");
-    for line in errors.lines() {
+    // After several failures, the last line sums them up.
+    for line in errors.lines().filter(|line| !line.starts_with("zcp: copied ")) {
         let known = ["cannot stat '", "cannot access '", "cannot open '", "skipping file '", "error reading '"];
         let said = line.strip_prefix("zcp: ").unwrap_or_default();
         assert!(known.iter().any(|words| said.starts_with(words)), "{line}");

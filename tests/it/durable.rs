@@ -217,7 +217,8 @@ fn device() {
     assert_eq!(output.stdout, b"text");
 }
 
-/// A copy without `--fsync` makes no further calls: a small file in a new directory takes six.
+/// A copy without `--fsync` makes no further calls: a small file in a new directory takes four, and many are closed by one
+/// close_range(2); where that is missing, six.
 fn costs_nothing_unasked() {
     let sandbox = Sandbox::new();
     for i in 0..50 {
@@ -230,7 +231,7 @@ fn costs_nothing_unasked() {
     // Not counted: checks of descriptors in a debug build, and calls that are made once.
     let once = |line: &&str| !["fcntl(", "fstatfs("].iter().any(|call| line.starts_with(call));
     let calls = trace.lines().filter(of_files).filter(once).count();
-    assert_eq!(calls, 6 * 50);
+    assert!(calls <= 6 * 50, "{calls}");
 }
 
 fn source() -> Sandbox {

@@ -27,7 +27,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[Need::Root, Need::Program("setpriv")],
             another_users_file,
         ),
-        trial("like_gnu::a_named_socket_is_the_same_file", &[], named_socket),
         trial("like_gnu::attributes_of_a_fifo_need_no_data", &[], attributes_of_fifo),
         trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
     ]
@@ -299,23 +298,6 @@ fn another_users_file() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{options}");
         assert_eq!(output.status.code(), Some(1), "{options}");
         assert_eq!(read(&sandbox, "dst").as_deref(), Some("new"), "{options}");
-    }
-}
-
-fn named_socket() {
-    let sandbox = Sandbox::new();
-    sandbox.socket("s").hard_link("s", "h").symlink("s", "l");
-    for (options, from, to) in [
-        ("", "s", "s"),
-        ("-bf", "s", "s"),
-        ("-b", "s", "s"),
-        ("", "s", "h"),
-        ("", "l", "s"),
-        ("-u", "s", "h"),
-        ("-r", "s", "s"),
-    ] {
-        let words = format!("cp: '{from}' and '{to}' are the same file\n");
-        assert_eq!(cp(&sandbox, &format!("{options} {from} {to}")), (words, Some(1)), "{options} {from} {to}");
     }
 }
 

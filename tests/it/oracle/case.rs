@@ -36,7 +36,6 @@ pub(super) enum Placed {
     Link(OsString),
     HardLink(PathBuf),
     Fifo,
-    Socket,
 }
 
 /// The order of the command line.
@@ -110,7 +109,6 @@ impl Case {
                 Placed::Link(target) => sandbox.symlink(absolute(target, &top), within(&node.path)),
                 Placed::HardLink(old) => sandbox.hard_link(within(old), within(&node.path)),
                 Placed::Fifo => sandbox.fifo(within(&node.path)),
-                Placed::Socket => sandbox.socket(within(&node.path)),
             };
         }
         for node in self.nodes.iter().rev() {
@@ -118,7 +116,7 @@ impl Case {
             if plain && node.xattr {
                 sandbox.xattr(within(&node.path), "user.oracle", "kept");
             }
-            if plain || matches!(node.kind, Placed::Fifo | Placed::Socket) {
+            if plain || node.kind == Placed::Fifo {
                 sandbox.mode(within(&node.path), node.mode);
             }
             if plain && node.acl {

@@ -224,7 +224,6 @@ enum Kind {
     Circle,
     HardLink(Index),
     Fifo,
-    Socket,
 }
 
 /// Cases that also suit a comparison with a dry run.
@@ -314,7 +313,7 @@ fn kinds(wide: bool) -> impl Strategy<Value = Kind> {
         3 => any::<Index>().prop_map(Kind::HardLink),
         1 => Just(Kind::Fifo),
     ];
-    if wide { prop_oneof![60 => kind, 3 => links, 1 => Just(Kind::Socket)].boxed() } else { kind.boxed() }
+    if wide { prop_oneof![20 => kind, 1 => links].boxed() } else { kind.boxed() }
 }
 
 fn ideas(names: &[&'static [u8]], wide: bool) -> impl Strategy<Value = Idea> + use<> {
@@ -404,7 +403,6 @@ fn place(ideas: &[Idea]) -> Vec<Node> {
             }
             Kind::HardLink(index) if !files.is_empty() => Placed::HardLink(index.get(&files).path.clone()),
             Kind::Fifo => Placed::Fifo,
-            Kind::Socket => Placed::Socket,
             Kind::Link(_) | Kind::AbsoluteLink(_) | Kind::HardLink(_) => continue,
         };
         if nodes.iter().any(|node| node.path == path) {
