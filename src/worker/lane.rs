@@ -59,6 +59,8 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
     let has_more_steps = options.attributes_only
         || options.dry_run
         || options.debug
+        // A fifo may keep a worker waiting, and the names behind it are for others.
+        || options.read_special
         || options.atomic
         || options.fsync
         || options.verify
