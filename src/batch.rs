@@ -7,7 +7,6 @@ use crate::dir::{Fds, Hold};
 use crate::sys::Kind;
 use crate::sys::dirents::{Dirent, Names};
 use std::ffi::{OsStr, OsString};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,7 +74,7 @@ impl Entries {
     }
 
     /// Writes the entry at a position into `entry`, which keeps its memory; false if there is none.
-    pub fn read(&self, at: usize, entry: &mut Entry) -> bool {
+    fn read(&self, at: usize, entry: &mut Entry) -> bool {
         match self {
             Entries::Given(entries) => entries.get(at).map(|given| entry.clone_from(given)).is_some(),
             Entries::Listed(names) => names.get(at).map(|found| entry.set_listed(found)).is_some(),
@@ -106,14 +105,9 @@ impl Batch {
         &self.entries
     }
 
-    /// The positions of the next names that no worker has taken, at most so many.
-    pub fn take(&self, most: usize) -> Range<usize> {
-        let all = self.entries.len();
-        if self.is_taken() {
-            return all..all;
-        }
-        let start = self.next.fetch_add(most, Ordering::Relaxed);
-        start.min(all)..start.saturating_add(most).min(all)
+    /// Writes the next name that no worker has taken into `entry`, which keeps its memory; false if there is none.
+    pub fn take(&self, entry: &mut Entry) -> bool {
+        !self.is_taken() && self.entries.read(self.next.fetch_add(1, Ordering::Relaxed), entry)
     }
 
     /// How many names no worker has taken.

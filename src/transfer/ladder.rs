@@ -8,7 +8,7 @@ use super::endpoint::{Endpoint, Form, Offsets};
 use super::evict::{self, Evictor};
 use super::file_loop::FileLoop;
 use super::rate_limit::RateLimit;
-use super::route::{Case, Cloning, FsKind, default_route, forced_route};
+use super::route::{Case, Cloning, FsKind, SizeClass, default_route, forced_route};
 use super::splice::Pipe;
 use super::stream_route::stream_route;
 use super::uncached::{self, Sides};
@@ -390,6 +390,20 @@ impl Ladder {
         let kind = io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
         self.file_systems.push((dev, kind));
         kind
+    }
+
+    /// Whether small new files between these open directories are cloned, as far as it is known; each with its device
+    /// number.
+    pub fn tries_clone(&mut self, source: (u64, BorrowedFd<'_>), destination: (u64, BorrowedFd<'_>)) -> bool {
+        let case = Case {
+            source: self.file_system(source.0, source.1),
+            destination: self.file_system(destination.0, destination.1),
+            same_device: source.0 == destination.0,
+            size: SizeClass::Small,
+            overwritten: false,
+            uncached: false,
+        };
+        self.limits.route(case).strategies.first() == Some(&Strategy::Reflink)
     }
 
     pub(super) fn route(&mut self, case: Case, choose: fn(&Limits, Case) -> Route) -> Arc<Route> {

@@ -101,7 +101,7 @@ impl FsKind {
     }
 
     /// Whether files may share blocks. An unknown file system counts as able to.
-    pub(crate) fn may_clone(self) -> bool {
+    fn may_clone(self) -> bool {
         !matches!(self, FsKind::Ext4 | FsKind::Tmpfs)
     }
 }

@@ -20,7 +20,6 @@ use crate::report::copied_line;
 use crate::sys::{Kind, Stat, at, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
@@ -59,8 +58,6 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
     let has_more_steps = options.attributes_only
         || options.dry_run
         || options.debug
-        // A fifo may keep a worker waiting, and the names behind it are for others.
-        || options.read_special
         || options.atomic
         || options.fsync
         || options.verify
@@ -82,47 +79,47 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
 impl Worker<'_> {
     /// How many files of this batch are copied together; 1 where each is copied by itself.
     pub(super) fn lane_length(&mut self, batch: &Batch) -> usize {
-        let (Some(source), Some(destination), true) = (batch.dir.source_id(), batch.dir.dst_dev, batch.dir.fresh)
+        let may_have_lane = self.has_lane && batch.dir.fresh;
+        let (true, Some(source), Some(destination)) = (may_have_lane, batch.dir.source_id(), batch.dir.dst_dev)
         else {
             return 1;
         };
-        let is_plain = self.has_lane
-            && self.ladder.file_system(source.dev, batch.fds.src.as_fd()).is_local()
-            && self.ladder.file_system(destination, batch.fds.dst.as_fd()).is_local();
+        let source = (source.dev, batch.fds.src.as_fd());
+        let destination = (destination, batch.fds.dst.as_fd());
+        let is_local =
+            [source, destination].into_iter().all(|(dev, fd)| self.ladder.file_system(dev, fd).is_local());
         // Two workers that clone many files in a row on xfs wait for each other: measured 1.26 of the time.
-        let clones = self.ctx.options.limits.cloning == Cloning::Try
-            && source.dev == destination
-            && self.ladder.file_system(destination, batch.fds.dst.as_fd()).may_clone();
-        if is_plain && !clones { self.ctx.descriptors.together() } else { 1 }
+        if is_local && !self.ladder.tries_clone(source, destination) { self.ctx.descriptors.together() } else { 1 }
     }
 
-    /// Copies names of a batch in their order, plain files together if `has_lane`, and others by themselves.
-    pub(super) fn copy_together(&mut self, batch: &Batch, range: Range<usize>, has_lane: bool) {
-        let files = range.len();
-        let has_lane = has_lane && self.ctx.descriptors.reserve(files);
+    /// Takes names of a batch and copies them in their order: up to `most` plain files together if `has_lane`, or up to the
+    /// first other entry, which is copied by itself. Names are taken one by one, since a large file or a fifo may keep a
+    /// worker busy while others copy the names behind it.
+    pub(super) fn copy_together(&mut self, batch: &Batch, most: usize, has_lane: bool) {
+        let has_lane = has_lane && self.ctx.descriptors.reserve(most);
         let mut lane = std::mem::take(&mut self.lane);
-        for at in range {
+        let mut other = None;
+        while other.is_none() && lane.files.len() < most && !self.ctx.stop.is_raised() {
             let mut entry = lane.spare.pop().unwrap_or_default();
-            if self.ctx.stop.is_raised() || !batch.entries().read(at, &mut entry) {
+            if !batch.take(&mut entry) {
                 break;
             }
-            let opened = if has_lane { self.open_plain(batch, &entry) } else { Candidate::Other(None) };
-            match opened {
+            match if has_lane { self.open_plain(batch, &entry) } else { Candidate::Other(None) } {
                 Candidate::Plain(src, stat) => {
                     lane.files.push(SmallFile { entry, stat, src, destination: None, made: false });
                 }
-                Candidate::Other(source) => {
-                    self.copy_lane(batch, &mut lane);
-                    self.copy(&batch.dir, &batch.fds, &entry, source);
-                    lane.spare.push(entry);
-                }
+                Candidate::Other(source) => other = Some((entry, source)),
             }
         }
         self.copy_lane(batch, &mut lane);
-        self.lane = lane;
         if has_lane {
-            self.ctx.descriptors.release(files);
+            self.ctx.descriptors.release(most);
         }
+        if let Some((entry, source)) = other {
+            self.copy(&batch.dir, &batch.fds, &entry, source);
+            lane.spare.push(entry);
+        }
+        self.lane = lane;
     }
 
     /// Opens an entry that its directory lists as a regular file, and looks whether it is plain.

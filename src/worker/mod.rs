@@ -170,17 +170,13 @@ impl<'c> Worker<'c> {
     /// the batch. Returns entries that are directories, which the listing did not say.
     pub fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
         let length = self.lane_length(batch);
-        loop {
-            // Towards the end, those that share a batch take less, so that they end together.
+        while !batch.is_taken() && !self.ctx.stop.is_raised() {
+            // Towards the end, workers that share a batch take less, so that they end together.
             let most = match workers() {
                 0 | 1 => length,
                 several => (batch.left() / (2 * several)).clamp(1, length),
             };
-            let taken = batch.take(most);
-            if taken.is_empty() || self.ctx.stop.is_raised() {
-                break;
-            }
-            self.copy_together(batch, taken, length > 1);
+            self.copy_together(batch, most, length > 1);
             if helps {
                 break;
             }

@@ -2,11 +2,12 @@
 //! leaves none that is not whole, and what is no plain file is copied as ever.
 
 use crate::needs::{Need, SHM, trial};
-use crate::sandbox::{Sandbox, assert_done, noise, stats};
+use crate::sandbox::{LONGEST, Sandbox, ZCP, assert_done, noise, stats};
 use crate::strace;
 use libtest_mimic::Trial;
 use std::fs;
 use std::process::Output;
+use std::time::Instant;
 
 /// More than are copied at a time.
 const FILES: usize = 40;
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("lane::stopped", &needs, stopped),
         trial("lane::name_is_taken", &needs, name_is_taken),
         trial("lane::order_of_names", &[Need::Shm], order_of_names),
+        trial("lane::busy_worker_holds_no_names", &[Need::Shm], busy_worker_holds_no_names),
         trial("lane::few_descriptors", &[Need::Shm], few_descriptors),
     ]
 }
@@ -37,6 +39,34 @@ fn tree() -> Sandbox {
 
 fn assert_same_content(sandbox: &Sandbox) {
     sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+}
+
+/// A fifo, like a large file, keeps the worker that copies it busy; another worker takes the names behind it.
+fn busy_worker_holds_no_names() {
+    let sandbox = Sandbox::within(SHM);
+    // In the middle, whichever end of the directory is listed first.
+    for number in 0..FILES {
+        if number == FILES / 2 {
+            sandbox.fifo("src/fifo");
+        }
+        sandbox.file(format!("src/{}", name(number)), noise(1000 + 37 * number));
+    }
+    // A process that has both ends open lets readers wait.
+    let both = fs::File::options().read(true).write(true).open(sandbox.path("src/fifo")).unwrap();
+    let mut command = sandbox.std_command(ZCP, "zcp");
+    command.args(["-r", "-j2", "--copy-contents", "src", "dst"]);
+    let mut copy = command.spawn().unwrap();
+    let is_whole = |number: usize| {
+        fs::metadata(sandbox.path(format!("dst/{}", name(number))))
+            .is_ok_and(|file| file.len() == 1000 + 37 * number as u64)
+    };
+    let start = Instant::now();
+    while !(0..FILES).all(is_whole) && start.elapsed() < LONGEST {
+        std::thread::yield_now();
+    }
+    let all_came = (0..FILES).all(is_whole);
+    drop(both);
+    assert!(copy.wait().unwrap().success() && all_came);
 }
 
 /// Two files of a directory have their descriptors side by side.
