@@ -27,8 +27,8 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1);
-    let sources: Vec<_> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
-    let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, sources.clone()));
+    let sources: Arc<[OsString]> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
+    let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, Arc::clone(&sources)));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, roots.magics()));
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
@@ -112,7 +112,7 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
 }
 
 /// Counts the files that a copy which gave up has not come to, but not for longer than a user likes to wait.
-fn count_left(ctx: &Context, shared: &Shared, sources: Vec<OsString>) -> Option<Left> {
+fn count_left(ctx: &Context, shared: &Shared, sources: Arc<[OsString]>) -> Option<Left> {
     const LONGEST: Duration = Duration::from_secs(2);
     let total = Arc::new(Total::default());
     let estimate = estimate::estimate(&ctx.options, sources);

@@ -122,7 +122,7 @@ pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     }
 }
 
-/// What the attributes of a file are by its directory and name, if `answer` says that /proc is not mounted (from Linux
+/// Gives `answer`, unless that failed because /proc is not mounted: then `read` reads by directory and name (from Linux
 /// 6.13). The name must belong to the file before and after.
 fn or_by_name(
     file: Handle<'_>,

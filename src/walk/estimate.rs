@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use walkdir::WalkDir;
 
 /// A count of all that is below `sources`, to be run on a thread of its own.
-pub fn estimate(options: &Options, sources: Vec<OsString>) -> Estimate {
+pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     if options.files_from.is_some() {
         // A list is read once, and not ahead.
         return Box::new(|total| total.endless.store(true, Ordering::Relaxed));
@@ -26,10 +26,10 @@ pub fn estimate(options: &Options, sources: Vec<OsString>) -> Estimate {
     let filter = options.filter.clone();
     Box::new(move |total| {
         let follow = (dereference != Dereference::Never, dereference == Dereference::Always);
-        for source in sources {
+        for source in sources.iter() {
             let mut trail = Trail { filter: filter.clone(), levels: Vec::new() };
             let is_wanted = move |depth, path: &Path, is_dir| trail.is_wanted(depth, path, is_dir);
-            for size in sizes(&source, depth, follow, stay, is_wanted) {
+            for size in sizes(source, depth, follow, stay, is_wanted) {
                 if total.cancelled.load(Ordering::Relaxed) {
                     return;
                 }

@@ -2,6 +2,7 @@
 //! in the file at that place (or is a zero of a page that was just truncated), zcp ends, and it names what it
 //! could not copy. `ZCP_CHURN_ROUNDS` sets the number of rounds.
 
+use crate::law;
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, stats};
 use crate::strace;
@@ -136,8 +137,7 @@ fn check(dst: &Path, stream: &[u8], output: &std::process::Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0 | 1)) && !errors.contains("panicked"), "{output:?}");
     assert_eq!(output.status.success(), errors.is_empty(), "{output:?}");
-    // After several failures, the last line sums them up.
-    for line in errors.lines().filter(|line| !line.starts_with("zcp: copied ")) {
+    for line in law::failures(&errors) {
         let known = ["cannot stat '", "cannot access '", "cannot open '", "skipping file '", "error reading '"];
         let said = line.strip_prefix("zcp: ").unwrap_or_default();
         assert!(known.iter().any(|words| said.starts_with(words)), "{line}");

@@ -428,7 +428,7 @@ fn estimate_agrees() {
     filter.include(OsStr::new("keep.o")).unwrap();
     let options = Options { recursive: true, filter: Some(Arc::new(filter)), ..Options::default() };
     let total = Total::default();
-    estimate(&options, vec![sandbox.path("src").into()])(&total);
+    estimate(&options, Arc::from([sandbox.path("src").into()]))(&total);
     let mut options = zcp::CopyOptions::new();
     options.recursive(true).gitignore().exclude("*.o").unwrap().include("keep.o").unwrap();
     let report = options.copy([sandbox.path("src")], sandbox.path("dst")).unwrap();

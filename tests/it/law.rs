@@ -7,6 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+/// The lines of a run that report a failure each. After several failures, or if the copy gave up, the last line sums
+/// them up.
+pub(crate) fn failures(errors: &str) -> impl Iterator<Item = &str> {
+    let reports = match errors.trim_end().rsplit_once('\n') {
+        Some((reports, last)) if last.starts_with("zcp: copied ") => reports,
+        _ => errors,
+    };
+    reports.lines()
+}
+
 /// Checks that a run of `zcp ... -T SRC DST` kept the rule.
 #[track_caller]
 pub(crate) fn assert_kept(sandbox: &Sandbox, source: &str, destination: &str, output: &Output) {
@@ -14,8 +24,7 @@ pub(crate) fn assert_kept(sandbox: &Sandbox, source: &str, destination: &str, ou
     assert!(matches!(output.status.code(), Some(0 | 1)), "{} {errors}", output.status);
     assert!(!errors.contains("panicked"), "{errors}");
     assert_eq!(output.status.success(), errors.is_empty(), "{} {errors}", output.status);
-    // After several failures, the last line sums them up.
-    for line in errors.lines().filter(|line| !line.starts_with("zcp: copied ")) {
+    for line in failures(&errors) {
         let said = line.strip_prefix("zcp: ").unwrap_or_else(|| panic!("whose words are these: {line}"));
         let (operation, rest) = said.split_once('\'').unwrap_or_else(|| panic!("no path in {line}"));
         assert!(operation.trim().len() > 5 && rest.contains("': "), "no operation or reason in {line}");
