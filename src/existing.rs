@@ -32,8 +32,8 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     let link = match at::stat(dst, name, Follow::No) {
         Ok(link) => link,
         Err(Errno::NOENT) => return Ok(None),
-        // A circular link can still be unlinked.
-        Err(Errno::LOOP) if options.force => {
+        // A circular link can still be unlinked, but no file is removed for a directory.
+        Err(Errno::LOOP) if options.force && !source.is_dir() => {
             circular = true;
             Stat::default()
         }
@@ -75,7 +75,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         if let Ok(link) = at::stat(&fds.src, &entry.name, Follow::No) {
             existing.source_link = link;
         }
-        existing.same_entry = is_same_entry(fds, entry);
+        existing.same_entry = is_same_entry(fds, entry, source.is_dir());
         existing.same_referent = is_same_referent(fds, entry);
     }
     if options.if_exists == IfExists::Ask {
@@ -179,14 +179,14 @@ pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
-/// The location of an operand, as cp compares operands: a symbolic link that names its directory counts as a
-/// directory of its own, so the same file may be named again through that link.
+/// The location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that names its
+/// directory counts as a directory of its own, so the same file may be named again through that link.
 ///
 /// # Errors
 /// Those of stat(2) on its directory.
-pub fn location_as_named(path: &OsStr) -> Result<Location> {
-    let parent = at::stat(at::CWD, without_slashes(backup::parent(path)), Follow::No)?.id();
-    Ok(Location { parent, name: backup::split(path).1.to_owned() })
+pub fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
+    let parent = at::stat(base, without_slashes(backup::parent(name)), Follow::No)?.id();
+    Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
 /// The directory itself and all directories above it.
@@ -201,11 +201,16 @@ pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     above
 }
 
-/// Whether both names are the same entry of the same directory, however they are spelt.
-fn is_same_entry(fds: &Fds, entry: &Entry) -> bool {
+/// Whether both names are the same entry of the same directory, however they are spelt. A directory that is named
+/// through a link (`a/link/.`) is another one, as for cp, which then goes on to its entries.
+fn is_same_entry(fds: &Fds, entry: &Entry, is_directory: bool) -> bool {
     let base = |name| backup::split(name).1;
+    let locate = |dir: &Base, name| match is_directory {
+        true => location_as_named(dir, name),
+        false => location(dir, name),
+    };
     base(&entry.name) == base(entry.destination())
-        && location(&fds.src, &entry.name).is_ok_and(|here| Ok(here) == location(&fds.dst, entry.destination()))
+        && locate(&fds.src, &entry.name).is_ok_and(|here| Ok(here) == locate(&fds.dst, entry.destination()))
 }
 
 fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {

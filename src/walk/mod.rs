@@ -507,7 +507,7 @@ impl<'c> Walker<'_, 'c> {
         }
         // The same file may be copied to several names, and other files to the same name.
         if self.walk.several
-            && let Ok(location) = existing::location_as_named(&dir.source_path(&entry.name))
+            && let Ok(location) = existing::location_as_named(at::CWD, &dir.source_path(&entry.name))
             && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()
         {

@@ -10,6 +10,7 @@ use crate::dir::{DestinationName, Dir, Fds};
 use crate::existing::{self, Location};
 use crate::options::Dereference;
 use crate::report::{Failure, lock};
+use crate::sys::at;
 use crate::sys::stat::FileId;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,6 +23,8 @@ struct Earlier {
     /// The position of the operand that it belongs to.
     position: usize,
     location: Location,
+    /// As cp compares it with the names of sources; none where that cannot be told.
+    named: Option<Location>,
     /// For printing.
     path: OsString,
 }
@@ -120,8 +123,9 @@ impl Walker<'_, '_> {
     /// Remembers where a directory goes, or where one was made, unless it has been met.
     pub(super) fn note(&self, parent: &Arc<Dir>, entry: &Entry, fds: &Fds, id: FileId, position: usize) {
         if let Ok(location) = existing::location(&fds.dst, entry.destination()) {
+            let named = existing::location_as_named(&fds.dst, entry.destination()).ok();
             let path = parent.destination_path(entry.destination());
-            self.walk.registry.insert(id, Earlier { position, location, path });
+            self.walk.registry.insert(id, Earlier { position, location, named, path });
         }
     }
 
@@ -141,9 +145,11 @@ impl Walker<'_, '_> {
             }
             return Ok(false);
         };
-        if existing::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location)
-            && (self.follows_again(entry) || self.is_named_the_same(parent, entry, &earlier.location))
-        {
+        let is_the_copy = match self.follows_again(entry) {
+            true => existing::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location),
+            false => is_named_the_same(parent, entry, &earlier),
+        };
+        if is_the_copy {
             // It was made by this very copy, so whatever else is below would be met again too.
             operand.abandon();
             return Err(operand.meets_itself());
@@ -168,10 +174,11 @@ impl Walker<'_, '_> {
             Dereference::Never => false,
         }
     }
+}
 
-    /// Whether the path of the source, without following a link that names its directory, leads to the location.
-    /// Where it does not, cp goes on with the rest of the operand. A path that is too long is not looked at.
-    fn is_named_the_same(&self, parent: &Arc<Dir>, entry: &Entry, location: &Location) -> bool {
-        existing::location_as_named(&parent.source_path(&entry.name)).map_or(true, |named| named == *location)
-    }
+/// Whether the path of the source is that of the earlier directory, without following a link that names the directory
+/// of either. Where it is not, cp goes on with the rest of the operand. A path that is too long is not looked at.
+fn is_named_the_same(parent: &Arc<Dir>, entry: &Entry, earlier: &Earlier) -> bool {
+    let source = existing::location_as_named(at::CWD, &parent.source_path(&entry.name));
+    source.map_or(true, |source| earlier.named.as_ref() == Some(&source))
 }

@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("like_gnu::attributes_of_a_fifo_need_no_data", &[], attributes_of_fifo),
         trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
+        trial("like_gnu::directories_met_again_get_cps_words", &[], directories_met_again),
     ]
 }
 
@@ -315,4 +316,23 @@ fn clone_of_device() {
     let sandbox = Sandbox::new();
     let words = "cp: failed to clone '/dev/full' from '/dev/null': Invalid argument\n";
     assert_eq!(cp(&sandbox, "--reflink=always /dev/null /dev/full"), (words.into(), Some(1)));
+}
+
+/// A directory is met again by way of a link. cp compares paths without following a link that names their directory.
+fn directories_met_again() {
+    for (script, line, words) in [
+        ("mkdir -p a b; ln -s ../b a/x", "-rb a/. a/x/. b", "cp: 'a/x/./x' and 'b/./x' are the same file\n"),
+        ("mkdir a b; ln -s x b/x", "-rf a b/x/", "cp: cannot stat 'b/x/': Too many levels of symbolic links\n"),
+        (
+            "mkdir a; ln -s ../a a/b",
+            "-r a a/b/x",
+            "cp: will not create hard link 'a/b/x/x' to directory 'a/b/x'\n",
+        ),
+        ("ln -s . a; touch b", "-rs -b a/ a/b", "cp: cannot copy a directory, 'a/', into itself, 'a/b'\n"),
+    ] {
+        let sandbox = Sandbox::new();
+        assert!(sandbox.command("sh").args(["-c", script]).output().unwrap().status.success());
+        let (errors, status) = cp(&sandbox, line);
+        assert!(errors.ends_with(words) && status == Some(1), "{script}; cp {line}: {errors}");
+    }
 }
