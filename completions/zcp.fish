@@ -57,6 +57,8 @@ complete -c zcp -l verify -d 'Read each copied file back, from the disk where po
 complete -c zcp -l resume -d 'Finish an interrupted copy'
 complete -c zcp -l stats -f -a 'text json' -d 'Report which strategy moved how many bytes'
 complete -c zcp -l stats-file -r -F -d 'Write the statistics as JSON to FILE, even if the copy fails; - is stdout'
+complete -c zcp -l log -r -F -d 'Write a line of JSON to FILE for each name: what became of it, by which strategy, and why it failed; - is stdout'
+complete -c zcp -l itemize -d 'Print a line for each name in the form of rsync -i'
 complete -c zcp -l progress -f -a 'auto always never' -d 'Show progress: auto, always, never'
 complete -c zcp -l plan -r -f -a '(__fish_complete_directories)' -d 'Copy nothing yet; divide the copy into parts and write the job folder JOB'
 complete -c zcp -l parts -r -f -d 'With --plan: the number of parts'

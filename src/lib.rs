@@ -119,7 +119,7 @@ pub mod worker;
 pub use api::{Attribute, Cancel, CopyOptions, Error, Report, StrategyReport, copy};
 pub use options::{Action, BackupControl, Dereference, OnFailure, When};
 pub use report::progress::Progress;
-pub use report::{Console, Failure, Prompt};
+pub use report::{Console, Failure, Log, Prompt};
 pub use transfer::Strategy;
 pub use transfer::ladder::Sparse;
 pub use transfer::route::Cloning;

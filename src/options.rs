@@ -198,6 +198,8 @@ pub struct Options {
     pub write_through_dangling: bool,
     /// Print the name of each file (`-v`).
     pub verbose: bool,
+    /// Print a line in rsync's form for each name (`--itemize`).
+    pub itemize: bool,
     /// Print how each file was copied (`--debug`).
     pub debug: bool,
     /// Give each file its name only when it is complete (`--atomic`).
@@ -253,6 +255,7 @@ impl Default for Options {
             one_file_system: false,
             write_through_dangling: false,
             verbose: false,
+            itemize: false,
             debug: false,
             atomic: false,
             filter: None,

@@ -6,7 +6,7 @@ use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
 use crate::job;
 use crate::sys::{Errno, at, inherited, proc};
 use crate::temporary;
-use crate::{Cancel, Console, Error, Failure, Report};
+use crate::{Cancel, Console, Error, Failure, Log, Report};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -47,15 +47,20 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
                 Ok(stats_file) => stats_file,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
+            let log = match open_log(&statistics) {
+                Ok(log) => log,
+                Err(failure) => return refuse(&console, &failure.into()),
+            };
             match job::prepare(step, &console) {
                 Ok(prepared) => {
                     let cancel = Cancel::new();
-                    let (report, failed) = job::perform(prepared, &console, &cancel);
+                    let (report, failed) = job::perform(prepared, &console, log.clone(), &cancel);
                     let end = Conclusion {
                         console: &console,
                         cancel: &cancel,
                         statistics,
                         stats_file,
+                        log,
                         stdout_taken: false,
                     };
                     end.conclude(&report, failed)
@@ -85,12 +90,17 @@ fn unseen_by(is_static: bool, preloaded: &OsStr) -> Option<&'static str> {
 fn copy(console: &Console, request: Copy) -> i32 {
     let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
-    let stats_file = match check_stats_file(&statistics, &sources, &destination).and_then(StatsFile::prepare) {
-        Ok(stats_file) => stats_file,
+    let outputs = check_outputs(&statistics, &sources, &destination)
+        .and_then(|()| Ok((StatsFile::prepare(&statistics)?, open_log(&statistics)?)));
+    let (stats_file, log) = match outputs {
+        Ok(outputs) => outputs,
         Err(failure) => return refuse(console, &failure.into()),
     };
     let to_stdout = statistics.form.is_some() || matches!(stats_file, StatsFile::Stdout);
     let stdout_taken = to_stdout && is_stdout(&destination);
+    if let Some(log) = &log {
+        options.log(log);
+    }
     let report = match options.console(console).cancel_by(&cancel).copy(sources, destination) {
         Ok(report) | Err(Error::Incomplete(report)) => {
             if console.has_shown_progress() && verbose && statistics.form.is_none() {
@@ -114,7 +124,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
         Err(nothing @ (Error::Usage(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
     };
     let failed = report.failed();
-    Conclusion { console, cancel: &cancel, statistics, stats_file, stdout_taken }.conclude(&report, failed)
+    Conclusion { console, cancel: &cancel, statistics, stats_file, log, stdout_taken }.conclude(&report, failed)
 }
 
 /// Whether a destination is what stdout is open on, such as /dev/stdout.
@@ -130,6 +140,7 @@ struct Conclusion<'e> {
     cancel: &'e Cancel,
     statistics: Statistics,
     stats_file: StatsFile,
+    log: Option<Log>,
     /// Whether stdout got a copy.
     stdout_taken: bool,
 }
@@ -142,9 +153,14 @@ impl Conclusion<'_> {
         if let Err(failure) = &noted {
             self.console.message(failure);
         }
+        let log_error = self.log.as_ref().and_then(Log::take_error);
+        if let Some(error) = &log_error {
+            let file = self.statistics.log.as_deref().unwrap_or_default();
+            self.console.message(&cannot_write(LOG, file, error));
+        }
         let printed = self.console.finish();
         self.cancel.reraise();
-        i32::from(failed > 0 || noted.is_err() || printed.is_err())
+        i32::from(failed > 0 || noted.is_err() || log_error.is_some() || printed.is_err())
     }
 
     /// The statistics, to where they were wanted; to stderr if stdout got a copy.
@@ -181,7 +197,8 @@ impl Conclusion<'_> {
             StatsFile::InPlace(path) => write_in_place(path, text().as_bytes()),
             StatsFile::Replaced(path) => replace(path, text().as_bytes()),
         };
-        answer.map_err(|error| cannot_write_stats(self.statistics.file.as_deref().unwrap_or_default(), &error))
+        answer
+            .map_err(|error| cannot_write(STATISTICS, self.statistics.file.as_deref().unwrap_or_default(), &error))
     }
 }
 
@@ -215,7 +232,7 @@ impl StatsFile {
             },
             None => StatsFile::of_path(followed(file.into())),
         };
-        found.map_err(|error| cannot_write_stats(file, &error))
+        found.map_err(|error| cannot_write(STATISTICS, file, &error))
     }
 
     fn of_path(path: PathBuf) -> std::io::Result<StatsFile> {
@@ -245,19 +262,42 @@ impl StatsFile {
     }
 }
 
-/// Refuses a file for the report that the copy reads or makes: the report would replace it.
-fn check_stats_file<'s>(
-    statistics: &'s Statistics,
+/// Opens the file of `--log`, before anything is copied.
+fn open_log(statistics: &Statistics) -> Result<Option<Log>, Failure> {
+    let Some(file) = &statistics.log else { return Ok(None) };
+    let number = if file == "-" { Some(1) } else { inherited::number(file, true) };
+    let opened = match number {
+        Some(number) => match inherited::take(number, true) {
+            Ok(fd) => fd.map(std::fs::File::from).ok_or(Errno::BADF.into()),
+            Err(errno) => Err(errno.into()),
+        },
+        None => std::fs::File::create(file),
+    };
+    opened.map(|opened| Some(Log::new(opened))).map_err(|error| cannot_write(LOG, file, &error))
+}
+
+/// Refuses files for the report and the log that the copy reads or makes: these would be overwritten.
+fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &OsStr) -> Result<(), Failure> {
+    for (words, file) in [(STATISTICS, &statistics.file), (LOG, &statistics.log)] {
+        if let Some(file) = file.as_ref().filter(|file| *file != "-") {
+            check_output(words, file, sources, destination)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_output(
+    words: &'static str,
+    file: &OsStr,
     sources: &[OsString],
     destination: &OsStr,
-) -> Result<&'s Statistics, Failure> {
-    let Some(file) = statistics.file.as_ref().filter(|file| *file != "-") else { return Ok(statistics) };
+) -> Result<(), Failure> {
     let destination = Path::new(destination);
     let copies = sources.iter().filter_map(|source| Some(destination.join(Path::new(source).file_name()?)));
     let mut used = sources.iter().map(PathBuf::from).chain(copies).chain([destination.to_owned()]);
     match used.any(|path| is_same_file(Path::new(file), &path)) {
-        true => Err(Failure::new("cannot write statistics to {}", file).because("the copy needs it".to_owned())),
-        false => Ok(statistics),
+        true => Err(Failure::new(words, file).because("the copy needs it".to_owned())),
+        false => Ok(()),
     }
 }
 
@@ -278,9 +318,12 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-fn cannot_write_stats(file: &OsStr, error: &std::io::Error) -> Failure {
+const STATISTICS: &str = "cannot write statistics to {}";
+const LOG: &str = "cannot write log to {}";
+
+fn cannot_write(words: &'static str, file: &OsStr, error: &std::io::Error) -> Failure {
     let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-    Failure::new("cannot write statistics to {}", file).errno(errno)
+    Failure::new(words, file).errno(errno)
 }
 
 /// Where symbolic links lead to, be it to a name that is free.
@@ -300,7 +343,7 @@ fn is_report(path: &Path) -> bool {
     read.is_ok() && start == REPORT
 }
 
-/// What each report begins with.
+/// The first bytes of each report: keys are sorted, and [`to_json`](Report::to_json) has no key before this one.
 const REPORT: [u8; 11] = *b"{\"dry_run\":";
 
 fn write_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {

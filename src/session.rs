@@ -8,7 +8,7 @@ use crate::metadata::kept_times::KeptTimes;
 use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::stats::Summary;
-use crate::report::{Console, Reporter};
+use crate::report::{Console, Log, Reporter};
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{memory, raw};
@@ -29,6 +29,8 @@ pub struct Host {
     pub made_listener: Option<MadeListener>,
     /// In a job: tells which destinations the job has made before.
     pub made_earlier: Option<MadeEarlier>,
+    /// Receives a record for each name.
+    pub log: Option<Log>,
     /// A callback that allows a file to be replaced.
     pub prompter: Option<Prompter>,
 }
@@ -80,7 +82,7 @@ impl Session {
 
 /// Prepares the process for a copy, and makes the state that its threads share.
 pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
-    let Host { console, stop, listener, made_listener, made_earlier, prompter } = host;
+    let Host { console, stop, listener, made_listener, made_earlier, prompter, log: _ } = host;
     let process = Process::look(console.is_some());
     let workers = if outlook.are_many { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
     let descriptors = Descriptors::new(workers);

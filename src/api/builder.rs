@@ -50,8 +50,8 @@ pub fn copy<S: AsRef<OsStr>>(
 /// | existing destinations | [`skip_existing`](Self::skip_existing), [`refuse_existing`](Self::refuse_existing), [`interactive`](Self::interactive), [`update`](Self::update), [`force`](Self::force), [`remove_destination`](Self::remove_destination), [`backup`](Self::backup), [`backup_suffix`](Self::backup_suffix), [`keep_directory_symlink`](Self::keep_directory_symlink), [`write_through_dangling`](Self::write_through_dangling) |
 /// | state after a copy or an interruption | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume), [`on_failure`](Self::on_failure), [`ignore_vanished`](Self::ignore_vanished) |
 /// | data and load | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache) |
-/// | callbacks and cancellation | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`cancel_by`](Self::cancel_by) |
-/// | console of a program | [`console`](Self::console), [`verbose`](Self::verbose), [`debug`](Self::debug), [`progress`](Self::progress) |
+/// | callbacks and cancellation | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`log`](Self::log), [`cancel_by`](Self::cancel_by) |
+/// | console of a program | [`console`](Self::console), [`verbose`](Self::verbose), [`itemize`](Self::itemize), [`debug`](Self::debug), [`progress`](Self::progress) |
 ///
 /// # Examples
 /// ```
@@ -160,7 +160,7 @@ impl CopyOptions {
     fn run(&self, operands: Operands) -> Result<Report, Error> {
         let (options, warning) = self.settled()?;
         let host = self.host.clone();
-        let reporter = Reporter::new(host.console.clone(), &options, host.stop.clone());
+        let reporter = Reporter::new(host.console.clone(), host.log.clone(), &options, host.stop.clone());
         if let Some(warning) = warning {
             reporter.warn(warning);
         }

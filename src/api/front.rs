@@ -2,8 +2,8 @@
 
 use super::{Cancel, CopyOptions};
 use crate::options::When;
-use crate::report::Console;
 use crate::report::progress::{Listener, Progress};
+use crate::report::{Console, Log};
 use crate::session::Callback;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +59,19 @@ impl CopyOptions {
     /// Prints a line for each name that was made, on the console (`-v`).
     pub fn verbose(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.verbose = yes;
+        self
+    }
+
+    /// Prints a line for each name on the console, in the form of rsync's option of this name (`--itemize`).
+    pub fn itemize(&mut self, yes: bool) -> &mut CopyOptions {
+        self.options.itemize = yes;
+        self
+    }
+
+    /// Gives a record of each name to `log` (`--log`). It is complete when the copy has ended; ask
+    /// [`Log::take_error`] then.
+    pub fn log(&mut self, log: &Log) -> &mut CopyOptions {
+        self.host.log = Some(log.clone());
         self
     }
 

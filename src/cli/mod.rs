@@ -61,6 +61,8 @@ pub struct Statistics {
     pub form: Option<StatsForm>,
     /// To a file, as JSON, besides (`--stats-file`).
     pub file: Option<OsString>,
+    /// Where a record of each name goes (`--log`).
+    pub log: Option<OsString>,
 }
 
 /// How `--stats` has them.

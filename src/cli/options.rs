@@ -404,6 +404,22 @@ const OWN_OPTIONS: &[Opt] = &[
     )
     .hint(ValueHint::FilePath)
     .under(OUTPUT, Scope::Run),
+    Opt::value(
+        "log",
+        None,
+        "FILE",
+        "Write a line of JSON to FILE for each name: what became of it, by which strategy, and why it failed; - is stdout",
+        |line, file| {
+            line.statistics.log = Some(file.to_owned());
+            Ok(())
+        },
+    )
+    .hint(ValueHint::FilePath)
+    .under(OUTPUT, Scope::Run),
+    Opt::flag("itemize", None, "Print a line for each name in the form of rsync -i", |line| {
+        line.copy.itemize(true);
+    })
+    .under(OUTPUT, Scope::Run),
     Opt::optional_value(
         "progress",
         "WHEN",

@@ -36,8 +36,8 @@ mod written;
 use crate::cli::{self, JobStep, Request, UsageError};
 use crate::context::{Callback, Context};
 use crate::options::Options;
-use crate::report::Reporter;
 use crate::report::stats::Summary;
+use crate::report::{Log, Reporter};
 use crate::session::{self, Host, Outlook};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{at, proc};
@@ -100,7 +100,7 @@ pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError>
 }
 
 /// Performs a step and returns its report and the number of failures. Failures are printed, too.
-pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Report, u64) {
+pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: &Cancel) -> (Report, u64) {
     let Prepared { options, task } = prepared;
     let magics = match &task {
         StepTask::Plan(_) => Vec::new(),
@@ -114,11 +114,12 @@ pub fn perform(prepared: Prepared, console: &Console, cancel: &Cancel) -> (Repor
     let host = Host {
         console: Some(console.clone()),
         stop: cancel.flag(),
+        log,
         made_listener: Some(Callback(Arc::new(move |_, made| noted.note(made.as_os_str())))),
         made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),
         ..Host::default()
     };
-    let reporter = Reporter::new(host.console.clone(), &options, host.stop.clone());
+    let reporter = Reporter::new(host.console.clone(), host.log.clone(), &options, host.stop.clone());
     let ctx = session::context(options, host, reporter, outlook);
     let summary = carry_out(&ctx, task, &written);
     (Report::new(summary), ctx.reporter.failures())

@@ -8,6 +8,7 @@ pub mod errno;
 pub mod failure;
 pub mod gather;
 pub mod json;
+pub mod log;
 pub mod output;
 pub mod progress;
 pub mod quote;
@@ -16,12 +17,13 @@ pub mod table;
 
 pub use console::{Console, Prompt};
 pub use failure::Failure;
+pub use log::Log;
 pub use stats::Stats;
 
 use crate::options::{OnFailure, Options};
-use crate::sys::Errno;
 use crate::sys::proc::StopFlag;
-use std::ffi::OsStr;
+use crate::sys::{Errno, Kind};
+use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -46,14 +48,46 @@ pub struct Reporter {
     warned: Mutex<Vec<Failure>>,
     /// `None` if nothing is printed during the copy.
     console: Option<Console>,
+    log: Option<Log>,
+    itemize: bool,
 }
 
 impl Reporter {
     /// Keeps what it is told, and prints it on the console if there is one. A failure after which the options want no more
     /// raises `stop`.
-    pub fn new(console: Option<Console>, options: &Options, stop: StopFlag) -> Reporter {
-        let Options { on_failure, ignore_vanished, .. } = *options;
-        Reporter { console, on_failure, ignore_vanished, stop, ..Reporter::default() }
+    pub fn new(console: Option<Console>, log: Option<Log>, options: &Options, stop: StopFlag) -> Reporter {
+        let Options { on_failure, ignore_vanished, itemize, .. } = *options;
+        Reporter { console, log, itemize, on_failure, ignore_vanished, stop, ..Reporter::default() }
+    }
+
+    /// Whether there is a record for each name.
+    pub fn records(&self) -> bool {
+        self.log.is_some() || self.itemize
+    }
+
+    /// Receives the records, if there is a log.
+    pub fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    /// Logs a directory that was made.
+    pub fn made_directory(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
+        if !self.records() {
+            return;
+        }
+        let (source, destination) = (source(), destination());
+        let (source, destination) = (Some(source.as_os_str()), Some(destination.as_os_str()));
+        let kind = Some(Kind::Directory);
+        let record =
+            log::Record { source, destination, kind, action: log::NameAction::Made, ..Default::default() };
+        if let Some(line) = record.itemized().filter(|_| self.itemize) {
+            self.lines(&line);
+        }
+        if let Some(log) = &self.log {
+            let mut line = Vec::new();
+            record.write_json(&mut line);
+            log.write(&line);
+        }
     }
 
     /// The console it prints on.
@@ -69,6 +103,12 @@ impl Reporter {
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.message(&failure);
+        if self.records()
+            && !log::add_to_name(Some(&failure))
+            && let Some(log) = &self.log
+        {
+            log.write_failure(&failure);
+        }
         if self.ends_copy(&failure) {
             self.stop.give_up();
         }
@@ -92,6 +132,7 @@ impl Reporter {
     /// Counts a failure without a message, such as a declined prompt. The exit status will be 1.
     pub fn fail_silently(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+        log::add_to_name(None);
     }
 
     /// Reports a warning.

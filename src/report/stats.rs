@@ -5,7 +5,7 @@
 use super::json::bytes;
 use super::{Failure, errno};
 use crate::transfer::route::{Case, Route};
-use crate::transfer::{Account, Call, Strategy};
+use crate::transfer::{Account, Call, Reason, Strategy};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -149,8 +149,9 @@ impl Summary {
         let tally = self.stats.account.tally(strategy);
         let calls = Call::ALL.into_iter().zip(tally.calls).filter(|(_, count)| *count > 0);
         let step_downs = tally.step_downs.iter().map(|(reason, count)| {
-            let why = errno::explain(strategy, *reason);
-            json!({"errno": errno::reason_name(*reason), "count": count, "reason": why})
+            let mut step = step_down_json(strategy, *reason);
+            step["count"] = json!(count);
+            step
         });
         json!({
             "files": tally.files,
@@ -162,6 +163,12 @@ impl Summary {
             "step_downs": step_downs.collect::<Vec<_>>(),
         })
     }
+}
+
+/// Why a strategy was left.
+pub(super) fn step_down_json(strategy: Strategy, reason: Reason) -> Value {
+    let why = errno::explain(strategy, reason);
+    json!({"strategy": strategy.name(), "errno": errno::reason_name(reason), "reason": why})
 }
 
 fn route_json(case: &Case, route: &Route, files: u64) -> Value {

@@ -125,6 +125,7 @@ impl Walker<'_, '_> {
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             self.ctx.made(source_path, destination_path);
+            self.ctx.reporter.made_directory(source_path, destination_path);
         }
         if made && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
@@ -245,6 +246,7 @@ impl Walker<'_, '_> {
                 self.note(parent, entry, &fds, id, position);
             }
             self.ctx.made(source_path, destination_path);
+            self.ctx.reporter.made_directory(source_path, destination_path);
             if self.ctx.options.verbose {
                 self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
             }

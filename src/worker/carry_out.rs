@@ -41,6 +41,7 @@ impl Worker<'_> {
             }
             Decision::Skip(Skip::UpToDate) => {
                 self.link_up_to_date(task, &source.stat)?;
+                self.note_skip("not newer");
                 self.skip(task);
                 Ok(())
             }

@@ -9,6 +9,7 @@
 
 use super::complete::Completion;
 use super::destination::Destination;
+use super::record::Measure;
 use super::{Source, Task, Worker};
 use crate::batch::{Batch, Entry};
 use crate::context::Context;
@@ -41,6 +42,7 @@ struct SmallFile {
     destination: Option<Destination>,
     /// Whether it was made.
     made: bool,
+    measure: Option<Measure>,
 }
 
 /// An entry that was looked at.
@@ -106,7 +108,7 @@ impl Worker<'_> {
             }
             match if has_lane { self.open_plain(batch, &entry) } else { Candidate::Other(None) } {
                 Candidate::Plain(src, stat) => {
-                    lane.files.push(SmallFile { entry, stat, src, destination: None, made: false });
+                    lane.files.push(SmallFile { entry, stat, src, destination: None, made: false, measure: None });
                 }
                 Candidate::Other(source) => other = Some((entry, source)),
             }
@@ -199,11 +201,15 @@ impl Worker<'_> {
             let task = self.lane_task(batch, &file.entry);
             let before = self.meter.bytes.load(Ordering::Relaxed);
             self.show(&task, &file.stat);
+            let measure = self.measure();
             match self.move_content(&task, &file.src, &file.stat, &destination) {
-                Ok(()) => file.destination = Some(destination),
+                Ok(()) => {
+                    file.destination = Some(destination);
+                    file.measure = measure.map(|measure| self.measured(measure));
+                }
                 Err(error) => {
                     let answer = self.give_up(&task, destination, &file.stat, error);
-                    self.report(answer);
+                    self.report_within(&task, measure, answer);
                 }
             }
             self.count_done(before);
@@ -211,13 +217,16 @@ impl Worker<'_> {
     }
 
     fn complete_files(&mut self, batch: &Batch, lane: &mut Lane) {
-        for file in &lane.files {
+        for file in &mut lane.files {
             let Some(destination) = &file.destination else { continue };
             let task = self.lane_task(batch, &file.entry);
-            let state = Completion::of(self.apply_metadata(&task, &file.src, &file.stat, destination));
-            self.complete_open(&task, destination, &file.stat, state);
-            self.stats.files += 1;
-            self.tell_made(&task);
+            self.record(&task, file.measure.take(), |worker| {
+                worker.note_source(&file.stat);
+                let state = Completion::of(worker.apply_metadata(&task, &file.src, &file.stat, destination));
+                worker.complete_open(&task, destination, &file.stat, state);
+                worker.stats.files += 1;
+                worker.tell_made(&task);
+            });
         }
     }
 

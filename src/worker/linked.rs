@@ -97,13 +97,19 @@ impl Worker<'_> {
     ) {
         let entry = &name.entry;
         let follow = existing::follows_source(&self.ctx.options, entry);
-        let answer = match name.dir.fds(self.ctx) {
-            Ok(fds) => run(self, &Task { dir: &name.dir, fds: &fds, entry, follow }),
-            Err(errno) => {
-                Err(Failure::new("cannot access {}", name.dir.destination_path(entry.destination())).errno(errno))
+        match name.dir.fds(self.ctx) {
+            Ok(fds) => {
+                let task = Task { dir: &name.dir, fds: &fds, entry, follow };
+                self.record(&task, self.measure(), |worker| {
+                    let answer = run(worker, &task);
+                    worker.report(answer);
+                });
             }
-        };
-        self.report(answer);
+            Err(errno) => {
+                let path = name.dir.destination_path(entry.destination());
+                self.report(Err(Failure::new("cannot access {}", path).errno(errno)));
+            }
+        }
     }
 
     /// Makes the task's destination a name of a copy. If that is gone, because another process has removed it to

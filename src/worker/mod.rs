@@ -18,6 +18,7 @@ mod operand_copies;
 mod overtaken;
 mod prompt;
 pub mod range;
+mod record;
 mod resume;
 mod special;
 mod stream;
@@ -87,6 +88,7 @@ pub struct Worker<'c> {
     /// Whether the options allow that small files of a new directory are copied together.
     has_lane: bool,
     lane: lane::Lane,
+    recorder: record::Recorder,
 }
 
 /// One name, with all that is needed to reach it.
@@ -157,11 +159,13 @@ impl<'c> Worker<'c> {
             directories: Vec::new(),
             has_lane: lane::is_allowed(ctx),
             lane: lane::Lane::default(),
+            recorder: record::Recorder::default(),
         }
     }
 
     /// What it did.
     pub fn into_stats(mut self) -> Stats {
+        self.flush_records();
         self.stats.routes = self.ladder.into_routes();
         self.stats
     }
@@ -190,8 +194,10 @@ impl<'c> Worker<'c> {
         let task = Task { dir, fds, entry, follow };
         let before = self.meter.bytes.load(Ordering::Relaxed);
         let ctx = self.ctx;
-        let answer = ctx.stale_retry.operation(|| self.try_copy(&task, known.take()), Failure::reason);
-        self.report(answer);
+        self.record(&task, self.measure(), |worker| {
+            let answer = ctx.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
+            worker.report(answer);
+        });
         self.count_done(before);
     }
 
@@ -216,6 +222,7 @@ impl<'c> Worker<'c> {
         self.source_taken.set(false);
         let source = known.map_or_else(|| self.look_at_source(task), Ok)?;
         self.show(task, &source.stat);
+        self.note_source(&source.stat);
         if source.stat.is_dir() && !task.entry.operand {
             self.directories.push(task.entry.clone());
             return Ok(());
@@ -236,6 +243,9 @@ impl<'c> Worker<'c> {
             ..existing
         });
         let existing = existing.or_else(|| self.pretended(task));
+        if let Some(existing) = &existing {
+            self.note_existing(&source.stat, &existing.link);
+        }
         let decision = decision::decide(&self.ctx.options, &source.stat, existing.as_ref());
         self.carry_out(task, source, existing.as_ref(), decision)
     }

@@ -26,6 +26,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("report::stats_file_on_stdout", &[], stats_file_on_stdout),
         trial("report::stats_file_is_checked_first", &[], stats_file_is_checked_first),
         trial("report::stats_file_is_no_operand", &[], stats_file_is_no_operand),
+        trial("report::log", &[], log),
+        trial("report::log_of_every_action", &[], log_of_every_action),
+        trial("report::log_that_cannot_be_written", &[], log_that_cannot_be_written),
+        trial("report::log_answers_questions", &[Need::Program("jq")], log_answers_questions),
+        trial("report::itemize", &[], itemize),
         trial("report::nothing_unasked", &[], nothing_unasked),
         trial("report::full_stdout", &[], full_stdout),
         trial("report::no_progress_if_quick", &pty, no_progress_if_quick),
@@ -326,4 +331,113 @@ fn no_progress_without_terminal() {
     let answer = String::from_utf8_lossy(&answer[..len]);
     assert!(answer.contains(": ") && answer.contains(" files, ") && answer.ends_with('\n'), "{answer:?}");
     assert!(answer.lines().count() == 1 && rest.is_empty(), "{answer:?} {rest:?}");
+}
+
+/// The records of a log, by the names of their destinations.
+fn records(log: &[u8]) -> std::collections::BTreeMap<String, Value> {
+    let lines = log.split_inclusive(|byte| *byte == b'\n');
+    let read = |line: &[u8]| {
+        assert!(line.ends_with(b"\n"));
+        let record: Value = serde_json::from_slice(line).unwrap();
+        (record["destination"].as_str().map_or_else(|| record["destination"].to_string(), str::to_owned), record)
+    };
+    lines.map(read).collect()
+}
+
+/// One line for each name, of any bytes, whether small files are copied together or not, and in whole lines.
+fn log() {
+    for options in [&["-r"][..], &["-r", "--atomic"], &["-r", "-j1"], &["-r", "-j8"]] {
+        let sandbox = Sandbox::new();
+        sandbox.dir("src/d").symlink("nowhere", "src/l");
+        for number in 0..300 {
+            sandbox.file(format!("src/d/{number}"), "12");
+        }
+        fs::write(sandbox.path("src").join(OsStr::from_bytes(b"\xff")), "3").unwrap();
+        assert_done(&sandbox.zcp(options).args(["--log=log", "src", "dst"]).output().unwrap());
+        let log = fs::read(sandbox.path("log")).unwrap();
+        assert_eq!(log.iter().filter(|byte| **byte == b'\n').count(), 304, "{options:?}");
+        let records = records(&log);
+        assert_eq!(records.len(), 304);
+        assert_eq!((&records["dst/l"]["action"], &records["dst/l"]["kind"]), (&json!("made"), &json!("symlink")));
+        assert_eq!((&records["dst"]["action"], &records["dst/d"]["kind"]), (&json!("made"), &json!("directory")));
+        let file = &records["dst/d/7"];
+        assert_eq!(
+            (&file["action"], &file["source"], &file["bytes"]),
+            (&json!("copied"), &json!("src/d/7"), &json!(2))
+        );
+        assert!(file["strategy"].is_string() && file["ns"].as_u64() > Some(0), "{file}");
+        assert!(records.contains_key("[100,115,116,47,255]"), "dst/\\xff");
+    }
+}
+
+fn log_of_every_action() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/new", "1").file("src/old", "1").file("src/kept", "22").dir("src/refused").dir("dst/src");
+    sandbox
+        .file("src/refused/x", "1")
+        .file("dst/src/old", "1")
+        .file("dst/src/kept", "22")
+        .file("dst/src/refused", "");
+    fs::hard_link(sandbox.path("src/new"), sandbox.path("src/second")).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    OpenOptions::new().write(true).open(sandbox.path("dst/src/kept")).unwrap().set_modified(later).unwrap();
+    let earlier = std::time::SystemTime::UNIX_EPOCH;
+    OpenOptions::new().write(true).open(sandbox.path("dst/src/old")).unwrap().set_modified(earlier).unwrap();
+    let output = sandbox.zcp(["-au", "-j1", "--log=-", "src", "dst"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let records = records(&output.stdout);
+    let action = |name: &str| records[name]["action"].as_str().unwrap();
+    assert_eq!((action("dst/src/old"), action("dst/src/kept")), ("updated", "skipped"));
+    assert_eq!(records["dst/src/kept"]["why"], "not newer");
+    let mut names = [action("dst/src/new"), action("dst/src/second")];
+    names.sort();
+    assert_eq!(names, ["copied", "linked"]);
+    let failed = &records["null"];
+    assert_eq!((&failed["action"], &failed["error"]["path"]), (&json!("failed"), &json!("dst/src/refused")));
+    assert_eq!(records.len(), 5);
+}
+
+/// The copy is made; that the log is not whole is a failure. A file that the copy needs is no log.
+fn log_that_cannot_be_written() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a", "1");
+    let output = sandbox.zcp(["--log=/dev/full", "a", "b"]).output().unwrap();
+    let words = "zcp: cannot write log to '/dev/full': No space left on device\n".to_owned();
+    assert_eq!((String::from_utf8(output.stderr).unwrap(), output.status.code()), (words, Some(1)));
+    assert_eq!(fs::read(sandbox.path("b")).unwrap(), b"1");
+    let output = sandbox.zcp(["--log=a", "a", "c"]).output().unwrap();
+    assert_eq!((output.status.code(), fs::read(sandbox.path("a")).unwrap()), (Some(1), b"1".to_vec()));
+    assert!(!sandbox.path("c").exists());
+}
+
+/// Each line for jq in the documentation answers.
+fn log_answers_questions() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "1").file("src/b", "22").file("dst/a/x", "");
+    let output = sandbox.zcp(["-rT", "--log=LOG", "src", "dst"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let page = include_str!("../../docs/statistics.md");
+    let lines: Vec<_> = page.lines().filter(|line| line.starts_with("jq ") && line.ends_with(" LOG")).collect();
+    assert_eq!(lines.len(), 5);
+    for line in lines {
+        let output = Command::new("sh").args(["-c", line]).current_dir(sandbox.path("")).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        let steps_down = line.contains("step_downs");
+        assert!(steps_down || !output.stdout.trim_ascii().is_empty(), "{line}");
+    }
+}
+
+fn itemize() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/new", "1").file("src/old", "1").symlink("x", "src/l").file("dst/old", "123");
+    let earlier = std::time::SystemTime::UNIX_EPOCH;
+    OpenOptions::new().write(true).open(sandbox.path("dst/old")).unwrap().set_modified(earlier).unwrap();
+    let output = sandbox.zcp(["-a", "-j1", "-T", "--itemize", "src", "dst"]).output().unwrap();
+    assert_done(&output);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort();
+    assert_eq!(lines, [">f+++++++++ dst/new", ">f.st...... dst/old", "cL+++++++++ dst/l"]);
+    let output = sandbox.zcp(["-n", "-T", "--itemize", "src/new", "dst/new"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), ".f          dst/new (exists)\n");
 }

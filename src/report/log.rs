@@ -1,0 +1,273 @@
+//! The log of a copy: one record for each name. `--log` writes records as JSON, one object a line; `--itemize`
+//! prints them for people, in the form of rsync's option of that name.
+
+use super::stats::{failure_json, step_down_json};
+use super::{Failure, json, lock, quote};
+use crate::sys::Kind;
+use crate::transfer::{Account, Reason, Strategy};
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+/// A worker hands over its lines when it has this many bytes of them.
+pub const HELD: usize = 16 << 10;
+
+/// Receives a record of each name of a copy, as one JSON object a line (`zcp --log`). Clones write to the same file.
+///
+/// # Examples
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # std::env::set_current_dir(dir.path())?;
+/// std::fs::write("a", "1")?;
+/// let log = zcp::Log::new(std::fs::File::create("log")?);
+/// zcp::CopyOptions::new().log(&log).copy(["a"], "b")?;
+/// assert!(log.take_error().is_none());
+/// assert!(std::fs::read_to_string("log")?.starts_with(r#"{"action":"copied","source":"a","destination":"b""#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Mutex<Sink>>);
+
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    error: Option<std::io::Error>,
+}
+
+impl Log {
+    /// Writes to `file`, from its current position.
+    pub fn new(file: File) -> Log {
+        Log(Arc::new(Mutex::new(Sink { file, error: None })))
+    }
+
+    /// Writes whole lines. After an error nothing more is written.
+    pub(crate) fn write(&self, lines: &[u8]) {
+        let mut sink = lock(&self.0);
+        if sink.error.is_none() && !lines.is_empty() {
+            sink.error = sink.file.write_all(lines).err();
+        }
+    }
+
+    /// Takes the error of the first failed write.
+    pub fn take_error(&self) -> Option<std::io::Error> {
+        lock(&self.0).error.take()
+    }
+
+    /// Writes a failure that belongs to no name in hand.
+    pub(super) fn write_failure(&self, failure: &Failure) {
+        let mut line = Vec::new();
+        Record { action: NameAction::Failed, failure: Some(failure), ..Record::default() }.write_json(&mut line);
+        self.write(&line);
+    }
+}
+
+/// The failures of the name that a thread has in hand.
+#[derive(Debug, Default)]
+pub struct NameFailures {
+    /// Whether anything failed, be it without a message.
+    pub any: bool,
+    /// The first failure with a message.
+    pub first: Option<Failure>,
+}
+
+thread_local! {
+    static IN_HAND: RefCell<Option<NameFailures>> = const { RefCell::new(None) };
+}
+
+/// Replaces the failures that are collected for the name in hand, and returns the old ones. With `None`, each failure
+/// is a record of its own.
+pub fn collect_failures(new: Option<NameFailures>) -> Option<NameFailures> {
+    IN_HAND.replace(new)
+}
+
+/// Adds a failure to the name in hand; false if there is none.
+pub(super) fn add_to_name(failure: Option<&Failure>) -> bool {
+    IN_HAND.with_borrow_mut(|in_hand| {
+        let Some(failures) = in_hand else { return false };
+        failures.any = true;
+        if failures.first.is_none() {
+            failures.first = failure.cloned();
+        }
+        true
+    })
+}
+
+/// What became of a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameAction {
+    /// A new file got the content of the source.
+    #[default]
+    Copied,
+    /// An existing file was replaced or overwritten.
+    Updated,
+    /// A hard link was made, or by `-s` a symbolic link to the source.
+    Linked,
+    /// A directory, a symbolic link or a special file was made.
+    Made,
+    /// The destination was left alone.
+    Skipped,
+    /// Something failed. There may be a copy that lacks content or attributes.
+    Failed,
+}
+
+impl NameAction {
+    fn name(self) -> &'static str {
+        match self {
+            NameAction::Copied => "copied",
+            NameAction::Updated => "updated",
+            NameAction::Linked => "linked",
+            NameAction::Made => "made",
+            NameAction::Skipped => "skipped",
+            NameAction::Failed => "failed",
+        }
+    }
+}
+
+/// In what an existing destination differed from its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// The number of bytes.
+    pub size: bool,
+    /// The modification time.
+    pub time: bool,
+}
+
+/// The bytes that strategies moved for one name, and the strategies that it left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes by strategy; no strategy is in it twice, or with 0 bytes.
+    pub bytes: Vec<(Strategy, u64)>,
+    /// The strategies that were left, and why.
+    pub step_downs: Vec<(Strategy, Reason)>,
+}
+
+impl Moved {
+    /// What was added to an account.
+    pub fn between(before: &Account, after: &Account) -> Moved {
+        let mut moved = Moved::default();
+        for strategy in Strategy::ALL {
+            let (was, is) = (before.tally(strategy), after.tally(strategy));
+            if is.bytes > was.bytes {
+                moved.bytes.push((strategy, is.bytes - was.bytes));
+            }
+            let left = is.step_downs.iter().filter(|(reason, times)| was.step_downs.get(reason) != Some(times));
+            moved.step_downs.extend(left.map(|(reason, _)| (strategy, *reason)));
+        }
+        moved
+    }
+}
+
+/// What is logged of one name.
+#[derive(Debug, Default)]
+pub struct Record<'r> {
+    /// The path of the source, if it is known.
+    pub source: Option<&'r OsStr>,
+    /// The path of the destination, if it is known.
+    pub destination: Option<&'r OsStr>,
+    /// What became of it.
+    pub action: NameAction,
+    /// Why it was skipped.
+    pub why: Option<&'static str>,
+    /// What the source is, if it was looked at.
+    pub kind: Option<Kind>,
+    /// How an existing destination differed.
+    pub differences: Differences,
+    /// What was moved.
+    pub moved: Moved,
+    /// The time that a worker spent on the name, in nanoseconds.
+    pub ns: u64,
+    /// The first failure with a message.
+    pub failure: Option<&'r Failure>,
+}
+
+impl Record<'_> {
+    /// Appends the JSON object and a newline.
+    pub fn write_json(&self, line: &mut Vec<u8>) {
+        let bytes: u64 = self.moved.bytes.iter().map(|(_, bytes)| bytes).sum();
+        let most = self.moved.bytes.iter().max_by_key(|(_, bytes)| *bytes);
+        line.extend_from_slice(b"{\"action\":\"");
+        line.extend_from_slice(self.action.name().as_bytes());
+        line.extend_from_slice(b"\",\"source\":");
+        write_path(line, self.source);
+        line.extend_from_slice(b",\"destination\":");
+        write_path(line, self.destination);
+        // Writing to a Vec does not fail.
+        let _ = write!(line, ",\"bytes\":{bytes},\"ns\":{}", self.ns);
+        if let Some(kind) = self.kind {
+            let _ = write!(line, ",\"kind\":\"{}\"", kind_name(kind));
+        }
+        if let Some((strategy, _)) = most {
+            let _ = write!(line, ",\"strategy\":\"{}\"", strategy.name());
+        }
+        if self.moved.bytes.len() > 1 {
+            let strategies: serde_json::Map<_, _> =
+                self.moved.bytes.iter().map(|(s, bytes)| (s.name().to_owned(), (*bytes).into())).collect();
+            let _ = write!(line, ",\"strategies\":{}", serde_json::Value::from(strategies));
+        }
+        if !self.moved.step_downs.is_empty() {
+            let steps: Vec<_> =
+                self.moved.step_downs.iter().map(|(s, reason)| step_down_json(*s, *reason)).collect();
+            let _ = write!(line, ",\"step_downs\":{}", serde_json::Value::from(steps));
+        }
+        if let Some(why) = self.why {
+            let _ = write!(line, ",\"why\":\"{why}\"");
+        }
+        if let Some(failure) = self.failure {
+            let _ = write!(line, ",\"error\":{}", failure_json(failure));
+        }
+        line.extend_from_slice(b"}\n");
+    }
+
+    /// The line of `--itemize`; `None` for a failure, which has a message.
+    pub fn itemized(&self) -> Option<Vec<u8>> {
+        let kind = match self.kind {
+            Some(Kind::Directory) => 'd',
+            Some(Kind::Symlink) => 'L',
+            Some(Kind::BlockDevice | Kind::CharDevice) => 'D',
+            Some(Kind::Fifo | Kind::Socket) => 'S',
+            _ => 'f',
+        };
+        let mark = |differs, letter| if differs { letter } else { '.' };
+        let (size, time) = (mark(self.differences.size, 's'), mark(self.differences.time, 't'));
+        let item = match self.action {
+            NameAction::Failed => return None,
+            NameAction::Copied => format!(">{kind}+++++++++"),
+            NameAction::Updated => format!(">{kind}.{size}{time}......"),
+            NameAction::Linked => format!("h{kind}+++++++++"),
+            NameAction::Made => format!("c{kind}+++++++++"),
+            NameAction::Skipped => format!(".{kind}         "),
+        };
+        let mut line = format!("{item} ").into_bytes();
+        line.extend_from_slice(&quote::shown(self.destination.unwrap_or_default().as_encoded_bytes()));
+        if let Some(why) = self.why {
+            let _ = write!(line, " ({why})");
+        }
+        line.push(b'\n');
+        Some(line)
+    }
+}
+
+/// A path as a string, or as an array of numbers if it is not UTF-8: see `json`.
+fn write_path(line: &mut Vec<u8>, path: Option<&OsStr>) {
+    // Writing to a Vec does not fail.
+    let _ = match path.map(|path| (path, path.to_str())) {
+        None => line.write_all(b"null"),
+        Some((_, Some(text))) => serde_json::to_writer(line, text).map_err(Into::into),
+        Some((path, None)) => write!(line, "{}", json::bytes(path)),
+    };
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Regular => "file",
+        Kind::Directory => "directory",
+        Kind::Symlink => "symlink",
+        Kind::Fifo => "fifo",
+        Kind::Socket => "socket",
+        Kind::BlockDevice => "block device",
+        Kind::CharDevice => "character device",
+        _ => "unknown",
+    }
+}

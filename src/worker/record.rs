@@ -1,0 +1,171 @@
+//! The record of a name in the log: what became of it, as far as the statistics of the worker tell.
+
+use super::{Task, Worker};
+use crate::options::Action;
+use crate::report::log::{self, Differences, Moved, NameAction, NameFailures, Record};
+use crate::report::{Failure, Stats};
+use crate::sys::{Kind, Stat};
+use crate::transfer::Account;
+use std::time::Instant;
+
+/// The lines that a worker holds back, and what it knows of the name in hand.
+#[derive(Default)]
+pub(super) struct Recorder {
+    lines: Vec<u8>,
+    name: Name,
+}
+
+/// What the worker learns of a name on the way.
+#[derive(Clone, Copy, Default)]
+struct Name {
+    kind: Option<Kind>,
+    /// Of an existing destination.
+    differences: Option<Differences>,
+    why: Option<&'static str>,
+}
+
+/// The time and the bytes that one name takes.
+pub(super) struct Measure {
+    start: Instant,
+    /// On the heap, so that little is moved where there is no log.
+    before: Box<Account>,
+    moved: Option<(Moved, u64)>,
+}
+
+impl Measure {
+    fn of(self, after: &Account) -> (Moved, u64) {
+        self.moved.unwrap_or_else(|| (Moved::between(&self.before, after), nanoseconds(self.start)))
+    }
+}
+
+fn nanoseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Worker<'_> {
+    /// Begins to measure a name; `None` if there is no log.
+    pub(super) fn measure(&self) -> Option<Measure> {
+        self.ctx.reporter.records().then(|| Measure {
+            start: Instant::now(),
+            before: Box::new(self.stats.account.clone()),
+            moved: None,
+        })
+    }
+
+    /// Ends the measure, and leaves the record for later.
+    pub(super) fn measured(&self, measure: Measure) -> Measure {
+        let before = Box::default();
+        let start = measure.start;
+        Measure { start, before, moved: Some(measure.of(&self.stats.account)) }
+    }
+
+    /// Does the rest of the work on a name, and logs what became of the name.
+    pub(super) fn record(&mut self, task: &Task<'_>, measure: Option<Measure>, work: impl FnOnce(&mut Self)) {
+        let Some(measure) = measure else { return work(self) };
+        let before = [self.stats.files, self.stats.complete, self.stats.skipped].into_iter().chain([
+            self.stats.symlinks,
+            self.stats.special,
+            self.stats.hard_links,
+        ]);
+        let before: Vec<u64> = before.collect();
+        // A name whose turn comes with that of another one has a record of its own.
+        let outer =
+            (std::mem::take(&mut self.recorder.name), log::collect_failures(Some(NameFailures::default())));
+        work(self);
+        let name = std::mem::replace(&mut self.recorder.name, outer.0);
+        let failures = log::collect_failures(outer.1).unwrap_or_default();
+        let Some((action, why)) = self.outcome(&before, &name, &failures) else { return };
+        let (moved, ns) = measure.of(&self.stats.account);
+        let (source, destination) = (task.source_path(), task.destination_path());
+        let record = Record {
+            source: Some(&source),
+            destination: Some(&destination),
+            action,
+            why,
+            kind: name.kind,
+            differences: name.differences.unwrap_or_default(),
+            moved,
+            ns,
+            failure: failures.first.as_ref(),
+        };
+        self.write_record(&record);
+    }
+
+    /// What became of the name in hand; `None` if nothing is to be said of it. Names that are made together with it, such as
+    /// other links to the inode, count as hard links: these are looked at last.
+    fn outcome(
+        &self,
+        before: &[u64],
+        name: &Name,
+        failures: &NameFailures,
+    ) -> Option<(NameAction, Option<&'static str>)> {
+        let Stats { files, complete, skipped, symlinks, special, hard_links, .. } = self.stats;
+        let after = [files, complete, skipped, symlinks, special, hard_links];
+        let changed = after.iter().zip(before).position(|(after, before)| after > before);
+        let is_declined = changed == Some(2) && failures.first.is_none();
+        if failures.any && !is_declined {
+            return Some((NameAction::Failed, None));
+        }
+        Some(match changed? {
+            0 if name.differences.is_some() => (NameAction::Updated, None),
+            0 => (NameAction::Copied, None),
+            1 => (NameAction::Skipped, Some("complete")),
+            2 if failures.any => (NameAction::Skipped, Some("declined")),
+            2 => (NameAction::Skipped, name.why.or(Some("exists"))),
+            3 if self.ctx.options.action != Action::SymbolicLink => (NameAction::Made, None),
+            4 => (NameAction::Made, None),
+            _ => (NameAction::Linked, None),
+        })
+    }
+
+    fn write_record(&mut self, record: &Record<'_>) {
+        if self.ctx.options.itemize
+            && let Some(line) = record.itemized()
+        {
+            self.ctx.reporter.lines(&line);
+        }
+        if self.ctx.reporter.log().is_none() {
+            return;
+        }
+        record.write_json(&mut self.recorder.lines);
+        // What takes long is read at once by those who wait for it.
+        const LONG: u64 = 100_000_000;
+        if self.recorder.lines.len() >= log::HELD || record.ns >= LONG {
+            self.flush_records();
+        }
+    }
+
+    /// Writes the lines that were held back.
+    pub(super) fn flush_records(&mut self) {
+        if let Some(log) = self.ctx.reporter.log() {
+            log.write(&self.recorder.lines);
+            self.recorder.lines.clear();
+        }
+    }
+
+    /// Notes what the source is.
+    pub(super) fn note_source(&mut self, source: &Stat) {
+        self.recorder.name.kind = Some(source.kind());
+    }
+
+    /// Notes how an existing destination differs.
+    pub(super) fn note_existing(&mut self, source: &Stat, existing: &Stat) {
+        let differences = Differences { size: source.size != existing.size, time: source.mtime != existing.mtime };
+        self.recorder.name.differences = Some(differences);
+    }
+
+    /// Notes why the name is skipped.
+    pub(super) fn note_skip(&mut self, why: &'static str) {
+        self.recorder.name.why = Some(why);
+    }
+
+    /// Reports what came of a name, within its record.
+    pub(super) fn report_within(
+        &mut self,
+        task: &Task<'_>,
+        measure: Option<Measure>,
+        answer: Result<(), Failure>,
+    ) {
+        self.record(task, measure, |worker| worker.report(answer));
+    }
+}
