@@ -3,6 +3,7 @@
 
 use super::{Error, Report};
 use crate::options::{Dereference, Options, When};
+use crate::report::stats::Summary;
 use crate::report::{Failure, Reporter};
 use crate::session::{Host, Session};
 use crate::walk::operands::{Operands, Target};
@@ -164,7 +165,9 @@ impl CopyOptions {
         if let Some(warning) = warning {
             reporter.warn(warning);
         }
-        Report::new(Session::prepare(options, operands, host, reporter)?.run()).into_result()
+        let (sources, destination) = (operands.sources.clone(), Some(operands.destination.clone()));
+        let summary = Session::prepare(options, operands, host, reporter)?.run();
+        Report::new(Summary { sources, destination, ..summary }).into_result()
     }
 
     pub(crate) fn operands(&self, sources: Vec<OsString>, destination: OsString) -> Operands {

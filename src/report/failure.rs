@@ -20,6 +20,8 @@ pub struct Failure {
     /// A reason other than the system's.
     why: Option<String>,
     about: About,
+    /// The paths of the source and the destination that were in hand.
+    names: Option<Box<(OsString, OsString)>>,
 }
 
 /// The kind of operation that failed, where more than the message depends on it.
@@ -38,7 +40,7 @@ enum About {
 impl Failure {
     /// A failure without a path.
     pub(crate) fn plain(operation: &'static str) -> Failure {
-        Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other }
+        Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other, names: None }
     }
 
     /// A failure about `path`, which replaces the first `{}` of `operation`.
@@ -51,6 +53,24 @@ impl Failure {
     pub(crate) fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
         self.paths.push(path.as_ref().into());
         self
+    }
+
+    /// Sets the source and the destination that were in hand.
+    #[must_use]
+    pub(crate) fn of_names(mut self, source: OsString, destination: OsString) -> Failure {
+        self.names = Some(Box::new((source, destination)));
+        self
+    }
+
+    /// The paths of the source and the destination that were in hand, if the failure belongs to one name.
+    pub fn names(&self) -> Option<(&OsStr, &OsStr)> {
+        self.names.as_ref().map(|names| (names.0.as_os_str(), names.1.as_os_str()))
+    }
+
+    /// The first byte in which a copy differs from its source, counted from 0.
+    pub fn offset(&self) -> Option<u64> {
+        let offset = self.paths.last().filter(|_| self.operation.ends_with("offset {?}"))?;
+        offset.to_str()?.parse().ok()
     }
 
     /// Sets the system's reason.
@@ -151,8 +171,11 @@ impl Failure {
 
     /// The words of the operation, without the paths.
     pub fn operation(&self) -> String {
+        let words = self.operation.strip_prefix("warning: ").unwrap_or(self.operation);
+        // What follows is the reason.
+        let words = words.split_once(':').map_or(words, |(words, _)| words);
         let words: Vec<_> =
-            self.operation.split(['{', '}', '?', ':']).map(str::trim).filter(|part| !part.is_empty()).collect();
+            words.split(['{', '}', '?', ':']).map(str::trim).filter(|part| !part.is_empty()).collect();
         words.join(" ")
     }
 
@@ -217,6 +240,8 @@ mod tests {
         assert_eq!(failure.text(), b"cannot create hard link 'b' to 'a c': Too many links");
         assert_eq!(failure.operation(), "cannot create hard link to");
         assert_eq!(failure.errno_name().as_deref(), Some("EMLINK"));
+        let failure = Failure::new("verification failed: {} and {} differ at offset {?}", "a").and("b").and("7");
+        assert_eq!((failure.operation().as_str(), failure.offset()), ("verification failed", Some(7)));
     }
 
     #[test]

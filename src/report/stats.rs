@@ -4,10 +4,12 @@
 
 use super::json::bytes;
 use super::{Failure, errno};
+use crate::sys::Time;
 use crate::transfer::route::{Case, Route};
 use crate::transfer::{Account, Call, Reason, Strategy};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// The figures of one worker, or of all workers.
@@ -97,6 +99,14 @@ pub struct Summary {
     pub peak_in_flight: usize,
     /// The number of failures.
     pub failed: u64,
+    /// The start of the copy.
+    pub started: Option<Time>,
+    /// The operands, as they were given.
+    pub sources: Vec<OsString>,
+    /// The destination, as it was given.
+    pub destination: Option<OsString>,
+    /// The signal that ended the copy.
+    pub signal: Option<i32>,
     /// The first failures.
     pub failures: Vec<Failure>,
     /// The first warnings.
@@ -141,6 +151,13 @@ impl Summary {
                 .collect::<serde_json::Map<_, _>>(),
             "routes": stats.routes.iter().map(|(case, (route, files))| route_json(case, route, *files)).collect::<Vec<_>>(),
             "gave_up": self.gave_up,
+            "interrupted": self.interrupted,
+            "signal": self.signal,
+            "exit_status": self.signal.map_or(i32::from(self.failed > 0), |signal| 128 + signal),
+            "started": self.started.map(seconds),
+            "sources": self.sources.iter().map(|source| bytes(source)).collect::<Vec<_>>(),
+            "destination": self.destination.as_deref().map(bytes),
+            "warnings": self.warnings.iter().map(failure_json).collect::<Vec<_>>(),
             "errors": self.failures.iter().map(failure_json).collect::<Vec<_>>(),
         })
     }
@@ -177,6 +194,8 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
         "destination": case.destination.name(),
         "same_device": case.same_device,
         "size": case.size.name(),
+        "min_bytes": case.size.limits().0,
+        "max_bytes": case.size.limits().1,
         "overwritten": case.overwritten,
         "strategies": route.strategies.iter().map(|s| s.name()).collect::<Vec<_>>(),
         "why": route.why,
@@ -184,8 +203,22 @@ fn route_json(case: &Case, route: &Route, files: u64) -> Value {
     })
 }
 
-/// A failure in `errors` of `--stats=json`.
+/// Seconds since 1970, with a fraction.
+fn seconds(time: Time) -> f64 {
+    // A double has 53 bits, which is a precision of a microsecond.
+    time.sec as f64 + f64::from(time.nsec) / 1e9
+}
+
+/// A failure in `errors` or a warning in `warnings` of `--stats=json`, or the error in a record of `--log`.
 pub fn failure_json(failure: &Failure) -> Value {
-    let path = failure.path().map(bytes);
-    json!({"operation": failure.operation(), "path": path, "errno": failure.errno_name()})
+    let (source, destination) = failure.names().unzip();
+    json!({
+        "message": failure.to_string(),
+        "operation": failure.operation(),
+        "path": failure.path().map(bytes),
+        "source": source.map(bytes),
+        "destination": destination.map(bytes),
+        "offset": failure.offset(),
+        "errno": failure.errno_name(),
+    })
 }

@@ -128,6 +128,16 @@ pub const SMALL: u64 = 64 << 10;
 pub const LARGE: u64 = 256 << 10;
 
 impl SizeClass {
+    /// The least and the largest number of bytes of the class, if there is a largest.
+    pub fn limits(self) -> (u64, Option<u64>) {
+        match self {
+            SizeClass::Small => (0, Some(SMALL)),
+            SizeClass::Medium => (SMALL + 1, Some(LARGE - 1)),
+            SizeClass::Large => (LARGE, None),
+            SizeClass::Any => (0, None),
+        }
+    }
+
     /// The class of a length in bytes.
     pub fn of(bytes: u64) -> SizeClass {
         match bytes {

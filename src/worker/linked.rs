@@ -102,12 +102,12 @@ impl Worker<'_> {
                 let task = Task { dir: &name.dir, fds: &fds, entry, follow };
                 self.record(&task, self.measure(), |worker| {
                     let answer = run(worker, &task);
-                    worker.report(answer);
+                    worker.report(&task, answer);
                 });
             }
             Err(errno) => {
                 let path = name.dir.destination_path(entry.destination());
-                self.report(Err(Failure::new("cannot access {}", path).errno(errno)));
+                self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
             }
         }
     }

@@ -196,7 +196,7 @@ impl<'c> Worker<'c> {
         let ctx = self.ctx;
         self.record(&task, self.measure(), |worker| {
             let answer = ctx.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
-            worker.report(answer);
+            worker.report(&task, answer);
         });
         self.count_done(before);
     }
@@ -209,11 +209,11 @@ impl<'c> Worker<'c> {
     }
 
     /// Reports a failure, unless it is only that a signal asked for the end.
-    fn report(&self, answer: Result<(), Failure>) {
+    fn report(&self, task: &Task<'_>, answer: Result<(), Failure>) {
         if let Err(failure) = answer
             && !self.is_interruption(&failure)
         {
-            self.ctx.reporter.fail(failure);
+            self.ctx.reporter.fail(failure.of_names(task.source_path(), task.destination_path()));
         }
     }
 
@@ -362,6 +362,6 @@ impl<'c> Worker<'c> {
     }
 
     fn attribute_failed(&self, task: &Task<'_>, error: AttributeError) {
-        self.ctx.reporter.fail(Failure::attribute(error, &task.destination_path()));
+        self.report(task, Err(Failure::attribute(error, &task.destination_path())));
     }
 }

@@ -166,6 +166,6 @@ impl Worker<'_> {
         measure: Option<Measure>,
         answer: Result<(), Failure>,
     ) {
-        self.record(task, measure, |worker| worker.report(answer));
+        self.record(task, measure, |worker| worker.report(task, answer));
     }
 }

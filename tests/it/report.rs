@@ -155,7 +155,11 @@ fn schema() {
             "{route}"
         );
     }
-    assert_eq!(stats["errors"], json!([]));
+    assert_eq!((&stats["errors"], &stats["warnings"]), (&json!([]), &json!([])));
+    assert_eq!((&stats["sources"], &stats["destination"]), (&json!(["src"]), &json!("dst")));
+    assert_eq!((&stats["interrupted"], &stats["exit_status"]), (&json!(false), &json!(0)));
+    assert!(stats["started"].as_f64() > Some(1e9) && stats["signal"].is_null(), "{stats}");
+    assert!(stats["routes"].as_array().unwrap().iter().all(|route| route["min_bytes"].is_u64()), "{stats}");
 }
 
 fn totals() {
@@ -190,6 +194,9 @@ fn skipped_and_failed() {
     assert_eq!((files, failed, skipped), (Some(1), Some(1), Some(0)));
     assert_eq!(stats["errors"].as_array().unwrap().len(), 1);
     assert_eq!((&stats["errors"][0]["path"], &stats["errors"][0]["errno"]), (&json!("dst/b"), &Value::Null));
+    let [source, destination] = ["source", "destination"].map(|name| &stats["errors"][0][name]);
+    assert_eq!((source, destination, &stats["exit_status"]), (&json!("src/b"), &json!("dst/b"), &json!(1)));
+    assert_eq!(stats["errors"][0]["message"], "cannot overwrite directory 'dst/b' with non-directory 'src/b'");
 }
 
 /// A path that is not UTF-8 is an array of bytes.
