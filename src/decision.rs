@@ -38,6 +38,8 @@ pub struct Existing {
     pub source_is_dots: bool,
     /// Whether its backup would overwrite the source (`cp -b a a~`, however spelt).
     pub backup_is_source: bool,
+    /// Whether source or destination is a descriptor of this process (`/dev/stdin`).
+    pub is_descriptor: bool,
 }
 
 /// The decision about a name.
@@ -242,8 +244,9 @@ enum Sameness {
 /// Whether source and destination are one file in a way that matters for these options.
 fn sameness(options: &Options, source: &Stat, existing: &Existing) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
-    // The two directions of a socket are two streams.
-    if source.kind() == Kind::Socket && options.read_special {
+    // The two directions of a connected socket (/dev/stdin, /dev/stdout) are two streams. A socket that has a name in a
+    // file system cannot be opened at all.
+    if source.kind() == Kind::Socket && existing.is_descriptor && options.read_special {
         return Distinct;
     }
     let same = source.id() == existing.stat.id();

@@ -69,6 +69,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         untrusted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
         source_is_dots: matches!(backup::split(&entry.name).1.as_bytes(), b"." | b".."),
         backup_is_source: false,
+        is_descriptor: source.kind() == Kind::Socket && names_descriptor(entry),
     };
     let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
     if related || options.action == Action::SymbolicLink {
@@ -91,6 +92,11 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
             has_its_name && at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(is_source);
     }
     Ok(Some(existing))
+}
+
+/// Whether an operand's source or destination is one of this process's descriptors, by a name such as `/dev/stdin`.
+fn names_descriptor(entry: &Entry) -> bool {
+    entry.operand && [&entry.name, entry.destination()].iter().any(|name| inherited::number(name, true).is_some())
 }
 
 /// Whether an operand's destination is or leads to a device, or is one of this process's descriptors

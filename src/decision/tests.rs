@@ -193,6 +193,7 @@ fn stranger(mode: u32) -> Existing {
         goes_if_other: false,
         source_is_dots: false,
         backup_is_source: false,
+        is_descriptor: false,
     }
 }
 

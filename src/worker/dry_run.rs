@@ -156,6 +156,7 @@ impl Worker<'_> {
             writable: true,
             just_made: true,
             backup_is_source: false,
+            is_descriptor: false,
             untrusted: false,
             time_kept: false,
             goes_if_other: false,

@@ -27,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[Need::Root, Need::Program("setpriv")],
             another_users_file,
         ),
+        trial("like_gnu::a_named_socket_is_the_same_file", &[], named_socket),
         trial("like_gnu::attributes_of_a_fifo_need_no_data", &[], attributes_of_fifo),
         trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
         trial("like_gnu::directories_met_again_get_cps_words", &[], directories_met_again),
@@ -299,6 +300,26 @@ fn another_users_file() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{options}");
         assert_eq!(output.status.code(), Some(1), "{options}");
         assert_eq!(read(&sandbox, "dst").as_deref(), Some("new"), "{options}");
+    }
+}
+
+/// Two names of one socket in a file system are one file, unlike two descriptors of one connected socket.
+fn named_socket() {
+    let sandbox = Sandbox::new();
+    sandbox.socket("s").hard_link("s", "h").symlink("s", "l");
+    for (options, from, to) in [
+        ("", "s", "s"),
+        ("-bf", "s", "s"),
+        ("-b", "s", "s"),
+        ("", "s", "h"),
+        ("", "l", "s"),
+        ("-d", "s", "s"),
+        ("-u", "s", "h"),
+        ("-r", "s", "s"),
+    ] {
+        let words = format!("cp: '{from}' and '{to}' are the same file\n");
+        assert_eq!(cp(&sandbox, &format!("{options} {from} {to}")), (words, Some(1)), "{options} {from} {to}");
+        assert!(sandbox.path("s").exists());
     }
 }
 

@@ -82,6 +82,11 @@ impl Sandbox {
         self.time(name, LONG_AGO)
     }
 
+    pub(crate) fn socket(&self, name: impl AsRef<Path>) -> &Self {
+        mknodat(CWD, self.new_path(&name), FileType::Socket, Mode::from_raw_mode(0o755), 0).unwrap();
+        self
+    }
+
     pub(crate) fn mode(&self, name: impl AsRef<Path>, mode: u32) -> &Self {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
         self

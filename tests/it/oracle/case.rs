@@ -158,6 +158,15 @@ impl Case {
         self.links_on_the_way().any(|node| !is_link(node))
     }
 
+    /// Whether the run replaced a symbolic link by a directory.
+    pub(super) fn replaces_link_by_directory(&self, run: &Run) -> bool {
+        let is_directory = |node: &Node| {
+            let after = run.snapshot.0.get(&Path::new(WITHIN).join(&node.path));
+            after.is_some_and(|after| after.mode & 0o170_000 == 0o040_000)
+        };
+        self.nodes.iter().any(|node| matches!(node.kind, Placed::Link(_)) && is_directory(node))
+    }
+
     /// Opens the fifos, so that no program waits for a reader.
     pub(crate) fn hold_fifos(&self, sandbox: &Sandbox) -> Vec<File> {
         let fifos = self.nodes.iter().filter(|node| node.kind == Placed::Fifo);

@@ -66,6 +66,14 @@ pub(crate) const INTENDED: &[Known] = &[
         shows: |case, _, zcp| case.has_backup() && case.replaces_link_on_the_way(zcp),
     },
     Known {
+        why: "where -b replaces a link by a directory that a followed link of the source then leads to, cp copies from \
+              the new directory; zcp ends, as the link led to the directory that it is filling",
+        shows: |case, cp, zcp| {
+            let ends = zcp.says("into itself") && !cp.says("into itself");
+            case.has_backup() && ends && case.replaces_link_by_directory(cp)
+        },
+    },
+    Known {
         why: "cp leaves the access control list that a file inherits or has, although its mode is kept or withheld",
         shows: |case, cp, zcp| {
             let without_lists = |run: &Run| {
