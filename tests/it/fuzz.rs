@@ -238,6 +238,7 @@ fn plan_keeps_its_word() {
                 goes_if_other: options.resume,
                 source_is_dots,
                 backup_is_source,
+                is_descriptor: false,
             };
             let asked = decision::decide(&options, &source, Some(&existing));
             let decision = match &asked {
