@@ -25,6 +25,15 @@
 //!   scheduler starts, ends and repeats the steps as processes. A program that needs them starts `zcp`.
 //! - `--stats-file`: write [`Report::to_json`] to a file.
 //!
+//! # Cargo features
+//! `cli`, on by default, is the program and its progress bar. A program that only needs the library leaves it out, and
+//! with it the crates clap and indicatif; a [`Console`] then prints lines in place of the bar:
+//!
+//! ```toml
+//! [dependencies]
+//! zcp = { package = "zcp-copy", version = "0.1", default-features = false }
+//! ```
+//!
 //! # What is promised
 //! Everything documented here follows semantic versioning: code that compiles with one version compiles with
 //! all later ones of the same major number (of the same minor number while the major is 0), and the
@@ -73,12 +82,16 @@
 //!
 //! Each worker counts in plain integers (`report::Stats`), which are added up at the end.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("zcp copies by system calls that only Linux has; it can be built for Linux alone.");
+
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
 pub mod backup;
 #[doc(hidden)]
 pub mod batch;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
@@ -93,12 +106,14 @@ pub mod engine;
 pub mod existing;
 #[doc(hidden)]
 pub mod filter;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod job;
 #[doc(hidden)]
 pub mod metadata;
 #[doc(hidden)]
 pub mod options;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod program;
 #[doc(hidden)]

@@ -161,6 +161,7 @@ impl Report {
 
     /// The line that the program ends with after several failures, in bytes since file names need not be UTF-8; `None` if
     /// there is no need of one.
+    #[cfg(feature = "cli")]
     pub(crate) fn outcome(&self) -> Option<Vec<u8>> {
         table::outcome(&self.0)
     }

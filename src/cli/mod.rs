@@ -111,7 +111,7 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
     let base = argv0.map(|name| name.as_bytes()).unwrap_or_default().rsplit(|b| *b == b'/').next();
     match base.map(String::from_utf8_lossy) {
         Some(name) if !name.is_empty() => name.into_owned(),
-        _ => env!("CARGO_PKG_NAME").to_owned(),
+        _ => "zcp".to_owned(),
     }
 }
 

@@ -113,6 +113,7 @@ impl Failure {
     }
 
     /// Whether a sync to the disk failed.
+    #[cfg(feature = "cli")]
     pub(crate) fn is_of_sync(&self) -> bool {
         self.operation.starts_with("cannot sync ")
     }

@@ -3,6 +3,7 @@
 //! A message is one line, printed under a lock. Other modules pass facts; this one decides their wording,
 //! quoting and destination.
 
+pub mod bar;
 pub mod console;
 pub mod errno;
 pub mod failure;

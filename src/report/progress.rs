@@ -5,6 +5,7 @@
 //! that a quick one leaves no trace. How much there is to do is found out by a estimate that runs ahead
 //! at the lowest priority; until it is through, the total is "at least".
 
+use super::bar::{Bar, Shown};
 use super::table::{bytes, count, duration};
 use super::{Console, lock};
 use crate::options::When;
@@ -12,7 +13,6 @@ use crate::sys::memory;
 use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use crate::transfer::meter::Alarm;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
 use std::io::IsTerminal;
@@ -114,7 +114,7 @@ impl Debug for Listener {
 /// A way for others to print past the bar.
 #[derive(Clone, Debug, Default)]
 pub struct BarHandle {
-    bar: Arc<Mutex<Option<ProgressBar>>>,
+    bar: Arc<Mutex<Option<Bar>>>,
     /// Whether there ever was a bar.
     shown: Arc<AtomicBool>,
 }
@@ -149,7 +149,7 @@ impl Display {
     fn of(progress: When) -> Display {
         let is_terminal = || std::io::stderr().is_terminal();
         match progress {
-            When::Always | When::Auto if is_terminal() => Display::Bar,
+            When::Always | When::Auto if Bar::EXISTS && is_terminal() => Display::Bar,
             When::Always => Display::Lines,
             When::Auto | When::Never => Display::OnRequest,
         }
@@ -277,7 +277,7 @@ impl Watch {
             if let Some(console) = &self.console {
                 *lock(&console.bar().bar) = None;
             }
-            bar.finish_and_clear();
+            bar.clear();
         }
     }
 
@@ -325,8 +325,8 @@ impl Watch {
         console.say(line.as_bytes());
     }
 
-    fn show_bar(&self) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+    fn show_bar(&self) -> Bar {
+        let bar = Bar::new();
         if let Some(console) = &self.console {
             *lock(&console.bar().bar) = Some(bar.clone());
             console.bar().shown.store(true, Ordering::Relaxed);
@@ -334,26 +334,22 @@ impl Watch {
         bar
     }
 
-    fn draw(&self, bar: &ProgressBar, total: &Total) {
+    fn draw(&self, bar: &Bar, total: &Total) {
         let (done, files) = self.meters.read();
         let complete = total.complete.load(Ordering::Relaxed);
         let endless = total.endless.load(Ordering::Relaxed);
         // What is done is at least what there was to do.
         let all = total.bytes.load(Ordering::Relaxed).max(done);
         let all_files = total.files.load(Ordering::Relaxed).max(files);
-        if let Ok(style) =
-            ProgressStyle::with_template(template(proc::terminal_width(std::io::stderr()), complete, endless))
-        {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        // The position last: it draws, and must not be seen beyond an old length.
-        bar.set_length(all);
         let more = if complete { "" } else { "+" };
-        bar.set_prefix(format!("{}/{}{more} files", count(files), count(all_files)));
-        bar.set_position(done);
-        bar.set_message(shown(&lock(&self.meters.current)));
+        bar.draw(Shown {
+            template: template(proc::terminal_width(std::io::stderr()), complete, endless),
+            done,
+            all,
+            prefix: format!("{}/{}{more} files", count(files), count(all_files)),
+            message: shown(&lock(&self.meters.current)),
+        });
         self.meters.wanted.store(true, Ordering::Relaxed);
-        bar.tick();
     }
 }
 

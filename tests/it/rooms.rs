@@ -30,7 +30,9 @@ const ROOMS: [&[&str]; 14] = [
 const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 
 /// Crates, and the files and directories of src that may name them.
-const NAMED: [(&str, &[&str]); 4] = [
+const NAMED: [(&str, &[&str]); 6] = [
+    ("clap", &["cli/"]),
+    ("indicatif", &["report/bar.rs"]),
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
     ("walkdir", &["walk/estimate.rs"]),
     ("filetime", &["metadata/times.rs"]),
