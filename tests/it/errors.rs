@@ -67,7 +67,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     }
     for line in INTO_ITSELF_BY_LINK {
         for jobs in ["1", "4"] {
-            let run = move || into_itself(&oracle::reference(), line, jobs);
+            let run = move || into_itself(oracle::reference(), line, jobs);
             add(format!("into_itself::{line}-j{jobs}"), &[Need::ReferenceCp], Box::new(run));
         }
     }
