@@ -47,7 +47,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
                 Ok(stats_file) => stats_file,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
-            let log = match open_log(&statistics) {
+            let log = match open_log(&statistics, &console) {
                 Ok(log) => log,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
@@ -91,7 +91,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
     let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
     let outputs = check_outputs(&statistics, &sources, &destination)
-        .and_then(|()| Ok((StatsFile::prepare(&statistics)?, open_log(&statistics)?)));
+        .and_then(|()| Ok((StatsFile::prepare(&statistics)?, open_log(&statistics, console)?)));
     let (stats_file, log) = match outputs {
         Ok(outputs) => outputs,
         Err(failure) => return refuse(console, &failure.into()),
@@ -263,10 +263,11 @@ impl StatsFile {
 }
 
 /// Opens the file of `--log`, before anything is copied.
-fn open_log(statistics: &Statistics) -> Result<Option<Log>, Failure> {
+fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, Failure> {
     let Some(file) = &statistics.log else { return Ok(None) };
-    let number = if file == "-" { Some(1) } else { inherited::number(file, true) };
-    let opened = match number {
+    let opened = match inherited::number(file, true) {
+        _ if file == "-" => return Ok(Some(Log::on_console(console))),
+        Some(1) => return Ok(Some(Log::on_console(console))),
         Some(number) => match inherited::take(number, true) {
             Ok(fd) => fd.map(std::fs::File::from).ok_or(Errno::BADF.into()),
             Err(errno) => Err(errno.into()),
@@ -278,6 +279,9 @@ fn open_log(statistics: &Statistics) -> Result<Option<Log>, Failure> {
 
 /// Refuses files for the report and the log that the copy reads or makes: these would be overwritten.
 fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &OsStr) -> Result<(), Failure> {
+    if let Some(log) = statistics.log.as_ref().filter(|log| *log == "-" && is_stdout(destination)) {
+        return Err(Failure::new(LOG, log).because("the copy needs it".to_owned()));
+    }
     for (words, file) in [(STATISTICS, &statistics.file), (LOG, &statistics.log)] {
         if let Some(file) = file.as_ref().filter(|file| *file != "-") {
             check_output(words, file, sources, destination)?;

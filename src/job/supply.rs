@@ -122,12 +122,14 @@ fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -
     let now = match ctx.stale_retry.call(|| at::stat(&fds.src, &entry.name, follow)) {
         Ok(now) => now,
         Err(errno) => {
-            ctx.reporter.fail(Failure::new("cannot stat {}", path()).errno(errno));
+            let failure = Failure::new("cannot stat {}", path()).errno(errno);
+            ctx.reporter.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
             return false;
         }
     };
     if !facts.still_hold(&now) {
-        ctx.reporter.fail(Failure::new("{} has changed since the plan was made", path()));
+        let failure = Failure::new("{} has changed since the plan was made", path());
+        ctx.reporter.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
     }
     !now.is_dir()
 }

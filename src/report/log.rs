@@ -2,19 +2,20 @@
 //! prints them for people, in the form of rsync's option of that name.
 
 use super::stats::{failure_json, step_down_json};
-use super::{Failure, json, lock, quote};
+use super::{Console, Failure, json, lock, quote};
 use crate::sys::Kind;
 use crate::transfer::{Account, Reason, Strategy};
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// A worker hands over its lines when it has this many bytes of them.
+/// A worker writes its lines when it has this many bytes of them.
 pub const HELD: usize = 16 << 10;
 
-/// Receives a record of each name of a copy, as one JSON object a line (`zcp --log`). Clones write to the same file.
+/// Receives a record of each name of a copy, as one JSON object a line (`zcp --log`). Clones write to the same place.
 ///
 /// # Examples
 /// ```
@@ -28,37 +29,52 @@ pub const HELD: usize = 16 << 10;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<Sink>>);
+pub struct Log(Sink);
 
-#[derive(Debug)]
-struct Sink {
-    file: File,
-    error: Option<std::io::Error>,
+#[derive(Clone, Debug)]
+enum Sink {
+    /// A file, until a write fails.
+    File(Arc<Mutex<(File, Option<std::io::Error>)>>),
+    /// Standard output, which gets other lines as well and may lose its reader.
+    Console(Console),
 }
 
 impl Log {
     /// Writes to `file`, from its current position.
     pub fn new(file: File) -> Log {
-        Log(Arc::new(Mutex::new(Sink { file, error: None })))
+        Log(Sink::File(Arc::new(Mutex::new((file, None)))))
+    }
+
+    /// Writes to standard output. [`Console::finish`] gives the error of a failed write.
+    pub(crate) fn on_console(console: &Console) -> Log {
+        Log(Sink::Console(console.clone()))
     }
 
     /// Writes whole lines. After an error nothing more is written.
     pub(crate) fn write(&self, lines: &[u8]) {
-        let mut sink = lock(&self.0);
-        if sink.error.is_none() && !lines.is_empty() {
-            sink.error = sink.file.write_all(lines).err();
+        match &self.0 {
+            _ if lines.is_empty() => {}
+            Sink::Console(console) => console.print(lines),
+            Sink::File(file) => {
+                let (file, error) = &mut *lock(file);
+                if error.is_none() {
+                    *error = file.write_all(lines).err();
+                }
+            }
         }
     }
 
     /// Takes the error of the first failed write.
     pub fn take_error(&self) -> Option<std::io::Error> {
-        lock(&self.0).error.take()
+        match &self.0 {
+            Sink::File(file) => lock(file).1.take(),
+            Sink::Console(_) => None,
+        }
     }
 
-    /// Writes a failure that belongs to no name in hand.
-    pub(super) fn write_failure(&self, failure: &Failure) {
+    pub(super) fn write_record(&self, record: &Record<'_>) {
         let mut line = Vec::new();
-        Record { action: NameAction::Failed, failure: Some(failure), ..Record::default() }.write_json(&mut line);
+        record.write_json(&mut line);
         self.write(&line);
     }
 }
@@ -70,6 +86,8 @@ pub struct NameFailures {
     pub any: bool,
     /// The first failure with a message.
     pub first: Option<Failure>,
+    /// Whether the source was gone, which is no failure (`--ignore-vanished`).
+    pub vanished: bool,
 }
 
 thread_local! {
@@ -94,7 +112,15 @@ pub(super) fn add_to_name(failure: Option<&Failure>) -> bool {
     })
 }
 
-/// What became of a name.
+/// Notes that the name in hand has vanished; false if there is none.
+pub(super) fn name_has_vanished() -> bool {
+    IN_HAND.with_borrow_mut(|in_hand| in_hand.as_mut().map(|failures| failures.vanished = true)).is_some()
+}
+
+/// Why a name was skipped that was removed before its turn came.
+pub const VANISHED: &str = "vanished";
+
+/// The outcome for a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameAction {
     /// A new file got the content of the source.
@@ -125,7 +151,7 @@ impl NameAction {
     }
 }
 
-/// In what an existing destination differed from its source.
+/// The properties in which an existing destination differed from its source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
     /// The number of bytes.
@@ -139,12 +165,12 @@ pub struct Differences {
 pub struct Moved {
     /// Bytes by strategy; no strategy is in it twice, or with 0 bytes.
     pub bytes: Vec<(Strategy, u64)>,
-    /// The strategies that were left, and why.
+    /// The strategies that were left, with the reasons.
     pub step_downs: Vec<(Strategy, Reason)>,
 }
 
 impl Moved {
-    /// What was added to an account.
+    /// The difference between two states of an account.
     pub fn between(before: &Account, after: &Account) -> Moved {
         let mut moved = Moved::default();
         for strategy in Strategy::ALL {
@@ -159,22 +185,26 @@ impl Moved {
     }
 }
 
-/// What is logged of one name.
+/// The content of one line.
 #[derive(Debug, Default)]
 pub struct Record<'r> {
     /// The path of the source, if it is known.
     pub source: Option<&'r OsStr>,
     /// The path of the destination, if it is known.
     pub destination: Option<&'r OsStr>,
-    /// What became of it.
+    /// The outcome.
     pub action: NameAction,
+    /// Whether this is the outcome that a copy would have.
+    pub dry_run: bool,
+    /// The bytes of the source that it is about, if not all.
+    pub range: Option<Range<u64>>,
     /// Why it was skipped.
     pub why: Option<&'static str>,
-    /// What the source is, if it was looked at.
+    /// The kind of the source, if it was looked at.
     pub kind: Option<Kind>,
     /// How an existing destination differed.
     pub differences: Differences,
-    /// What was moved.
+    /// The bytes that were moved.
     pub moved: Moved,
     /// The time that a worker spent on the name, in nanoseconds.
     pub ns: u64,
@@ -195,6 +225,12 @@ impl Record<'_> {
         write_path(line, self.destination);
         // Writing to a Vec does not fail.
         let _ = write!(line, ",\"bytes\":{bytes},\"ns\":{}", self.ns);
+        if self.dry_run {
+            line.extend_from_slice(b",\"dry_run\":true");
+        }
+        if let Some(range) = &self.range {
+            let _ = write!(line, ",\"range\":[{},{}]", range.start, range.end);
+        }
         if let Some(kind) = self.kind {
             let _ = write!(line, ",\"kind\":\"{}\"", kind_name(kind));
         }
@@ -241,6 +277,9 @@ impl Record<'_> {
         };
         let mut line = format!("{item} ").into_bytes();
         line.extend_from_slice(&quote::shown(self.destination.unwrap_or_default().as_encoded_bytes()));
+        if self.kind == Some(Kind::Directory) {
+            line.push(b'/');
+        }
         if let Some(why) = self.why {
             let _ = write!(line, " ({why})");
         }

@@ -51,14 +51,15 @@ pub struct Reporter {
     console: Option<Console>,
     log: Option<Log>,
     itemize: bool,
+    dry_run: bool,
 }
 
 impl Reporter {
     /// Keeps what it is told, and prints it on the console if there is one. A failure after which the options want no more
     /// raises `stop`.
     pub fn new(console: Option<Console>, log: Option<Log>, options: &Options, stop: StopFlag) -> Reporter {
-        let Options { on_failure, ignore_vanished, itemize, .. } = *options;
-        Reporter { console, log, itemize, on_failure, ignore_vanished, stop, ..Reporter::default() }
+        let Options { on_failure, ignore_vanished, itemize, dry_run, .. } = *options;
+        Reporter { console, log, itemize, dry_run, on_failure, ignore_vanished, stop, ..Reporter::default() }
     }
 
     /// Whether there is a record for each name.
@@ -78,17 +79,33 @@ impl Reporter {
         }
         let (source, destination) = (source(), destination());
         let (source, destination) = (Some(source.as_os_str()), Some(destination.as_os_str()));
-        let kind = Some(Kind::Directory);
-        let record =
-            log::Record { source, destination, kind, action: log::NameAction::Made, ..Default::default() };
+        let (kind, dry_run) = (Some(Kind::Directory), self.dry_run);
+        let action = log::NameAction::Made;
+        let record = log::Record { source, destination, kind, action, dry_run, ..Default::default() };
         if let Some(line) = record.itemized().filter(|_| self.itemize) {
             self.lines(&line);
         }
         if let Some(log) = &self.log {
-            let mut line = Vec::new();
-            record.write_json(&mut line);
-            log.write(&line);
+            log.write_record(&record);
         }
+    }
+
+    /// Logs what became of a name that no worker has in hand, such as a directory.
+    fn log_failure(&self, failure: &Failure, action: log::NameAction) {
+        let Some(log) = &self.log else { return };
+        let (source, destination) = failure.names().unzip();
+        let has_failed = action == log::NameAction::Failed;
+        let (why, failure) = if has_failed { (None, Some(failure)) } else { (Some(log::VANISHED), None) };
+        let dry_run = self.dry_run;
+        log.write_record(&log::Record {
+            source,
+            destination,
+            action,
+            why,
+            failure,
+            dry_run,
+            ..Default::default()
+        });
     }
 
     /// The console it prints on.
@@ -100,15 +117,15 @@ impl Reporter {
     pub fn fail(&self, failure: Failure) {
         if self.ignore_vanished && failure.is_vanished_entry() {
             self.vanished.fetch_add(1, Ordering::Relaxed);
+            if self.records() && !log::name_has_vanished() {
+                self.log_failure(&failure, log::NameAction::Skipped);
+            }
             return;
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.message(&failure);
-        if self.records()
-            && !log::add_to_name(Some(&failure))
-            && let Some(log) = &self.log
-        {
-            log.write_failure(&failure);
+        if self.records() && !log::add_to_name(Some(&failure)) {
+            self.log_failure(&failure, log::NameAction::Failed);
         }
         if self.ends_copy(&failure) {
             self.stop.give_up();
@@ -133,7 +150,9 @@ impl Reporter {
     /// Counts a failure without a message, such as a declined prompt. The exit status will be 1.
     pub fn fail_silently(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        log::add_to_name(None);
+        if self.records() {
+            log::add_to_name(None);
+        }
     }
 
     /// Reports a warning.

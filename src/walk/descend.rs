@@ -61,7 +61,8 @@ impl Walker<'_, '_> {
             self.walk.registry.is_settled(position);
         }
         answer.unwrap_or_else(|failure| {
-            self.ctx.reporter.fail(failure);
+            let (source, destination) = (above.dir.source_path(&entry.name), entry.destination());
+            self.ctx.reporter.fail(failure.of_names(source, above.dir.destination_path(destination)));
             Entered::Nothing
         })
     }

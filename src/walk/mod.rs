@@ -498,7 +498,8 @@ impl<'c> Walker<'_, 'c> {
             Ok(found) => found,
             Err(errno) => {
                 let path = dir.source_path(&entry.name);
-                self.ctx.reporter.fail(Failure::new("cannot stat {}", path).errno(errno));
+                let failure = Failure::new("cannot stat {}", &path).errno(errno);
+                self.ctx.reporter.fail(failure.of_names(path, dir.destination_path(entry.destination())));
                 return Class::Nothing;
             }
         };

@@ -55,7 +55,10 @@ impl Worker<'_> {
                 }
                 _ => self.carry_out(task, source, existing, *then),
             },
-            Decision::Done => Ok(()),
+            Decision::Done => {
+                self.note_skip("same file");
+                Ok(())
+            }
             Decision::Merge => Ok(()), // only directories are merged
             Decision::Refuse(refusal) => {
                 if refusal == Refusal::UntrustedLink {

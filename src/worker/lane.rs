@@ -42,7 +42,7 @@ struct SmallFile {
     destination: Option<Destination>,
     /// Whether it was made.
     made: bool,
-    measure: Option<Measure>,
+    measure: Option<Box<Measure>>,
 }
 
 /// An entry that was looked at.
@@ -205,11 +205,14 @@ impl Worker<'_> {
             match self.move_content(&task, &file.src, &file.stat, &destination) {
                 Ok(()) => {
                     file.destination = Some(destination);
-                    file.measure = measure.map(|measure| self.measured(measure));
+                    file.measure = measure.map(|measure| Box::new(self.measured(measure)));
                 }
                 Err(error) => {
                     let answer = self.give_up(&task, destination, &file.stat, error);
-                    self.report_within(&task, measure, answer);
+                    self.record(&task, measure, |worker| {
+                        worker.note_source(&file.stat);
+                        worker.report(&task, answer);
+                    });
                 }
             }
             self.count_done(before);
@@ -220,7 +223,7 @@ impl Worker<'_> {
         for file in &mut lane.files {
             let Some(destination) = &file.destination else { continue };
             let task = self.lane_task(batch, &file.entry);
-            self.record(&task, file.measure.take(), |worker| {
+            self.record(&task, file.measure.take().map(|measure| *measure), |worker| {
                 worker.note_source(&file.stat);
                 let state = Completion::of(worker.apply_metadata(&task, &file.src, &file.stat, destination));
                 worker.complete_open(&task, destination, &file.stat, state);

@@ -6,6 +6,7 @@
 
 use super::complete::Completion;
 use super::destination::Destination;
+use super::record::Part;
 use super::{Task, Worker};
 use crate::batch::Entry;
 use crate::dir::{Dir, Fds};
@@ -44,6 +45,7 @@ impl Worker<'_> {
         open: impl FnOnce(&Fds) -> Result<OwnedFd, Failure>,
     ) -> Result<bool, Failure> {
         self.on(whole, |worker, task| {
+            let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
             let cannot =
                 |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
@@ -76,6 +78,7 @@ impl Worker<'_> {
             worker.stats.bytes_logical += range.end - range.start;
             io::close(dst)
                 .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
+            worker.record_part(task, measure, Part::Range(range));
             Ok(true)
         })
     }
@@ -86,6 +89,7 @@ impl Worker<'_> {
     /// When it does not get that name. Attributes that cannot be kept are reported as for any file.
     pub fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
         self.on(whole, |worker, task| {
+            let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
             let cannot =
                 |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
@@ -102,6 +106,7 @@ impl Worker<'_> {
             let state = Completion::of(worker.apply_metadata(task, &src, &stat, &destination));
             worker.commit(task, destination, &stat, state)?;
             worker.stats.files += 1;
+            worker.record_part(task, measure, Part::Whole);
             Ok(())
         })
     }
@@ -114,6 +119,7 @@ impl Worker<'_> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
         let other = Whole { dir, entry: &entry, ..*whole };
         self.on(&other, |worker, task| {
+            let measure = worker.measure();
             let failure = |errno| {
                 let earlier = whole.dir.destination_path(whole.entry.destination());
                 Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
@@ -121,6 +127,7 @@ impl Worker<'_> {
             let fds = whole.dir.fds(worker.ctx).map_err(failure)?;
             let old = whole.entry.destination();
             worker.link(task, (fds.dst.as_fd(), old), Follow::No, true).map_err(failure)?;
+            worker.record_part(task, measure, Part::Link);
             Ok(())
         })
     }
@@ -140,7 +147,8 @@ impl Worker<'_> {
             |errno| Failure::new("cannot access {}", dir.destination_path(entry.destination())).errno(errno);
         let fds = dir.fds(self.ctx).map_err(cannot_access)?;
         let follow = existing::follows_source(&self.ctx.options, entry);
-        run(self, &Task { dir, fds: &fds, entry, follow })
+        let task = Task { dir, fds: &fds, entry, follow };
+        run(self, &task).map_err(|failure| failure.of_names(task.source_path(), task.destination_path()))
     }
 
     fn open_planned(&self, task: &Task<'_>, whole: &Whole<'_>) -> Result<(OwnedFd, Stat), Failure> {

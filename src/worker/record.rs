@@ -1,21 +1,22 @@
-//! The record of a name in the log: what became of it, as far as the statistics of the worker tell.
+//! The record of a name in the log. The statistics of the worker before and after tell what became of the name.
 
 use super::{Task, Worker};
 use crate::options::Action;
+use crate::report::Stats;
 use crate::report::log::{self, Differences, Moved, NameAction, NameFailures, Record};
-use crate::report::{Failure, Stats};
 use crate::sys::{Kind, Stat};
 use crate::transfer::Account;
+use std::ops::Range;
 use std::time::Instant;
 
-/// The lines that a worker holds back, and what it knows of the name in hand.
+/// The lines that a worker holds back, and facts about the name in hand.
 #[derive(Default)]
 pub(super) struct Recorder {
     lines: Vec<u8>,
     name: Name,
 }
 
-/// What the worker learns of a name on the way.
+/// Facts about a name that the worker learns on the way.
 #[derive(Clone, Copy, Default)]
 struct Name {
     kind: Option<Kind>,
@@ -59,7 +60,7 @@ impl Worker<'_> {
         Measure { start, before, moved: Some(measure.of(&self.stats.account)) }
     }
 
-    /// Does the rest of the work on a name, and logs what became of the name.
+    /// Runs `work` on a name, and logs the outcome.
     pub(super) fn record(&mut self, task: &Task<'_>, measure: Option<Measure>, work: impl FnOnce(&mut Self)) {
         let Some(measure) = measure else { return work(self) };
         let before = [self.stats.files, self.stats.complete, self.stats.skipped].into_iter().chain([
@@ -82,6 +83,8 @@ impl Worker<'_> {
             destination: Some(&destination),
             action,
             why,
+            dry_run: self.ctx.options.dry_run,
+            range: None,
             kind: name.kind,
             differences: name.differences.unwrap_or_default(),
             moved,
@@ -91,8 +94,8 @@ impl Worker<'_> {
         self.write_record(&record);
     }
 
-    /// What became of the name in hand; `None` if nothing is to be said of it. Names that are made together with it, such as
-    /// other links to the inode, count as hard links: these are looked at last.
+    /// The outcome for the name in hand; `None` if there is nothing to log, as for a name that was interrupted. Names that
+    /// are made together with it, such as other links to the inode, count as hard links: these are looked at last.
     fn outcome(
         &self,
         before: &[u64],
@@ -106,7 +109,11 @@ impl Worker<'_> {
         if failures.any && !is_declined {
             return Some((NameAction::Failed, None));
         }
-        Some(match changed? {
+        if failures.vanished {
+            return Some((NameAction::Skipped, Some(log::VANISHED)));
+        }
+        let Some(changed) = changed else { return name.why.map(|why| (NameAction::Skipped, Some(why))) };
+        Some(match changed {
             0 if name.differences.is_some() => (NameAction::Updated, None),
             0 => (NameAction::Copied, None),
             1 => (NameAction::Skipped, Some("complete")),
@@ -128,7 +135,7 @@ impl Worker<'_> {
             return;
         }
         record.write_json(&mut self.recorder.lines);
-        // What takes long is read at once by those who wait for it.
+        // Readers that follow the log see a large file as soon as it is done.
         const LONG: u64 = 100_000_000;
         if self.recorder.lines.len() >= log::HELD || record.ns >= LONG {
             self.flush_records();
@@ -143,7 +150,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Notes what the source is.
+    /// Notes the kind of the source.
     pub(super) fn note_source(&mut self, source: &Stat) {
         self.recorder.name.kind = Some(source.kind());
     }
@@ -159,13 +166,28 @@ impl Worker<'_> {
         self.recorder.name.why = Some(why);
     }
 
-    /// Reports what came of a name, within its record.
-    pub(super) fn report_within(
-        &mut self,
-        task: &Task<'_>,
-        measure: Option<Measure>,
-        answer: Result<(), Failure>,
-    ) {
-        self.record(task, measure, |worker| worker.report(task, answer));
+    /// Logs a range of a file that several processes copy, or that all of its ranges are there.
+    pub(super) fn record_part(&mut self, task: &Task<'_>, measure: Option<Measure>, part: Part) {
+        let Some(measure) = measure else { return };
+        let (moved, ns) = measure.of(&self.stats.account);
+        let (source, destination) = (task.source_path(), task.destination_path());
+        let (action, range) = match part {
+            Part::Range(range) => (NameAction::Copied, Some(range)),
+            Part::Whole => (NameAction::Copied, None),
+            Part::Link => (NameAction::Linked, None),
+        };
+        let (source, destination) = (Some(source.as_os_str()), Some(destination.as_os_str()));
+        let kind = Some(Kind::Regular);
+        self.write_record(&Record { source, destination, action, range, kind, moved, ns, ..Record::default() });
     }
+}
+
+/// A step of a file that several processes copy.
+pub(super) enum Part {
+    /// A range was copied.
+    Range(Range<u64>),
+    /// The file got its attributes and its name.
+    Whole,
+    /// The file got another name.
+    Link,
 }

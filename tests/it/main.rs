@@ -35,6 +35,7 @@ mod law;
 mod library;
 mod like_gnu;
 mod limits;
+mod log;
 mod matrix;
 mod needs;
 mod options;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         giving_up::trials(),
         library::trials(),
         limits::trials(),
+        log::trials(),
         interrupt::trials(),
         kills::trials(),
         lane::trials(),
