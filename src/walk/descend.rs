@@ -1,4 +1,4 @@
-//! Going down into a directory: what stands at its destination, making it, and listing it.
+//! Enters directories: inspects the destination, makes or opens it, and lists the source.
 
 use super::frontier::{Later, Pending, Unread};
 use super::listing::Listing;
@@ -21,8 +21,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-/// How often one directory is made or looked for. Each time but the first, another process has changed the name
-/// meanwhile.
+/// How often to try to make or open one directory. Every further try means that another process changed the
+/// name in the meantime.
 const TRIES: u32 = 100;
 
 /// A destination directory, ready for its entries.
@@ -32,24 +32,26 @@ struct Opened {
     made: bool,
     /// Whether a symbolic link leads to it.
     follow: Follow,
-    /// None, where a dry run did not make it.
+    /// `None` if a dry run did not make the directory.
     id: Option<FileId>,
-    /// The mode that it is to have later, if not the one that it has now.
+    /// The final mode, if it differs from the current one.
     mode: Option<u32>,
 }
 
-/// Whether the name of a directory is one that mkdir(2) never makes, as in `--parents a/.`; cp says so as well.
+/// Whether mkdir(2) never makes a directory of this name, as in `--parents a/.`. cp reports that as an error
+/// too.
 fn always_exists(name: &OsStr) -> bool {
     backup::split(name).1 == "."
 }
 
-/// Whether a directory could not be made because another process has just taken its name.
+/// Whether mkdir failed because another process has just taken the name.
 fn was_overtaken(failure: &Failure, entry: &Entry) -> bool {
     failure.has_errno(Errno::EXIST) && !always_exists(entry.destination())
 }
 
 impl Walker<'_, '_> {
-    /// Enters a directory: makes its destination and begins to list it. `position` is that of its operand.
+    /// Enters a directory: makes its destination and starts to list it. `position` is the position of its
+    /// operand.
     pub(super) fn descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Entered {
         let through_parents = self.ctx.options.parents && above.is_root;
         let answer = if through_parents {
@@ -58,7 +60,7 @@ impl Walker<'_, '_> {
             self.try_descend(above, entry, position)
         };
         if entry.operand {
-            self.walk.registry.is_settled(position);
+            self.walk.registry.mark_settled(position);
         }
         answer.unwrap_or_else(|failure| {
             let (source, destination) = (above.dir.source_path(&entry.name), entry.destination());
@@ -67,8 +69,8 @@ impl Walker<'_, '_> {
         })
     }
 
-    /// Recreates the leading directories of a `--parents` operand, and goes on with the operand
-    /// inside the last of them.
+    /// Recreates the leading directories of a `--parents` operand and continues with the operand inside the
+    /// last of them.
     fn descend_to(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Pending, Failure> {
         let root = &above.dir;
         let (leading, last) = operands::leading(&entry.name);
@@ -79,14 +81,14 @@ impl Walker<'_, '_> {
             if below.is_err() {
                 dir.abandon();
             }
-            dir = below?; // and holds the one above
+            dir = below?; // holds its parent
         }
         let node = Arc::new(Node { is_root: false, depth: 1, ..Node::root(dir) });
         let unread = Unread::Operands(position, vec![last].into_iter());
         Ok(Pending { node, unread, later: Later::default() })
     }
 
-    /// Looks whether the leading directories are all there, and then leaves them alone.
+    /// Returns how to treat the leading directories: if all of them exist, they stay as they are.
     fn leading_extent(&self, root: &Arc<Dir>, entry: &Entry, leading: &[Entry]) -> Result<Extent, Failure> {
         let way: OsString = leading.iter().map(Entry::destination).collect();
         let way = without_slashes(&way);
@@ -97,7 +99,7 @@ impl Walker<'_, '_> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
         let fds = root.fds(self.ctx).map_err(cannot_stat)?;
         match at::stat(&fds.dst, way, Follow::Yes) {
-            // What is there may be what a killed run left of it.
+            // A killed run may have left them unfinished.
             Ok(stat) if stat.is_dir() && self.ctx.options.resume => Ok(Extent::Leading),
             Ok(stat) if stat.is_dir() => {
                 let follow = existing::follows_source(&self.ctx.options, entry);
@@ -117,7 +119,8 @@ impl Walker<'_, '_> {
         let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
         let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
         let fds = parent.fds(self.ctx).map_err(no_attributes)?;
-        // The way to an operand is the user's word; what a list names may have become a link meanwhile.
+        // The user typed the path of an operand, so its links are followed. A name from a list may have become
+        // a link in the meantime.
         let follow = if part.operand { Follow::Yes } else { existing::follows_source(&self.ctx.options, part) };
         let src = at::open_dir(&fds.src, &part.name, follow).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
@@ -148,8 +151,8 @@ impl Walker<'_, '_> {
         Ok(dir)
     }
 
-    /// The destination of a directory that leads to a name: made, or found there, be it that another process has
-    /// just made it.
+    /// Makes the destination of a leading directory, or opens it if it exists, even if another process has just
+    /// made it.
     fn make_or_enter(
         &self,
         fds: &Fds,
@@ -180,7 +183,7 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// Gives nothing if there is nothing to do below the directory.
+    /// Returns `Entered::Nothing` if nothing below the directory is to be copied.
     fn try_descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Entered, Failure> {
         let parent: &Arc<Dir> = &above.dir;
         let source_path = || parent.source_path(&entry.name);
@@ -224,7 +227,7 @@ impl Walker<'_, '_> {
         };
         let existing = existing.map(|existing| Existing { just_made: just_made(&existing), ..existing });
         let decision = decision::decide(&self.ctx.options, &source, existing.as_ref());
-        self.check_verdict(parent, entry, &decision)?;
+        self.check_decision(parent, entry, &decision)?;
         if decision == Decision::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
             return Ok(Entered::Nothing);
         }
@@ -242,7 +245,7 @@ impl Walker<'_, '_> {
         }
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
-            // What is below a new directory can only be met through it.
+            // Directories below a new directory can only be reached through it, so they need no note.
             if let Some(id) = dst.id.filter(|_| !parent.fresh || parent.is_leading()) {
                 self.note(parent, entry, &fds, id, position);
             }
@@ -253,7 +256,7 @@ impl Walker<'_, '_> {
             }
         }
         if self.ctx.options.dry_run && entry.operand && made && operands::is_below_itself(entry, fds.dst.as_fd()) {
-            // A copy meets what it made itself; here nothing was made.
+            // A real copy meets the directory that it made; a dry run made none.
             self.ctx.reporter.fail(operand.meets_itself());
         }
         self.stats.directories += 1;
@@ -267,7 +270,7 @@ impl Walker<'_, '_> {
             follow_destination: dst.follow,
         };
         let level = self.level_below(above.level.as_ref(), &entry.name, &src, &source_path);
-        // What a dry run did not make is empty, whoever would have been the first to make it.
+        // A directory that a dry run did not make is empty, no matter which operand would make it first.
         let made = made || dst.id.is_none();
         let fds = Fds { src: Base::Open(src), dst: dst.base };
         let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
@@ -288,8 +291,8 @@ impl Walker<'_, '_> {
         Ok(Entered::Directory(Pending { node: Arc::new(node), unread, later: Later::default() }))
     }
 
-    /// The destination of a directory: made, or found there if it is to be merged with what is there, be it that
-    /// another process has just made it.
+    /// Makes the destination of a directory, or opens it to merge into it, even if another process has just
+    /// made it.
     fn make_or_merge(
         &self,
         parent: &Arc<Dir>,
@@ -312,14 +315,14 @@ impl Walker<'_, '_> {
                     let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
                     existing = existing::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
                     decision = decision::decide(&self.ctx.options, source, existing.as_ref());
-                    self.check_verdict(parent, entry, &decision)?;
+                    self.check_decision(parent, entry, &decision)?;
                 }
                 answer => return answer,
             }
         }
     }
 
-    fn check_verdict(&self, parent: &Arc<Dir>, entry: &Entry, decision: &Decision) -> Result<(), Failure> {
+    fn check_decision(&self, parent: &Arc<Dir>, entry: &Entry, decision: &Decision) -> Result<(), Failure> {
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
         match decision {
@@ -345,7 +348,7 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// A symbolic link that is followed may lead back up, or to the directory that is being filled.
+    /// Fails if a followed symbolic link leads to a directory above, or to the directory that is being filled.
     fn check_loop(
         &self,
         parent: &Arc<Dir>,
@@ -353,7 +356,7 @@ impl Walker<'_, '_> {
         source: &Stat,
         operand: &Operand,
     ) -> Result<(), Failure> {
-        // An operand, or a directory that is listed, is met again when its copy is listed, as by cp.
+        // Operands and listed directories are caught later, when their copy is listed, as by cp.
         let is_link = !entry.operand && !matches!(entry.hint, Some(Kind::Directory));
         let mut above = Some(parent);
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
@@ -369,7 +372,7 @@ impl Walker<'_, '_> {
         Ok(())
     }
 
-    /// Makes a directory, after the file that has its name was renamed to its backup or removed, if there is one.
+    /// Makes a directory. A file of that name is first renamed to its backup or removed.
     fn make_in_place_of(
         &self,
         decision: &Decision,
@@ -398,7 +401,7 @@ impl Walker<'_, '_> {
         };
         let kept = backup::make(backup, dst, name).map_err(failed)?;
         let made = self.make(fds, entry, new_mode, "cannot create directory {}", path);
-        // What another process has made meanwhile stays, and so does the backup.
+        // If another process has made a file of that name, that file and the backup both stay.
         if made.as_ref().is_err_and(|failure| !failure.has_errno(Errno::EXIST))
             && let Some(kept) = kept
             && let Err(errno) = backup::undo(dst, name, &kept, false)
@@ -408,7 +411,8 @@ impl Walker<'_, '_> {
         made
     }
 
-    /// Makes a directory that its content can be put into, and says what mode it is to have later.
+    /// Makes a directory with a mode that lets entries be created in it. The returned value holds the final
+    /// mode.
     fn make(
         &self,
         fds: &Fds,
@@ -420,7 +424,7 @@ impl Walker<'_, '_> {
         if self.ctx.options.dry_run {
             let name = entry.destination();
             let answer = match at::stat(&fds.dst, without_slashes(name), Follow::No) {
-                Ok(_) => Err(Errno::EXIST), // a link that leads nowhere
+                Ok(_) => Err(Errno::EXIST), // a dangling link
                 Err(_) if always_exists(name) => Err(Errno::EXIST),
                 Err(_) => existing::may_make(&fds.dst, name),
             };
@@ -431,7 +435,7 @@ impl Walker<'_, '_> {
         let name = entry.destination();
         at::mkdir(&fds.dst, name, new_mode.create).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
         let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
-        // With a slash behind it, a symbolic link would be followed all the same.
+        // A trailing slash would make open(2) follow a symbolic link despite O_NOFOLLOW.
         let mut dst = at::open_dir(&fds.dst, without_slashes(name), Follow::No).map_err(cannot_stat)?;
         let stat = at::fstat(&dst).map_err(cannot_stat)?;
         if existing::is_strange(self.ctx, &stat, &dst) {
@@ -439,23 +443,23 @@ impl Walker<'_, '_> {
         }
         let given = stat.permissions();
         if given & 0o700 != 0o700 {
-            // The umask can take even the owner's rights.
+            // The umask can remove even the owner's permissions.
             metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
                 .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
-            // What could not be read before was opened by O_PATH.
+            // An unreadable directory was opened with O_PATH only.
             dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
         }
         let mode = new_mode.later(given, given | 0o700);
         Ok(Opened { base: Base::Open(dst), made: true, follow: Follow::No, id: Some(stat.id()), mode })
     }
 
-    /// Whether no directory has been made under that name yet. Only a dry run has to remember.
+    /// Whether this is the first directory at that path. Only a dry run has to remember.
     fn is_first_to_make(&self, path: &impl Fn() -> OsString) -> bool {
         let remembers = self.ctx.options.dry_run && (self.walk.several || self.ctx.options.parents);
         !remembers || self.walk.registry.note_dry_run(path())
     }
 
-    /// A directory that cannot be listed still gets its attributes.
+    /// Opens the listing. A directory that cannot be listed still gets its attributes.
     fn list(&mut self, src: BorrowedFd<'_>, path: &impl Fn() -> OsString) -> Unread {
         if self.ctx.options.dry_run {
             io::leave_access_time(src);
@@ -472,7 +476,7 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// Opens a destination directory that was there before.
+    /// Opens an existing destination directory.
     fn open_existing(
         &self,
         fds: &Fds,

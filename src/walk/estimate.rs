@@ -1,8 +1,7 @@
-//! Counts ahead how much there is to copy, for the progress bar and for nothing else. The only file
-//! that names walkdir.
+//! Counts the files and bytes to copy ahead of time, only for the progress bar. No other file uses walkdir.
 //!
-//! It goes by paths and may be wrong about a tree that changes, or too long for a path; the copy
-//! itself never relies on it.
+//! The count goes by path and can be wrong: the tree may change, or a path may be too long. The copy itself
+//! never relies on it.
 
 use crate::backup;
 use crate::filter::{Filter, GITIGNORE, Level};
@@ -14,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use walkdir::WalkDir;
 
-/// A count of all that is below `sources`, to be run on a thread of its own.
+/// Returns a function that counts everything below `sources`, to run on its own thread.
 pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     if options.files_from.is_some() {
-        // A list is read once, and not ahead.
+        // A list is read only once, so it cannot be counted ahead.
         return Box::new(|total| total.endless.store(true, Ordering::Relaxed));
     }
     let depth = if options.recursive { usize::MAX } else { 0 };
@@ -45,8 +44,9 @@ pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     })
 }
 
-/// The sizes of all files below a path but directories; `None` for what is a stream or a device. What
-/// `is_wanted` denies is left out, a directory with all that is in it; it is told the depth of a name.
+/// Returns the sizes of all files below a path except directories, and `None` for a stream or a device. Names
+/// that `is_wanted` rejects are left out, including the content of rejected directories. `is_wanted` gets the
+/// depth of the name, its path, and whether it is a directory.
 fn sizes(
     root: &OsStr,
     depth: usize,
@@ -70,7 +70,7 @@ fn sizes(
     })
 }
 
-/// The directories above the name in hand, as patterns see them.
+/// The filter levels of the directories above the current name.
 struct Trail {
     filter: Option<Arc<Filter>>,
     levels: Vec<Arc<Level>>,

@@ -1,9 +1,9 @@
-//! The frontier: directories that were found and are still to be entered, and the batches at work.
+//! The frontier: directories that were found but not yet entered, and the batches in progress.
 //!
-//! Its mutex is held to take a task and to add what was found, never during a system call. The deepest
-//! directory is taken first, unless others are at work in the directory above it: to make two directories in
-//! one place at the same time, one has to wait for the other. So what is remembered is bounded by the number of
-//! workers, the depth of the tree and what one directory holds, not by the size of the tree.
+//! Its mutex is held to take a task and to add findings, never during a system call. The deepest directory is
+//! taken first, unless other workers are entering subdirectories of the same parent: two mkdir calls in one
+//! directory wait for each other. Memory is therefore bounded by the number of workers, the depth of the tree
+//! and the size of one directory, not by the size of the tree.
 
 use super::Node;
 use super::listing::Listing;
@@ -18,49 +18,51 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How often an idle worker looks for news before it sleeps. A directory is entered within some 40 us; waking
-/// a sleeper takes nearly as long.
+/// How often an idle worker polls before it sleeps. Entering a directory takes about 40 us, and waking a
+/// sleeping thread nearly as long.
 const LOOKS: usize = 2000;
 
-/// While so many directories are listed only in part, none is entered below them: each keeps a descriptor.
+/// While this many directories are partly listed, no subdirectory of theirs is entered: each keeps a descriptor
+/// open.
 const PARTLY_LISTED: usize = 4;
 
-/// While directories are being entered, which are likely to have files as well, so many workers share a batch.
+/// The most workers that share a batch while other workers still enter directories, which probably contain more
+/// files.
 const SHARED_BY: usize = 8;
 
-/// What is still to be found, shared by all workers.
+/// The work that is left to find, shared by all workers.
 pub(super) struct Frontier<'c> {
-    /// Whether entries are taken strictly in the order of the listings.
+    /// Whether entries are taken strictly in listing order.
     in_order: bool,
     state: Mutex<FrontierState<'c>>,
     changed: Condvar,
-    /// Counts the times that something was added.
+    /// The number of additions so far.
     additions: AtomicUsize,
 }
 
 #[derive(Default)]
 struct FrontierState<'c> {
-    /// By depth: the last one is taken from first.
+    /// Sorted by depth; taken from the end.
     pending: Vec<Pending>,
     supply: Option<Box<dyn Supply<'c> + 'c>>,
-    /// Batches that were found before the workers began.
+    /// Batches that were found before the workers started.
     ahead: VecDeque<FoundBatch<'c>>,
     at_work: Vec<SharedBatch<'c>>,
-    /// How many workers may still add something.
+    /// The number of workers that may still add something.
     finding: usize,
     sleeping: usize,
     spinning: bool,
     peak: usize,
 }
 
-/// A directory that was entered and has more in it to be found or entered.
+/// A directory that was entered and still has entries to find or to enter.
 pub(super) struct Pending {
     pub(super) node: Arc<Node>,
     pub(super) unread: Unread,
     pub(super) later: Later,
 }
 
-/// Entries of a directory that nobody has looked at yet.
+/// The entries of a directory that no worker has looked at yet.
 #[derive(Default)]
 pub(super) enum Unread {
     /// Operands, and the position of the first on the command line.
@@ -72,7 +74,7 @@ pub(super) enum Unread {
     Nothing,
 }
 
-/// Subdirectories that were found and are still to be entered.
+/// Subdirectories that were found but not yet entered.
 #[derive(Default)]
 pub(super) struct Later {
     operands: VecDeque<(usize, Entry)>,
@@ -80,21 +82,21 @@ pub(super) struct Later {
     next: usize,
 }
 
-/// What a worker is to do next.
+/// The next task of a worker.
 pub(super) enum FrontierTask<'c> {
-    /// Enter a directory, an entry of the node; the number is the position of its operand.
+    /// Enter a directory, given as an entry of the node. The number is the position of its operand.
     Enter(Arc<Node>, Entry, usize),
     /// Read more entries of a directory.
     Read(Arc<Node>, Unread),
-    /// Ask the supply for a group of names, and give it back.
+    /// Ask the supply for a group of names, then give the supply back.
     Ask(Box<dyn Supply<'c> + 'c>),
     /// Copy the names of a batch.
     Copy(SharedBatch<'c>),
-    /// Copy some names of a batch that another worker copies.
+    /// Copy some names of a batch that belongs to another worker.
     Help(SharedBatch<'c>),
 }
 
-/// How the names of a batch were found.
+/// Where the names of a batch were found.
 #[derive(Clone)]
 pub(super) enum FoundIn<'c> {
     /// In the listing of a directory.
@@ -109,23 +111,23 @@ pub(super) struct FoundBatch<'c> {
     pub(super) found_in: FoundIn<'c>,
 }
 
-/// A batch whose names are being copied by workers.
+/// A batch whose names workers are copying.
 #[derive(Clone)]
 pub(super) struct SharedBatch<'c> {
     pub(super) batch: Arc<Batch>,
     pub(super) found_in: FoundIn<'c>,
 }
 
-/// What a worker found.
+/// The findings of a worker.
 #[derive(Default)]
 pub(super) struct Discovery<'c> {
-    /// A directory that was entered, or read.
+    /// A directory that was entered or read.
     pub(super) pending: Option<Pending>,
     pub(super) batch: Option<FoundBatch<'c>>,
 }
 
 impl SharedBatch<'_> {
-    /// How many workers have it: the frontier has one of the references, until all names are taken.
+    /// The number of workers on the batch. The frontier holds one more reference until all names are taken.
     pub(super) fn workers(&self) -> usize {
         Arc::strong_count(&self.batch) - 1
     }
@@ -202,7 +204,7 @@ impl Pending {
         Some(FrontierTask::Enter(Arc::clone(&self.node), entry, position))
     }
 
-    /// Gives up what is left of an operand that is to be left as it is.
+    /// Drops the rest of an abandoned operand.
     fn give_up(&mut self) {
         self.later = Later::default();
         if self.unread.is_ready() {
@@ -212,7 +214,8 @@ impl Pending {
 }
 
 impl<'c> FrontierState<'c> {
-    /// The next thing to find; what is not needed any more is moved to `spent`, to be dropped unlocked.
+    /// Returns the next task that finds names. Finished directories are moved to `spent`, so that the caller
+    /// can drop them without the lock.
     fn find(&mut self, in_order: bool, spent: &mut Vec<Pending>) -> Option<FrontierTask<'c>> {
         if let Some(supply) = self.supply.take() {
             return Some(FrontierTask::Ask(supply));
@@ -254,8 +257,8 @@ impl<'c> FrontierState<'c> {
         self.pending.iter().rev().filter(is_partly).nth(PARTLY_LISTED - 1).is_some()
     }
 
-    /// A batch that has names for one more worker: the one with the fewest workers, because to make two files in
-    /// one directory at the same time, one has to wait for the other.
+    /// Returns the batch with names left that has the fewest workers: two workers that make files in one
+    /// directory wait for each other.
     fn to_share(&self) -> Option<SharedBatch<'c>> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
         let has_names = |shared: &&SharedBatch<'_>| !shared.batch.is_taken() && shared.workers() < most;
@@ -269,7 +272,7 @@ impl<'c> FrontierState<'c> {
         shared
     }
 
-    /// Adds subdirectories to a directory, whether it is known here or not.
+    /// Adds subdirectories to a directory, whether the frontier already knows it or not.
     fn add_to(&mut self, pending: Pending) -> Option<Pending> {
         let is_it = |other: &&mut Pending| Arc::ptr_eq(&other.node, &pending.node);
         match self.pending.iter_mut().find(is_it) {
@@ -281,7 +284,7 @@ impl<'c> FrontierState<'c> {
         }
     }
 
-    /// Adds what a worker found in a directory; gives it back if there is nothing more in it.
+    /// Adds the findings in a directory. Returns the directory if it has no more entries.
     fn add(&mut self, pending: Pending) -> Option<Pending> {
         let depth = pending.node.depth;
         let above = self.pending.partition_point(|other| other.node.depth <= depth);
@@ -303,12 +306,12 @@ impl<'c> FrontierState<'c> {
 }
 
 impl<'c> Frontier<'c> {
-    /// A frontier with the directory of the operands.
+    /// Makes a frontier that starts with the directory of the operands.
     pub(super) fn of_tree(in_order: bool, pending: Pending) -> Frontier<'c> {
         Frontier::new(in_order, FrontierState { pending: vec![pending], ..FrontierState::default() })
     }
 
-    /// A frontier with a supply instead of a tree.
+    /// Makes a frontier with a supply instead of a tree.
     pub(super) fn of_supply(in_order: bool, supply: Box<dyn Supply<'c> + 'c>) -> Frontier<'c> {
         Frontier::new(in_order, FrontierState { supply: Some(supply), ..FrontierState::default() })
     }
@@ -317,8 +320,8 @@ impl<'c> Frontier<'c> {
         Frontier { in_order, state: Mutex::new(state), changed: Condvar::new(), additions: AtomicUsize::new(0) }
     }
 
-    /// The next task of a worker, which waits for one while others may still find some; `None` at the end,
-    /// also when a stop was asked for.
+    /// Returns the next task of a worker. Waits as long as other workers may still find one. Returns `None` at
+    /// the end and after a stop request.
     pub(super) fn take(&self, stop: &StopFlag) -> Option<FrontierTask<'c>> {
         let mut looked = false;
         let mut state = lock(&self.state);
@@ -355,7 +358,7 @@ impl<'c> Frontier<'c> {
         }
     }
 
-    /// What there is to find, for one worker that does not copy yet.
+    /// Returns the next task that finds names, for a single worker that does not copy yet.
     pub(super) fn take_ahead(&self) -> Option<FrontierTask<'c>> {
         let mut spent = Vec::new();
         let mut state = lock(&self.state);
@@ -365,7 +368,7 @@ impl<'c> Frontier<'c> {
         task
     }
 
-    /// Waits until something was added. The first idle worker looks for a while, unless it has done so before.
+    /// Waits until something is added. The first idle worker polls for a while, unless it has just done so.
     fn wait<'s>(
         &'s self,
         mut state: MutexGuard<'s, FrontierState<'c>>,
@@ -390,7 +393,7 @@ impl<'c> Frontier<'c> {
         state
     }
 
-    /// Takes the supply back, so that other workers may ask it.
+    /// Returns the supply so that other workers can ask it.
     pub(super) fn give_back(&self, supply: Box<dyn Supply<'c> + 'c>) {
         let mut state = lock(&self.state);
         state.supply = Some(supply);
@@ -398,7 +401,7 @@ impl<'c> Frontier<'c> {
         self.changed.notify_one();
     }
 
-    /// Adds what a task has led to, and gives the batch that its worker is to copy.
+    /// Adds the result of a task. Returns the batch that the caller is to copy.
     pub(super) fn add(&self, found: Discovery<'c>) -> Option<SharedBatch<'c>> {
         let Discovery { pending, batch } = found;
         let mut news = batch.as_ref().map_or(0, |found| found.batch.entries().len());
@@ -418,12 +421,12 @@ impl<'c> Frontier<'c> {
         batch
     }
 
-    /// Adds batches that were found before the workers began.
+    /// Adds batches that were found before the workers started.
     pub(super) fn add_ahead(&self, batches: Vec<FoundBatch<'c>>) {
         lock(&self.state).ahead.extend(batches);
     }
 
-    /// Adds directories that a listing did not show as such. The caller is going to look for a task.
+    /// Adds directories that the listing did not show as directories. The caller takes a task next.
     pub(super) fn add_directories(&self, node: &Arc<Node>, directories: Vec<Entry>) {
         let mut later = Later::default();
         directories.into_iter().for_each(|entry| later.push_operand(node.operand.position, entry));
@@ -436,27 +439,27 @@ impl<'c> Frontier<'c> {
         drop(spent);
     }
 
-    /// Takes away a batch whose names are all taken.
+    /// Removes a batch whose names are all taken.
     pub(super) fn remove(&self, batch: &Arc<Batch>) {
         let mut state = lock(&self.state);
         let at = state.at_work.iter().position(|other| Arc::ptr_eq(&other.batch, batch));
-        // The caller has the batch too, so that nothing is finished here.
+        // The caller holds the batch as well, so its directory is not finished under the lock.
         at.map(|at| state.at_work.swap_remove(at));
     }
 
-    /// Whether nothing can be found any more.
+    /// Whether nothing is left to find.
     pub(super) fn is_over(&self) -> bool {
         let state = lock(&self.state);
         state.pending.is_empty() && state.supply.is_none() && state.finding == 0
     }
 
-    /// How many workers have nothing to do.
+    /// The number of workers without a task.
     pub(super) fn idle(&self) -> usize {
         let state = lock(&self.state);
         state.sleeping + usize::from(state.spinning)
     }
 
-    /// The most batches that were at work at once.
+    /// The largest number of batches that were in progress at once.
     pub(super) fn peak(&self) -> usize {
         lock(&self.state).peak
     }

@@ -1,9 +1,9 @@
-//! `--files-from`: names that are read from a list, one by one, while they are copied.
+//! `--files-from`: names that are read from a list, one by one, during the copy.
 //!
-//! Exactly what the list names is made: a directory without its contents, and the directories that lead to a
-//! name. One worker at a time reads the list, and the worker that took some names enters their directory. Each
-//! directory that was entered is held until the end, since only then may it get its times. Of each name a
-//! fingerprint is kept, so that a name that is listed twice is not copied by two workers at once.
+//! Only the listed names are made: a directory without its contents, and the directories that lead to a name.
+//! One worker at a time reads the list, and the worker that took some names enters their directory. Each
+//! directory is held until the end, because a later name may still change its times. A fingerprint of each name
+//! is kept, so that a name that is listed twice is not copied by two workers at once.
 
 use super::supply::{NameGroup, Supply};
 use super::{BATCH, Walker, is_excluded};
@@ -27,12 +27,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// A list of names that is being read.
 pub struct List {
     names: Box<dyn Iterator<Item = std::io::Result<Vec<u8>>> + Send>,
-    /// For printing.
+    /// The name of the list, for messages.
     name: OsString,
 }
 
 impl List {
-    /// Opens the list that the options name.
+    /// Opens the list that the options name. Returns `None` if they name none.
     ///
     /// # Errors
     /// The errno of open(2).
@@ -53,13 +53,13 @@ impl List {
         }))
     }
 
-    /// The next name, as its components below the source; `None` at the end.
+    /// Returns the components of the next name below the source, or `None` at the end.
     fn next(&mut self) -> Option<Result<Vec<OsString>, Failure>> {
         loop {
             let name = match self.names.next()? {
                 Ok(name) => name,
                 Err(error) => {
-                    self.names = Box::new(std::iter::empty()); // it would fail for ever
+                    self.names = Box::new(std::iter::empty()); // a failing reader would fail for ever
                     return Some(Err(failure("error reading {}", &self.name, &error)));
                 }
             };
@@ -92,7 +92,7 @@ pub(super) struct Listed {
     directories: Arc<ListedDirectories>,
     seen: HashSet<(u64, u64)>,
     keys: (RandomState, RandomState),
-    /// A name in another directory than those before it: the first of the next group.
+    /// The first name of the next group, which is in another directory than the current group.
     next: Option<Vec<OsString>>,
 }
 
@@ -102,12 +102,12 @@ impl Listed {
         Listed { list, directories, seen: HashSet::new(), keys: Default::default(), next: None }
     }
 
-    /// Whether the name is new. Two names with one fingerprint of 128 bits will not be met.
+    /// Whether the name is new. A collision of 128-bit fingerprints is too unlikely to matter.
     fn is_new(&mut self, path: &OsStr) -> bool {
         self.seen.insert((self.keys.0.hash_one(path), self.keys.1.hash_one(path)))
     }
 
-    /// The components of the next name that was not listed before.
+    /// Returns the components of the next name that was not listed before.
     fn next_name(&mut self, ctx: &Context) -> Option<Vec<OsString>> {
         if self.next.is_some() {
             return self.next.take();
@@ -146,7 +146,7 @@ impl<'c> Supply<'c> for Listed {
     }
 }
 
-/// Names of the list that are in one directory.
+/// Listed names in one directory.
 struct ListedGroup {
     directories: Arc<ListedDirectories>,
     /// The components of the directory's path below the source.
@@ -175,39 +175,39 @@ impl<'c> NameGroup<'c> for ListedGroup {
         })
     }
 
-    /// Only the directory itself is made.
+    /// Makes only the directory itself.
     fn enter_directory(&self, walker: &mut Walker<'_, 'c>, _: &Batch, entry: &Entry) -> Result<(), Failure> {
         let path = [self.parent.as_slice(), std::slice::from_ref(&entry.name)].concat();
         self.directories.enter(walker, &path).map(drop)
     }
 }
 
-/// A directory that names of the list are in.
+/// A directory that contains listed names.
 #[derive(Clone, Debug)]
 struct ListedDirectory {
     dir: Hold,
     level: Option<Arc<Level>>,
 }
 
-/// The outcome of entering a directory, once; `None` if it cannot be entered, or is left out.
+/// The result of entering a directory once: `None` if it cannot be entered or is excluded.
 type EnteredOnce = Arc<OnceLock<Option<ListedDirectory>>>;
 
 /// The directories that were entered for a list.
 #[derive(Debug)]
 struct ListedDirectories {
-    /// The directories that all names are relative to.
+    /// The pair of directories that all names are relative to.
     root: Hold,
-    /// By their paths below the source.
+    /// Keyed by path below the source.
     known: Mutex<HashMap<OsString, EnteredOnce>>,
 }
 
 impl ListedDirectories {
-    /// The directory of these components, entered and made if that has not been done; `None` if it is left out, or
-    /// cannot be entered and that was reported.
+    /// Enters and makes the directory of these components, or returns it if that was done before. Returns
+    /// `None` if it is excluded, or if it could not be entered and that was reported.
     fn enter(&self, walker: &mut Walker<'_, '_>, parts: &[OsString]) -> Result<Option<ListedDirectory>, Failure> {
         let once = Arc::clone(lock(&self.known).entry(joined(parts)).or_default());
         let mut failure = None;
-        // Another worker that wants the same directory waits here.
+        // Another worker that needs this directory waits here.
         let entered = once.get_or_init(|| {
             self.enter_anew(walker, parts).unwrap_or_else(|reason| {
                 failure = Some(reason);
@@ -233,8 +233,8 @@ impl ListedDirectories {
 }
 
 impl Walker<'_, '_> {
-    /// The entry of a name, unless patterns leave it out. Without patterns, the worker that copies it finds out what it
-    /// is.
+    /// Makes the entry of a name, or returns `None` if patterns exclude it. Without patterns the type is left
+    /// to the worker that copies the entry.
     fn listed_entry(&mut self, directory: &ListedDirectory, fds: &Fds, name: &OsStr) -> Option<Entry> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
         let Some(level) = directory.level.as_deref() else { return Some(entry) };
@@ -245,7 +245,7 @@ impl Walker<'_, '_> {
                 None
             }
             Ok(stat) => Some(Entry { hint: Some(stat.kind()).filter(|kind| *kind != Kind::Unknown), ..entry }),
-            // The worker reports it.
+            // The worker that copies the entry reports the error.
             Err(_) => Some(entry),
         }
     }

@@ -1,8 +1,8 @@
-//! The walk finds: workers enter directories, and hand out batches of names.
+//! The walk finds names: workers enter directories and hand out batches.
 //!
-//! Whoever enters a directory opens its source, makes or opens its destination and lists it; its
-//! subdirectories go to the frontier, where the next idle worker takes them. With one worker that is cp's
-//! order. The content of a file is never touched here.
+//! The worker that enters a directory opens its source, makes or opens its destination, and lists it. Its
+//! subdirectories go to the frontier, where the next idle worker takes them. A single worker follows cp's
+//! order. The walk never touches the content of a file.
 
 mod descend;
 pub mod estimate;
@@ -38,42 +38,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use supply::Supply;
 
-/// The most names in a batch; one piece of a listing may have some more.
+/// The most names in a batch; one piece of a listing may exceed it slightly.
 const BATCH: usize = 1024;
-/// The most operands that one worker looks at before it shares them, where order does not matter.
+/// The most operands that one worker looks at before it shares them, if order does not matter.
 const OPERANDS: usize = 16;
 
-/// A tree of no more names, in no more directories, is looked at before anybody is called to help.
+/// Trees of at most this many names and directories are inspected before a second worker starts.
 const FEW: usize = 16;
-/// If these have no more bytes on their disk than this, one worker is through before a second one
-/// has started: a pool of two costs 0.4 ms, a small file 0.01 to 0.02.
+/// If such a tree has at most this many bytes on disk, one worker finishes before a second one has started:
+/// starting a pool of two takes 0.4 ms, copying a small file 0.01 to 0.02 ms.
 const LITTLE: u64 = 1 << 20;
-/// The same for a single file, with which nobody else could help.
+/// The limit for a single file, which a second worker could not help with.
 const LITTLE_ALONE: u64 = 16 << 20;
 
-/// What all workers know of the walk.
+/// The state of the walk that all workers share.
 #[derive(Debug)]
 pub struct Walk<'c> {
     ctx: &'c Arc<Context>,
     frontier: Frontier<'c>,
-    /// Whether entries are taken strictly in the order of the listing.
+    /// Whether entries are taken strictly in listing order.
     in_order: bool,
-    /// Whether there are several operands: naming one twice is worth a warning.
+    /// Whether there are several operands, so that a repeated name deserves a warning.
     several: bool,
     registry: Registry,
 }
 
-/// What is known of an operand whose tree is being walked.
+/// An operand whose tree is being walked.
 #[derive(Debug, Default)]
 struct Operand {
-    /// Which one it is on the command line.
+    /// The position on the command line.
     position: usize,
     /// The depth of its directory.
     depth: usize,
     source: OsString,
     destination: OsString,
     dev: u64,
-    /// Whether what is left of it is to be left as it is.
+    /// Whether the rest of the operand is skipped.
     abandoned: AtomicBool,
 }
 
@@ -82,54 +82,54 @@ struct Operand {
 struct Node {
     dir: Hold,
     operand: Arc<Operand>,
-    /// Where patterns see it, if there are any.
+    /// The filter's view of the directory, if there are patterns.
     level: Option<Arc<Level>>,
     depth: usize,
-    /// How many workers are entering a directory in it.
+    /// The number of workers that are entering a subdirectory.
     entering: AtomicUsize,
-    /// Whether it is where the operands are.
+    /// Whether it contains the operands.
     is_root: bool,
     /// Whether it is an operand itself.
     is_operand: bool,
-    /// Whether a directory in it may be entered only when all before it have been walked.
+    /// Whether a subdirectory may be entered only after all earlier ones were walked.
     one_at_a_time: bool,
 }
 
-/// The part of a worker that finds.
+/// A worker's access to the walk.
 #[derive(Debug)]
 pub struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
     ctx: &'c Arc<Context>,
-    /// Where listings are read into.
+    /// The buffer that listings are read into.
     room: EntryBuffer,
     stats: Stats,
 }
 
-/// What a worker is to copy.
+/// A batch of names for a worker to copy.
 pub struct Work<'c> {
     shared: SharedBatch<'c>,
-    /// Whether another worker copies the batch, and this one only helps for a moment.
+    /// Whether the batch belongs to another worker, so that this one only helps for a moment.
     pub helps: bool,
 }
 
 impl Work<'_> {
-    /// Where the names are.
+    /// The names.
     pub fn batch(&self) -> &Batch {
         &self.shared.batch
     }
 
-    /// How many workers copy names of the batch now.
+    /// The number of workers that are copying names of the batch.
     pub fn workers(&self) -> usize {
         self.shared.workers()
     }
 }
 
-/// What came of entering a directory.
+/// The result of entering a directory.
 enum Entered {
     Directory(Pending),
-    /// It is no directory, although its listing says so.
+    /// The entry is no directory, although the listing says so.
     Other,
-    /// Nothing is to be done in it.
+    /// Nothing in it is to be copied.
     Nothing,
 }
 
@@ -153,7 +153,7 @@ impl Operand {
 }
 
 impl Node {
-    /// The directory that operands are in.
+    /// Makes the node of the directory that contains the operands.
     fn root(dir: Hold) -> Node {
         Node {
             dir,
@@ -169,7 +169,7 @@ impl Node {
 }
 
 impl<'c> Walk<'c> {
-    /// A walk over the operands.
+    /// Makes a walk over the operands.
     pub fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let several = roots.entries.len() > 1;
         if ctx.resumes() {
@@ -178,7 +178,7 @@ impl<'c> Walk<'c> {
         let frontier = match roots.list {
             Some(list) => Frontier::of_supply(in_order, Box::new(Listed::new(list, roots.dir))),
             None => {
-                // Where links are followed, one operand may lead into what another one makes.
+                // If links are followed, one operand may lead into the copy of another.
                 let one_at_a_time = several && ctx.options.dereference == Dereference::Always;
                 let node = Arc::new(Node { one_at_a_time, ..Node::root(roots.dir) });
                 let unread = Unread::Operands(0, roots.entries.into_iter());
@@ -188,23 +188,23 @@ impl<'c> Walk<'c> {
         Walk { ctx, frontier, in_order, several, registry: Registry::default() }
     }
 
-    /// The names of a supply, in the place of a tree.
+    /// Makes a walk over the names of a supply instead of a tree.
     pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply<'c> + 'c) -> Walk<'c> {
         let frontier = Frontier::of_supply(false, Box::new(supply));
         Walk { ctx, frontier, in_order: false, several: false, registry: Registry::default() }
     }
 
-    /// Takes part in it.
+    /// Makes a walker for one worker.
     pub fn walker(&self) -> Walker<'_, 'c> {
         Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default() }
     }
 
-    /// How many workers have nothing to do.
+    /// The number of workers without a task.
     pub fn idle(&self) -> usize {
         self.frontier.idle()
     }
 
-    /// The most batches that were at work at once.
+    /// The largest number of batches that were in progress at once.
     pub fn peak(&self) -> usize {
         self.frontier.peak()
     }
@@ -216,13 +216,13 @@ impl<'c> Walker<'_, 'c> {
         self.ctx
     }
 
-    /// What was done while finding: the directories.
+    /// The counts of the walk: directories and excluded names.
     pub fn into_stats(self) -> Stats {
         self.stats
     }
 
-    /// Whether one worker is enough for all there is: a single file, or a few small ones. What was found is
-    /// kept for the workers.
+    /// Whether one worker is enough for the whole copy: a single file, or a few small ones. The names found
+    /// here are kept for the workers.
     pub fn is_little(&mut self) -> bool {
         let mut names = 0;
         let mut batches = Vec::new();
@@ -247,12 +247,12 @@ impl<'c> Walker<'_, 'c> {
         is_little
     }
 
-    /// About how many bytes of a batch there are to move; streams have no end.
+    /// Estimates the bytes to move in a batch. Streams count as endless.
     fn bytes(&self, batch: &Batch) -> u64 {
         let bytes = |entry: Entry| {
             let follow = existing::follows_source(&self.ctx.options, &entry);
             match at::stat(&batch.fds.src, &entry.name, follow) {
-                // Where no blocks are counted (/proc, servers), the length has to do.
+                // /proc and some servers count no blocks, so the length has to do.
                 Ok(stat) if stat.is_regular() && stat.blocks == 0 => stat.size,
                 Ok(stat) if stat.is_regular() => stat.blocks.saturating_mul(512),
                 Ok(stat) if !stat.is_dir() && !stat.is_symlink() => u64::MAX,
@@ -263,12 +263,13 @@ impl<'c> Walker<'_, 'c> {
         (0..entries.len()).filter_map(|at| entries.get(at)).map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// The next batch to copy names of, or `None` at the end (also after a signal).
+    /// Returns the next batch to copy names of, or `None` at the end or after a signal.
     pub fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
                 FrontierTask::Copy(shared) => return Some(Work { shared, helps: false }),
-                // Then there may be a directory to enter, or a batch that needs help more.
+                // After helping, the worker looks again for a directory to enter, or for a batch that needs
+                // help more.
                 FrontierTask::Help(shared) => return Some(Work { shared, helps: true }),
                 task => {
                     let found = self.find(task);
@@ -281,8 +282,8 @@ impl<'c> Walker<'_, 'c> {
         }
     }
 
-    /// Says that a worker goes on to something else. It has found these to be directories, which the listing did not
-    /// say: file systems may be wrong about types, and names may be exchanged.
+    /// Says that the worker leaves a batch. `directories` are entries that turned out to be directories
+    /// although the listing said otherwise: file systems can report wrong types, and names can be exchanged.
     pub fn leave(&mut self, work: Work<'c>, directories: Vec<Entry>) {
         let SharedBatch { batch, found_in } = &work.shared;
         if batch.is_taken() {
@@ -309,7 +310,7 @@ impl<'c> Walker<'_, 'c> {
         self.walk.frontier.add_directories(node, wanted);
     }
 
-    /// Carries out a task that is not to copy.
+    /// Carries out a task that finds names.
     fn find(&mut self, task: FrontierTask<'c>) -> Discovery<'c> {
         match task {
             FrontierTask::Copy(_) | FrontierTask::Help(_) => Discovery::default(),
@@ -337,8 +338,8 @@ impl<'c> Walker<'_, 'c> {
         }
     }
 
-    /// Looks at the entries that were read, and reads more if none were: subdirectories are to be entered
-    /// later, all else is a batch.
+    /// Sorts the unread entries, reading more if there are none: subdirectories are kept for later, all other
+    /// entries become a batch.
     fn sift(&mut self, mut pending: Pending) -> Discovery<'c> {
         let node = Arc::clone(&pending.node);
         let entries = match std::mem::take(&mut pending.unread) {
@@ -352,7 +353,7 @@ impl<'c> Walker<'_, 'c> {
         Discovery { pending: Some(pending), batch }
     }
 
-    /// What a listing called a directory, and is none.
+    /// Makes a batch of an entry that the listing called a directory by mistake.
     fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<FoundBatch<'c>> {
         let level = node.level.as_deref();
         if level.is_some() && is_excluded(self.ctx, level, &entry.name, false) {
@@ -376,12 +377,13 @@ impl<'c> Walker<'_, 'c> {
         }
     }
 
-    /// Whether enough was found for now. In order, a directory is entered before the next entry is looked at.
+    /// Whether enough names were found for now. In order, a directory is entered before the next entry is
+    /// looked at.
     fn is_enough(&self, later: &Later, names: usize, most: usize) -> bool {
         names >= most || (self.walk.in_order && !later.is_empty())
     }
 
-    /// An operand was named to be copied: that a pattern leaves it out is likely to be a mistake.
+    /// Warns that a pattern excludes an operand: a name that was typed was probably meant to be copied.
     fn warn_of_excluded_operand(&self, dir: &Arc<Dir>, entry: &Entry) {
         let path = dir.source_path(&entry.name);
         self.ctx.reporter.warn(Failure::new("warning: a pattern leaves out {}, which was named", path));
@@ -393,7 +395,7 @@ impl<'c> Walker<'_, 'c> {
         first: usize,
         mut operands: std::vec::IntoIter<Entry>,
     ) -> Vec<Entry> {
-        // In order, an operand is looked at when those before it have been copied: it may be a copy of one.
+        // In order, an operand is inspected after the copy of those before it: it may be one of the copies.
         let most = if self.walk.in_order { 1 } else { OPERANDS };
         let mut batch = Vec::new();
         let mut position = first;
@@ -447,7 +449,7 @@ impl<'c> Walker<'_, 'c> {
                 Ok(false) => return names,
                 Err(errno) => {
                     let node = &pending.node;
-                    // Of an operand itself, the name as it was written.
+                    // An operand is reported as it was typed.
                     let path = match node.is_operand {
                         true => node.operand.source.clone(),
                         false => node.dir.source_path(OsStr::new("")),
@@ -459,8 +461,8 @@ impl<'c> Walker<'_, 'c> {
         }
     }
 
-    /// Whether patterns leave out an entry of a directory. Where that depends on its being a directory, the listing's
-    /// word for that is not enough to leave it out.
+    /// Whether patterns exclude an entry of a directory. If that depends on its type, the type in the listing
+    /// is checked with stat first.
     fn is_listed_name_excluded(&self, node: &Node, found: &Dirent<'_>, is_dir: bool) -> bool {
         let Some(level) = node.level.as_deref() else { return false };
         let excluded_as = |is_dir| is_excluded(self.ctx, Some(level), found.name, is_dir);
@@ -472,7 +474,7 @@ impl<'c> Walker<'_, 'c> {
         excluded_as(is_dir) && (excluded_as(!is_dir) || is_as_listed())
     }
 
-    /// Whether an entry of a directory is to be entered.
+    /// Whether to enter an entry of a directory.
     fn is_directory(&self, node: &Node, found: &Dirent<'_>) -> bool {
         let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
         let looks_so = || {
@@ -482,7 +484,7 @@ impl<'c> Walker<'_, 'c> {
         match found.kind {
             Some(Kind::Directory) => true,
             Some(Kind::Symlink) => follow == Follow::Yes && looks_so(),
-            // Not every file system says in its directories what the entries are.
+            // Some file systems do not report types in their listings.
             None => looks_so(),
             _ => false,
         }
@@ -490,7 +492,7 @@ impl<'c> Walker<'_, 'c> {
 
     fn classify_operand(&self, node: &Node, entry: &mut Entry) -> Class {
         if self.ctx.options.parents && node.is_root {
-            return Class::Directory; // reached through its leading directories
+            return Class::Directory; // entered through its leading directories
         }
         let dir: &Arc<Dir> = &node.dir;
         let follow = existing::follows_source(&self.ctx.options, entry);
@@ -506,7 +508,7 @@ impl<'c> Walker<'_, 'c> {
         if stat.is_dir() {
             return Class::Directory;
         }
-        // The same file may be copied to several names, and other files to the same name.
+        // One file may be copied to several names, and several files to one name.
         if self.walk.several
             && let Ok(location) = existing::location_as_named(at::CWD, &dir.source_path(&entry.name))
             && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
@@ -520,14 +522,14 @@ impl<'c> Walker<'_, 'c> {
         Class::Other
     }
 
-    /// Whether patterns leave an operand out.
+    /// Whether patterns exclude an operand.
     fn is_operand_excluded(&self, node: &Node, entry: &Entry, class: &Class) -> bool {
-        // The way to an operand of --parents is no operand.
+        // The leading directories of a --parents operand are not operands.
         let on_the_way = self.ctx.options.parents && node.is_root;
         !on_the_way && is_excluded(self.ctx, None, &entry.name, matches!(class, Class::Directory))
     }
 
-    /// Where patterns see a directory below `above`, or one where they begin.
+    /// Returns the filter's view of a directory below `above`, or of the first one if `above` is `None`.
     fn level_below(
         &self,
         above: Option<&Arc<Level>>,
@@ -555,7 +557,7 @@ fn level_below(
     })
 }
 
-/// What the `.gitignore` of a directory says; one that is no regular file says nothing, as for git.
+/// Reads the `.gitignore` of a directory. As in git, one that is not a regular file has no effect.
 fn gitignore(ctx: &Context, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Option<Vec<u8>> {
     let answer = at::read_small(dir, OsStr::new(filter::GITIGNORE));
     answer.unwrap_or_else(|errno| {
@@ -565,7 +567,7 @@ fn gitignore(ctx: &Context, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Op
     })
 }
 
-/// Whether patterns leave out a name in a directory, or an operand if that is at no level.
+/// Whether patterns exclude a name in a directory, or an operand if `level` is `None`.
 fn is_excluded(ctx: &Context, level: Option<&Level>, name: &OsStr, is_dir: bool) -> bool {
     ctx.options.filter.as_ref().is_some_and(|filter| match level {
         Some(level) => filter.excludes(level, name, is_dir),

@@ -1,4 +1,4 @@
-//! SOURCE... DESTINATION -> the entries to start from, with cp's rules for what the last one means.
+//! Turns SOURCE... DESTINATION into the entries to start from, by cp's rules for the last operand.
 
 use super::listed::List;
 use crate::backup;
@@ -14,21 +14,21 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// What is copied where to.
+/// The operands of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operands {
-    /// In order.
+    /// In the order of the command line.
     pub sources: Vec<OsString>,
-    /// Where to: what that is, `target` says.
+    /// The destination; `target` says how to read it.
     pub destination: OsString,
-    /// What the destination is.
+    /// How to read the destination.
     pub target: Target,
 }
 
-/// What the destination is.
+/// How to read the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A directory to copy into if there is one, else a name.
+    /// A directory to copy into if one exists, else a name.
     AsFound,
     /// A directory (`-t`).
     Directory,
@@ -36,12 +36,12 @@ pub enum Target {
     Name,
 }
 
-/// Operands that make no sense, or a destination that cannot be used: nothing is copied at all.
+/// Operands that cannot be used, or an unusable destination. Nothing is copied.
 #[derive(Debug)]
 pub struct Unusable {
-    /// What to say.
+    /// The message.
     pub failure: Failure,
-    /// Whether the user is pointed to `--help`.
+    /// Whether the message refers to `--help`.
     pub hint: bool,
 }
 
@@ -51,26 +51,26 @@ impl Unusable {
     }
 }
 
-/// Where the walk starts.
+/// The starting point of the walk.
 #[derive(Debug)]
 pub struct Roots {
-    /// The directory (pair) that the entries are in.
+    /// The directory pair that contains the entries.
     pub dir: Hold,
     /// The sources.
     pub entries: Vec<Entry>,
-    /// Whether they land in a directory, rather than on a name of their own.
+    /// Whether the sources are copied into a directory, not to names of their own.
     pub into_directory: bool,
-    /// Whether two of them may meet at the destination, so that the last one has to win, or the
-    /// first one to be protected: then they are copied in order.
+    /// Whether two sources may meet at the destination. Then they are copied in order, because the last one
+    /// wins or the first one is protected.
     pub collide: bool,
-    /// A list of names, in the place of entries.
+    /// A list of names instead of entries.
     pub list: Option<List>,
-    /// Whether there may be work for several: a directory to go down into, or many operands.
+    /// Whether several workers may be useful: a directory to descend into, or several operands.
     pub are_many: bool,
 }
 
 impl Roots {
-    /// How long the copy may last. One small file is over before a signal handler or a thread would
+    /// Estimates how long the copy may take. One small file is done before a signal handler or a thread would
     /// be in place.
     pub fn duration(&self) -> Duration {
         const SHORT: u64 = 1 << 20;
@@ -86,15 +86,14 @@ impl Roots {
         !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
     }
 
-    /// The directory that the first operand lands in, by a name in that of [`Roots::dir`].
+    /// The directory that the first operand is copied into, relative to [`Roots::dir`].
     pub fn target_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
         let (parent, _) = backup::split(name.unwrap_or_default());
         if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
     }
 
-    /// The file systems of the first source and of the destination, as far as they can be told
-    /// (`f_type` of statfs(2)).
+    /// The `f_type` of statfs(2) for the first source and the destination, as far as they are known.
     pub fn magics(&self) -> Vec<u64> {
         let source = self.entries.first().and_then(|entry| at::fs_magic(&entry.name).ok());
         let parent = self.entries.first().map(|entry| backup::split(entry.destination()).0);
@@ -105,16 +104,16 @@ impl Roots {
     }
 }
 
-/// How long a copy may last.
+/// How long a copy may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duration {
-    /// Nobody could do anything about it.
+    /// Too short to be interrupted.
     Moment,
     /// Long enough to be interrupted.
     Long,
 }
 
-/// The length of an operand, as far as it has one.
+/// The length of an operand: 0 if it is missing, and the maximum for anything but a regular file.
 fn largest(entry: &Entry) -> u64 {
     match at::stat(at::CWD, &entry.name, Follow::Yes) {
         Ok(stat) if stat.is_regular() => stat.size,
@@ -123,7 +122,7 @@ fn largest(entry: &Entry) -> u64 {
     }
 }
 
-/// Finds out what the operands mean. The options may change with it: `cp -f -b a a` is a backup.
+/// Interprets the operands. This may change the options: `cp -f -b a a` makes a backup.
 ///
 /// # Errors
 /// See [`Unusable`].
@@ -161,13 +160,13 @@ fn check_count(sources: &[OsString]) -> Result<(), Unusable> {
     }
 }
 
-/// `zcp SOURCE DEST`, where DEST is the very name that the copy gets.
+/// Handles `zcp SOURCE DEST`, where DEST is the name of the copy.
 fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> Result<Roots, Unusable> {
     if options.parents {
         let words = "with --parents, the destination must be a directory";
         return Err(Unusable::usage(Failure::plain(words)));
     }
-    // `cp -f -b a a` asks for a backup of a, and that is what it gets.
+    // `cp -f -b a a` makes a backup of a.
     if options.force && source == destination {
         let regular = at::stat(at::CWD, &destination, Follow::Yes).is_ok_and(|stat: Stat| stat.is_regular());
         if let Some(backup) = options.backup.as_ref().filter(|_| regular) {
@@ -184,11 +183,11 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
     Ok(Roots { dir, entries, into_directory: false, collide, list: None, are_many })
 }
 
-/// `zcp --files-from=LIST SOURCE DIRECTORY`: the names are those of the list, on both sides.
+/// Handles `zcp --files-from=LIST SOURCE DIRECTORY`: the list holds the names on both sides.
 fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Unusable> {
     let Operands { mut sources, destination: target, target: kind } = operands;
     check_count(&sources)?;
-    // What -t names has to be there, as with cp.
+    // The directory of -t has to exist, as with cp.
     let may_be_made = kind != Target::Directory;
     if let Some(extra) = sources.get(1) {
         let words = "extra operand {}: --files-from takes one SOURCE, which the names are relative to";
@@ -202,7 +201,7 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Un
         Err(Errno::NOENT) if may_be_made && options.dry_run => Base::Absent,
         Err(Errno::NOENT) if may_be_made => {
             match at::mkdir(at::CWD, &target, 0o777) {
-                // Another process was quicker.
+                // Another process may have made it.
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(unusable("cannot create directory {}", &target, errno)),
             }
@@ -215,16 +214,16 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Un
     Ok(Roots { dir, entries: Vec::new(), into_directory: true, collide: false, list: Some(list), are_many: true })
 }
 
-/// `zcp SOURCE... DIRECTORY`.
+/// Handles `zcp SOURCE... DIRECTORY`.
 fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Options) -> Roots {
     if options.strip_trailing_slashes {
-        // Only here, as cp has it: a name that is copied to a name is taken as it is.
+        // Only here, as in cp: a name that is copied to a name is taken as it is.
         names.iter_mut().for_each(strip_slashes);
     }
     let entries: Vec<Entry> = names
         .into_iter()
         .map(|name| {
-            let new_name = if options.parents { without_slashes(&name).to_owned() } else { landing_name(&name) };
+            let new_name = if options.parents { without_slashes(&name).to_owned() } else { target_name(&name) };
             Entry { name, new_name: Some(new_name), hint: None, operand: true }
         })
         .collect();
@@ -249,16 +248,16 @@ fn are_many(entries: &[Entry], options: &Options) -> bool {
     }
 }
 
-/// The name in the target directory: the last component; for `..` the target itself, so that its
-/// entries do not land beside it.
-fn landing_name(source: &OsStr) -> OsString {
+/// Returns the name in the target directory: the last component, or `.` for `..`, so that its entries are not
+/// copied to the target's parent.
+fn target_name(source: &OsStr) -> OsString {
     match backup::split(source).1 {
         base if base == ".." || base.is_empty() => OsString::from("."),
         base => base.to_owned(),
     }
 }
 
-/// Whether the destination is inside one of the sources: what is copied until that is noticed
+/// Whether the destination is inside one of the sources. The amount that is copied before that is noticed
 /// depends on the order.
 fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
     let above = existing::ancestors(destination);
@@ -274,7 +273,7 @@ pub(super) fn is_below_itself(entry: &Entry, dst: BorrowedFd<'_>) -> bool {
     parent.is_ok_and(|parent| is_below(std::slice::from_ref(entry), parent.as_fd()))
 }
 
-/// Whether two operands get the same name, or one is copied right into the target.
+/// Whether two operands get the same name, or one of several is copied right into the target.
 fn may_meet(entries: &[Entry]) -> bool {
     let mut seen = HashSet::new();
     let several = entries.len() > 1;
@@ -285,9 +284,9 @@ fn strip_slashes(name: &mut OsString) {
     *name = without_slashes(name).to_owned();
 }
 
-/// A `--parents` operand, taken apart: the leading directories, outermost first, each with the name
-/// that it gets, and the last component. Each keeps its slashes, so that the path is printed as it was
-/// written, and so that a link with a slash is followed.
+/// Splits a `--parents` operand into its leading directories, outermost first, each with its name at the
+/// destination, and its last component. All parts keep their slashes: messages show the path as it was typed,
+/// and a link with a trailing slash is followed.
 pub fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
     let bytes = name.as_bytes();
     let (parent, base) = backup::split(name);

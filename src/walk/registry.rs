@@ -1,8 +1,8 @@
-//! What was met before: files that were named, directories that were copied or made.
+//! The registry of files that were named, and of directories that were copied or made.
 //!
-//! Without it a directory would be copied into itself for ever, or twice to one place. Operands may be
-//! entered at the same time, yet each finds what it would have found had they been copied one after the
-//! other: it waits until those before it are noted, and does not see those behind it.
+//! It stops a directory from being copied into itself or twice to one place. Operands may be entered at the
+//! same time, yet each gets the same answers as if they were copied one after the other: it waits until all
+//! earlier operands are noted, and ignores later ones.
 
 use super::{Operand, Walker};
 use crate::batch::Entry;
@@ -17,22 +17,21 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Where a directory went, or was made.
+/// A directory of the registry, with the place that it was copied to or made at.
 #[derive(Clone, Debug)]
 struct Earlier {
-    /// The position of the operand that it belongs to.
+    /// The position of its operand.
     position: usize,
     location: Location,
-    /// As cp compares it with the names of sources; none where that cannot be told.
+    /// The location that cp compares with the names of sources; `None` if it cannot be determined.
     named: Option<Location>,
-    /// For printing.
+    /// The destination, for messages.
     path: OsString,
 }
 
-/// An operand that is no directory: where its name stands, what file that is, and where it is copied to.
+/// An operand that is not a directory: the location of its name, its identity, and its destination.
 pub(super) type Named = (Location, FileId, DestinationName);
 
-/// All that is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     known: Mutex<KnownDirectories>,
@@ -43,41 +42,41 @@ pub(super) struct Registry {
 struct KnownDirectories {
     files: HashSet<Named>,
     directories: HashMap<FileId, Earlier>,
-    /// Directories that a dry run did not make, by the paths that they would have.
+    /// Paths of directories that a dry run would have made.
     pretended: HashSet<OsString>,
-    /// Operands that are not noted yet, by position.
+    /// Positions of operands that are not noted yet.
     unnoted: BTreeSet<usize>,
-    /// Operands whose destination is not made yet, so that they may still be forgotten.
+    /// Positions of operands whose destination is not made yet, so that they may still be removed.
     unmade: BTreeSet<usize>,
 }
 
 impl Registry {
-    /// Notes an operand that is no directory; false if it was named before.
+    /// Notes an operand that is not a directory. Returns false if it was named before.
     pub(super) fn name_file(&self, named: Named) -> bool {
         lock(&self.known).files.insert(named)
     }
 
-    /// Notes a directory that was not made; false if it was noted before.
+    /// Notes the path of a directory that a dry run would have made. Returns false if it was noted before.
     pub(super) fn note_dry_run(&self, path: OsString) -> bool {
         lock(&self.known).pretended.insert(path)
     }
 
-    /// Announces an operand that is a directory. All those before it were announced.
+    /// Announces an operand that is a directory. Operands must be announced in order.
     pub(super) fn expect(&self, position: usize) {
         let mut known = lock(&self.known);
         known.unnoted.insert(position);
         known.unmade.insert(position);
     }
 
-    /// The operand is in the registry, or will not be.
-    fn is_noted(&self, position: usize) {
+    /// Tells waiting workers that the operand is now noted, or needs no note.
+    fn mark_noted(&self, position: usize) {
         if lock(&self.known).unnoted.remove(&position) {
             self.changed.notify_all();
         }
     }
 
-    /// The operand stays in the registry as it is.
-    pub(super) fn is_settled(&self, position: usize) {
+    /// Tells waiting workers that the entry of the operand is final.
+    pub(super) fn mark_settled(&self, position: usize) {
         let mut known = lock(&self.known);
         known.unnoted.remove(&position);
         if known.unmade.remove(&position) {
@@ -85,7 +84,8 @@ impl Registry {
         }
     }
 
-    /// What is known of a directory that was met by way of an operand. `itself` says that it is that operand.
+    /// Returns the entry of a directory, if an operand up to `position` put it there. `itself` says whether the
+    /// directory is that operand. Waits for earlier operands.
     fn find(&self, id: FileId, position: usize, itself: bool) -> Option<Earlier> {
         let mut known = lock(&self.known);
         let wait = |known| self.changed.wait(known).unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ impl Registry {
         }
     }
 
-    /// Forgets an operand whose destination could not be made.
+    /// Removes an operand whose destination could not be made.
     pub(super) fn forget(&self, id: FileId, position: usize) {
         let mut known = lock(&self.known);
         if known.directories.get(&id).is_some_and(|earlier| earlier.position == position) {
@@ -120,7 +120,7 @@ impl Registry {
 }
 
 impl Walker<'_, '_> {
-    /// Remembers where a directory goes, or where one was made, unless it has been met.
+    /// Notes the destination of a directory, unless the registry has the directory already.
     pub(super) fn note(&self, parent: &Arc<Dir>, entry: &Entry, fds: &Fds, id: FileId, position: usize) {
         if let Ok(location) = existing::location(&fds.dst, entry.destination()) {
             let named = existing::location_as_named(&fds.dst, entry.destination()).ok();
@@ -129,7 +129,7 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// Whether the directory was met before in a way that leaves nothing to do.
+    /// Whether the directory was met before, so that nothing is left to do.
     pub(super) fn was_met(
         &self,
         parent: &Arc<Dir>,
@@ -141,7 +141,7 @@ impl Walker<'_, '_> {
         let Some(earlier) = self.walk.registry.find(id, operand.position, entry.operand) else {
             if entry.operand {
                 self.note(parent, entry, fds, id, operand.position);
-                self.walk.registry.is_noted(operand.position);
+                self.walk.registry.mark_noted(operand.position);
             }
             return Ok(false);
         };
@@ -150,7 +150,7 @@ impl Walker<'_, '_> {
             false => is_named_the_same(parent, entry, &earlier),
         };
         if is_the_copy {
-            // It was made by this very copy, so whatever else is below would be met again too.
+            // This copy made it, so the rest of the operand would lead to more of its own copies.
             operand.abandon();
             return Err(operand.meets_itself());
         }
@@ -166,7 +166,7 @@ impl Walker<'_, '_> {
         Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
     }
 
-    /// Whether a directory may be copied several times: links that are followed may lead to it on several ways.
+    /// Whether a directory may be copied several times, because followed links may lead to it on several paths.
     fn follows_again(&self, entry: &Entry) -> bool {
         match self.ctx.options.dereference {
             Dereference::Always => true,
@@ -176,8 +176,8 @@ impl Walker<'_, '_> {
     }
 }
 
-/// Whether the path of the source is that of the earlier directory, without following a link that names the directory
-/// of either. Where it is not, cp goes on with the rest of the operand. A path that is too long is not looked at.
+/// Whether the path of the source is the path of the earlier directory, if a link in the last component is not
+/// followed. If not, cp continues with the rest of the operand. A path that is too long counts as equal.
 fn is_named_the_same(parent: &Arc<Dir>, entry: &Entry, earlier: &Earlier) -> bool {
     let source = existing::location_as_named(at::CWD, &parent.source_path(&entry.name));
     source.map_or(true, |source| earlier.named.as_ref() == Some(&source))

@@ -1,4 +1,4 @@
-//! `--resume`: what a killed run left of a directory.
+//! `--resume`: cleans directories of a killed run.
 
 use crate::context::Context;
 use crate::dir::Dir;
@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Removes the temporary names of dead runs from a directory that is about to be copied into.
+/// Removes the temporary files of dead runs from a directory before files are copied into it.
 pub(super) fn sweep(ctx: &Context, dir: &Arc<Dir>, directory: &OsStr) {
     let Ok(fds) = dir.fds(ctx) else { return };
     for (name, done) in temporary::sweep(&fds.dst, directory) {

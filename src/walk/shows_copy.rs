@@ -1,17 +1,18 @@
-//! A source directory that shows the copy while the copy is being made.
+//! Detects a source directory in which the copy itself appears.
 //!
-//! Where the destination is another view of the source's file system (an overlay mount and its upper directory, a
-//! FUSE mount and the directory that it serves, a union and one of its branches), a copy into it grows the source:
-//! each directory that is made appears below a source directory and is then copied as well, without end. Device
-//! and inode numbers differ between the views, so they cannot tell (as they do for a bind mount).
+//! If the destination is another view of the source's file system (an overlay mount and its upper directory, a
+//! FUSE mount and the directory that it serves, a union and one of its branches), a copy into it grows the
+//! source: each new directory appears below a source directory and is copied as well, without end. Unlike with
+//! a bind mount, device and inode numbers differ between the views, so they cannot reveal it.
 //!
-//! What can tell is an experiment. If the source directory at path `c` below the operand shows the destination
-//! directory at path `r`, then `c` ends in `r`, and a copy without end goes through directories of which it also
-//! begins with `r`. What is about to be made at `c` below the destination then appears in the source directory at
-//! the rest of `c` behind that `r`. Whatever is not there before and is there after is the copy itself.
+//! An experiment can. If the source directory at path `c` below the operand shows the destination directory at
+//! path `r`, then `c` ends in `r`, and an endless copy passes through directories whose path also begins with
+//! `r`. The directory that is about to be made at `c` below the destination then appears in the source
+//! directory, at the rest of `c` after that `r`. A path that is missing before mkdir and exists afterwards is
+//! the copy itself.
 //!
-//! The experiment costs nothing in an ordinary copy: it is made only between two devices, in a source directory
-//! that has been changed since the run began, and only if one of the two file systems can be such a view.
+//! An ordinary copy does not pay for it. The experiment runs only between two devices, in a source directory
+//! that has changed since the run began, and only if one of the two file systems can be such a view.
 
 use super::{Node, Walker};
 use crate::batch::Entry;
@@ -21,11 +22,10 @@ use crate::transfer::route::FsKind;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 
-/// The most components of a repetition that is looked for within a path. One that is as long as the whole path is
-/// always looked for.
+/// The longest repetition to look for within a path, in components. The whole path is always considered.
 const LONGEST: usize = 64;
 
-/// Paths at which a directory that is about to be made could appear below its own source. None of them exists yet.
+/// Missing paths at which a directory that is about to be made could appear below its own source.
 pub(super) struct Suspects(Vec<OsString>);
 
 impl Suspects {
@@ -36,7 +36,7 @@ impl Suspects {
 }
 
 impl Walker<'_, '_> {
-    /// To be asked just before the copy of a source directory is made in the node `above`.
+    /// Returns the suspects for a directory. Call it just before its copy is made in the node `above`.
     pub(super) fn suspects(
         &self,
         above: &Node,
@@ -49,7 +49,7 @@ impl Walker<'_, '_> {
             let is_local = |fd| io::fs_magic(fd).is_ok_and(|magic| FsKind::from_magic(magic).is_local());
             !is_local(src.as_fd()) || !is_local(dst.as_fd())
         };
-        // File systems stamp by a clock that lags behind, and some keep whole seconds.
+        // File systems use a clock that lags behind, and some keep whole seconds.
         let has_changed = stat.ctime.sec + 1 >= self.ctx.process.start.sec;
         let may_be = !entry.operand
             && !self.ctx.options.dry_run
@@ -65,7 +65,7 @@ impl Walker<'_, '_> {
     }
 }
 
-/// The components of the path of an entry, from below its operand.
+/// The components of the path of an entry below its operand.
 fn path_below_operand<'p>(above: &'p Node, name: &'p OsStr) -> Vec<&'p OsStr> {
     let dirs = std::iter::successors(Some(&*above.dir), |dir| dir.parent());
     let names = dirs.take(above.depth - above.operand.depth).filter_map(|dir| dir.name());
@@ -74,8 +74,8 @@ fn path_below_operand<'p>(above: &'p Node, name: &'p OsStr) -> Vec<&'p OsStr> {
     path
 }
 
-/// The ends of a path that it consists of repetitions of (the first of which may be cut off at its start), the whole
-/// path among them.
+/// Returns the suffixes of which the path is a repetition (the first one may be cut off at its start),
+/// including the whole path.
 fn repetitions<'p>(path: &'p [&'p OsStr]) -> impl Iterator<Item = &'p [&'p OsStr]> {
     let lengths = (1..path.len().min(LONGEST)).chain([path.len()]);
     lengths.filter(|len| path.iter().zip(&path[*len..]).all(|(a, b)| a == b)).map(|len| &path[path.len() - len..])

@@ -1,7 +1,7 @@
-//! All names below one source directory with what stat(2) says of each: a walk that makes nothing.
+//! Walks all names below one source directory, with the stat(2) of each, and makes nothing.
 //!
-//! Each name is looked at once. What is in memory is the way down to the directory in hand and the
-//! subdirectories that are still to be entered; of the way, only so many directories are kept open.
+//! Each name is inspected once. The walk keeps the directories above the current one in memory, and the
+//! subdirectories that are not entered yet. Only the innermost directories stay open.
 
 use super::listing::Listing;
 use super::{is_excluded, level_below};
@@ -19,23 +19,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-/// The most directories of the way down that are kept open.
+/// The most directories that are kept open.
 const OPEN: usize = 64;
 
-/// A name, and what it is.
+/// A name below the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceEntry {
     /// Relative to the source; empty for the source itself.
     pub path: OsString,
-    /// What is copied: the link or, where links are followed, the file behind it.
+    /// The attributes of the link or, if links are followed, of its target.
     pub stat: Stat,
 }
 
-/// The walk. A directory comes before what is in it.
+/// The walk. A directory comes before its contents.
 #[derive(Debug)]
 pub struct SourceWalk<'c> {
     ctx: &'c Context,
-    /// The source as it was named, for messages.
+    /// The source as it was typed, for messages.
     source: OsString,
     root: OwnedFd,
     root_dev: u64,
@@ -45,26 +45,26 @@ pub struct SourceWalk<'c> {
     path: Vec<u8>,
 }
 
-/// A directory on the way down.
+/// A directory above the current name.
 #[derive(Debug)]
 struct OpenLevel {
     name: OsString,
     id: FileId,
-    /// `None` for the root, and for one that was closed to save descriptors.
+    /// `None` for the root, and for a directory that was closed to save descriptors.
     fd: Option<OwnedFd>,
     listing: Option<Listing>,
     later: VecDeque<OsString>,
-    /// Where patterns see it, if there are any.
+    /// The filter's view of the directory, if there are patterns.
     filter: Option<Arc<filter::Level>>,
-    /// The length of the path without it.
+    /// The length of the path of its parent.
     parent_len: usize,
 }
 
 impl<'c> SourceWalk<'c> {
-    /// A walk through an open directory, which `source` names in messages.
+    /// Starts a walk through an open directory, which messages call `source`.
     ///
     /// # Errors
-    /// Those of fstat(2) and of reading the directory.
+    /// The errno of fstat(2), or of reading the directory.
     pub fn new(ctx: &'c Context, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
         let stat = at::fstat(&root)?;
         let mut room = EntryBuffer::default();
@@ -87,7 +87,7 @@ impl<'c> SourceWalk<'c> {
         Follow::from(self.ctx.options.dereference == Dereference::Always)
     }
 
-    /// The path of an entry of the directory in hand, relative to the source.
+    /// The path of an entry of the current directory, relative to the source.
     fn below(&self, name: &OsStr) -> OsString {
         let mut path = self.path.clone();
         if !path.is_empty() {
@@ -111,7 +111,7 @@ impl<'c> SourceWalk<'c> {
         });
     }
 
-    /// The descriptor of the directory in hand, opened again if need be.
+    /// The descriptor of the current directory, which is reopened if necessary.
     fn hand(&mut self) -> Result<BorrowedFd<'_>> {
         let top = self.way.len() - 1;
         let open = self.way.iter().rposition(|level| level.fd.is_some()).unwrap_or(0);
@@ -120,7 +120,7 @@ impl<'c> SourceWalk<'c> {
             let parent = above.fd.as_ref().unwrap_or(&self.root);
             let fd = at::open_dir(parent, &level.name, self.follow())?;
             if at::fstat(&fd)?.id() != level.id {
-                return Err(Errno::NOENT); // another directory has the name by now
+                return Err(Errno::NOENT); // another directory has the name now
             }
             self.way[at].fd = Some(fd);
             self.close_above(at);
@@ -134,7 +134,7 @@ impl<'c> SourceWalk<'c> {
         }
     }
 
-    /// Goes down into a subdirectory of the one in hand.
+    /// Descends into a subdirectory of the current directory.
     fn enter(&mut self, name: OsString) -> Option<SourceEntry> {
         let follow = self.follow();
         let opened = self.hand().and_then(|hand| at::open_dir(hand, &name, follow));
@@ -174,7 +174,7 @@ impl<'c> SourceWalk<'c> {
         Some(SourceEntry { path, stat })
     }
 
-    /// Looks at an entry of the directory in hand; a directory is put aside.
+    /// Inspects an entry of the current directory. A directory is kept for later.
     fn look(&mut self, name: OsString, hint: Option<Kind>) -> Option<SourceEntry> {
         let follow = self.follow();
         let stat = match hint {
