@@ -1,4 +1,4 @@
-//! From a decision of the plan to what is done about it: ask, skip, clear the name, make, refuse.
+//! Carries out a decision: prompts, skips, clears the name, copies or refuses.
 
 use super::prompt::prompt;
 use super::{Placement, Source, Task, Worker};
@@ -62,7 +62,7 @@ impl Worker<'_> {
             Decision::Merge => Ok(()), // only directories are merged
             Decision::Refuse(refusal) => {
                 if refusal == Refusal::UntrustedLink {
-                    self.check_operand_link(task)?; // better words for a link that this run made
+                    self.check_operand_link(task)?; // has a better message for a link that this run made
                 }
                 Err(refused(task, refusal))
             }
@@ -74,7 +74,7 @@ impl Worker<'_> {
             }
             Decision::Make(Clear::Nothing) => self.make(task, source, Placement::Create, None),
             Decision::Make(Clear::Unlink) if self.ctx.options.atomic => {
-                self.cleared.set(true); // by the rename
+                self.cleared.set(true); // the rename does it
                 self.say_removed(task);
                 self.make(task, source, Placement::Replace, None)
             }
@@ -149,7 +149,7 @@ impl Worker<'_> {
     }
 
     fn un_back_up(&self, task: &Task<'_>, backup: &OsStr) {
-        // With --atomic the name was never missing: its second name goes.
+        // With --atomic the name still exists, so only the backup's link is removed.
         let undone = backup::undo(task.fds.dst.as_fd(), task.entry.destination(), backup, self.ctx.options.atomic);
         if let Err(errno) = undone {
             self.ctx.reporter.fail(Failure::new("cannot un-backup {}", task.destination_path()).errno(errno));

@@ -1,9 +1,9 @@
-//! When a copy counts as complete: one rule, for `--resume`, `-u` and jobs.
+//! Decides when a copy is complete: one rule for `--resume`, `-u` and jobs.
 //!
-//! A later run tells by its times that a file need not be copied again. So a copy gets its source's times last:
-//! when its content and all its attributes are there, when close(2) has nothing left to say, and with `--fsync`
-//! when it is on the disk. A copy that failed in anything gets a time that is long before the source's instead, which
-//! neither `--resume` nor `-u` takes for complete. Nothing else sets the times of a copy.
+//! A later run goes by the times of a file to decide that it need not be copied again. So a copy gets its
+//! source's times last: after its content and all its attributes, after any error that close(2) could report,
+//! and with `--fsync` after the sync. A copy with any failure gets a time long before the source's instead, so
+//! that neither `--resume` nor `-u` takes it for complete. Nothing else sets the times of a copy.
 
 use super::destination::{Destination, WrittenFile};
 use super::durable::Waiting;
@@ -16,26 +16,27 @@ use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
 use std::os::fd::AsFd;
 
-/// What a copy is, but for being on the disk and having its name.
+/// The state of a copy, apart from its sync and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Completion {
-    /// All is there but its times.
+    /// Only its times are missing.
     LacksTimes,
-    /// Something failed, and has been reported.
+    /// An operation failed and was reported.
     Failed,
-    /// All is there: an earlier run completed it.
+    /// An earlier run completed it.
     Complete,
 }
 
 impl Completion {
-    /// After all attributes but the times were tried.
+    /// Returns the state after all attributes except the times were set.
     pub(super) fn of(all_kept: bool) -> Completion {
         if all_kept { Completion::LacksTimes } else { Completion::Failed }
     }
 }
 
 impl Worker<'_> {
-    /// Makes sure of a file that has its content and attributes, gives it its times and its name, and closes it.
+    /// Finishes a file that has its content and attributes: syncs it, sets its times, gives it its name and
+    /// closes it. Returns false if another process made the name first and its file stays.
     pub(super) fn commit(
         &mut self,
         task: &Task<'_>,
@@ -81,7 +82,8 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// Gives a new file its times, when all else is there. Its file system reports nothing when it is closed.
+    /// Sets the times of a new file that is otherwise complete. Only for file systems on which close(2) reports
+    /// nothing.
     pub(super) fn complete_open(
         &self,
         task: &Task<'_>,
@@ -95,7 +97,8 @@ impl Worker<'_> {
         }
     }
 
-    /// What is no file, or has other content beside the copy, is never taken for complete.
+    /// Finishes a destination that is no regular file, or that holds other content besides the copy. It never
+    /// counts as complete.
     fn commit_stream(
         &self,
         task: &Task<'_>,
@@ -110,7 +113,7 @@ impl Worker<'_> {
         io::close(destination.fd).map_err(|errno| close_failed(task, errno))
     }
 
-    /// Everything that may still fail before a file has its times, and these.
+    /// Does everything that may still fail before the times are set, then sets the times.
     fn secure(
         &mut self,
         task: &Task<'_>,
@@ -125,7 +128,7 @@ impl Worker<'_> {
         if later {
             return Ok(state);
         }
-        // Who has no name yet cannot be taken for complete; one wait for the disk is enough then.
+        // A file without its final name cannot be taken for complete, so one sync is enough.
         let is_seen = !destination.is_unseen();
         if is_seen {
             self.sync_file(task, &destination.fd)?;
@@ -138,8 +141,8 @@ impl Worker<'_> {
         Ok(if has_times { state } else { Completion::Failed })
     }
 
-    /// Whether close(2) of the destination may report an error of writing. Nobody asks where that would change
-    /// nothing.
+    /// Whether close(2) of the destination may report a write error. Returns false without a check if the
+    /// answer would change nothing.
     fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination) -> bool {
         if !destination.is_unseen() && !self.times_tell() {
             return false;
@@ -151,8 +154,8 @@ impl Worker<'_> {
         self.ladder.file_system(dev, destination.fd.as_fd()).answers_at_close(dev)
     }
 
-    /// Gives a symbolic link or a special file its times, now or when it is on the disk. What was reached by its
-    /// name may have been taken away by another process.
+    /// Sets the times of a symbolic link or a special file, now or after the sync. If it was reached by name,
+    /// another process may have removed it.
     pub(super) fn complete_special(
         &mut self,
         task: &Task<'_>,
@@ -187,18 +190,18 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// False if that failed.
+    /// Returns false on failure.
     fn give_times(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> bool {
         let answer = if self.ctx.options.preserve.timestamps { times::set(to, source) } else { Ok(()) };
         answer.map_err(|error| self.attribute_failed(task, error)).is_ok()
     }
 
-    /// Whether later runs may go by the times of what this one copies.
+    /// Whether later runs may go by the times of the files that this run copies.
     fn times_tell(&self) -> bool {
         (self.ctx.options.preserve.timestamps || self.ctx.options.update) && !self.ctx.options.attributes_only
     }
 
-    /// The copy failed: takes it away if nobody has seen it, and lets nobody take it for complete.
+    /// Cleans up after a failure: removes the file if it has no final name yet, else marks it as incomplete.
     pub(super) fn give_up_attempt(&self, task: &Task<'_>, destination: Destination, source: &Stat) {
         if destination.is_unseen() {
             self.discard(task, destination);
@@ -207,17 +210,17 @@ impl Worker<'_> {
         }
     }
 
-    /// Lets no later run take the file for complete.
+    /// Sets times that no later run takes for complete.
     fn mark_incomplete(&self, file: Handle<'_>, source: &Stat) {
         if self.times_tell() {
             let _ = times::set_apart(file, source);
         }
     }
 
-    /// Does so with a file that is closed already.
+    /// Marks a closed file as incomplete.
     fn mark_incomplete_by_name(&self, task: &Task<'_>, id: Option<FileId>, source: &Stat) {
         let held = at::open_path(&task.fds.dst, task.entry.destination());
-        // Of a new file the identity is not known; another one that somebody put there would have two names.
+        // The identity of a new file is unknown. A link that another user put there would have a second name.
         let is_it = |stat: Stat| stat.is_regular() && id.map_or(stat.nlink == 1, |id| id == stat.id());
         if let Ok(held) = held
             && at::fstat(&held).is_ok_and(is_it)
@@ -228,7 +231,7 @@ impl Worker<'_> {
 }
 
 impl Destination {
-    /// Whether it is a regular file that the copy alone fills.
+    /// Whether it is a regular file that only this copy writes.
     fn is_whole_file(&self) -> bool {
         self.written == WrittenFile::Whole && self.before.is_none_or(|before| before.is_regular())
     }

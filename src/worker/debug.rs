@@ -1,6 +1,6 @@
-//! The lines of `--debug`: how one file was copied.
+//! The lines of `--debug`, which tell how a file was copied.
 //!
-//! cp's line has three words for what may be six paths, so a second line says the rest.
+//! cp's line has only three fields for up to six strategies, so a second line gives the details.
 
 use super::Worker;
 use crate::report::errno;
@@ -12,11 +12,11 @@ use crate::transfer::{Account, Call, Outcome, Strategy, Transfer};
 use std::fmt::Write;
 
 impl Worker<'_> {
-    /// Prints what has been added to the account since `before`.
+    /// Prints the changes of the account since `before`.
     pub(super) fn explain(&mut self, transfer: &Transfer<'_>, outcome: &Outcome, before: &Account) {
         let after = &self.stats.account;
         let stat = &transfer.stat;
-        // cp looks for holes in what has fewer blocks than bytes, whatever is done about them.
+        // cp searches for holes in every file with fewer blocks than bytes, no matter how it treats them.
         let first_data = stat.is_regular() && stat.seems_sparse();
         let first_data = if first_data { io::seek_data(transfer.src, 0).ok() } else { None };
         let without_holes = |first: &Option<u64>| {
@@ -39,12 +39,12 @@ impl Worker<'_> {
             parts.extend(difference(strategy, before, after));
         }
         let parts = if parts.is_empty() { "nothing to move".to_owned() } else { parts.join("; ") };
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "  path: {parts}");
         self.say(&[text.as_bytes()]);
     }
 
-    /// Prints of a file that could not be copied how far it got: whether cloning it was tried in vain.
+    /// Prints the line of a file that could not be copied. It tells whether cloning was tried and failed.
     pub(super) fn explain_failure(&mut self, cloning_failed: bool) {
         let reflink = match self.ctx.options.limits.cloning {
             _ if cloning_failed => "unsupported",
@@ -55,7 +55,7 @@ impl Worker<'_> {
         self.say(&[line.as_bytes()]);
     }
 
-    /// Whether the kernel moved the bytes by itself. cp knows one call for that, zcp three.
+    /// Whether the kernel moved the bytes itself. cp knows one system call for that, zcp three.
     fn offload(&self, stat: &Stat, before: &Account) -> &'static str {
         let limits = &self.ctx.options.limits;
         let changed = |strategy| self.change(before, strategy);
@@ -63,7 +63,7 @@ impl Worker<'_> {
         match self.stats.account.bytes_moved() > before.bytes_moved() {
             _ if limits.cloning == Cloning::Forbid || limits.sparse != Sparse::Auto => "avoided",
             false => "unknown",
-            // The one call that cp knows copies nothing of a file that says it is empty, as those of /proc do.
+            // cp's one system call copies nothing from a file that claims to be empty, as those of /proc do.
             true if stat.is_regular() && stat.size == 0 => "unsupported",
             true if by_kernel.contains(&Change::Moved) => "yes",
             true if by_kernel.contains(&Change::Refused) => "unsupported",
@@ -77,7 +77,7 @@ impl Worker<'_> {
             Change::Moved => "yes",
             Change::Refused => "unsupported",
             Change::Nothing if self.ctx.options.limits.cloning == Cloning::Forbid => "no",
-            // The server or the file system may have done it inside copy_file_range.
+            // The server or the file system may have shared blocks inside copy_file_range.
             Change::Nothing
                 if self.change(before, Strategy::CopyFileRange) == Change::Moved
                     && kind() != Ok(FsKind::Tmpfs) =>
@@ -88,7 +88,7 @@ impl Worker<'_> {
         }
     }
 
-    /// What a path had to do with the file in hand.
+    /// Returns how a strategy was used for the current file.
     fn change(&self, before: &Account, strategy: Strategy) -> Change {
         let (was, is) = (before.tally(strategy), self.stats.account.tally(strategy));
         match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {
@@ -106,7 +106,7 @@ enum Change {
     Nothing,
 }
 
-/// One path's part in a file: bytes, calls, and why it was left.
+/// Describes the use of one strategy for a file: bytes, calls, and the reason for stepping down.
 fn difference(strategy: Strategy, before: &Account, after: &Account) -> Option<String> {
     let (was, is) = (before.tally(strategy), after.tally(strategy));
     if was == is {

@@ -1,8 +1,8 @@
-//! The destination of a regular file: where its bytes are written, and how it gets its name.
+//! The destination of a regular file: how it is opened and how it gets its name.
 //!
-//! By default a file has its name from the start, as with cp. With `--atomic` it gets it in
-//! [`Worker::commit`], with its content and its attributes: a new one has no name at all until then (O_TMPFILE) where
-//! the file system knows that, else a temporary one; one that replaces another has a temporary name
+//! By default a file has its name from the start, as with cp. With `--atomic`, [`Worker::commit`] names it
+//! after its content and attributes are complete. Until then a new file has no name at all (O_TMPFILE) or, if
+//! the file system does not support that, a temporary name. A file that replaces another has a temporary name
 //! and is renamed over it.
 
 use super::overtaken::{Missed, TRIES};
@@ -20,28 +20,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
-/// How many symbolic links are followed to a name (MAXSYMLINKS of the kernel).
+/// The most symbolic links to follow (MAXSYMLINKS of the kernel).
 const MOST_LINKS: usize = 40;
 
 /// The destination, open for writing.
 pub(super) struct Destination {
     pub(super) fd: OwnedFd,
-    /// What it was before, if it is to keep that: for a new file, nothing.
+    /// The attributes of the existing file, which the copy keeps; `None` for a new file.
     pub(super) before: Option<Stat>,
-    /// The mode that a new file is still to get, unless it gets the source's.
+    /// The mode that a new file still has to get, unless it gets the source's.
     pub(super) later: Option<u32>,
     pub(super) written: WrittenFile,
     name: NameState,
 }
 
-/// How a destination is written.
+/// The part of the destination that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WrittenFile {
-    /// From its start to its end.
+    /// The whole file.
     Whole,
-    /// The same, and the position goes with it, for others have the descriptor too.
+    /// The whole file. The file offset moves along, because other processes share the descriptor.
     WholeForOthers,
-    /// On from where the descriptor stands.
+    /// From the current file offset on.
     Onwards,
 }
 
@@ -50,12 +50,12 @@ impl Destination {
         Destination { fd, before, later, written: WrittenFile::Whole, name }
     }
 
-    /// A new file that has its name.
+    /// A new file that already has its name.
     pub(super) fn created(fd: OwnedFd, later: Option<u32>) -> Destination {
         Destination::new(fd, None, later, NameState::Final)
     }
 
-    /// A file whose ranges are all there, under a temporary name.
+    /// A file under a temporary name whose ranges are all written.
     pub(super) fn joined(
         fd: OwnedFd,
         before: Option<Stat>,
@@ -65,18 +65,18 @@ impl Destination {
         Destination::new(fd, before, later, NameState::Joined(temporary))
     }
 
-    /// A file that is there and complete, to be given attributes.
+    /// A complete existing file, whose attributes are still to be set.
     pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Destination {
         Destination::new(fd, Some(stat), None, NameState::Final)
     }
 
-    /// Whether it is a regular file that was there before and is written from its start.
+    /// Whether it is an existing regular file that is overwritten from its start.
     pub(super) fn is_overwritten_file(&self) -> bool {
         let regular = self.before.is_some_and(|before| before.is_regular());
         regular && !self.is_unseen() && self.written == WrittenFile::Whole
     }
 
-    /// Whether a symbolic link under the task's name leads to where the file is to have its name.
+    /// Whether a symbolic link under the task's name leads to the final name.
     fn is_behind_link(&self) -> bool {
         match &self.name {
             NameState::Final | NameState::Joined(_) => false,
@@ -86,7 +86,7 @@ impl Destination {
         }
     }
 
-    /// The open file with the name that it has now.
+    /// The open file with its current name.
     pub(super) fn written_copy<'a>(&'a self, task: &'a Task<'_>) -> WrittenCopy<'a> {
         let name = match &self.name {
             NameState::Final => Some((task.fds.dst.as_fd(), task.entry.destination())),
@@ -99,27 +99,27 @@ impl Destination {
         WrittenCopy { fd: self.fd.as_fd(), name }
     }
 
-    /// Whether nobody can find it yet by its final name.
+    /// Whether it does not have its final name yet.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, NameState::Final)
     }
 }
 
-/// What an open destination is called.
+/// The current name of an open destination.
 enum NameState {
-    /// By the name that it is to have.
+    /// Its final name.
     Final,
-    /// Not at all, until it is given that name.
+    /// No name. It gets this one at the end.
     None(FinalName),
-    /// By a temporary one.
+    /// A temporary name. It gets the final name at the end.
     Temporary(FinalName, OsString),
-    /// By a temporary one, to be renamed over a file that is there.
+    /// A temporary name. It is renamed over an existing file.
     Replacing(FinalName, OsString),
-    /// By the temporary one that parts of a job gave it, beside its final name.
+    /// The temporary name that the parts of a job use, beside its final name.
     Joined(OsString),
 }
 
-/// The final name of a file, and the directory that it is relative to: the task's own, unless a
+/// The final name of a file, with the directory that it is relative to: the directory of the task, unless a
 /// symbolic link leads elsewhere.
 #[derive(Default)]
 struct FinalName {
@@ -134,7 +134,7 @@ impl FinalName {
         }
     }
 
-    /// Where a symbolic link under the task's name leads, which may be a name that is free.
+    /// Resolves a symbolic link under the task's name. The name that it leads to may be free.
     fn behind_link(task: &Task<'_>) -> Result<FinalName, Errno> {
         let mut place = FinalName::default();
         for _ in 0..MOST_LINKS {
@@ -145,7 +145,7 @@ impl FinalName {
                 Err(errno) => return Err(errno),
             };
             let (parent, base) = backup::split(&target);
-            // A link without a directory is relative to the one that it is in.
+            // A relative target is relative to the directory of the link.
             let (own, _) = backup::split(name);
             let up = [own.as_bytes(), parent.as_bytes()].concat();
             let parent = if parent.as_bytes().starts_with(b"/") { parent } else { OsStr::from_bytes(&up) };
@@ -157,8 +157,8 @@ impl FinalName {
 }
 
 impl Worker<'_> {
-    /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks one that
-    /// refuses. `None` if another process has made a file meanwhile that is to be left alone.
+    /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks a file that cannot be
+    /// opened. Returns `None` if another process made the name first and its file stays.
     pub(super) fn open_destination(
         &mut self,
         task: &Task<'_>,
@@ -223,8 +223,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Opens the file that is there with O_TRUNC, where it can be written in no other way, as many a FUSE server has it.
-    /// What is to be emptied is held first, so that it is nothing else.
+    /// Opens the existing file with O_TRUNC, if it cannot be written in any other way (many FUSE servers). It
+    /// is opened with O_PATH first, so that no other file is truncated.
     fn open_emptied(&self, task: &Task<'_>, met: &Stat, follow: Follow) -> Result<OwnedFd, Errno> {
         let name = task.entry.destination();
         let by_path = match follow {
@@ -237,7 +237,7 @@ impl Worker<'_> {
         at::open_emptied(by_path.as_fd())
     }
 
-    /// Empties the file that is there, if it still is the one that was decided about.
+    /// Truncates the existing file, if it is still the one that the decision was about.
     fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Destination, Missed> {
         let before = at::fstat(&fd).map_err(|errno| cannot(task, errno))?;
         if !at::is_still(&fd, &before, met) {
@@ -267,14 +267,13 @@ impl Worker<'_> {
                 self.check_dangling(task)?;
                 at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno).into())
             }
-            // A missing directory, named with its slash.
+            // The name ends in a slash, and there is no such directory.
             Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR).into()),
             Err(errno) => Err(cannot(task, errno).into()),
         }
     }
 
-    /// Something has the name after all. A dangling symbolic link is only written through if POSIX
-    /// is to be followed to the letter.
+    /// Handles a name that exists after all. A dangling symbolic link is written through only in POSIX mode.
     fn check_dangling(&self, task: &Task<'_>) -> Result<(), Missed> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let link = at::stat(dst, name, Follow::No).ok().filter(Stat::is_symlink);
@@ -288,8 +287,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// A new file that nobody can find yet. That its name is free is looked at once more when it
-    /// gets it; what may stand there is a dangling link, which is better refused now.
+    /// Makes a new file without its final name. The name is checked again when the file gets it. A dangling
+    /// link is refused already now.
     fn create_unseen(&self, task: &Task<'_>, mode: u32) -> Result<(OwnedFd, NameState), Missed> {
         let mut place = FinalName::default();
         if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
@@ -301,7 +300,7 @@ impl Worker<'_> {
             return Err(cannot(task, Errno::NOTDIR).into());
         }
         let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
-        // Without /proc a file is read back by its name.
+        // Without /proc a file can only be read back by its name.
         let needs_name = self.ctx.options.verify && !at::has_proc();
         if !needs_name
             && !self.shared.nameless_refused.load(Ordering::Relaxed)
@@ -313,9 +312,9 @@ impl Worker<'_> {
         Ok((fd, NameState::Temporary(place, temporary)))
     }
 
-    /// A new file that will take the place of one that is there, with what overwriting that would
-    /// have left as it is: its owner, its mode, its attributes. One that could not be overwritten is
-    /// not replaced either, unless by `-f`.
+    /// Makes a new file that will replace an existing one and takes over what overwriting would have kept:
+    /// owner, mode and attributes. A file that could not be overwritten is not replaced either, except with
+    /// `-f`.
     fn replace_destination(&self, task: &Task<'_>, before: Stat, follow: Follow) -> Result<Destination, Missed> {
         let failed = |errno| Missed::from(cannot(task, errno));
         let place = match follow {
@@ -340,8 +339,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives a new file what the one had that it replaces, as far as this process may; but for what the kernel takes
-    /// away from a file that is overwritten: capabilities, and set-ID bits unless root overwrites it.
+    /// Gives a new file the attributes of the file that it replaces, as far as this process may. It leaves out
+    /// those that the kernel removes from an overwritten file: capabilities, and set-ID bits unless root
+    /// overwrites it.
     pub(super) fn take_over(&self, task: &Task<'_>, old: Handle<'_>, fd: &OwnedFd, before: &Stat) {
         let new = Handle::Open(fd.as_fd());
         let is_owner = |now: Stat| (now.uid, now.gid) == (before.uid, before.gid);
@@ -355,8 +355,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives the file its name, and decides anew when another process has taken that. Nothing is copied again:
-    /// a source may be readable only once.
+    /// Gives the file its name, and decides again if another process took the name. The content is not copied
+    /// again: some sources can be read only once.
     pub(super) fn name_or_decide_again(
         &mut self,
         task: &Task<'_>,
@@ -385,7 +385,7 @@ impl Worker<'_> {
         Ok(false)
     }
 
-    /// Whether another process has meanwhile made the very file.
+    /// Whether another process has made an equal file in the meantime.
     fn is_done_by_sibling(&self, task: &Task<'_>, destination: &Destination) -> bool {
         if !self.ctx.stale_retry.expects_siblings() {
             return false;
@@ -396,8 +396,8 @@ impl Worker<'_> {
                 && (ours.mtime == theirs.mtime || !self.ctx.options.preserve.timestamps))
     }
 
-    /// Gives the file its final name, if it has none or another one; also in the place of another file if `over` says
-    /// so.
+    /// Gives the file its final name, if it does not have it yet. `over` says whether to replace an existing
+    /// file.
     fn name(&self, task: &Task<'_>, destination: &Destination, over: bool) -> Result<(), Errno> {
         match &destination.name {
             NameState::Final => Ok(()),
@@ -407,7 +407,7 @@ impl Worker<'_> {
                 if !over {
                     return at::name_nameless(&destination.fd, dir, name).inspect_err(refused);
                 }
-                // Locked as long as it has a temporary name: see `temporary`.
+                // Locked while it has a temporary name: see `temporary`.
                 let _ = io::lock(&destination.fd);
                 temporary::replace(dir, name, |temporary| at::name_nameless(&destination.fd, dir, temporary))
                     .inspect_err(refused)
@@ -430,8 +430,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Where a file without a name cannot be linked (fs.protected_hardlinks of proc_sys_fs(5) forbids it to root
-    /// without CAP_FOWNER, if the file has been given to somebody else), a temporary name does as well.
+    /// Remembers that a nameless file could not be linked, so that temporary names are used instead.
+    /// fs.protected_hardlinks (proc_sys_fs(5)) forbids it to root without CAP_FOWNER if the file now belongs to
+    /// another user.
     fn note_refused_name(&self, errno: Errno) {
         let says_nothing_of_links =
             matches!(errno, Errno::EXIST | Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS);
@@ -441,7 +442,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes away the name of a file that was there before and is neither old nor new now.
+    /// Removes a partly overwritten existing file.
     pub(super) fn discard_overwritten(&self, task: &Task<'_>, destination: Destination) -> bool {
         let Ok(place) = FinalName::behind_link(task) else { return false };
         let (dir, name) = place.of(task);
@@ -451,14 +452,14 @@ impl Worker<'_> {
         is_there && unlink_and_close(dir, name, destination.fd).is_ok()
     }
 
-    /// Takes away a file that could not be given its name. One that was joined can be given it by the next try.
+    /// Removes a file that could not be given its name. A joined file stays, because the next try can name it.
     pub(super) fn discard_unnamed(&self, task: &Task<'_>, destination: Destination) {
         if destination.is_unseen() && !matches!(destination.name, NameState::Joined(_)) {
             self.discard(task, destination);
         }
     }
 
-    /// Takes away what is not to be found: a temporary name, or a new file under its final one.
+    /// Removes a file that must not remain: one with a temporary name, or a new one under its final name.
     pub(super) fn discard(&self, task: &Task<'_>, destination: Destination) {
         let _ = match &destination.name {
             NameState::Temporary(place, temporary) | NameState::Replacing(place, temporary) => {
@@ -473,8 +474,8 @@ impl Worker<'_> {
     }
 }
 
-/// Empties an open file, and gives it back or another descriptor of it. One that is empty gets a new time, as far as
-/// that can be had.
+/// Truncates an open file. Returns the descriptor or a new one of that file. An empty file only gets a new
+/// time, if possible.
 fn empty(fd: OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
     match io::truncate(&fd, 0) {
         Err(errno) if size > 0 && may_need_truncating_open(errno) => {
@@ -487,12 +488,13 @@ fn empty(fd: OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether a file system that says so of opening a file for writing, or of ftruncate(2), may allow O_TRUNC all the same.
+/// Whether a file may be truncated by O_TRUNC although opening it for writing, or ftruncate(2), failed with
+/// this error.
 fn may_need_truncating_open(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)
 }
 
-/// Removes the name of an open file. Some servers allow that only when the file has been closed.
+/// Removes the name of an open file. Some servers allow that only after the file is closed.
 fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<(), Errno> {
     match at::unlink(dir, name) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),

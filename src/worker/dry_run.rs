@@ -1,7 +1,7 @@
-//! What a dry run does where a copy would make something: it counts, and foresees what can be foreseen.
+//! The part of a dry run that replaces copying: it counts, and predicts failures.
 //!
-//! Everything up to here is the same code: the walk, the survey, the plan. From here on nothing may be
-//! changed: files are opened for reading at most, to see whether that would work.
+//! Everything before this point is the same code: the walk, `existing` and `decision`. From here on nothing may
+//! change: files are opened at most for reading, to see whether that works.
 
 use super::special::cannot_make;
 use super::{Placement, Source, Task, Worker};
@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 impl Worker<'_> {
-    /// Stands in for making a file that is no link to the source.
+    /// Stands in for making a file that is not a link to the source.
     pub(super) fn dry_run(
         &mut self,
         task: &Task<'_>,
@@ -91,7 +91,7 @@ impl Worker<'_> {
         }
     }
 
-    /// With `--reflink=always`, whether blocks could be shared, as far as it is known without trying.
+    /// With `--reflink=always`, fails if blocks surely cannot be shared.
     fn foresee_clone(&self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
         let options = &self.ctx.options;
         if options.limits.cloning != Cloning::Require || options.attributes_only {
@@ -108,7 +108,7 @@ impl Worker<'_> {
         Err(failure.errno(errno))
     }
 
-    /// The directory that the destination is in, or the next one above that is there.
+    /// Opens the directory of the destination, or the nearest existing directory above it.
     fn existing_directory(&self, task: &Task<'_>) -> Option<OwnedFd> {
         let parent = backup::split(task.entry.destination()).0;
         let (mut dir, mut name) = (task.dir, if parent.is_empty() { OsStr::new(".") } else { parent });
@@ -121,7 +121,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether the destination's name could be made; true if that would replace something.
+    /// Checks whether the destination's name could be made. Returns true if that would replace a file.
     pub(super) fn foresee_name(&self, task: &Task<'_>, over_existing: bool) -> Result<bool, Errno> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let met = at::stat(dst, without_slashes(name), Follow::No).ok().filter(|_| !self.cleared.get());
@@ -133,12 +133,12 @@ impl Worker<'_> {
             return Err(Errno::EXIST);
         }
         if name.as_bytes().ends_with(b"/") {
-            return Err(Errno::NOENT); // a slash asks for a directory
+            return Err(Errno::NOENT); // a trailing slash means a directory
         }
         existing::may_make(dst, name).map(|()| there)
     }
 
-    /// In a dry run an earlier operand's copy is not there to be met: this is what would be.
+    /// Returns the file that an earlier operand would have made here if this were not a dry run.
     pub(super) fn pretended(&self, task: &Task<'_>) -> Option<Existing> {
         let is_taken = self.ctx.options.dry_run
             && self.shared.several_operands

@@ -1,9 +1,9 @@
-//! `--fsync`: nothing is called done before it is on the disk.
+//! `--fsync`: no file counts as copied before it is on the disk.
 //!
-//! A single file, each file that `--atomic` is to name, and each on a file system that syncfs(2) is not known to
-//! reach, is synced by itself. The other files of a tree are synced together: thousands of them take one wait of
-//! syncfs(2), and get their times after it. If that fails, each of them is asked, so that what could not be written
-//! is reported by file.
+//! A file is synced by itself if it is the only one, if `--atomic` names it, or if its file system may be out
+//! of reach of syncfs(2). The other files of a tree are synced together: one syncfs(2) serves thousands of
+//! them, and then they get their times. If syncfs fails, each file is synced by itself, so that failures are
+//! reported by file.
 
 use super::destination::Destination;
 use super::{Shared, Task, Worker};
@@ -20,16 +20,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// How many files are synced together at most: their names have to be kept until then.
+/// The most files that are synced together. Their names are kept until then.
 const BATCH: usize = 1 << 16;
-/// What a file has to be written beside its content: its inode, its name.
+/// The bytes written for a file besides its content: its inode and its name.
 const BESIDE: u64 = 4096;
 
-/// Files that are written, and not yet known to be on the disk.
+/// Files that are written but may not be on the disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
     batch: Mutex<SyncGroup>,
-    /// Files that got their times after the last sync, which only the next one can vouch for. Held by who syncs.
+    /// Files that got their times after the last sync. Only the next sync makes these durable. The worker that
+    /// syncs holds the lock.
     timed: Mutex<Vec<Waiting>>,
 }
 
@@ -41,14 +42,13 @@ struct SyncGroup {
 }
 
 impl SyncGroup {
-    /// syncfs(2) cannot be interrupted, so it is not to have much to do.
+    /// Whether to sync now. syncfs(2) cannot be interrupted, so it should not have much to write.
     fn is_due(&self) -> bool {
         self.files.len() >= BATCH || self.bytes >= self.flush_size.bytes()
     }
 }
 
-/// A file that waits to be on the disk with others. If it is to get its times then, its directory is not finished
-/// before.
+/// A file that will be synced together with others.
 #[derive(Debug)]
 pub(super) struct Waiting {
     dir: Arc<Dir>,
@@ -63,15 +63,15 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// The file that is open.
+    /// Describes an open file.
     ///
     /// # Errors
-    /// Those of fstat(2).
+    /// The errno of fstat(2).
     pub(super) fn new(task: &Task<'_>, fd: &OwnedFd, source: &Stat, lacks_times: bool) -> Result<Waiting> {
         Ok(Waiting::of(task, &at::fstat(fd)?, source, lacks_times))
     }
 
-    /// What stat(2) says this of.
+    /// Describes the file that `made` was read from.
     pub(super) fn of(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> Waiting {
         Waiting {
             dir: Arc::clone(task.dir),
@@ -89,8 +89,8 @@ impl Waiting {
         self.dir.destination_path(&self.name)
     }
 
-    /// Takes hold of the very file, through a symbolic link if it was written through one; `None` if another has its
-    /// name.
+    /// Opens this file with O_PATH, or through a symbolic link if it was written through one. Returns `None` if
+    /// another file has its name.
     fn hold(&self, ctx: &Context) -> Result<Option<OwnedFd>> {
         let fds = self.dir.fds(ctx)?;
         let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|stat| stat.id() == self.id);
@@ -102,7 +102,7 @@ impl Waiting {
         Ok(Some(held).filter(is_it))
     }
 
-    /// fsync(2) of this file alone.
+    /// Syncs this file alone, by fsync(2).
     fn sync(&self, ctx: &Context) -> Result<()> {
         if !self.is_regular {
             return Ok(());
@@ -110,7 +110,7 @@ impl Waiting {
         io::sync(self.dir.fds(ctx).and_then(|fds| at::open_read(&fds.dst, &self.name, Follow::Yes, false))?)
     }
 
-    /// It is on the disk: it gets its times, if it lacks these. Lets go of its directory.
+    /// Sets the times of a synced file, if they are missing, and releases its directory.
     fn complete(&mut self, ctx: &Context) {
         if let Some(hold) = self.hold.take() {
             self.give_times(ctx);
@@ -126,13 +126,13 @@ impl Waiting {
                     ctx.reporter.fail(Failure::attribute(error, &self.path()));
                 }
             }
-            // Another process has made a file of that name since, and gives that one its times.
+            // Another process has replaced the file since, and sets the times of its own.
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => ctx.reporter.fail(Failure::new("preserving times for {}", self.path()).errno(errno)),
         }
     }
 
-    /// It may not be on the disk: no later run takes it for complete.
+    /// Sets times that no later run takes for complete, because the file may not be on the disk.
     fn mark_incomplete(&self, ctx: &Context) {
         let times = Stat { mtime: self.mtime, ..Stat::default() };
         if (ctx.options.preserve.timestamps || ctx.options.update)
@@ -145,41 +145,42 @@ impl Waiting {
 }
 
 impl Waiting {
-    /// It does not get its times.
+    /// Marks the file as incomplete and releases its directory.
     pub(super) fn give_up(self, ctx: &Context) {
         self.mark_incomplete(ctx);
     }
 }
 
 impl Worker<'_> {
-    /// Before a file is written: its file system is watched from now on, if it is to be synced whole.
+    /// Starts to watch the file system for write errors before a file is written, if it will be synced whole.
     pub(super) fn watch_file_system(&self, task: &Task<'_>) {
         self.syncs_whole(task);
     }
 
-    /// Whether what is made in the task's directory is synced with all else on its file system.
+    /// Whether files in the task's directory are synced together with the rest of their file system.
     pub(super) fn syncs_whole(&self, task: &Task<'_>) -> bool {
         task.dir.is_synced_with_others(self.ctx, &task.fds.dst)
     }
 
-    /// Whether the destination is. A file that is reached by a symbolic link may be on another file system.
+    /// Whether the destination is synced together with others. A file behind a symbolic link may be on another
+    /// file system.
     pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination) -> bool {
         self.syncs_whole(task) && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
     }
 
-    /// With `--fsync`, has this file alone written to the disk.
+    /// With `--fsync`, syncs this file alone.
     pub(super) fn sync_file(&self, task: &Task<'_>, fd: &OwnedFd) -> std::result::Result<(), Failure> {
         if !self.ctx.options.fsync {
             return Ok(());
         }
         match io::sync(fd) {
-            // A pipe or a device may know no such thing.
+            // Pipes and devices may not support fsync.
             Err(Errno::INVAL) if at::fstat(fd).is_ok_and(|stat| !stat.is_regular()) => Ok(()),
             answer => answer.map_err(|errno| cannot_sync(task.destination_path(), errno)),
         }
     }
 
-    /// Has a file written to the disk with the others.
+    /// Adds a file to those that are synced together.
     pub(super) fn sync_later(&self, task: &Task<'_>, file: Waiting) {
         let is_due = {
             let mut batch = lock(&self.shared.unsynced.batch);
@@ -192,7 +193,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Has the files so far written to the disk, unless another worker has just done that.
+    /// Syncs the files so far, unless another worker has just done that.
     fn sync_batch(&self, task: &Task<'_>) {
         let mut timed = lock(&self.shared.unsynced.timed);
         let (number, files, bytes) = {
@@ -211,7 +212,7 @@ impl Worker<'_> {
 }
 
 impl Shared {
-    /// The end: the files of trees that are not on the disk yet, then the times that they get after that.
+    /// Syncs the remaining files of trees at the end, then the times that they get after that.
     pub fn make_files_durable(&self, ctx: &Context) {
         if !ctx.syncs_whole || ctx.stop.is_raised() {
             return;
@@ -225,7 +226,7 @@ impl Shared {
         }
     }
 
-    /// The last of all: the names in the directory that the operands destination in.
+    /// Syncs the directory that the operands are copied into. This is the last step.
     pub fn make_name_durable(&self, ctx: &Context, top: &Arc<Dir>, directory: &OsStr) {
         if ctx.stop.is_raised() {
             return;
@@ -241,9 +242,10 @@ impl Shared {
     }
 }
 
-/// Completes the files if syncfs(2) said yes; they are `timed` then. Else each is asked, and what could not be written
-/// is reported by file. But whoever is to blame, none is relied on that was written since the sync before: the block
-/// that holds a file's inode may be lost although fsync(2) of the file says yes. `some` is the path of one of them.
+/// Completes the files if syncfs(2) succeeded, and moves them to `timed`. Otherwise syncs each file by itself
+/// and reports failures by file. Then every file written since the last good sync counts as incomplete, even if
+/// its own fsync(2) succeeds: the disk block that holds its inode may be lost all the same. `some` returns the
+/// path of one of the files.
 fn settle(
     ctx: &Context,
     timed: &mut Vec<Waiting>,
@@ -282,7 +284,7 @@ fn settle(
     }
 }
 
-/// Does so where there is no syncfs(2).
+/// Settles the files one by one, if syncfs(2) does not exist.
 fn settle_each(ctx: &Context, files: Vec<Waiting>) {
     for mut file in files {
         if let Err(errno) = file.sync(ctx) {

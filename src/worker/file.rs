@@ -1,4 +1,5 @@
-//! Copies one regular file: opens it, opens its destination (`destination.rs`), moves the bytes, applies metadata, commits.
+//! Copies a regular file: opens source and destination (`destination.rs`), moves the bytes, sets attributes,
+//! commits.
 
 use super::complete::Completion;
 use super::destination::{Destination, WrittenFile};
@@ -12,20 +13,20 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// Whose the destination is now.
+/// The owner of the destination.
 enum Owned {
-    /// The source's owner's.
+    /// The source's owner.
     Yes,
-    /// Not the source's owner's, so that set-ID bits must not be kept.
+    /// Another owner, so that set-ID bits must not be kept.
     No,
-    /// Somebody's who does not let this process change anything.
+    /// An owner who does not let this process change the file.
     OutOfReach,
 }
 
 impl Worker<'_> {
-    /// Copies the content of a file (or of what is read like one) and its attributes; false if another process
-    /// has made a file meanwhile that is to be left alone. If a new file without a name cannot be given one, it is
-    /// copied once more, under a temporary name.
+    /// Copies the content and the attributes of a file or of a stream. Returns false if another process made
+    /// the name first and its file stays. If a nameless new file cannot be given its name, it is copied again
+    /// under a temporary name.
     pub(super) fn copy_file(
         &mut self,
         task: &Task<'_>,
@@ -128,9 +129,9 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The content could not be copied. What is there stays for the user to see, as cp has it, but
-    /// nothing new is left by a strategy that could not begin, by an interruption, or by --atomic;
-    /// and nobody is to take what an interruption left of an old file for a whole one.
+    /// Handles content that could not be copied. As with cp, an incomplete file stays for the user to see. No
+    /// new file stays after a strategy that could not begin, after an interruption, or with --atomic. An old
+    /// file that an interruption left half overwritten is removed, so that it is not taken for whole.
     pub(super) fn give_up(
         &self,
         task: &Task<'_>,
@@ -161,8 +162,8 @@ impl Worker<'_> {
         Err(failure)
     }
 
-    /// Owner, extended attributes, mode with ACL: see `metadata`. The times are up to [`Worker::commit`]. False if
-    /// something failed, which has been reported.
+    /// Sets owner, extended attributes, and mode with ACL: see `metadata`. [`Worker::commit`] sets the times.
+    /// Returns false if something failed, which has been reported.
     pub(super) fn apply_metadata(
         &self,
         task: &Task<'_>,
@@ -183,7 +184,7 @@ impl Worker<'_> {
         self.apply_mode(task, destination, later) && all_kept
     }
 
-    /// The mode of a new file that is not to have the source's: nearly always it was created with it.
+    /// Sets the mode of a new file that does not get the source's. Nearly always it was created with it.
     fn apply_mode(&self, task: &Task<'_>, destination: &Destination, later: Option<u32>) -> bool {
         let Some(mode) = later else { return true };
         let to = Handle::Open(destination.fd.as_fd());
@@ -195,8 +196,8 @@ impl Worker<'_> {
         true
     }
 
-    /// The mode that a file is still to get that a killed run seems to have left with the mode that it was
-    /// created with.
+    /// Returns the mode to set on an existing file that a killed run seems to have left with its mode at
+    /// creation.
     fn unfinished_mode(&self, before: &Stat, source: &Stat) -> Option<u32> {
         let policy = self.ctx.mode_policy();
         let new = policy.file(source);
@@ -220,7 +221,7 @@ impl Worker<'_> {
                 Owned::No => mode &= 0o777,
                 Owned::OutOfReach => {
                     self.ctx.reporter.fail_silently();
-                    // That these cannot be set either is what cp complains of.
+                    // cp reports that the times cannot be set either.
                     return if keep.timestamps { times::set(to, stat).map(|()| false) } else { Ok(false) };
                 }
             }
@@ -230,7 +231,8 @@ impl Worker<'_> {
         }
         if keep.mode {
             let answer = metadata::copy_mode(from, to, stat.kind(), mode);
-            // Another user's file takes no times either, and cp, which sets them first, reports only those.
+            // An unprivileged process cannot set the times of another user's file either. cp sets them first
+            // and reports only those.
             if keep.timestamps && answer.as_ref().is_err_and(|error| error.errno == Errno::PERM) {
                 times::set(to, stat)?;
             }
@@ -239,7 +241,7 @@ impl Worker<'_> {
         Ok(all_kept)
     }
 
-    /// `--context=CTX` for a file that was there before; a new one was made with it.
+    /// Sets the context of `--context=CTX` on an existing file. A new file was created with it.
     fn apply_context(&self, task: &Task<'_>, to: Handle<'_>, destination: &Destination) -> bool {
         let Some(context) = self.ctx.options.context.as_ref().filter(|_| destination.before.is_some()) else {
             return true;
@@ -276,8 +278,8 @@ impl Worker<'_> {
         Ok(if metadata::set_owner(to, stat, privileged)? { Owned::Yes } else { Owned::No })
     }
 
-    /// User attributes can only be set on a file that is writable by its mode, even through a
-    /// descriptor (xattr(7)).
+    /// Copies the extended attributes. User attributes can be set only if the file mode allows writing, even
+    /// through an open descriptor (xattr(7)).
     fn apply_xattrs(
         &self,
         task: &Task<'_>,

@@ -1,4 +1,5 @@
-//! Names of inodes that have several: copied once, linked for the rest (the registry is `links.rs`).
+//! Inodes with several names: the first name is copied, the others become links to it. `links.rs` holds the
+//! registry.
 
 use super::links::{self, Claim, Copied};
 use super::{Placement, Source, Task, Worker};
@@ -13,11 +14,11 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// How often a name is linked, where another process changes either name meanwhile.
+/// How often to try a link while another process changes either name.
 const LOOKS: u32 = 20;
 
 impl Worker<'_> {
-    /// How many names of the source to expect, if links are kept and it may have several.
+    /// Returns how many names of the source to expect, if links are kept and it may have several.
     pub(super) fn tracked_names(&self, entry: &Entry, source: &Stat) -> Option<u64> {
         let options = &self.ctx.options;
         let followed = match options.dereference {
@@ -25,11 +26,11 @@ impl Worker<'_> {
             Dereference::CommandLine => entry.operand,
             Dereference::Always => true,
         };
-        // With -l each name is a link to its own source, and replaces nothing unless by -f.
+        // With -l each name is a link to its own source, which replaces another file only with -f.
         if !options.preserve.links || options.action == Action::HardLink || (source.nlink < 2 && !followed) {
             return None;
         }
-        // Symbolic links that are followed, and operands that overlap, add names that nobody counts.
+        // Followed symbolic links and overlapping operands add names that the link count does not include.
         let counted = options.dereference == Dereference::Never && !self.shared.several_operands;
         Some(if counted { source.nlink } else { u64::MAX })
     }
@@ -68,7 +69,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The copy failed: the next name of the inode is copied as the first.
+    /// Copies the next name of the inode after the first one failed.
     fn retry_parked(&mut self, id: FileId) {
         while !self.ctx.stop.is_raised()
             && let Some(parked) = self.shared.links.failed(id)
@@ -89,7 +90,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Runs something on a name that was parked, and lets go of its directory.
+    /// Runs a function on a parked name and releases its directory.
     fn with_name(
         &mut self,
         name: &links::WaitingName,
@@ -112,8 +113,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes the task's destination a name of a copy. If that is gone, because another process has removed it to
-    /// make its own, the file is copied once more, and the answer is where to.
+    /// Links the task's destination to a copy. If the copy is gone because another process removed it to make
+    /// its own, copies the file again and returns the new place.
     fn link_to(&mut self, task: &Task<'_>, copied: &Copied) -> Result<Option<Copied>, Failure> {
         let failure = |errno| {
             let earlier = copied.dir.destination_path(&copied.name);
@@ -143,9 +144,9 @@ impl Worker<'_> {
         Ok(None)
     }
 
-    /// Makes the task's destination a name of the copy. True if that replaced another file. Where another process
-    /// copies the same tree, either name may be of its copy by now, so that both are looked at in the end; and the
-    /// copy is missing for a moment when that process removes it to make its own.
+    /// Links the task's destination to the copy. Returns true if that replaced another file. If another process
+    /// copies the same tree, either name may belong to its copy by now, so both are checked in the end. The
+    /// copy can also be missing for a moment, when that process removes it to make its own.
     fn link_to_name(&mut self, task: &Task<'_>, dir: impl AsFd, name: &OsStr) -> Result<bool, Errno> {
         for tries in 1.. {
             let is_last = tries == LOOKS || self.ctx.options.dry_run;
@@ -162,15 +163,15 @@ impl Worker<'_> {
         Ok(false)
     }
 
-    /// `-u` left the destination alone; other names of the source become names of it, whether links
-    /// are kept or not. (So it is with cp, even where the other destination was a newer file.)
+    /// Links other names of the source to a destination that `-u` left alone, even if links are not kept. cp
+    /// does the same, even if the other destination was a newer file.
     pub(super) fn link_up_to_date(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Failure> {
         let names = (source.nlink > 1).then_some(source.nlink);
         self.link_left_alone(task, source, names, Placement::Create).map(|_| ())
     }
 
-    /// The destination was left alone, and if there are more `names` of the source they become names
-    /// of it; or it becomes a name of an earlier one, and then the answer is false.
+    /// Registers a destination that was left alone, so that the other `names` of the source become links to it.
+    /// If an earlier destination is registered, links to that one instead and returns false.
     pub(super) fn link_left_alone(
         &mut self,
         task: &Task<'_>,
@@ -190,7 +191,7 @@ impl Worker<'_> {
     }
 }
 
-/// Whether the task's destination is a name of that file already.
+/// Whether the task's destination is already a link to that file.
 fn is_name_of(task: &Task<'_>, dir: impl AsFd, name: &OsStr) -> bool {
     let id = |stat: Stat| stat.id();
     let copied = at::stat(dir, name, Follow::No).map(id);

@@ -1,8 +1,8 @@
-//! Hard links kept across workers: one copy of an inode, and a link for each of its other names.
+//! Registry of hard links that all workers share: one copy of an inode, and a link for each of its other names.
 //!
-//! The first worker to meet an inode copies it. Others park their name behind it and go on with
-//! their work; they never wait. When the copy is done, whoever made it links what was parked; if it
-//! failed, it tries the next name as the first.
+//! The first worker that meets an inode copies it. Other workers park their names with it and continue; they
+//! never wait. After the copy, that worker links the parked names. If the copy failed, it tries the next name
+//! as the first.
 
 use super::Placement;
 use crate::batch::Entry;
@@ -15,7 +15,7 @@ use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 
-/// A name of an inode: where, and what it is called there.
+/// A parked name of an inode.
 #[derive(Clone, Debug)]
 pub(super) struct WaitingName {
     pub(super) dir: Hold,
@@ -23,18 +23,18 @@ pub(super) struct WaitingName {
     pub(super) placement: Placement,
 }
 
-/// What a worker is to do with a name of an inode that has several.
+/// What a worker has to do with a name of an inode that has several.
 #[derive(Debug)]
 pub(super) enum Claim {
-    /// Copy it, and settle the claim afterwards.
+    /// Copy it, then call [`Links::copied`] or [`Links::failed`].
     First,
-    /// Link it to the copy, which has this name.
+    /// Link it to this copy.
     Link(Copied),
-    /// Nothing: it is parked, and will be linked by the one who copies.
+    /// Nothing: it is parked, and the worker that copies the inode will link it.
     Parked,
 }
 
-/// Where the copy of an inode is.
+/// The location of the copy of an inode.
 #[derive(Clone, Debug)]
 pub(super) struct Copied {
     pub(super) dir: Arc<Dir>,
@@ -50,16 +50,17 @@ enum LinkState {
 #[derive(Debug)]
 struct Inode {
     state: LinkState,
-    /// Names that have not been seen yet; at 0 the inode is forgotten.
+    /// The number of names that were not met yet. At 0 the inode is removed.
     unseen: u64,
 }
 
-/// The inodes that are being copied or have names left to come.
+/// The inodes that are being copied or have further names.
 #[derive(Debug, Default)]
 pub(super) struct Links(Mutex<HashMap<FileId, Inode>>);
 
 impl Links {
-    /// Says what to do with a name. `names` is how many the inode has, as far as can be known.
+    /// Decides what to do with a name. `names` is the number of names that the inode has, as far as it is
+    /// known.
     pub(super) fn claim(
         &self,
         source: &Stat,
@@ -93,7 +94,7 @@ impl Links {
         claim
     }
 
-    /// The first name is copied: gives the names to be linked to it now.
+    /// Registers the copy and returns the parked names, which the caller must link to it.
     pub(super) fn copied(&self, id: FileId, copied: &Copied) -> Vec<WaitingName> {
         let mut inodes = lock(&self.0);
         let Some(inode) = inodes.get_mut(&id) else { return Vec::new() };
@@ -107,14 +108,14 @@ impl Links {
         parked
     }
 
-    /// The copy is somewhere else now.
+    /// Changes the location of the copy.
     pub(super) fn replaced(&self, id: FileId, copied: &Copied) {
         if let Some(inode) = lock(&self.0).get_mut(&id) {
             inode.state = LinkState::Copied(copied.clone());
         }
     }
 
-    /// The first name could not be copied: gives the next one to try, which is then the first.
+    /// Returns the next name to try after the first one failed. It becomes the first.
     pub(super) fn failed(&self, id: FileId) -> Option<WaitingName> {
         let mut inodes = lock(&self.0);
         let next = match &mut inodes.get_mut(&id)?.state {

@@ -1,8 +1,8 @@
-//! The worker does: it takes one name after the other and makes of it what the plan says.
+//! A worker takes one name after another and copies it as `decision` says.
 //!
-//! A worker owns its ladder, its buffer and its figures; nothing here is shared but the registries
-//! of hard links and of operands' copies. Whether to copy is decided in `plan.rs`, how bytes move in
-//! `transfer`; this room opens, asks, and puts the two together.
+//! Each worker owns its ladder, its buffers and its counts. Workers share only the registries of hard links and
+//! of operands' copies, and the list of files to sync. `decision` says whether to copy a name, and `transfer`
+//! moves the bytes; this module opens the files and connects the two.
 
 mod carry_out;
 mod complete;
@@ -45,27 +45,27 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the workers of one run share.
+/// The state that the workers of one run share.
 #[derive(Debug, Default)]
 pub struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
     /// Whether there are several operands, so that they can meet.
     several_operands: bool,
-    /// Whether a file without a name could not be given one, so that new files have temporary names from then on.
+    /// Whether naming a nameless file failed, so that new files get temporary names from then on.
     nameless_refused: AtomicBool,
-    /// Read by the progress bar.
+    /// The counters for the progress bar.
     pub meters: Arc<Meters>,
 }
 
 impl Shared {
-    /// Empty registries.
+    /// Makes the state of a new run.
     pub fn new(several_operands: bool) -> Shared {
         Shared { several_operands, ..Shared::default() }
     }
 }
 
-/// One worker: it makes the names of the batches that it is given.
+/// A worker, which copies the names of the batches that it gets.
 pub struct Worker<'c> {
     ctx: &'c Context,
     shared: &'c Shared,
@@ -73,25 +73,25 @@ pub struct Worker<'c> {
     verifier: Verifier,
     meter: Arc<Meter>,
     stats: Stats,
-    /// The length of the file in hand, in bytes.
+    /// The length of the current file in bytes.
     size: u64,
-    /// The line of `-v` for the name in hand, until `--debug` knows what belongs below it.
+    /// The line of `-v` for the current name, held back until the lines of `--debug` below it are known.
     held: Vec<u8>,
-    /// In a dry run: whether the name in hand would have been cleared by now.
+    /// In a dry run: whether the copy would have removed or renamed the existing destination by now.
     cleared: Cell<bool>,
-    /// The like: whether that would have taken the source away, which has the same name.
+    /// In a dry run: whether that would have removed the source too, because it has the same name.
     source_taken: Cell<bool>,
-    /// Names that turned out to be directories, for the walk to enter.
+    /// Names that turned out to be directories. The walk enters them.
     directories: Vec<Entry>,
-    /// Whether the file in hand is to be copied once more, because it could not be given a name.
+    /// Whether to copy the current file again, because it could not be given a name.
     nameless_in_vain: Cell<bool>,
-    /// Whether the options allow that small files of a new directory are copied together.
+    /// Whether the options allow small files of a new directory to be copied together.
     has_lane: bool,
     lane: lane::Lane,
     recorder: record::Recorder,
 }
 
-/// One name, with all that is needed to reach it.
+/// A name to copy, with its directories.
 struct Task<'a> {
     dir: &'a Arc<Dir>,
     fds: &'a Fds,
@@ -104,7 +104,7 @@ impl Task<'_> {
         self.dir.source_path(&self.entry.name)
     }
 
-    /// The failure of an operation on the source.
+    /// Makes the failure of an operation on the source.
     fn source_failure(&self, words: &'static str, errno: Errno) -> Failure {
         let failure = Failure::new(words, self.source_path()).errno(errno);
         failure.of_entry(self.entry.operand, || at::stat(&self.fds.src, &self.entry.name, Follow::No))
@@ -115,26 +115,26 @@ impl Task<'_> {
     }
 }
 
-/// The source of a task, as far as it has been looked at.
+/// What is known of a task's source so far.
 struct Source {
     stat: Stat,
     /// Open for reading, if the listing promised a regular file.
     fd: Option<OwnedFd>,
 }
 
-/// How the destination's name is to be taken.
+/// How to take the destination's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
-    /// A new file, and it must be new.
+    /// Create a new file. The name must be free.
     Create,
-    /// Into the file that is there: this one, through a symbolic link or not.
+    /// Write into this existing file, through a symbolic link or not.
     Overwrite(Stat, Follow),
-    /// A new file in the place of the one that is there, whose name is never missing.
+    /// Replace the existing file by a new one, so that the name is never missing.
     Replace,
 }
 
 impl<'c> Worker<'c> {
-    /// A worker with nothing done yet.
+    /// Makes a worker that has done nothing yet.
     pub fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
         if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
             && let Err(errno) = selinux::create_as(context)
@@ -163,19 +163,19 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// What it did.
+    /// Returns the counts of the worker.
     pub fn into_stats(mut self) -> Stats {
         self.flush_records();
         self.stats.routes = self.ladder.into_routes();
         self.stats
     }
 
-    /// Copies names of a batch until all are taken, or once if it `helps` another worker; `workers` says how many share
-    /// the batch. Returns entries that are directories, which the listing did not say.
+    /// Copies names of a batch until all are taken, or once if the worker only `helps`. `workers` returns the
+    /// number of workers that share the batch. Returns the entries that turned out to be directories.
     pub fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
         let length = self.lane_length(batch);
         while !batch.is_taken() && !self.ctx.stop.is_raised() {
-            // Towards the end, workers that share a batch take less, so that they end together.
+            // Near the end, workers that share a batch take fewer names, so that they finish together.
             let most = match workers() {
                 0 | 1 => length,
                 several => (batch.left() / (2 * several)).clamp(1, length),
@@ -188,7 +188,7 @@ impl<'c> Worker<'c> {
         std::mem::take(&mut self.directories)
     }
 
-    /// Copies one entry. `known` is what has been learnt of its source.
+    /// Copies one entry. `known` is its source if it was opened or inspected already.
     fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry, mut known: Option<Source>) {
         let follow = existing::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
@@ -201,14 +201,14 @@ impl<'c> Worker<'c> {
         self.count_done(before);
     }
 
-    /// Counts a file for the progress bar. What was skipped, linked, shared or a hole is done as well.
+    /// Counts a file for the progress bar. Skipped, linked and reflinked files and holes count as done too.
     fn count_done(&mut self, before: u64) {
         let done = before + std::mem::take(&mut self.size);
         self.meter.bytes.fetch_max(done, Ordering::Relaxed);
         self.meter.files.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports a failure, unless it is only that a signal asked for the end.
+    /// Reports a failure, unless a signal interrupted the copy.
     fn report(&self, task: &Task<'_>, answer: Result<(), Failure>) {
         if let Err(failure) = answer
             && !self.is_interruption(&failure)
@@ -228,7 +228,7 @@ impl<'c> Worker<'c> {
             return Ok(());
         }
         if source.stat.is_dir() {
-            // The walk saw something else under this name.
+            // The name was not a directory when the walk inspected it.
             let words = "skipping file {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.source_path()));
         }
@@ -250,7 +250,7 @@ impl<'c> Worker<'c> {
         self.carry_out(task, source, existing.as_ref(), decision)
     }
 
-    /// Lets the progress bar know: always of a large file, else if it asks.
+    /// Gives the progress bar the name: of every large file, and of others when it asks.
     fn show(&mut self, task: &Task<'_>, source: &Stat) {
         const LARGE: u64 = 1 << 20;
         self.size = if source.is_regular() { source.size } else { 0 };
@@ -259,12 +259,12 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Opens what is most likely a regular file, which saves a stat; looks at anything else.
+    /// Opens an expected regular file directly, which saves a stat. Inspects everything else.
     fn look_at_source(&self, task: &Task<'_>) -> Result<Source, Failure> {
         let (src, name) = (&task.fds.src, &task.entry.name);
         let options = &self.ctx.options;
-        // An operand may be the very name that is cleared for the copy (`cp -b link link`): then the
-        // source has to be found missing, as by cp.
+        // The copy may remove or rename an operand itself (`cp -b link link`). The source must be missing then,
+        // as with cp.
         let cleared = task.entry.operand && (options.backup.is_some() || options.remove_destination);
         let will_read = options.action == Action::Copy && !options.attributes_only && !cleared;
         if task.entry.hint == Some(Kind::Regular)
@@ -272,7 +272,7 @@ impl<'c> Worker<'c> {
             && let Ok(fd) = at::open_read(src, name, task.follow, false)
             && let Ok(stat) = at::fstat(&fd)
         {
-            // Not a regular file after all: then this descriptor is not the way to it.
+            // It is not a regular file, so this descriptor is not used to read it.
             let fd = stat.is_regular().then_some(fd);
             return Ok(Source { stat, fd });
         }
@@ -281,7 +281,7 @@ impl<'c> Worker<'c> {
         Ok(Source { stat, fd: None })
     }
 
-    /// Prints the line of `-v`, if it is still held back, and what belongs below it, in one piece.
+    /// Prints the line of `-v`, if it is still held back, and the given lines below it, in one write.
     fn say(&mut self, lines: &[&[u8]]) {
         let mut text = std::mem::take(&mut self.held);
         text.extend(lines.concat());
@@ -290,7 +290,7 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// The name is clear, or to be written into: makes the file, or a link to an earlier copy.
+    /// Makes the file, or a link to an earlier copy. The name is free or may be written to.
     fn make(
         &mut self,
         task: &Task<'_>,
@@ -322,14 +322,14 @@ impl<'c> Worker<'c> {
         Ok(())
     }
 
-    /// The name is there: whoever has to know that does.
+    /// Tells the registry of operands' copies and the listener about a new name.
     fn tell_made(&self, task: &Task<'_>) {
         self.note_operand_copy(task);
         self.ctx.made(|| task.source_path(), || task.destination_path());
     }
 
-    /// Makes what the source is, or a link to it; false if another process was quicker, and what it made is left
-    /// alone.
+    /// Makes a copy of the source or a link to it, depending on the options and the file type. Returns false if
+    /// another process made the name first and its file stays.
     fn make_kind(&mut self, task: &Task<'_>, source: Source, placement: Placement) -> Result<bool, Failure> {
         match self.ctx.options.action {
             Action::SymbolicLink => return self.link_symbolically(task, &source.stat, placement),
@@ -350,13 +350,14 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Gives the destination the source's owner. False if set-ID bits must not be kept, `None` if it failed.
+    /// Gives the destination the source's owner. Returns false if set-ID bits must not be kept, and `None` if
+    /// it failed.
     fn keep_owner(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> Option<bool> {
         let answer = metadata::set_owner(to, source, self.ctx.process.privileged);
         answer.map_err(|error| self.attribute_failed(task, error)).ok()
     }
 
-    /// False if one is lost that must not be.
+    /// Returns false if an attribute that must be kept is lost.
     fn copy_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>) -> bool {
         self.ctx.copy_xattrs(from, to, (&|| task.source_path(), &|| task.destination_path()))
     }

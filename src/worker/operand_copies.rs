@@ -1,4 +1,4 @@
-//! What earlier operands of this run have made, so that a later one does not destroy it.
+//! Protects the copies of earlier operands from later ones.
 
 use super::{Task, Worker};
 use crate::report::{Failure, lock};
@@ -12,7 +12,7 @@ impl Worker<'_> {
             && self.ctx.made_for_operand(&task.dir.destination_name(task.entry.destination()), stat.id())
     }
 
-    /// An earlier operand may have made a symbolic link here, which must not be written through.
+    /// Fails if an earlier operand made a symbolic link here, which must not be written through.
     pub(super) fn check_operand_link(&self, task: &Task<'_>) -> Result<(), Failure> {
         if !self.shared.several_operands || !task.entry.operand || self.ctx.options.backup.is_some() {
             return Ok(());

@@ -1,7 +1,7 @@
-//! Decides anew about a destination that another process has changed since it was looked at.
+//! Decides again about a destination that another process changed after it was inspected.
 //!
-//! Several zcp, or zcp and others, may copy to one place at once. What they have made in between is met by the
-//! same rules as what was there before: it is overwritten, skipped, backed up or asked about.
+//! Several processes may copy to one place at once. A file that appeared in between is treated by the same
+//! rules as one that existed before: it is overwritten, skipped, backed up or asked about.
 
 use super::carry_out::refused;
 use super::prompt::prompt;
@@ -12,19 +12,20 @@ use crate::report::Failure;
 use crate::sys::at::Follow;
 use crate::sys::{Errno, Stat};
 
-/// How often one name is decided about. Each time but the first, another process has changed it meanwhile.
+/// How often to decide about one name. Every further try means that another process changed the name in the
+/// meantime.
 pub(super) const TRIES: u32 = 100;
 
-/// Why a destination's name was not taken.
+/// The reason why a destination's name was not taken.
 pub(super) enum Missed {
-    /// Another process has made it, or has taken it away, since it was looked at.
+    /// Another process made or removed it after it was inspected.
     Overtaken(Failure),
-    /// Any other reason: that is final.
+    /// Any other reason, which is final.
     Failed(Failure),
 }
 
 impl Missed {
-    /// EEXIST means that the name was free a moment ago.
+    /// Classifies an error of taking a name: EEXIST means that the name was free a moment ago.
     pub(super) fn because(errno: Errno, failure: Failure) -> Missed {
         let failure = failure.errno(errno);
         if errno == Errno::EXIST { Missed::Overtaken(failure) } else { Missed::Failed(failure) }
@@ -32,7 +33,7 @@ impl Missed {
 }
 
 impl Missed {
-    /// The failure, where nothing is to be decided anew.
+    /// Returns the failure for callers that do not decide again.
     pub(super) fn into_failure(self) -> Failure {
         let (Missed::Overtaken(failure) | Missed::Failed(failure)) = self;
         failure
@@ -46,8 +47,8 @@ impl From<Failure> for Missed {
 }
 
 impl Worker<'_> {
-    /// Takes the destination's name by `take`, and decides anew whenever another process was quicker. `None`
-    /// if the name is to be left alone then.
+    /// Takes the destination's name with `take`, and decides again whenever another process was faster. Returns
+    /// `None` if the name is left alone then.
     pub(super) fn take_name<T>(
         &mut self,
         task: &Task<'_>,
@@ -70,7 +71,7 @@ impl Worker<'_> {
         Ok(None)
     }
 
-    /// How the name is to be taken now; `None` if it is to be left alone. `failure` is what taking it met.
+    /// Decides again. Returns `None` if the name is left alone. `failure` is the error of taking it.
     pub(super) fn decide_again(
         &mut self,
         task: &Task<'_>,
@@ -82,10 +83,10 @@ impl Worker<'_> {
         let Some(existing) = existing else { return Ok(Some(Placement::Create)) };
         let existing = Existing { just_made: self.made_by_earlier_operand(task, &existing.stat), ..existing };
         let decision = decision::decide(&self.ctx.options, source, Some(&existing));
-        self.landing_after(task, &existing, decision, failure)
+        self.placement_after(task, &existing, decision, failure)
     }
 
-    fn landing_after(
+    fn placement_after(
         &mut self,
         task: &Task<'_>,
         existing: &Existing,
@@ -94,12 +95,12 @@ impl Worker<'_> {
     ) -> Result<Option<Placement>, Failure> {
         let atomic = self.ctx.options.atomic;
         match decision {
-            // An answer would change nothing: that the name exists is a failure in any case.
+            // The answer would change nothing: an existing name is a failure in any case.
             Decision::Ask(_, then) if *then == Decision::Make(Clear::Nothing) => Err(failure),
             Decision::Ask(question, then) => {
                 let prompt = prompt(question, &task.destination_path(), existing.stat.mode);
                 if self.ctx.may_replace(&prompt) {
-                    return self.landing_after(task, existing, *then, failure);
+                    return self.placement_after(task, existing, *then, failure);
                 }
                 self.skip(task);
                 self.ctx.reporter.fail_silently();
@@ -113,8 +114,8 @@ impl Worker<'_> {
                 self.skip(task);
                 Ok(None)
             }
-            // To copy it once more is right in any case.
-            Decision::Complete(then) => self.landing_after(task, existing, *then, failure),
+            // Copying it again is always correct.
+            Decision::Complete(then) => self.placement_after(task, existing, *then, failure),
             Decision::Done => Ok(None),
             Decision::Refuse(refusal) => Err(refused(task, refusal)),
             Decision::Overwrite if is_harmless(existing) => {
@@ -132,14 +133,14 @@ impl Worker<'_> {
                 let suffix = self.back_up(task)?;
                 Ok(Some(if atomic && suffix.is_some() { Placement::Replace } else { Placement::Create }))
             }
-            // That it exists is the answer: cp would not replace it either.
+            // cp would not replace the existing file either.
             Decision::Overwrite | Decision::Make(Clear::Nothing) | Decision::Merge => Err(failure),
         }
     }
 }
 
-/// Whether a file that has just appeared may be written into: one that has another name may be a file from
-/// elsewhere, which somebody linked here to have it overwritten.
+/// Whether a file that has just appeared may be written into. A file with several names may come from
+/// elsewhere: another user may have linked it here to have it overwritten.
 pub(super) fn is_harmless(existing: &Existing) -> bool {
     existing.link.is_regular() && existing.link.nlink <= 1
 }

@@ -4,7 +4,7 @@ use crate::decision::Question;
 use crate::report::{Prompt, quote};
 use std::ffi::OsStr;
 
-/// The question, without the program's name.
+/// Builds the question, without the program's name.
 pub(super) fn prompt(question: Question, destination: &OsStr, mode: u32) -> Prompt {
     let name = quote::quoted(destination);
     let octal = format!("{:04o}", mode & 0o7777);
@@ -23,7 +23,7 @@ pub(super) fn prompt(question: Question, destination: &OsStr, mode: u32) -> Prom
     Prompt::new(destination, text)
 }
 
-/// The nine letters of ls(1).
+/// Returns the nine permission letters of ls(1).
 fn permission_letters(mode: u32) -> String {
     let special = [(0o4000, 's', 'S'), (0o2000, 's', 'S'), (0o1000, 't', 'T')];
     let mut letters = String::new();

@@ -1,7 +1,7 @@
-//! A large file that several processes copy, each a range of it.
+//! Copies ranges of a large file that several processes share.
 //!
-//! The copy has a name of its own until all ranges are there; who joins it then gives it the source's
-//! attributes and its final name. Ranges may be written any number of times, by several at once: each
+//! The copy has a temporary name until all ranges are written. The process that joins it then gives it the
+//! source's attributes and its final name. A range may be written several times, even at once: every writer
 //! writes the same bytes to the same place.
 
 use super::complete::Completion;
@@ -22,22 +22,22 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-/// The file that a range is of.
+/// The whole file that a range belongs to.
 pub struct Whole<'p> {
     /// Its directory.
     pub dir: &'p Arc<Dir>,
-    /// Its name, and the one that the copy gets in the end.
+    /// Its name, which is also the final name of the copy.
     pub entry: &'p Entry,
-    /// Whether the source is still what it was when the ranges were settled.
+    /// Whether the source is unchanged since the ranges were planned.
     pub is_same: &'p dyn Fn(&Stat) -> bool,
 }
 
 impl Worker<'_> {
-    /// Copies a range to the file that `open` gives, once it is clear that the source is as planned; false
-    /// if a signal asked for the end.
+    /// Copies a range to the file that `open` returns, after checking that the source is as planned. Returns
+    /// false if a signal interrupted it.
     ///
     /// # Errors
-    /// When it was not copied, or the source has changed.
+    /// A failed copy, or a changed source.
     pub fn copy_range(
         &mut self,
         whole: &Whole<'_>,
@@ -83,10 +83,11 @@ impl Worker<'_> {
         })
     }
 
-    /// All ranges are there, in an open file with a temporary name: attributes, and the final name.
+    /// Finishes a file whose ranges are all written, under a temporary name: sets its attributes and its final
+    /// name.
     ///
     /// # Errors
-    /// When it does not get that name. Attributes that cannot be kept are reported as for any file.
+    /// A failure to name the file. Attributes that cannot be kept are reported as for any file.
     pub fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
@@ -111,10 +112,10 @@ impl Worker<'_> {
         })
     }
 
-    /// Makes the joined file's other names.
+    /// Links another name to the joined file.
     ///
     /// # Errors
-    /// When the link cannot be made.
+    /// A failure to make the link.
     pub fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
         let other = Whole { dir, entry: &entry, ..*whole };
@@ -132,7 +133,7 @@ impl Worker<'_> {
         })
     }
 
-    /// Whether the source is still what it was when the ranges were settled.
+    /// Whether the source is unchanged since the ranges were planned.
     pub fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
         self.on(whole, |worker, task| worker.open_planned(task, whole)).is_ok()
     }

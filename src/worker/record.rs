@@ -20,7 +20,7 @@ pub(super) struct Recorder {
 #[derive(Clone, Copy, Default)]
 struct Name {
     kind: Option<Kind>,
-    /// Of an existing destination.
+    /// `None` for a new destination.
     differences: Option<Differences>,
     why: Option<&'static str>,
 }
@@ -28,7 +28,7 @@ struct Name {
 /// The time and the bytes that one name takes.
 pub(super) struct Measure {
     start: Instant,
-    /// On the heap, so that little is moved where there is no log.
+    /// On the heap, so that the value stays small if there is no log.
     before: Box<Account>,
     moved: Option<(Moved, u64)>,
 }
@@ -44,7 +44,7 @@ fn nanoseconds(start: Instant) -> u64 {
 }
 
 impl Worker<'_> {
-    /// Begins to measure a name; `None` if there is no log.
+    /// Starts to measure a name. Returns `None` if there is no log.
     pub(super) fn measure(&self) -> Option<Measure> {
         self.ctx.reporter.records().then(|| Measure {
             start: Instant::now(),
@@ -53,7 +53,7 @@ impl Worker<'_> {
         })
     }
 
-    /// Ends the measure, and leaves the record for later.
+    /// Ends the measurement. The record is written later.
     pub(super) fn measured(&self, measure: Measure) -> Measure {
         let before = Box::default();
         let start = measure.start;
@@ -69,7 +69,7 @@ impl Worker<'_> {
             self.stats.hard_links,
         ]);
         let before: Vec<u64> = before.collect();
-        // A name whose turn comes with that of another one has a record of its own.
+        // Another name may be made as part of this one. It gets a record of its own.
         let outer =
             (std::mem::take(&mut self.recorder.name), log::collect_failures(Some(NameFailures::default())));
         work(self);
@@ -142,7 +142,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Writes the lines that were held back.
+    /// Writes the lines that are held back.
     pub(super) fn flush_records(&mut self) {
         if let Some(log) = self.ctx.reporter.log() {
             log.write(&self.recorder.lines);
@@ -155,7 +155,7 @@ impl Worker<'_> {
         self.recorder.name.kind = Some(source.kind());
     }
 
-    /// Notes how an existing destination differs.
+    /// Notes how the source differs from an existing destination.
     pub(super) fn note_existing(&mut self, source: &Stat, existing: &Stat) {
         let differences = Differences { size: source.size != existing.size, time: source.mtime != existing.mtime };
         self.recorder.name.differences = Some(differences);

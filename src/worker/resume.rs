@@ -1,6 +1,6 @@
-//! `--resume`: what an earlier run completed is left alone.
+//! `--resume`: leaves files alone that an earlier run completed.
 //!
-//! The plan goes by what stat said; what is looked at here costs more calls.
+//! `decision` goes by stat(2) alone; the checks here take more system calls.
 
 use super::complete::Completion;
 use super::destination::Destination;
@@ -16,10 +16,10 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Worker<'_> {
-    /// Whether a destination that seems complete is.
+    /// Whether a destination that seems complete really is.
     ///
     /// # Errors
-    /// When the content is to be looked at (`--verify`) and cannot be.
+    /// A source that cannot be opened to compare the content (`--verify`).
     pub(super) fn is_complete(
         &mut self,
         task: &Task<'_>,
@@ -43,21 +43,21 @@ impl Worker<'_> {
         })
     }
 
-    /// Whether a copy has all that would be preserved: times, owner, mode, access control lists, extended attributes,
-    /// as far as this process could give them.
+    /// Whether a copy has all attributes that would be preserved, as far as this process could set them: times,
+    /// owner, mode, access control lists, extended attributes.
     fn has_attributes(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
         let (stat, copy) = (&source.stat, &existing.stat);
         let is_owner = !keep.ownership || stat.uid == copy.uid || !self.ctx.process.privileged;
         let has_group = !keep.ownership || stat.gid == copy.gid || !proc::may_give_group(stat.gid);
-        // Who cannot give a file to its owner does not make it set-ID either.
+        // A process that cannot give a file to its owner does not make it set-ID either.
         let bits = if keep.ownership && stat.uid != copy.uid { 0o777 } else { 0o7777 };
         let has_mode = !keep.mode || stat.is_symlink() || (stat.mode ^ copy.mode) & bits == 0;
         let has_times = stat.mtime == copy.mtime || existing.time_kept;
         has_times && is_owner && has_group && has_mode && self.has_lists(task, source, existing)
     }
 
-    /// Whether the access control list and the extended attributes are the source's.
+    /// Whether the access control list and the extended attributes equal the source's.
     fn has_lists(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
         let wanted = Wanted { all: keep.xattr, context: keep.context, ..Wanted::default() };
@@ -65,7 +65,7 @@ impl Worker<'_> {
             return true;
         }
         if existing.link.id() != existing.stat.id() || (task.follow == Follow::Yes && source.fd.is_none()) {
-            return false; // a name does not lead to it without a link
+            return false; // behind a link, so its name does not open it
         }
         let from = match &source.fd {
             Some(fd) => Handle::Open(fd.as_fd()),
@@ -75,8 +75,8 @@ impl Worker<'_> {
         compare::is_same(from, copy, source.stat.kind(), wanted, keep.mode)
     }
 
-    /// Nothing is to be copied; but attributes may be missing, or have changed at the source, and so may another name
-    /// of the inode.
+    /// Leaves the content of a complete file alone. Attributes may still be missing or may have changed at the
+    /// source, and so may other names of the inode.
     pub(super) fn leave_complete(
         &mut self,
         task: &Task<'_>,
@@ -92,7 +92,7 @@ impl Worker<'_> {
         self.stats.complete += 1;
         self.say_skipped(task);
         let has_metadata = self.has_attributes(task, &source, existing);
-        // The run that completed it need not have had it written to the disk.
+        // The run that completed it may not have synced it.
         let durable = !self.ctx.options.fsync;
         if (has_metadata && durable) || self.ctx.options.dry_run {
             return Ok(());
@@ -105,7 +105,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives a file that has its content what else it lacks, and has it written to the disk.
+    /// Sets the missing attributes of a file with complete content, and syncs it.
     fn finish_file(
         &mut self,
         task: &Task<'_>,
@@ -135,7 +135,7 @@ impl Worker<'_> {
     }
 }
 
-/// Takes away what writing the content would have taken away, if the source has it no more.
+/// Removes the capability that writing the content would have removed, if the source has none.
 fn withdraw_capability(src: &OwnedFd, destination: &Destination) {
     let name = OsStr::new(xattr::CAPABILITY);
     if xattr::get(Handle::Open(src.as_fd()), name) == Ok(None) {

@@ -1,4 +1,4 @@
-//! What is no regular file: symbolic links, fifos, sockets, devices, and names for links.
+//! Copies symbolic links, fifos, sockets and devices, and makes links for -s and -l.
 
 use super::complete::Completion;
 use super::overtaken::Missed;
@@ -16,7 +16,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 impl Worker<'_> {
-    /// Copies a symbolic link as a link; false if another process has made one that is left alone.
+    /// Copies a symbolic link as a link. Returns false if another process made the name first and its file
+    /// stays.
     pub(super) fn copy_symlink(
         &mut self,
         task: &Task<'_>,
@@ -53,8 +54,8 @@ impl Worker<'_> {
         self.complete_special(task, to, source, Completion::of(all_kept))
     }
 
-    /// Holds what was just made, so that its attributes go to nothing else: in somebody else's
-    /// directory there may be another file under the name by now.
+    /// Opens a new link or special file with O_PATH, so that its attributes go to no other file: in another
+    /// user's directory the name may have been replaced.
     fn open_path(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Missed> {
         let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
         let made = match at::open_path(&task.fds.dst, task.entry.destination()) {
@@ -69,8 +70,8 @@ impl Worker<'_> {
         Ok(made)
     }
 
-    /// `-s`: a symbolic link to the source, by the name that was given; false if another process has made one
-    /// that is left alone.
+    /// `-s`: makes a symbolic link to the source as it was typed. Returns false if another process made the
+    /// name first and its file stays.
     pub(super) fn link_symbolically(
         &mut self,
         task: &Task<'_>,
@@ -79,7 +80,7 @@ impl Worker<'_> {
     ) -> Result<bool, Failure> {
         let source = task.source_path();
         let destination = task.destination_path();
-        // A relative name means something else from another directory.
+        // A relative name means another file in another directory.
         let elsewhere = matches!(task.fds.dst, Base::Absent) || !is_in_working_directory(&destination);
         if elsewhere && !source.as_bytes().starts_with(b"/") {
             let words = "{?}: can make relative symbolic links only in current directory";
@@ -98,7 +99,8 @@ impl Worker<'_> {
         Ok(made.is_some())
     }
 
-    /// `-l`: another name of the source; false if another process has made it.
+    /// `-l`: makes a hard link to the source. Returns false if another process made the name first and its file
+    /// stays.
     pub(super) fn link_to_source(
         &mut self,
         task: &Task<'_>,
@@ -125,8 +127,8 @@ impl Worker<'_> {
         make_or_replace(task, over_existing, |dst, name| at::symlink(target, dst, name)).map(|_| ())
     }
 
-    /// Gives `old`, which is in `old_dir`, the task's destination as a further name. True if that
-    /// replaced another file.
+    /// Makes the task's destination a hard link to `old` in `old_dir`. Returns true if that replaced another
+    /// file.
     pub(super) fn link(
         &mut self,
         task: &Task<'_>,
@@ -146,7 +148,8 @@ impl Worker<'_> {
         Ok(replaced)
     }
 
-    /// Makes a fifo, a socket or a device node; false if another process has made one that is left alone.
+    /// Makes a fifo, a socket or a device node. Returns false if another process made the name first and its
+    /// file stays.
     pub(super) fn copy_special(
         &mut self,
         task: &Task<'_>,
@@ -171,7 +174,7 @@ impl Worker<'_> {
         self.apply_special(task, source, later)
     }
 
-    /// Gives a special file its attributes; `later` is the mode that it still lacks.
+    /// Sets the attributes of a special file. `later` is the mode that it still lacks.
     pub(super) fn apply_special(
         &mut self,
         task: &Task<'_>,
@@ -190,7 +193,7 @@ impl Worker<'_> {
         let owned = if keep.ownership { self.keep_owner(task, to, source) } else { Some(true) };
         let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
         if owned.is_none() {
-            // It stays closed to others, as by cp: the mode was meant for another owner.
+            // As with cp it stays closed to others: the mode was meant for another owner.
         } else if keep.mode {
             let wanted = source.permissions() & if owned == Some(true) { 0o7777 } else { 0o777 };
             if let Err(error) = metadata::copy_mode(from, to, source.kind(), wanted) {
@@ -208,8 +211,8 @@ impl Worker<'_> {
     }
 }
 
-/// Makes something under the task's name, or else in the place of what has that name. True if it
-/// replaced something.
+/// Makes a file under the task's name, replacing an existing one if `over_existing`. Returns true if it
+/// replaced one.
 fn make_or_replace(
     task: &Task<'_>,
     over_existing: bool,
@@ -224,7 +227,7 @@ fn make_or_replace(
     }
 }
 
-/// The words for a special file that cannot be made.
+/// The message for a special file that cannot be made.
 pub(super) fn cannot_make(kind: Kind) -> &'static str {
     if kind == Kind::Fifo { "cannot create fifo {}" } else { "cannot create special file {}" }
 }
@@ -235,6 +238,6 @@ fn is_in_working_directory(destination: &OsStr) -> bool {
         return true;
     }
     let id = |name: &OsStr| at::stat(at::CWD, name, Follow::Yes).map(|stat| stat.id());
-    // Where there is no such directory, symlink(2) will say it better.
+    // If the directory does not exist, symlink(2) reports that better.
     !matches!((id(parent), id(OsStr::new("."))), (Ok(there), Ok(here)) if there != here)
 }

@@ -1,8 +1,8 @@
-//! Sources and destinations that are streams: how they are opened.
+//! Opens sources and destinations that are streams.
 //!
-//! A name of one of this process's own descriptors (/dev/stdout, /dev/fd/3) means that descriptor. A
-//! fifo is opened without blocking, so that a signal can end the wait for whoever is to open its other
-//! end. How bytes move is in `transfer`.
+//! A name of one of this process's own descriptors (/dev/stdout, /dev/fd/3) means that descriptor. A fifo is
+//! opened without blocking, so that a signal can end the wait for a process at its other end. `transfer` moves
+//! the bytes.
 
 use super::destination::Destination;
 use super::{Task, Worker};
@@ -14,7 +14,7 @@ use crate::transfer::TransferError;
 use std::os::fd::OwnedFd;
 
 impl Worker<'_> {
-    /// Opens what is no regular file for reading; `seen` is what stat said of the name.
+    /// Opens a source that is no regular file for reading. `seen` is its stat(2).
     pub(super) fn open_stream(&self, task: &Task<'_>, seen: &Stat) -> Result<OwnedFd> {
         let fd = self.open_any_stream(task, seen)?;
         Ok(if seen.kind() == Kind::CharDevice { at::without_waiting(fd) } else { fd })
@@ -32,9 +32,9 @@ impl Worker<'_> {
         }
         let fifo = at::open_read(src, name, task.follow, false)?;
         if self.ctx.options.attributes_only {
-            return Ok(fifo); // nothing is read from it
+            return Ok(fifo); // it is not read
         }
-        // As long as there never was a writer, this is neither readable nor at its end.
+        // Until the first writer opens it, the fifo is neither readable nor at its end.
         let mut interruptions = Interruptions::default();
         while !io::poll_a_while(&fifo, false, &mut interruptions)? {
             self.go_on()?;
@@ -42,8 +42,8 @@ impl Worker<'_> {
         Ok(fifo)
     }
 
-    /// Opens a destination that is a stream, or one of this process's own descriptors, for writing;
-    /// `None` if it is neither.
+    /// Opens a destination for writing that is a fifo or one of this process's own descriptors. Returns `None`
+    /// for any other file.
     pub(super) fn open_stream_to_write(
         &self,
         task: &Task<'_>,
@@ -54,7 +54,7 @@ impl Worker<'_> {
         if task.entry.operand
             && let Some(number) = inherited::number(name, !before.is_regular())
         {
-            // Open for reading only: then the name may still be opened for writing.
+            // A descriptor that is open for reading only: the name may still be opened for writing.
             return inherited::take(number, true).transpose();
         }
         if before.kind() != Kind::Fifo {
@@ -62,7 +62,7 @@ impl Worker<'_> {
         }
         loop {
             match at::open_write(dst, name, follow, false) {
-                // Nobody reads yet (fifo(7)).
+                // No process has it open for reading (fifo(7)).
                 Err(Errno::NXIO) => io::pause(),
                 answer => return Some(answer),
             }
@@ -76,10 +76,10 @@ impl Worker<'_> {
         if self.ctx.stop.is_raised() { Err(Errno::INTR) } else { Ok(()) }
     }
 
-    /// Whether a copy ends because nobody reads its destination any more. A program dies of that
-    /// quietly, by SIGPIPE, unless whoever started it does not want that.
+    /// Whether a copy ends because the destination has no reader any more. Then a program dies quietly of
+    /// SIGPIPE, unless its parent made it ignore that signal.
     pub(super) fn ends_by_broken_pipe(&self, error: TransferError, destination: &Destination) -> bool {
-        // A file system may say EPIPE too, of a file (FUSE).
+        // A FUSE file system may return EPIPE for a regular file.
         let is_stream = destination.before.as_ref().is_some_and(|before| !before.is_regular());
         let is_broken = error.errno == Errno::PIPE && error.refused.is_none() && is_stream;
         let quietly = is_broken && start::dies_of_broken_pipe();
@@ -89,7 +89,7 @@ impl Worker<'_> {
         quietly
     }
 
-    /// Whether a failure is only that a signal asked for the end: that goes without saying.
+    /// Whether a failure only means that a signal interrupted the copy, which needs no message.
     pub(super) fn is_interruption(&self, failure: &Failure) -> bool {
         self.ctx.stop.is_raised() && failure.has_errno(Errno::INTR)
     }

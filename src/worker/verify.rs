@@ -1,4 +1,4 @@
-//! `--verify`: what was written is read back and compared with the source.
+//! `--verify`: reads the copy back and compares it with the source.
 
 use super::{Source, Task, Worker};
 use crate::report::Failure;
@@ -9,7 +9,8 @@ use crate::transfer::verify::{Finding, WrittenCopy};
 use std::os::fd::AsFd;
 
 impl Worker<'_> {
-    /// What can be read only once cannot be compared with anything: it is not copied at all.
+    /// Fails if the source can be read only once, or the destination cannot be read back. Such files are not
+    /// copied at all.
     pub(super) fn check_can_verify(
         &self,
         task: &Task<'_>,
@@ -31,7 +32,7 @@ impl Worker<'_> {
     /// Compares a copy with its source.
     ///
     /// # Errors
-    /// The first difference, or what kept it from being looked for; EINTR where a signal asked for the end.
+    /// The first difference, or an error of reading; EINTR if a signal interrupted it.
     pub(super) fn verify(
         &mut self,
         task: &Task<'_>,
@@ -58,10 +59,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a file that is there has the source's content.
+    /// Whether an existing file has the source's content.
     ///
     /// # Errors
-    /// When the source cannot be opened.
+    /// A source that cannot be opened.
     pub(super) fn has_content(
         &mut self,
         task: &Task<'_>,
@@ -77,7 +78,7 @@ impl Worker<'_> {
             }
         };
         let Some(src) = opened.as_ref().or(source.fd.as_ref()) else { return Ok(false) };
-        // One that cannot be read is copied again, which says more.
+        // An unreadable copy is copied again, which reports the reason.
         let Ok(copy) = at::open_read(&task.fds.dst, task.entry.destination(), follow, false) else {
             return Ok(false);
         };
@@ -86,7 +87,7 @@ impl Worker<'_> {
     }
 }
 
-/// What is written on from where a descriptor stands, or is no file.
+/// The failure for a destination that is written from the current offset on, or is no regular file.
 pub(super) fn cannot_read_back(task: &Task<'_>) -> Failure {
     Failure::new("cannot verify {}: it cannot be read back", task.destination_path())
 }
