@@ -1,6 +1,6 @@
-//! The program as a function: parse, copy, report, exit status. What it does to files it does through the
-//! documented face of the library, as any other program could; only the steps of a copy that many machines
-//! share are in `job`.
+//! The program as a function: parses, copies, reports, and returns the exit status. It copies through the
+//! documented interface of the library, as any other program could. Only the steps of a copy that several
+//! machines share use the module `job`.
 
 use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
 use crate::job;
@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Runs zcp as a process that did not begin with Rust's own `main`. Gives the exit status.
+/// Runs zcp in a process that did not start with Rust's own `main`. Returns the exit status.
 pub fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
     if let Err(errno) = crate::sys::start::begin() {
         let failure = Failure::plain("cannot occupy a closed standard descriptor").errno(errno);
@@ -24,14 +24,14 @@ pub fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
     main(args)
 }
 
-/// The exit status of cp where all was done.
+/// The exit status of cp after complete success.
 const SUCCESS: i32 = 0;
-/// The exit status of cp where anything was not.
+/// The exit status of cp after any failure.
 const FAILURE: i32 = 1;
 
-/// Runs zcp. The first of `args` is the name that it calls itself by.
+/// Runs zcp. The first of `args` is the name that it was called by.
 ///
-/// The exit status is 0 or 1, as for cp. A signal that asked for the end is raised again at last.
+/// The exit status is 0 or 1, as with cp. A signal that interrupted the copy is raised again at the end.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     let console = Console::new(&cli::program_name(args.next().as_deref()));
     let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
@@ -72,16 +72,17 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     }
 }
 
-/// Why a statically linked program must not begin: of the libraries that are to be loaded before it (ld.so(8)), it loads
-/// none, and copies something else, or to somewhere else, than these would have had it.
+/// Returns the reason why a statically linked program must not run. The dynamic linker would preload libraries
+/// (ld.so(8)) that redirect its system calls; a static program ignores them and would copy other files, or to
+/// other places.
 fn unseen_by(is_static: bool, preloaded: &OsStr) -> Option<&'static str> {
     let is_loaded = |library: &[u8]| preloaded.as_bytes().windows(library.len()).any(|part| part == library);
     match is_static {
         true if is_loaded(b"libfakeroot") => Some(
-            "cannot run under fakeroot: this binary is statically linked, so that fakeroot does not see what it does",
+            "cannot run under fakeroot: this binary is statically linked, so fakeroot cannot intercept its system calls",
         ),
         true if is_loaded(b"libfakechroot") => Some(
-            "cannot run under fakechroot: this binary is statically linked, so that it would leave the root directory",
+            "cannot run under fakechroot: this binary is statically linked, so it would leave the fake root directory",
         ),
         _ => None,
     }
@@ -104,7 +105,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
     let report = match options.console(console).cancel_by(&cancel).copy(sources, destination) {
         Ok(report) | Err(Error::Incomplete(report)) => {
             if console.has_shown_progress() && verbose && statistics.form.is_none() {
-                // The bar is gone; who wanted to know more keeps a line.
+                // The progress bar is gone. With -v a summary line remains.
                 console.say(report.headline().as_bytes());
             }
             if console.program() != "cp"
@@ -115,7 +116,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
             report
         }
         Err(Error::Cancelled(report)) => {
-            // Of a reader that went away nobody wants to read.
+            // After SIGPIPE there is no reader for a message.
             if cancel.signal() != Some(proc::SIGPIPE) {
                 console.say(format!("interrupted: {}", report.headline()).as_bytes());
             }
@@ -127,26 +128,26 @@ fn copy(console: &Console, request: Copy) -> i32 {
     Conclusion { console, cancel: &cancel, statistics, stats_file, log, stdout_taken }.conclude(&report, failed)
 }
 
-/// Whether a destination is what stdout is open on, such as /dev/stdout.
+/// Whether a destination is the file that stdout is open on, such as /dev/stdout.
 fn is_stdout(destination: &OsStr) -> bool {
     let stdout = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
     let found = (std::fs::metadata(destination), stdout.and_then(|stdout| stdout.metadata()));
     matches!(found, (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
-/// What is left to do when a copy is over.
+/// The work that is left after a copy.
 struct Conclusion<'e> {
     console: &'e Console,
     cancel: &'e Cancel,
     statistics: Statistics,
     stats_file: StatsFile,
     log: Option<Log>,
-    /// Whether stdout got a copy.
+    /// Whether the copy went to stdout.
     stdout_taken: bool,
 }
 
 impl Conclusion<'_> {
-    /// The statistics and the exit status.
+    /// Writes the statistics and returns the exit status.
     fn conclude(self, report: &Report, failed: u64) -> i32 {
         self.print_stats(report);
         let noted = self.write_stats_file(report);
@@ -163,7 +164,7 @@ impl Conclusion<'_> {
         i32::from(failed > 0 || noted.is_err() || log_error.is_some() || printed.is_err())
     }
 
-    /// The statistics, to where they were wanted; to stderr if stdout got a copy.
+    /// Prints the statistics in the requested form.
     fn print_stats(&self, report: &Report) {
         let terminal =
             || if self.stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
@@ -176,7 +177,7 @@ impl Conclusion<'_> {
         self.print_to_stdout(&text);
     }
 
-    /// Prints to stdout, or to stderr if stdout got a copy.
+    /// Prints to stdout, or to stderr if the copy went to stdout.
     fn print_to_stdout(&self, text: &str) {
         if self.stdout_taken {
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
@@ -202,23 +203,23 @@ impl Conclusion<'_> {
     }
 }
 
-/// Where `--stats-file` puts the report.
+/// The target of `--stats-file`.
 enum StatsFile {
-    /// It was not given.
+    /// The option was not given.
     None,
-    /// stdout.
+    /// Standard output.
     Stdout,
     /// Another descriptor of this process.
     Descriptor(std::fs::File),
-    /// A device or a fifo, or a file in a directory where no other file can be made: it is written into.
+    /// A device or a fifo, or a file in a directory that is not writable. It is written in place.
     InPlace(PathBuf),
-    /// A file, whole or not at all, for a program that waits for it. A symbolic link has been followed.
+    /// A file that is replaced as a whole, for a program that waits for it. Symbolic links were followed.
     Replaced(PathBuf),
 }
 
 impl StatsFile {
-    /// Finds out where the report goes, before anything is copied, and takes away an old one: nobody is to take
-    /// that for the report of a run that fails.
+    /// Determines the target before the copy starts, and removes an old report, so that it is not mistaken for
+    /// the report of a run that fails.
     fn prepare(statistics: &Statistics) -> Result<StatsFile, Failure> {
         let Some(file) = &statistics.file else { return Ok(StatsFile::None) };
         if file == "-" {
@@ -277,7 +278,7 @@ fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, F
     opened.map(|opened| Some(Log::new(opened))).map_err(|error| cannot_write(LOG, file, &error))
 }
 
-/// Refuses files for the report and the log that the copy reads or makes: these would be overwritten.
+/// Refuses to write the report or the log to a file that the copy reads or makes.
 fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &OsStr) -> Result<(), Failure> {
     if let Some(log) = statistics.log.as_ref().filter(|log| *log == "-" && is_stdout(destination)) {
         return Err(Failure::new(LOG, log).because("the copy needs it".to_owned()));
@@ -305,7 +306,7 @@ fn check_output(
     }
 }
 
-/// Whether two paths lead to one regular file, or to one name that is free.
+/// Whether two paths lead to one regular file, or to one free name.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     let parent_id = |path: &Path| {
@@ -330,9 +331,9 @@ fn cannot_write(words: &'static str, file: &OsStr, error: &std::io::Error) -> Fa
     Failure::new(words, file).errno(errno)
 }
 
-/// Where symbolic links lead to, be it to a name that is free.
+/// Follows symbolic links. The last one may lead to a free name.
 fn followed(mut path: PathBuf) -> PathBuf {
-    // As many as path_resolution(7) allows.
+    // The limit of path_resolution(7).
     for _ in 0..40 {
         let Ok(target) = std::fs::read_link(&path) else { break };
         path = path.parent().unwrap_or(Path::new("")).join(target);
@@ -340,9 +341,9 @@ fn followed(mut path: PathBuf) -> PathBuf {
     path
 }
 
-/// Whether a file is a report of an earlier run, so that nothing is lost with it.
+/// Whether a file is the report of an earlier run, which may be removed.
 fn is_report(path: &Path) -> bool {
-    // No report is longer; of a larger file the start decides nothing.
+    // No report is longer.
     const LONGEST: u64 = 64 << 20;
     let mut text = String::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
@@ -357,7 +358,7 @@ fn write_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let make = |temporary: &OsStr| {
-        // A new file or none: in a directory like /tmp somebody may have guessed the name.
+        // `create_new`, because in a directory like /tmp another user may have guessed the name.
         let new = std::fs::File::create_new(temporary);
         let written = new.and_then(|mut new| {
             let written = new.write_all(text);

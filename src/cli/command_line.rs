@@ -1,5 +1,5 @@
-//! The command line while it is read, and what its options mean together: the last of rivals wins,
-//! contradictions are refused.
+//! The state of a command line that is being read, and the rules between options: the last of conflicting
+//! options wins, and contradictions are refused.
 
 use super::job::JobOptions;
 use super::{Copy, Statistics, UsageError, values, words};
@@ -24,8 +24,8 @@ pub(super) enum Update {
     Older,
 }
 
-/// The options that were read so far. Those that are settled by themselves are in `copy`; the other fields
-/// wait until all options are known.
+/// The options read so far. Options that depend on no other are already in `copy`; the other fields wait until
+/// all options are known.
 pub(super) struct CommandLine {
     pub(super) copy: CopyOptions,
     pub(super) statistics: Statistics,
@@ -35,10 +35,10 @@ pub(super) struct CommandLine {
     pub(super) files_from: Option<OsString>,
     /// The byte that ends each name of `--files-from`.
     pub(super) name_end: u8,
-    /// Whether something can be left out, and whether something is to be taken in all the same.
+    /// Whether patterns exclude names, and whether others include some of these again.
     pub(super) excludes: bool,
     pub(super) includes: bool,
-    /// The option that reads stdin.
+    /// The option that reads stdin, if one does.
     reads_stdin: Option<&'static str>,
     pub(super) suffix: Option<OsString>,
     pub(super) asking: Asking,
@@ -47,15 +47,15 @@ pub(super) struct CommandLine {
     pub(super) symbolic_links: bool,
     pub(super) no_target_directory: bool,
     target_directory: Option<OsString>,
-    /// Whether backups are made, and the CONTROL that was given for them.
+    /// `None` without backups, else the CONTROL of the last `--backup` that had one.
     backup: Option<Option<OsString>>,
 }
 
 impl CommandLine {
-    /// Without any option. `program` is the name that zcp was called by.
+    /// Makes a command line without options. `program` is the name that zcp was called by.
     pub(super) fn new(program: &str) -> CommandLine {
         let mut copy = CopyOptions::new();
-        // A script that calls cp does not expect a bar.
+        // A script that calls cp does not expect a progress bar.
         copy.progress(if program == "cp" { When::Never } else { When::Auto });
         copy.on_failure(if program == "cp" { OnFailure::KeepGoing } else { OnFailure::StopIfFull });
         copy.write_through_dangling(std::env::var_os("POSIXLY_CORRECT").is_some());
@@ -81,12 +81,12 @@ impl CommandLine {
         }
     }
 
-    /// Asks for backups. A CONTROL that was given earlier stays unless there is a new one.
+    /// Enables backups. An earlier CONTROL stays unless there is a new one.
     pub(super) fn back_up(&mut self, control: Option<&OsStr>) {
         self.backup = Some(control.map(OsStr::to_owned).or(self.backup.take().flatten()));
     }
 
-    /// Notes an option that reads stdin: only one can.
+    /// Notes an option that reads stdin, and fails if another one does.
     pub(super) fn read_stdin(&mut self, option: &'static str) -> Result<(), UsageError> {
         match self.reads_stdin.replace(option) {
             Some(other) => Err(UsageError::new(format!("{other} and {option} both read stdin"))),
@@ -94,7 +94,7 @@ impl CommandLine {
         }
     }
 
-    /// `--target-directory`, which may be given once.
+    /// Sets `--target-directory`, which may be given only once.
     pub(super) fn set_target_directory(&mut self, directory: &OsStr) -> Result<(), UsageError> {
         if self.target_directory.is_some() {
             return Err(UsageError { text: b"multiple target directories specified".into(), hint: false });
@@ -103,7 +103,7 @@ impl CommandLine {
         Ok(())
     }
 
-    /// Puts all options together. Questions will be asked on `console`.
+    /// Combines all options. Prompts will appear on `console`.
     pub(super) fn settle(&mut self, console: &Console) -> Result<(), UsageError> {
         if self.hard_links && self.symbolic_links {
             return Err(UsageError::new("cannot make both hard and symbolic links"));
@@ -121,7 +121,7 @@ impl CommandLine {
         }
         let copy = &mut self.copy;
         copy.update(self.update == Update::Older);
-        // -i asks about what --update lets through, and -n lets nothing through.
+        // -i asks only about files that --update would overwrite, and -n overwrites none.
         match (self.asking, self.update) {
             (Asking::NoClobber, _) | (_, Update::None) => {
                 copy.skip_existing();
@@ -145,16 +145,16 @@ impl CommandLine {
             copy.files_from(list, self.name_end);
         }
         self.settle_backups()?;
-        // A dry run has nothing to show but what it would do.
+        // A dry run without statistics prints what it would do.
         self.verbose |= self.dry_run && self.statistics.form.is_none();
         self.copy.verbose(self.verbose);
         Ok(())
     }
 
-    /// `--backup`, `--suffix` and their environment (info coreutils, "Backup options").
+    /// Applies `--backup`, `--suffix` and their environment variables (info coreutils, "Backup options").
     fn settle_backups(&mut self) -> Result<(), UsageError> {
         let Some(word) = self.backup.take() else { return Ok(self.copy.check()?) };
-        // A contradiction counts even where --backup=none will make no backup.
+        // A contradiction is refused even if --backup=none makes no backup.
         self.copy.clone().backup(BackupControl::Simple).check()?;
         let control = match word.filter(|word| !word.is_empty()) {
             Some(word) => words::find("backup type", &word, values::BACKUP)?,
@@ -172,9 +172,9 @@ impl CommandLine {
         Ok(())
     }
 
-    /// The copy of these operands, once the options are settled.
+    /// Makes a copy of these operands. The options must be settled.
     pub(super) fn into_copy(mut self, mut names: Vec<OsString>) -> Result<Copy, UsageError> {
-        self.copy.settled()?; // what cannot be kept is said first, as by cp
+        self.copy.settled()?; // as in cp, this error comes first
         if names.is_empty() {
             return Err(UsageError::new("missing file operand"));
         }

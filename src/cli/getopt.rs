@@ -1,6 +1,6 @@
-//! Arguments by the rules of getopt_long(3): clusters, abbreviations, permutation.
+//! Parses arguments by the rules of getopt_long(3): clusters, abbreviations, permutation.
 //!
-//! The table is in `options.rs`. Nothing here knows what an option means.
+//! The table is in `options.rs`. This module does not know the meaning of the options.
 
 use super::UsageError;
 use super::command_line::CommandLine;
@@ -10,12 +10,10 @@ use crate::report::quote::shown;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// An option that was given, in its place among the others.
+/// An option of the command line.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
-    /// Which.
     pub(super) option: &'static Opt,
-    /// Its argument.
     pub(super) value: Option<OsString>,
 }
 
@@ -33,24 +31,22 @@ impl Given {
     }
 }
 
-/// Arguments, taken apart.
+/// Parsed arguments.
 #[derive(Default)]
 pub(super) struct Arguments {
-    /// The options, up to the first that makes no sense.
+    /// The options before the first error, in order.
     pub(super) given: Vec<Given>,
-    /// All that is no option.
     pub(super) operands: Vec<OsString>,
-    /// Why the first option that makes no sense was refused. Options before it are obeyed first, such as a
-    /// `--help`.
+    /// The first error. Options before it are applied first, such as `--help`.
     pub(super) error: Option<UsageError>,
 }
 
-/// What depends on who calls.
+/// The variants of the rules.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Manner {
-    /// The first operand ends the options.
+    /// POSIXLY_CORRECT: the first operand ends the options.
     pub(super) posix: bool,
-    /// As cp, which has no `-h`.
+    /// Under the name cp there is no `-h`.
     pub(super) cp: bool,
 }
 
@@ -102,7 +98,8 @@ fn read_long(text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<G
     }
 }
 
-/// The option of that name, or the only one that begins so; cp's come before zcp's own.
+/// Finds the option of that name, or the only one with that prefix. cp's options take precedence over zcp's
+/// own.
 fn find_long(name: &[u8], text: &[u8]) -> Result<(&'static Opt, &'static str), UsageError> {
     let all = || options().flat_map(|option| option.longs().map(move |long| (option, long)));
     if let Some(exact) = all().find(|(_, long)| long.as_bytes() == name) {

@@ -1,10 +1,10 @@
-//! The texts of `--help`, `-h` and `--version`, made from the table of options.
+//! Renders the texts of `--help`, `-h` and `--version` from the table of options.
 
 use super::options::{command, options};
 use crate::sys::proc;
 use clap::Command;
 
-/// The longest line of help, in columns: longer ones are hard to read.
+/// The longest line of help in columns. Longer lines are hard to read.
 const WIDEST: usize = 100;
 const MORE: &str = "These are the most used options. 'zcp --help' lists all options; 'man zcp'
 explains them.";
@@ -21,7 +21,7 @@ Options in the environment variable ZCP_OPTS are read first, such as
 ZCP_OPTS='--jobs=4 --stats'. Options that change what is copied are refused
 there. Under the name cp, zcp does not read ZCP_OPTS.";
 
-/// How zcp is called.
+/// The synopsis.
 pub(super) fn usage(program: &str) -> String {
     format!(
         "{program} [OPTION]... [-T] SOURCE DEST\n       \
@@ -30,9 +30,9 @@ pub(super) fn usage(program: &str) -> String {
     )
 }
 
-/// All options, for `--help`.
+/// Renders `--help` with all options.
 pub(super) fn long(program: &str) -> String {
-    // All groups in one layout: some would be too wide for another.
+    // All groups have one layout: some have names that are too long for the other one.
     let whole = adapted(program).next_line_help(true).mut_args(|arg| match arg.get_long_help().cloned() {
         Some(long) => arg.help(long),
         None => arg,
@@ -40,7 +40,7 @@ pub(super) fn long(program: &str) -> String {
     whole.after_help(EXAMPLES).render_help().to_string()
 }
 
-/// The most used options, for `-h`.
+/// Renders `-h` with the most common options.
 pub(super) fn short(program: &str) -> String {
     let is_shown = |id: &str| options().any(|option| option.id == id && option.in_short_help);
     let few = adapted(program).mut_args(|arg| {
@@ -50,12 +50,12 @@ pub(super) fn short(program: &str) -> String {
     few.after_help(MORE).render_help().to_string()
 }
 
-/// The line of `--version`.
+/// Renders the line of `--version`.
 pub(super) fn version(program: &str) -> String {
     format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// The options under the name that zcp was called by (cp has no `-h`), as wide as the terminal.
+/// Returns the options for the name that zcp was called by (cp has no `-h`), at the width of the terminal.
 fn adapted(program: &str) -> Command {
     let command = command();
     let command = if program == "cp" { command.mut_arg("h", |arg| arg.short(None)) } else { command };

@@ -1,7 +1,7 @@
-//! The steps of a copy that is shared out to many machines: `--plan`, `--run`, `--finish`.
+//! The steps of a copy that several machines share: `--plan`, `--run`, `--finish`.
 //!
-//! A plan keeps the options that say what is copied and how; those that are about one machine or one
-//! run (`-j`, `--stats`, `-v` ...) may be given anew with each step.
+//! A plan stores the options that say what to copy and how. Options that concern one machine or one run (`-j`,
+//! `--stats`, `-v` ...) may differ in each step.
 
 use super::command_line::CommandLine;
 use super::getopt::Given;
@@ -12,10 +12,10 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 
-/// The most parts of a plan: each takes memory, and two files in the job folder.
+/// The most parts of a plan. Each one takes memory, and two files in the job folder.
 const MOST_PARTS: u64 = 1_000_000;
 
-/// One of the three steps, and the job folder that it is about.
+/// One of the three steps, with its job folder.
 #[derive(Debug)]
 pub enum JobStep {
     /// `--plan=JOB --parts=N`.
@@ -24,9 +24,9 @@ pub enum JobStep {
     Run {
         /// The job folder.
         folder: OsString,
-        /// `--part=K`, from 0; `None` if the environment is to say.
+        /// `--part=K`, from 0, or `None` to take it from the environment.
         part: Option<u64>,
-        /// Options of this run, as they may stand behind those of the plan.
+        /// The options of this run, to append to those of the plan.
         arguments: Vec<OsString>,
     },
     /// `--finish=JOB`.
@@ -38,22 +38,22 @@ pub enum JobStep {
     },
 }
 
-/// What a plan is made from.
+/// The arguments of a plan.
 #[derive(Debug)]
 pub struct Plan {
     /// The job folder.
     pub folder: OsString,
-    /// How many parts.
+    /// The number of parts.
     pub parts: NonZeroU64,
-    /// `--split-over`, in bytes: files with more are copied as byte ranges.
+    /// `--split-over`: files with more bytes are copied as byte ranges.
     pub split_over: Option<NonZeroU64>,
-    /// All options, SOURCE and DEST.
+    /// The options, SOURCE and DEST.
     pub copy: Box<Copy>,
-    /// The options that the other steps are to use as well, as they are typed.
+    /// The options that the other steps also use, as they would be typed.
     pub arguments: Vec<OsString>,
 }
 
-/// The options of a job, as they were given.
+/// The job options as they were given.
 #[derive(Default)]
 pub(super) struct JobOptions {
     pub(super) plan: Option<OsString>,
@@ -64,7 +64,7 @@ pub(super) struct JobOptions {
     pub(super) split_over: Option<OsString>,
 }
 
-/// One of the steps, and its folder.
+/// A requested step, with its job folder.
 enum Asked {
     Plan(OsString),
     Run(OsString),
@@ -72,7 +72,7 @@ enum Asked {
 }
 
 impl JobOptions {
-    /// The step that was asked for, if any.
+    /// Takes the requested step, if any.
     fn take_step(&mut self) -> Result<Option<Asked>, UsageError> {
         match (self.plan.take(), self.run.take(), self.finish.take()) {
             (None, None, None) => {
@@ -95,7 +95,7 @@ impl JobOptions {
         }
     }
 
-    /// Refuses the options of other steps than the one that these belong to.
+    /// Fails if an option of another step was given.
     fn refuse_others(&self, own: &[&str], words: impl Fn(&str) -> String) -> Result<(), UsageError> {
         let all = [("parts", &self.parts), ("part", &self.part), ("split-over", &self.split_over)];
         match all.iter().find(|(name, value)| value.is_some() && !own.contains(name)) {
@@ -105,7 +105,7 @@ impl JobOptions {
     }
 }
 
-/// The step that is asked for, if one is, else a copy. The options of `line` are settled.
+/// Returns the requested step, or else a copy. The options of `line` must be settled.
 pub(super) fn request(
     given: &[Given],
     mut line: CommandLine,
@@ -148,7 +148,7 @@ fn plan(
     Ok(Plan { folder, parts, split_over, copy: Box::new(line.into_copy(operands)?), arguments })
 }
 
-/// The options of a step that copies by the plan: those of this run, and no operands.
+/// Returns the options of a step that follows the plan. Fails on operands and on options of other steps.
 fn run_arguments(step: &str, given: &[Given], operands: &[OsString]) -> Result<Vec<OsString>, UsageError> {
     if let Some(extra) = operands.first() {
         return Err(UsageError::new([b"extra operand ".as_slice(), &plainly_quoted(extra.as_bytes())].concat()));
@@ -174,7 +174,7 @@ fn number(word: &OsStr) -> Option<u64> {
     word.to_str()?.parse().ok()
 }
 
-/// Bytes, with K, M, G, T for powers of 1024.
+/// Parses a number of bytes, with K, M, G, T for powers of 1024.
 fn size(word: &OsStr) -> Option<NonZeroU64> {
     let text = word.to_str()?;
     let shift = ["K", "M", "G", "T"].iter().position(|unit| text.ends_with(unit)).map(|at| 10 * (at + 1));
@@ -187,7 +187,7 @@ fn invalid(what: &str, word: &OsStr) -> UsageError {
     UsageError::new([b"invalid ".as_slice(), what.as_bytes(), b": ", &plainly_quoted(word.as_bytes())].concat())
 }
 
-/// The options of these scopes, as a user could type them.
+/// Returns the options of these scopes, as a user could type them.
 fn typed(given: &[Given], scopes: &[Scope]) -> Vec<OsString> {
     let argument = |given: &Given| {
         let mut argument = OsString::from(given.option.spelling());

@@ -1,8 +1,8 @@
-//! From arguments to options: the only module that knows the options of the command line.
+//! Turns arguments into options. No other module knows the options of the command line.
 //!
 //! The options are a table (`options.rs`), from which clap renders --help, the manual page and the completions.
-//! Arguments are read by the rules of getopt_long(3) instead of clap's: a replacement for cp has to take its
-//! abbreviations, permutations and clusters, and to refuse in its words.
+//! Arguments are parsed by the rules of getopt_long(3), not by clap: a replacement for cp has to accept the
+//! same abbreviations, permutations and clusters, and to reject the rest with the same messages.
 
 mod command_line;
 mod getopt;
@@ -24,48 +24,48 @@ use opt::Effect;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// Options that are always wanted, for zcp and not for cp. Only those that say how to copy, never what:
-/// a script must be able to rely on what its command line means.
+/// The variable for default options, for zcp but not under the name cp. It may hold only options that say how
+/// to copy, not what: a script must be able to rely on the meaning of its command line.
 const PRESET: &str = "ZCP_OPTS";
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug)]
 pub enum Request {
     /// A copy.
     Copy(Box<Copy>),
-    /// A step of a copy that many machines share.
+    /// A step of a copy that several machines share.
     Job(JobStep, Statistics),
-    /// Text for stdout: --help or --version.
+    /// Text for stdout, from --help or --version.
     Print(String),
 }
 
-/// A copy, and what is to be done with its report.
+/// A copy, and the use of its report.
 #[derive(Debug)]
 pub struct Copy {
-    /// All that was said of it.
+    /// The options of the library.
     pub options: CopyOptions,
-    /// What is copied.
+    /// The files to copy.
     pub sources: Vec<OsString>,
-    /// Where to.
+    /// The destination.
     pub destination: OsString,
-    /// Where its statistics go.
+    /// The outputs for statistics and the log.
     pub statistics: Statistics,
-    /// Whether the user wants to hear more (`-v`).
+    /// Whether `-v` was given.
     pub verbose: bool,
 }
 
-/// Where the statistics of a run go.
+/// The outputs for the statistics and the log of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
-    /// To stdout, in this form (`--stats`).
+    /// The form of the statistics on stdout (`--stats`).
     pub form: Option<StatsForm>,
-    /// To a file, as JSON, besides (`--stats-file`).
+    /// The file for statistics in JSON (`--stats-file`).
     pub file: Option<OsString>,
-    /// Where a record of each name goes (`--log`).
+    /// The file for a record of each name (`--log`).
     pub log: Option<OsString>,
 }
 
-/// How `--stats` has them.
+/// The form of `--stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatsForm {
     /// A table for people.
@@ -74,12 +74,12 @@ pub enum StatsForm {
     Json,
 }
 
-/// Why a command line was refused.
+/// A rejected command line.
 #[derive(Debug)]
 pub struct UsageError {
-    /// One or more lines.
+    /// The message, of one or more lines.
     pub text: Vec<u8>,
-    /// Whether the user is pointed to `--help`.
+    /// Whether the message refers to `--help`.
     pub hint: bool,
 }
 
@@ -100,13 +100,13 @@ impl From<Error> for UsageError {
         match error {
             Error::Usage(failure) => UsageError::new(failure.text()),
             Error::Unusable(failure) => failure.into(),
-            // Nothing was copied yet.
+            // Not possible here, because nothing was copied yet.
             Error::Incomplete(_) | Error::Cancelled(_) => UsageError::new(error.to_string()),
         }
     }
 }
 
-/// The name that messages begin with: that of the program as it was called.
+/// The name that messages begin with: the program's name as it was called.
 pub fn program_name(argv0: Option<&OsStr>) -> String {
     let base = argv0.map(|name| name.as_bytes()).unwrap_or_default().rsplit(|b| *b == b'/').next();
     match base.map(String::from_utf8_lossy) {
@@ -115,10 +115,10 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
     }
 }
 
-/// Reads the arguments after the program's name, which is that of the console. Questions will be asked there.
+/// Parses the arguments after the program's name, which is the name of `console`. Prompts will appear on it.
 ///
 /// # Errors
-/// A [`UsageError`], in cp's words.
+/// A [`UsageError`] with cp's message.
 pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageError> {
     let program = console.program();
     let called_cp = program == "cp";
@@ -130,7 +130,7 @@ pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageErr
             given.apply(&mut line).map_err(|error| in_preset(&error.text))?;
         }
     }
-    // In order: the first option that is refused or asks for a text ends it.
+    // In order: the first option that fails or prints a text decides.
     for given in &read.given {
         if let Effect::Print(text) = given.option.effect {
             return Ok(Request::Print(text(program)));
@@ -144,7 +144,7 @@ pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageErr
     job::request(&read.given, line, read.operands)
 }
 
-/// The options in `$ZCP_OPTS`, set apart by white space.
+/// Parses the options in `$ZCP_OPTS`, which are separated by white space.
 fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
     let words = preset.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let words = words.map(|word| OsStr::from_bytes(word).to_owned());
@@ -153,7 +153,7 @@ fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
         return Err(in_preset(&error.text));
     }
     if let Some(operand) = read.operands.first() {
-        return Err(in_preset(&[quote::quoted(operand).as_slice(), b" is no option"].concat()));
+        return Err(in_preset(&[quote::quoted(operand).as_slice(), b" is not an option"].concat()));
     }
     if let Some(given) = read.given.iter().find(|given| !given.option.may_be_preset()) {
         let name = given.option.spelling();

@@ -1,15 +1,14 @@
 //! One option of the command line as data: its names, its argument, its help, and its effect.
 //!
-//! The options are a constant table (`options.rs`). The command line is read by that table directly; clap's
-//! objects are made from it only for `--help`, the manual page and the completions, so a copy does not pay for
-//! them.
+//! The options are a constant table (`options.rs`), which the parser reads directly. clap's objects are made
+//! from it only for `--help`, the manual page and the completions, so that a copy does not pay for them.
 
 use super::UsageError;
 use super::command_line::CommandLine;
 use clap::{Arg, ArgAction, ValueHint};
 use std::ffi::OsStr;
 
-/// What giving an option does to the command line that is being read.
+/// The effect of an option on the command line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Effect {
     /// The option takes no argument.
@@ -22,28 +21,28 @@ pub(super) enum Effect {
     Print(fn(&str) -> String),
 }
 
-/// Which part of a job an option belongs to, and whether `ZCP_OPTS` may hold it.
+/// The part of a job that an option belongs to. It also decides whether `ZCP_OPTS` may hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// It says what is copied. A plan keeps it for the parts of the job; `ZCP_OPTS` may not hold it.
+    /// Says what to copy. A plan keeps it for the parts of the job; `ZCP_OPTS` may not hold it.
     What,
-    /// It says how to copy. A plan keeps it for the parts of the job.
+    /// Says how to copy. A plan keeps it for the parts of the job.
     How,
-    /// It concerns one run, such as `--jobs`: each part of a job may have its own.
+    /// Concerns one run, such as `--jobs`. Each part of a job may have its own.
     Run,
-    /// It names the destination. A plan keeps the destination in its manifest instead.
+    /// Names the destination. A plan keeps the destination in its manifest instead.
     Operand,
-    /// It chooses a step of a job, or belongs to one.
+    /// Selects a step of a job, or belongs to one.
     Step,
 }
 
 /// An option.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opt {
-    /// The long name or, without one, the letter.
+    /// The long name, or the letter if there is no long name.
     pub(super) id: &'static str,
     long: bool,
-    /// A second long name, which help does not show.
+    /// A second long name, hidden from help.
     alias: Option<&'static str>,
     short: Option<char>,
     /// A second letter.
@@ -51,9 +50,9 @@ pub(super) struct Opt {
     pub(super) effect: Effect,
     value_name: &'static str,
     help: &'static str,
-    /// The text of `--help`, where `-h` and the completions need a shorter one.
+    /// The text of `--help`, if `-h` and the completions need a shorter one.
     long_help: Option<&'static str>,
-    /// The heading that help shows it under.
+    /// The heading in the help.
     heading: &'static str,
     pub(super) scope: Scope,
     /// Whether `-h` lists it.
@@ -108,12 +107,12 @@ impl Opt {
         Opt { value_name, ..Opt::new(id, None, help, Effect::OptionalValue(effect)) }
     }
 
-    /// An option that prints a text.
+    /// Makes an option that prints a text.
     pub(super) const fn print(id: &'static str, help: &'static str, text: fn(&str) -> String) -> Opt {
         Opt::new(id, None, help, Effect::Print(text))
     }
 
-    /// The option has a letter only.
+    /// Removes the long name.
     pub(super) const fn letter(self, letter: char) -> Opt {
         Opt { long: false, short: Some(letter), ..self }
     }
@@ -143,12 +142,11 @@ impl Opt {
         Opt { in_short_help: true, ..self }
     }
 
-    /// Lists the option in `-h`, which shows this shorter text, as the completions do.
+    /// Lists the option in `-h`. `-h` and the completions show this shorter text.
     pub(super) const fn brief(self, help: &'static str) -> Opt {
         Opt { help, long_help: Some(self.help), ..self.common() }
     }
 
-    /// Its long names.
     pub(super) fn longs(&self) -> impl Iterator<Item = &'static str> {
         self.long.then_some(self.id).into_iter().chain(self.alias)
     }
@@ -158,7 +156,7 @@ impl Opt {
         [self.short, self.short_alias].contains(&Some(letter))
     }
 
-    /// Whether cp has it as well.
+    /// Whether cp has this option.
     pub(super) fn is_cps(&self) -> bool {
         self.heading == super::options::CP
     }
@@ -168,7 +166,7 @@ impl Opt {
         !self.is_cps() && matches!(self.scope, Scope::How | Scope::Run)
     }
 
-    /// Its name with the dashes that a user types.
+    /// The name with the dashes that a user types.
     pub(super) fn spelling(&self) -> String {
         format!("{}{}", if self.long { "--" } else { "-" }, self.id)
     }

@@ -1,7 +1,8 @@
-//! The options of the command line: ONE table, a row an option, with its names, help, heading and effect.
+//! The options of the command line: one table with a row for each option, which holds its names, help, heading
+//! and effect.
 //!
-//! cp's options come first, then zcp's own. A long option of zcp's own is found by its whole name or by an
-//! abbreviation that no option of cp's has, so none of them makes an abbreviation of cp's ambiguous.
+//! cp's options come first, then zcp's own. A long option of zcp's own is found by its full name, or by an
+//! abbreviation that fits no option of cp, so that no abbreviation of cp becomes ambiguous.
 
 use super::command_line::{Asking, CommandLine, Update};
 use super::opt::{Opt, Scope};
@@ -13,14 +14,14 @@ use std::ffi::OsStr;
 
 /// The heading of cp's options.
 pub(super) const CP: &str = "Options of cp";
-// The headings of zcp's own.
+// The headings of zcp's own options.
 const COPYING: &str = "Copying (zcp)";
 const SAFETY: &str = "Safety (zcp)";
 const CHOICE: &str = "What is copied (zcp)";
 const OUTPUT: &str = "Output (zcp)";
 const MACHINES: &str = "Many machines (zcp)";
 
-/// The options as clap has them, for help, the manual page and the completions.
+/// Makes clap's options, for help, the manual page and the completions.
 pub fn command() -> Command {
     Command::new("zcp")
         .version(env!("CARGO_PKG_VERSION"))
@@ -38,12 +39,11 @@ pub fn command() -> Command {
         )
 }
 
-/// All options.
 pub(super) fn options() -> impl Iterator<Item = &'static Opt> {
     CP_OPTIONS.iter().chain(OWN_OPTIONS)
 }
 
-/// In the order of cp's own table, in which cp lists the possibilities for an ambiguous abbreviation.
+/// In the order of cp's own table: cp lists the candidates of an ambiguous abbreviation in that order.
 const CP_OPTIONS: &[Opt] = &[
     Opt::flag("archive", Some('a'), "Same as -dR --preserve=all", |line| {
         line.copy.archive();
@@ -477,7 +477,7 @@ const OWN_OPTIONS: &[Opt] = &[
     .under(MACHINES, Scope::Step),
 ];
 
-/// Keeps the last argument that was given for an option.
+/// Stores the last argument of an option.
 fn keep(place: &mut Option<std::ffi::OsString>, value: &OsStr) -> Result<(), UsageError> {
     *place = Some(value.to_owned());
     Ok(())

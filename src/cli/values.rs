@@ -1,4 +1,4 @@
-//! The arguments of options: words, lists of words, numbers, rates and sizes.
+//! Parses the arguments of options: words, lists of words, numbers, rates and sizes.
 
 use super::StatsForm;
 use super::UsageError;
@@ -28,7 +28,7 @@ pub(super) const UPDATE: &Words<Update> =
 pub(super) const STATS: &Words<StatsForm> = &[("text", StatsForm::Text), ("json", StatsForm::Json)];
 pub(super) const PROGRESS: &Words<When> =
     &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
-/// Whether the copy drops what it brought into the page cache.
+/// Whether to drop the copied pages from the page cache.
 pub(super) const CACHE: &Words<bool> = &[("keep", false), ("drop", true)];
 const ATTRIBUTES: &Words<Attribute> = &[
     ("mode", Attribute::Mode),
@@ -52,7 +52,7 @@ const STRATEGIES: &Words<Strategy> = &[
 /// The attributes of `-p`, and of `--preserve` without a list.
 pub(super) const USUAL_ATTRIBUTES: [Attribute; 3] = [Attribute::Mode, Attribute::Ownership, Attribute::Timestamps];
 
-/// A list of attributes, given for the option `what`.
+/// Parses a list of attributes for the option `what`.
 pub(super) fn attributes(what: &str, list: &OsStr) -> Result<Vec<Attribute>, UsageError> {
     list.as_bytes()
         .split(|b| *b == b',')
@@ -60,7 +60,7 @@ pub(super) fn attributes(what: &str, list: &OsStr) -> Result<Vec<Attribute>, Usa
         .collect()
 }
 
-/// A list of strategies, each taken once.
+/// Parses a list of strategies and drops repeated ones.
 pub(super) fn strategies(list: &OsStr) -> Result<Vec<Strategy>, UsageError> {
     let mut found: Vec<Strategy> = Vec::new();
     for word in list.as_bytes().split(|b| *b == b',') {
@@ -72,8 +72,8 @@ pub(super) fn strategies(list: &OsStr) -> Result<Vec<Strategy>, UsageError> {
     Ok(found)
 }
 
-/// Bytes a second: a number, which may have a fraction, and a unit. K, M, G and KiB, MiB, GiB are powers
-/// of 1024, kB, MB, GB of 1000.
+/// Parses a rate in bytes per second: a number, possibly with a fraction, and a unit. K, M, G and KiB, MiB, GiB
+/// are powers of 1024; kB, MB, GB are powers of 1000.
 pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {
     const UNITS: &[(&str, f64)] = &[
         ("", 1.0),
@@ -107,7 +107,7 @@ pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {
     })
 }
 
-/// A number of workers.
+/// Parses a number of workers.
 pub(super) fn jobs(value: &OsStr) -> Result<usize, UsageError> {
     match value.to_str().and_then(|text| text.parse().ok()) {
         Some(jobs @ 1..=1024) => Ok(jobs),

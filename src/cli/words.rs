@@ -1,13 +1,13 @@
-//! Arguments that are words of a fixed set: whole, or shortened while that is unambiguous.
+//! Parses arguments from a fixed set of words, which may be abbreviated if that is unambiguous.
 
 use super::UsageError;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// The words for an argument and what they mean; synonyms stand together.
+/// The words of an argument with their meanings. Synonyms are adjacent.
 pub(super) type Words<T> = [(&'static str, T)];
 
-/// The meaning of `word`, given for `what` (as the message names it).
+/// Returns the meaning of `word`, an argument of `what` (as the message calls it).
 ///
 /// # Errors
 /// A [`UsageError`] that lists the valid words.

@@ -91,7 +91,7 @@ fn preset_refuses() {
         ("--exclude=*.o", "--exclude is not allowed there: it is about what is copied"),
         ("--dry-run", "--dry-run is not allowed there: it is about what is copied"),
         ("--help", "--help is not allowed there: it is about what is copied"),
-        ("a", "'a' is no option"),
+        ("a", "'a' is not an option"),
         ("--nonsense", "unrecognized option '--nonsense'"),
     ] {
         let output = sandbox.zcp(["a", "b"]).env("ZCP_OPTS", preset).output().unwrap();
