@@ -53,10 +53,9 @@ impl CallSize {
 // reporting), large folios get such memory, and a copy takes two to ten times as long. Only the time of a copy
 // tells the two kinds of machines apart.
 
-/// Smaller files use small loads, because they end before anything is learnt. Of 7 copies of a tree of 600 MiB by
-/// whole pipes, alternating with other programs, three took 426 to 2152 ms; of 7 by small loads none took more
-/// than
-/// 291. Where memory is available, small loads cost a twelfth.
+/// Smaller files use small loads, because they end before anything is learnt. Of 7 copies of a tree of 600 MiB
+/// by whole pipes, alternating with other programs, three took 426 to 2152 ms; of 7 by small loads none took
+/// more than 291. Where memory is available, small loads cost a twelfth.
 const HUGE_FILE: u64 = 16 << 20;
 /// The bytes of a small load: its folios fit into memory too fragmented to have been returned to the host.
 const SMALL_LOAD: u64 = 128 << 10;

@@ -49,7 +49,7 @@ impl RateLimit {
         let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         let mut within_rate_at = self.within_rate_at.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = now.checked_sub(CREDIT).unwrap_or(now);
-        // The time before the first byte is not unused time.
+        // Time before the first byte does not count as unused.
         let start = within_rate_at.map_or(now, |last| last.max(oldest));
         let until = start + cost;
         *within_rate_at = Some(until);
@@ -67,7 +67,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(limit.add(500, now), now + Duration::from_millis(500));
         assert_eq!(limit.add(250, now), now + Duration::from_millis(750));
-        // Late by less than the credit: it is made up for.
+        // Late by less than the credit, which is made up for.
         let late = now + Duration::from_millis(800);
         assert_eq!(limit.add(1000, late), now + Duration::from_millis(1750));
         // Idle for longer: only the credit is made up for.

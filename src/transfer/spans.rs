@@ -25,7 +25,7 @@ pub(super) fn next_span(src: BorrowedFd<'_>, from: u64) -> Next {
     let start = match io::seek_data(src, from) {
         Ok(Some(start)) => start,
         Ok(None) => return Next::Hole,
-        // For whatever reason: reading finds the data, or the same error.
+        // Whatever the reason, reading finds the data or meets the same error.
         Err(_) => return Next::Unknown,
     };
     match io::seek_hole(src, start) {

@@ -74,7 +74,7 @@ impl Verifier {
     fn open_uncached<'c>(&mut self, written: WrittenCopy<'c>) -> Result<Uncached<'c>> {
         let copy = written.fd;
         let kind = FsKind::from_magic(io::fs_magic(copy)?);
-        // There, a direct read writes dirty pages first, and then reads the disk.
+        // On these file systems a direct read writes dirty pages first, and then reads the disk.
         let is_trusted = match kind {
             FsKind::Ext4 => io::reads_directly(copy) == Some(true),
             FsKind::Xfs => io::reads_directly(copy) != Some(false),
@@ -90,7 +90,7 @@ impl Verifier {
         Ok(Uncached { direct: direct.is_some(), fd: direct.unwrap_or(cached), written, from_cache })
     }
 
-    /// The error is the finding.
+    /// Returns the finding of a failure as the error.
     fn compare_open(
         &mut self,
         source: BorrowedFd<'_>,
