@@ -208,7 +208,7 @@ pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
 }
 
 /// Whether both names are the same entry of the same directory, however they are spelt. A directory that is named
-/// through a link (`a/link/.`) is another one, as for cp, which then goes on to its entries.
+/// through a link (`a/link/.`) counts as another directory, as in cp, which then continues with its entries.
 fn is_same_entry(fds: &Fds, entry: &Entry, is_directory: bool) -> bool {
     let base = |name| backup::split(name).1;
     let locate = |dir: &Base, name| match is_directory {

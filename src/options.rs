@@ -138,22 +138,22 @@ pub enum When {
     Never,
 }
 
-/// Whether a copy goes on with the rest after a failure.
+/// The reaction to a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// It goes on, as cp does (`--keep-going`).
+    /// Copies the rest, as cp does (`--keep-going`).
     #[default]
     KeepGoing,
-    /// It ends if the destination takes nothing more: ENOSPC, EDQUOT or EROFS.
+    /// Ends the copy if the destination is full or read-only: ENOSPC, EDQUOT or EROFS.
     StopIfFull,
-    /// It ends at the first failure (`--fail-fast`).
+    /// Ends the copy at the first failure (`--fail-fast`).
     Stop,
 }
 
 const IGNORED_CONTEXT: &str = "warning: ignoring --context; it requires an SELinux-enabled kernel";
 const NO_SELINUX: &str = "cannot preserve security context without an SELinux-enabled kernel";
-/// These options never replace a file, so there is nothing to back up.
+/// The error for backups with options that never replace a file.
 pub const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
 /// All options of a copy, without the operands.
@@ -220,9 +220,9 @@ pub struct Options {
     pub resume: bool,
     /// Replace an existing destination of another kind instead of writing through it (`--resume`, jobs).
     pub replace_other_kinds: bool,
-    /// Whether the rest is copied after a failure.
+    /// The reaction to a failure.
     pub on_failure: OnFailure,
-    /// Whether an entry that is gone when its turn comes is no failure (`--ignore-vanished`).
+    /// Whether a vanished entry is no failure (`--ignore-vanished`).
     pub ignore_vanished: bool,
     /// The limits of the ladder.
     pub limits: Limits,
@@ -232,7 +232,7 @@ pub struct Options {
     pub progress: When,
 }
 
-/// The options without any flag.
+/// The options of a command line without any option.
 impl Default for Options {
     fn default() -> Options {
         Options {

@@ -40,8 +40,8 @@ pub fn copy<S: AsRef<OsStr>>(
 /// By default, it copies as `cp SOURCE... DESTINATION` does: it copies files, follows symbolic links, refuses
 /// directories, and gives new files the source's permissions minus the umask.
 ///
-/// Names are relative to the working directory. A copy prints nothing, prompts nobody and catches no signals,
-/// unless a method of the last row or [`interactive`](Self::interactive) is used.
+/// Names are relative to the working directory. A copy prints nothing, asks no questions and catches no
+/// signals, unless a method of the last row or [`interactive`](Self::interactive) is used.
 ///
 /// | subject | methods |
 /// |---|---|

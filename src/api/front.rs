@@ -68,7 +68,7 @@ impl CopyOptions {
         self
     }
 
-    /// Gives a record of each name to `log` (`--log`). It is complete when the copy has ended; ask
+    /// Writes a record of each name to `log` (`--log`). It is complete when the copy has ended; check
     /// [`Log::take_error`] then.
     pub fn log(&mut self, log: &Log) -> &mut CopyOptions {
         self.host.log = Some(log.clone());

@@ -159,8 +159,8 @@ impl Report {
         &self.0.warnings
     }
 
-    /// The line that the program ends with after several failures, in bytes since file names need not be UTF-8; `None` if
-    /// there is no need of one.
+    /// The line that the program ends with after several failures, or `None` if there is no need for one. It is
+    /// in bytes, because file names need not be UTF-8.
     #[cfg(feature = "cli")]
     pub(crate) fn outcome(&self) -> Option<Vec<u8>> {
         table::outcome(&self.0)
@@ -206,7 +206,7 @@ impl Display for Report {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The options contradict each other or make no sense. Nothing was copied.
+    /// The options contradict each other or are invalid. Nothing was copied.
     Usage(Failure),
     /// The destination, or another file that was named, cannot be used. Nothing was copied.
     Unusable(Failure),

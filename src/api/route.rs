@@ -8,13 +8,13 @@ use crate::transfer::route::Cloning;
 use std::sync::Arc;
 
 impl CopyOptions {
-    /// Whether blocks are shared with the source (`--reflink`).
+    /// Sets whether blocks are shared with the source (`--reflink`).
     pub fn reflink(&mut self, when: Cloning) -> &mut CopyOptions {
         self.options.limits.cloning = when;
         self
     }
 
-    /// How holes are treated (`--sparse`).
+    /// Sets how holes are treated (`--sparse`).
     pub fn sparse(&mut self, how: Sparse) -> &mut CopyOptions {
         self.options.limits.sparse = how;
         self

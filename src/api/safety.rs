@@ -31,15 +31,16 @@ impl CopyOptions {
         self
     }
 
-    /// Whether the rest is copied after a failure. By default it is. A copy that ends early gives
-    /// [`Error::Incomplete`](crate::Error::Incomplete), removes the new file in hand, and counts what it did not come to.
+    /// Sets whether to copy the rest after a failure. By default, the rest is copied. A copy that ends early
+    /// returns [`Error::Incomplete`](crate::Error::Incomplete), removes the new file that it was copying, and
+    /// counts the files that it did not try.
     pub fn on_failure(&mut self, on_failure: OnFailure) -> &mut CopyOptions {
         self.options.on_failure = on_failure;
         self
     }
 
-    /// An entry that is gone when its turn comes, after its directory was listed, is counted and is no failure
-    /// (`--ignore-vanished`). A missing operand is a failure all the same.
+    /// Counts an entry that vanished after its directory was listed, instead of reporting a failure
+    /// (`--ignore-vanished`). A missing operand is still a failure.
     pub fn ignore_vanished(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.ignore_vanished = yes;
         self

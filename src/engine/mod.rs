@@ -1,7 +1,7 @@
 //! Starts the workers of a walk and adds up their statistics.
 //!
-//! A single worker runs on the caller's thread, in cp's order. There is only one where a decision depends on the
-//! one before: prompts, backups, operands that collide at the destination.
+//! A single worker runs on the caller's thread, in cp's order. There is only one if a decision depends on
+//! earlier ones: prompts, backups, operands that collide at the destination.
 
 mod scaling;
 mod workers;
@@ -115,7 +115,7 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
     }
 }
 
-/// Counts the files that a copy which gave up has not come to, but not for longer than a user likes to wait.
+/// Counts the files that were not tried because a failure ended the copy, for a limited time.
 fn count_left(ctx: &Context, shared: &Shared, sources: Arc<[OsString]>) -> Option<Left> {
     const LONGEST: Duration = Duration::from_secs(2);
     let total = Arc::new(Total::default());

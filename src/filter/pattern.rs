@@ -1,4 +1,4 @@
-//! A pattern of gitignore(5), with git's meaning, including git's oddities.
+//! A pattern of gitignore(5), with git's semantics, including git's oddities.
 //!
 //! Patterns and names are bytes and need not be UTF-8. An invalid pattern, such as one with an unclosed bracket,
 //! matches nothing; [`Pattern::check`] says why it is invalid.
@@ -43,7 +43,7 @@ impl Pattern {
         Pattern { glob, negated, only_directories, any_directory, literal }
     }
 
-    /// Checks the syntax; the error says why the pattern can match nothing.
+    /// Checks the syntax. The error says why the pattern cannot match anything.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut at = self.literal;
         while let Some(byte) = self.glob.get(at) {

@@ -5,7 +5,7 @@ use crate::cli::Plan;
 use crate::options::{Action, IfExists, Options};
 use crate::report::Failure;
 
-/// The reason why these options cannot be planned, or `None`.
+/// Returns the reason why these options cannot be planned, or `None`.
 pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
     let reasons = [
         (options.dry_run, "--plan does not go with --dry-run: it copies nothing, and says so"),

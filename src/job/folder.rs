@@ -14,7 +14,7 @@
 //! | `finish.json` | the statistics of the whole job |
 //!
 //! A file that other processes read is written under another name and renamed, so it is either complete or
-//! missing. Nobody else may write to the folder (`private.rs`).
+//! missing. No other user may write to the folder (`private.rs`).
 
 use super::manifest::Manifest;
 use super::private::PrivateDir;

@@ -143,7 +143,7 @@ fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), UsageError> {
     Ok((folder, Box::new(manifest)))
 }
 
-/// A retry budget for file systems of these types (`f_type` of statfs(2)).
+/// Makes a retry budget for file systems of these types (`f_type` of statfs(2)).
 fn stale_retry(magics: &[u64]) -> StaleRetry {
     StaleRetry::new(magics.iter().all(|magic| FsKind::from_magic(*magic).is_local()))
 }

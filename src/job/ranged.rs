@@ -25,7 +25,7 @@ pub(super) const JOINING: &str = "joining";
 /// Marks a file that has its final name.
 pub(super) const JOINED: &str = "joined";
 const EXCHANGED: &str = "not writing to {}: it is not the file that this job made";
-/// How many files one step creates at most.
+/// The most files that one step creates.
 const TRIES: u64 = 100;
 
 /// The range file of one join.
@@ -133,7 +133,7 @@ impl RangedFile<'_> {
             let cannot =
                 |errno| Failure::new("cannot create regular file {}", dir.destination_path(&name)).errno(errno);
             let fd = at::create(&fds.dst, &name, 0o600, true).map_err(cannot)?;
-            // From now on another length means that somebody has changed the file.
+            // From now on, another length means that the file was changed by another process.
             let sized = io::truncate(&fd, self.size).and_then(|()| at::fstat(&fd));
             let stat = sized.map_err(|errno| {
                 let _ = at::unlink(&fds.dst, &name);
@@ -174,7 +174,8 @@ impl RangedFile<'_> {
         Ok(None)
     }
 
-    /// Why a file under a published name must not be written to; `None` if it is the published file, unchanged.
+    /// Returns the reason why a file under a published name must not be written to, or `None` if it is the
+    /// unchanged published file.
     fn objection(&self, record: &RangeRecord, stat: &Stat) -> Option<&'static str> {
         if !self.is_same_inode(record, stat) || !stat.is_regular() {
             return Some(EXCHANGED);
@@ -222,7 +223,7 @@ impl RangedFile<'_> {
 
     /// Removes a file that will never be complete, unless another file has its name.
     pub(super) fn discard(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<(), Failure> {
-        // Where inode numbers do not last, the owner tells.
+        // If inode numbers do not last, compare the owner.
         let is_ours =
             |stat: &Stat| self.is_same_inode(record, stat) && stat.is_regular() && stat.uid == record.uid;
         let is_it = at::stat(&fds.dst, &record.name, Follow::No).is_ok_and(|stat| is_ours(&stat));

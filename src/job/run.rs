@@ -35,8 +35,8 @@ pub(super) fn run(
     part: u64,
     written: &Written,
 ) -> Result<Summary, Failure> {
-    // Most parts have no result yet, and a part whose result is not visible here may be copied again: so nothing is
-    // waited for.
+    // Do not wait for a result to become visible: most parts have none yet, and a part whose result is not
+    // visible here may be copied again.
     let before = PartResult::read(folder, &manifest.job, part, &StaleRetry::new(true))?;
     if before.as_ref().is_some_and(|before| before.failed() == 0) {
         return Ok(Summary::default()); // this or another machine has copied it
@@ -70,8 +70,8 @@ pub(super) fn run(
         return Ok(summary);
     }
     let result = PartResult { stats: summary.json(), pieces };
-    // Nobody asks about the names of a part that is done. After a failed sync, a name may not be on the disk,
-    // so the next run must make it again.
+    // The names of a completed part are not needed any more. After a failed sync, a name may not be on the
+    // disk, so the next run must make it again.
     if result.failed() == 0 || may_have_failed_to_sync(&summary) {
         ctx.stale_retry.operation(|| written::forget(folder, part), Failure::reason)?;
     }
@@ -161,7 +161,7 @@ impl RangeCopier<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..workers {
-                // If no thread can be started, this one copies all.
+                // If no thread can be started, this one copies all ranges.
                 let _ = std::thread::Builder::new().stack_size(memory::STACK).spawn_scoped(scope, work);
             }
             work();
@@ -169,8 +169,8 @@ impl RangeCopier<'_> {
         Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Copies a range of a file of `size` bytes unless an earlier run has. Returns the name of the file that holds it, or `None` if a
-    /// signal stopped the copy.
+    /// Copies a range of a file of `size` bytes unless an earlier run has done so. Returns the name of the file
+    /// that holds it, or `None` if a signal stopped the copy.
     fn copy(
         &self,
         worker: &mut Worker<'_>,
@@ -192,8 +192,8 @@ impl RangeCopier<'_> {
         Ok(copied.then_some(file))
     }
 
-    /// The name of the file that holds the range from an earlier run, if that file still exists, under its
-    /// own or its final name.
+    /// The name of the file that holds the range from an earlier run, if that file still exists under its own
+    /// or its final name.
     fn done_before(
         &self,
         ranged: &RangedFile<'_>,

@@ -1,4 +1,4 @@
-//! The names that runs of a part have made: a repeated run takes no other file for complete.
+//! The names that runs of a part have made. A repeated run takes only these for complete.
 //!
 //! A file that existed before the job can have the source's length and times but another content. So each run
 //! appends the path of each name that it has made to a file of its own in the job folder. A new run reads

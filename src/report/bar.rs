@@ -1,4 +1,4 @@
-//! The progress bar on a terminal. Without the feature `cli` there is none: see [`Bar::EXISTS`].
+//! The progress bar on a terminal. It needs the feature `cli`: see [`Bar::EXISTS`].
 
 #[cfg(feature = "cli")]
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,13 +15,13 @@ pub struct Bar {
 pub struct Shown {
     /// The form of the line, as a template of indicatif.
     pub template: &'static str,
-    /// Bytes that are done.
+    /// The bytes that are done.
     pub done: u64,
-    /// Bytes that there are.
+    /// The total of bytes.
     pub all: u64,
     /// Text before the message.
     pub prefix: String,
-    /// Text at the end, cut if it is too long.
+    /// Text at the end, which is cut if it is too long.
     pub message: String,
 }
 
@@ -30,12 +30,12 @@ impl Bar {
     /// Whether this build can draw a bar.
     pub const EXISTS: bool = true;
 
-    /// A bar that is drawn eight times a second at most.
+    /// Makes a bar that is drawn at most eight times a second.
     pub fn new() -> Bar {
         Bar { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)) }
     }
 
-    /// Runs `print` while the bar is out of the way.
+    /// Runs `print` while the bar is cleared.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
@@ -45,7 +45,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(shown.template) {
             self.bar.set_style(style.progress_chars("=> "));
         }
-        // The position last: it draws, and must not be seen beyond an old length.
+        // The position comes last, because setting it draws the bar, and it must not exceed the old length.
         self.bar.set_length(shown.all);
         self.bar.set_prefix(shown.prefix);
         self.bar.set_position(shown.done);
@@ -64,7 +64,7 @@ impl Bar {
     /// Whether this build can draw a bar.
     pub const EXISTS: bool = false;
 
-    /// A bar that draws nothing.
+    /// Makes a bar that draws nothing.
     pub fn new() -> Bar {
         Bar {}
     }
@@ -77,7 +77,7 @@ impl Bar {
     /// Draws nothing.
     pub fn draw(&self, _: Shown) {}
 
-    /// Removes nothing.
+    /// Does nothing.
     pub fn clear(&self) {}
 }
 

@@ -1,6 +1,6 @@
 //! Failures: an operation, its paths, and the system's reason.
 //!
-//! The words are cp's where cp has them, because users and scripts know them.
+//! Messages are cp's where cp has one, because users and scripts know them.
 
 use super::{errno, quote, reason};
 use crate::metadata::{AttributeError, AttributeOperation};
@@ -12,19 +12,18 @@ use std::fmt::{Display, Formatter};
 /// A failure or a warning: an operation, its paths, and the system's reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The words, with `{}` for a quoted path and `{?}` for a path that is quoted only if a shell would need
-    /// it.
+    /// The message, with `{}` for a quoted path and `{?}` for a path that is quoted only if a shell needs it.
     operation: &'static str,
     paths: Vec<OsString>,
     errno: Option<Errno>,
     /// A reason other than the system's.
     why: Option<String>,
     about: About,
-    /// The paths of the source and the destination that were in hand.
+    /// The source and the destination of the name that was copied.
     names: Option<Box<(OsString, OsString)>>,
 }
 
-/// The kind of operation that failed, where more than the message depends on it.
+/// The kind of operation that failed, if more than the message depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum About {
     #[default]
@@ -33,17 +32,17 @@ enum About {
     Attribute,
     /// Reading the source.
     Source,
-    /// Looking at an entry of the source that was listed and is gone.
+    /// Accessing an entry of the source that was listed but does not exist any more.
     VanishedEntry,
 }
 
 impl Failure {
-    /// A failure without a path.
+    /// Makes a failure without a path.
     pub(crate) fn plain(operation: &'static str) -> Failure {
         Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other, names: None }
     }
 
-    /// A failure about `path`, which replaces the first `{}` of `operation`.
+    /// Makes a failure about `path`, which replaces the first `{}` of `operation`.
     pub(crate) fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
         Failure::plain(operation).and(path)
     }
@@ -55,14 +54,14 @@ impl Failure {
         self
     }
 
-    /// Sets the source and the destination that were in hand.
+    /// Sets the source and the destination of the name that was copied.
     #[must_use]
     pub(crate) fn of_names(mut self, source: OsString, destination: OsString) -> Failure {
         self.names = Some(Box::new((source, destination)));
         self
     }
 
-    /// The paths of the source and the destination that were in hand, if the failure belongs to one name.
+    /// The source and the destination of the name that was copied, if the failure belongs to one.
     pub fn names(&self) -> Option<(&OsStr, &OsStr)> {
         self.names.as_ref().map(|names| (names.0.as_os_str(), names.1.as_os_str()))
     }
@@ -80,15 +79,15 @@ impl Failure {
         self
     }
 
-    /// Sets a reason other than the system's, in words.
+    /// Sets a reason in words instead of the system's.
     #[must_use]
     pub(crate) fn because(mut self, why: String) -> Failure {
         self.why = Some(why);
         self
     }
 
-    /// The operation looked at an entry that a directory of the source, or a list, had; an operand is none. `look` asks for
-    /// the status of the name itself: a dangling symbolic link is there.
+    /// Says that the operation was on an entry that a directory or a list of the source contained; an operand
+    /// is not one. `look` returns the status of the name itself, because a dangling symbolic link still exists.
     #[must_use]
     pub(crate) fn of_entry(
         mut self,
@@ -101,13 +100,13 @@ impl Failure {
         self
     }
 
-    /// Whether an entry of the source is gone that was there when its directory was listed.
+    /// Whether an entry of the source does not exist any more, although it was listed.
     pub(crate) fn is_vanished_entry(&self) -> bool {
         self.about == About::VanishedEntry
     }
 
-    /// Whether the destination takes nothing more. ENOSPC of an attribute concerns one file: ext4 has little room for
-    /// attributes beside an inode.
+    /// Whether the destination is full or read-only. ENOSPC for an attribute concerns only one file: ext4 has
+    /// little space for attributes in an inode.
     pub(crate) fn is_of_full_destination(&self) -> bool {
         self.about == About::Other && matches!(self.errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS))
     }
@@ -118,7 +117,7 @@ impl Failure {
         self.operation.starts_with("cannot sync ")
     }
 
-    /// A failure of the ladder, in cp's words. If a forced strategy was refused, it is named.
+    /// Makes a failure of the ladder, with cp's message. It names a forced strategy that was refused.
     pub(crate) fn transfer(error: TransferError, source: &OsStr, destination: &OsStr) -> Failure {
         let failure = match (error.refused, error.side) {
             (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
@@ -131,7 +130,7 @@ impl Failure {
         Failure { about, ..failure.errno(error.errno) }
     }
 
-    /// A failure to keep an attribute.
+    /// Makes a failure to keep an attribute.
     pub(crate) fn attribute(error: AttributeError, path: &OsStr) -> Failure {
         let failure = match error.doing {
             AttributeOperation::Ownership => Failure::new("failed to preserve ownership for {}", path),
@@ -146,7 +145,7 @@ impl Failure {
         Failure { about: About::Attribute, ..failure.errno(error.errno) }
     }
 
-    /// The whole message: the words, the paths quoted for a shell, and the system's reason. Bytes, because a
+    /// The whole message: words, paths quoted for a shell, and the system's reason. It is in bytes, because a
     /// file name need not be UTF-8.
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
@@ -170,10 +169,10 @@ impl Failure {
         text
     }
 
-    /// The words of the operation, without the paths.
+    /// The message without the paths and the reason.
     pub fn operation(&self) -> String {
         let words = self.operation.strip_prefix("warning: ").unwrap_or(self.operation);
-        // What follows is the reason.
+        // The reason follows the colon.
         let words = words.split_once(':').map_or(words, |(words, _)| words);
         let words: Vec<_> =
             words.split(['{', '}', '?', ':']).map(str::trim).filter(|part| !part.is_empty()).collect();

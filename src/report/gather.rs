@@ -1,6 +1,6 @@
 //! Reads the statistics of a job's parts back from JSON, so that `--finish` can add them up.
 //!
-//! Routes are not read: their reasons are words for people.
+//! Routes are not read, because their reasons are text for people.
 
 use super::errno;
 use super::stats::{Stats, Summary};

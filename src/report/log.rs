@@ -79,10 +79,10 @@ impl Log {
     }
 }
 
-/// The failures of the name that a thread has in hand.
+/// The failures of the name that a thread copies at the moment.
 #[derive(Debug, Default)]
 pub struct NameFailures {
-    /// Whether anything failed, be it without a message.
+    /// Whether anything failed, even without a message.
     pub any: bool,
     /// The first failure with a message.
     pub first: Option<Failure>,
@@ -94,13 +94,13 @@ thread_local! {
     static IN_HAND: RefCell<Option<NameFailures>> = const { RefCell::new(None) };
 }
 
-/// Replaces the failures that are collected for the name in hand, and returns the old ones. With `None`, each failure
-/// is a record of its own.
+/// Replaces the failures of the current name and returns the old ones. With `None`, each failure gets a record
+/// of its own.
 pub fn collect_failures(new: Option<NameFailures>) -> Option<NameFailures> {
     IN_HAND.replace(new)
 }
 
-/// Adds a failure to the name in hand; false if there is none.
+/// Adds a failure to the current name. Returns false if there is none.
 pub(super) fn add_to_name(failure: Option<&Failure>) -> bool {
     IN_HAND.with_borrow_mut(|in_hand| {
         let Some(failures) = in_hand else { return false };
@@ -112,15 +112,15 @@ pub(super) fn add_to_name(failure: Option<&Failure>) -> bool {
     })
 }
 
-/// Notes that the name in hand has vanished; false if there is none.
+/// Notes that the current name has vanished. Returns false if there is none.
 pub(super) fn name_has_vanished() -> bool {
     IN_HAND.with_borrow_mut(|in_hand| in_hand.as_mut().map(|failures| failures.vanished = true)).is_some()
 }
 
-/// Why a name was skipped that was removed before its turn came.
+/// The reason for skipping a name that was removed before it could be copied.
 pub const VANISHED: &str = "vanished";
 
-/// The outcome for a name.
+/// The outcome of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameAction {
     /// A new file got the content of the source.
@@ -163,7 +163,7 @@ pub struct Differences {
 /// The bytes that strategies moved for one name, and the strategies that it left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Bytes by strategy; no strategy is in it twice, or with 0 bytes.
+    /// Bytes by strategy, without duplicates and zeros.
     pub bytes: Vec<(Strategy, u64)>,
     /// The strategies that were left, with the reasons.
     pub step_downs: Vec<(Strategy, Reason)>,
@@ -194,11 +194,11 @@ pub struct Record<'r> {
     pub destination: Option<&'r OsStr>,
     /// The outcome.
     pub action: NameAction,
-    /// Whether this is the outcome that a copy would have.
+    /// Whether this is a dry run, so that it is the expected outcome.
     pub dry_run: bool,
-    /// The bytes of the source that it is about, if not all.
+    /// The range of the source, if the record is about a part of it.
     pub range: Option<Range<u64>>,
-    /// Why it was skipped.
+    /// The reason for skipping the name.
     pub why: Option<&'static str>,
     /// The kind of the source, if it was looked at.
     pub kind: Option<Kind>,
@@ -223,7 +223,7 @@ impl Record<'_> {
         write_path(line, self.source);
         line.extend_from_slice(b",\"destination\":");
         write_path(line, self.destination);
-        // Writing to a Vec does not fail.
+        // Writing to a Vec cannot fail.
         let _ = write!(line, ",\"bytes\":{bytes},\"ns\":{}", self.ns);
         if self.dry_run {
             line.extend_from_slice(b",\"dry_run\":true");
@@ -256,7 +256,7 @@ impl Record<'_> {
         line.extend_from_slice(b"}\n");
     }
 
-    /// The line of `--itemize`; `None` for a failure, which has a message.
+    /// Returns the line of `--itemize`, or `None` for a failure, which has a message.
     pub fn itemized(&self) -> Option<Vec<u8>> {
         let kind = match self.kind {
             Some(Kind::Directory) => 'd',
@@ -290,7 +290,7 @@ impl Record<'_> {
 
 /// A path as a string, or as an array of numbers if it is not UTF-8: see `json`.
 fn write_path(line: &mut Vec<u8>, path: Option<&OsStr>) {
-    // Writing to a Vec does not fail.
+    // Writing to a Vec cannot fail.
     let _ = match path.map(|path| (path, path.to_str())) {
         None => line.write_all(b"null"),
         Some((_, Some(text))) => serde_json::to_writer(line, text).map_err(Into::into),

@@ -1,6 +1,6 @@
 //! Everything that is printed: messages, `-v` lines, prompts, statistics, the progress bar.
 //!
-//! A message is one line, printed under a lock. Other modules pass facts; this one decides their wording,
+//! A message is one line, printed under a lock. Other modules pass facts; this module decides their wording,
 //! quoting and destination.
 
 pub mod bar;
@@ -28,7 +28,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many failures, and how many warnings, the report keeps. All of them are printed and counted.
+/// The most failures, and the most warnings, that the report keeps. All are printed and counted.
 pub const KEPT_FAILURES: usize = 1000;
 
 /// Locks a mutex even if a thread panicked while it held the lock: the data guarded here stays valid.
@@ -55,14 +55,14 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Keeps what it is told, and prints it on the console if there is one. A failure after which the options want no more
-    /// raises `stop`.
+    /// Makes a reporter that keeps messages and prints them on the console, if there is one. It raises `stop`
+    /// after a failure that ends the copy.
     pub fn new(console: Option<Console>, log: Option<Log>, options: &Options, stop: StopFlag) -> Reporter {
         let Options { on_failure, ignore_vanished, itemize, dry_run, .. } = *options;
         Reporter { console, log, itemize, dry_run, on_failure, ignore_vanished, stop, ..Reporter::default() }
     }
 
-    /// Whether there is a record for each name.
+    /// Whether each name gets a record.
     pub fn records(&self) -> bool {
         self.log.is_some() || self.itemize
     }
@@ -90,7 +90,7 @@ impl Reporter {
         }
     }
 
-    /// Logs what became of a name that no worker has in hand, such as a directory.
+    /// Logs the outcome of a name that no worker is copying, such as a directory.
     fn log_failure(&self, failure: &Failure, action: log::NameAction) {
         let Some(log) = &self.log else { return };
         let (source, destination) = failure.names().unzip();
@@ -108,12 +108,12 @@ impl Reporter {
         });
     }
 
-    /// The console it prints on.
+    /// The console for messages, if there is one.
     pub fn console(&self) -> Option<&Console> {
         self.console.as_ref()
     }
 
-    /// Reports that something was not done. The exit status is then 1.
+    /// Reports a failure. The exit status will be 1.
     pub fn fail(&self, failure: Failure) {
         if self.ignore_vanished && failure.is_vanished_entry() {
             self.vanished.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Reporter {
         keep(&self.kept, failure);
     }
 
-    /// Whether the copy ends with a failure.
+    /// Whether a failure ends the copy.
     pub fn ends_copy(&self, failure: &Failure) -> bool {
         match self.on_failure {
             OnFailure::KeepGoing => false,
@@ -142,7 +142,7 @@ impl Reporter {
         }
     }
 
-    /// How many entries were gone when their turn came, where that is no failure.
+    /// The number of entries that had vanished before they could be copied, if that is no failure.
     pub fn vanished(&self) -> u64 {
         self.vanished.load(Ordering::Relaxed)
     }
@@ -197,7 +197,7 @@ fn keep(kept: &Mutex<Vec<Failure>>, failure: Failure) {
     }
 }
 
-/// The line of `-v`: `'a' -> 'b'`, with the name of the backup if there is one.
+/// Builds the line of `-v`: `'a' -> 'b'`, with the name of the backup if there is one.
 pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) -> Vec<u8> {
     let mut line = quote::quoted(source);
     line.extend_from_slice(b" -> ");

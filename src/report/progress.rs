@@ -1,9 +1,8 @@
-//! Progress while it goes on: the bar, plain lines, and the answer to SIGUSR1.
+//! Progress during a copy: the bar, plain lines, and the reply to SIGUSR1.
 //!
-//! Decoration, fed from what the workers count anyway: one thread looks at the meters a few times a
-//! second, and no worker ever waits for it. Nothing is drawn before the copy has lasted a while, so
-//! that a quick one leaves no trace. How much there is to do is found out by a estimate that runs ahead
-//! at the lowest priority; until it is through, the total is "at least".
+//! One thread reads the counts of the workers a few times a second; no worker ever waits for it. Nothing is
+//! drawn in the first moments, so a short copy shows nothing. An estimate at the lowest priority counts ahead
+//! to find the total. Until it is done, the total is a lower bound.
 
 use super::bar::{Bar, Shown};
 use super::table::{bytes, count, duration};
@@ -22,86 +21,85 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a copy has to last before it is worth a bar.
+/// The time after which a copy gets a bar.
 const BAR_DELAY: Duration = Duration::from_millis(500);
-/// How long a copy has to last before it is worth the thread that shows the bar, where one worker does it
-/// alone: to start and end that thread takes 0.3 ms, as long as cloning a file of many GiB.
+/// The time after which a copy by one worker gets the thread for the bar. Starting and ending that thread takes
+/// 0.3 ms, as long as cloning a file of many GiB.
 const LATE: Duration = Duration::from_millis(50);
-/// Between two looks at the meters.
+/// The time between two readings of the meters.
 const TICK: Duration = Duration::from_millis(125);
-/// Between two plain lines, where there is no terminal to draw on.
+/// The time between two plain lines, if there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
-/// The meters of all workers, and the file that one of them has in hand.
+/// The meters of all workers, and the current file of one of them.
 #[derive(Debug, Default)]
 pub struct Meters {
     all: Mutex<Vec<Arc<Meter>>>,
     current: Mutex<OsString>,
-    /// Raised by the bar when it would like to know the current file.
+    /// Raised by the bar when it needs the name of the current file.
     wanted: AtomicBool,
-    /// Looked at by all meters.
+    /// Checked by all meters.
     alarm: OnceLock<Arc<Alarm>>,
 }
 
 impl Meters {
-    /// A meter for one more worker.
+    /// Adds the meter of a worker.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::with_alarm(self.alarm.get().cloned()));
         lock(&self.all).push(Arc::clone(&meter));
         meter
     }
 
-    /// Bytes and files of all workers together.
+    /// The bytes and files of all workers together.
     pub fn read(&self) -> (u64, u64) {
         lock(&self.all).iter().fold((0, 0), |(bytes, files), meter| {
             (bytes + meter.bytes.load(Ordering::Relaxed), files + meter.files.load(Ordering::Relaxed))
         })
     }
 
-    /// Whether anybody asked for the name of a file: once for each look at the meters.
+    /// Whether the bar needs the name of a file: once for each reading of the meters.
     pub fn wants_name(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
 
-    /// Says which file is being copied.
+    /// Sets the name of the current file.
     pub fn name(&self, path: OsString) {
         *lock(&self.current) = path;
     }
 }
 
-/// How much there is to copy, as far as the estimate has come.
+/// The amount to copy, as far as the estimate has counted.
 #[derive(Debug, Default)]
 pub struct Total {
     /// Bytes.
     pub bytes: AtomicU64,
-    /// Files of all kinds but directories.
+    /// Files of all kinds except directories.
     pub files: AtomicU64,
-    /// Whether that is all.
+    /// Whether everything was counted.
     pub complete: AtomicBool,
-    /// Whether there is a stream among them, which ends when it ends.
+    /// Whether there is a stream among the files, so that the total is unknown.
     pub endless: AtomicBool,
-    /// Raised when nobody needs the answer any more.
+    /// Raised when the estimate is not needed any more.
     pub cancelled: AtomicBool,
 }
 
-/// How far a copy is, for those who asked to be told.
+/// The progress of a copy, for callbacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes that are in their destinations, or had no need to be moved (holes, shared blocks, files
-    /// that were skipped).
+    /// Bytes that are done: copied, or in no need of copying (holes, shared blocks, skipped files).
     pub bytes: u64,
-    /// Files of all kinds but directories that are done with.
+    /// Files that are done, of all kinds except directories.
     pub files: u64,
-    /// Bytes that there are, as far as has been counted; counted ahead, in the background.
+    /// The total of bytes, as far as counted. A thread in the background counts ahead.
     pub total_bytes: u64,
-    /// The files to them.
+    /// The total of files, as far as counted.
     pub total_files: u64,
-    /// Whether the totals are final. They stay open where the source is a pipe.
+    /// Whether the totals are final. With a pipe as source they never are.
     pub total_is_known: bool,
 }
 
-/// Who is told a few times a second how far the copy is.
+/// A callback that gets the progress a few times a second.
 #[derive(Clone)]
 pub struct Listener(pub Arc<dyn Fn(&Progress) + Send + Sync>);
 
@@ -111,16 +109,16 @@ impl Debug for Listener {
     }
 }
 
-/// A way for others to print past the bar.
+/// Lets other output pass the bar.
 #[derive(Clone, Debug, Default)]
 pub struct BarHandle {
     bar: Arc<Mutex<Option<Bar>>>,
-    /// Whether there ever was a bar.
+    /// Whether a bar was ever drawn.
     shown: Arc<AtomicBool>,
 }
 
 impl BarHandle {
-    /// Runs `print` with the bar out of the way. One at a time, so that lines stay whole.
+    /// Runs `print` while the bar is cleared. Only one call runs at a time, so that lines stay whole.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &*lock(&self.bar) {
             Some(bar) => bar.suspend(print),
@@ -134,14 +132,14 @@ impl BarHandle {
     }
 }
 
-/// What is shown.
+/// The form of the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Display {
     /// A bar on a terminal.
     Bar,
-    /// A line now and then.
+    /// A line from time to time.
     Lines,
-    /// Nothing, but SIGUSR1 is answered.
+    /// Only the reply to SIGUSR1.
     OnRequest,
 }
 
@@ -156,31 +154,31 @@ impl Display {
     }
 }
 
-/// Counts what there is to do.
+/// Counts the amount to copy.
 pub type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
-/// All that the watching thread needs.
+/// The parts that the progress thread needs.
 pub struct Watch {
-    /// Where to show it.
+    /// The console to print on.
     pub console: Option<Console>,
-    /// What to look at.
+    /// The meters to read.
     pub meters: Arc<Meters>,
     /// Whether progress is shown.
     pub progress: When,
     /// Raised by SIGUSR1.
     pub request: StatusRequest,
-    /// Counts what there is to do, into the total.
+    /// Counts the amount to copy.
     pub estimate: Option<Estimate>,
-    /// Whom to tell.
+    /// The callback for progress.
     pub listener: Option<Listener>,
 }
 
-/// The thread that watches, or that will. Dropping it takes the bar away.
+/// The progress thread, which may not be started yet. Dropping it clears the bar.
 #[derive(Default)]
 pub struct Watcher {
     thread: Arc<Mutex<Option<Thread>>>,
     alarm: Option<Arc<Alarm>>,
-    /// What the thread is to be made of, and when the copy began.
+    /// The parts of a thread that is not started yet, and the start of the copy.
     late: Option<(Arc<Mutex<Option<Watch>>>, Instant)>,
 }
 
@@ -197,13 +195,14 @@ impl Debug for Watcher {
 }
 
 impl Watcher {
-    /// Starts watching.
+    /// Starts the thread.
     pub fn start(watch: Watch) -> Watcher {
         let thread = Arc::new(Mutex::new(watch.spawn(Instant::now())));
         Watcher { thread, alarm: None, late: None }
     }
 
-    /// Starts watching if the copy lasts. To be said before its workers get their meters.
+    /// Prepares the thread, which starts only if the copy takes long enough. Call it before the workers get
+    /// their meters.
     pub fn start_late(watch: Watch) -> Watcher {
         let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
         let thread = Arc::default();
@@ -239,7 +238,7 @@ fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
 }
 
 impl Watch {
-    /// Watches a copy that began at `start`, in a thread of its own.
+    /// Starts the thread for a copy that began at `start`.
     fn spawn(self, start: Instant) -> Option<Thread> {
         let (end, ended) = channel();
         let thread = std::thread::Builder::new().name("progress".into()).stack_size(memory::STACK);
@@ -281,7 +280,7 @@ impl Watch {
         }
     }
 
-    /// Tells the listener; at the end once more.
+    /// Calls the listener with the progress.
     fn tell(&self, total: &Total) {
         let Some(listener) = &self.listener else { return };
         let (bytes, files) = self.meters.read();
@@ -294,7 +293,7 @@ impl Watch {
         });
     }
 
-    /// The estimate is left to itself: it ends when it is through, or soon after it is told to.
+    /// Starts the estimate. It ends by itself when it is done or cancelled.
     fn start_estimate(&mut self, total: &Arc<Total>) {
         let Some(estimate) = self.estimate.take() else { return };
         let total = Arc::clone(total);
@@ -338,7 +337,7 @@ impl Watch {
         let (done, files) = self.meters.read();
         let complete = total.complete.load(Ordering::Relaxed);
         let endless = total.endless.load(Ordering::Relaxed);
-        // What is done is at least what there was to do.
+        // The total is at least as much as was done.
         let all = total.bytes.load(Ordering::Relaxed).max(done);
         let all_files = total.files.load(Ordering::Relaxed).max(files);
         let more = if complete { "" } else { "+" };
@@ -353,7 +352,8 @@ impl Watch {
     }
 }
 
-/// A line that fits: what matters most comes first, and only the file's name is cut.
+/// Returns the template of a line that fits: the most important part comes first, and only the file name is
+/// cut.
 fn template(width: usize, complete: bool, endless: bool) -> &'static str {
     match (width, complete) {
         (..40, _) => "{bytes} {wide_msg}",
@@ -366,7 +366,7 @@ fn template(width: usize, complete: bool, endless: bool) -> &'static str {
     }
 }
 
-/// A name that cannot drive the terminal.
+/// Escapes a name so that it cannot control the terminal.
 fn shown(name: &OsString) -> String {
     if name.is_empty() {
         return String::new();

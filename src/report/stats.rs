@@ -1,6 +1,6 @@
 //! The statistics: plain integers that each worker counts, added up at the end.
 //!
-//! All figures are counted, none is estimated.
+//! All figures are counted; none is estimated.
 
 use super::json::bytes;
 use super::{Failure, errno};
@@ -75,12 +75,12 @@ impl Stats {
     }
 }
 
-/// Files that a copy which gave up did not come to.
+/// Files that were not tried because a failure ended the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// As far as they were counted.
+    /// The number of files, as far as they were counted.
     pub files: u64,
-    /// Whether all were.
+    /// Whether all files were counted.
     pub all_counted: bool,
 }
 
@@ -113,11 +113,11 @@ pub struct Summary {
     pub warnings: Vec<Failure>,
     /// Whether the copy was stopped before everything was copied.
     pub interrupted: bool,
-    /// Whether it ended before everything was copied, because of a failure.
+    /// Whether a failure ended it before everything was copied.
     pub gave_up: bool,
-    /// How many files it left then, and whether there may be more.
+    /// The files that were not tried then.
     pub left: Option<Left>,
-    /// Entries that were gone when their turn came, where that is no failure (`--ignore-vanished`).
+    /// Entries that had vanished before they could be copied, if that is no failure (`--ignore-vanished`).
     pub vanished: u64,
 }
 
@@ -182,7 +182,7 @@ impl Summary {
     }
 }
 
-/// Why a strategy was left.
+/// The reason for leaving a strategy.
 pub(super) fn step_down_json(strategy: Strategy, reason: Reason) -> Value {
     let why = errno::explain(strategy, reason);
     json!({"strategy": strategy.name(), "errno": errno::reason_name(reason), "reason": why})

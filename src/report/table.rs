@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The whole text, at most 80 columns wide. With `colours`, the headings are bold.
 pub fn text(summary: &Summary, colours: bool) -> String {
     let mut out = String::new();
-    // Writing to a String does not fail.
+    // Writing to a String cannot fail.
     let _ = totals(&mut out, summary);
     let _ = strategies(&mut out, summary);
     let _ = step_downs(&mut out, summary);
@@ -45,7 +45,7 @@ pub fn headline(summary: &Summary) -> String {
     )
 }
 
-/// The line that a copy ends with after several failures, or when one of them ended it: what came of it.
+/// Returns the final line with the outcome, after several failures or after one that ended the copy.
 pub fn outcome(summary: &Summary) -> Option<Vec<u8>> {
     let left = summary.left.filter(|left| left.files > 0);
     if summary.failed < 2 && left.is_none() {
@@ -209,7 +209,7 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// A size in the largest binary unit of which there is at least one.
+/// Formats a size in the largest binary unit that is not larger than the size.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1024 {

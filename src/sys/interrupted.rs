@@ -1,10 +1,10 @@
-//! Calls that a signal has interrupted (EINTR) are made again, but not without end.
+//! Retries calls that a signal interrupted (EINTR), up to a limit.
 //!
-//! A server or a filter that answers EINTR to every call would otherwise keep a copy busy for ever.
+//! Without a limit, a server or a filter that answers EINTR to every call would keep a copy busy for ever.
 
 use super::{Errno, Result};
 
-/// How often in a row a call is made again. Signals alone do not interrupt one call that often.
+/// The most retries in a row. Signals alone do not interrupt one call that often.
 const MOST: u32 = 5_000;
 
 /// Interruptions of one operation since it last made progress.
@@ -12,22 +12,22 @@ const MOST: u32 = 5_000;
 pub struct Interruptions(u32);
 
 impl Interruptions {
-    /// Whether to make the call again after one more interruption; if not, EINTR is the answer.
+    /// Whether to retry after one more interruption. If not, the result is EINTR.
     pub fn may_retry(&mut self) -> bool {
         self.0 = self.0.saturating_add(1);
         self.0 <= MOST
     }
 
-    /// Something was done.
+    /// Notes progress.
     pub fn reset(&mut self) {
         self.0 = 0;
     }
 }
 
-/// Makes a call, again each time that it was interrupted.
+/// Makes a call and retries it after each interruption.
 ///
 /// # Errors
-/// Those of the call; EINTR if it was interrupted too often.
+/// The errno of the call, or EINTR if it was interrupted too often.
 pub fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let mut interruptions = Interruptions::default();
     loop {

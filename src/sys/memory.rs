@@ -6,13 +6,13 @@ use rustix::process::{Resource, getrlimit};
 /// The stack size of a worker in bytes. The default would depend on the environment (`RUST_MIN_STACK`).
 pub const STACK: usize = 1 << 20;
 
-/// About what a worker needs, in bytes: its stack, and two buffers of 1 MiB or a map of 8 MiB that it can do
-/// without.
+/// The approximate memory of a worker in bytes: its stack, and two buffers of 1 MiB or an optional map of 8
+/// MiB.
 const WORKER: u64 = 4 << 20;
 /// Bytes reserved for names and for threads that are not workers.
 const OTHERS: u64 = 16 << 20;
 
-/// How many workers fit into the address space; `usize::MAX` if it has no limit.
+/// The number of workers that fit into the address space; `usize::MAX` without a limit.
 pub fn affordable_workers() -> usize {
     let Some(limit) = getrlimit(Resource::As).current else { return usize::MAX };
     let left = limit.saturating_sub(used()).saturating_sub(OTHERS);
@@ -24,7 +24,7 @@ pub fn is_limited() -> bool {
     getrlimit(Resource::As).current.is_some()
 }
 
-/// The bytes of address space in use (proc_pid_statm(5)); a guess where /proc is not mounted.
+/// The bytes of address space in use (proc_pid_statm(5)), or a guess if /proc is not mounted.
 fn used() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());

@@ -49,9 +49,9 @@ pub fn descriptor_limit() -> usize {
     process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
-/// Makes room for `count` descriptors in the process's table. Called while there is only one thread: with several,
-/// the kernel would stop the opening thread for an RCU grace period (milliseconds) each time the table grows
-/// (expand_fdtable in fs/file.c).
+/// Makes room for `count` descriptors in the process's table. Call it while there is only one thread: with
+/// several threads, the kernel stops the opening thread for an RCU grace period (milliseconds) each time the
+/// table grows (expand_fdtable in fs/file.c).
 pub fn reserve_descriptors(count: usize) {
     let highest = i32::try_from(count.min(descriptor_limit()).saturating_sub(1)).unwrap_or(i32::MAX);
     // Any descriptor will do; the duplicate is closed at once.
