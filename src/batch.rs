@@ -110,7 +110,7 @@ impl Batch {
         !self.is_taken() && self.entries.read(self.next.fetch_add(1, Ordering::Relaxed), entry)
     }
 
-    /// How many names no worker has taken.
+    /// The number of names that no worker has taken.
     pub fn left(&self) -> usize {
         self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }

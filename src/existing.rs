@@ -1,4 +1,4 @@
-//! Looks at an existing destination, for `decision` to decide.
+//! Inspects an existing destination, for `decision` to decide.
 //!
 //! It collects only facts that the options require, because each fact costs a system call per file.
 

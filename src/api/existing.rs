@@ -50,7 +50,7 @@ impl CopyOptions {
         self
     }
 
-    /// Removes an existing file that cannot be opened, and creates it anew (`-f`).
+    /// Removes an existing file that cannot be opened, and creates a new one (`-f`).
     pub fn force(&mut self, yes: bool) -> &mut CopyOptions {
         self.options.force = yes;
         self

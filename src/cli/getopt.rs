@@ -198,7 +198,7 @@ mod tests {
                 "strip-trailing-slashes"
             ]
         );
-        // What only zcp has can be shortened too.
+        // zcp's own options can be abbreviated too.
         assert_eq!(read_all(&["--jo=2", "--stra=mmap"]).unwrap().0, ["jobs=2", "strategy=mmap"]);
     }
 

@@ -12,11 +12,11 @@ use std::os::fd::AsFd;
 /// Which attributes of a source directory its destination gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All that are preserved.
+    /// All preserved attributes.
     Full,
     /// All but extended attributes: the directory only leads to an operand (`--parents`).
     Leading,
-    /// None: the directory only leads to an operand, and all directories on the way existed before.
+    /// None: the directory only leads to an operand, and all leading directories existed before.
     Nothing,
 }
 

@@ -1,9 +1,9 @@
 //! A directory that only its owner may write to: the job folder, and each directory in it.
 //!
 //! The steps of a job obey its files, so anyone who can write to one of them could make this process read and
-//! write anything. Only this module has to keep three rules: A directory or file that belongs to another user,
+//! write anything. Only this module has to keep three rules: a directory or file that belongs to another user,
 //! or that others may write to, is refused. Files are opened relative to the open directory and never through a
-//! symbolic link. A file is always created anew (O_EXCL), never opened for writing.
+//! symbolic link. A file is always created (O_EXCL), never opened for writing.
 
 use super::lists::failed;
 use crate::report::Failure;

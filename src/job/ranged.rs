@@ -205,7 +205,7 @@ impl RangedFile<'_> {
         at::stat(dir, name, Follow::No).is_ok_and(|stat| self.is_same_inode(record, &stat))
     }
 
-    /// Whether a published file is there and unchanged.
+    /// Whether a published file still exists unchanged.
     pub(super) fn is_intact(&self, record: &RangeRecord, dir: impl AsFd) -> bool {
         at::stat(dir, &record.name, Follow::No).is_ok_and(|stat| self.objection(record, &stat).is_none())
     }

@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// A file whose attributes are read or set. Owner, mode and extended attributes are only set through a descriptor,
-/// because a name may refer to another file by now.
+/// because a name may refer to another file now.
 #[derive(Clone, Copy, Debug)]
 pub enum Handle<'a> {
     /// An open file or directory.

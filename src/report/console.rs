@@ -108,7 +108,7 @@ impl Console {
         };
         let Some(errno) = answer else { return Ok(()) };
         let failure = Failure::plain("write error").errno(errno);
-        // Nobody reads a message about a reader that went away.
+        // After a broken pipe there may be no reader for a message.
         if errno != Errno::PIPE || !start::dies_of_broken_pipe() {
             self.message(&failure);
         }

@@ -200,7 +200,7 @@ pub struct Record<'r> {
     pub range: Option<Range<u64>>,
     /// The reason for skipping the name.
     pub why: Option<&'static str>,
-    /// The kind of the source, if it was looked at.
+    /// The kind of the source, if it was inspected.
     pub kind: Option<Kind>,
     /// How an existing destination differed.
     pub differences: Differences,

@@ -184,8 +184,8 @@ impl<'a, 'f> FileLoop<'a, 'f> {
         spans::are_credible(&self.t.stat, data, self.true_size)
     }
 
-    /// Reads a range whose reported holes are not credible, and writes only what is not zeros. If the route does
-    /// not allow read/write, another strategy copies the range and fills the holes.
+    /// Reads a range whose reported holes are not credible, and leaves out runs of zeros. If the route does not
+    /// allow read/write, another strategy copies the range and fills the holes.
     fn search_zeros(&mut self, from: u64, end: Option<u64>) -> Result<u64, TransferError> {
         self.outcome.searched_zeros |= self.candidates.skip_to(Strategy::ReadWrite);
         self.move_bytes(from, end)

@@ -356,7 +356,7 @@ impl Walker<'_, '_> {
         source: &Stat,
         operand: &Operand,
     ) -> Result<(), Failure> {
-        // Operands and listed directories are caught later, when their copy is listed, as by cp.
+        // Operands and listed directories are caught later, when their copy is listed, as in cp.
         let is_link = !entry.operand && !matches!(entry.hint, Some(Kind::Directory));
         let mut above = Some(parent);
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {

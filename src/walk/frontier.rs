@@ -62,7 +62,7 @@ pub(super) struct Pending {
     pub(super) later: Later,
 }
 
-/// The entries of a directory that no worker has looked at yet.
+/// The unread entries of a directory.
 #[derive(Default)]
 pub(super) enum Unread {
     /// Operands, and the position of the first on the command line.

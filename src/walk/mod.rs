@@ -127,7 +127,7 @@ impl Work<'_> {
 /// The result of entering a directory.
 enum Entered {
     Directory(Pending),
-    /// The entry is no directory, although the listing says so.
+    /// The entry is not a directory, although the listing says so.
     Other,
     /// Nothing in it is to be copied.
     Nothing,

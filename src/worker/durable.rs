@@ -244,7 +244,7 @@ impl Shared {
 
 /// Completes the files if syncfs(2) succeeded, and moves them to `timed`. Otherwise syncs each file by itself
 /// and reports failures by file. Then every file written since the last good sync counts as incomplete, even if
-/// its own fsync(2) succeeds: the disk block that holds its inode may be lost all the same. `some` returns the
+/// its own fsync(2) succeeds: the disk block that holds its inode may still be lost. `some` returns the
 /// path of one of the files.
 fn settle(
     ctx: &Context,

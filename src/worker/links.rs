@@ -23,7 +23,7 @@ pub(super) struct WaitingName {
     pub(super) placement: Placement,
 }
 
-/// What a worker has to do with a name of an inode that has several.
+/// The task of a worker that meets a name of an inode with several.
 #[derive(Debug)]
 pub(super) enum Claim {
     /// Copy it, then call [`Links::copied`] or [`Links::failed`].

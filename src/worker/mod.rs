@@ -115,7 +115,7 @@ impl Task<'_> {
     }
 }
 
-/// What is known of a task's source so far.
+/// The known facts about a task's source.
 struct Source {
     stat: Stat,
     /// Open for reading, if the listing promised a regular file.

@@ -9,7 +9,7 @@ use crate::transfer::Account;
 use std::ops::Range;
 use std::time::Instant;
 
-/// The lines that a worker holds back, and facts about the name in hand.
+/// The lines that a worker holds back, and facts about the current name.
 #[derive(Default)]
 pub(super) struct Recorder {
     lines: Vec<u8>,
@@ -94,8 +94,9 @@ impl Worker<'_> {
         self.write_record(&record);
     }
 
-    /// The outcome for the name in hand; `None` if there is nothing to log, as for a name that was interrupted. Names that
-    /// are made together with it, such as other links to the inode, count as hard links: these are looked at last.
+    /// Returns the outcome of the current name, or `None` if there is nothing to log, as for a name that was
+    /// interrupted. Names that are made together with it, such as links to the same inode, count as hard links,
+    /// so those are checked last.
     fn outcome(
         &self,
         before: &[u64],
@@ -166,7 +167,7 @@ impl Worker<'_> {
         self.recorder.name.why = Some(why);
     }
 
-    /// Logs a range of a file that several processes copy, or that all of its ranges are there.
+    /// Logs a range of a file that several processes copy, or its completion.
     pub(super) fn record_part(&mut self, task: &Task<'_>, measure: Option<Measure>, part: Part) {
         let Some(measure) = measure else { return };
         let (moved, ns) = measure.of(&self.stats.account);
