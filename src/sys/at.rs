@@ -108,7 +108,7 @@ pub fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// Turns the ENOENT of a call on [`proc_path`] into ENOSYS if /proc is not mounted, as in many a chroot: the
+/// Turns the ENOENT of a call on [`proc_path`] into ENOSYS if /proc is not mounted, as in many chroots: the
 /// operation is unavailable, the file is not missing.
 pub fn without_proc(errno: Errno) -> Errno {
     if errno == Errno::NOENT && !has_proc() { Errno::NOSYS } else { errno }

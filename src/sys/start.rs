@@ -37,7 +37,7 @@ fn closed() -> u8 {
 }
 
 /// Opens a placeholder at the lowest free number. A file of the copy that was opened as number 2 would get the
-/// messages. Without /dev/null, as in many a chroot, an epoll descriptor serves, which can be neither read nor
+/// messages. Without /dev/null, as in many chroots, an epoll descriptor serves, which can be neither read nor
 /// written.
 fn occupy_lowest() -> Result<()> {
     let null = at::open_read_write(CWD, OsStr::new("/dev/null"));

@@ -217,7 +217,7 @@ fn slow_disk_is_asked_for_little() {
     }
 }
 
-/// A large file, and a tree of files that are smaller than the first portion.
+/// A large file, and a tree of files that are smaller than the first flush.
 fn to_be_flushed() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.file("file", noise(6 << 20));
@@ -234,7 +234,7 @@ const FLUSHING: [(&str, &[&str]); 3] = [
 ];
 
 /// A flush cannot be interrupted either, so only little remains for the last one. How much depends on the disk
-/// (`transfer/chunk.rs`), after portions of 1 and 4 MiB that measure it.
+/// (`transfer/chunk.rs`), after flushes of 1 and 4 MiB that measure it.
 fn flushes_are_short() {
     for (call, args) in FLUSHING {
         let sandbox = to_be_flushed();

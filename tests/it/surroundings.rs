@@ -1,4 +1,4 @@
-//! Machines without /proc, as in many a chroot.
+//! Machines without /proc, as in many chroots.
 
 use crate::needs::{Need, mounted, trial};
 use crate::sandbox::{LONG_AGO, Sandbox, ZCP, assert_done, noise};

@@ -1,4 +1,4 @@
-//! Root without one of its rights (capabilities(7)), as in many a container: the copy is cp's, and so are the words.
+//! Root without one of its rights (capabilities(7)), as in many containers: the copy is cp's, and so are the words.
 
 use crate::needs::{Need, mounted, trial};
 use crate::oracle;

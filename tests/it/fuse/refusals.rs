@@ -71,7 +71,7 @@ const OPTIONS: [&[&str]; 20] = [
 
 const NAMES: [&str; 6] = ["small", "large", "empty", "sparse", "d/deep/file", "d/other"];
 
-/// Makes files, one of which is large enough to be written to the disk in portions.
+/// Makes files, one of which is large enough to be written to the disk in several steps.
 fn make_source(sandbox: &Sandbox, root: &str) {
     let file = |name: &str, bytes: &[u8]| drop(sandbox.file(format!("{root}/{name}"), bytes).path(""));
     file("small", &noise(3000));
