@@ -1,4 +1,4 @@
-//! What becomes of a copy after failures: when it ends early, what it leaves, and what its last line says.
+//! The end of a copy after failures: when it ends early, which files remain, and its last line.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{Sandbox, ZCP, assert_done, noise, stats};
@@ -38,7 +38,7 @@ fn copied(sandbox: &Sandbox) -> usize {
     fs::read_dir(sandbox.path("dst")).unwrap().count()
 }
 
-/// Nothing can follow on a full disk: the half-made file goes, and the rest is counted.
+/// Nothing can follow on a full disk: the half-written file is removed, and the rest is counted.
 fn full() {
     for errno in ["ENOSPC", "EDQUOT"] {
         let sandbox = ten_files();
@@ -62,7 +62,7 @@ fn full_on_request() {
     let Trace { output, .. } = copy_to_full(&sandbox, "ENOSPC", &["--keep-going", "--stats=json"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!((&stats(&output)["gave_up"], &stats(&output)["totals"]["failed"]), (&false.into(), &8.into()));
-    // What could not be filled stays for the user to see, as with cp.
+    // An incomplete file stays for the user to see, as with cp.
     assert_eq!(copied(&sandbox), 10);
 }
 
@@ -74,7 +74,7 @@ fn read_only() {
     assert_eq!((&stats(&output)["gave_up"], &stats(&output)["totals"]["left"]), (&true.into(), &10.into()));
 }
 
-/// ext4 has little room for attributes beside an inode: that says nothing of other files.
+/// ext4 has little space for attributes in an inode, so a failure says nothing about other files.
 fn attributes_are_no_full_disk() {
     let sandbox = ten_files();
     for n in 0..10 {
@@ -116,7 +116,7 @@ fn last_line() {
     assert_eq!(said("cp", &["a", "x", "y", "dst"]), format!("cp: {}\ncp: {}\n", missing("x"), missing("y")));
 }
 
-/// A file and a directory are removed after their directory was listed.
+/// A file and a directory that are removed after their directory was listed.
 fn vanished() {
     for (args, status) in [(&["--ignore-vanished"][..], 0), (&[], 1)] {
         let sandbox = ten_files();

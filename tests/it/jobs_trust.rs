@@ -1,5 +1,5 @@
-//! What the steps of a job trust: no folder that other users can write to, no file in the destination that the
-//! job did not make, and no file that looks complete but was not written by the job.
+//! The steps of a job trust no folder that other users can write to, no file in the destination that the job
+//! did not make, and no file that looks complete but was not written by the job.
 
 use crate::jobs::{done, finish, plan, run, says};
 use crate::needs::{Need, trial};
@@ -256,7 +256,7 @@ fn range_file_is_closed_and_not_guessed() {
     assert_eq!(temporaries(&sandbox), Vec::<PathBuf>::new());
 }
 
-/// What an owner of the destination can do to the file that takes the ranges. Something else in its place is never
+/// The owner of a destination interferes with the file that takes the ranges. A file in its place is never
 /// written to; a part says so and begins a new file, and the parts whose ranges were in the old one are named.
 fn range_file_that_was_exchanged() {
     type Exchange = fn(&Sandbox, &PathBuf);

@@ -1,5 +1,5 @@
-//! Small files of a new directory, which are copied many at a time: one that fails is reported alone, an interruption
-//! leaves none that is not whole, and what is no plain file is copied as ever.
+//! Small files of a new directory, which are copied many at a time. A file that fails is reported alone, an
+//! interruption leaves no incomplete file, and all other kinds of files are copied as usual.
 
 use crate::needs::{Need, SHM, trial};
 use crate::sandbox::{LONGEST, Sandbox, ZCP, assert_done, noise, stats};
@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Output;
 use std::time::Instant;
 
-/// More than are copied at a time.
+/// More files than are copied at a time.
 const FILES: usize = 40;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -69,7 +69,7 @@ fn busy_worker_holds_no_names() {
     assert!(copy.wait().unwrap().success() && all_came);
 }
 
-/// Two files of a directory have their descriptors side by side.
+/// Two files of a directory have adjacent descriptors.
 fn closed_together() {
     for options in [&["-r"][..], &["-a"], &["-rv"]] {
         let sandbox = tree();
@@ -88,7 +88,7 @@ fn closed_together() {
     assert_same_content(&sandbox);
 }
 
-/// Exit status 1 and this message, and all files but one are there.
+/// Checks for exit status 1, this message, and all files except one.
 fn assert_one_failed(sandbox: &Sandbox, output: &Output, words: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stderr), format!("zcp: {words}\n"));
     assert_eq!(output.status.code(), Some(1));
@@ -117,7 +117,7 @@ fn one_fails_alone() {
     }
 }
 
-/// Files that were made and have no content yet when a signal comes are taken away.
+/// Files that have no content yet when a signal comes are removed.
 fn stopped() {
     for moment in [1, 20, FILES] {
         let sandbox = tree();

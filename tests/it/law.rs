@@ -1,5 +1,5 @@
-//! The rule for every copy that meets a fault: what zcp does not report is right, byte for byte, and each report
-//! names an operation, a path and a reason. zcp ends by itself, with status 0 or 1.
+//! The rule for every copy that meets a fault: everything that zcp does not report is right, byte for byte, and
+//! each report names an operation, a path and a reason. zcp ends by itself, with status 0 or 1.
 
 use crate::sandbox::Sandbox;
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub(crate) fn assert_kept(sandbox: &Sandbox, source: &str, destination: &str, ou
     assert!(strange.is_empty(), "left behind: {strange:?}");
 }
 
-/// The names below a directory, with the bytes of all that are not directories.
+/// The names below a directory, with the bytes of all files.
 fn contents(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];

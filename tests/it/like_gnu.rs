@@ -114,7 +114,7 @@ fn prompt_reads_its_line() {
     assert_eq!(contents(), ["new 1", "old", "new 3"], "{from_pipe:?}");
 }
 
-/// The name of the backup of a file whose name has so many letters.
+/// The name of the backup of a file whose name has this many letters.
 fn long_backup_names() {
     let cells = [
         (255, "-b", vec![], (253, "~")),
@@ -215,8 +215,7 @@ fn file_over_directory() {
     }
 }
 
-/// A link that the user made before the clock was set back is trusted: another user did not plant it during the
-/// copy.
+/// A link that the user made before the clock was set back is trusted: no other user made it during the copy.
 fn link_from_the_future() {
     let disk = Mounted::make("ext4").unwrap();
     fs::write(disk.point.join("behind"), "old").unwrap();
@@ -339,7 +338,8 @@ fn clone_of_device() {
     assert_eq!(cp(&sandbox, "--reflink=always /dev/null /dev/full"), (words.into(), Some(1)));
 }
 
-/// A directory is met again by way of a link. cp compares paths without following a link that names their directory.
+/// A directory is met again through a link. cp compares paths without following a link that names their
+/// directory.
 fn directories_met_again() {
     for (script, line, words) in [
         ("mkdir -p a b; ln -s ../b a/x", "-rb a/. a/x/. b", "cp: 'a/x/./x' and 'b/./x' are the same file\n"),

@@ -94,7 +94,7 @@ fn every_action() {
     assert_eq!(records.len(), 5);
 }
 
-/// The copy is made; that the log is not whole is a failure. A file that the copy needs is no log.
+/// The copy is made. An incomplete log is a failure, and a file that the copy needs is refused as a log.
 fn cannot_be_written() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1");
@@ -107,7 +107,7 @@ fn cannot_be_written() {
     assert!(!sandbox.path("c").exists());
 }
 
-/// Each line for jq in the documentation answers.
+/// Each jq command of the documentation works.
 fn answers_questions() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", "1").file("src/b", "22").file("dst/a/x", "");
@@ -209,7 +209,7 @@ fn of_a_job() {
     assert_eq!(actions, ["copied", "linked"]);
 }
 
-/// A file and a directory that are gone when their turn comes, and are no failures.
+/// A file and a directory that vanish before they are copied, which is no failure.
 fn vanished() {
     let sandbox = Sandbox::within(SHM);
     for n in 0..10 {
@@ -230,7 +230,7 @@ fn vanished() {
     }
 }
 
-/// What was done is in the log, what was not is not.
+/// The log of an interrupted copy has exactly the names that were copied.
 fn interrupted() {
     let sandbox = Sandbox::new();
     for n in 0..10 {

@@ -107,7 +107,7 @@ fn made_directory_becomes_anothers() {
     assert_eq!(fs::read_dir(sandbox.path("dst/d")).unwrap().count(), 0);
 }
 
-/// The same in a part of a job.
+/// Another process replaces a directory in a part of a job.
 fn made_directory_of_a_job_becomes_anothers() {
     let sandbox = with_victim();
     sandbox.file("src/d/f", "secret").mode("src/d", 0o700).dir("mallorys");
@@ -279,7 +279,7 @@ fn statistics_go_through_no_link() {
     assert!(count > 0 && fs::read(sandbox.path("dst/stats")).unwrap().starts_with(b"{"));
 }
 
-/// Nobody can guess and take temporary names before zcp creates them.
+/// Another process cannot guess and take temporary names before zcp creates them.
 fn temporary_names_are_not_guessed() {
     let sandbox = with_victim();
     sandbox.file("src", "new").file("dst/f", "old");

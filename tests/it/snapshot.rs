@@ -49,7 +49,7 @@ impl Snapshot {
         Snapshot(taker.nodes)
     }
 
-    /// Clears what is not to be compared, as in `.without(|node| node.mtime = None)`.
+    /// Clears fields that are not compared, as in `.without(|node| node.mtime = None)`.
     pub(crate) fn without(mut self, forget: impl Fn(&mut Node)) -> Snapshot {
         self.0.values_mut().for_each(forget);
         self

@@ -84,7 +84,7 @@ fn no_proc_for_special_files_and_verify() {
         assert_done(&copy(step));
     }
     assert_same();
-    // What a fifo has and cannot be given there is said.
+    // Attributes of a fifo that cannot be set without /proc are reported.
     sandbox.fifo("fifo").xattr("fifo", "trusted.key", "value");
     let output = copy(&["-a", "fifo", "copy"]);
     let words = "zcp: setting attributes for 'copy': Function not implemented\n";

@@ -1,4 +1,5 @@
-//! Root without one of its rights (capabilities(7)), as in many containers: the copy is cp's, and so are the words.
+//! Root without one of its capabilities (capabilities(7)), as in many containers: the copy and the messages are
+//! cp's.
 
 use crate::needs::{Need, mounted, trial};
 use crate::oracle;
@@ -31,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.chain([trial("capabilities::are_taken_away", &needs, are_taken_away)]).collect()
 }
 
-/// Files of root and of others, closed ones, and what only a right lets a process make.
+/// Files of root and of others, closed files, and files that only a capability lets a process make.
 fn tree() -> Sandbox {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src/plain", "1").file("src/theirs/file", "2").file("src/set-id", "3").file("src/closed", "4");
@@ -89,11 +90,11 @@ fn outcome(sandbox: &Sandbox, rights: &str, program: &std::path::Path, options: 
     let plain = |line: &str| {
         let line: String = line.chars().filter(|letter| !"'‘’".contains(*letter)).collect();
         let line = line.split_once(": ").map(|(_, said)| said.to_owned()).unwrap_or(line);
-        // Of several attributes that cannot be set cp says the first; its order is another.
+        // If several attributes cannot be set, cp reports only its first, and its order is different.
         line.replace("preserving permissions for", "preserving times for")
     };
     let mut words: Vec<_> = String::from_utf8_lossy(&output.stderr).lines().map(plain).collect();
-    // zcp counts in a last line what was copied.
+    // The last line of zcp counts the copied files.
     words.retain(|words| !words.starts_with("copied "));
     words.sort();
     let failed = !output.status.success();
@@ -105,7 +106,7 @@ fn outcome(sandbox: &Sandbox, rights: &str, program: &std::path::Path, options: 
     Outcome { status: output.status.code(), words, copy }
 }
 
-/// Exit status, words and tree are cp's, also with `--atomic`.
+/// Exit status, messages and tree are cp's, also with `--atomic`.
 fn as_by_cp(rights: &str) {
     let sandbox = tree();
     for options in [&["-a"][..], &["-r"], &["-a", "--remove-destination"], &["-rf"]] {

@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Checks that zcp ended by itself, and reported what is not copied.
+/// Checks that zcp ended by itself, and reported the files that it did not copy.
 #[track_caller]
 fn assert_ended(trace: &Trace, is_copied: bool) {
     assert!(trace.injected() > 0, "no call was interrupted");

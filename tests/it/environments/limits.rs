@@ -75,8 +75,8 @@ fn run_within(sandbox: &Sandbox, limit: &str, args: &[&str]) -> Output {
     sandbox.command("sh").args(["-c", &script, ZCP]).args(args).output().unwrap()
 }
 
-/// The loader, or zcp, says what is missing. What ends with 0 is copied. A limit within which the kernel cannot even
-/// load the program says nothing about it.
+/// The loader, or zcp, says what is missing. A run with exit status 0 is complete. A limit within which the
+/// kernel cannot even load the program tells nothing about zcp.
 fn too_little_address_space() {
     let sandbox = tree();
     for kib in (7_000..16_000).step_by(1_000).chain([20_000, 30_000, 50_000]) {
@@ -98,7 +98,7 @@ fn too_little_address_space() {
     }
 }
 
-/// Copies and a job, each within a limit on threads. The one that there is does all of the work.
+/// Runs copies and a job, each within a limit on threads. A single thread does all the work.
 #[track_caller]
 fn copies_with_few_threads(sandbox: &Sandbox, run: impl Fn(&[&str]) -> Output, count: u64) {
     for options in [&["-a", "-j8"][..], &["-a", "-j8", "--atomic"], &["-a", "--progress=always"], &["-r"]] {
@@ -116,7 +116,7 @@ fn copies_with_few_threads(sandbox: &Sandbox, run: impl Fn(&[&str]) -> Output, c
     fs::remove_dir_all(sandbox.path("job")).unwrap();
 }
 
-/// RLIMIT_NPROC counts the processes and threads of a user; nobody else has this one.
+/// RLIMIT_NPROC counts the processes and threads of a user. No other process has this user id.
 fn processes_of_a_user() {
     let sandbox = tree();
     sandbox.file("src/large", noise(9 << 20)).mode("", 0o777);

@@ -28,9 +28,9 @@ pub(crate) struct Manners {
     pub(crate) set_xattr: Option<Errno>,
     /// The answer to all requests for access control lists.
     pub(crate) acl: Option<Errno>,
-    /// Times are cut off to multiples of so many seconds. 0: they are kept.
+    /// Times are rounded down to multiples of this many seconds. 0: times are kept.
     pub(crate) coarse_seconds: u64,
-    /// Times are cut off to multiples of so many nanoseconds.
+    /// Times are rounded down to multiples of this many nanoseconds.
     pub(crate) coarse_nanoseconds: u32,
 }
 

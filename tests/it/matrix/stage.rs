@@ -67,7 +67,7 @@ impl Stage {
         &self.sites
     }
 
-    /// Runs one cell. Returns the result, or what is wrong with it.
+    /// Runs one cell. Returns the result, or the violation that it found.
     pub(super) fn run(&self, site: &Site, fault: &Fault) -> Result<String, String> {
         let calls = format!("trace={}", site.call);
         let inject = format!("inject={}:{}:when={}", site.call, fault.what, fault.when);

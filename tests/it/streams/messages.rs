@@ -111,9 +111,8 @@ fn to_socket() {
     assert_ok(&running.finish());
 }
 
-/// The kernel's splice, which sendfile also uses to write to a pipe, can cut off a message. Then nothing is
-/// copied rather than half a message.
-/// than half of it.
+/// The kernel's splice, which sendfile also uses to write to a pipe, can cut off a message. Then zcp copies
+/// nothing instead of half a message.
 fn splice_is_refused() {
     for (strategy, to) in [("splice", "b"), ("sendfile", "/dev/stdout")] {
         let sandbox = Sandbox::new();
