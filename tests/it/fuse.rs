@@ -335,7 +335,7 @@ fn denied(strategy: Option<&'static str>) {
     }
 }
 
-/// The same files as one tree, compared with cp's copy of it.
+/// These files as one tree, compared with cp's copy of it.
 fn tree() {
     let sandbox = Sandbox::new();
     let _mount = Liar { files: all_lies(), listing_fails: false }.mount(&sandbox);

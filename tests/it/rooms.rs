@@ -1,5 +1,5 @@
-//! Checks the structure of the source: which room (module) may use which, where certain crates are named, and
-//! the length of files.
+//! Checks the structure of the source: which room (module) may use which, where certain crates are named, the
+//! length of files, and the first words of doc comments.
 
 use crate::needs::trial;
 use libtest_mimic::Trial;
@@ -50,18 +50,23 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rooms::crates", &[], crates),
         trial("rooms::lengths", &[], lengths),
         trial("rooms::headings", &[], headings),
+        trial("rooms::doc_comments", &[], doc_comments),
         trial("rooms::type_names", &[], type_names),
     ]
 }
 
 /// The files of src, by their paths in it.
 fn sources() -> BTreeMap<String, String> {
+    files_in("src")
+}
+
+fn files_in(dir: &str) -> BTreeMap<String, String> {
     fn read(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.is_dir() { read(&entry, files) } else { files.push(entry) }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut files = Vec::new();
     read(&root, &mut files);
     let named = |path: PathBuf| {
@@ -205,4 +210,22 @@ fn headings() {
     let wrong: Vec<_> =
         sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(file, _)| file).collect();
     assert!(wrong.is_empty(), "these do not begin by saying what they are for: {wrong:#?}");
+}
+
+/// A doc comment begins with its subject, not with a word that leaves it open.
+fn doc_comments() {
+    let vague = ["What ", "The same ", "The like ", "Nobody "];
+    let is_doc = |line: &str| line.starts_with("///") || line.starts_with("//!");
+    let mut wrong = Vec::new();
+    for (file, text) in files_in("src").into_iter().chain(files_in("tests/it")) {
+        let mut before = "";
+        for line in text.lines().map(str::trim_start) {
+            let words = line.trim_start_matches(['/', '!', ' ']);
+            if is_doc(line) && !is_doc(before) && vague.iter().any(|start| words.starts_with(start)) {
+                wrong.push(format!("{file}: {line}"));
+            }
+            before = line;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

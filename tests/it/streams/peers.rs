@@ -202,7 +202,7 @@ fn broken_pipe_ignored() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error writing '/dev/stdout': Broken pipe\n");
 }
 
-/// Nobody opens the other end of a fifo: a signal ends the wait, and no file is changed.
+/// No process opens the other end of a fifo: a signal ends the wait, and no file is changed.
 fn fifo_without_peer() {
     for args in [["fifo", "b"], ["a", "fifo"], ["fifo", "old"]] {
         let sandbox = with_file(20 << 20);
