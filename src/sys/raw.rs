@@ -89,7 +89,7 @@ pub fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
     // SAFETY: the kernel reads `range` and writes `pages`. Both have the layout of its structs and live until it
     // returns, as does the borrowed descriptor.
     let answer = unsafe { libc::syscall(CACHESTAT, fd, &raw const range, &raw mut pages, 0_u32) };
-    if answer == 0 { Ok(pages.cached) } else { Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw())) }
+    done(answer).map(|()| pages.cached)
 }
 
 /// faccessat(2) for writing, by the real ids. Called directly, because libc's faccessat tries faccessat2(2) first.
@@ -100,10 +100,7 @@ pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
     // SAFETY: the kernel reads the name up to its NUL byte and writes nothing.
     let answer = unsafe { libc::syscall(libc::SYS_faccessat, dir.as_raw_fd(), name.as_ptr(), libc::W_OK) };
-    match answer {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-    }
+    done(answer)
 }
 
 /// fchmodat2(2) on an O_PATH descriptor, from Linux 6.6. Its number is the same on all architectures that Rust knows.
@@ -114,7 +111,7 @@ pub fn change_mode(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
     const FCHMODAT2: libc::c_long = 452;
     // SAFETY: the kernel reads an empty string that is static, and writes nothing.
     let answer = unsafe { libc::syscall(FCHMODAT2, by_path.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
-    if answer == 0 { Ok(()) } else { Err(last_error()) }
+    done(answer)
 }
 
 /// `struct xattr_args` of linux/xattr.h.
@@ -169,7 +166,12 @@ pub fn attributes_at(dir: BorrowedFd<'_>, name: &OsStr, room: &mut [u8]) -> Resu
     usize::try_from(answer).map_err(|_| last_error())
 }
 
-fn last_error() -> Errno {
+fn done(answer: libc::c_long) -> Result<()> {
+    if answer == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// The error of the last libc call of this thread.
+pub(crate) fn last_error() -> Errno {
     Errno::from_raw_os_error(nix::errno::Errno::last_raw())
 }
 

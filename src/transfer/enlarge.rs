@@ -6,7 +6,7 @@
 //! and would stop doing so once a size is set.
 
 use super::endpoint::Form;
-use super::splice;
+use super::strategies::splice;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use std::os::fd::BorrowedFd;

@@ -1,16 +1,16 @@
 //! The ladder of one worker: limits, reusable resources, and the refusals met so far.
 //!
-//! The loop over the strategies is in `file_loop.rs` for files and in `stream_loop.rs` for streams.
+//! The loop over the strategies is in `copy_loop.rs`.
 
-use super::buffered::Buffer;
 use super::chunk::PipeLoad;
+use super::copy_loop::CopyLoop;
 use super::endpoint::{Endpoint, Form, Offsets};
+use super::enlarge;
 use super::evict::{self, Evictor};
-use super::file_loop::FileLoop;
 use super::rate_limit::RateLimit;
-use super::route::{Case, Cloning, FsKind, SizeClass, default_route, forced_route};
-use super::splice::Pipe;
-use super::stream_route::stream_route;
+use super::route::{Case, Cloning, FsKind, SMALL, SizeClass, default_route, forced_route, stream_route};
+use super::strategies::read_write::Buffer;
+use super::strategies::splice::Pipe;
 use super::uncached::{self, Sides};
 use super::writeback::Writeback;
 use super::{Account, Meter, Route, Strategy};
@@ -158,6 +158,11 @@ impl<'a> Transfer<'a> {
         (Form::of_open(&self.stat, self.src), dst)
     }
 
+    /// Whether either side is a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        !self.stat.is_regular() || self.target != DestinationKind::File
+    }
+
     /// The sides that have offsets, judged by their kind.
     pub(super) fn offsets(&self, source: Form) -> Offsets {
         Offsets::new(source == Form::File, self.target == DestinationKind::File)
@@ -190,8 +195,6 @@ impl<'a> Transfer<'a> {
 pub struct Outcome {
     /// The length of the destination in bytes.
     pub size: u64,
-    /// Whether holes were found by SEEK_DATA and SEEK_HOLE.
-    pub asked_for_holes: bool,
     /// Whether the bytes were searched for zeros.
     pub searched_zeros: bool,
 }
@@ -283,7 +286,7 @@ impl Ladder {
     }
 
     fn copy_whole(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
-        if !t.stat.is_regular() || t.target != DestinationKind::File {
+        if t.is_stream() {
             return self.copy_stream(t, account);
         }
         let source = self.file_system(t.stat.dev, t.src);
@@ -293,9 +296,39 @@ impl Ladder {
         let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
         let route = self.route(Case { uncached: sides.any(), ..case }, Limits::route);
         self.begin_eviction(t, 0..t.stat.size);
-        let outcome = FileLoop::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
+        let outcome = CopyLoop::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
         self.end_eviction(t, outcome.size)?;
         Ok(outcome)
+    }
+
+    /// Copies all bytes where either side is a stream.
+    fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
+        let forms = t.forms();
+        // One call moves as much as a default pipe holds in any case.
+        let is_long = !t.stat.is_regular() || t.stat.size > SMALL;
+        if is_long {
+            enlarge::pipe(forms.0, t.src);
+            enlarge::pipe(forms.1, t.dst);
+        }
+        let _enlarged = if is_long { enlarge::socket(forms.1, t.dst) } else { None };
+        let source = self.kind_of(forms.0, t.stat.dev, t.src);
+        let destination = self.kind_of(forms.1, t.dst_dev, t.dst);
+        let true_size = t.stat.is_regular() && source.sizes_are_true();
+        let route = self.route(Case::stream(source, destination), Limits::stream_route);
+        let answer = CopyLoop::new(self, t, &route, account, true_size).run_stream();
+        if answer.is_err() {
+            self.pipe = Pipe::default(); // bytes of this stream must not reach another file
+        }
+        answer
+    }
+
+    fn kind_of(&mut self, form: Form, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
+        match form {
+            Form::File => self.file_system(dev, fd),
+            Form::Pipe => FsKind::Pipe,
+            Form::Socket | Form::Messages => FsKind::Socket,
+            Form::Null | Form::Device => FsKind::Device,
+        }
     }
 
     /// The sides that bypass the page cache: all that are on a disk or none, in files that the evictor would flush
@@ -376,7 +409,7 @@ impl Ladder {
         self.evicting = true;
         self.begin_eviction(t, range.clone());
         self.begin(t);
-        let outcome = FileLoop::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
+        let outcome = CopyLoop::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
         self.end_eviction(t, outcome.size)?;
         self.end_writeback()?;
         Ok(outcome)

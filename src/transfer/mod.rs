@@ -3,29 +3,21 @@
 //! Nothing here knows names or options, opens, creates or prints, or decides whether a file should be copied.
 
 pub mod account;
-mod buffered;
 mod candidates;
 mod chunk;
-mod copy_range;
+mod copy_loop;
 mod endpoint;
 mod enlarge;
 mod evict;
-mod file_loop;
 pub mod ladder;
 pub mod meter;
-mod mmap;
 pub mod rate_limit;
-mod reflink;
 pub mod route;
-mod sendfile;
 mod spans;
-mod splice;
-mod stream_loop;
-mod stream_route;
+mod strategies;
 mod uncached;
 pub mod verify;
 mod writeback;
-mod zeros;
 
 pub use account::{Account, Call, Reason, Tally};
 pub use chunk::FlushSize;
@@ -91,15 +83,4 @@ enum Step {
     Unavailable(Errno),
     /// No strategy can copy the file.
     Failed(TransferError),
-}
-
-/// The step for an errno of a strategy. Errors of the disk or the memory end the file; any other leads to the next
-/// strategy.
-fn refuse_or_fail(errno: Errno, side: Side) -> Step {
-    match errno {
-        Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => {
-            Step::Failed(TransferError::at(side, errno))
-        }
-        _ => Step::Refused(errno),
-    }
 }

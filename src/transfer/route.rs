@@ -1,4 +1,4 @@
-//! The routes for files: the strategies for a pair of file systems and a size, in order, and the reason.
+//! The routes: the strategies for a pair of file systems or streams and a size, in order, and the reason.
 //!
 //! A table in which every line was measured (see README, "How fast"). Correctness does not depend on it, because
 //! every route ends with the rest of the ladder.
@@ -194,6 +194,12 @@ impl Case {
         let same_device = stat.dev == destination_dev;
         Case { source, destination, same_device, size: SizeClass::of(stat.size), overwritten, uncached: false }
     }
+
+    /// The case of a stream.
+    pub(super) fn stream(source: FsKind, destination: FsKind) -> Case {
+        let (same_device, overwritten, uncached) = (false, false, false);
+        Case { source, destination, same_device, size: SizeClass::Any, overwritten, uncached }
+    }
 }
 
 /// The strategies for a case.
@@ -210,11 +216,7 @@ pub struct Route {
 /// The route that measured best for the case, followed by the rest of the ladder.
 pub fn default_route(case: Case, cloning: Cloning) -> Route {
     if cloning == Cloning::Require {
-        return Route {
-            strategies: vec![Strategy::Reflink],
-            preallocate: false,
-            why: "--reflink=always asked for it",
-        };
+        return reflink_only();
     }
     let (first, preallocate, why) = fastest(case, cloning);
     let mut strategies = first.to_vec();
@@ -226,6 +228,10 @@ pub fn default_route(case: Case, cloning: Cloning) -> Route {
         }
     }
     Route { strategies, preallocate, why }
+}
+
+fn reflink_only() -> Route {
+    Route { strategies: vec![Strategy::Reflink], preallocate: false, why: "--reflink=always asked for it" }
 }
 
 /// The route of `--strategy`: exactly the listed strategies.
@@ -273,6 +279,36 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
         _ if !case.same_device => (&[Splice], false, "between two file systems a pipe has the largest pieces"),
         _ => (&[Splice], false, "a pipe has the largest pieces and one copy a byte"),
     }
+}
+
+/// The route for a stream that measured best for the case, followed by the other strategies that support it.
+pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
+    use FsKind::{Device, Pipe, Socket};
+    use Strategy::{CopyFileRange, Mmap, ReadWrite, Sendfile, Splice};
+    if cloning == Cloning::Require {
+        return reflink_only();
+    }
+    let (strategies, why): (&[Strategy], _) = match (case.source, case.destination) {
+        (Device, _) => (&[ReadWrite], "a device may care how it is read"),
+        (Pipe, _) | (_, Pipe) if !is_file(case.source) => {
+            (&[Splice, ReadWrite], "one call moves references to pages out of a pipe, or into it")
+        }
+        (Socket, _) => (&[Splice, ReadWrite], "a pipe of our own takes references from the socket"),
+        (_, Pipe) => {
+            (&[Splice, Sendfile, Mmap, ReadWrite], "one call puts references to the page cache into a pipe")
+        }
+        (_, Socket) => {
+            (&[Sendfile, Splice, Mmap, ReadWrite], "one call hands references to the page cache to a socket")
+        }
+        // Never from a map: /dev/null does not read it, so an unreadable file would count as copied.
+        (_, Device) => (&[Sendfile, Splice, ReadWrite], "one call moves it"),
+        _ => (&[Splice, Sendfile, CopyFileRange, Mmap, ReadWrite], "a 1 MiB pipe has the largest pieces"),
+    };
+    Route { strategies: strategies.to_vec(), preallocate: false, why }
+}
+
+fn is_file(kind: FsKind) -> bool {
+    !matches!(kind, FsKind::Pipe | FsKind::Socket | FsKind::Device)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! file system may be wrong for a file that changes, so only strictly increasing offsets are relied on. The holes
 //! of a whole file are checked against its block count.
 
-use super::zeros;
+use super::strategies::read_write;
 use crate::sys::{Stat, io};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -68,7 +68,7 @@ impl ReportedHoles {
 pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
     let hole = stat.size.saturating_sub(data);
     // Only the end of the file may be in the middle of a block.
-    let in_blocks = data.next_multiple_of(zeros::block_size(stat) as u64);
+    let in_blocks = data.next_multiple_of(read_write::block_size(stat) as u64);
     let excess = stat.blocks.saturating_mul(512).saturating_sub(in_blocks);
     match (known, stat.blocks) {
         (true, _) => excess == 0 || hole > CHEAP,

@@ -36,7 +36,7 @@ const NAMED: [(&str, &[&str]); 6] = [
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
     ("walkdir", &["walk/estimate.rs"]),
     ("filetime", &["metadata/times.rs"]),
-    ("unsafe", &["sys/raw.rs", "transfer/mmap.rs"]),
+    ("unsafe", &["sys/raw.rs", "transfer/strategies/mmap.rs"]),
 ];
 
 const MOST_LINES: usize = 800;

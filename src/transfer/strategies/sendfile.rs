@@ -1,14 +1,13 @@
 //! sendfile(2): one call that splices inside the kernel, 64 KiB at a time. A socket gets references to the page
 //! cache, without a copy.
 
-use super::endpoint::Endpoint;
-use super::{Call, Side, Step, Tally, refuse_or_fail};
+use super::{Call, Endpoint, Step, Tally, length, step_of};
 use crate::sys::io;
 use rustix::fs::sendfile;
 
 /// Moves up to `len` bytes at offset `at`. sendfile writes at the destination's position, which `position` tracks,
 /// so that a seek is only needed after another strategy has written.
-pub(super) fn step(
+pub(crate) fn step(
     src: Endpoint<'_>,
     dst: Endpoint<'_>,
     at: u64,
@@ -26,13 +25,7 @@ pub(super) fn step(
         return Step::Refused(errno);
     }
     let mut from = at;
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    match tally.call(Call::Sendfile, || sendfile(dst.fd, src.fd, src.offset(&mut from), len)) {
-        Ok(0) => Step::Dry,
-        Ok(n) => {
-            *position += n as u64;
-            Step::Moved(n as u64)
-        }
-        Err(errno) => refuse_or_fail(errno, Side::Both),
-    }
+    let answer = tally.call(Call::Sendfile, || sendfile(dst.fd, src.fd, src.offset(&mut from), length(len)));
+    *position += answer.unwrap_or(0) as u64;
+    step_of(answer)
 }

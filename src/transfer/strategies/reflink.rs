@@ -5,7 +5,7 @@ use rustix::fs::ioctl_ficlone;
 use std::os::fd::BorrowedFd;
 
 /// Makes `dst` share all blocks of `src`, which has `size` bytes.
-pub(super) fn clone_file(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, size: u64, tally: &mut Tally) -> Step {
+pub(crate) fn clone_file(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, size: u64, tally: &mut Tally) -> Step {
     match tally.call(Call::Ficlone, || ioctl_ficlone(dst, src)) {
         Ok(()) => Step::Moved(size),
         Err(errno) => refuse_or_fail(errno, Side::Both),

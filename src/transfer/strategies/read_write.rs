@@ -1,8 +1,9 @@
 //! read and write through a buffer: the last strategy of the ladder, and the only one that every stream supports.
 
-use super::endpoint::{Endpoint, Form};
-use super::{Account, Call, Step, Strategy, Tally, TransferError, uncached};
-use crate::sys::{Errno, Result, io, memory};
+use super::{Call, Endpoint, Step, Tally, TransferError, uncached};
+use crate::sys::{Errno, Result, Stat, io, memory};
+use crate::transfer::endpoint::Form;
+use crate::transfer::{Account, Strategy, spans};
 
 /// The most bytes that a read requests; a larger buffer does not stay in the CPU's cache.
 const LARGEST: usize = 1 << 20;
@@ -15,7 +16,7 @@ const LINE: usize = 64;
 
 /// A reusable buffer, as large as the largest read so far.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     /// The aligned start of the buffer in `bytes`.
     start: usize,
@@ -24,12 +25,12 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// The bytes that the last `fill` read.
-    pub(super) fn content(&self) -> &[u8] {
+    pub(crate) fn content(&self) -> &[u8] {
         self.bytes.get(self.start..self.start + self.filled).unwrap_or_default()
     }
 
     /// Reads once, at most `len` bytes. An empty content means the end of the file.
-    pub(super) fn fill(&mut self, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
+    pub(crate) fn fill(&mut self, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<()> {
         let want = usize::try_from(len).unwrap_or(LARGEST).clamp(1, LARGEST);
         let want = if src.form == Form::Messages { want.max(longest_message(src, tally)?) } else { want };
         if self.bytes.len() < self.start + want {
@@ -63,7 +64,7 @@ impl Buffer {
 }
 
 /// Moves up to one buffer, at most `len` bytes, at offset `at` of each side that has offsets.
-pub(super) fn step(
+pub(crate) fn step(
     buffer: &mut Buffer,
     src: Endpoint<'_>,
     dst: Endpoint<'_>,
@@ -89,7 +90,7 @@ fn write_content(buffer: &Buffer, dst: Endpoint<'_>, at: u64, tally: &mut Tally)
 
 /// After strategy `other` returned 0 at `at`: reads, on its account, to find out whether that is the end, and
 /// writes the bytes that it gets.
-pub(super) fn read_on(
+pub(crate) fn read_on(
     buffer: &mut Buffer,
     (src, dst): (Endpoint<'_>, Endpoint<'_>),
     at: u64,
@@ -118,7 +119,7 @@ fn await_again(end: Endpoint<'_>, write: bool, tally: &mut Tally) -> Result<()> 
 
 /// Writes all of `bytes`, by as many calls as needed. EMSGSIZE, from a socket that keeps messages apart, halves
 /// the size of a call.
-pub(super) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Tally) -> Result<()> {
+pub(crate) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Tally) -> Result<()> {
     let (mut written, mut most) = (0, usize::MAX);
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
         let rest = &rest[..rest.len().min(most)];
@@ -144,4 +145,56 @@ pub(super) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Ta
         }
     }
     Ok(())
+}
+
+/// The size of the blocks that are searched for zeros, in bytes: a file system cannot store smaller holes.
+pub(crate) fn block_size(stat: &Stat) -> usize {
+    usize::try_from(stat.blksize).unwrap_or(4096).clamp(512, 1 << 16)
+}
+
+/// Zeros that were read and not written.
+#[derive(Debug, Default)]
+pub(crate) struct Skipped {
+    /// The number of all zeros that were skipped.
+    pub(crate) bytes: u64,
+    /// The number of zeros skipped after the last write.
+    pub(crate) at_end: u64,
+}
+
+impl Skipped {
+    /// The offset up to which a step of `bytes` that ended at `at` has written; `None` if it wrote nothing.
+    pub(crate) fn written_to(&self, at: u64, bytes: u64) -> Option<u64> {
+        (self.at_end < bytes).then_some(at - self.at_end)
+    }
+}
+
+/// Like [`step`], but leaves out blocks of zeros, which become holes (`--sparse=always`). [`Step::Moved`] counts the
+/// zeros as well.
+pub(crate) fn step_without_zeros(
+    buffer: &mut Buffer,
+    (src, dst): (Endpoint<'_>, Endpoint<'_>),
+    at: u64,
+    len: u64,
+    block: usize,
+    tally: &mut Tally,
+    skipped: &mut Skipped,
+) -> Step {
+    if let Err(errno) = buffer.fill(src, at, len, tally) {
+        return Step::Failed(TransferError::source(errno));
+    }
+    let bytes = buffer.content();
+    for (zero, run) in spans::runs(bytes, block) {
+        let start = at + run.start as u64;
+        // Without offsets nothing can be left out.
+        if zero && dst.has_offsets() {
+            let bytes = run.len() as u64;
+            *skipped = Skipped { bytes: skipped.bytes + bytes, at_end: bytes };
+            continue;
+        }
+        skipped.at_end = 0;
+        if let Err(errno) = write_all(&bytes[run], dst, start, tally) {
+            return Step::Failed(TransferError::destination(errno));
+        }
+    }
+    if bytes.is_empty() { Step::Dry } else { Step::Moved(bytes.len() as u64) }
 }

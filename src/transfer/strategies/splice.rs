@@ -4,8 +4,7 @@
 //! the pipe is discarded and the copy resumes at the offset that was written. Bytes of a stream cannot be read
 //! again, so the pipe keeps them until the caller takes them over ([`Pipe::take_rest`]).
 
-use super::endpoint::Endpoint;
-use super::{Call, Side, Step, Tally, refuse_or_fail};
+use super::{Call, Endpoint, Side, Step, Tally, length, refuse_or_fail, step_of};
 use crate::sys::{Errno, io};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,11 +12,11 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Pipe sizes to try, in bytes. The larger ones may be refused to an unprivileged user (pipe(7),
 /// `pipe-user-pages-soft`). With 1 MiB, the page cache of ext4 and xfs gets folios of that size, which measured
 /// fastest.
-pub(super) const SIZES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 64 << 10];
+pub(crate) const SIZES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 64 << 10];
 
 /// A private pipe. Between two steps it is empty, except for bytes of a stream after a failed write.
 #[derive(Debug, Default)]
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     ends: Option<Ends>,
     /// Bytes in the pipe that are nowhere else.
     left: usize,
@@ -41,36 +40,32 @@ impl Ends {
 
 impl Pipe {
     /// Takes over the bytes of a stream that could not be written: the end to read them from, and their number.
-    pub(super) fn take_rest(&mut self) -> Option<(OwnedFd, usize)> {
+    pub(crate) fn take_rest(&mut self) -> Option<(OwnedFd, usize)> {
         let left = std::mem::take(&mut self.left);
         if left == 0 { None } else { self.ends.take().map(|ends| (ends.read, left)) }
     }
 
     /// Whether the pipe holds bytes of a stream that could not be written.
-    pub(super) fn has_rest(&self) -> bool {
+    pub(crate) fn has_rest(&self) -> bool {
         self.left > 0
     }
 }
 
 /// Moves up to `len` bytes in one call between a pipe and another file.
-pub(super) fn direct(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
+pub(crate) fn direct(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Step {
     let waited = src.wait_if_needed(false, tally).and_then(|()| dst.wait_if_needed(true, tally));
     if let Err(errno) = waited {
         return Step::Refused(errno);
     }
     let (mut from, mut to) = (at, at);
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-    let mut copy = || splice(src.fd, src.offset(&mut from), dst.fd, dst.offset(&mut to), len, flags);
-    match tally.call(Call::Splice, &mut copy) {
-        Ok(0) => Step::Dry,
-        Ok(n) => Step::Moved(n as u64),
-        Err(errno) => refuse_or_fail(errno, Side::Both),
-    }
+    step_of(tally.call(Call::Splice, || {
+        splice(src.fd, src.offset(&mut from), dst.fd, dst.offset(&mut to), length(len), flags)
+    }))
 }
 
 /// Moves up to `len` bytes, and at most the size of the pipe, at offset `at` of each side that has offsets.
-pub(super) fn step(
+pub(crate) fn step(
     pipe: &mut Pipe,
     src: Endpoint<'_>,
     dst: Endpoint<'_>,
@@ -114,7 +109,7 @@ pub(super) fn step(
 fn fill(ends: &Ends, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<usize, Errno> {
     src.wait_if_needed(false, tally)?;
     let mut from = at;
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(ends.size);
+    let len = length(len).min(ends.size);
     let pipe = ends.write.as_fd();
     tally.call(Call::Splice, || splice(src.fd, src.offset(&mut from), pipe, None, len, SpliceFlags::MOVE))
 }

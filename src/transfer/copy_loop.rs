@@ -1,0 +1,553 @@
+//! Copies the data of one file or stream, step by step.
+//!
+//! `at` is the offset up to which the destination is complete. After a refusal the next strategy continues exactly
+//! there, so no byte is lost or written twice.
+//!
+//! A stream is a pipe, a socket, a terminal, a device, or a file that is written at its descriptor's position. Its
+//! bytes cannot be read again, so read/write takes over those that a refused call left in the private pipe. Its peer
+//! may be slow, so every wait happens in poll(2), where a signal can end it. It ends where it reports its end.
+
+use super::candidates::Candidates;
+use super::chunk::CallSize;
+use super::endpoint::{Endpoint, Form, Offsets};
+use super::ladder::{DestinationKind, Ladder, Outcome, Side, Sparse, Transfer, TransferError};
+use super::route::{Cloning, FsKind, LARGE, Route, SMALL};
+use super::spans::{self, Next, ReportedHoles};
+use super::strategies::{copy_file_range, mmap, read_write, reflink, sendfile, splice};
+use super::uncached::Sides;
+use super::{Account, Reason, Step, Strategy};
+use crate::sys::{self, Errno, Stat, io};
+use read_write::Skipped;
+use std::cell::Cell;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+/// How often `read` may return 0 before the end: another process may truncate the file and fill it again.
+const MOST_EMPTY_READS: u32 = 3;
+
+/// The state of the copy of one file or stream.
+pub(super) struct CopyLoop<'a, 'f> {
+    ladder: &'a mut Ladder,
+    t: &'a Transfer<'f>,
+    candidates: Candidates<'a>,
+    /// Whether the destination's blocks are allocated first.
+    preallocate: bool,
+    account: &'a mut Account,
+    /// The forms of source and destination.
+    forms: (Form, Form),
+    /// Whether either side is a stream.
+    is_stream: bool,
+    /// The sides that bypass the page cache.
+    uncached: Sides,
+    /// Whether the data ends at `st_size`.
+    true_size: bool,
+    /// Whether runs of zeros become holes.
+    zeros: bool,
+    /// The position of the destination's descriptor, where sendfile writes.
+    position: u64,
+    /// The bytes to request from a call, so that Ctrl-C and the progress bar respond although a disk or a peer is slow.
+    call_size: CallSize,
+    /// Zeros that the last step read but did not write.
+    skipped: Skipped,
+    /// The offset up to which the destination has been written, or allocated.
+    filled: u64,
+    /// The sides that have offsets.
+    offsets: Offsets,
+    /// How often `read` has returned 0 too early since bytes were moved.
+    dry: u32,
+    /// The holes that were skipped.
+    reported: ReportedHoles,
+}
+
+impl<'a, 'f> CopyLoop<'a, 'f> {
+    /// A copy by `route`; `true_size` says that the source's data ends at `st_size`.
+    pub(super) fn new(
+        ladder: &'a mut Ladder,
+        t: &'a Transfer<'f>,
+        route: &'a Route,
+        account: &'a mut Account,
+        true_size: bool,
+    ) -> Self {
+        let forms = t.forms();
+        CopyLoop {
+            ladder,
+            t,
+            candidates: Candidates::new(route, (t.stat.dev, t.dst_dev)),
+            preallocate: route.preallocate,
+            account,
+            forms,
+            is_stream: t.is_stream(),
+            uncached: Sides::default(),
+            true_size,
+            zeros: false,
+            position: 0,
+            call_size: CallSize::default(),
+            skipped: Skipped::default(),
+            filled: 0,
+            offsets: t.offsets(forms.0),
+            dry: 0,
+            reported: ReportedHoles::default(),
+        }
+    }
+
+    /// Makes read and write bypass the page cache on these sides.
+    pub(super) fn past_cache(mut self, sides: Sides) -> Self {
+        self.uncached = sides;
+        self
+    }
+
+    /// Copies a regular file into an empty one.
+    pub(super) fn run(&mut self) -> Result<Outcome, TransferError> {
+        let sparse = self.ladder.limits.sparse;
+        let wanted = self.t.stat.size > 0 || self.ladder.limits.cloning == Cloning::Require;
+        if wanted && self.try_reflink()? {
+            return Ok(Outcome { size: self.t.stat.size, ..Outcome::default() });
+        }
+        let seems_sparse = self.t.stat.seems_sparse();
+        let wants_holes = sparse == Sparse::Always || sparse == Sparse::Auto && seems_sparse;
+        let makes_holes = wants_holes && self.can_make_holes();
+        self.zeros = makes_holes && sparse == Sparse::Always;
+        let size = if makes_holes && seems_sparse { self.copy_whole_sparse()? } else { self.copy_dense()? };
+        Ok(Outcome { size, searched_zeros: self.zeros })
+    }
+
+    /// Copies a range into a destination that has its full length and, in the range, only holes or these same
+    /// bytes. The outcome's size is the offset at which the copy ended.
+    pub(super) fn run_range(&mut self, range: Range<u64>) -> Result<Outcome, TransferError> {
+        let asked_for_holes = self.ladder.limits.sparse != Sparse::Never && self.t.stat.seems_sparse();
+        self.zeros = self.ladder.limits.sparse == Sparse::Always;
+        let believes = asked_for_holes && (self.true_size || self.holes_are_credible());
+        let size = match (asked_for_holes, believes) {
+            (true, true) => self.copy_spans(range.start, Some(range.end))?,
+            (true, false) => self.search_zeros(range.start, Some(range.end))?,
+            (false, _) => self.move_bytes(range.start, Some(range.end))?,
+        };
+        Ok(Outcome { size, searched_zeros: self.zeros })
+    }
+
+    /// Copies all bytes where either side is a stream.
+    pub(super) fn run_stream(&mut self) -> Result<Outcome, TransferError> {
+        self.zeros = self.ladder.limits.sparse == Sparse::Always && self.t.target == DestinationKind::File;
+        let size = self.move_bytes(0, None)?;
+        self.set_size(size)?;
+        Ok(Outcome { size, searched_zeros: self.zeros })
+    }
+
+    /// Whether parts of the destination may be left unwritten. Some FUSE servers accept bytes only in order and
+    /// damage a file that is written otherwise. Those refuse to set its length in advance, without harm.
+    fn can_make_holes(&mut self) -> bool {
+        if self.ladder.file_system(self.t.dst_dev, self.t.dst) != FsKind::Fuse {
+            return true;
+        }
+        let size = self.t.stat.size;
+        let can = size > 0 && io::truncate(self.t.dst, size).is_ok();
+        if can {
+            self.filled = self.filled.max(size);
+        }
+        can
+    }
+
+    /// Tries a reflink, if the route begins with one. It clones whole files only, so nothing may be written before
+    /// it.
+    fn try_reflink(&mut self) -> Result<bool, TransferError> {
+        if self.candidates.current(self.ladder) != Some(Strategy::Reflink) {
+            return Ok(false);
+        }
+        let tally = self.account.tally_mut(Strategy::Reflink);
+        let step = loop {
+            self.ladder.check_stop()?;
+            match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
+                Step::Refused(Errno::INTR) if tally.interruptions.may_retry() => {}
+                step => break step,
+            }
+        };
+        match step {
+            Step::Moved(n) => {
+                self.candidates.credit(self.account, Strategy::Reflink, n);
+                Ok(true)
+            }
+            Step::Failed(error) => Err(TransferError { refused: Some(Strategy::Reflink), ..error }),
+            Step::Refused(errno) | Step::Unavailable(errno) => {
+                self.step_down(errno.into(), errno, 0).map(|_| false)
+            }
+            Step::Dry => Ok(false),
+        }
+    }
+
+    /// Copies a file from its start to its end.
+    fn copy_dense(&mut self) -> Result<u64, TransferError> {
+        let size = self.t.stat.size;
+        let allocated = self.preallocate && io::preallocate(self.t.dst, size).is_ok();
+        let end = self.move_bytes(0, None)?;
+        if allocated {
+            self.filled = self.filled.max(size); // if the source shrank, `set_size` frees the blocks behind the end
+        }
+        self.set_size(end)?;
+        Ok(end)
+    }
+
+    /// Copies a file with holes: each extent of data, then the holes if they are not credible. Finally sets the
+    /// length.
+    fn copy_whole_sparse(&mut self) -> Result<u64, TransferError> {
+        let size = self.copy_spans(0, None)?;
+        let reported = std::mem::take(&mut self.reported);
+        let data = size.saturating_sub(reported.bytes);
+        if !reported.holes.is_empty() && !spans::are_credible(&self.t.stat, data, self.true_size) {
+            self.account.holes -= reported.bytes;
+            self.ladder.meter.bytes.fetch_sub(reported.bytes, Ordering::Relaxed);
+            for hole in reported.holes {
+                let end = self.search_zeros(hole.start, Some(hole.end))?;
+                self.account.holes += hole.end.saturating_sub(end); // the source was truncated meanwhile
+            }
+        }
+        self.set_size(size)?;
+        Ok(size)
+    }
+
+    fn holes_are_credible(&self) -> bool {
+        let data = spans::data_bytes(self.t.src, self.t.stat.size);
+        spans::are_credible(&self.t.stat, data, self.true_size)
+    }
+
+    /// Reads a range whose reported holes are not credible, and leaves out runs of zeros. If the route does not
+    /// allow read/write, another strategy copies the range and fills the holes.
+    fn search_zeros(&mut self, from: u64, end: Option<u64>) -> Result<u64, TransferError> {
+        self.zeros |= self.candidates.skip_to(Strategy::ReadWrite);
+        self.move_bytes(from, end)
+    }
+
+    /// Copies the extents of data between `at` and `end`, or the end of the file. Returns the offset reached.
+    fn copy_spans(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, TransferError> {
+        let until = end.unwrap_or(u64::MAX);
+        while at < until {
+            match spans::next_span(self.t.src, at) {
+                Next::Data(span) if span.start < until => {
+                    self.skip_hole(at, span.start);
+                    let span_end = span.end.min(until);
+                    at = self.move_bytes(span.start, Some(span_end))?;
+                    if at < span_end {
+                        break; // the source shrank
+                    }
+                }
+                Next::Data(_) => {
+                    self.skip_hole(at, until);
+                    at = until;
+                }
+                Next::Hole => {
+                    let hole_end = self.t.source_size()?.clamp(at, until);
+                    self.skip_hole(at, hole_end);
+                    at = hole_end;
+                    if !self.true_size && end.is_none() {
+                        at = self.move_bytes(at, None)?; // there may be data behind `st_size`
+                    }
+                    break;
+                }
+                Next::Unknown => {
+                    at = self.move_bytes(at, end)?;
+                    break;
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    fn skip_hole(&mut self, from: u64, to: u64) {
+        self.account.holes += to - from;
+        self.reported.add(from..to, self.true_size);
+        self.ladder.meter.add(to - from);
+    }
+
+    /// Sets the destination's length, unless the writes have set it.
+    fn set_size(&self, size: u64) -> Result<(), TransferError> {
+        if self.filled == size {
+            return Ok(());
+        }
+        io::truncate(self.t.dst, size).map_err(TransferError::destination)
+    }
+
+    /// Moves the bytes from `at` to `end`, or to the end of the source. Returns the offset reached, which is less
+    /// than `end` only if the source ends there.
+    fn move_bytes(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, TransferError> {
+        let unknown = self.is_stream && !self.true_size;
+        let mut known_end = end.unwrap_or(if unknown { u64::MAX } else { self.t.stat.size });
+        self.dry = 0;
+        // Since the last call holes may have been skipped, and SEEK_DATA moves the position.
+        self.offsets = self.t.offsets(self.forms.0);
+        loop {
+            if at >= known_end {
+                match end {
+                    Some(_) => return Ok(at),
+                    None if self.true_size => match self.grown_size(at)? {
+                        Some(size) => known_end = size,
+                        None => return Ok(at),
+                    },
+                    None => {}
+                }
+            }
+            self.ladder.check_stop()?;
+            let Some(strategy) = self.candidates.current(self.ladder) else {
+                return Err(self.candidates.exhausted(Errno::OPNOTSUPP));
+            };
+            // Beyond a size that is not trusted, request a buffer's size.
+            let len = if at < known_end { (known_end - at).min(self.call_size.bytes()) } else { SMALL };
+            let len = self.ladder.most_bytes(self.t, at, len);
+            let before = self.account.tally(strategy).ns;
+            let moved = match self.step(strategy, at, len) {
+                Step::Moved(n) if self.is_torn(strategy, at + n) => {
+                    self.filled = self.filled.max(at + n); // if the source ends before that, `set_size` truncates
+                    self.step_down(Reason::Changed, Errno::AGAIN, at)?
+                }
+                Step::Moved(n) => {
+                    let ns = self.account.tally(strategy).ns - before;
+                    self.call_size.learn(n, ns);
+                    if strategy == Strategy::Splice && !self.is_stream {
+                        self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
+                    }
+                    self.dry = 0;
+                    self.record(strategy, at + n, n)?;
+                    n
+                }
+                Step::Dry if self.is_at_end(strategy, at)? => return Ok(at),
+                Step::Dry if strategy == Strategy::ReadWrite => self.count_empty_read()?,
+                Step::Dry => match self.read_on(strategy, at)? {
+                    Some(n) => n,
+                    None => return Ok(at),
+                },
+                // A signal arrived; `check_stop` above sees whether it requested a stop.
+                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. })
+                    if self.account.tally_mut(strategy).interruptions.may_retry() =>
+                {
+                    0
+                }
+                Step::Refused(Errno::AGAIN) if self.is_stream => {
+                    io::pause();
+                    0
+                }
+                Step::Refused(errno) if self.is_stream && !is_refusal(errno) => {
+                    return Err(self.stream_error(errno));
+                }
+                Step::Refused(errno) | Step::Unavailable(errno) => self.leave_refused(errno, at)?,
+                Step::Failed(TransferError { side: Side::Both, errno, .. }) if self.is_stream => {
+                    return Err(self.stream_error(errno));
+                }
+                Step::Failed(error) => return Err(error),
+            };
+            at += moved;
+        }
+    }
+
+    /// The new size of a large file that has grown while it was copied. A small file is not checked: its copy is
+    /// short, and the check would cost it a call.
+    fn grown_size(&self, at: u64) -> Result<Option<u64>, TransferError> {
+        if at < LARGE {
+            return Ok(None);
+        }
+        Ok(Some(self.t.source_size()?).filter(|size| *size > at))
+    }
+
+    /// Whether bytes that were moved by reference, up to `end`, may differ from the file's. If the source is
+    /// truncated while its pages are in a pipe or a map, the part beyond its new end becomes zeros, which were
+    /// never in the file if it grows again. Then the next strategy repeats the step, in smaller pieces or by
+    /// reading. Without a next strategy the bytes are accepted.
+    fn is_torn(&self, strategy: Strategy, end: u64) -> bool {
+        let by_reference = matches!(strategy, Strategy::Splice | Strategy::Mmap);
+        let quiet = |now: Stat| now.size >= end && now.mtime == self.t.stat.mtime;
+        by_reference
+            && !self.is_stream
+            && self.true_size
+            && self.candidates.has_another()
+            && !sys::at::fstat(self.t.src).is_ok_and(quiet)
+    }
+
+    /// Counts a `read` that returned 0 before the end: another process may truncate the file and fill it again.
+    fn count_empty_read(&mut self) -> Result<u64, TransferError> {
+        self.dry += 1;
+        if self.dry > MOST_EMPTY_READS { Err(TransferError::source(Errno::IO)) } else { Ok(0) }
+    }
+
+    fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
+        let tally = self.account.tally_mut(strategy);
+        let ladder = &mut *self.ladder;
+        let (mut src, mut dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+        (src.uncached, dst.uncached) = (self.uncached.source, self.uncached.destination);
+        match strategy {
+            // A clone begins at offset 0 of both files. A device or pipe refuses it with its own reason.
+            Strategy::Reflink if self.is_stream => match dst.form == Form::File && !dst.has_offsets() {
+                true => Step::Refused(Errno::XDEV),
+                false => reflink::clone_file(src.fd, dst.fd, 0, tally),
+            },
+            // After other strategies it can still clone the whole file. A size that is not trusted may be 0, and
+            // the clone may be longer.
+            Strategy::Reflink if at == 0 => match reflink::clone_file(src.fd, dst.fd, self.t.stat.size, tally) {
+                Step::Moved(0) => Step::Dry,
+                step => step,
+            },
+            Strategy::Reflink if at >= self.t.stat.size => Step::Dry,
+            Strategy::Reflink => Step::Refused(Errno::INVAL),
+            Strategy::CopyFileRange => copy_file_range::step(src, dst, at, len, tally),
+            // The kernel reads into as many pages as it can allocate at once, which may be too few for a message
+            // (copy_splice_read, alloc_pages_bulk).
+            Strategy::Splice | Strategy::Sendfile if src.form == Form::Messages => Step::Refused(Errno::INVAL),
+            Strategy::Splice if src.form == Form::Pipe || dst.form == Form::Pipe => {
+                splice::direct(src, dst, at, len, tally)
+            }
+            Strategy::Splice => {
+                let load = if self.is_stream { len } else { ladder.pipe_load.bytes(self.t.stat.size) };
+                splice::step(&mut ladder.pipe, src, dst, at, len.min(load), tally)
+            }
+            Strategy::Sendfile => sendfile::step(src, dst, at, len, &mut self.position, tally),
+            Strategy::Mmap => mmap::step(src, dst, at, len, tally),
+            Strategy::ReadWrite if self.zeros => {
+                self.skipped = Skipped::default();
+                let block = read_write::block_size(&self.t.stat);
+                let ends = (src, dst);
+                read_write::step_without_zeros(&mut ladder.buffer, ends, at, len, block, tally, &mut self.skipped)
+            }
+            Strategy::ReadWrite => read_write::step(&mut ladder.buffer, src, dst, at, len, tally),
+        }
+    }
+
+    /// Accounts for `bytes` by which the destination is now complete up to `at`.
+    fn record(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), TransferError> {
+        let skipped = std::mem::take(&mut self.skipped);
+        self.filled = self.filled.max(skipped.written_to(at, bytes).unwrap_or(0));
+        self.account.holes += skipped.bytes;
+        self.candidates.credit(self.account, strategy, bytes - skipped.bytes);
+        let refers = matches!(strategy, Strategy::Splice | Strategy::Sendfile);
+        if refers && matches!(self.forms.1, Form::Pipe | Form::Socket | Form::Messages | Form::Null) {
+            self.account.tally_mut(strategy).by_reference += bytes;
+        }
+        self.ladder.moved(self.t, at, bytes)
+    }
+
+    /// Whether a call that returned 0 has reached the end. Of a file, only `read` or a trusted size tells. A stream
+    /// that is readable but has no bytes is at its end.
+    fn is_at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
+        if self.ladder.pipe.has_rest() {
+            return Ok(false);
+        }
+        let by_read = strategy == Strategy::ReadWrite;
+        let tally = self.account.tally_mut(strategy);
+        let (src, _) = self.t.ends(self.forms, &self.offsets, &self.ladder.stop);
+        Ok(match src.form {
+            // A truncated file ends at its new size; if the size is still larger, data is missing.
+            Form::File if self.true_size => self.t.source_size()? <= at,
+            Form::File if by_read => true,
+            Form::File => !self.candidates.has_later(Strategy::ReadWrite) && src.ends_at(at, tally),
+            Form::Pipe | Form::Socket | Form::Messages if !by_read => {
+                src.wait(false, tally).map_err(TransferError::source)?;
+                io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
+            }
+            _ => true,
+        })
+    }
+
+    /// Continues after a strategy returned 0, which is no proof of the end: `read` finds out, or the next strategy
+    /// continues. Returns the bytes moved, `None` at the end. Bytes that are read to find out are written, because
+    /// some files give them only once, and only to a read of more than one byte.
+    fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, TransferError> {
+        let early_end = Errno::NODATA;
+        let has_to_be_read = self.forms.0 == Form::File && !self.true_size;
+        if !has_to_be_read || !self.candidates.has_later(Strategy::ReadWrite) {
+            return self.step_down(Reason::EarlyEnd, early_end, at).map(Some);
+        }
+        let len = self.ladder.most_bytes(self.t, at, SMALL);
+        let ladder = &mut *self.ladder;
+        let sides = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+        match read_write::read_on(&mut ladder.buffer, sides, at, len, self.account, strategy) {
+            Step::Moved(n) => {
+                self.candidates.step_down(self.ladder, self.account, Reason::EarlyEnd, early_end)?;
+                self.candidates.skip_to(Strategy::ReadWrite);
+                self.record(Strategy::ReadWrite, at + n, n)?;
+                Ok(Some(n))
+            }
+            Step::Failed(error) if error.errno != Errno::INTR || !self.ladder.stop.is_raised() => Err(error),
+            Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
+            Step::Dry => Ok(None),
+        }
+    }
+
+    /// Changes to the next strategy after a refusal.
+    fn leave_refused(&mut self, errno: Errno, at: u64) -> Result<u64, TransferError> {
+        let moved = self.step_down(errno.into(), errno, at)?;
+        // A file without offsets may be mappable, but only reading it from its start finds its end.
+        let lacks_offsets = errno == Errno::SPIPE && at == 0 && !self.is_stream;
+        if lacks_offsets && self.candidates.has_later(Strategy::ReadWrite) {
+            self.candidates.skip_to(Strategy::ReadWrite);
+        }
+        Ok(moved)
+    }
+
+    /// Changes to the next strategy. Returns the bytes of a stream that were moved out of the private pipe.
+    fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, TransferError> {
+        self.candidates.step_down(self.ladder, self.account, reason, errno)?;
+        let Some((pipe, left)) = self.ladder.pipe.take_rest() else { return Ok(0) };
+        if !self.candidates.contains(Strategy::ReadWrite) {
+            return Err(self.candidates.exhausted(errno));
+        }
+        self.move_rest(&pipe, left as u64, at)?;
+        Ok(left as u64)
+    }
+
+    /// Moves the bytes of a stream that are in the private pipe by read and write.
+    fn move_rest(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), TransferError> {
+        let mut moved = 0;
+        while moved < left {
+            let tally = self.account.tally_mut(Strategy::ReadWrite);
+            let ladder = &mut *self.ladder;
+            let (_, dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);
+            let has_offsets = &Cell::new(false);
+            let fd = pipe.as_fd();
+            let src = Endpoint { fd, form: Form::Pipe, has_offsets, uncached: false, stop: &ladder.stop };
+            match read_write::step(&mut ladder.buffer, src, dst, at + moved, left - moved, tally) {
+                Step::Moved(n) => {
+                    moved += n;
+                    self.record(Strategy::ReadWrite, at + moved, n)?;
+                }
+                Step::Failed(error) => return Err(error),
+                // Unexpected: the pipe holds `left` bytes.
+                Step::Dry | Step::Refused(_) | Step::Unavailable(_) => {
+                    return Err(TransferError::source(Errno::IO));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The failure of a call that reads and writes, assigned to the likely side: reading a file hardly ever fails,
+    /// a peer often does, and only a destination can be full.
+    fn stream_error(&self, errno: Errno) -> TransferError {
+        let side = match (errno, self.forms) {
+            (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Side::Destination,
+            (_, (Form::File, Form::File)) => Side::Both,
+            (_, (Form::File, _)) => Side::Destination,
+            (_, (_, Form::File)) => Side::Source,
+            _ => Side::Both,
+        };
+        TransferError::at(side, errno)
+    }
+}
+
+/// Whether an errno concerns the call, so that another strategy may succeed. Any other concerns the peer or the
+/// disk and is reported at once, because a socket reports its error only once (socket(7), `SO_ERROR`).
+fn is_refusal(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::INVAL
+            | Errno::NOSYS
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::ACCESS
+            | Errno::BADF
+            | Errno::SPIPE
+            | Errno::XDEV
+            | Errno::NODEV
+            | Errno::NOTTY
+            | Errno::TXTBSY
+            | Errno::FAULT
+            | Errno::MSGSIZE
+            | Errno::MFILE
+            | Errno::NFILE
+    )
+}
