@@ -88,6 +88,7 @@ impl Sandbox {
     }
 
     pub(crate) fn mode(&self, name: impl AsRef<Path>, mode: u32) -> &Self {
+        assert!(!self.path(&name).is_symlink(), "the mode of what a link leads to may be the system's");
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
         self
     }

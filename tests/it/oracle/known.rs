@@ -6,7 +6,7 @@ use super::{Case, Run};
 pub(crate) struct Known {
     /// The reason.
     pub(crate) why: &'static str,
-    /// Whether the difference applies to this case. Such a case is skipped.
+    /// Whether this is the difference between the two runs. Asked only if they differ; such a case is skipped.
     pub(crate) shows: fn(&Case, cp: &Run, zcp: &Run) -> bool,
 }
 
