@@ -354,7 +354,7 @@ const OWN_OPTIONS: &[Opt] = &[
         line.copy.fsync(true);
     })
     .under(SAFETY, Scope::How),
-    Opt::flag("keep-going", None, "Try the rest also after the destination is full or read-only, as cp does", |line| {
+    Opt::flag("keep-going", None, "Copy the rest even if the destination is full or read-only, as cp does", |line| {
         line.copy.on_failure(OnFailure::KeepGoing);
     })
     .under(SAFETY, Scope::Run),
@@ -362,7 +362,7 @@ const OWN_OPTIONS: &[Opt] = &[
         line.copy.on_failure(OnFailure::Stop);
     })
     .under(SAFETY, Scope::Run),
-    Opt::flag("ignore-vanished", None, "Count files that are removed while their directory is copied, but do not call that a failure", |line| {
+    Opt::flag("ignore-vanished", None, "Count files that vanish during the copy, but do not treat them as failures", |line| {
         line.copy.ignore_vanished(true);
     })
     .under(SAFETY, Scope::Run),
@@ -408,7 +408,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "log",
         None,
         "FILE",
-        "Write a line of JSON to FILE for each name: what became of it, by which strategy, and why it failed; - is stdout",
+        "Write a line of JSON to FILE for each name: its outcome, strategy and failure; - is stdout",
         |line, file| {
             line.statistics.log = Some(file.to_owned());
             Ok(())

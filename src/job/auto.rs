@@ -12,7 +12,7 @@ const VARIABLES: [(&str, u64); 5] = [
     ("PMI_RANK", 0),             // MPICH, Intel MPI, Slurm's PMI
 ];
 
-/// The part that the environment names, read through `get`.
+/// Returns the part that the environment names, read through `get`.
 ///
 /// # Errors
 /// If no variable is set, one is no number, or two disagree. Two may disagree when one scheduler runs inside
@@ -23,17 +23,17 @@ pub(super) fn part(get: impl Fn(&str) -> Option<OsString>) -> Result<u64, Failur
         let Some(value) = get(name) else { continue };
         let number = value.to_str().and_then(|text| text.parse::<u64>().ok()?.checked_sub(first));
         let Some(number) = number else {
-            return Err(Failure::new("{} is no part: {}", name).and(value));
+            return Err(Failure::new("{} is not a part: {}", name).and(value));
         };
         match found {
             Some((other, part)) if part != number => {
-                let words = "{} and {} say different parts; say which by --part=K";
+                let words = "{} and {} name different parts; choose one with --part=K";
                 return Err(Failure::new(words, other).and(name));
             }
             _ => found = Some((name, number)),
         }
     }
-    let words = "no part: neither Slurm, Kubernetes, GNU parallel nor MPI says which; give --part=K";
+    let words = "no part: neither Slurm, Kubernetes, GNU parallel nor MPI names one; give --part=K";
     found.map(|(_, part)| part).ok_or(Failure::plain(words))
 }
 
@@ -59,13 +59,13 @@ mod tests {
     fn two_that_agree_are_one() {
         assert_eq!(part_of(&[("PARALLEL_SEQ", "3"), ("OMPI_COMM_WORLD_RANK", "2")]), Ok(2));
         let answer = part_of(&[("SLURM_ARRAY_TASK_ID", "3"), ("PARALLEL_SEQ", "3")]);
-        let words = "'SLURM_ARRAY_TASK_ID' and 'PARALLEL_SEQ' say different parts; say which by --part=K";
+        let words = "'SLURM_ARRAY_TASK_ID' and 'PARALLEL_SEQ' name different parts; choose one with --part=K";
         assert_eq!(answer, Err(words.to_owned()));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        assert_eq!(part_of(&[("PARALLEL_SEQ", "0")]), Err("'PARALLEL_SEQ' is no part: '0'".to_owned()));
+        assert_eq!(part_of(&[("PARALLEL_SEQ", "0")]), Err("'PARALLEL_SEQ' is not a part: '0'".to_owned()));
         assert!(part_of(&[("PMI_RANK", "-1")]).is_err());
         assert!(part_of(&[]).unwrap_err().starts_with("no part: neither Slurm"));
     }

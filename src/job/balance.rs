@@ -56,8 +56,8 @@ impl Scale {
         Scale { total: Weight { bytes: total.bytes.max(1), files: total.files.max(1) }, parts: parts.max(1) }
     }
 
-    /// The share of the bytes plus the share of the files, in units of 1 / (all bytes * all files). Exact:
-    /// 2^64 bytes times 2^40 files fit.
+    /// Returns the share of the bytes plus the share of the files, in units of 1 / (all bytes * all files).
+    /// Exact: 2^64 bytes times 2^40 files fit.
     fn load(&self, size: Weight) -> u128 {
         let Weight { bytes, files } = self.total;
         u128::from(size.bytes) * u128::from(files) + u128::from(size.files) * u128::from(bytes)
@@ -68,8 +68,8 @@ impl Scale {
         2 * u128::from(self.total.bytes) * u128::from(self.total.files) / u128::from(self.parts) / BUNDLES
     }
 
-    /// The bound on how far the largest part exceeds the mean in bytes, as a fraction of the mean. Twice as
-    /// much in files.
+    /// Returns the bound on how far the largest part exceeds the mean in bytes, as a fraction of the mean.
+    /// Twice as much in files.
     pub(super) fn bound(&self, bundles: &[Bundle]) -> f64 {
         let heaviest = bundles.iter().map(|bundle| self.load(bundle.size)).max().unwrap_or(0);
         let all = u128::from(self.total.bytes) * u128::from(self.total.files);

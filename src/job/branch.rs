@@ -166,7 +166,7 @@ pub(super) fn make(ctx: &Context, parent: impl AsFd, name: &OsStr, source: &Stat
     Ok(Made::New(made))
 }
 
-/// The final mode of a directory that the job made, if the source's mode is not copied.
+/// Returns the final mode of a directory that the job made, if the source's mode is not copied.
 fn later_mode(ctx: &Context, facts: &DirFacts, made: &Stat, dst: &OwnedFd) -> Option<u32> {
     let now = made.permissions();
     // `make` gave the owner rights that the umask takes away, unless a default ACL replaces the umask.

@@ -183,7 +183,7 @@ impl Joiner<'_> {
         ranged.discard_replaced(dir, &fds)
     }
 
-    /// The parts that have to copy ranges again, because the file that was published last lacks them.
+    /// Returns the parts that have to copy ranges again, because the file that was published last lacks them.
     fn missing_from(&self, join: &Join, record: Option<&RangeRecord>) -> Vec<String> {
         let mut there = 0;
         let mut lost = Vec::new();
@@ -210,7 +210,7 @@ impl Joiner<'_> {
     }
 }
 
-/// The number of ranges of a file that a part has copied to the file published last, and to any file.
+/// Returns the number of ranges of a file that a part has copied to the file published last, and to any file.
 fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> (u64, u64) {
     let count = |is_counted: &dyn Fn(&CopiedRange) -> bool| {
         let ranges = result.pieces.iter().filter(|done| done.join == join.number && is_counted(done));
@@ -254,12 +254,12 @@ fn report(ctx: &Context, manifest: &Manifest, results: &[PartResult]) {
         }
         let more = failed.saturating_sub(u64::try_from(errors.len()).unwrap_or(u64::MAX));
         if more > 0 {
-            ctx.reporter.fail(Failure::new("{?} reported {?} failures more", &step).and(more.to_string()));
+            ctx.reporter.fail(Failure::new("{?} reported {?} further failures", &step).and(more.to_string()));
         }
     }
 }
 
-/// A failure that another process recorded.
+/// Returns a failure that another process recorded.
 fn failure(step: &str, error: &Value) -> Failure {
     let path = crate::report::json::from_bytes(&error["path"]).unwrap_or_default();
     let operation = error["operation"].as_str().unwrap_or("failed");

@@ -94,7 +94,7 @@ impl Folder {
         let is_ours =
             names.iter().any(|name| [MANIFEST, SPOOL, DESTINATION].iter().any(|ours| name.starts_with(ours)));
         if !names.is_empty() && !is_ours {
-            return Err(Failure::new("{} is not empty, and no job folder", path));
+            return Err(Failure::new("{} is not empty, and is not a job folder", path));
         }
         for used in ["results", "running", "ranges", "written"].into_iter().filter(|name| root.exists(name)) {
             if !root.below(used)?.names()?.is_empty() || root.exists(FINISHED) {
@@ -118,12 +118,12 @@ impl Folder {
         self.root.path()
     }
 
-    /// The path of the spool, for messages.
+    /// Returns the path of the spool, for messages.
     pub(super) fn spool(&self) -> std::path::PathBuf {
         self.root.path_of(SPOOL)
     }
 
-    /// The destination of an earlier plan for the same operands; `None` if there was none.
+    /// Returns the destination of an earlier plan for the same operands, or `None` if there was none.
     pub(super) fn planned_destination(&self, operands: &Value) -> Result<Option<JobDestination>, Failure> {
         let Some(value) = self.root.read_json(DESTINATION, &StaleRetry::default())? else { return Ok(None) };
         if &value["operands"] != operands {

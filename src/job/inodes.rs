@@ -47,7 +47,7 @@ impl Inodes {
         }
     }
 
-    /// The groups with further names outside the source. Sorted, so that a repeated plan gives the same
+    /// Returns the groups with further names outside the source. Sorted, so that a repeated plan gives the same
     /// result.
     pub(super) fn rest(self) -> Vec<Group> {
         let mut groups: Vec<Group> = self.0.into_values().collect();

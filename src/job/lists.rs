@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The root, in a list of paths below it.
 pub(super) const ROOT: &str = ".";
 
-/// A failure of `operation` on `path`, with the system's reason.
+/// Makes a failure of `operation` on `path`, with the system's reason.
 pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(operation, path).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
 }

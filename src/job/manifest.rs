@@ -127,7 +127,7 @@ impl Manifest {
         })
     }
 
-    /// The batch entry of a name in a list.
+    /// Returns the batch entry of a name in a list.
     pub(super) fn entry(&self, name: &OsStr, kind: Kind) -> Entry {
         let new_name = self.new_name.clone();
         Entry { name: name.to_owned(), operand: new_name.is_some(), new_name, hint: Some(kind) }
@@ -138,7 +138,7 @@ impl Manifest {
         FsKind::has_lasting_inodes(self.destination.magic)
     }
 
-    /// The inode number of a file in the destination; 0 where inode numbers do not last.
+    /// Returns the inode number of a file in the destination, or 0 where inode numbers do not last.
     pub(super) fn identity(&self, ino: u64) -> u64 {
         if self.has_lasting_inodes() { ino } else { 0 }
     }

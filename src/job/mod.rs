@@ -85,7 +85,7 @@ pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError>
             let part = part.map_or_else(|| auto::part(|name| std::env::var_os(name)), Ok)?;
             if part >= manifest.parts {
                 let last = (manifest.parts - 1).to_string();
-                let words = "there is no part {?} in {}: they go from 0 to {?}";
+                let words = "there is no part {?} in {}: parts are numbered from 0 to {?}";
                 return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
             }
             let options = options(&manifest, arguments, console)?;
@@ -148,7 +148,7 @@ fn stale_retry(magics: &[u64]) -> StaleRetry {
     StaleRetry::new(magics.iter().all(|magic| FsKind::from_magic(*magic).is_local()))
 }
 
-/// The settled options: those of the plan, followed by those given to this step.
+/// Returns the settled options: those of the plan, followed by those given to this step.
 fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, UsageError> {
     let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
     let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
@@ -160,11 +160,11 @@ fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> 
             let resume = options.preserve.timestamps;
             Ok(Options { atomic: true, resume, replace_other_kinds: true, ..options })
         }
-        _ => Err(Failure::plain("the job has options that are of no copy").into()),
+        _ => Err(Failure::plain("the job's saved options do not describe a copy").into()),
     }
 }
 
-/// The name of this machine, safe to use in a file name.
+/// Returns the name of this machine, safe to use in a file name.
 fn host() -> String {
     proc::host().replace('/', "_")
 }

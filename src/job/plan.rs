@@ -105,7 +105,7 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     })
 }
 
-/// The size in bytes above which a file is cut into ranges.
+/// Returns the size in bytes above which a file is cut into ranges.
 fn split_over(ctx: &Context, plan: &Plan, totals: &Totals) -> u64 {
     let limits = &ctx.options.limits;
     // A file that has to share its blocks is cloned as a whole.
@@ -144,7 +144,7 @@ fn list_source(
     Ok(totals)
 }
 
-/// The number of names of the inode that the plan has to collect.
+/// Returns the number of names of the inode that the plan has to collect.
 fn expected_names(ctx: &Context, stat: &Stat) -> u64 {
     let options = &ctx.options;
     match options.dereference {
@@ -228,7 +228,7 @@ fn next_group(spool: &mut spool::SpoolReader) -> Result<Option<PlannedNames>, Fa
     Ok(Some(group))
 }
 
-/// The offset at which range `piece` of a file begins and the range before it ends.
+/// Returns the offset at which range `piece` of a file begins and the range before it ends.
 fn cut(size: u64, piece: u64, pieces: u64) -> u64 {
     if piece == pieces {
         return size;

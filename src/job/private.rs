@@ -80,7 +80,7 @@ impl PrivateDir {
             return Err(Failure::new("not using {} for a job: it belongs to another user", self.path));
         }
         if stat.permissions() & OTHERS_WRITE != 0 {
-            let words = "not using {} for a job: others may write to it; take that away by chmod go-w";
+            let words = "not using {} for a job: others may write to it; run chmod go-w on it";
             return Err(Failure::new(words, self.path));
         }
         Ok(self)
@@ -139,7 +139,7 @@ impl PrivateDir {
             return Err(Failure::new("not reading {}: it is not a file of this job", self.path_of(name)));
         }
         if stat.permissions() & OTHERS_WRITE != 0 {
-            let words = "not reading {}: others may write to it; take that away by chmod go-w";
+            let words = "not reading {}: others may write to it; run chmod go-w on it";
             return Err(Failure::new(words, self.path_of(name)));
         }
         Ok(Some(File::from(fd)))
@@ -157,7 +157,7 @@ impl PrivateDir {
         at::stat(&self.fd, OsStr::new(name), Follow::No).is_ok()
     }
 
-    /// The names in the directory. All names of a job are text.
+    /// Returns the names in the directory. All names of a job are text.
     pub(super) fn names(&self) -> Result<Vec<String>, Failure> {
         let names = at::names(&self.fd, OsStr::new("."));
         let names = names.map_err(|errno| Failure::new("cannot access {}", &self.path).errno(errno))?;
@@ -178,7 +178,7 @@ impl PrivateDir {
         }
     }
 
-    /// The content of a JSON file; `None` if it does not exist.
+    /// Returns the content of a JSON file, or `None` if it does not exist.
     pub(super) fn read_json(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Value>, Failure> {
         let Some(mut file) = self.read(name, stale_retry)? else { return Ok(None) };
         let mut text = Vec::new();
@@ -224,7 +224,7 @@ impl PrivateDir {
     }
 }
 
-/// A name for an incomplete file.
+/// Makes a name for an incomplete file.
 fn temporary(name: &str) -> String {
     format!("{name}.{:032x}", proc::random())
 }

@@ -83,7 +83,7 @@ impl RangeRecord {
 }
 
 impl RangedFile<'_> {
-    /// The record that was published last; `None` if there is none.
+    /// Returns the record that was published last, or `None` if there is none.
     pub(super) fn latest(&self) -> Result<Option<RangeRecord>, Failure> {
         let mut latest = None;
         for generation in 0.. {

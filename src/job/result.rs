@@ -27,7 +27,7 @@ pub(super) struct PartResult {
 }
 
 impl PartResult {
-    /// The number of failures that were reported.
+    /// Returns the number of failures that were reported.
     pub(super) fn failed(&self) -> u64 {
         self.stats["totals"]["failed"].as_u64().unwrap_or(1)
     }
@@ -47,7 +47,7 @@ impl PartResult {
         stale_retry.operation(|| folder.results.write_json(&format!("{part}.json"), &value), Failure::reason)
     }
 
-    /// The result of the part's last complete run; `None` if there was none.
+    /// Returns the result of the part's last complete run, or `None` if there was none.
     pub(super) fn read(
         folder: &Folder,
         job: &str,

@@ -58,7 +58,7 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Resu
     }
     let source = absolute(&entry.name)?;
     if stat.is_dir() && leads_into(&absolute(folder)?, &stat) {
-        return Err(Failure::new("the job folder {} is inside of SOURCE", folder));
+        return Err(Failure::new("the job folder {} is inside SOURCE", folder));
     }
     let (folder, spool) = Folder::prepare(folder.as_ref())?;
     let planned = match folder.planned_destination(&key)? {
@@ -115,7 +115,7 @@ fn of_a_directory(
     })
 }
 
-/// A source that is a single file: the directories above source and destination are the roots.
+/// Resolves a source that is a single file: the directories above source and destination are the roots.
 fn of_a_file(
     source: &OsStr,
     destination: &OsStr,
@@ -145,8 +145,8 @@ fn open(path: &OsStr) -> Result<(Root, OwnedFd), Failure> {
     Ok((Root::of(without_slashes(path).to_owned(), &fd, &stat)?, fd))
 }
 
-/// The absolute path, with symbolic links unresolved: on another machine, this path may lead to the same
-/// file system where a resolved path would not.
+/// Returns the absolute path, with symbolic links unresolved: on another machine, this path may lead to the
+/// same file system where a resolved path would not.
 fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     match std::path::absolute(without_slashes(path)) {
         Ok(path) => Ok(path.into_os_string()),

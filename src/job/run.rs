@@ -192,8 +192,8 @@ impl RangeCopier<'_> {
         Ok(copied.then_some(file))
     }
 
-    /// The name of the file that holds the range from an earlier run, if that file still exists under its own
-    /// or its final name.
+    /// Returns the name of the file that holds the range from an earlier run, if that file still exists under
+    /// its own or its final name.
     fn done_before(
         &self,
         ranged: &RangedFile<'_>,

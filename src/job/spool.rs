@@ -65,7 +65,7 @@ impl SpoolReader {
         Ok(())
     }
 
-    /// The next record, or `None` at the end.
+    /// Returns the next record, or `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<SpoolRecord>, Failure> {
         let mut bytes = Vec::new();
         let read = self.file.read_until(0, &mut bytes);

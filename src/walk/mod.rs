@@ -113,12 +113,12 @@ pub struct Work<'c> {
 }
 
 impl Work<'_> {
-    /// The names.
+    /// Returns the names.
     pub fn batch(&self) -> &Batch {
         &self.shared.batch
     }
 
-    /// The number of workers that are copying names of the batch.
+    /// Returns the number of workers that are copying names of the batch.
     pub fn workers(&self) -> usize {
         self.shared.workers()
     }
@@ -199,24 +199,24 @@ impl<'c> Walk<'c> {
         Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default() }
     }
 
-    /// The number of workers without a task.
+    /// Returns the number of workers without a task.
     pub fn idle(&self) -> usize {
         self.frontier.idle()
     }
 
-    /// The largest number of batches that were in progress at once.
+    /// Returns the largest number of batches that were in progress at once.
     pub fn peak(&self) -> usize {
         self.frontier.peak()
     }
 }
 
 impl<'c> Walker<'_, 'c> {
-    /// The context of the copy.
+    /// Returns the context of the copy.
     pub fn context(&self) -> &'c Arc<Context> {
         self.ctx
     }
 
-    /// The counts of the walk: directories and excluded names.
+    /// Returns the counts of the walk: directories and excluded names.
     pub fn into_stats(self) -> Stats {
         self.stats
     }
@@ -386,7 +386,7 @@ impl<'c> Walker<'_, 'c> {
     /// Warns that a pattern excludes an operand: a name that was typed was probably meant to be copied.
     fn warn_of_excluded_operand(&self, dir: &Arc<Dir>, entry: &Entry) {
         let path = dir.source_path(&entry.name);
-        self.ctx.reporter.warn(Failure::new("warning: a pattern leaves out {}, which was named", path));
+        self.ctx.reporter.warn(Failure::new("warning: a pattern excludes the operand {}", path));
     }
 
     fn sift_operands(

@@ -40,7 +40,7 @@ fn warns_of_operands() {
         &["-rj1", "--exclude=build", "build/", "other", "backup"],
     ] {
         let output = sandbox.zcp(args).output().unwrap();
-        let words = "zcp: warning: a pattern leaves out 'build/', which was named\n";
+        let words = "zcp: warning: a pattern excludes the operand 'build/'\n";
         assert_eq!((String::from_utf8_lossy(&output.stderr).as_ref(), output.status.code()), (words, Some(0)));
     }
 }

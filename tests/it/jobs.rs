@@ -193,9 +193,9 @@ fn missing_parts() {
     done(&plan(&sandbox, &["-a", "--parts=6", "src", "dst"]));
     [0, 2, 5].into_iter().for_each(|part| done(&run(&sandbox, part)));
     says(&finish(&sandbox), "'job' cannot be finished: these parts have not been run: 1,3,4");
-    says(&run(&sandbox, 6), "there is no part 6 in 'job': they go from 0 to 5");
+    says(&run(&sandbox, 6), "there is no part 6 in 'job': parts are numbered from 0 to 5");
     let none = sandbox.zcp(["--run=job"]).output().unwrap();
-    says(&none, "no part: neither Slurm, Kubernetes, GNU parallel nor MPI says which");
+    says(&none, "no part: neither Slurm, Kubernetes, GNU parallel nor MPI names one");
     let auto = sandbox.zcp(["--run=job"]).env("JOB_COMPLETION_INDEX", "3").output().unwrap();
     done(&auto);
     says(&finish(&sandbox), "have not been run: 1,4");
@@ -223,7 +223,7 @@ fn refused_plans() {
         assert!(!sandbox.path("job/manifest.json").exists());
     }
     let inside = sandbox.zcp(["-a", "--plan=src/job", "--parts=2", "src", "dst"]).output().unwrap();
-    says(&inside, "the job folder 'src/job' is inside of SOURCE");
+    says(&inside, "the job folder 'src/job' is inside SOURCE");
 }
 
 fn changed_source() {
