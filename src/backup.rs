@@ -16,7 +16,7 @@ pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
     (OsStr::from_bytes(&bytes[..start]), OsStr::from_bytes(&bytes[start..end]))
 }
 
-/// The directory of a path, `.` if it has none.
+/// Returns the directory of a path, `.` if it has none.
 pub fn parent(path: &OsStr) -> &OsStr {
     Some(split(path).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."))
 }
@@ -27,7 +27,7 @@ const LONGEST_NAME: usize = 254;
 /// The longest path that the kernel takes, in bytes (PATH_MAX without its NUL).
 const LONGEST_PATH: usize = 4095;
 
-/// The name of the next backup of `name` in `dir`, without its directory.
+/// Returns the name of the next backup of `name` in `dir`, without its directory.
 pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     let base = split(name).1;
     if backup.control == BackupControl::Simple {
@@ -47,7 +47,7 @@ pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     }
 }
 
-/// The name of a simple backup.
+/// Returns the name of a simple backup.
 pub fn simple(backup: &Backup, base: &OsStr) -> OsString {
     shortened(base, [base.as_bytes(), backup.suffix.as_bytes()].concat())
 }
@@ -61,14 +61,14 @@ fn shortened(base: &OsStr, name: Vec<u8>) -> OsString {
     OsString::from_vec([&base.as_bytes()[..kept], b"~"].concat())
 }
 
-/// The digits of N in `base.~N~`. Other programs make such names, too, so N may have any length.
+/// Returns the digits of N in `base.~N~`. Other programs make such names, too, so N may have any length.
 fn number<'n>(base: &OsStr, name: &'n OsStr) -> Option<&'n [u8]> {
     let digits = name.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b".~")?.strip_suffix(b"~")?;
     let valid = digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit);
     valid.then_some(digits)
 }
 
-/// The next number, in digits.
+/// Returns the next number, in digits.
 fn next(digits: &[u8]) -> Vec<u8> {
     let nines = digits.iter().rev().take_while(|digit| **digit == b'9').count();
     let mut next = digits[..digits.len() - nines].to_vec();
@@ -80,7 +80,7 @@ fn next(digits: &[u8]) -> Vec<u8> {
     next
 }
 
-/// The path of `base` in the directory of `name`.
+/// Returns the path of `base` in the directory of `name`.
 pub fn beside(name: &OsStr, base: &OsStr) -> OsString {
     OsString::from_vec([split(name).0.as_bytes(), base.as_bytes()].concat())
 }

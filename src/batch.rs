@@ -24,7 +24,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry found in a directory listing.
+    /// Makes an entry for a name in a directory listing.
     pub fn listed(found: Dirent<'_>) -> Entry {
         Entry { name: found.name.to_owned(), new_name: None, hint: found.kind, operand: false }
     }
@@ -36,7 +36,7 @@ impl Entry {
         (self.new_name, self.hint, self.operand) = (None, found.kind, false);
     }
 
-    /// The name in the destination directory.
+    /// Returns the name in the destination directory.
     pub fn destination(&self) -> &OsStr {
         self.new_name.as_ref().unwrap_or(&self.name)
     }
@@ -52,7 +52,7 @@ pub enum Entries {
 }
 
 impl Entries {
-    /// The number of entries.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         match self {
             Entries::Given(entries) => entries.len(),
@@ -65,7 +65,7 @@ impl Entries {
         self.len() == 0
     }
 
-    /// The entry at a position.
+    /// Returns the entry at a position.
     pub fn get(&self, at: usize) -> Option<Entry> {
         match self {
             Entries::Given(entries) => entries.get(at).cloned(),
@@ -95,12 +95,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch from which no name has been taken.
+    /// Makes a batch from which no name has been taken.
     pub fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
         Batch { dir, fds, entries, next: AtomicUsize::new(0) }
     }
 
-    /// All names, taken or not.
+    /// Returns all names, taken or not.
     pub fn entries(&self) -> &Entries {
         &self.entries
     }
@@ -110,7 +110,7 @@ impl Batch {
         !self.is_taken() && self.entries.read(self.next.fetch_add(1, Ordering::Relaxed), entry)
     }
 
-    /// The number of names that no worker has taken.
+    /// Returns the number of names that no worker has taken.
     pub fn left(&self) -> usize {
         self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }

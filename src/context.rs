@@ -107,7 +107,7 @@ impl Context {
         self.options.resume && !self.options.dry_run
     }
 
-    /// The rule for the modes of new names.
+    /// Returns the rule for the modes of new names.
     pub fn mode_policy(&self) -> ModePolicy {
         self.options.preserve.mode_policy(self.process.umask)
     }

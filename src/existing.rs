@@ -18,7 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The facts about the entry's existing destination; `None` if the name is free.
+/// Returns the facts about the entry's existing destination, or `None` if the name is free.
 ///
 /// # Errors
 /// The errno of stat(2), except ENOENT.
@@ -123,7 +123,7 @@ fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat
     ctx.kept_times.is_kept(source.mtime, stat, || at::open_path(dst, name).ok().filter(is_it))
 }
 
-/// The status of the file that the copy would reach through the name.
+/// Returns the status of the file that the copy would reach through the name.
 fn referent(
     options: &Options,
     dst: BorrowedFd<'_>,
@@ -176,7 +176,7 @@ pub struct Location {
     name: OsString,
 }
 
-/// The location of `name`, which is relative to `base`.
+/// Returns the location of `name`, which is relative to `base`.
 ///
 /// # Errors
 /// Those of stat(2) on its directory.
@@ -185,8 +185,8 @@ pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
-/// The location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that names its
-/// directory counts as a directory of its own, so the same file may be named again through that link.
+/// Returns the location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that
+/// names its directory counts as a directory of its own, so the same file may be named again through that link.
 ///
 /// # Errors
 /// Those of stat(2) on its directory.
@@ -195,7 +195,7 @@ pub fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
-/// The directory itself and all directories above it.
+/// Returns the directory itself and all directories above it.
 pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     let mut above = HashSet::new();
     let mut up = OsString::from(".");

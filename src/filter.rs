@@ -68,12 +68,12 @@ impl Filter {
         Ok(())
     }
 
-    /// The level of an operand; `ignores` is the content of its `.gitignore`.
+    /// Returns the level of an operand; `ignores` is the content of its `.gitignore`.
     pub fn top(&self, ignores: Option<&[u8]>) -> Arc<Level> {
         Arc::new(Level { path: PathBuf::new(), ignores: patterns(ignores), above: None })
     }
 
-    /// The level of a subdirectory.
+    /// Returns the level of a subdirectory.
     pub fn below(&self, above: &Arc<Level>, name: &OsStr, ignores: Option<&[u8]>) -> Arc<Level> {
         let path = above.path.join(name);
         Arc::new(Level { path, ignores: patterns(ignores), above: Some(Arc::clone(above)) })
@@ -115,12 +115,12 @@ fn decision(patterns: &[Pattern], matches: impl Fn(&Pattern) -> bool) -> Option<
     patterns.iter().rev().find(|pattern| matches(pattern)).map(|pattern| !pattern.negated)
 }
 
-/// The patterns of a `.gitignore`. As in git, an invalid pattern matches nothing.
+/// Returns the patterns of a `.gitignore`. As in git, an invalid pattern matches nothing.
 fn patterns(text: Option<&[u8]>) -> Vec<Pattern> {
     text.map(|text| lines(text).filter_map(Pattern::of_line).collect()).unwrap_or_default()
 }
 
-/// The lines of a file, without a leading byte order mark.
+/// Returns the lines of a file, without a leading byte order mark.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text).split(|byte| *byte == b'\n')
 }

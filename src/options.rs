@@ -115,7 +115,7 @@ pub struct Preserve {
 }
 
 impl Preserve {
-    /// The rule for the modes of new names.
+    /// Returns the rule for the modes of new names.
     pub fn mode_policy(&self, umask: u32) -> ModePolicy {
         let rule = match (self.mode, self.no_mode) {
             (true, _) => ModeRule::Source,
@@ -318,8 +318,8 @@ impl Options {
         Ok(None)
     }
 
-    /// The first contradiction between two options, in words. Forced strategies must be able to do what other
-    /// options require.
+    /// Returns the first contradiction between two options, in words. Forced strategies must be able to do what
+    /// other options require.
     pub fn contradiction(&self) -> Option<&'static str> {
         let limits = &self.limits;
         if self.if_exists == IfExists::Ask && self.files_from == Some(NameList::Stdin) {

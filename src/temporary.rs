@@ -31,15 +31,15 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
     Err(Errno::EXIST)
 }
 
-/// The serial number in the first temporary name of this process. It is random, so nobody can take the names
-/// first.
+/// Returns the serial number in the first temporary name of this process. It is random, so no other process can
+/// take the names first.
 pub fn first_serial() -> u64 {
     static FIRST: OnceLock<u64> = OnceLock::new();
     // Without the highest bits, so that no process exhausts the numbers.
     *FIRST.get_or_init(|| u64::try_from(proc::random() >> 66).unwrap_or(0))
 }
 
-/// The process and the serial number in a temporary name; `None` if it is not one.
+/// Returns the process and the serial number in a temporary name, or `None` if it is not one.
 pub fn maker(name: &OsStr) -> Option<(u32, u64)> {
     let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
     Some((process.parse().ok()?, serial.parse().ok()?))

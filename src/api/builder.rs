@@ -86,7 +86,7 @@ impl Default for CopyOptions {
 }
 
 impl CopyOptions {
-    /// The defaults of cp.
+    /// Returns the defaults of cp.
     pub fn new() -> CopyOptions {
         CopyOptions {
             options: Options { progress: When::Never, ..Options::default() },
@@ -174,7 +174,7 @@ impl CopyOptions {
         Operands { sources, destination, target: self.target }
     }
 
-    /// The options with all their consequences, and perhaps a warning.
+    /// Returns the options with all their consequences, and perhaps a warning.
     pub(crate) fn settled(&self) -> Result<(Options, Option<Failure>), Error> {
         self.check()?;
         let mut options = self.complete();

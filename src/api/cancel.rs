@@ -25,7 +25,7 @@ use crate::sys::proc::StopFlag;
 pub struct Cancel(StopFlag);
 
 impl Cancel {
-    /// A handle that has not been used yet.
+    /// Makes a handle that has not been used yet.
     pub fn new() -> Cancel {
         Cancel::default()
     }
@@ -35,7 +35,7 @@ impl Cancel {
         self.0.raise();
     }
 
-    /// The signal that stopped the copies, if there was one: a signal caught for a
+    /// Returns the signal that stopped the copies, if there was one: a signal caught for a
     /// [`Console`](crate::Console), or SIGPIPE if the reader of a destination went away.
     pub fn signal(&self) -> Option<i32> {
         self.0.signal()

@@ -41,53 +41,56 @@ impl Report {
         }
     }
 
-    /// Regular files (and streams) whose content was copied.
+    /// Returns the number of regular files (and streams) whose content was copied.
     pub fn files(&self) -> u64 {
         self.0.stats.files
     }
 
-    /// Directories that were made or copied into.
+    /// Returns the number of directories that were made or copied into.
     pub fn directories(&self) -> u64 {
         self.0.stats.directories
     }
 
-    /// Symbolic links that were made.
+    /// Returns the number of symbolic links that were made.
     pub fn symlinks(&self) -> u64 {
         self.0.stats.symlinks
     }
 
-    /// Hard links that were made, instead of a second copy or because links were requested.
+    /// Returns the number of hard links that were made, instead of a second copy or because links were
+    /// requested.
     pub fn hard_links(&self) -> u64 {
         self.0.stats.hard_links
     }
 
-    /// Fifos, sockets and device nodes that were made.
+    /// Returns the number of fifos, sockets and device nodes that were made.
     pub fn special(&self) -> u64 {
         self.0.stats.special
     }
 
-    /// Files that were skipped because of the existing destination.
+    /// Returns the number of files that were skipped because of the existing destination.
     pub fn skipped(&self) -> u64 {
         self.0.stats.skipped
     }
 
-    /// Files that an earlier run had completed, skipped by [`resume`](super::CopyOptions::resume).
+    /// Returns the number of files that an earlier run had completed, skipped by
+    /// [`resume`](super::CopyOptions::resume).
     pub fn complete(&self) -> u64 {
         self.0.stats.complete
     }
 
-    /// Files that were read back and equal their source ([`verify`](super::CopyOptions::verify)).
+    /// Returns the number of files that were read back and equal their source
+    /// ([`verify`](super::CopyOptions::verify)).
     pub fn verified(&self) -> u64 {
         self.0.stats.verified
     }
 
-    /// The verified files of which some bytes may have come from the page cache, not from the disk: all files
-    /// on a tmpfs.
+    /// Returns the number of verified files of which some bytes may have come from the page cache, not from the
+    /// disk: all files on a tmpfs.
     pub fn verified_in_cache(&self) -> u64 {
         self.0.stats.verified_in_cache
     }
 
-    /// Names that globs excluded. Names below an excluded directory are not counted.
+    /// Returns the number of names that globs excluded. Names below an excluded directory are not counted.
     pub fn excluded(&self) -> u64 {
         self.0.stats.excluded
     }
@@ -97,37 +100,37 @@ impl Report {
         self.0.dry_run
     }
 
-    /// The sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
+    /// Returns the sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
     pub fn bytes(&self) -> u64 {
         self.0.stats.bytes_logical
     }
 
-    /// Bytes written by any strategy except reflink.
+    /// Returns the bytes written by any strategy except reflink.
     pub fn bytes_moved(&self) -> u64 {
         self.0.stats.account.bytes_moved()
     }
 
-    /// Bytes in holes that were kept or made.
+    /// Returns the bytes in holes that were kept or made.
     pub fn bytes_in_holes(&self) -> u64 {
         self.0.stats.account.holes
     }
 
-    /// Bytes that a reflink shares with the source.
+    /// Returns the bytes that a reflink shares with the source.
     pub fn bytes_shared(&self) -> u64 {
         self.0.stats.account.bytes_shared()
     }
 
-    /// The time from the start of the walk to the last file.
+    /// Returns the time from the start of the walk to the last file.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
 
-    /// The largest number of workers.
+    /// Returns the largest number of workers.
     pub fn workers(&self) -> usize {
         self.0.workers
     }
 
-    /// The strategies that were used or tried.
+    /// Returns the strategies that were used or tried.
     pub fn strategies(&self) -> impl Iterator<Item = StrategyReport> {
         let account = &self.0.stats.account;
         Strategy::ALL.into_iter().filter(|s| account.tally(*s).is_used()).map(|strategy| {
@@ -143,40 +146,41 @@ impl Report {
         })
     }
 
-    /// The number of failures.
+    /// Returns the number of failures.
     pub fn failed(&self) -> u64 {
         self.0.failed
     }
 
-    /// The failures, at most the first 1,000. A failure without a message, such as a declined prompt, is only
-    /// counted.
+    /// Returns the failures, at most the first 1,000. A failure without a message, such as a declined prompt,
+    /// is only counted.
     pub fn failures(&self) -> &[Failure] {
         &self.0.failures
     }
 
-    /// Warnings, such as a source that was named twice; at most the first 1,000.
+    /// Returns the warnings, such as a source that was named twice; at most the first 1,000.
     pub fn warnings(&self) -> &[Failure] {
         &self.0.warnings
     }
 
-    /// The line that the program ends with after several failures, or `None` if there is no need for one. It is
-    /// in bytes, because file names need not be UTF-8.
+    /// Returns the line that the program ends with after several failures, or `None` if there is no need for
+    /// one. It is in bytes, because file names need not be UTF-8.
     #[cfg(feature = "cli")]
     pub(crate) fn outcome(&self) -> Option<Vec<u8>> {
         table::outcome(&self.0)
     }
 
-    /// The first line of the table: files, bytes, time and speed.
+    /// Returns the first line of the table: files, bytes, time and speed.
     pub fn headline(&self) -> String {
         table::headline(&self.0)
     }
 
-    /// The table with bold headings, for a terminal.
+    /// Returns the table with bold headings, for a terminal.
     pub fn to_terminal(&self) -> String {
         table::text(&self.0, true)
     }
 
-    /// The object of `zcp --stats=json`, on one line. Later versions may add fields, but will change none.
+    /// Returns the object of `zcp --stats=json`, on one line. Later versions may add fields, but will change
+    /// none.
     pub fn to_json(&self) -> String {
         self.0.json().to_string()
     }
@@ -217,7 +221,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The report of the copy, unless nothing was copied.
+    /// Returns the report of the copy, unless nothing was copied.
     pub fn report(&self) -> Option<&Report> {
         match self {
             Error::Usage(_) | Error::Unusable(_) => None,

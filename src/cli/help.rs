@@ -21,7 +21,7 @@ Options in the environment variable ZCP_OPTS are read first, such as
 ZCP_OPTS='--jobs=4 --stats'. Options that change what is copied are refused
 there. Under the name cp, zcp does not read ZCP_OPTS.";
 
-/// The synopsis.
+/// Returns the synopsis.
 pub(super) fn usage(program: &str) -> String {
     format!(
         "{program} [OPTION]... [-T] SOURCE DEST\n       \

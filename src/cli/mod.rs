@@ -106,7 +106,7 @@ impl From<Error> for UsageError {
     }
 }
 
-/// The name that messages begin with: the program's name as it was called.
+/// Returns the name that messages begin with: the program's name as it was called.
 pub fn program_name(argv0: Option<&OsStr>) -> String {
     let base = argv0.map(|name| name.as_bytes()).unwrap_or_default().rsplit(|b| *b == b'/').next();
     match base.map(String::from_utf8_lossy) {

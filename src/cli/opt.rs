@@ -166,7 +166,7 @@ impl Opt {
         !self.is_cps() && matches!(self.scope, Scope::How | Scope::Run)
     }
 
-    /// The name with the dashes that a user types.
+    /// Returns the name with the dashes that a user types.
     pub(super) fn spelling(&self) -> String {
         format!("{}{}", if self.long { "--" } else { "-" }, self.id)
     }

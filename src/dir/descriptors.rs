@@ -45,12 +45,12 @@ impl Descriptors {
         Descriptors { most, reserved, workers, together, free, open: Mutex::default() }
     }
 
-    /// The number of workers for which the descriptors suffice.
+    /// Returns the number of workers for which the descriptors suffice.
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// The number of small files that a worker may copy together.
+    /// Returns the number of small files that a worker may copy together.
     pub fn together(&self) -> usize {
         self.together.max(1)
     }
@@ -67,12 +67,12 @@ impl Descriptors {
         self.free.fetch_add(files, Ordering::Relaxed);
     }
 
-    /// The number of batches that may wait for a worker. Each one keeps two directories open.
+    /// Returns the number of batches that may wait for a worker. Each one keeps two directories open.
     pub fn batches_ahead(&self) -> usize {
         (proc::descriptor_limit().saturating_sub(64) / 2).max(1)
     }
 
-    /// The most descriptors that a run uses.
+    /// Returns the most descriptors that a run uses.
     pub fn highest(&self) -> usize {
         2 * self.most + self.reserved
     }

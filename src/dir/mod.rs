@@ -114,13 +114,13 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// The root of the operands: source names are relative to the working directory, destination names to
+    /// Makes the root of the operands: source names are relative to the working directory, destination names to
     /// `destination`, whose path in messages is `root`.
     pub fn operands(destination: Base, root: OsString) -> Hold {
         Dir::roots((Base::Cwd, OsString::new()), (destination, root))
     }
 
-    /// A root: the two directories to which names are relative, with their paths for messages.
+    /// Makes a root: the two directories to which names are relative, with their paths for messages.
     pub fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Hold {
         let fresh = matches!(destination, Base::Absent);
         let dst_id = match &destination {
@@ -144,7 +144,7 @@ impl Dir {
         }))
     }
 
-    /// A directory in another one, which it holds.
+    /// Makes a directory in another one, which it holds.
     pub fn below(ctx: &Arc<Context>, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Hold {
         Hold::keep(&place.parent);
         let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
@@ -168,7 +168,7 @@ impl Dir {
         dir
     }
 
-    /// The type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
+    /// Returns the type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
     pub fn destination_magic(&self) -> Option<u64> {
         match lock(&self.fds).as_ref().map(|fds| io::fs_magic(&fds.dst)) {
             Some(Ok(magic)) => Some(magic),
@@ -192,27 +192,27 @@ impl Dir {
         self.finish.is_some_and(|finish| finish.extent != Extent::Full)
     }
 
-    /// The parent directory.
+    /// Returns the parent directory.
     pub fn parent(&self) -> Option<&Arc<Dir>> {
         self.place.as_ref().map(|place| &place.parent)
     }
 
-    /// The name of the source in its parent.
+    /// Returns the name of the source in its parent.
     pub fn name(&self) -> Option<&OsStr> {
         self.place.as_ref().map(|place| &*place.name)
     }
 
-    /// The path of a source entry, for messages.
+    /// Returns the path of a source entry, for messages.
     pub fn source_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.name, &self.top().source_root)
     }
 
-    /// The path of a destination entry, for messages.
+    /// Returns the path of a destination entry, for messages.
     pub fn destination_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.new_name, &self.top().root)
     }
 
-    /// The identity of a name in the destination, for comparison.
+    /// Returns the identity of a name in the destination, for comparison.
     pub fn destination_name(&self, name: &OsStr) -> DestinationName {
         let name = without_slashes(name);
         let path = if self.dst_id.is_some() { name.to_owned() } else { self.destination_path(name) };
@@ -245,7 +245,7 @@ impl Dir {
         path
     }
 
-    /// The descriptors, opened again if they were closed.
+    /// Returns the descriptors, opened again if they were closed.
     ///
     /// # Errors
     /// ENOENT if the name refers to another directory by now; those of open(2).

@@ -78,7 +78,7 @@ impl Watched {
         matches!(errno, Errno::NOSYS | Errno::PERM)
     }
 
-    /// The directories that have to be synced one by one after a refusal.
+    /// Returns the directories that have to be synced one by one after a refusal.
     pub fn take_finished(&self) -> Vec<Arc<Dir>> {
         std::mem::take(&mut *lock(&self.finished))
     }

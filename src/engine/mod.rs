@@ -137,7 +137,7 @@ fn count_left(ctx: &Context, shared: &Shared, sources: Arc<[OsString]>) -> Optio
     Some(Left { files, all_counted: total.complete.load(Ordering::Relaxed) })
 }
 
-/// The number of workers: one if order matters or there is nothing to share.
+/// Returns the number of workers: one if order matters or there is nothing to share.
 fn workers(ctx: &Context, roots: &Roots) -> usize {
     if ctx.options.needs_order() || roots.collide || !roots.are_many {
         return 1;
@@ -145,13 +145,14 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
     wanted_workers(ctx)
 }
 
-/// The number of workers by `--jobs`, or else of processors, as far as descriptors and memory allow.
+/// Returns the number of workers by `--jobs`, or else of processors, as far as descriptors and memory allow.
 fn wanted_workers(ctx: &Context) -> usize {
     let wanted = ctx.options.jobs.unwrap_or_else(proc::processors);
     wanted.min(ctx.descriptors.workers()).min(memory::affordable_workers())
 }
 
-/// The progress display; `None` without a console and a listener. `estimate` is called only if there is one.
+/// Returns the progress display, or `None` without a console and a listener. `estimate` is called only if there
+/// is one.
 pub fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
     let console = ctx.reporter.console().cloned();
     if ctx.listener.is_none() && console.is_none() {

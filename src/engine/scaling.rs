@@ -36,8 +36,8 @@ pub(super) enum WaitingSign {
 }
 
 impl WaitingSign {
-    /// The sign for the options and the types of the file systems of a source and of the destination (`f_type` of
-    /// statfs(2)).
+    /// Returns the sign for the options and the types of the file systems of a source and of the destination
+    /// (`f_type` of statfs(2)).
     pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> WaitingSign {
         let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
         let remote = kinds.iter().any(|kind| matches!(kind, FsKind::Remote | FsKind::Fuse));
@@ -50,7 +50,7 @@ impl WaitingSign {
         self == WaitingSign::IdleProcessors
     }
 
-    /// The factor by which the number of workers grows in a tick while they wait.
+    /// Returns the factor by which the number of workers grows in a tick while they wait.
     fn growth(self) -> usize {
         if self == WaitingSign::IdleProcessors { 4 } else { 2 }
     }
@@ -129,8 +129,8 @@ fn spawn<'s>(workers: &'s Workers<'_, '_>, scope: &Scope<'s>, count: usize) {
     }
 }
 
-/// A pool of `threads`, or fewer if the system allows no more (`RLIMIT_NPROC`, `pids.max`). If it allows none, the
-/// caller does all the work.
+/// Makes a pool of `threads`, or fewer if the system allows no more (`RLIMIT_NPROC`, `pids.max`). If it allows
+/// none, the caller does all the work.
 fn pool(workers: &Workers<'_, '_>, threads: usize) -> Option<ThreadPool> {
     let pool = largest_pool(threads);
     if pool.is_none() {

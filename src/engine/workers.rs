@@ -89,7 +89,7 @@ impl<'w, 'c> Workers<'w, 'c> {
         leaves
     }
 
-    /// The number of workers at work.
+    /// Returns the number of workers at work.
     pub(super) fn at_work(&self) -> usize {
         lock(&self.at_work).count
     }

@@ -14,8 +14,8 @@ const SECOND: i128 = 1_000_000_000;
 /// Resolutions of file systems in nanoseconds: 100 ns (NTFS, SMB), 1 us, 1 ms, 10 ms (exFAT), 1 s (ext4 with small
 /// inodes, SFTP, HFS+), 2 s (FAT).
 const UNITS: [i128; 6] = [100, 1_000, 1_000_000, 10_000_000, SECOND, 2 * SECOND];
-/// Only a time up to the first of these may be the earliest, and only one from the second on the latest, that a
-/// file system can store: FAT begins in 1980, 32-bit seconds end in 2038.
+/// The latest possible start of a file system's times, and their earliest possible end: FAT begins in 1980, and
+/// 32-bit seconds end in 2038.
 const MAY_BE_FIRST: i64 = 315_705_600;
 const MAY_BE_LAST: i64 = i32::MAX as i64 - DAY;
 const DAY: i64 = 86_400;

@@ -32,7 +32,7 @@ pub enum Handle<'a> {
 }
 
 impl Handle<'_> {
-    /// A path of the file, through /proc (proc_pid_fd(5)), for calls that take no descriptor.
+    /// Returns a path of the file, through /proc (proc_pid_fd(5)), for calls that take no descriptor.
     fn path(&self) -> OsString {
         match self {
             Handle::Open(fd) | Handle::Path(fd, _) => at::proc_path(*fd).into(),
@@ -97,7 +97,7 @@ pub enum AttributeOperation {
 }
 
 impl AttributeOperation {
-    /// The failure of this operation.
+    /// Returns the failure of this operation.
     pub fn failed(self, errno: Errno) -> AttributeError {
         AttributeError { doing: self, errno }
     }

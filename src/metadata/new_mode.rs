@@ -65,12 +65,12 @@ impl ModePolicy {
         self.changes_owner || self.rule != ModeRule::Masked
     }
 
-    /// The mode of a regular file.
+    /// Returns the mode of a regular file.
     pub fn file(&self, source: &Stat) -> NewMode {
         self.new_mode(source.permissions() & 0o777, 0o666, 0o666)
     }
 
-    /// The mode of a regular file that was created with mode 0600.
+    /// Returns the mode of a regular file that was created with mode 0600.
     pub fn closed_file(&self, source: &Stat) -> NewMode {
         let later = match self.rule {
             ModeRule::Source => None,
@@ -80,7 +80,7 @@ impl ModePolicy {
         NewMode { create: 0o600, later }
     }
 
-    /// The mode of a fifo, socket or device.
+    /// Returns the mode of a fifo, socket or device.
     pub fn special(&self, source: &Stat) -> NewMode {
         let bits = if self.closes() { 0o777 } else { 0o7777 };
         let default = if source.kind() == Kind::Socket { 0o777 } else { 0o666 };
@@ -98,8 +98,8 @@ impl ModePolicy {
         NewMode { create: permissions & !withheld, later }
     }
 
-    /// The mode of a directory whose source has these permission bits. A leading directory (`--parents`) gets the
-    /// write bits of others from the start; any other directory gets them at the end.
+    /// Returns the mode of a directory whose source has these permission bits. A leading directory
+    /// (`--parents`) gets the write bits of others from the start; any other directory gets them at the end.
     pub fn directory(&self, permissions: u32, is_leading: bool) -> NewDirectoryMode {
         let withheld = match is_leading {
             _ if self.closes() => OTHERS,
@@ -122,8 +122,8 @@ impl ModePolicy {
         existing.permissions() == new.create & !self.umask
     }
 
-    /// The final mode of an existing directory that has exactly the mode of `new` while it is filled: a run that
-    /// was killed may not have set it.
+    /// Returns the final mode of an existing directory that has exactly the mode of `new` while it is filled: a
+    /// run that was killed may not have set it.
     pub fn unfinished_directory(&self, new: &NewDirectoryMode, existing: &Stat) -> Option<u32> {
         let created = new.create & 0o777 & !self.umask;
         let now = existing.permissions();
@@ -133,8 +133,8 @@ impl ModePolicy {
 }
 
 impl NewDirectoryMode {
-    /// The mode to set at the end on a directory that mkdir(2) created with mode `given` and whose mode is `now`;
-    /// `None` if that is right already. Not used where the source's mode is copied.
+    /// Returns the mode to set at the end on a directory that mkdir(2) created with mode `given` and whose mode
+    /// is `now`, or `None` if that is right already. Not used where the source's mode is copied.
     pub fn later(&self, given: u32, now: u32) -> Option<u32> {
         let last = self.last_mode(given);
         // Under this rule a call is needed even if the mode is right: an inherited access control list must be
@@ -171,7 +171,7 @@ mod tests {
         Stat { mode: kind | permissions, ..Stat::default() }
     }
 
-    /// The final mode, without any default ACL.
+    /// Returns the final mode, without any default ACL.
     fn last(policy: &ModePolicy, new: NewMode, source: &Stat) -> u32 {
         match policy.rule {
             ModeRule::Source => source.permissions(),

@@ -51,8 +51,8 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
     }
 }
 
-/// An access control list, or `None` if there is none. An error counts only if listxattr names the list: some file
-/// systems without support for lists give EINVAL.
+/// Returns an access control list, or `None` if there is none. An error counts only if listxattr names the
+/// list: some file systems without support for lists give EINVAL.
 pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     let is_listed = |names: Vec<u8>| names.split(|byte| *byte == 0).any(|listed| listed == name.as_bytes());
     match get(file, name) {
@@ -82,7 +82,7 @@ pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     }
 }
 
-/// An attribute's value; `None` if the file does not have it or the file system does not support it.
+/// Returns an attribute's value, or `None` if the file does not have it or the file system does not support it.
 pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     match read(file, name) {
         Ok(value) => Ok(Some(value)),
@@ -103,7 +103,8 @@ fn read(file: Handle<'_>, name: &OsStr) -> Result<Vec<u8>> {
     or_by_name(file, answer, |dir, entry, room| raw::attribute_at(dir, entry, name, room))
 }
 
-/// All attribute names, each followed by a NUL byte; empty if the file system does not support attributes.
+/// Returns all attribute names, each followed by a NUL byte, or an empty list if the file system does not
+/// support attributes.
 pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     let answer = grow(|room| match file {
         Handle::Open(fd) => match fs::flistxattr(fd, &mut *room) {

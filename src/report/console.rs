@@ -48,13 +48,13 @@ struct Inner {
 }
 
 impl Console {
-    /// The console of the program `program`.
+    /// Makes a console for the program `program`.
     pub fn new(program: &str) -> Console {
         let output = Mutex::new(Output::stdout());
         Console(Arc::new(Inner { program: program.to_owned(), output, bar: BarHandle::default() }))
     }
 
-    /// The name at the beginning of each message.
+    /// Returns the name at the beginning of each message.
     pub fn program(&self) -> &str {
         &self.0.program
     }
@@ -137,12 +137,12 @@ impl Prompt {
         Prompt { destination: destination.to_owned(), text }
     }
 
-    /// The existing file.
+    /// Returns the existing file.
     pub fn destination(&self) -> &Path {
         Path::new(&self.destination)
     }
 
-    /// The question in cp's words, such as `overwrite 'b'? `.
+    /// Returns the question in cp's words, such as `overwrite 'b'? `.
     pub fn text(&self) -> &[u8] {
         &self.text
     }

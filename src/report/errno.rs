@@ -19,7 +19,7 @@ const NAMES: &[(i32, &str)] = names![
     EDQUOT DQUOT, ECANCELED CANCELED, ECONNRESET CONNRESET, ENOTCONN NOTCONN,
 ];
 
-/// The symbolic name of an errno, such as `EXDEV`.
+/// Returns the symbolic name of an errno, such as `EXDEV`.
 pub fn name(errno: i32) -> String {
     NAMES
         .iter()
@@ -27,7 +27,7 @@ pub fn name(errno: i32) -> String {
         .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
 }
 
-/// The reason of a step-down with this name.
+/// Returns the reason of a step-down with this name.
 pub fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
@@ -35,7 +35,7 @@ pub fn reason(name: &str) -> Option<Reason> {
     known.or_else(|| number(name)).or_else(ours)
 }
 
-/// The symbolic name of the reason of a step-down.
+/// Returns the symbolic name of the reason of a step-down.
 pub fn reason_name(reason: Reason) -> String {
     match reason {
         Reason::Errno(errno) => name(errno),
@@ -44,7 +44,7 @@ pub fn reason_name(reason: Reason) -> String {
     }
 }
 
-/// The reason of a step-down in plain words.
+/// Returns the reason of a step-down in plain words.
 pub fn explain(strategy: Strategy, reason: Reason) -> String {
     let errno = match reason {
         Reason::Errno(errno) => errno,

@@ -61,12 +61,12 @@ impl Failure {
         self
     }
 
-    /// The source and the destination of the name that was copied, if the failure belongs to one.
+    /// Returns the source and the destination of the name that was copied, if the failure belongs to one.
     pub fn names(&self) -> Option<(&OsStr, &OsStr)> {
         self.names.as_ref().map(|names| (names.0.as_os_str(), names.1.as_os_str()))
     }
 
-    /// The first byte in which a copy differs from its source, counted from 0.
+    /// Returns the first byte in which a copy differs from its source, counted from 0.
     pub fn offset(&self) -> Option<u64> {
         let offset = self.paths.last().filter(|_| self.operation.ends_with("offset {?}"))?;
         offset.to_str()?.parse().ok()
@@ -145,8 +145,8 @@ impl Failure {
         Failure { about: About::Attribute, ..failure.errno(error.errno) }
     }
 
-    /// The whole message: words, paths quoted for a shell, and the system's reason. It is in bytes, because a
-    /// file name need not be UTF-8.
+    /// Returns the whole message: words, paths quoted for a shell, and the system's reason. It is in bytes,
+    /// because a file name need not be UTF-8.
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let mut paths = self.paths.iter();
@@ -169,7 +169,7 @@ impl Failure {
         text
     }
 
-    /// The message without the paths and the reason.
+    /// Returns the message without the paths and the reason.
     pub fn operation(&self) -> String {
         let words = self.operation.strip_prefix("warning: ").unwrap_or(self.operation);
         // The reason follows the colon.
@@ -179,17 +179,17 @@ impl Failure {
         words.join(" ")
     }
 
-    /// The first path, if there is one.
+    /// Returns the first path, if there is one.
     pub fn path(&self) -> Option<&OsStr> {
         self.paths.first().map(OsString::as_os_str)
     }
 
-    /// All paths, in the order of the message.
+    /// Returns all paths, in the order of the message.
     pub fn paths(&self) -> impl Iterator<Item = &OsStr> {
         self.paths.iter().map(OsString::as_os_str)
     }
 
-    /// The system's reason, for `std::io::Error::from_raw_os_error`; `None` if there is none.
+    /// Returns the system's reason, for `std::io::Error::from_raw_os_error`, or `None` if there is none.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.errno.map(Errno::raw_os_error)
     }
@@ -199,12 +199,12 @@ impl Failure {
         self.errno == Some(errno)
     }
 
-    /// The system's reason.
+    /// Returns the system's reason.
     pub(crate) fn reason(&self) -> Option<Errno> {
         self.errno
     }
 
-    /// The symbolic name of the system's reason, such as `ENOSPC`.
+    /// Returns the symbolic name of the system's reason, such as `ENOSPC`.
     pub fn errno_name(&self) -> Option<String> {
         self.raw_os_error().map(errno::name)
     }

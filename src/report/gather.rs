@@ -8,7 +8,7 @@ use crate::transfer::{Call, Strategy, Tally};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The summary in an object of `--stats=json`. Missing numbers count as 0. Failures are not read.
+/// Returns the summary in an object of `--stats=json`. Missing numbers count as 0. Failures are not read.
 pub fn summary(value: &Value) -> Summary {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let total = |name: &str| number(&value["totals"][name]);

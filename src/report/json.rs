@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// The JSON value of a byte string.
+/// Returns the JSON value of a byte string.
 pub fn bytes(text: &OsStr) -> Value {
     match text.to_str() {
         Some(text) => json!(text),
@@ -12,7 +12,7 @@ pub fn bytes(text: &OsStr) -> Value {
     }
 }
 
-/// The byte string in a JSON value; `None` if there is none.
+/// Returns the byte string in a JSON value, or `None` if there is none.
 pub fn from_bytes(value: &Value) -> Option<OsString> {
     match value {
         Value::String(text) => Some(text.into()),

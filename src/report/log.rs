@@ -170,7 +170,7 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// The difference between two states of an account.
+    /// Returns the difference between two states of an account.
     pub fn between(before: &Account, after: &Account) -> Moved {
         let mut moved = Moved::default();
         for strategy in Strategy::ALL {

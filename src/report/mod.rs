@@ -108,7 +108,7 @@ impl Reporter {
         });
     }
 
-    /// The console for messages, if there is one.
+    /// Returns the console for messages, if there is one.
     pub fn console(&self) -> Option<&Console> {
         self.console.as_ref()
     }
@@ -142,7 +142,7 @@ impl Reporter {
         }
     }
 
-    /// The number of entries that had vanished before they could be copied, if that is no failure.
+    /// Returns the number of entries that had vanished before they could be copied, if that is no failure.
     pub fn vanished(&self) -> u64 {
         self.vanished.load(Ordering::Relaxed)
     }
@@ -161,17 +161,17 @@ impl Reporter {
         keep(&self.warned, failure);
     }
 
-    /// The number of failures.
+    /// Returns the number of failures.
     pub fn failures(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// The first failures, for the statistics.
+    /// Returns the first failures, for the statistics.
     pub fn kept_failures(&self) -> Vec<Failure> {
         lock(&self.kept).clone()
     }
 
-    /// The first warnings.
+    /// Returns the first warnings.
     pub fn kept_warnings(&self) -> Vec<Failure> {
         lock(&self.warned).clone()
     }
@@ -211,7 +211,7 @@ pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) 
     line
 }
 
-/// The system's message for an errno.
+/// Returns the system's message for an errno.
 pub fn reason(errno: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
     match text.find(" (os error") {

@@ -22,7 +22,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The process's stdout.
+    /// Returns the process's stdout.
     pub fn stdout() -> Output {
         Output { held: Vec::new(), at_once: None, error: None, stop: None }
     }
@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// The error of the first failed write.
+    /// Returns the error of the first failed write.
     pub fn error(&self) -> Option<Errno> {
         self.error
     }

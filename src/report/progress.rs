@@ -50,7 +50,7 @@ impl Meters {
         meter
     }
 
-    /// The bytes and files of all workers together.
+    /// Returns the bytes and files of all workers together.
     pub fn read(&self) -> (u64, u64) {
         lock(&self.all).iter().fold((0, 0), |(bytes, files), meter| {
             (bytes + meter.bytes.load(Ordering::Relaxed), files + meter.files.load(Ordering::Relaxed))

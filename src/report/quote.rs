@@ -7,12 +7,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
-/// The name, always quoted.
+/// Returns the name, always quoted.
 pub fn quoted(name: impl AsRef<OsStr>) -> Vec<u8> {
     quote(name.as_ref().as_bytes(), is_utf8_locale())
 }
 
-/// An argument in single quotes, for messages about arguments (GNU's "locale" style).
+/// Returns an argument in single quotes, for messages about arguments (GNU's "locale" style).
 pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
     let mut out = vec![b'\''];
     for piece in split(text, is_utf8_locale()) {
@@ -26,8 +26,8 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The text without quotes, for the few messages where cp does not quote. Bytes that could control a terminal
-/// are escaped.
+/// Returns the text without quotes, for the few messages where cp does not quote. Bytes that could control a
+/// terminal are escaped.
 pub fn shown(text: &[u8]) -> Vec<u8> {
     let show = |piece| match piece {
         Segment::Plain(text, _) => text.to_owned(),
@@ -37,7 +37,7 @@ pub fn shown(text: &[u8]) -> Vec<u8> {
     split(text, true).into_iter().flat_map(show).collect()
 }
 
-/// The name, quoted only if a shell would need it.
+/// Returns the name, quoted only if a shell would need it.
 pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     let bytes = name.as_ref().as_bytes();
     let plain = |piece: &Segment<'_>| match piece {

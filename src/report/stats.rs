@@ -57,7 +57,7 @@ impl Stats {
         self
     }
 
-    /// The plain numbers, by their names in `--stats=json`.
+    /// Returns the plain numbers, by their names in `--stats=json`.
     pub(super) fn counters(&mut self) -> [(&'static str, &mut u64); 11] {
         [
             ("files", &mut self.files),
@@ -122,7 +122,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The object of `--stats=json`. Units are bytes, nanoseconds and counts.
+    /// Returns the object of `--stats=json`. Units are bytes, nanoseconds and counts.
     pub fn json(&self) -> Value {
         let stats = &self.stats;
         let mut totals = json!({
@@ -182,7 +182,7 @@ impl Summary {
     }
 }
 
-/// The reason for leaving a strategy.
+/// Returns the object for the reason of leaving a strategy.
 pub(super) fn step_down_json(strategy: Strategy, reason: Reason) -> Value {
     let why = errno::explain(strategy, reason);
     json!({"strategy": strategy.name(), "errno": errno::reason_name(reason), "reason": why})
@@ -209,7 +209,8 @@ fn seconds(time: Time) -> f64 {
     time.sec as f64 + f64::from(time.nsec) / 1e9
 }
 
-/// A failure in `errors` or a warning in `warnings` of `--stats=json`, or the error in a record of `--log`.
+/// Returns the object for a failure in `errors` or a warning in `warnings` of `--stats=json`, or the error in a
+/// record of `--log`.
 pub fn failure_json(failure: &Failure) -> Value {
     let (source, destination) = failure.names().unzip();
     json!({

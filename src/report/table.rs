@@ -6,7 +6,7 @@ use crate::transfer::{Call, Strategy, Tally};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The whole text, at most 80 columns wide. With `colours`, the headings are bold.
+/// Returns the whole text, at most 80 columns wide. With `colours`, the headings are bold.
 pub fn text(summary: &Summary, colours: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -28,7 +28,7 @@ fn with_headings(text: &str) -> String {
     lines.collect()
 }
 
-/// The first line: files, bytes, time and speed.
+/// Returns the first line: files, bytes, time and speed.
 pub fn headline(summary: &Summary) -> String {
     let stats = &summary.stats;
     if summary.dry_run {
@@ -196,7 +196,7 @@ fn of_files(n: u64) -> String {
     format!("{} {}", count(n), if n == 1 { "file" } else { "files" })
 }
 
-/// A number with thousands separators.
+/// Formats a number with thousands separators.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -224,7 +224,7 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A duration in a suitable unit.
+/// Formats a duration in a suitable unit.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {

@@ -103,7 +103,7 @@ pub fn open_read_write(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::RDWR | OFlags::NOCTTY, true)
 }
 
-/// The path of an open file under /proc (proc_pid_fd(5)), for calls that take no descriptor.
+/// Returns the path of an open file under /proc (proc_pid_fd(5)), for calls that take no descriptor.
 pub fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -237,7 +237,7 @@ pub fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
     if errno == Errno::BADF && by_path() { Errno::ACCESS } else { errno }
 }
 
-/// The names in a directory (getdents64(2)).
+/// Returns the names in a directory (getdents64(2)).
 pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
     let (mut names, mut room) = (Names::default(), EntryBuffer::default());
@@ -260,7 +260,7 @@ pub fn symlink(target: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::symlinkat(target, &dir, name))
 }
 
-/// The whole target of a symbolic link (readlinkat(2)).
+/// Returns the whole target of a symbolic link (readlinkat(2)).
 pub fn read_link(dir: impl AsFd, name: &OsStr) -> Result<OsString> {
     let target = retry_on_intr(|| fs::readlinkat(&dir, name, Vec::new()))?;
     Ok(OsString::from_vec(target.into_bytes()))

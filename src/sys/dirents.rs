@@ -39,7 +39,7 @@ struct Slot {
 }
 
 impl Names {
-    /// The number of entries.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -49,7 +49,7 @@ impl Names {
         self.entries.is_empty()
     }
 
-    /// The entry at a position.
+    /// Returns the entry at a position.
     pub fn get(&self, at: usize) -> Option<Dirent<'_>> {
         let slot = self.entries.get(at)?;
         let name = self.text.get(slot.start..)?.get(..slot.length.into())?;

@@ -10,8 +10,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The number of the descriptor that `name` refers to. Symbolic links to such a name are followed if `links` is
-/// set.
+/// Returns the number of the descriptor that `name` refers to. Symbolic links to such a name are followed if
+/// `links` is set.
 pub fn number(name: &OsStr, links: bool) -> Option<RawFd> {
     let mut name = name.to_owned();
     // As many links as path_resolution(7) allows.
@@ -24,7 +24,7 @@ pub fn number(name: &OsStr, links: bool) -> Option<RawFd> {
     None
 }
 
-/// The path that a symbolic link leads to, one step.
+/// Returns the path that a symbolic link leads to, one step.
 fn resolved(name: &OsStr) -> Option<OsString> {
     let target = at::read_link(CWD, name).ok()?;
     Some(std::path::Path::new(name).parent()?.join(target).into_os_string())

@@ -13,12 +13,13 @@ pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
     retry_on_intr(|| fs::fstatfs(&fd)).map(|s| s.f_type as u64)
 }
 
-/// Another descriptor of the same open file (dup(2)).
+/// Returns another descriptor of the same open file (dup(2)).
 pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
-/// The offset of the next data at or after `from`; `None` if only a hole follows (SEEK_DATA of lseek(2)).
+/// Returns the offset of the next data at or after `from`, or `None` if only a hole follows (SEEK_DATA of
+/// lseek(2)).
 pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
     match retry_on_intr(|| fs::seek(&fd, SeekFrom::Data(from))) {
         Ok(at) => Ok(Some(at)),
@@ -27,7 +28,8 @@ pub fn seek_data(fd: impl AsFd, from: u64) -> Result<Option<u64>> {
     }
 }
 
-/// The offset of the next hole at or after `from`; the end of the file counts as one (SEEK_HOLE of lseek(2)).
+/// Returns the offset of the next hole at or after `from`; the end of the file counts as one (SEEK_HOLE of
+/// lseek(2)).
 pub fn seek_hole(fd: impl AsFd, from: u64) -> Result<u64> {
     retry_on_intr(|| fs::seek(&fd, SeekFrom::Hole(from)))
 }
@@ -191,7 +193,7 @@ pub fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(5));
 }
 
-/// The number of bytes that can be read at once (FIONREAD of ioctl_tty(2), also for pipes and sockets).
+/// Returns the number of bytes that can be read at once (FIONREAD of ioctl_tty(2), also for pipes and sockets).
 pub fn readable_bytes(fd: impl AsFd) -> Result<u64> {
     rustix::io::ioctl_fionread(fd)
 }

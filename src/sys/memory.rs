@@ -12,7 +12,7 @@ const WORKER: u64 = 4 << 20;
 /// Bytes reserved for names and for threads that are not workers.
 const OTHERS: u64 = 16 << 20;
 
-/// The number of workers that fit into the address space; `usize::MAX` without a limit.
+/// Returns the number of workers that fit into the address space; `usize::MAX` without a limit.
 pub fn affordable_workers() -> usize {
     let Some(limit) = getrlimit(Resource::As).current else { return usize::MAX };
     let left = limit.saturating_sub(used()).saturating_sub(OTHERS);
@@ -24,14 +24,14 @@ pub fn is_limited() -> bool {
     getrlimit(Resource::As).current.is_some()
 }
 
-/// The bytes of address space in use (proc_pid_statm(5)), or a guess if /proc is not mounted.
+/// Returns the bytes of address space in use (proc_pid_statm(5)), or a guess if /proc is not mounted.
 fn used() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
     pages.map_or(16 << 20, |pages| pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// A buffer of `len` zeros.
+/// Makes a buffer of `len` zeros.
 ///
 /// # Errors
 /// ENOMEM, where an ordinary allocation would abort the program.

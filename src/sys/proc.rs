@@ -11,23 +11,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The file creation mask. umask(2) can only be read by setting it, so other threads must not create files
-/// meanwhile.
+/// Returns the file creation mask. umask(2) can only be read by setting it, so other threads must not create
+/// files meanwhile.
 pub fn umask() -> u32 {
     let mask = process::umask(rustix::fs::Mode::empty());
     process::umask(mask);
     mask.as_raw_mode()
 }
 
-/// The file creation mask, where other threads may be creating files: `Umask` of proc_pid_status(5), from Linux
-/// 4.7, else by [`umask`].
+/// Returns the file creation mask, where other threads may be creating files: `Umask` of proc_pid_status(5),
+/// from Linux 4.7, else by [`umask`].
 pub fn umask_among_threads() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or_else(umask)
 }
 
-/// The time by the clock from which file systems take timestamps, which may lag by a tick (1 to 10 ms).
+/// Returns the time by the clock from which file systems take timestamps, which may lag by a tick (1 to 10 ms).
 pub fn now() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
@@ -58,17 +58,17 @@ pub fn reserve_descriptors(count: usize) {
     let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
 }
 
-/// The host name.
+/// Returns the host name.
 pub fn host() -> String {
     first_line("/proc/sys/kernel/hostname")
 }
 
-/// An identifier of this boot of this machine (`boot_id` of random(4)).
+/// Returns an identifier of this boot of this machine (`boot_id` of random(4)).
 pub fn machine() -> String {
     first_line("/proc/sys/kernel/random/boot_id")
 }
 
-/// An unpredictable number.
+/// Returns an unpredictable number.
 pub fn random() -> u128 {
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     // std takes the keys of RandomState from the kernel (getrandom(2)).
@@ -77,7 +77,7 @@ pub fn random() -> u128 {
     half() << 64 | half()
 }
 
-/// The first line of a file in /proc; empty where /proc is not mounted.
+/// Returns the first line of a file in /proc, or an empty string if /proc is not mounted.
 fn first_line(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
@@ -88,7 +88,7 @@ pub fn is_alive(process: u32) -> bool {
     pid.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
-/// The effective group id, which new files get unless their directory has the set-group-ID bit. Cached.
+/// Returns the effective group id, which new files get unless their directory has the set-group-ID bit. Cached.
 pub fn effective_gid() -> u32 {
     static GID: OnceLock<u32> = OnceLock::new();
     *GID.get_or_init(|| rustix::process::getegid().as_raw())
@@ -111,8 +111,8 @@ pub fn syncfs_reports() -> bool {
     (numbers.next(), numbers.next()) >= (Some(5), Some(8))
 }
 
-/// The number of processors that the affinity mask and the control group of this process allow. Cached, because
-/// finding it out takes some fifteen system calls.
+/// Returns the number of processors that the affinity mask and the control group of this process allow. Cached,
+/// because finding it out takes some fifteen system calls.
 pub fn processors() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -183,8 +183,8 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// The signal that requested the stop, if one did. Only a program catches signals, and its process is about to
-    /// end.
+    /// Returns the signal that requested the stop, if one did. Only a program catches signals, and its process
+    /// is about to end.
     pub fn signal(&self) -> Option<i32> {
         i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal > 0)
     }
@@ -207,7 +207,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// The usage up to now; zero if getrusage fails.
+    /// Returns the usage up to now, or zero if getrusage fails.
     pub fn now() -> Usage {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
@@ -245,7 +245,7 @@ pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
 
-/// The width of a terminal in columns; 80 if `fd` is not a terminal.
+/// Returns the width of a terminal in columns, or 80 if `fd` is not a terminal.
 pub fn terminal_width(fd: impl AsFd) -> usize {
     let size = rustix::termios::tcgetwinsize(fd);
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)

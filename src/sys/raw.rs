@@ -77,8 +77,8 @@ struct Pages {
     recently_evicted: u64,
 }
 
-/// The number of pages in the page cache (cachestat(2)) among the `length` bytes of a file from `start` on. A
-/// length of 0 means to the end. Unlike a read, the call starts no read-ahead.
+/// Returns the number of pages in the page cache (cachestat(2)) among the `length` bytes of a file from `start`
+/// on. A length of 0 means to the end. Unlike a read, the call starts no read-ahead.
 ///
 /// # Errors
 /// ENOSYS before Linux 6.5; EPERM for a file of another user that may not be written.
@@ -170,7 +170,7 @@ fn done(answer: libc::c_long) -> Result<()> {
     if answer == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// The error of the last libc call of this thread.
+/// Returns the error of the last libc call of this thread.
 pub(crate) fn last_error() -> Errno {
     Errno::from_raw_os_error(nix::errno::Errno::last_raw())
 }

@@ -82,7 +82,7 @@ pub fn is_on_block_device(dev: u64) -> bool {
 const TYPE_BITS: u32 = 0o170_000;
 
 impl Stat {
-    /// The type of the file.
+    /// Returns the type of the file.
     pub fn kind(&self) -> Kind {
         match self.mode & TYPE_BITS {
             0o100_000 => Kind::Regular,
@@ -121,7 +121,7 @@ impl Stat {
         FileId { dev: self.dev, ino: self.ino }
     }
 
-    /// The permission bits, set-ID and sticky included.
+    /// Returns the permission bits, set-ID and sticky included.
     pub fn permissions(&self) -> u32 {
         self.mode & 0o7777
     }

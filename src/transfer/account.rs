@@ -58,7 +58,7 @@ impl Call {
         Call::Poll,
     ];
 
-    /// The name in the output of strace, which is also the key in the JSON.
+    /// Returns the name in the output of strace, which is also the key in the JSON.
     pub fn name(self) -> &'static str {
         match self {
             Call::Ficlone => "ioctl",
@@ -77,7 +77,7 @@ impl Call {
         }
     }
 
-    /// The name in the table of statistics.
+    /// Returns the name in the table of statistics.
     pub fn label(self) -> &'static str {
         if self == Call::Ficlone { "ioctl(FICLONE)" } else { self.name() }
     }
@@ -131,7 +131,7 @@ impl Tally {
         answer
     }
 
-    /// The number of all calls.
+    /// Returns the number of all calls.
     pub fn total_calls(&self) -> u64 {
         self.calls.iter().sum()
     }
@@ -164,22 +164,22 @@ pub struct Account {
 }
 
 impl Account {
-    /// The tally of one strategy.
+    /// Returns the tally of one strategy.
     pub fn tally(&self, strategy: Strategy) -> &Tally {
         &self.tallies[strategy as usize]
     }
 
-    /// The tally of one strategy, for adding to it.
+    /// Returns the tally of one strategy, for adding to it.
     pub fn tally_mut(&mut self, strategy: Strategy) -> &mut Tally {
         &mut self.tallies[strategy as usize]
     }
 
-    /// Bytes moved by all strategies except reflink.
+    /// Returns the bytes moved by all strategies except reflink.
     pub fn bytes_moved(&self) -> u64 {
         Strategy::ALL.into_iter().filter(|s| *s != Strategy::Reflink).map(|s| self.tally(s).bytes).sum()
     }
 
-    /// Bytes that a reflink made the destination share.
+    /// Returns the bytes that a reflink made the destination share.
     pub fn bytes_shared(&self) -> u64 {
         self.tally(Strategy::Reflink).bytes
     }

@@ -25,8 +25,8 @@ impl<'a> Candidates<'a> {
         self.route.strategies.contains(&strategy)
     }
 
-    /// The strategy to use now, without those that are known to be refused. The last is always tried, because its
-    /// refusal is the reason to report.
+    /// Returns the strategy to use now, without those that are known to be refused. The last is always tried,
+    /// because its refusal is the reason to report.
     pub(super) fn current(&mut self, ladder: &Ladder) -> Option<Strategy> {
         while self.index + 1 < self.route.strategies.len()
             && ladder.is_known_refusal(self.route.strategies[self.index], self.pair)
@@ -80,7 +80,7 @@ impl<'a> Candidates<'a> {
         Ok(())
     }
 
-    /// The error after all strategies were refused, the last one with this errno.
+    /// Returns the error after all strategies were refused, the last one with this errno.
     pub(super) fn exhausted(&self, errno: Errno) -> TransferError {
         TransferError { refused: self.route.strategies.last().copied(), ..TransferError::at(Side::Both, errno) }
     }

@@ -33,7 +33,7 @@ impl Default for CallSize {
 }
 
 impl CallSize {
-    /// The most bytes for the next call.
+    /// Returns the most bytes for the next call.
     pub(super) fn bytes(self) -> u64 {
         self.bytes
     }
@@ -81,7 +81,7 @@ struct Rate {
 }
 
 impl PipeLoad {
-    /// The most bytes for the next load, in a file of `size` bytes.
+    /// Returns the most bytes for the next load, in a file of `size` bytes.
     pub(super) fn bytes(&self, size: u64) -> u64 {
         if size >= HUGE_FILE && self.is_whole() { u64::MAX } else { SMALL_LOAD }
     }
@@ -159,7 +159,7 @@ impl Default for FlushSize {
 }
 
 impl FlushSize {
-    /// The bytes after which a flush is due.
+    /// Returns the bytes after which a flush is due.
     pub fn bytes(&self) -> u64 {
         FLUSH_TRIALS.get(self.begun % FLUSH_WINDOW).copied().unwrap_or(self.bytes)
     }
@@ -187,7 +187,7 @@ impl FlushSize {
         self.bytes = slower.min(self.bytes.max(bytes) * 2).clamp(LEAST_FLUSH, MOST_FLUSH);
     }
 
-    /// The nanoseconds of a flush without data.
+    /// Returns the nanoseconds of a flush without data.
     fn commit(&self) -> u64 {
         let [(few, short), (many, long)] = self.tried.map(|(bytes, ns)| (u128::from(bytes), u128::from(ns)));
         let answer = (short * many).saturating_sub(long * few) / many.saturating_sub(few).max(1);
@@ -238,7 +238,8 @@ mod tests {
         assert_eq!(size.bytes(), MOST_CALL / 40);
     }
 
-    /// The number of whole pipes among 256 MiB, if a MiB takes this long in small loads and in whole pipes.
+    /// Returns the number of whole pipes among 256 MiB, if a MiB takes this long in small loads and in whole
+    /// pipes.
     fn share(small_ns: u64, whole_ns: u64) -> u64 {
         share_while(small_ns, |_| whole_ns)
     }
@@ -279,8 +280,8 @@ mod tests {
         assert_eq!(load.bytes(HUGE_FILE), SMALL_LOAD);
     }
 
-    /// The milliseconds of each of 200 flushes, and their bytes, on a disk that takes `commit` milliseconds for a
-    /// commit and writes `rate` bytes a millisecond.
+    /// Returns the milliseconds of each of 200 flushes, and their bytes, on a disk that takes `commit`
+    /// milliseconds for a commit and writes `rate` bytes a millisecond.
     fn flushes(commit: u64, rate: u64) -> (Vec<u64>, u64) {
         let (mut size, mut all) = (FlushSize::default(), 0);
         let times = (0..200).map(|_| {

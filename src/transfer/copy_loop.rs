@@ -61,7 +61,7 @@ pub(super) struct CopyLoop<'a, 'f> {
 }
 
 impl<'a, 'f> CopyLoop<'a, 'f> {
-    /// A copy by `route`; `true_size` says that the source's data ends at `st_size`.
+    /// Makes a copy by `route`; `true_size` says that the source's data ends at `st_size`.
     pub(super) fn new(
         ladder: &'a mut Ladder,
         t: &'a Transfer<'f>,
@@ -337,8 +337,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         }
     }
 
-    /// The new size of a large file that has grown while it was copied. A small file is not checked: its copy is
-    /// short, and the check would cost it a call.
+    /// Returns the new size of a large file that has grown while it was copied. A small file is not checked:
+    /// its copy is short, and the check would cost it a call.
     fn grown_size(&self, at: u64) -> Result<Option<u64>, TransferError> {
         if at < LARGE {
             return Ok(None);
@@ -515,8 +515,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         Ok(())
     }
 
-    /// The failure of a call that reads and writes, assigned to the likely side: reading a file hardly ever fails,
-    /// a peer often does, and only a destination can be full.
+    /// Returns the failure of a call that reads and writes, assigned to the likely side: reading a file hardly
+    /// ever fails, a peer often does, and only a destination can be full.
     fn stream_error(&self, errno: Errno) -> TransferError {
         let side = match (errno, self.forms) {
             (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Side::Destination,

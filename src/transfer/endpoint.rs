@@ -36,7 +36,7 @@ impl Form {
         }
     }
 
-    /// The form of an open file; distinguishes the types of sockets.
+    /// Returns the form of an open file; distinguishes the types of sockets.
     pub(super) fn of_open(stat: &Stat, fd: BorrowedFd<'_>) -> Form {
         match Form::of(stat) {
             Form::Socket if sockopt::socket_type(fd).is_ok_and(|kind| kind != SocketType::STREAM) => {
@@ -125,7 +125,7 @@ impl Endpoint<'_> {
         Ok(())
     }
 
-    /// The offset to pass to a call; `None` means the descriptor's position.
+    /// Returns the offset to pass to a call; `None` means the descriptor's position.
     pub(super) fn offset<'o>(&self, at: &'o mut u64) -> Option<&'o mut u64> {
         self.has_offsets().then_some(at)
     }

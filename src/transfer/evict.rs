@@ -78,7 +78,7 @@ impl Evictor {
         self.cached.extend(windows.map(|at| was_cached(t, at, self.range.end)));
     }
 
-    /// The most bytes to move from `at`, so that a step ends with the window.
+    /// Returns the most bytes to move from `at`, so that a step ends with the window.
     pub(super) fn most_bytes(&self, at: u64) -> u64 {
         (self.start + WINDOW).saturating_sub(at).max(4096)
     }

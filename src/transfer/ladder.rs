@@ -50,12 +50,12 @@ impl TransferError {
         TransferError { side, errno, refused: None, interrupted: false }
     }
 
-    /// A failure to read the source.
+    /// Makes a failure to read the source.
     pub fn source(errno: Errno) -> TransferError {
         TransferError::at(Side::Source, errno)
     }
 
-    /// A failure to write the destination.
+    /// Makes a failure to write the destination.
     pub fn destination(errno: Errno) -> TransferError {
         TransferError::at(Side::Destination, errno)
     }
@@ -92,13 +92,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The route for a file, within the limits.
+    /// Returns the route for a file, within the limits.
     fn route(&self, case: Case) -> Route {
         let default = default_route(case, self.cloning);
         self.restrict(if case.uncached { uncached::route(default) } else { default })
     }
 
-    /// The route if either side is a stream, within the limits.
+    /// Returns the route if either side is a stream, within the limits.
     pub(super) fn stream_route(&self, case: Case) -> Route {
         self.restrict(stream_route(case, self.cloning))
     }
@@ -149,7 +149,7 @@ pub enum DestinationKind {
 }
 
 impl<'a> Transfer<'a> {
-    /// The forms of source and destination.
+    /// Returns the forms of source and destination.
     pub(super) fn forms(&self) -> (Form, Form) {
         let dst = match &self.target {
             DestinationKind::File => Form::File,
@@ -163,17 +163,17 @@ impl<'a> Transfer<'a> {
         !self.stat.is_regular() || self.target != DestinationKind::File
     }
 
-    /// The sides that have offsets, judged by their kind.
+    /// Returns the sides that have offsets, judged by their kind.
     pub(super) fn offsets(&self, source: Form) -> Offsets {
         Offsets::new(source == Form::File, self.target == DestinationKind::File)
     }
 
-    /// The current size of the source.
+    /// Returns the current size of the source.
     pub(super) fn source_size(&self) -> Result<u64, TransferError> {
         at::fstat(self.src).map(|stat| stat.size).map_err(TransferError::source)
     }
 
-    /// The endpoints of source and destination; `stop` ends a wait for either.
+    /// Returns the endpoints of source and destination; `stop` ends a wait for either.
     pub(super) fn ends<'e>(
         &self,
         (src, dst): (Form, Form),
@@ -224,7 +224,7 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// A ladder that adds to `meter` as bytes are copied, and stops when `stop` is raised.
+    /// Makes a ladder that adds to `meter` as bytes are copied, and stops when `stop` is raised.
     pub fn new(limits: Limits, stop: StopFlag, meter: Arc<Meter>) -> Ladder {
         let evictor = limits.drop_cache.then(|| Evictor::new(stop.clone()));
         Ladder {
@@ -246,7 +246,7 @@ impl Ladder {
         }
     }
 
-    /// The routes that were taken and the number of files of each, for the statistics.
+    /// Returns the routes that were taken and the number of files of each, for the statistics.
     pub fn into_routes(self) -> BTreeMap<Case, (Route, u64)> {
         self.routes.into_iter().map(|(case, route, files)| (case, (Arc::unwrap_or_clone(route), files))).collect()
     }
@@ -342,7 +342,7 @@ impl Ladder {
         self.uncached.sides(t, kinds, account.tally_mut(Strategy::ReadWrite))
     }
 
-    /// The bytes of the last file that may not be on the disk yet.
+    /// Returns the bytes of the last file that may not be on the disk yet.
     pub fn unwritten(&self) -> u64 {
         self.writeback.unwritten()
     }
@@ -357,7 +357,7 @@ impl Ladder {
         self.evicting && t.stat.is_regular() && t.target == DestinationKind::File
     }
 
-    /// The most bytes to request from one call at `at`: the least of `len` and the limits in force.
+    /// Returns the most bytes to request from one call at `at`: the least of `len` and the limits in force.
     pub(super) fn most_bytes(&self, t: &Transfer<'_>, at: u64, len: u64) -> u64 {
         let limited = self.limits.rate_limit.as_ref().map_or(len, |limit| len.min(limit.step()));
         let flushed = if self.flushes(t) { limited.min(self.writeback.most_bytes()) } else { limited };
@@ -415,7 +415,7 @@ impl Ladder {
         Ok(outcome)
     }
 
-    /// The file system of an open file with this device number. statfs is called once for each device.
+    /// Returns the file system of an open file with this device number. statfs is called once for each device.
     pub fn file_system(&mut self, dev: u64, fd: BorrowedFd<'_>) -> FsKind {
         if let Some((_, kind)) = self.file_systems.iter().find(|(known, _)| *known == dev) {
             return *kind;

@@ -18,7 +18,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter that checks the alarm whenever bytes are added.
+    /// Makes a meter that checks the alarm whenever bytes are added.
     pub fn with_alarm(alarm: Option<Arc<Alarm>>) -> Meter {
         Meter { alarm, ..Meter::default() }
     }

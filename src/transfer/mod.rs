@@ -56,7 +56,7 @@ impl Strategy {
         Strategy::ReadWrite,
     ];
 
-    /// The name on the command line, in the statistics and as a JSON key.
+    /// Returns the name on the command line, in the statistics and as a JSON key.
     pub fn name(self) -> &'static str {
         match self {
             Strategy::Reflink => "reflink",

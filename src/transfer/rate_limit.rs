@@ -23,12 +23,12 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// A limit of `rate` bytes a second, at least one.
+    /// Makes a limit of `rate` bytes a second, at least one.
     pub fn new(rate: u64) -> RateLimit {
         RateLimit { rate: rate.max(1), within_rate_at: Mutex::default() }
     }
 
-    /// The most bytes for one call, so that the rate stays even.
+    /// Returns the most bytes for one call, so that the rate stays even.
     pub(super) fn step(&self) -> u64 {
         (self.rate / STEPS).max(4096)
     }

@@ -43,7 +43,7 @@ const NFS: u64 = 0x6969;
 const REACHED_BY_SYNCFS: [u64; 7] = [TMPFS, BTRFS, NFS, 0x00C3_6400, 0x2FC1_2FC1, 0xCA45_1A4E, 0x2405_1905];
 
 impl FsKind {
-    /// The kind for `f_type` of statfs(2); the numbers are those of linux/magic.h.
+    /// Returns the kind for `f_type` of statfs(2); the numbers are those of linux/magic.h.
     pub fn from_magic(magic: u64) -> FsKind {
         match magic {
             0xEF53 => FsKind::Ext4,
@@ -79,7 +79,7 @@ impl FsKind {
         magic != FUSE
     }
 
-    /// The name in the statistics.
+    /// Returns the name in the statistics.
     pub fn name(self) -> &'static str {
         match self {
             FsKind::Ext4 => "ext4",
@@ -128,7 +128,7 @@ pub const SMALL: u64 = 64 << 10;
 pub const LARGE: u64 = 256 << 10;
 
 impl SizeClass {
-    /// The least and the largest number of bytes of the class, if there is a largest.
+    /// Returns the least and the largest number of bytes of the class, if there is a largest.
     pub fn limits(self) -> (u64, Option<u64>) {
         match self {
             SizeClass::Small => (0, Some(SMALL)),
@@ -138,7 +138,7 @@ impl SizeClass {
         }
     }
 
-    /// The class of a length in bytes.
+    /// Returns the class of a length in bytes.
     pub fn of(bytes: u64) -> SizeClass {
         match bytes {
             ..=SMALL => SizeClass::Small,
@@ -147,7 +147,7 @@ impl SizeClass {
         }
     }
 
-    /// The name in the statistics.
+    /// Returns the name in the statistics.
     pub fn name(self) -> &'static str {
         match self {
             SizeClass::Small => "up to 64 KiB",
@@ -189,13 +189,13 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case of one regular file.
+    /// Returns the case of one regular file.
     pub fn new(source: FsKind, destination: FsKind, stat: &Stat, destination_dev: u64, overwritten: bool) -> Case {
         let same_device = stat.dev == destination_dev;
         Case { source, destination, same_device, size: SizeClass::of(stat.size), overwritten, uncached: false }
     }
 
-    /// The case of a stream.
+    /// Returns the case of a stream.
     pub(super) fn stream(source: FsKind, destination: FsKind) -> Case {
         let (same_device, overwritten, uncached) = (false, false, false);
         Case { source, destination, same_device, size: SizeClass::Any, overwritten, uncached }
@@ -213,7 +213,7 @@ pub struct Route {
     pub why: &'static str,
 }
 
-/// The route that measured best for the case, followed by the rest of the ladder.
+/// Returns the route that measured best for the case, followed by the rest of the ladder.
 pub fn default_route(case: Case, cloning: Cloning) -> Route {
     if cloning == Cloning::Require {
         return reflink_only();
@@ -234,7 +234,7 @@ fn reflink_only() -> Route {
     Route { strategies: vec![Strategy::Reflink], preallocate: false, why: "--reflink=always asked for it" }
 }
 
-/// The route of `--strategy`: exactly the listed strategies.
+/// Returns the route of `--strategy`: exactly the listed strategies.
 pub fn forced_route(strategies: &[Strategy]) -> Route {
     Route { strategies: strategies.to_vec(), preallocate: false, why: "--strategy asked for it" }
 }
@@ -281,7 +281,8 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
     }
 }
 
-/// The route for a stream that measured best for the case, followed by the other strategies that support it.
+/// Returns the route for a stream that measured best for the case, followed by the other strategies that
+/// support it.
 pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
     use FsKind::{Device, Pipe, Socket};
     use Strategy::{CopyFileRange, Mmap, ReadWrite, Sendfile, Splice};

@@ -20,7 +20,7 @@ pub(super) enum Next {
     Unknown,
 }
 
-/// The data extent that contains `from` or comes next after it.
+/// Returns the data extent that contains `from` or comes next after it.
 pub(super) fn next_span(src: BorrowedFd<'_>, from: u64) -> Next {
     let start = match io::seek_data(src, from) {
         Ok(Some(start)) => start,
@@ -77,7 +77,7 @@ pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
     }
 }
 
-/// The bytes of data in a file, by its file system; where that cannot tell, the rest counts as data.
+/// Returns the bytes of data in a file, by its file system; where that cannot tell, the rest counts as data.
 pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> u64 {
     let (mut at, mut data) = (0, 0);
     while at < size {

@@ -241,7 +241,7 @@ impl VerifyBuffer {
         Ok(self.content())
     }
 
-    /// The bytes that the last read got.
+    /// Returns the bytes that the last read got.
     fn content(&self) -> &[u8] {
         self.bytes.get(self.content.clone()).unwrap_or_default()
     }

@@ -45,12 +45,12 @@ impl Writeback {
         (self.unwritten, self.flush) = (0, None);
     }
 
-    /// The bytes of the current file that no flush covers.
+    /// Returns the bytes of the current file that no flush covers.
     pub(super) fn unwritten(&self) -> u64 {
         self.unwritten
     }
 
-    /// The most bytes to move before the next flush.
+    /// Returns the most bytes to move before the next flush.
     pub(super) fn most_bytes(&self) -> u64 {
         self.step().saturating_sub(self.unwritten).max(ALIGNMENT)
     }

@@ -96,7 +96,7 @@ pub(super) enum FrontierTask<'c> {
     Help(SharedBatch<'c>),
 }
 
-/// Where the names of a batch were found.
+/// The origin of the names of a batch.
 #[derive(Clone)]
 pub(super) enum FoundIn<'c> {
     /// In the listing of a directory.
@@ -127,7 +127,8 @@ pub(super) struct Discovery<'c> {
 }
 
 impl SharedBatch<'_> {
-    /// The number of workers on the batch. The frontier holds one more reference until all names are taken.
+    /// Returns the number of workers on the batch. The frontier holds one more reference until all names are
+    /// taken.
     pub(super) fn workers(&self) -> usize {
         Arc::strong_count(&self.batch) - 1
     }
@@ -453,13 +454,13 @@ impl<'c> Frontier<'c> {
         state.pending.is_empty() && state.supply.is_none() && state.finding == 0
     }
 
-    /// The number of workers without a task.
+    /// Returns the number of workers without a task.
     pub(super) fn idle(&self) -> usize {
         let state = lock(&self.state);
         state.sleeping + usize::from(state.spinning)
     }
 
-    /// The largest number of batches that were in progress at once.
+    /// Returns the largest number of batches that were in progress at once.
     pub(super) fn peak(&self) -> usize {
         lock(&self.state).peak
     }

@@ -86,14 +86,14 @@ impl Roots {
         !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
     }
 
-    /// The directory that the first operand is copied into, relative to [`Roots::dir`].
+    /// Returns the directory that the first operand is copied into, relative to [`Roots::dir`].
     pub fn target_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
         let (parent, _) = backup::split(name.unwrap_or_default());
         if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
     }
 
-    /// The `f_type` of statfs(2) for the first source and the destination, as far as they are known.
+    /// Returns the `f_type` of statfs(2) for the first source and the destination, as far as they are known.
     pub fn magics(&self) -> Vec<u64> {
         let source = self.entries.first().and_then(|entry| at::fs_magic(&entry.name).ok());
         let parent = self.entries.first().map(|entry| backup::split(entry.destination()).0);
@@ -113,7 +113,7 @@ pub enum Duration {
     Long,
 }
 
-/// The length of an operand: 0 if it is missing, and the maximum for anything but a regular file.
+/// Returns the length of an operand: 0 if it is missing, and the maximum for anything but a regular file.
 fn largest(entry: &Entry) -> u64 {
     match at::stat(at::CWD, &entry.name, Follow::Yes) {
         Ok(stat) if stat.is_regular() => stat.size,

@@ -65,7 +65,7 @@ impl Walker<'_, '_> {
     }
 }
 
-/// The components of the path of an entry below its operand.
+/// Returns the components of the path of an entry below its operand.
 fn path_below_operand<'p>(above: &'p Node, name: &'p OsStr) -> Vec<&'p OsStr> {
     let dirs = std::iter::successors(Some(&*above.dir), |dir| dir.parent());
     let names = dirs.take(above.depth - above.operand.depth).filter_map(|dir| dir.name());

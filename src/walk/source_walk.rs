@@ -87,7 +87,7 @@ impl<'c> SourceWalk<'c> {
         Follow::from(self.ctx.options.dereference == Dereference::Always)
     }
 
-    /// The path of an entry of the current directory, relative to the source.
+    /// Returns the path of an entry of the current directory, relative to the source.
     fn below(&self, name: &OsStr) -> OsString {
         let mut path = self.path.clone();
         if !path.is_empty() {
@@ -111,7 +111,7 @@ impl<'c> SourceWalk<'c> {
         });
     }
 
-    /// The descriptor of the current directory, which is reopened if necessary.
+    /// Returns the descriptor of the current directory, which is reopened if necessary.
     fn hand(&mut self) -> Result<BorrowedFd<'_>> {
         let top = self.way.len() - 1;
         let open = self.way.iter().rposition(|level| level.fd.is_some()).unwrap_or(0);

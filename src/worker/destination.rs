@@ -50,12 +50,12 @@ impl Destination {
         Destination { fd, before, later, written: WrittenFile::Whole, name }
     }
 
-    /// A new file that already has its name.
+    /// Wraps a new file that already has its name.
     pub(super) fn created(fd: OwnedFd, later: Option<u32>) -> Destination {
         Destination::new(fd, None, later, NameState::Final)
     }
 
-    /// A file under a temporary name whose ranges are all written.
+    /// Wraps a file under a temporary name whose ranges are all written.
     pub(super) fn joined(
         fd: OwnedFd,
         before: Option<Stat>,
@@ -65,7 +65,7 @@ impl Destination {
         Destination::new(fd, before, later, NameState::Joined(temporary))
     }
 
-    /// A complete existing file, whose attributes are still to be set.
+    /// Wraps a complete existing file, whose attributes are still to be set.
     pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Destination {
         Destination::new(fd, Some(stat), None, NameState::Final)
     }
@@ -86,7 +86,7 @@ impl Destination {
         }
     }
 
-    /// The open file with its current name.
+    /// Returns the open file with its current name.
     pub(super) fn written_copy<'a>(&'a self, task: &'a Task<'_>) -> WrittenCopy<'a> {
         let name = match &self.name {
             NameState::Final => Some((task.fds.dst.as_fd(), task.entry.destination())),

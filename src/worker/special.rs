@@ -227,7 +227,7 @@ fn make_or_replace(
     }
 }
 
-/// The message for a special file that cannot be made.
+/// Returns the message for a special file that cannot be made.
 pub(super) fn cannot_make(kind: Kind) -> &'static str {
     if kind == Kind::Fifo { "cannot create fifo {}" } else { "cannot create special file {}" }
 }

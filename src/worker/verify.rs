@@ -87,7 +87,7 @@ impl Worker<'_> {
     }
 }
 
-/// The failure for a destination that is written from the current offset on, or is no regular file.
+/// Returns the failure for a destination that is written from the current offset on, or is no regular file.
 pub(super) fn cannot_read_back(task: &Task<'_>) -> Failure {
     Failure::new("cannot verify {}: it cannot be read back", task.destination_path())
 }

@@ -11,8 +11,8 @@ use super::endpoint::Endpoint;
 use super::{Call, Side, Step, Tally, TransferError, uncached};
 use crate::sys::Errno;
 
-/// The step for an errno of a strategy. Errors of the disk or the memory end the file; any other leads to the next
-/// strategy.
+/// Returns the step for an errno of a strategy. Errors of the disk or the memory end the file; any other leads
+/// to the next strategy.
 fn refuse_or_fail(errno: Errno, side: Side) -> Step {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => {
@@ -22,7 +22,7 @@ fn refuse_or_fail(errno: Errno, side: Side) -> Step {
     }
 }
 
-/// The step for the answer of a call that reads and writes.
+/// Returns the step for the answer of a call that reads and writes.
 fn step_of(answer: Result<usize, Errno>) -> Step {
     match answer {
         Ok(0) => Step::Dry,
@@ -31,7 +31,7 @@ fn step_of(answer: Result<usize, Errno>) -> Step {
     }
 }
 
-/// The bytes to request from a call, which takes an address-sized number.
+/// Returns the bytes to request from a call, which takes an address-sized number.
 fn length(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// The bytes that the last `fill` read.
+    /// Returns the bytes that the last `fill` read.
     pub(crate) fn content(&self) -> &[u8] {
         self.bytes.get(self.start..self.start + self.filled).unwrap_or_default()
     }
@@ -104,8 +104,8 @@ pub(crate) fn read_on(
     write_content(buffer, dst, at, account.tally_mut(Strategy::ReadWrite))
 }
 
-/// An upper bound of the length of the next message. FIONREAD gives the length of the next message for some kinds
-/// of sockets, and that of all waiting messages for others.
+/// Returns an upper bound of the length of the next message. FIONREAD gives the length of the next message for
+/// some kinds of sockets, and that of all waiting messages for others.
 fn longest_message(src: Endpoint<'_>, tally: &mut Tally) -> Result<usize> {
     src.wait(false, tally)?;
     Ok(io::readable_bytes(src.fd).ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(LARGEST))
@@ -147,7 +147,8 @@ pub(crate) fn write_all(bytes: &[u8], dst: Endpoint<'_>, at: u64, tally: &mut Ta
     Ok(())
 }
 
-/// The size of the blocks that are searched for zeros, in bytes: a file system cannot store smaller holes.
+/// Returns the size of the blocks that are searched for zeros, in bytes: a file system cannot store smaller
+/// holes.
 pub(crate) fn block_size(stat: &Stat) -> usize {
     usize::try_from(stat.blksize).unwrap_or(4096).clamp(512, 1 << 16)
 }
@@ -162,7 +163,8 @@ pub(crate) struct Skipped {
 }
 
 impl Skipped {
-    /// The offset up to which a step of `bytes` that ended at `at` has written; `None` if it wrote nothing.
+    /// Returns the offset up to which a step of `bytes` that ended at `at` has written, or `None` if it wrote
+    /// nothing.
     pub(crate) fn written_to(&self, at: u64, bytes: u64) -> Option<u64> {
         (self.at_end < bytes).then_some(at - self.at_end)
     }
