@@ -74,8 +74,8 @@
 //! `walk::operands::resolve` resolves the operands. Each worker takes a directory from the frontier of
 //! directories that were found (`walk::Walker::next_batch`), makes its destination and lists it. Its
 //! subdirectories go to the frontier. Its other names become a `batch::Batch`, which idle workers share. For
-//! each name, a worker calls `decision::decide` and passes the open files to `transfer::Ladder::copy`; small files of a
-//! new directory are opened, made and filled many at a time (`worker/lane.rs`). The
+//! each name, a worker calls `decision::decide` and passes the open files to `transfer::Ladder::copy`; small files of
+//! one directory are opened, made and filled many at a time (`worker/lane.rs`). The
 //! ladder takes the `transfer::Route` for the pair of file systems and steps down from strategy to strategy
 //! as the kernel refuses. When the last `dir::Hold` of a directory is dropped, the directory gets its times
 //! and its final mode.

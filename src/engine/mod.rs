@@ -26,7 +26,7 @@ use workers::{WorkDone, Workers};
 pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
-    let shared = Shared::new(roots.entries.len() > 1);
+    let shared = Shared::new(roots.entries.len() > 1, roots.collide);
     let sources: Arc<[OsString]> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
     let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, Arc::clone(&sources)));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();

@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// If parts are missing; then nothing is done. Later failures are reported, and the rest is done.
 pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<Summary, Failure> {
     let results = results(ctx, folder, manifest)?;
-    let shared = Shared::new(false);
+    let shared = Shared::new(false, false);
     let joiner = Joiner { ctx, folder, manifest, results: &results, shared: &shared };
     let (joined, waiting) = joiner.join_all()?;
     sweep(ctx, folder, manifest, &waiting)?;

@@ -46,7 +46,7 @@ pub(super) fn run(
         ctx.stale_retry.operation(|| written.begin(folder, part, &ctx.stale_retry), Failure::reason)?;
     }
     let start = Instant::now();
-    let shared = Shared::new(false);
+    let shared = Shared::new(false, false);
     let open = || {
         let list = part.to_string();
         ctx.stale_retry.operation(|| ListReader::open(&folder.parts, &list, &ctx.stale_retry), Failure::reason)

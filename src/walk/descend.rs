@@ -223,7 +223,7 @@ impl Walker<'_, '_> {
         };
         let just_made = |existing: &Existing| {
             let name = || parent.destination_name(entry.destination());
-            self.walk.several && entry.operand && self.ctx.made_for_operand(&name(), existing.stat.id())
+            self.walk.operands_meet && entry.operand && self.ctx.made_for_operand(&name(), existing.stat.id())
         };
         let existing = existing.map(|existing| Existing { just_made: just_made(&existing), ..existing });
         let decision = decision::decide(&self.ctx.options, &source, existing.as_ref());

@@ -41,7 +41,7 @@ use supply::Supply;
 /// The most names in a batch; one piece of a listing may exceed it slightly.
 const BATCH: usize = 1024;
 /// The most operands that one worker looks at before it shares them, if order does not matter.
-const OPERANDS: usize = 16;
+const OPERANDS: usize = 64;
 
 /// Trees of at most this many names and directories are inspected before a second worker starts.
 const FEW: usize = 16;
@@ -58,8 +58,10 @@ pub struct Walk<'c> {
     frontier: Frontier<'c>,
     /// Whether entries are taken strictly in listing order.
     in_order: bool,
-    /// Whether there are several operands, so that a repeated name deserves a warning.
+    /// Whether there are several operands.
     several: bool,
+    /// Whether two operands may get the same name at the destination, so that a repeated name deserves a warning.
+    operands_meet: bool,
     registry: Registry,
 }
 
@@ -171,7 +173,7 @@ impl Node {
 impl<'c> Walk<'c> {
     /// Makes a walk over the operands.
     pub fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
-        let several = roots.entries.len() > 1;
+        let (several, operands_meet) = (roots.entries.len() > 1, roots.collide);
         if ctx.resumes() {
             resume::sweep(ctx, &roots.dir, &roots.target_directory());
         }
@@ -185,13 +187,14 @@ impl<'c> Walk<'c> {
                 Frontier::of_tree(in_order, Pending { node, unread, later: Later::default() })
             }
         };
-        Walk { ctx, frontier, in_order, several, registry: Registry::default() }
+        Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
     }
 
     /// Makes a walk over the names of a supply instead of a tree.
     pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply<'c> + 'c) -> Walk<'c> {
         let frontier = Frontier::of_supply(false, Box::new(supply));
-        Walk { ctx, frontier, in_order: false, several: false, registry: Registry::default() }
+        let (in_order, several, operands_meet) = (false, false, false);
+        Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
     }
 
     /// Makes a walker for one worker.
@@ -509,7 +512,7 @@ impl<'c> Walker<'_, 'c> {
             return Class::Directory;
         }
         // One file may be copied to several names, and several files to one name.
-        if self.walk.several
+        if self.walk.operands_meet
             && let Ok(location) = existing::location_as_named(at::CWD, &dir.source_path(&entry.name))
             && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()

@@ -1,9 +1,9 @@
-//! Small files of a new directory, many at a time: all are opened, then all are made, then all are filled, then all get
+//! Small files of one directory, many at a time: all are opened, then all are made, then all are filled, then all get
 //! their attributes, then all are closed.
 //!
 //! So the kernel does one thing many times in a row, and one close_range(2) closes what many close(2) would. Only plain
 //! files go this way: regular ones of few bytes, between file systems of this machine whose close(2) reports nothing.
-//! Every other entry, and every file that cannot be opened or made, goes through [`Worker::copy`] by itself, which
+//! Every other entry, and every file that cannot be opened or whose name is taken, goes through [`Worker::copy`] by itself, which
 //! knows what to do and to report. Each step of a file is the same function as there, so that its bytes, attributes,
 //! statistics and failures are the same.
 
@@ -13,7 +13,6 @@ use super::record::Measure;
 use super::{Source, Task, Worker};
 use crate::batch::{Batch, Entry};
 use crate::context::Context;
-use crate::dir::Dir;
 use crate::existing;
 use crate::metadata::new_mode::NewMode;
 use crate::options::Action;
@@ -21,7 +20,7 @@ use crate::report::copied_line;
 use crate::sys::{Kind, Stat, at, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 /// The files that are opened, made and filled together, and memory for more of them.
@@ -31,6 +30,8 @@ pub(super) struct Lane {
     /// Entries whose memory is used again.
     spare: Vec<Entry>,
     closing: Vec<OwnedFd>,
+    /// Whether all names were taken when files were last made in a directory that is not new.
+    meets_existing: bool,
 }
 
 /// A plain file on its way.
@@ -79,25 +80,33 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
 }
 
 impl Worker<'_> {
-    /// How many files of this batch are copied together; 1 where each is copied by itself.
-    pub(super) fn lane_length(&mut self, batch: &Batch) -> usize {
-        let may_have_lane = self.has_lane && batch.dir.fresh;
-        let (true, Some(source), Some(destination)) = (may_have_lane, batch.dir.source_id(), batch.dir.dst_dev)
-        else {
-            return 1;
-        };
-        let source = (source.dev, batch.fds.src.as_fd());
-        let destination = (destination, batch.fds.dst.as_fd());
+    /// Whether plain files of this batch are copied together.
+    pub(super) fn has_lane(&mut self, batch: &Batch) -> bool {
+        let Some(source) = batch.dir.source_id() else { return self.has_lane && batch.dir.dst_dev.is_some() };
+        self.has_lane && self.has_lane_from(batch, source.dev, batch.fds.src.as_fd())
+    }
+
+    /// Whether plain files are copied together from this device, which the descriptor belongs to.
+    fn has_lane_from(&mut self, batch: &Batch, dev: u64, fd: BorrowedFd<'_>) -> bool {
+        let Some(destination) = batch.dir.dst_dev else { return false };
+        let (source, destination) = ((dev, fd), (destination, batch.fds.dst.as_fd()));
         let is_local =
             [source, destination].into_iter().all(|(dev, fd)| self.ladder.file_system(dev, fd).is_local());
         // Two workers that clone many files in a row on xfs wait for each other: measured 1.26 of the time.
-        if is_local && !self.ladder.tries_clone(source, destination) { self.ctx.descriptors.together() } else { 1 }
+        is_local && !self.ladder.tries_clone(source, destination)
+    }
+
+    /// How many files are copied together: one, where the names of the directory before were taken.
+    pub(super) fn lane_length(&self, batch: &Batch) -> usize {
+        let meets_existing = self.lane.meets_existing && !batch.dir.fresh;
+        if meets_existing { 1 } else { self.ctx.descriptors.together() }
     }
 
     /// Takes names of a batch and copies them in their order: up to `most` plain files together if `has_lane`, or up to the
     /// first other entry, which is copied by itself. Names are taken one by one, since a large file or a fifo may keep a
-    /// worker busy while others copy the names behind it.
-    pub(super) fn copy_together(&mut self, batch: &Batch, most: usize, has_lane: bool) {
+    /// worker busy while others copy the names behind it. False if other files of the batch seem to exist at the
+    /// destination.
+    pub(super) fn copy_together(&mut self, batch: &Batch, most: usize, has_lane: bool) -> bool {
         let has_lane = has_lane && self.ctx.descriptors.reserve(most);
         let mut lane = std::mem::take(&mut self.lane);
         let mut other = None;
@@ -113,6 +122,7 @@ impl Worker<'_> {
                 Candidate::Other(source) => other = Some((entry, source)),
             }
         }
+        let has_files = !lane.files.is_empty();
         self.copy_lane(batch, &mut lane);
         if has_lane {
             self.ctx.descriptors.release(most);
@@ -122,30 +132,40 @@ impl Worker<'_> {
             lane.spare.push(entry);
         }
         self.lane = lane;
+        !(has_files && self.lane.meets_existing)
     }
 
-    /// Opens an entry that its directory lists as a regular file, and looks whether it is plain.
-    fn open_plain(&self, batch: &Batch, entry: &Entry) -> Candidate {
-        if entry.hint != Some(Kind::Regular) || entry.operand || entry.new_name.is_some() {
+    /// Opens an entry that is known as a regular file, and looks whether it is plain.
+    fn open_plain(&mut self, batch: &Batch, entry: &Entry) -> Candidate {
+        // An operand may be the very name that is cleared for its copy.
+        let is_cleared =
+            entry.operand && (self.ctx.options.backup.is_some() || self.ctx.options.remove_destination);
+        let follow = existing::follows_source(&self.ctx.options, entry);
+        let looks_regular = || at::stat(&batch.fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_regular());
+        // Opening another kind may wait for a peer, or act on a device.
+        let is_regular = entry.hint.map_or_else(looks_regular, |kind| kind == Kind::Regular);
+        if !is_regular || is_cleared {
             return Candidate::Other(None);
         }
-        let follow = existing::follows_source(&self.ctx.options, entry);
         let Ok(fd) = at::open_read(&batch.fds.src, &entry.name, follow, false) else {
             return Candidate::Other(None);
         };
         match at::fstat(&fd) {
-            Ok(stat) if self.is_plain(&batch.dir, entry, &stat) => Candidate::Plain(fd, stat),
+            Ok(stat) if self.is_plain(batch, entry, &stat, &fd) => Candidate::Plain(fd, stat),
             Ok(stat) if stat.is_regular() => Candidate::Other(Some(Source { stat, fd: Some(fd) })),
             _ => Candidate::Other(None),
         }
     }
 
-    fn is_plain(&self, dir: &Dir, entry: &Entry, stat: &Stat) -> bool {
+    fn is_plain(&mut self, batch: &Batch, entry: &Entry, stat: &Stat, fd: &OwnedFd) -> bool {
         stat.is_regular()
             && stat.size <= SMALL
             && !stat.seems_sparse()
             && self.tracked_names(entry, stat).is_none()
-            && dir.source_id().is_some_and(|id| id.dev == stat.dev)
+            && match batch.dir.source_id() {
+                Some(id) => id.dev == stat.dev,
+                None => self.has_lane_from(batch, stat.dev, fd.as_fd()),
+            }
     }
 
     fn copy_lane(&mut self, batch: &Batch, lane: &mut Lane) {
@@ -153,6 +173,7 @@ impl Worker<'_> {
             return;
         }
         self.make_files(batch, lane);
+        lane.meets_existing = !batch.dir.fresh && lane.files.iter().all(|file| !file.made);
         self.fill_files(batch, lane);
         self.complete_files(batch, lane);
         let mut left = Vec::new();
@@ -181,12 +202,12 @@ impl Worker<'_> {
                 break;
             }
             let NewMode { create, later } = policy.file(&file.stat);
-            let Ok(fd) = at::create(&batch.fds.dst, &file.entry.name, create, true) else { continue };
+            let Ok(fd) = at::create(&batch.fds.dst, file.entry.destination(), create, true) else { continue };
             (file.destination, file.made) = (Some(Destination::created(fd, later)), true);
             if self.ctx.options.verbose {
-                let paths =
-                    (batch.dir.source_path(&file.entry.name), batch.dir.destination_path(&file.entry.name));
-                lines.extend(copied_line(&paths.0, &paths.1, None));
+                let source = batch.dir.source_path(&file.entry.name);
+                let destination = batch.dir.destination_path(file.entry.destination());
+                lines.extend(copied_line(&source, &destination, None));
             }
         }
         if !lines.is_empty() {

@@ -50,8 +50,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
-    /// Whether there are several operands, so that they can meet.
     several_operands: bool,
+    /// Whether two operands may get the same name at the destination.
+    operands_meet: bool,
     /// Whether naming a nameless file failed, so that new files get temporary names from then on.
     nameless_refused: AtomicBool,
     /// The counters for the progress bar.
@@ -60,8 +61,8 @@ pub struct Shared {
 
 impl Shared {
     /// Makes the state of a new run.
-    pub fn new(several_operands: bool) -> Shared {
-        Shared { several_operands, ..Shared::default() }
+    pub fn new(several_operands: bool, operands_meet: bool) -> Shared {
+        Shared { several_operands, operands_meet, ..Shared::default() }
     }
 }
 
@@ -85,7 +86,7 @@ pub struct Worker<'c> {
     directories: Vec<Entry>,
     /// Whether to copy the current file again, because it could not be given a name.
     nameless_in_vain: Cell<bool>,
-    /// Whether the options allow small files of a new directory to be copied together.
+    /// Whether the options allow small files to be copied together.
     has_lane: bool,
     lane: lane::Lane,
     recorder: record::Recorder,
@@ -173,14 +174,15 @@ impl<'c> Worker<'c> {
     /// Copies names of a batch until all are taken, or once if the worker only `helps`. `workers` returns the
     /// number of workers that share the batch. Returns the entries that turned out to be directories.
     pub fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
-        let length = self.lane_length(batch);
+        let mut has_lane = self.has_lane(batch);
         while !batch.is_taken() && !self.ctx.stop.is_raised() {
+            let length = if has_lane { self.lane_length(batch) } else { 1 };
             // Near the end, workers that share a batch take fewer names, so that they finish together.
             let most = match workers() {
                 0 | 1 => length,
                 several => (batch.left() / (2 * several)).clamp(1, length),
             };
-            self.copy_together(batch, most, length > 1);
+            has_lane &= self.copy_together(batch, most, has_lane);
             if helps {
                 break;
             }

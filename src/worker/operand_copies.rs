@@ -7,14 +7,14 @@ use crate::sys::at::{self, Follow};
 
 impl Worker<'_> {
     pub(super) fn made_by_earlier_operand(&self, task: &Task<'_>, stat: &Stat) -> bool {
-        self.shared.several_operands
+        self.shared.operands_meet
             && task.entry.operand
             && self.ctx.made_for_operand(&task.dir.destination_name(task.entry.destination()), stat.id())
     }
 
     /// Fails if an earlier operand made a symbolic link here, which must not be written through.
     pub(super) fn check_operand_link(&self, task: &Task<'_>) -> Result<(), Failure> {
-        if !self.shared.several_operands || !task.entry.operand || self.ctx.options.backup.is_some() {
+        if !self.shared.operands_meet || !task.entry.operand || self.ctx.options.backup.is_some() {
             return Ok(());
         }
         match at::stat(&task.fds.dst, task.entry.destination(), Follow::No) {
@@ -27,7 +27,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn note_operand_copy(&self, task: &Task<'_>) {
-        if self.shared.several_operands
+        if self.shared.operands_meet
             && task.entry.operand
             && let stat = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
             && let Ok(stat) =

@@ -1,4 +1,4 @@
-//! Small files of a new directory, which are copied many at a time. A file that fails is reported alone, an
+//! Small files of one directory, which are copied many at a time. A file that fails is reported alone, an
 //! interruption leaves no incomplete file, and all other kinds of files are copied as usual.
 
 use crate::needs::{Need, SHM, trial};
@@ -19,6 +19,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("lane::one_fails_alone", &needs, one_fails_alone),
         trial("lane::stopped", &needs, stopped),
         trial("lane::name_is_taken", &needs, name_is_taken),
+        trial("lane::existing_names", &[Need::Shm], existing_names),
+        trial("lane::link_in_the_way", &needs, link_in_the_way),
+        trial("lane::existing_directory", &needs, existing_directory),
+        trial("lane::operands", &needs, operands),
         trial("lane::order_of_names", &[Need::Shm], order_of_names),
         trial("lane::busy_worker_holds_no_names", &[Need::Shm], busy_worker_holds_no_names),
         trial("lane::few_descriptors", &[Need::Shm], few_descriptors),
@@ -107,12 +111,15 @@ fn one_fails_alone() {
         ("dst/f07", "fchmod", "error=EIO", "preserving permissions for 'dst/f07': Input/output error"),
         ("dst/f07", "utimensat", "error=EIO", "preserving times for 'dst/f07': Input/output error"),
     ];
-    for (path, call, fault, words) in cases {
+    for ((path, call, fault, words), exists) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
         let sandbox = tree();
+        if exists {
+            sandbox.dir("dst");
+        }
         let path = if path.contains('/') { sandbox.path(path) } else { path.into() };
         let inject = format!("inject={call}:{fault}");
         let options = ["-P", path.to_str().unwrap(), "-e", &inject];
-        let trace = strace::zcp(&sandbox, &options, &["-rj1", "-p", "src", "dst"]);
+        let trace = strace::zcp(&sandbox, &options, &["-rTj1", "-p", "src", "dst"]);
         assert_one_failed(&sandbox, &trace.output, words);
     }
 }
@@ -145,6 +152,96 @@ fn name_is_taken() {
     assert!(String::from_utf8_lossy(&trace.output.stderr).starts_with(words), "{:?}", trace.output);
     assert_eq!(stats(&trace.output)["totals"]["files"], FILES as u64 - 1);
     assert!(fs::read(sandbox.path("dst/f07")).unwrap() == fs::read(sandbox.path("src/f07")).unwrap());
+}
+
+/// At each position of a lane, and on both sides of where it ends.
+fn existing_names() {
+    let run = |options: &[&str], taken: &[usize]| {
+        let sandbox = tree();
+        sandbox.dir("dst");
+        for number in taken {
+            sandbox.file(format!("dst/{}", name(*number)), "here before");
+        }
+        let args = [options, &["-rTj1", "--stats=json", "src", "dst"]].concat();
+        let output = sandbox.zcp(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{options:?} {taken:?}");
+        (sandbox, stats(&output)["totals"]["files"].as_u64().unwrap())
+    };
+    for position in 0..FILES {
+        let (sandbox, files) = run(&[], &[position]);
+        assert_same_content(&sandbox);
+        assert_eq!(files, FILES as u64, "{position}");
+        let (sandbox, files) = run(&["-n"], &[position]);
+        assert_eq!(fs::read(sandbox.path(format!("dst/{}", name(position)))).unwrap(), b"here before");
+        fs::remove_file(sandbox.path(format!("src/{}", name(position)))).unwrap();
+        fs::remove_file(sandbox.path(format!("dst/{}", name(position)))).unwrap();
+        assert_same_content(&sandbox);
+        assert_eq!(files, FILES as u64 - 1, "{position}");
+    }
+    let all: Vec<usize> = (0..FILES).collect();
+    for taken in [&all[..FILES / 2], &all[FILES / 2..], &all] {
+        let (sandbox, files) = run(&["-b"], taken);
+        assert_eq!(files, FILES as u64);
+        for number in taken {
+            assert_eq!(fs::read(sandbox.path(format!("dst/{}~", name(*number)))).unwrap(), b"here before");
+            fs::remove_file(sandbox.path(format!("dst/{}~", name(*number)))).unwrap();
+        }
+        assert_same_content(&sandbox);
+    }
+}
+
+/// Another process makes symbolic links in an existing directory, when the sources are open.
+fn link_in_the_way() {
+    let sandbox = tree();
+    sandbox.dir("dst").file("victim", "untouched");
+    let inject = ["-P", "f07", "-e", "inject=openat:signal=STOP:when=1"];
+    let trace = strace::zcp_with_stops(&sandbox, &inject, &["-rTj1", "src", "dst"], |_| {
+        sandbox.symlink("../victim", "dst/f07").symlink("nowhere", "dst/f08");
+    });
+    let words = String::from_utf8_lossy(&trace.output.stderr);
+    assert!(words.contains("not writing through untrusted symlink 'dst/f07'"), "{words}");
+    assert!(words.contains("not writing through dangling symlink 'dst/f08'"), "{words}");
+    assert_eq!(trace.output.status.code(), Some(1));
+    assert_eq!(fs::read(sandbox.path("victim")).unwrap(), b"untouched");
+    assert!(!sandbox.path("dst/nowhere").exists());
+    let copied = fs::read_dir(sandbox.path("dst"))
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_file());
+    assert_eq!(copied.count(), FILES - 2);
+}
+
+/// A new file in an existing directory takes as few calls as one in a new directory; existing files take one more in
+/// a directory, not each.
+fn existing_directory() {
+    let sandbox = tree();
+    sandbox.dir("dst");
+    let calls = |options: &[&str], call: &str, what: &str| {
+        let args = [options, &["-rTj1", "src", "dst"]].concat();
+        let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &args);
+        assert_done(&trace.output);
+        assert_same_content(&sandbox);
+        trace.lines().filter(|line| line.starts_with(call) && line.contains(what)).count()
+    };
+    assert_eq!(calls(&[], "newfstatat(", "\"f"), 0);
+    assert!(calls(&[], "openat(", "EEXIST") <= 32);
+    let more = FILES * 2;
+    for number in FILES..more {
+        sandbox.file(format!("src/{}", name(number)), noise(100));
+    }
+    assert!(calls(&[], "openat(", "EEXIST") <= FILES);
+}
+
+/// Each operand is looked at once before it is opened.
+fn operands() {
+    let sandbox = tree();
+    sandbox.dir("dst");
+    let names: Vec<String> = (0..FILES).map(|number| format!("src/{}", name(number))).collect();
+    let args: Vec<&str> = ["-j2", "-t", "dst"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let trace = strace::zcp(&sandbox, &["-e", "signal=none"], &args);
+    assert_done(&trace.output);
+    assert_same_content(&sandbox);
+    let stats = trace.lines().filter(|line| line.contains("newfstatat(") && line.contains("\"src/f"));
+    assert_eq!(stats.count(), FILES);
 }
 
 /// Among others, and as where each file is copied by itself (`--resume`).
