@@ -250,7 +250,7 @@ fn a_backup_does_not_destroy_the_source() {
 }
 
 #[test]
-fn a_planted_link_is_only_refused_where_it_would_be_written_through() {
+fn an_untrusted_link_is_only_refused_where_it_would_be_written_through() {
     let through = Existing { untrusted: true, link: link_stat('s'), ..stranger(REGULAR) };
     let decide = |flags| decide(&options(flags), &link_stat('f'), Some(&through));
     for flags in ["", "f", "d"] {

@@ -126,7 +126,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         Ok(Outcome { size, searched_zeros: self.zeros })
     }
 
-    /// Copies all bytes where either side is a stream.
+    /// Copies all bytes if either side is a stream.
     pub(super) fn run_stream(&mut self) -> Result<Outcome, TransferError> {
         self.zeros = self.ladder.limits.sparse == Sparse::Always && self.t.target == DestinationKind::File;
         let size = self.move_bytes(0, None)?;
@@ -421,8 +421,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         self.ladder.moved(self.t, at, bytes)
     }
 
-    /// Whether a call that returned 0 has reached the end. Of a file, only `read` or a trusted size tells. A stream
-    /// that is readable but has no bytes is at its end.
+    /// Whether a call that returned 0 has reached the end. For a file, only `read` or a trusted size proves
+    /// that. A stream that is readable but has no bytes is at its end.
     fn is_at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
         if self.ladder.pipe.has_rest() {
             return Ok(false);

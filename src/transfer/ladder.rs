@@ -301,7 +301,7 @@ impl Ladder {
         Ok(outcome)
     }
 
-    /// Copies all bytes where either side is a stream.
+    /// Copies all bytes if either side is a stream.
     fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
         let forms = t.forms();
         // One call moves as much as a default pipe holds in any case.

@@ -39,9 +39,9 @@ pub struct SourceWalk<'c> {
     source: OsString,
     root: OwnedFd,
     root_dev: u64,
-    room: EntryBuffer,
+    buf: EntryBuffer,
     first: Option<Stat>,
-    way: Vec<OpenLevel>,
+    levels: Vec<OpenLevel>,
     path: Vec<u8>,
 }
 
@@ -67,8 +67,8 @@ impl<'c> SourceWalk<'c> {
     /// The errno of fstat(2), or of reading the directory.
     pub fn new(ctx: &'c Context, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
         let stat = at::fstat(&root)?;
-        let mut room = EntryBuffer::default();
-        let listing = Some(Listing::open(root.as_fd(), &mut room)?);
+        let mut buf = EntryBuffer::default();
+        let listing = Some(Listing::open(root.as_fd(), &mut buf)?);
         let filter = level_below(ctx, None, OsStr::new(""), &root, &|| source.clone());
         let top = OpenLevel {
             filter,
@@ -80,7 +80,7 @@ impl<'c> SourceWalk<'c> {
             parent_len: 0,
         };
         let root_dev = stat.dev;
-        Ok(SourceWalk { ctx, source, root, root_dev, room, first: Some(stat), way: vec![top], path: Vec::new() })
+        Ok(SourceWalk { ctx, source, root, root_dev, buf, first: Some(stat), levels: vec![top], path: Vec::new() })
     }
 
     fn follow(&self) -> Follow {
@@ -112,32 +112,32 @@ impl<'c> SourceWalk<'c> {
     }
 
     /// Returns the descriptor of the current directory, which is reopened if necessary.
-    fn hand(&mut self) -> Result<BorrowedFd<'_>> {
-        let top = self.way.len() - 1;
-        let open = self.way.iter().rposition(|level| level.fd.is_some()).unwrap_or(0);
+    fn current_dir(&mut self) -> Result<BorrowedFd<'_>> {
+        let top = self.levels.len() - 1;
+        let open = self.levels.iter().rposition(|level| level.fd.is_some()).unwrap_or(0);
         for at in open + 1..=top {
-            let (above, level) = (&self.way[at - 1], &self.way[at]);
+            let (above, level) = (&self.levels[at - 1], &self.levels[at]);
             let parent = above.fd.as_ref().unwrap_or(&self.root);
             let fd = at::open_dir(parent, &level.name, self.follow())?;
             if at::fstat(&fd)?.id() != level.id {
                 return Err(Errno::NOENT); // another directory has the name now
             }
-            self.way[at].fd = Some(fd);
+            self.levels[at].fd = Some(fd);
             self.close_above(at);
         }
-        Ok(self.way[top].fd.as_ref().unwrap_or(&self.root).as_fd())
+        Ok(self.levels[top].fd.as_ref().unwrap_or(&self.root).as_fd())
     }
 
     fn close_above(&mut self, at: usize) {
         if let Some(far) = at.checked_sub(OPEN) {
-            self.way[far].fd = None;
+            self.levels[far].fd = None;
         }
     }
 
     /// Descends into a subdirectory of the current directory.
     fn enter(&mut self, name: OsString) -> Option<SourceEntry> {
         let follow = self.follow();
-        let opened = self.hand().and_then(|hand| at::open_dir(hand, &name, follow));
+        let opened = self.current_dir().and_then(|dir| at::open_dir(dir, &name, follow));
         let (fd, stat) = match opened.and_then(|fd| Ok((at::fstat(&fd)?, fd))) {
             Ok((stat, fd)) => (fd, stat),
             Err(errno) => {
@@ -145,23 +145,23 @@ impl<'c> SourceWalk<'c> {
                 return None;
             }
         };
-        if follow == Follow::Yes && self.way.iter().any(|level| level.id == stat.id()) {
+        if follow == Follow::Yes && self.levels.iter().any(|level| level.id == stat.id()) {
             self.fail("cannot copy cyclic symbolic link {}", &name, None);
             return None;
         }
         let path = self.below(&name);
-        let above = self.way.last().and_then(|level| level.filter.clone());
+        let above = self.levels.last().and_then(|level| level.filter.clone());
         let printed = || [self.source.as_os_str(), path.as_os_str()].join(OsStr::new("/"));
         let filter = level_below(self.ctx, above.as_ref(), &name, &fd, &printed);
         let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root_dev;
-        let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.room)).transpose();
+        let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.buf)).transpose();
         let listing = listing.unwrap_or_else(|errno| {
             self.fail("cannot access {}", &name, Some(errno));
             None
         });
         let parent_len = self.path.len();
         self.path = path.as_bytes().to_vec();
-        self.way.push(OpenLevel {
+        self.levels.push(OpenLevel {
             filter,
             name,
             id: stat.id(),
@@ -170,7 +170,7 @@ impl<'c> SourceWalk<'c> {
             later: VecDeque::new(),
             parent_len,
         });
-        self.close_above(self.way.len() - 1);
+        self.close_above(self.levels.len() - 1);
         Some(SourceEntry { path, stat })
     }
 
@@ -179,7 +179,7 @@ impl<'c> SourceWalk<'c> {
         let follow = self.follow();
         let stat = match hint {
             Some(Kind::Directory) => None,
-            _ => match self.hand().and_then(|hand| at::stat(hand, &name, follow)) {
+            _ => match self.current_dir().and_then(|dir| at::stat(dir, &name, follow)) {
                 Ok(stat) => Some(stat).filter(|stat| !stat.is_dir()),
                 Err(errno) => {
                     self.fail("cannot stat {}", &name, Some(errno));
@@ -187,14 +187,14 @@ impl<'c> SourceWalk<'c> {
                 }
             },
         };
-        let level = self.way.last().and_then(|level| level.filter.as_deref());
+        let level = self.levels.last().and_then(|level| level.filter.as_deref());
         if level.is_some() && is_excluded(self.ctx, level, &name, stat.is_none()) {
             return None;
         }
         match stat {
             Some(stat) => Some(SourceEntry { path: self.below(&name), stat }),
             None => {
-                self.way.last_mut()?.later.push_back(name);
+                self.levels.last_mut()?.later.push_back(name);
                 None
             }
         }
@@ -209,12 +209,12 @@ impl Iterator for SourceWalk<'_> {
             return Some(SourceEntry { path: OsString::new(), stat });
         }
         while !self.ctx.stop.is_raised() {
-            let level = self.way.last_mut()?;
+            let level = self.levels.last_mut()?;
             let found = match level.listing.as_mut() {
                 Some(listing) => match listing.next().map(|entry| (entry.name.to_owned(), entry.kind)) {
                     Some((name, kind)) => self.look(name, kind),
                     None => {
-                        let more = listing.read_on(&mut self.room);
+                        let more = listing.read_on(&mut self.buf);
                         level.listing.take_if(|_| more != Ok(true));
                         if let Err(errno) = more {
                             self.fail("cannot access {}", OsStr::new(""), Some(errno));
@@ -226,7 +226,7 @@ impl Iterator for SourceWalk<'_> {
                     Some(name) => self.enter(name),
                     None => {
                         self.path.truncate(level.parent_len);
-                        self.way.pop();
+                        self.levels.pop();
                         None
                     }
                 },
