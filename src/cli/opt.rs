@@ -52,7 +52,6 @@ pub(super) struct Opt {
     help: &'static str,
     /// The text of `--help`, if `-h` and the completions need a shorter one.
     long_help: Option<&'static str>,
-    /// The heading in the help.
     heading: &'static str,
     pub(super) scope: Scope,
     /// Whether `-h` lists it.

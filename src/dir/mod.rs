@@ -109,7 +109,6 @@ pub struct Dir {
     synced_with_others: bool,
     /// Whether the destination gets no attributes, because the operand that it leads to failed.
     abandoned: AtomicBool,
-    /// The number of holds.
     holds: AtomicUsize,
 }
 

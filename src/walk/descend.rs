@@ -476,7 +476,6 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// Opens an existing destination directory.
     fn open_existing(
         &self,
         fds: &Fds,

@@ -182,7 +182,6 @@ impl<'c> NameGroup<'c> for ListedGroup {
     }
 }
 
-/// A directory that contains listed names.
 #[derive(Clone, Debug)]
 struct ListedDirectory {
     dir: Hold,
@@ -192,7 +191,6 @@ struct ListedDirectory {
 /// The result of entering a directory once: `None` if it cannot be entered or is excluded.
 type EnteredOnce = Arc<OnceLock<Option<ListedDirectory>>>;
 
-/// The directories that were entered for a list.
 #[derive(Debug)]
 struct ListedDirectories {
     /// The pair of directories that all names are relative to.

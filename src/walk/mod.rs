@@ -525,7 +525,6 @@ impl<'c> Walker<'_, 'c> {
         Class::Other
     }
 
-    /// Whether patterns exclude an operand.
     fn is_operand_excluded(&self, node: &Node, entry: &Entry, class: &Class) -> bool {
         // The leading directories of a --parents operand are not operands.
         let on_the_way = self.ctx.options.parents && node.is_root;
