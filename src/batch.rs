@@ -60,7 +60,7 @@ impl Entries {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -115,7 +115,7 @@ impl Batch {
         self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
-    /// Whether all names have been taken.
+    /// Returns whether all names have been taken.
     pub fn is_taken(&self) -> bool {
         self.left() == 0
     }

@@ -102,7 +102,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether files of killed runs are removed: not in a dry run.
+    /// Returns whether files of killed runs are removed: not in a dry run.
     pub fn resumes(&self) -> bool {
         self.options.resume && !self.options.dry_run
     }
@@ -119,12 +119,12 @@ impl Context {
         }
     }
 
-    /// Whether a destination that looks complete may be skipped. In a job, only if the job made it.
+    /// Returns whether a destination that looks complete may be skipped. In a job, only if the job made it.
     pub fn may_be_complete(&self, destination: impl FnOnce() -> OsString) -> bool {
         self.made_earlier.as_ref().is_none_or(|made| (made.0)(&destination()))
     }
 
-    /// Whether this run made the file `id` under this name for an earlier operand.
+    /// Returns whether this run made the file `id` under this name for an earlier operand.
     pub fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
         // A dry run made nothing, so there is no file to compare.
         lock(&self.operand_copies).get(name).is_some_and(|made| self.options.dry_run || *made == id)

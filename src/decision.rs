@@ -113,7 +113,7 @@ pub enum Refusal {
     UntrustedLink,
 }
 
-/// Whether cp follows a symbolic link at the destination: only if it would write through it.
+/// Returns whether cp follows a symbolic link at the destination: only if it would write through it.
 pub fn follows_destination(options: &Options, source: &Stat) -> bool {
     let reads_content = source.is_regular() || (options.read_special && !source.is_dir() && !source.is_symlink());
     reads_content && options.action == Action::Copy && options.backup.is_none() && !options.remove_destination
@@ -202,7 +202,7 @@ fn replace(options: &Options, source: &Stat, existing: &Existing) -> Decision {
     }
 }
 
-/// Whether the destination must be removed because it is of another kind than the source: a copy would be
+/// Returns whether the destination must be removed because it is of another kind than the source: a copy would be
 /// written into or through it, or a directory could not be made.
 fn is_of_other_kind(source: &Stat, existing: &Existing) -> bool {
     let link = &existing.link;
@@ -211,8 +211,8 @@ fn is_of_other_kind(source: &Stat, existing: &Existing) -> bool {
     existing.goes_if_other && (hinders_file || hinders_directory)
 }
 
-/// Whether an earlier run may have completed the destination. Times are set last, so an incomplete file does
-/// not have the source's times, even if it has its length. With `--verify`, the content is compared, and
+/// Returns whether an earlier run may have completed the destination. Times are set last, so an incomplete file
+/// does not have the source's times, even if it has its length. With `--verify`, the content is compared, and
 /// times prove nothing.
 fn seems_complete(options: &Options, source: &Stat, existing: &Existing) -> bool {
     let target = if source.is_symlink() { &existing.link } else { &existing.stat };
@@ -241,7 +241,7 @@ enum Sameness {
     Refused,
 }
 
-/// Whether source and destination are one file in a way that matters for these options.
+/// Returns whether source and destination are one file in a way that matters for these options.
 fn sameness(options: &Options, source: &Stat, existing: &Existing) -> Sameness {
     use Sameness::{Distinct, Refused, Settled};
     // The two directions of a connected socket (/dev/stdin, /dev/stdout) are two streams. A socket that has a name in a

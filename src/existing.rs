@@ -94,12 +94,13 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     Ok(Some(existing))
 }
 
-/// Whether an operand's source or destination is one of this process's descriptors, by a name such as `/dev/stdin`.
+/// Returns whether an operand's source or destination is one of this process's descriptors, by a name such as
+/// `/dev/stdin`.
 fn names_descriptor(entry: &Entry) -> bool {
     entry.operand && [&entry.name, entry.destination()].iter().any(|name| inherited::number(name, true).is_some())
 }
 
-/// Whether an operand's destination is or leads to a device, or is one of this process's descriptors
+/// Returns whether an operand's destination is or leads to a device, or is one of this process's descriptors
 /// (/dev/stdout). Such a destination is written to, even where others of another kind are replaced.
 fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
     let is_device = |stat: &Stat| matches!(stat.kind(), Kind::CharDevice | Kind::BlockDevice);
@@ -109,8 +110,8 @@ fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
         && (is_device(link) || link.is_symlink() && (inherited::number(name, true).is_some() || leads_to_device()))
 }
 
-/// Whether the existing modification time is the source's, as far as the file system can store it. Checked
-/// only if `--resume` or `--update` compares kept times.
+/// Returns whether the existing modification time is the source's, as far as the file system can store it.
+/// Checked only if `--resume` or `--update` compares kept times.
 fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat, stat: &Stat) -> bool {
     let options = &ctx.options;
     if !(options.preserve.timestamps && (options.resume || options.update)) || source.kind() != stat.kind() {
@@ -144,8 +145,8 @@ fn referent(
     Ok(*link)
 }
 
-/// Whether a symbolic link at the destination may be written through as cp does: it is older than this run,
-/// and only this user or root can have made it.
+/// Returns whether a symbolic link at the destination may be written through as cp does: it is older than this
+/// run, and only this user or root can have made it.
 pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
     /// The `f_type` of /proc, which makes its links (`/dev/fd/1`) when they are looked at.
     const PROC: u64 = 0x9FA0;
@@ -162,8 +163,8 @@ pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> b
     older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
 }
 
-/// Whether another user has replaced a directory that was just made. The new owner could then read files that
-/// the right directory would protect. Only file systems that store owners can tell.
+/// Returns whether another user has replaced a directory that was just made. The new owner could then read files
+/// that the right directory would protect. Only file systems that store owners can tell.
 pub fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
     let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
     made.uid != ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
@@ -207,8 +208,9 @@ pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     above
 }
 
-/// Whether both names are the same entry of the same directory, however they are spelt. A directory that is named
-/// through a link (`a/link/.`) counts as another directory, as in cp, which then continues with its entries.
+/// Returns whether both names are the same entry of the same directory, however they are spelt. A directory that
+/// is named through a link (`a/link/.`) counts as another directory, as in cp, which then continues with its
+/// entries.
 fn is_same_entry(fds: &Fds, entry: &Entry, is_directory: bool) -> bool {
     let base = |name| backup::split(name).1;
     let locate = |dir: &Base, name| match is_directory {
@@ -225,7 +227,7 @@ fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {
     matches!((from, to), (Ok(from), Ok(to)) if from.id() == to.id())
 }
 
-/// Whether the source is followed if it is a symbolic link.
+/// Returns whether the source is followed if it is a symbolic link.
 pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
     Follow::from(match options.dereference {
         Dereference::Never => false,

@@ -79,8 +79,8 @@ impl Filter {
         Arc::new(Level { path, ignores: patterns(ignores), above: Some(Arc::clone(above)) })
     }
 
-    /// Whether a name in a directory is excluded. The command line takes precedence over `.gitignore` files, and a
-    /// nearer `.gitignore` over one further up.
+    /// Returns whether a name in a directory is excluded. The command line takes precedence over `.gitignore`
+    /// files, and a nearer `.gitignore` over one further up.
     pub fn excludes(&self, level: &Level, name: &OsStr, is_dir: bool) -> bool {
         let path = level.path.join(name);
         let path = path.as_os_str().as_bytes();
@@ -100,7 +100,7 @@ impl Filter {
         false
     }
 
-    /// Whether an operand with this last component is excluded; `.` and `..` never are.
+    /// Returns whether an operand with this last component is excluded; `.` and `..` never are.
     pub fn excludes_operand(&self, name: &OsStr, is_dir: bool) -> bool {
         if name.is_empty() || name == "." || name == ".." {
             return false;
@@ -110,7 +110,7 @@ impl Filter {
     }
 }
 
-/// Whether the last matching pattern excludes the name; `None` if no pattern matches.
+/// Returns whether the last matching pattern excludes the name; `None` if no pattern matches.
 fn decision(patterns: &[Pattern], matches: impl Fn(&Pattern) -> bool) -> Option<bool> {
     patterns.iter().rev().find(|pattern| matches(pattern)).map(|pattern| !pattern.negated)
 }

@@ -276,7 +276,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether existing destinations are never replaced.
+    /// Returns whether existing destinations are never replaced.
     pub fn never_replaces(&self) -> bool {
         matches!(self.if_exists, IfExists::Skip | IfExists::SkipFail)
     }
@@ -346,14 +346,14 @@ impl Options {
         cannot_search.then_some("--sparse=always needs --strategy=read_write")
     }
 
-    /// Whether whole file systems are synced (syncfs(2)) instead of single files: one wait for thousands of
-    /// files. Not for single files, because syncfs also writes all other data of the file system. Not with
+    /// Returns whether whole file systems are synced (syncfs(2)) instead of single files: one wait for thousands
+    /// of files. Not for single files, because syncfs also writes all other data of the file system. Not with
     /// `--atomic`, where each file is synced before it gets its name.
     pub fn syncs_whole(&self) -> bool {
         self.fsync && self.recursive && !self.atomic
     }
 
-    /// Whether each decision depends on earlier ones, so that one worker must copy all names in order:
+    /// Returns whether each decision depends on earlier ones, so that one worker must copy all names in order:
     /// prompts, and backups, whose names are taken one after the other.
     pub fn needs_order(&self) -> bool {
         self.if_exists == IfExists::Ask || self.backup.is_some()

@@ -128,7 +128,7 @@ fn copy(console: &Console, request: Copy) -> i32 {
     Conclusion { console, cancel: &cancel, statistics, stats_file, log, stdout_taken }.conclude(&report, failed)
 }
 
-/// Whether a destination is the file that stdout is open on, such as /dev/stdout.
+/// Returns whether a destination is the file that stdout is open on, such as /dev/stdout.
 fn is_stdout(destination: &OsStr) -> bool {
     let stdout = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
     let found = (std::fs::metadata(destination), stdout.and_then(|stdout| stdout.metadata()));
@@ -306,7 +306,7 @@ fn check_output(
     }
 }
 
-/// Whether two paths lead to one regular file, or to one free name.
+/// Returns whether two paths lead to one regular file, or to one free name.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     let parent_id = |path: &Path| {
@@ -341,7 +341,7 @@ fn followed(mut path: PathBuf) -> PathBuf {
     path
 }
 
-/// Whether a file is the report of an earlier run, which may be removed.
+/// Returns whether a file is the report of an earlier run, which may be removed.
 fn is_report(path: &Path) -> bool {
     // No report is longer.
     const LONGEST: u64 = 64 << 20;

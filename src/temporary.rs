@@ -45,7 +45,7 @@ pub fn maker(name: &OsStr) -> Option<(u32, u64)> {
     Some((process.parse().ok()?, serial.parse().ok()?))
 }
 
-/// Whether this process made the temporary name, given the serial number of its first one.
+/// Returns whether this process made the temporary name, given the serial number of its first one.
 pub fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
     const MOST: u64 = 1 << 40;
     let is_in_range = |serial: u64| serial.checked_sub(first_serial).is_some_and(|count| count < MOST);
@@ -72,7 +72,8 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString,
     })
 }
 
-/// Whether a new file has been removed. A link count of 0 is no proof: some file systems do not count links.
+/// Returns whether a new file has been removed. A link count of 0 is no proof: some file systems do not count
+/// links.
 fn has_lost_its_name(fd: &OwnedFd, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
     match at::fstat(fd) {
         Ok(stat) if stat.nlink == 0 => !at::stat(dir, name, Follow::No).is_ok_and(|now| now.id() == stat.id()),

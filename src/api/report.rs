@@ -95,7 +95,7 @@ impl Report {
         self.0.stats.excluded
     }
 
-    /// Whether this was a dry run.
+    /// Returns whether this was a dry run.
     pub fn is_dry_run(&self) -> bool {
         self.0.dry_run
     }

@@ -150,17 +150,17 @@ impl Opt {
         self.long.then_some(self.id).into_iter().chain(self.alias)
     }
 
-    /// Whether this letter is one of its names.
+    /// Returns whether this letter is one of its names.
     pub(super) fn is_short(&self, letter: char) -> bool {
         [self.short, self.short_alias].contains(&Some(letter))
     }
 
-    /// Whether cp has this option.
+    /// Returns whether cp has this option.
     pub(super) fn is_cps(&self) -> bool {
         self.heading == super::options::CP
     }
 
-    /// Whether `ZCP_OPTS` may hold it.
+    /// Returns whether `ZCP_OPTS` may hold it.
     pub(super) fn may_be_preset(&self) -> bool {
         !self.is_cps() && matches!(self.scope, Scope::How | Scope::Run)
     }

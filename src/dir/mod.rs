@@ -186,7 +186,7 @@ impl Dir {
         self.dst_id
     }
 
-    /// Whether the directory only leads to an operand (`--parents`).
+    /// Returns whether the directory only leads to an operand (`--parents`).
     pub fn is_leading(&self) -> bool {
         self.finish.is_some_and(|finish| finish.extent != Extent::Full)
     }
@@ -311,8 +311,8 @@ impl Dir {
         }
     }
 
-    /// Whether new entries are synced with their whole file system (`--fsync`); otherwise each file is synced by
-    /// itself.
+    /// Returns whether new entries are synced with their whole file system (`--fsync`); otherwise each file is
+    /// synced by itself.
     pub fn is_synced_with_others(&self, ctx: &Context, destination: impl AsFd) -> bool {
         match (&self.place, self.dst_dev) {
             (None, Some(dev)) => is_synced_with_others(ctx, dev, destination),
@@ -370,8 +370,8 @@ impl Dir {
     }
 }
 
-/// Whether a directory is synced with its whole file system. If that cannot be opened for syncfs(2), each file and
-/// directory is synced by itself.
+/// Returns whether a directory is synced with its whole file system. If that cannot be opened for syncfs(2), each
+/// file and directory is synced by itself.
 fn is_synced_with_others(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
     ctx.syncs_whole && ctx.watched.add(dev, dir).unwrap_or(false)
 }

@@ -68,12 +68,12 @@ impl Watched {
         answer
     }
 
-    /// Whether syncfs(2) is unavailable.
+    /// Returns whether syncfs(2) is unavailable.
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether an errno of syncfs(2) says that the call is unavailable.
+    /// Returns whether an errno of syncfs(2) says that the call is unavailable.
     pub fn is_refusal(errno: Errno) -> bool {
         matches!(errno, Errno::NOSYS | Errno::PERM)
     }

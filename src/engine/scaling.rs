@@ -45,7 +45,7 @@ impl WaitingSign {
         if remote || syncs_files { WaitingSign::IdleProcessors } else { WaitingSign::BlockReads }
     }
 
-    /// Whether workers are expected to wait from the start.
+    /// Returns whether workers are expected to wait from the start.
     pub(super) fn expects_waiting(self) -> bool {
         self == WaitingSign::IdleProcessors
     }

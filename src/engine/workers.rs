@@ -94,7 +94,7 @@ impl<'w, 'c> Workers<'w, 'c> {
         lock(&self.at_work).count
     }
 
-    /// Whether any worker has nothing to do.
+    /// Returns whether any worker has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.walk.idle() > 0
     }

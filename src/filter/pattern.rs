@@ -73,7 +73,7 @@ impl Pattern {
         wrong.map_or(Ok(next), Err)
     }
 
-    /// Whether `path`, relative to the directory of the pattern, matches.
+    /// Returns whether `path`, relative to the directory of the pattern, matches.
     pub(super) fn matches(&self, path: &[u8], is_dir: bool) -> bool {
         if self.only_directories && !is_dir {
             return false;
@@ -89,8 +89,8 @@ impl Pattern {
         matches_from(glob, 0, rest, 0, true) == MatchResult::Match
     }
 
-    /// Whether the name of an operand matches. Only patterns that match in any directory apply, because the others
-    /// are relative to the operand.
+    /// Returns whether the name of an operand matches. Only patterns that match in any directory apply, because
+    /// the others are relative to the operand.
     pub(super) fn matches_operand(&self, name: &[u8], is_dir: bool) -> bool {
         (self.any_directory || self.glob.starts_with(b"**/")) && self.matches(name, is_dir)
     }
@@ -299,7 +299,7 @@ fn is_class(name: &[u8]) -> bool {
     in_class(name, 0).is_some()
 }
 
-/// Whether a byte is in a class of glob(7) in the POSIX locale; `None` if there is no such class.
+/// Returns whether a byte is in a class of glob(7) in the POSIX locale; `None` if there is no such class.
 fn in_class(name: &[u8], byte: u8) -> Option<bool> {
     Some(match name {
         b"alnum" => byte.is_ascii_alphanumeric(),

@@ -47,7 +47,7 @@ impl Facts {
         Facts { kind: stat.kind(), size: stat.size, mtime: stat.mtime, piece: None }
     }
 
-    /// Whether the file still is as it was planned.
+    /// Returns whether the file still is as it was planned.
     pub(super) fn still_hold(&self, now: &Stat) -> bool {
         (self.kind, self.size, self.mtime) == (now.kind(), now.size, now.mtime)
     }

@@ -133,7 +133,7 @@ impl Manifest {
         Entry { name: name.to_owned(), operand: new_name.is_some(), new_name, hint: Some(kind) }
     }
 
-    /// Whether a file of the destination has the same inode number on every machine.
+    /// Returns whether a file of the destination has the same inode number on every machine.
     pub(super) fn has_lasting_inodes(&self) -> bool {
         FsKind::has_lasting_inodes(self.destination.magic)
     }

@@ -229,7 +229,7 @@ fn temporary(name: &str) -> String {
     format!("{name}.{:032x}", proc::random())
 }
 
-/// Whether the owner is this user or root.
+/// Returns whether the owner is this user or root.
 fn is_trusted_owner(stat: &Stat) -> bool {
     stat.uid == proc::effective_uid() || stat.uid == 0
 }

@@ -189,8 +189,8 @@ impl RangedFile<'_> {
         (stat.size != self.size).then_some("not writing to {}: its length has changed")
     }
 
-    /// Whether the file has the owner and mode that it was made with. A file that is being joined may already have
-    /// its final ones.
+    /// Returns whether the file has the owner and mode that it was made with. A file that is being joined may
+    /// already have its final ones.
     fn has_its_rights(&self, record: &RangeRecord, stat: &Stat) -> bool {
         (stat.uid, stat.permissions()) == (record.uid, record.mode) || self.is_marked(JOINING)
     }
@@ -200,12 +200,12 @@ impl RangedFile<'_> {
         self.manifest.identity(stat.ino) == record.ino && (!device_counts || stat.dev == record.dev)
     }
 
-    /// Whether `name` is the published file.
+    /// Returns whether `name` is the published file.
     pub(super) fn has_name(&self, record: &RangeRecord, dir: impl AsFd, name: &OsStr) -> bool {
         at::stat(dir, name, Follow::No).is_ok_and(|stat| self.is_same_inode(record, &stat))
     }
 
-    /// Whether a published file still exists unchanged.
+    /// Returns whether a published file still exists unchanged.
     pub(super) fn is_intact(&self, record: &RangeRecord, dir: impl AsFd) -> bool {
         at::stat(dir, &record.name, Follow::No).is_ok_and(|stat| self.objection(record, &stat).is_none())
     }

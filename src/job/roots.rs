@@ -154,7 +154,7 @@ fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     }
 }
 
-/// Whether `path`, or the directory that it would be made in, is the source or below it.
+/// Returns whether `path`, or the directory that it would be made in, is the source or below it.
 fn leads_into(path: &OsStr, source: &Stat) -> bool {
     let parent = backup::split(path).0;
     let open = |path| at::open_dir(at::CWD, path, Follow::Yes);

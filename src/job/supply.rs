@@ -52,7 +52,7 @@ impl<'c> PartNames<'c> {
         }
     }
 
-    /// Whether the next name is in the directory `parent`, so that it fits the same group.
+    /// Returns whether the next name is in the directory `parent`, so that it fits the same group.
     fn next_is_in(&mut self, parent: &OsStr) -> bool {
         matches!(self.list.peek(), Some(Ok((next, _))) if backup::split(next).0 == parent)
     }
@@ -114,8 +114,8 @@ impl<'c> NameGroup<'c> for PartGroup<'c> {
     }
 }
 
-/// Whether to copy the file. Reports a file that is missing, and one that has changed since the plan; the latter
-/// is copied as it is now.
+/// Returns whether to copy the file. Reports a file that is missing, and one that has changed since the plan; the
+/// latter is copied as it is now.
 fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -> bool {
     let path = || dir.source_path(&entry.name);
     let follow = existing::follows_source(&ctx.options, entry);

@@ -55,7 +55,7 @@ impl Written {
         }
     }
 
-    /// Whether an earlier run of this part made a destination.
+    /// Returns whether an earlier run of this part made a destination.
     pub(super) fn has_earlier(&self, path: &OsStr) -> bool {
         self.earlier.get().is_some_and(|earlier| earlier.has(path.as_bytes()))
     }

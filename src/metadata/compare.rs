@@ -5,8 +5,8 @@ use crate::sys::{Kind, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Whether the copy has the source's extended attributes, as far as they are `wanted`, and with `acl` its access
-/// control list. An attribute that cannot be read counts as different.
+/// Returns whether the copy has the source's extended attributes, as far as they are `wanted`, and with `acl` its
+/// access control list. An attribute that cannot be read counts as different.
 pub fn is_same(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: xattr::Wanted, acl: bool) -> bool {
     compare(source, copy, kind, wanted, acl).unwrap_or(false)
 }

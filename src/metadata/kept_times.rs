@@ -34,8 +34,8 @@ struct KnownTimes {
 }
 
 impl KeptTimes {
-    /// Whether the time of `copy` is the one that its file system stores for `source`. `hold` opens the copy for a
-    /// trial; if it gives `None`, only earlier trials count.
+    /// Returns whether the time of `copy` is the one that its file system stores for `source`. `hold` opens the
+    /// copy for a trial; if it gives `None`, only earlier trials count.
     pub fn is_kept(&self, source: Time, copy: &Stat, hold: impl FnOnce() -> Option<OwnedFd>) -> bool {
         if source == copy.mtime {
             return true;

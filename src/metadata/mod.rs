@@ -60,9 +60,9 @@ pub struct AttributeError {
 }
 
 impl AttributeError {
-    /// Whether `-a` does not report the error, because the file system does not support the attribute or the process
-    /// lacks the rights to set it. An attribute that the source has and that cannot be read is lost, and so is one that
-    /// a full or broken disk does not take.
+    /// Returns whether `-a` does not report the error, because the file system does not support the attribute or
+    /// the process lacks the rights to set it. An attribute that the source has and that cannot be read is lost,
+    /// and so is one that a full or broken disk does not take.
     pub fn is_ordinary(&self) -> bool {
         match self.doing {
             // Without /proc the attributes of a symbolic link cannot be listed.
@@ -102,7 +102,7 @@ impl AttributeOperation {
         AttributeError { doing: self, errno }
     }
 
-    /// Whether the operation reads the source.
+    /// Returns whether the operation reads the source.
     pub fn reads_source(&self) -> bool {
         matches!(self, AttributeOperation::ListAttributes | AttributeOperation::GetAttribute(_))
     }
@@ -148,7 +148,7 @@ pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool
     }
 }
 
-/// Whether the file has the owner and group of `stat`.
+/// Returns whether the file has the owner and group of `stat`.
 fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
     let now = match file {
         Handle::Open(fd) | Handle::Path(fd, _) => at::fstat(fd),

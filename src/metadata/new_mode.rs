@@ -60,7 +60,7 @@ const OTHERS_WRITE: u32 = 0o022;
 const OWNER: u32 = 0o700;
 
 impl ModePolicy {
-    /// Whether others have no rights on a new name until its attributes are set.
+    /// Returns whether others have no rights on a new name until its attributes are set.
     fn closes(&self) -> bool {
         self.changes_owner || self.rule != ModeRule::Masked
     }
@@ -116,8 +116,8 @@ impl ModePolicy {
         }
     }
 
-    /// Whether an existing file has exactly the mode that `new` is created with. Then it may be a leftover of a
-    /// run that was killed before it set the final mode.
+    /// Returns whether an existing file has exactly the mode that `new` is created with. Then it may be a
+    /// leftover of a run that was killed before it set the final mode.
     pub fn may_be_unfinished(&self, new: &NewMode, existing: &Stat) -> bool {
         existing.permissions() == new.create & !self.umask
     }

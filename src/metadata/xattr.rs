@@ -70,7 +70,7 @@ pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
     remove(file, name).map(drop)
 }
 
-/// Whether [`copy`] copies an attribute. ACLs are copied with the mode.
+/// Returns whether [`copy`] copies an attribute. ACLs are copied with the mode.
 pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     match name.as_bytes() {
         b"" | b"security.evm" => false,
@@ -175,8 +175,8 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     }
 }
 
-/// Whether new entries of a directory may inherit an ACL from it. True if that cannot be read, so that each entry
-/// is checked.
+/// Returns whether new entries of a directory may inherit an ACL from it. True if that cannot be read, so that
+/// each entry is checked.
 pub fn has_default_acl(dir: Handle<'_>) -> bool {
     !matches!(get_acl(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
 }

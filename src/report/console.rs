@@ -59,7 +59,7 @@ impl Console {
         &self.0.program
     }
 
-    /// Whether a progress bar was shown.
+    /// Returns whether a progress bar was shown.
     pub fn has_shown_progress(&self) -> bool {
         self.0.bar.was_shown()
     }

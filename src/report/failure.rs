@@ -100,18 +100,18 @@ impl Failure {
         self
     }
 
-    /// Whether an entry of the source does not exist any more, although it was listed.
+    /// Returns whether an entry of the source does not exist any more, although it was listed.
     pub(crate) fn is_vanished_entry(&self) -> bool {
         self.about == About::VanishedEntry
     }
 
-    /// Whether the destination is full or read-only. ENOSPC for an attribute concerns only one file: ext4 has
-    /// little space for attributes in an inode.
+    /// Returns whether the destination is full or read-only. ENOSPC for an attribute concerns only one file: ext4
+    /// has little space for attributes in an inode.
     pub(crate) fn is_of_full_destination(&self) -> bool {
         self.about == About::Other && matches!(self.errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS))
     }
 
-    /// Whether a sync to the disk failed.
+    /// Returns whether a sync to the disk failed.
     #[cfg(feature = "cli")]
     pub(crate) fn is_of_sync(&self) -> bool {
         self.operation.starts_with("cannot sync ")
@@ -194,7 +194,7 @@ impl Failure {
         self.errno.map(Errno::raw_os_error)
     }
 
-    /// Whether this errno is the system's reason.
+    /// Returns whether this errno is the system's reason.
     pub fn has_errno(&self, errno: Errno) -> bool {
         self.errno == Some(errno)
     }

@@ -62,7 +62,7 @@ impl Reporter {
         Reporter { console, log, itemize, dry_run, on_failure, ignore_vanished, stop, ..Reporter::default() }
     }
 
-    /// Whether each name gets a record.
+    /// Returns whether each name gets a record.
     pub fn records(&self) -> bool {
         self.log.is_some() || self.itemize
     }
@@ -133,7 +133,7 @@ impl Reporter {
         keep(&self.kept, failure);
     }
 
-    /// Whether a failure ends the copy.
+    /// Returns whether a failure ends the copy.
     pub fn ends_copy(&self, failure: &Failure) -> bool {
         match self.on_failure {
             OnFailure::KeepGoing => false,

@@ -57,7 +57,7 @@ impl Meters {
         })
     }
 
-    /// Whether the bar needs the name of a file: once for each reading of the meters.
+    /// Returns whether the bar needs the name of a file: once for each reading of the meters.
     pub fn wants_name(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
@@ -126,7 +126,7 @@ impl BarHandle {
         }
     }
 
-    /// Whether a bar was drawn, so that the user has been watching.
+    /// Returns whether a bar was drawn, so that the user has been watching.
     pub fn was_shown(&self) -> bool {
         self.shown.load(Ordering::Relaxed)
     }

@@ -51,7 +51,7 @@ pub fn quoted_if_needed(name: impl AsRef<OsStr>) -> Vec<u8> {
     if needless { bytes.to_vec() } else { quoted(name) }
 }
 
-/// Whether messages may contain characters beyond ASCII (locale(7): LC_ALL, LC_CTYPE, LANG).
+/// Returns whether messages may contain characters beyond ASCII (locale(7): LC_ALL, LC_CTYPE, LANG).
 fn is_utf8_locale() -> bool {
     static UTF8: OnceLock<bool> = OnceLock::new();
     *UTF8.get_or_init(|| {
@@ -103,7 +103,7 @@ enum Segment<'a> {
 }
 
 impl Segment<'_> {
-    /// Whether the character is literal inside "…" in every shell and in C.
+    /// Returns whether the character is literal inside "…" in every shell and in C.
     fn fits_double_quotes(&self, length: usize) -> bool {
         match self {
             Segment::Escape(_) => false,

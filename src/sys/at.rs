@@ -114,12 +114,12 @@ pub fn without_proc(errno: Errno) -> Errno {
     if errno == Errno::NOENT && !has_proc() { Errno::NOSYS } else { errno }
 }
 
-/// Whether /proc is mounted.
+/// Returns whether /proc is mounted.
 pub fn has_proc() -> bool {
     fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_ok()
 }
 
-/// Whether an open file is the one that stat(2) found under its name a moment ago.
+/// Returns whether an open file is the one that stat(2) found under its name a moment ago.
 ///
 /// On overlayfs, opening a file for writing may copy it to the upper layer, which can change its device and inode
 /// numbers (for a hard link, and where the layers are on several file systems). Owner, mode, length and

@@ -61,7 +61,7 @@ pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     Ok(Some(fd).filter(|_| suits && !flags.contains(OFlags::PATH)))
 }
 
-/// Whether the descriptor writes at the start of an empty file.
+/// Returns whether the descriptor writes at the start of an empty file.
 ///
 /// # Errors
 /// Those of fcntl(2), fstat(2) and lseek(2): ESPIPE for what has no position.

@@ -12,7 +12,7 @@ const MOST: u32 = 5_000;
 pub struct Interruptions(u32);
 
 impl Interruptions {
-    /// Whether to retry after one more interruption. If not, the result is EINTR.
+    /// Returns whether to retry after one more interruption. If not, the result is EINTR.
     pub fn may_retry(&mut self) -> bool {
         self.0 = self.0.saturating_add(1);
         self.0 <= MOST

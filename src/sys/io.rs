@@ -64,9 +64,9 @@ pub fn leave_access_time(fd: impl AsFd) {
     }
 }
 
-/// Whether the byte at `at` is in the page cache: by cachestat(2), else by a read that does not wait (RWF_NOWAIT
-/// of preadv2(2)). That read starts the kernel's read-ahead, so a fast disk may make the answer true. False where
-/// the kernel does not tell.
+/// Returns whether the byte at `at` is in the page cache: by cachestat(2), else by a read that does not wait
+/// (RWF_NOWAIT of preadv2(2)). That read starts the kernel's read-ahead, so a fast disk may make the answer true.
+/// False where the kernel does not tell.
 pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
     match raw::cached_pages(&fd, at, 1) {
         Ok(pages) if pages > 0 || fs_magic(&fd) != Ok(OVERLAYFS) => pages > 0,
@@ -77,8 +77,8 @@ pub fn is_cached(fd: impl AsFd, at: u64) -> bool {
 /// `f_type` of overlayfs. The pages of its files are cached in another file system.
 pub(super) const OVERLAYFS: u64 = 0x794c_7630;
 
-/// Whether any byte of a file of `size` bytes may be in the page cache: by cachestat(2), else by samples. True
-/// where the kernel does not tell.
+/// Returns whether any byte of a file of `size` bytes may be in the page cache: by cachestat(2), else by samples.
+/// True where the kernel does not tell.
 pub fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
     const SAMPLES: u64 = 16;
     /// Longer than the kernel's read-ahead, which each sample starts.
@@ -103,8 +103,8 @@ fn read_byte_without_waiting(fd: impl AsFd, at: u64) -> Result<usize> {
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT)
 }
 
-/// Whether O_DIRECT reads of the file bypass the page cache (STATX_DIOALIGN of statx(2)). Some file systems accept
-/// the flag and read through the cache anyway. `None` if the file system does not report it.
+/// Returns whether O_DIRECT reads of the file bypass the page cache (STATX_DIOALIGN of statx(2)). Some file
+/// systems accept the flag and read through the cache anyway. `None` if the file system does not report it.
 pub fn reads_directly(fd: impl AsFd) -> Option<bool> {
     let wanted = fs::StatxFlags::DIOALIGN;
     let answer = retry_on_intr(|| fs::statx(&fd, "", fs::AtFlags::EMPTY_PATH, wanted)).ok()?;

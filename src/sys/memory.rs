@@ -19,7 +19,7 @@ pub fn affordable_workers() -> usize {
     usize::try_from(left / WORKER).unwrap_or(usize::MAX).max(1)
 }
 
-/// Whether the address space has a limit.
+/// Returns whether the address space has a limit.
 pub fn is_limited() -> bool {
     getrlimit(Resource::As).current.is_some()
 }

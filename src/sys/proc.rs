@@ -33,7 +33,7 @@ pub fn now() -> Time {
     Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
-/// Whether the process has the rights of the owner on every file (CAP_FOWNER of capabilities(7)).
+/// Returns whether the process has the rights of the owner on every file (CAP_FOWNER of capabilities(7)).
 pub fn ignores_owners() -> bool {
     let sets = rustix::thread::capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::FOWNER))
@@ -82,7 +82,7 @@ fn first_line(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Whether a process with this id exists (kill(2) with signal 0).
+/// Returns whether a process with this id exists (kill(2) with signal 0).
 pub fn is_alive(process: u32) -> bool {
     let pid = i32::try_from(process).ok().and_then(process::Pid::from_raw);
     pid.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
@@ -94,7 +94,7 @@ pub fn effective_gid() -> u32 {
     *GID.get_or_init(|| rustix::process::getegid().as_raw())
 }
 
-/// Whether this process may give its own files to a group: it is root, or a member of the group.
+/// Returns whether this process may give its own files to a group: it is root, or a member of the group.
 pub fn may_give_group(gid: u32) -> bool {
     static GROUPS: OnceLock<Vec<u32>> = OnceLock::new();
     let of_process = || {
@@ -104,7 +104,7 @@ pub fn may_give_group(gid: u32) -> bool {
     effective_uid() == 0 || GROUPS.get_or_init(of_process).contains(&gid)
 }
 
-/// Whether syncfs(2) reports writeback errors, as it does from Linux 5.8.
+/// Returns whether syncfs(2) reports writeback errors, as it does from Linux 5.8.
 pub fn syncfs_reports() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
@@ -173,12 +173,12 @@ impl StopFlag {
         let _ = self.0.compare_exchange(0, GAVE_UP, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether the stop was requested because of a failure.
+    /// Returns whether the stop was requested because of a failure.
     pub fn has_given_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == GAVE_UP
     }
 
-    /// Whether a stop was requested.
+    /// Returns whether a stop was requested.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
@@ -233,7 +233,7 @@ impl StatusRequest {
         Ok(request)
     }
 
-    /// Whether there was a request since the last call.
+    /// Returns whether there was a request since the last call.
     pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }

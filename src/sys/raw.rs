@@ -17,7 +17,7 @@ pub fn ignore_broken_pipe() -> bool {
     before == libc::SIG_IGN
 }
 
-/// Whether a signal is ignored (sigaction(2)); false for an invalid number.
+/// Returns whether a signal is ignored (sigaction(2)); false for an invalid number.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: no action is set, and the kernel initializes `action` if it returns 0.

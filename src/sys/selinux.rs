@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 /// The extended attribute that holds a file's context.
 pub const XATTR: &str = "security.selinux";
 
-/// Whether SELinux is active, enforcing or permissive: selinuxfs is mounted.
+/// Returns whether SELinux is active, enforcing or permissive: selinuxfs is mounted.
 pub fn is_enabled() -> bool {
     at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok()
 }

@@ -60,7 +60,7 @@ impl StaleRetry {
         self.until(&mut operation, |error| reason(error).is_some_and(may_pass))
     }
 
-    /// Whether other processes work on the same tree.
+    /// Returns whether other processes work on the same tree.
     pub fn expects_siblings(&self) -> bool {
         self.siblings
     }

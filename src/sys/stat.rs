@@ -72,8 +72,8 @@ pub struct Stat {
     pub ctime: Time,
 }
 
-/// Whether a device number belongs to a block device of this machine. Network file systems and those in memory get
-/// an unnamed device (major 0) at each mount.
+/// Returns whether a device number belongs to a block device of this machine. Network file systems and those in
+/// memory get an unnamed device (major 0) at each mount.
 pub fn is_on_block_device(dev: u64) -> bool {
     rustix::fs::major(dev) != 0
 }
@@ -96,22 +96,22 @@ impl Stat {
         }
     }
 
-    /// Whether it is a directory.
+    /// Returns whether it is a directory.
     pub fn is_dir(&self) -> bool {
         self.kind() == Kind::Directory
     }
 
-    /// Whether it is a symbolic link.
+    /// Returns whether it is a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.kind() == Kind::Symlink
     }
 
-    /// Whether it is a regular file.
+    /// Returns whether it is a regular file.
     pub fn is_regular(&self) -> bool {
         self.kind() == Kind::Regular
     }
 
-    /// Whether it is /dev/null: character device 1:3 (null(4)).
+    /// Returns whether it is /dev/null: character device 1:3 (null(4)).
     pub fn is_null_device(&self) -> bool {
         self.kind() == Kind::CharDevice && self.rdev == 0x103
     }
@@ -126,7 +126,7 @@ impl Stat {
         self.mode & 0o7777
     }
 
-    /// Whether fewer blocks are allocated than the length needs, which suggests holes.
+    /// Returns whether fewer blocks are allocated than the length needs, which suggests holes.
     pub fn seems_sparse(&self) -> bool {
         self.blocks < self.size / 512
     }

@@ -136,7 +136,7 @@ impl Tally {
         self.calls.iter().sum()
     }
 
-    /// Whether the strategy was used or tried.
+    /// Returns whether the strategy was used or tried.
     pub fn is_used(&self) -> bool {
         self.files > 0 || self.total_calls() > 0
     }

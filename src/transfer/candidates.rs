@@ -20,7 +20,7 @@ impl<'a> Candidates<'a> {
         Candidates { route, index: 0, pair, credited: [false; Strategy::ALL.len()] }
     }
 
-    /// Whether the route has the strategy.
+    /// Returns whether the route has the strategy.
     pub(super) fn contains(&self, strategy: Strategy) -> bool {
         self.route.strategies.contains(&strategy)
     }
@@ -43,12 +43,12 @@ impl<'a> Candidates<'a> {
         place.is_some()
     }
 
-    /// Whether the route has this strategy after the one in use.
+    /// Returns whether the route has this strategy after the one in use.
     pub(super) fn has_later(&self, strategy: Strategy) -> bool {
         self.route.strategies.iter().skip(self.index + 1).any(|other| *other == strategy)
     }
 
-    /// Whether the route has any strategy after the one in use.
+    /// Returns whether the route has any strategy after the one in use.
     pub(super) fn has_another(&self) -> bool {
         self.index + 1 < self.route.strategies.len()
     }

@@ -103,7 +103,7 @@ impl PipeLoad {
         }
     }
 
-    /// Whether the next load is a whole pipe.
+    /// Returns whether the next load is a whole pipe.
     fn is_whole(&self) -> bool {
         match self.moved / LOAD_TRIAL {
             0 => false,
@@ -112,8 +112,8 @@ impl PipeLoad {
         }
     }
 
-    /// Whether whole pipes take at most 1.5 times as long. They are either somewhat faster or much slower;
-    /// differences in between are chance.
+    /// Returns whether whole pipes take at most 1.5 times as long. They are either somewhat faster or much
+    /// slower; differences in between are chance.
     fn whole_pays(&self) -> bool {
         let [small, whole] = self.rates;
         let product = |ns: u64, bytes: u64| u128::from(ns) * u128::from(bytes);

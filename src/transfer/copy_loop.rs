@@ -134,8 +134,9 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         Ok(Outcome { size, searched_zeros: self.zeros })
     }
 
-    /// Whether parts of the destination may be left unwritten. Some FUSE servers accept bytes only in order and
-    /// damage a file that is written otherwise. Those refuse to set its length in advance, without harm.
+    /// Returns whether parts of the destination may be left unwritten. Some FUSE servers accept bytes only in
+    /// order and damage a file that is written otherwise. Those refuse to set its length in advance, without
+    /// harm.
     fn can_make_holes(&mut self) -> bool {
         if self.ladder.file_system(self.t.dst_dev, self.t.dst) != FsKind::Fuse {
             return true;
@@ -346,8 +347,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         Ok(Some(self.t.source_size()?).filter(|size| *size > at))
     }
 
-    /// Whether bytes that were moved by reference, up to `end`, may differ from the file's. If the source is
-    /// truncated while its pages are in a pipe or a map, the part beyond its new end becomes zeros, which were
+    /// Returns whether bytes that were moved by reference, up to `end`, may differ from the file's. If the source
+    /// is truncated while its pages are in a pipe or a map, the part beyond its new end becomes zeros, which were
     /// never in the file if it grows again. Then the next strategy repeats the step, in smaller pieces or by
     /// reading. Without a next strategy the bytes are accepted.
     fn is_torn(&self, strategy: Strategy, end: u64) -> bool {
@@ -421,8 +422,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         self.ladder.moved(self.t, at, bytes)
     }
 
-    /// Whether a call that returned 0 has reached the end. For a file, only `read` or a trusted size proves
-    /// that. A stream that is readable but has no bytes is at its end.
+    /// Returns whether a call that returned 0 has reached the end. For a file, only `read` or a trusted size
+    /// proves that. A stream that is readable but has no bytes is at its end.
     fn is_at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
         if self.ladder.pipe.has_rest() {
             return Ok(false);
@@ -529,8 +530,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 }
 
-/// Whether an errno concerns the call, so that another strategy may succeed. Any other concerns the peer or the
-/// disk and is reported at once, because a socket reports its error only once (socket(7), `SO_ERROR`).
+/// Returns whether an errno concerns the call, so that another strategy may succeed. Any other concerns the peer
+/// or the disk and is reported at once, because a socket reports its error only once (socket(7), `SO_ERROR`).
 fn is_refusal(errno: Errno) -> bool {
     matches!(
         errno,

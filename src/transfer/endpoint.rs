@@ -62,7 +62,7 @@ pub(super) struct Endpoint<'a> {
 }
 
 impl Endpoint<'_> {
-    /// Whether a call may have to wait for a peer.
+    /// Returns whether a call may have to wait for a peer.
     pub(super) fn may_block(&self) -> bool {
         !matches!(self.form, Form::File | Form::Null)
     }
@@ -96,7 +96,7 @@ impl Endpoint<'_> {
         self.has_offsets.get()
     }
 
-    /// Whether the file ends at `at`: pread of one byte returns 0. False after an error.
+    /// Returns whether the file ends at `at`: pread of one byte returns 0. False after an error.
     pub(super) fn ends_at(&self, at: u64, tally: &mut Tally) -> bool {
         loop {
             match tally.call(Call::Pread, || rustix::io::pread(self.fd, &mut [0], at)) {

@@ -168,7 +168,7 @@ impl Drop for Evictor {
     }
 }
 
-/// Whether the window of the source at `at`, up to `end`, was cached before the copy: its last byte is.
+/// Returns whether the window of the source at `at`, up to `end`, was cached before the copy: its last byte is.
 fn was_cached(t: &Transfer<'_>, at: u64, end: u64) -> bool {
     io::is_cached(t.src, end.min(at + WINDOW).saturating_sub(1))
 }

@@ -158,7 +158,7 @@ impl<'a> Transfer<'a> {
         (Form::of_open(&self.stat, self.src), dst)
     }
 
-    /// Whether either side is a stream.
+    /// Returns whether either side is a stream.
     pub(super) fn is_stream(&self) -> bool {
         !self.stat.is_regular() || self.target != DestinationKind::File
     }
@@ -347,7 +347,7 @@ impl Ladder {
         self.writeback.unwritten()
     }
 
-    /// Whether files are flushed while they are copied.
+    /// Returns whether files are flushed while they are copied.
     fn flushes(&self, t: &Transfer<'_>) -> bool {
         let wanted = self.limits.durable || self.evictor.is_some() && self.evicts(t);
         wanted && t.target == DestinationKind::File && !self.written_in_one
@@ -425,8 +425,8 @@ impl Ladder {
         kind
     }
 
-    /// Whether small new files between these open directories are cloned, as far as it is known; each with its device
-    /// number.
+    /// Returns whether small new files between these open directories are cloned, as far as it is known; each
+    /// with its device number.
     pub fn tries_clone(&mut self, source: (u64, BorrowedFd<'_>), destination: (u64, BorrowedFd<'_>)) -> bool {
         let case = Case {
             source: self.file_system(source.0, source.1),

@@ -56,25 +56,26 @@ impl FsKind {
         }
     }
 
-    /// Whether the file system is known to be used by this machine alone.
+    /// Returns whether the file system is known to be used by this machine alone.
     pub fn is_local(self) -> bool {
         matches!(self, FsKind::Ext4 | FsKind::Xfs | FsKind::Btrfs | FsKind::Tmpfs)
     }
 
-    /// Whether syncfs(2) is known to write all data of a file system with this `f_type` and device number, and to
-    /// report errors. It does not reach a FUSE server, except for fuseblk and virtiofs, which have the same
-    /// `f_type`. CIFS, 9p and overlayfs do not pass on the call, or not its error.
+    /// Returns whether syncfs(2) is known to write all data of a file system with this `f_type` and device
+    /// number, and to report errors. It does not reach a FUSE server, except for fuseblk and virtiofs, which have
+    /// the same `f_type`. CIFS, 9p and overlayfs do not pass on the call, or not its error.
     pub fn is_reached_by_syncfs(magic: u64, dev: u64) -> bool {
         magic != FUSE && (is_on_block_device(dev) || REACHED_BY_SYNCFS.contains(&magic))
     }
 
-    /// Whether close(2) of a written file may report an error. On a disk of this machine it does not: the data is
-    /// in the page cache, and only a sync reports errors.
+    /// Returns whether close(2) of a written file may report an error. On a disk of this machine it does not: the
+    /// data is in the page cache, and only a sync reports errors.
     pub fn answers_at_close(self, dev: u64) -> bool {
         !self.is_local() && (matches!(self, FsKind::Remote | FsKind::Fuse) || !is_on_block_device(dev))
     }
 
-    /// Whether a file has the same inode number on each machine. With FUSE each mount may have other numbers.
+    /// Returns whether a file has the same inode number on each machine. With FUSE each mount may have other
+    /// numbers.
     pub fn has_lasting_inodes(magic: u64) -> bool {
         magic != FUSE
     }
@@ -95,12 +96,12 @@ impl FsKind {
         }
     }
 
-    /// Whether the data of a regular file ends at `st_size`.
+    /// Returns whether the data of a regular file ends at `st_size`.
     pub fn sizes_are_true(self) -> bool {
         self.is_local()
     }
 
-    /// Whether files may share blocks. An unknown file system counts as able to.
+    /// Returns whether files may share blocks. An unknown file system counts as able to.
     fn may_clone(self) -> bool {
         !matches!(self, FsKind::Ext4 | FsKind::Tmpfs)
     }
@@ -239,7 +240,7 @@ pub fn forced_route(strategies: &[Strategy]) -> Route {
     Route { strategies: strategies.to_vec(), preallocate: false, why: "--strategy asked for it" }
 }
 
-/// Whether the two files may share blocks. Two btrfs subvolumes can, although their `st_dev` differ.
+/// Returns whether the two files may share blocks. Two btrfs subvolumes can, although their `st_dev` differ.
 fn may_clone(case: Case) -> bool {
     let both_btrfs = case.source == FsKind::Btrfs && case.destination == FsKind::Btrfs;
     (case.same_device || both_btrfs) && case.destination.may_clone()

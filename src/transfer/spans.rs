@@ -61,9 +61,9 @@ impl ReportedHoles {
     }
 }
 
-/// Whether the holes of a file with `data` bytes of data are credible. Data occupies blocks, so more blocks than
-/// data suggest that the file system reported data as a hole. There are harmless reasons too, above all
-/// preallocated blocks, so `known` file systems are doubted only where reading is cheap. Others may not count
+/// Returns whether the holes of a file with `data` bytes of data are credible. Data occupies blocks, so more
+/// blocks than data suggest that the file system reported data as a hole. There are harmless reasons too, above
+/// all preallocated blocks, so `known` file systems are doubted only where reading is cheap. Others may not count
 /// blocks at all, and report 0.
 pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
     let hole = stat.size.saturating_sub(data);

@@ -203,8 +203,8 @@ fn write_and_drop(copy: WrittenCopy<'_>) -> Result<(OwnedFd, bool)> {
     Ok((fd, from_cache))
 }
 
-/// Whether the source has no data where its file system reports a hole. If it had, the copy would have the hole as
-/// well.
+/// Returns whether the source has no data where its file system reports a hole. If it had, the copy would have
+/// the hole as well.
 fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
     let known = FsKind::from_magic(io::fs_magic(source)?).sizes_are_true();
     Ok(spans::are_credible(stat, spans::data_bytes(source, stat.size), known))

@@ -38,13 +38,13 @@ struct Opened {
     mode: Option<u32>,
 }
 
-/// Whether mkdir(2) never makes a directory of this name, as in `--parents a/.`. cp reports that as an error
-/// too.
+/// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.`. cp reports that as an
+/// error too.
 fn always_exists(name: &OsStr) -> bool {
     backup::split(name).1 == "."
 }
 
-/// Whether mkdir failed because another process has just taken the name.
+/// Returns whether mkdir failed because another process has just taken the name.
 fn was_overtaken(failure: &Failure, entry: &Entry) -> bool {
     failure.has_errno(Errno::EXIST) && !always_exists(entry.destination())
 }
@@ -453,7 +453,7 @@ impl Walker<'_, '_> {
         Ok(Opened { base: Base::Open(dst), made: true, follow: Follow::No, id: Some(stat.id()), mode })
     }
 
-    /// Whether this is the first directory at that path. Only a dry run has to remember.
+    /// Returns whether this is the first directory at that path. Only a dry run has to remember.
     fn is_first_to_make(&self, path: &impl Fn() -> OsString) -> bool {
         let remembers = self.ctx.options.dry_run && (self.walk.several || self.ctx.options.parents);
         !remembers || self.walk.registry.note_dry_run(path())

@@ -181,7 +181,7 @@ impl Pending {
         self.later.is_empty() && matches!(self.unread, Unread::Nothing)
     }
 
-    /// Whether a worker may enter the next subdirectory.
+    /// Returns whether a worker may enter the next subdirectory.
     fn may_enter(&self, in_order: bool, alone: bool, many_listings: bool) -> bool {
         let its_turn = match self.unread {
             Unread::Nothing => true,
@@ -448,7 +448,7 @@ impl<'c> Frontier<'c> {
         at.map(|at| state.at_work.swap_remove(at));
     }
 
-    /// Whether nothing is left to find.
+    /// Returns whether nothing is left to find.
     pub(super) fn is_over(&self) -> bool {
         let state = lock(&self.state);
         state.pending.is_empty() && state.supply.is_none() && state.finding == 0

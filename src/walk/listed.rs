@@ -102,7 +102,7 @@ impl Listed {
         Listed { list, directories, seen: HashSet::new(), keys: Default::default(), next: None }
     }
 
-    /// Whether the name is new. A collision of 128-bit fingerprints is too unlikely to matter.
+    /// Returns whether the name is new. A collision of 128-bit fingerprints is too unlikely to matter.
     fn is_new(&mut self, path: &OsStr) -> bool {
         self.seen.insert((self.keys.0.hash_one(path), self.keys.1.hash_one(path)))
     }

@@ -54,7 +54,7 @@ impl Listing {
         Some(entry)
     }
 
-    /// Whether there may be entries after the current piece.
+    /// Returns whether there may be entries after the current piece.
     pub(super) fn has_more(&self) -> bool {
         self.rest.is_some()
     }

@@ -224,8 +224,8 @@ impl<'c> Walker<'_, 'c> {
         self.stats
     }
 
-    /// Whether one worker is enough for the whole copy: a single file, or a few small ones. The names found
-    /// here are kept for the workers.
+    /// Returns whether one worker is enough for the whole copy: a single file, or a few small ones. The names
+    /// found here are kept for the workers.
     pub fn is_little(&mut self) -> bool {
         let mut names = 0;
         let mut batches = Vec::new();
@@ -380,7 +380,7 @@ impl<'c> Walker<'_, 'c> {
         }
     }
 
-    /// Whether enough names were found for now. In order, a directory is entered before the next entry is
+    /// Returns whether enough names were found for now. In order, a directory is entered before the next entry is
     /// looked at.
     fn is_enough(&self, later: &Later, names: usize, most: usize) -> bool {
         names >= most || (self.walk.in_order && !later.is_empty())
@@ -464,8 +464,8 @@ impl<'c> Walker<'_, 'c> {
         }
     }
 
-    /// Whether patterns exclude an entry of a directory. If that depends on its type, the type in the listing
-    /// is checked with stat first.
+    /// Returns whether patterns exclude an entry of a directory. If that depends on its type, the type in the
+    /// listing is checked with stat first.
     fn is_listed_name_excluded(&self, node: &Node, found: &Dirent<'_>, is_dir: bool) -> bool {
         let Some(level) = node.level.as_deref() else { return false };
         let excluded_as = |is_dir| is_excluded(self.ctx, Some(level), found.name, is_dir);
@@ -477,7 +477,7 @@ impl<'c> Walker<'_, 'c> {
         excluded_as(is_dir) && (excluded_as(!is_dir) || is_as_listed())
     }
 
-    /// Whether to enter an entry of a directory.
+    /// Returns whether to enter an entry of a directory.
     fn is_directory(&self, node: &Node, found: &Dirent<'_>) -> bool {
         let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
         let looks_so = || {
@@ -569,7 +569,7 @@ fn gitignore(ctx: &Context, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Op
     })
 }
 
-/// Whether patterns exclude a name in a directory, or an operand if `level` is `None`.
+/// Returns whether patterns exclude a name in a directory, or an operand if `level` is `None`.
 fn is_excluded(ctx: &Context, level: Option<&Level>, name: &OsStr, is_dir: bool) -> bool {
     ctx.options.filter.as_ref().is_some_and(|filter| match level {
         Some(level) => filter.excludes(level, name, is_dir),

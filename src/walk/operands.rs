@@ -81,7 +81,7 @@ impl Roots {
         }
     }
 
-    /// Whether there is a single regular file to copy.
+    /// Returns whether there is a single regular file to copy.
     pub fn are_one_file(&self) -> bool {
         !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
     }
@@ -257,7 +257,7 @@ fn target_name(source: &OsStr) -> OsString {
     }
 }
 
-/// Whether the destination is inside one of the sources. The amount that is copied before that is noticed
+/// Returns whether the destination is inside one of the sources. The amount that is copied before that is noticed
 /// depends on the order.
 fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
     let above = existing::ancestors(destination);
@@ -266,14 +266,14 @@ fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
     })
 }
 
-/// Whether an entry, with its destination relative to `dst`, would be copied into itself.
+/// Returns whether an entry, with its destination relative to `dst`, would be copied into itself.
 pub(super) fn is_below_itself(entry: &Entry, dst: BorrowedFd<'_>) -> bool {
     let parent = Some(backup::split(entry.destination()).0).filter(|parent| !parent.is_empty());
     let parent = at::open_dir(dst, parent.unwrap_or(OsStr::new(".")), Follow::Yes);
     parent.is_ok_and(|parent| is_below(std::slice::from_ref(entry), parent.as_fd()))
 }
 
-/// Whether two operands get the same name, or one of several is copied right into the target.
+/// Returns whether two operands get the same name, or one of several is copied right into the target.
 fn may_meet(entries: &[Entry]) -> bool {
     let mut seen = HashSet::new();
     let several = entries.len() > 1;

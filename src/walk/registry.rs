@@ -129,7 +129,7 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// Whether the directory was met before, so that nothing is left to do.
+    /// Returns whether the directory was met before, so that nothing is left to do.
     pub(super) fn was_met(
         &self,
         parent: &Arc<Dir>,
@@ -166,7 +166,8 @@ impl Walker<'_, '_> {
         Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
     }
 
-    /// Whether a directory may be copied several times, because followed links may lead to it on several paths.
+    /// Returns whether a directory may be copied several times, because followed links may lead to it on several
+    /// paths.
     fn follows_again(&self, entry: &Entry) -> bool {
         match self.ctx.options.dereference {
             Dereference::Always => true,
@@ -176,8 +177,8 @@ impl Walker<'_, '_> {
     }
 }
 
-/// Whether the path of the source is the path of the earlier directory, if a link in the last component is not
-/// followed. If not, cp continues with the rest of the operand. A path that is too long counts as equal.
+/// Returns whether the path of the source is the path of the earlier directory, if a link in the last component
+/// is not followed. If not, cp continues with the rest of the operand. A path that is too long counts as equal.
 fn is_named_the_same(parent: &Arc<Dir>, entry: &Entry, earlier: &Earlier) -> bool {
     let source = existing::location_as_named(at::CWD, &parent.source_path(&entry.name));
     source.map_or(true, |source| earlier.named.as_ref() == Some(&source))

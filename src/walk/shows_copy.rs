@@ -29,7 +29,7 @@ const LONGEST: usize = 64;
 pub(super) struct Suspects(Vec<OsString>);
 
 impl Suspects {
-    /// Whether one of the paths exists now.
+    /// Returns whether one of the paths exists now.
     pub(super) fn have_appeared(&self, source: impl AsFd) -> bool {
         self.0.iter().any(|path| at::stat(&source, path, Follow::No).is_ok())
     }

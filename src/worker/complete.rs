@@ -141,7 +141,7 @@ impl Worker<'_> {
         Ok(if has_times { state } else { Completion::Failed })
     }
 
-    /// Whether close(2) of the destination may report a write error. Returns false without a check if the
+    /// Returns whether close(2) of the destination may report a write error. Returns false without a check if the
     /// answer would change nothing.
     fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination) -> bool {
         if !destination.is_unseen() && !self.times_tell() {
@@ -196,7 +196,7 @@ impl Worker<'_> {
         answer.map_err(|error| self.attribute_failed(task, error)).is_ok()
     }
 
-    /// Whether later runs may go by the times of the files that this run copies.
+    /// Returns whether later runs may go by the times of the files that this run copies.
     fn times_tell(&self) -> bool {
         (self.ctx.options.preserve.timestamps || self.ctx.options.update) && !self.ctx.options.attributes_only
     }
@@ -231,7 +231,7 @@ impl Worker<'_> {
 }
 
 impl Destination {
-    /// Whether it is a regular file that only this copy writes.
+    /// Returns whether it is a regular file that only this copy writes.
     fn is_whole_file(&self) -> bool {
         self.written == WrittenFile::Whole && self.before.is_none_or(|before| before.is_regular())
     }

@@ -55,7 +55,7 @@ impl Worker<'_> {
         self.say(&[line.as_bytes()]);
     }
 
-    /// Whether the kernel moved the bytes itself. cp knows one system call for that, zcp three.
+    /// Returns whether the kernel moved the bytes itself. cp knows one system call for that, zcp three.
     fn offload(&self, stat: &Stat, before: &Account) -> &'static str {
         let limits = &self.ctx.options.limits;
         let changed = |strategy| self.change(before, strategy);

@@ -70,13 +70,13 @@ impl Destination {
         Destination::new(fd, Some(stat), None, NameState::Final)
     }
 
-    /// Whether it is an existing regular file that is overwritten from its start.
+    /// Returns whether it is an existing regular file that is overwritten from its start.
     pub(super) fn is_overwritten_file(&self) -> bool {
         let regular = self.before.is_some_and(|before| before.is_regular());
         regular && !self.is_unseen() && self.written == WrittenFile::Whole
     }
 
-    /// Whether a symbolic link under the task's name leads to the final name.
+    /// Returns whether a symbolic link under the task's name leads to the final name.
     fn is_behind_link(&self) -> bool {
         match &self.name {
             NameState::Final | NameState::Joined(_) => false,
@@ -99,7 +99,7 @@ impl Destination {
         WrittenCopy { fd: self.fd.as_fd(), name }
     }
 
-    /// Whether it does not have its final name yet.
+    /// Returns whether it does not have its final name yet.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, NameState::Final)
     }
@@ -385,7 +385,7 @@ impl Worker<'_> {
         Ok(false)
     }
 
-    /// Whether another process has made an equal file in the meantime.
+    /// Returns whether another process has made an equal file in the meantime.
     fn is_done_by_sibling(&self, task: &Task<'_>, destination: &Destination) -> bool {
         if !self.ctx.stale_retry.expects_siblings() {
             return false;
@@ -488,8 +488,8 @@ fn empty(fd: OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether a file may be truncated by O_TRUNC although opening it for writing, or ftruncate(2), failed with
-/// this error.
+/// Returns whether a file may be truncated by O_TRUNC although opening it for writing, or ftruncate(2), failed
+/// with this error.
 fn may_need_truncating_open(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)
 }

@@ -42,7 +42,7 @@ struct SyncGroup {
 }
 
 impl SyncGroup {
-    /// Whether to sync now. syncfs(2) cannot be interrupted, so it should not have much to write.
+    /// Returns whether to sync now. syncfs(2) cannot be interrupted, so it should not have much to write.
     fn is_due(&self) -> bool {
         self.files.len() >= BATCH || self.bytes >= self.flush_size.bytes()
     }
@@ -157,13 +157,13 @@ impl Worker<'_> {
         self.syncs_whole(task);
     }
 
-    /// Whether files in the task's directory are synced together with the rest of their file system.
+    /// Returns whether files in the task's directory are synced together with the rest of their file system.
     pub(super) fn syncs_whole(&self, task: &Task<'_>) -> bool {
         task.dir.is_synced_with_others(self.ctx, &task.fds.dst)
     }
 
-    /// Whether the destination is synced together with others. A file behind a symbolic link may be on another
-    /// file system.
+    /// Returns whether the destination is synced together with others. A file behind a symbolic link may be on
+    /// another file system.
     pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination) -> bool {
         self.syncs_whole(task) && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
     }

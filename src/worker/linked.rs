@@ -191,7 +191,7 @@ impl Worker<'_> {
     }
 }
 
-/// Whether the task's destination is already a link to that file.
+/// Returns whether the task's destination is already a link to that file.
 fn is_name_of(task: &Task<'_>, dir: impl AsFd, name: &OsStr) -> bool {
     let id = |stat: Stat| stat.id();
     let copied = at::stat(dir, name, Follow::No).map(id);

@@ -139,7 +139,7 @@ impl Worker<'_> {
     }
 }
 
-/// Whether a file that has just appeared may be written into. A file with several names may come from
+/// Returns whether a file that has just appeared may be written into. A file with several names may come from
 /// elsewhere: another user may have linked it here to have it overwritten.
 pub(super) fn is_harmless(existing: &Existing) -> bool {
     existing.link.is_regular() && existing.link.nlink <= 1

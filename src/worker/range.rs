@@ -133,7 +133,7 @@ impl Worker<'_> {
         })
     }
 
-    /// Whether the source is unchanged since the ranges were planned.
+    /// Returns whether the source is unchanged since the ranges were planned.
     pub fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
         self.on(whole, |worker, task| worker.open_planned(task, whole)).is_ok()
     }

@@ -16,7 +16,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Worker<'_> {
-    /// Whether a destination that seems complete really is.
+    /// Returns whether a destination that seems complete really is.
     ///
     /// # Errors
     /// A source that cannot be opened to compare the content (`--verify`).
@@ -43,8 +43,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Whether a copy has all attributes that would be preserved, as far as this process could set them: times,
-    /// owner, mode, access control lists, extended attributes.
+    /// Returns whether a copy has all attributes that would be preserved, as far as this process could set them:
+    /// times, owner, mode, access control lists, extended attributes.
     fn has_attributes(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
         let (stat, copy) = (&source.stat, &existing.stat);
@@ -57,7 +57,7 @@ impl Worker<'_> {
         has_times && is_owner && has_group && has_mode && self.has_lists(task, source, existing)
     }
 
-    /// Whether the access control list and the extended attributes equal the source's.
+    /// Returns whether the access control list and the extended attributes equal the source's.
     fn has_lists(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
         let wanted = Wanted { all: keep.xattr, context: keep.context, ..Wanted::default() };

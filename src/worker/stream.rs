@@ -76,7 +76,7 @@ impl Worker<'_> {
         if self.ctx.stop.is_raised() { Err(Errno::INTR) } else { Ok(()) }
     }
 
-    /// Whether a copy ends because the destination has no reader any more. Then a program dies quietly of
+    /// Returns whether a copy ends because the destination has no reader any more. Then a program dies quietly of
     /// SIGPIPE, unless its parent made it ignore that signal.
     pub(super) fn ends_by_broken_pipe(&self, error: TransferError, destination: &Destination) -> bool {
         // A FUSE file system may return EPIPE for a regular file.
@@ -89,7 +89,7 @@ impl Worker<'_> {
         quietly
     }
 
-    /// Whether a failure only means that a signal interrupted the copy, which needs no message.
+    /// Returns whether a failure only means that a signal interrupted the copy, which needs no message.
     pub(super) fn is_interruption(&self, failure: &Failure) -> bool {
         self.ctx.stop.is_raised() && failure.has_errno(Errno::INTR)
     }

@@ -59,7 +59,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether an existing file has the source's content.
+    /// Returns whether an existing file has the source's content.
     ///
     /// # Errors
     /// A source that cannot be opened.

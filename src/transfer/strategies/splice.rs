@@ -45,7 +45,7 @@ impl Pipe {
         if left == 0 { None } else { self.ends.take().map(|ends| (ends.read, left)) }
     }
 
-    /// Whether the pipe holds bytes of a stream that could not be written.
+    /// Returns whether the pipe holds bytes of a stream that could not be written.
     pub(crate) fn has_rest(&self) -> bool {
         self.left > 0
     }
