@@ -50,10 +50,13 @@ pub fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
 }
 
 /// The type of the file system that holds `path`: `f_type` of statfs(2).
-// The field's width differs between architectures.
-#[allow(clippy::unnecessary_cast)]
 pub fn fs_magic(path: &OsStr) -> Result<u64> {
-    retry_on_intr(|| fs::statfs(path)).map(|s| s.f_type as u64)
+    retry_on_intr(|| fs::statfs(path)).map(|s| magic(&s))
+}
+
+/// All types fit in 32 bits. Where the field has no more and is signed, those of btrfs and SMB are negative.
+pub(super) fn magic(stat: &fs::StatFs) -> u64 {
+    u64::from(stat.f_type as u32)
 }
 
 /// fstat(2).

@@ -7,10 +7,8 @@ use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The type of the file system that holds the file: `f_type` of fstatfs(2).
-// The field's width differs between architectures.
-#[allow(clippy::unnecessary_cast)]
 pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
-    retry_on_intr(|| fs::fstatfs(&fd)).map(|s| s.f_type as u64)
+    retry_on_intr(|| fs::fstatfs(&fd)).map(|s| super::at::magic(&s))
 }
 
 /// Returns another descriptor of the same open file (dup(2)).

@@ -208,11 +208,13 @@ pub struct Usage {
 
 impl Usage {
     /// Returns the usage up to now, or zero if getrusage fails.
+    // The field is a c_long, whose width differs between architectures.
+    #[allow(clippy::unnecessary_cast)]
     pub fn now() -> Usage {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         let processor_time = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-        Usage { block_reads: usage.block_reads(), processor_time }
+        Usage { block_reads: usage.block_reads() as i64, processor_time }
     }
 }
 

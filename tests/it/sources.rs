@@ -108,9 +108,10 @@ fn shrinks(strategy: Option<&str>, size: u64) {
     let (sandbox, source) = with_source(&before);
     let stop = stop_at_fstat(&sandbox, &source, &strategy_option(strategy));
     let options = ["-P", &source, "-e", &stop];
-    let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy), "src", "dst"], |_| {
-        OpenOptions::new().write(true).open(&source).unwrap().set_len(size).unwrap();
-    });
+    let trace =
+        strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy)[..], "src", "dst"], |_| {
+            OpenOptions::new().write(true).open(&source).unwrap().set_len(size).unwrap();
+        });
     assert_done(&trace.output);
     let copy = fs::read(sandbox.path("dst")).unwrap();
     assert!(copy == before[..size as usize], "{} bytes instead of {size}", copy.len());
@@ -125,9 +126,10 @@ fn shrinks_midway(strategy: Option<&str>) {
     let source = sandbox.path("src");
     // The search for the third piece of data.
     let options = ["-P", source.to_str().unwrap(), "-e", "inject=lseek:signal=STOP:when=5"];
-    let trace = strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy), "src", "dst"], |_| {
-        OpenOptions::new().write(true).open(&source).unwrap().set_len(50_000).unwrap();
-    });
+    let trace =
+        strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy)[..], "src", "dst"], |_| {
+            OpenOptions::new().write(true).open(&source).unwrap().set_len(50_000).unwrap();
+        });
     assert_done(&trace.output);
     let copy = fs::read(sandbox.path("dst")).unwrap();
     assert!(copy.len() >= 50_000 && before.starts_with(&copy), "{} bytes", copy.len());
@@ -145,7 +147,7 @@ fn grows(strategy: Option<&str>) {
         let stop = stop_at_fstat(&sandbox, &source, &strategy_option(strategy));
         let options = ["-P", &source, "-e", &stop];
         let trace =
-            strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy), "src", "dst"], |_| {
+            strace::zcp_with_stops(&sandbox, &options, &[&strategy_option(strategy)[..], "src", "dst"], |_| {
                 append(&source, &whole[size..]);
             });
         assert_done(&trace.output);

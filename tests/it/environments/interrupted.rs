@@ -99,7 +99,7 @@ fn streams_end() {
         let writer = std::thread::spawn(move || _ = std::fs::write(fifo, noise(100_000)));
         let path = sandbox.path("fifo").to_str().unwrap().to_owned();
         let inject = format!("inject={call}:error=EINTR");
-        assert_ended(&strace::zcp(&sandbox, &["-P", &path, "-e", &inject], &[&path, "dst"]), false);
+        assert_ended(&strace::zcp(&sandbox, &["-P", &path, "-e", &inject], &[&path[..], "dst"]), false);
         // zcp may have ended before it opened the fifo.
         drop(std::fs::File::options().read(true).write(true).open(sandbox.path("fifo")));
         writer.join().unwrap();
