@@ -169,7 +169,7 @@ def contents(root):
 
 
 def differences(source, copy):
-    """`ok` or the fault of a copy, and the list of attributes that it lost."""
+    """`ok` or the defect of a copy, and the list of attributes that it lost."""
     for name in source[0].keys() | copy[0].keys():
         if source[0].get(name) != copy[0].get(name):
             return f"wrong: {name[-40:] or 'the file'}", []

@@ -1,7 +1,7 @@
 # The tree that the engines copy, and the comparison with `cp -a`. Sourced by the scripts beside it.
 
 # Makes src, with every kind of file, and cp, its copy by cp.
-plant() {
+make_tree() {
     mkdir -p src/a/b src/c/empty
     for i in $(seq 1500); do head -c $((i * 37 % 9000)) /dev/urandom >"src/a/b/f$i"; done
     head -c 20000000 /dev/urandom >src/large
@@ -17,8 +17,8 @@ plant() {
     cp -a src cp
 }
 
-# Everything that can be said of the names below a directory. A directory has the size that its file
-# system gives it.
+# Prints the attributes and contents of all names below a directory, except the sizes of directories, which
+# depend on the file system.
 describe() {
     (
         cd "$1"
@@ -27,7 +27,7 @@ describe() {
     )
 }
 
-# Whether dst is what cp made.
+# Fails if dst differs from cp's copy.
 compare() {
     describe cp >cp.list
     describe dst >dst.list
