@@ -1,11 +1,11 @@
-//! Small files of one directory, many at a time: all are opened, then all are made, then all are filled, then all get
-//! their attributes, then all are closed.
+//! Copies many small files of one directory together: opens all of them, then makes all copies, then fills
+//! them, then sets their attributes, then closes all files.
 //!
-//! So the kernel does one thing many times in a row, and one close_range(2) closes what many close(2) would. Only plain
-//! files go this way: regular ones of few bytes, between file systems of this machine whose close(2) reports nothing.
-//! Every other entry, and every file that cannot be opened or whose name is taken, goes through [`Worker::copy`] by itself, which
-//! knows what to do and to report. Each step of a file is the same function as there, so that its bytes, attributes,
-//! statistics and failures are the same.
+//! The kernel repeats each operation many times in a row, and one close_range(2) replaces many calls of
+//! close(2). Only plain files are copied this way: small regular files, between local file systems on which
+//! close(2) reports nothing. All other entries, and files that cannot be opened or whose name is taken, are
+//! copied one by one by [`Worker::copy`], which reports failures. Each step of a file uses the same function as
+//! there, so bytes, attributes, statistics and failures are the same.
 
 use super::complete::Completion;
 use super::destination::Destination;
@@ -23,38 +23,37 @@ use crate::transfer::route::{Cloning, SMALL};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-/// The files that are opened, made and filled together, and memory for more of them.
+/// The files that are copied together, with memory for the next ones.
 #[derive(Default)]
 pub(super) struct Lane {
     files: Vec<SmallFile>,
-    /// Entries whose memory is used again.
+    /// Entries whose memory is reused.
     spare: Vec<Entry>,
     closing: Vec<OwnedFd>,
-    /// Whether all names were taken when files were last made in a directory that is not new.
+    /// Whether all names were taken when files were last made in an existing directory.
     meets_existing: bool,
 }
 
-/// A plain file on its way.
+/// A plain file that is being copied.
 struct SmallFile {
     entry: Entry,
     stat: Stat,
     src: OwnedFd,
-    /// `None` before it is made, and if it could not be made or filled.
+    /// `None` before it is made, and if making or filling it failed.
     destination: Option<Destination>,
-    /// Whether it was made.
     made: bool,
     measure: Option<Box<Measure>>,
 }
 
-/// An entry that was looked at.
+/// An inspected entry.
 enum Candidate {
     /// A plain file, open for reading.
     Plain(OwnedFd, Stat),
-    /// Any other; the source, if it is a regular file.
+    /// Any other entry, with the source if it is a regular file.
     Other(Option<Source>),
 }
 
-/// Whether the options ask for nothing that needs more than these steps.
+/// Whether the options require no further steps.
 pub(super) fn is_allowed(ctx: &Context) -> bool {
     let options = &ctx.options;
     let limits = &options.limits;
@@ -65,7 +64,7 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
         || options.fsync
         || options.verify
         || options.context.is_some();
-    // A later run goes by what stands under a name: a killed one should leave few files that are not whole.
+    // Later runs go by the existing files, so a killed run should leave few incomplete ones.
     let is_compared = options.resume || options.update;
     let is_limited = limits.forced.is_some()
         || limits.cloning == Cloning::Require
@@ -80,32 +79,33 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
 }
 
 impl Worker<'_> {
-    /// Whether plain files of this batch are copied together.
+    /// Returns whether plain files of this batch are copied together.
     pub(super) fn has_lane(&mut self, batch: &Batch) -> bool {
         let Some(source) = batch.dir.source_id() else { return self.has_lane && batch.dir.dst_dev.is_some() };
         self.has_lane && self.has_lane_from(batch, source.dev, batch.fds.src.as_fd())
     }
 
-    /// Whether plain files are copied together from this device, which the descriptor belongs to.
+    /// Returns whether plain files from the device of this descriptor are copied together.
     fn has_lane_from(&mut self, batch: &Batch, dev: u64, fd: BorrowedFd<'_>) -> bool {
         let Some(destination) = batch.dir.dst_dev else { return false };
         let (source, destination) = ((dev, fd), (destination, batch.fds.dst.as_fd()));
         let is_local =
             [source, destination].into_iter().all(|(dev, fd)| self.ladder.file_system(dev, fd).is_local());
-        // Two workers that clone many files in a row on xfs wait for each other: measured 1.26 of the time.
+        // On xfs, two workers that each clone many files in a row wait for each other, which takes 1.26 of the
+        // time.
         is_local && !self.ladder.tries_clone(source, destination)
     }
 
-    /// How many files are copied together: one, where the names of the directory before were taken.
+    /// Returns the number of files to copy together: one if the names were taken when files were last made.
     pub(super) fn lane_length(&self, batch: &Batch) -> usize {
         let meets_existing = self.lane.meets_existing && !batch.dir.fresh;
         if meets_existing { 1 } else { self.ctx.descriptors.together() }
     }
 
-    /// Takes names of a batch and copies them in their order: up to `most` plain files together if `has_lane`, or up to the
-    /// first other entry, which is copied by itself. Names are taken one by one, since a large file or a fifo may keep a
-    /// worker busy while others copy the names behind it. False if other files of the batch seem to exist at the
-    /// destination.
+    /// Takes names of a batch and copies them in order: up to `most` plain files together if `has_lane`, or all
+    /// up to the first other entry, which is copied by itself. Names are taken one by one, because a large file
+    /// or a fifo may occupy a worker while others copy the names after it. Returns false if the remaining files
+    /// of the batch probably exist at the destination.
     pub(super) fn copy_together(&mut self, batch: &Batch, most: usize, has_lane: bool) -> bool {
         let has_lane = has_lane && self.ctx.descriptors.reserve(most);
         let mut lane = std::mem::take(&mut self.lane);
@@ -135,14 +135,14 @@ impl Worker<'_> {
         !(has_files && self.lane.meets_existing)
     }
 
-    /// Opens an entry that is known as a regular file, and looks whether it is plain.
+    /// Opens an entry that is a regular file, and checks whether it is plain.
     fn open_plain(&mut self, batch: &Batch, entry: &Entry) -> Candidate {
-        // An operand may be the very name that is cleared for its copy.
+        // The copy may rename or remove the operand itself.
         let is_cleared =
             entry.operand && (self.ctx.options.backup.is_some() || self.ctx.options.remove_destination);
         let follow = existing::follows_source(&self.ctx.options, entry);
         let looks_regular = || at::stat(&batch.fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_regular());
-        // Opening another kind may wait for a peer, or act on a device.
+        // Opening any other kind may wait for a peer or affect a device.
         let is_regular = entry.hint.map_or_else(looks_regular, |kind| kind == Kind::Regular);
         if !is_regular || is_cleared {
             return Candidate::Other(None);
@@ -215,7 +215,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A signal that asks for the end takes away what has no content yet: see [`Worker::give_up`].
+    /// Moves the content. A signal stops it and removes the files without content: see [`Worker::give_up`].
     fn fill_files(&mut self, batch: &Batch, lane: &mut Lane) {
         for file in &mut lane.files {
             let Some(destination) = file.destination.take() else { continue };

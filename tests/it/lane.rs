@@ -154,7 +154,7 @@ fn name_is_taken() {
     assert!(fs::read(sandbox.path("dst/f07")).unwrap() == fs::read(sandbox.path("src/f07")).unwrap());
 }
 
-/// At each position of a lane, and on both sides of where it ends.
+/// At each position of a lane, and on both sides of its end.
 fn existing_names() {
     let run = |options: &[&str], taken: &[usize]| {
         let sandbox = tree();
@@ -231,7 +231,7 @@ fn existing_directory() {
     assert!(calls(&[], "openat(", "EEXIST") <= FILES);
 }
 
-/// Each operand is looked at once before it is opened.
+/// Each operand is inspected once before it is opened.
 fn operands() {
     let sandbox = tree();
     sandbox.dir("dst");
