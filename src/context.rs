@@ -1,16 +1,17 @@
 //! State that all workers and the walk share: options, reporter, and facts about the process.
 
 use crate::dir::{Descriptors, DestinationName, Watched};
+use crate::metadata::AttributeError;
+use crate::metadata::apply::{AttributeRules, Lost};
 use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
-use crate::metadata::{Handle, xattr};
 use crate::options::Options;
 use crate::report::progress::Listener;
 use crate::report::{Failure, Prompt, Reporter, lock};
+use crate::sys::Time;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::stale::StaleRetry;
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Time};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
@@ -135,32 +136,27 @@ impl Context {
         self.prompter.as_ref().is_some_and(|prompter| (prompter.0)(prompt))
     }
 
-    /// Copies the extended attributes that are to be kept, and reports errors as the options require. Returns
-    /// false if an attribute is missing that must not be.
-    pub fn copy_xattrs(
+    /// The rules for attributes.
+    pub fn attribute_rules(&self) -> AttributeRules {
+        let Process { umask, uid, privileged, .. } = self.process;
+        AttributeRules { keep: self.options.preserve, umask, uid, privileged }
+    }
+
+    /// Reports an attribute that was not kept, a failure by `fail`.
+    pub fn report_lost(
         &self,
-        source: Handle<'_>,
-        file: Handle<'_>,
+        lost: Lost,
         (source_path, path): (&dyn Fn() -> OsString, &dyn Fn() -> OsString),
-    ) -> bool {
-        let keep = &self.options.preserve;
-        let wanted = xattr::Wanted { all: keep.xattr, context: keep.context, ..Default::default() };
-        if wanted == xattr::Wanted::default() {
-            return true;
-        }
-        let mut all_kept = true;
-        xattr::copy(source, file, wanted, |error| {
-            let unsupported = matches!(error.errno, Errno::OPNOTSUPP | Errno::NODATA);
-            let is_ordinary = error.is_ordinary();
+        fail: impl FnOnce(Failure),
+    ) {
+        let failure = |error: AttributeError| {
             let path = if error.doing.reads_source() { source_path() } else { path() };
-            let failure = Failure::attribute(error, &path);
-            if keep.xattr_required || (keep.xattr_quiet && !is_ordinary) {
-                all_kept = false;
-                self.reporter.fail(failure);
-            } else if !keep.xattr_quiet && !unsupported {
-                self.reporter.warn(failure);
-            }
-        });
-        all_kept
+            Failure::attribute(error, &path)
+        };
+        match lost {
+            Lost::Failed(error) => fail(failure(error)),
+            Lost::Warned(error) => self.reporter.warn(failure(error)),
+            Lost::Silently => self.reporter.fail_silently(),
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! get the fields they need.
 
 use crate::filter::Filter;
-use crate::metadata::new_mode::{ModePolicy, ModeRule};
+pub use crate::metadata::apply::Preserve;
 use crate::sys::selinux;
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::Cloning;
@@ -88,42 +88,6 @@ pub enum NameList {
     File(OsString),
     /// The names themselves.
     Given(Arc<[OsString]>),
-}
-
-/// The attributes to keep (`-p`, `-a`, `--preserve`, `--no-preserve`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Preserve {
-    /// Permission bits and ACLs.
-    pub mode: bool,
-    /// `--no-preserve=mode`: new files get the default permissions minus the umask.
-    pub no_mode: bool,
-    /// Owner and group.
-    pub ownership: bool,
-    /// Access and modification times.
-    pub timestamps: bool,
-    /// Hard links: names of one inode stay names of one inode.
-    pub links: bool,
-    /// Extended attributes.
-    pub xattr: bool,
-    /// The SELinux context.
-    pub context: bool,
-    /// An extended attribute that cannot be kept is a failure (`--preserve=xattr`).
-    pub xattr_required: bool,
-    /// `-a`: an extended attribute that the file system or missing rights refuse is left out silently; any
-    /// other error is a failure.
-    pub xattr_quiet: bool,
-}
-
-impl Preserve {
-    /// Returns the rule for the modes of new names.
-    pub fn mode_policy(&self, umask: u32) -> ModePolicy {
-        let rule = match (self.mode, self.no_mode) {
-            (true, _) => ModeRule::Source,
-            (false, true) => ModeRule::Default,
-            (false, false) => ModeRule::Masked,
-        };
-        ModePolicy { rule, changes_owner: self.ownership, umask }
-    }
 }
 
 /// Whether progress is shown (`--progress`).

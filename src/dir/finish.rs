@@ -2,10 +2,9 @@
 
 use super::Fds;
 use crate::context::Context;
-use crate::metadata::{self, AttributeError, AttributeOperation, Handle, times};
-use crate::report::Failure;
-use crate::sys::at;
-use crate::sys::{Kind, Stat};
+use crate::metadata::apply::{AttributePair, Lost};
+use crate::metadata::{AttributeOperation, Handle};
+use crate::sys::{Stat, at};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
@@ -46,66 +45,40 @@ impl Finish {
     }
 
     pub(super) fn apply(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
-        let keep = &ctx.options.preserve;
-        let file = Handle::Open(fds.dst.as_fd());
-        let answer = self.apply_metadata(ctx, fds, paths);
-        answer.unwrap_or_else(|error| ctx.reporter.fail(Failure::attribute(error, &(paths.1)())));
-        if !keep.mode {
-            self.apply_mode(ctx, file, paths);
-        }
+        let rules = ctx.attribute_rules();
+        let before = match rules.keep.ownership && !self.made {
+            true => match at::fstat(&fds.dst) {
+                Ok(before) => Some(before),
+                Err(errno) => {
+                    return report(ctx, Lost::Failed(AttributeOperation::Ownership.failed(errno)), paths);
+                }
+            },
+            false => None,
+        };
+        let pair = AttributePair {
+            from: Handle::Open(fds.src.as_fd()),
+            to: Handle::Open(fds.dst.as_fd()),
+            source: &self.source,
+            before,
+            later: self.mode,
+            is_leading: self.extent == Extent::Leading,
+        };
+        // A later run enters a directory again in any case, so nothing marks it as incomplete.
+        let _ = rules.apply(&pair, &mut |lost| report(ctx, lost, paths));
     }
 
     /// Finishes a directory that leads to an operand which cannot be copied: it only gets the default mode of a
     /// new directory.
     pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
-        if ctx.options.preserve.no_mode {
-            self.apply_mode(ctx, Handle::Open(fds.dst.as_fd()), paths);
-        }
-    }
-
-    fn apply_mode(&self, ctx: &Context, file: Handle<'_>, paths: Paths<'_>) {
-        let keep = &ctx.options.preserve;
-        if let Some(mode) = self.mode
-            && let Err(errno) = metadata::set_plain_mode(file, mode, keep.no_mode)
+        let rules = ctx.attribute_rules();
+        if let Some(mode) = self.mode.filter(|_| rules.keep.no_mode)
+            && let Err(error) = rules.apply_plain_mode(Handle::Open(fds.dst.as_fd()), mode)
         {
-            ctx.reporter.fail(Failure::new("preserving permissions for {}", (paths.1)()).errno(errno));
+            report(ctx, Lost::Failed(error), paths);
         }
     }
+}
 
-    fn apply_metadata(
-        &self,
-        ctx: &Context,
-        fds: &Fds,
-        paths: Paths<'_>,
-    ) -> std::result::Result<(), AttributeError> {
-        let keep = &ctx.options.preserve;
-        let (source, file) = (Handle::Open(fds.src.as_fd()), Handle::Open(fds.dst.as_fd()));
-        let mut mode = self.source.permissions();
-        if keep.timestamps {
-            times::set(file, &self.source)?;
-        }
-        let before = if keep.ownership {
-            at::fstat(&fds.dst).map_err(|errno| AttributeOperation::Ownership.failed(errno))?
-        } else {
-            self.source
-        };
-        if (before.uid, before.gid) != (self.source.uid, self.source.gid) {
-            let privileged = ctx.process.privileged;
-            if !self.made && keep.mode && !metadata::close_to_others(file, &before, &self.source, privileged)? {
-                ctx.reporter.fail_silently();
-                return Ok(());
-            }
-            if !metadata::set_owner(file, &self.source, privileged)? {
-                // The sticky bit grants no rights, and cp keeps it for a leading directory.
-                mode &= if self.extent == Extent::Full { 0o777 } else { 0o1777 };
-            }
-        }
-        if self.extent == Extent::Full {
-            let _ = ctx.copy_xattrs(source, file, paths); // a later run enters a directory again in any case
-        }
-        if keep.mode {
-            metadata::copy_mode(source, file, Kind::Directory, mode)?;
-        }
-        Ok(())
-    }
+fn report(ctx: &Context, lost: Lost, paths: Paths<'_>) {
+    ctx.report_lost(lost, paths, |failure| ctx.reporter.fail(failure));
 }

@@ -1,12 +1,8 @@
 //! Owner, extended attributes, mode with its ACL, and times: reading, setting and comparing them.
 //!
-//! Callers set owner, extended attributes and mode in this order, because chown(2) clears set-user-ID bits and
-//! capabilities, and user attributes need a writable mode. None of these changes the times. A directory gets its
-//! times first, because cp reports that failure for another user's directory. Any other file gets them last, as
-//! the sign that its copy is complete (`worker/complete.rs`).
-//!
-//! Nothing here prints. A failure is returned as an [`AttributeError`]; the caller knows the path.
+//! `apply.rs` has the order in which a copy gets them. Nothing here prints. A failure is returned as an [`AttributeError`]; the caller knows the path.
 
+pub mod apply;
 pub mod compare;
 pub mod kept_times;
 pub mod new_mode;
@@ -113,7 +109,7 @@ impl AttributeOperation {
 ///
 /// # Errors
 /// Any error other than an unprivileged process's EPERM.
-pub fn close_to_others(
+fn close_to_others(
     file: Handle<'_>,
     before: &Stat,
     stat: &Stat,
@@ -150,11 +146,14 @@ pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool
 
 /// Returns whether the file has the owner and group of `stat`.
 fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
-    let now = match file {
+    self::stat(file).is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
+}
+
+fn stat(file: Handle<'_>) -> sys::Result<Stat> {
+    match file {
         Handle::Open(fd) | Handle::Path(fd, _) => at::fstat(fd),
         Handle::Entry(dir, name) => at::stat(dir, name, at::Follow::No),
-    };
-    now.is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
+    }
 }
 
 fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()> {
@@ -181,17 +180,6 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
         Handle::Path(fd, _) => at::chmod(fd, mode),
         Handle::Entry(..) => Err(Errno::BADF),
     }
-}
-
-/// Sets the permission bits and, with `drops_acl`, first removes the access control list.
-///
-/// # Errors
-/// The errno of the call that failed.
-pub fn set_plain_mode(file: Handle<'_>, mode: u32, drops_acl: bool) -> sys::Result<()> {
-    if drops_acl {
-        xattr::remove_acl(file, OsStr::new(xattr::ACL_ACCESS))?;
-    }
-    set_mode(file, mode)
 }
 
 /// Gives a file the permission bits `mode` and the source's access control lists. A list that the source does not

@@ -1,7 +1,7 @@
 //! Setting access and modification times, in nanoseconds. The crate filetime is used only here.
 
 use super::{AttributeError, AttributeOperation, Handle};
-use crate::sys::at::{self, Follow};
+use crate::sys::at;
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::{Errno, Stat, Time};
 use filetime::FileTime;
@@ -35,7 +35,7 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), AttributeError> 
     const DAY: i64 = 86_400;
     for sec in [0, source.mtime.sec.saturating_sub(2 * DAY)] {
         set_modification(file, Timespec { tv_sec: sec, tv_nsec: 0 })?;
-        let now = stat(file).map_err(|errno| AttributeOperation::Times.failed(errno))?;
+        let now = super::stat(file).map_err(|errno| AttributeOperation::Times.failed(errno))?;
         if now.mtime.sec.saturating_add(DAY) <= source.mtime.sec {
             return Ok(());
         }
@@ -49,13 +49,6 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), AttributeError> 
 /// The errno of utimensat(2).
 pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), AttributeError> {
     set_modification(file, timespec(time))
-}
-
-fn stat(file: Handle<'_>) -> Result<Stat, Errno> {
-    match file {
-        Handle::Open(fd) | Handle::Path(fd, _) => at::fstat(fd),
-        Handle::Entry(dir, name) => at::stat(dir, name, Follow::No),
-    }
 }
 
 fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), AttributeError> {

@@ -5,23 +5,14 @@ use super::complete::Completion;
 use super::destination::{Destination, WrittenFile};
 use super::verify::cannot_read_back;
 use super::{Placement, Source, Task, Worker};
-use crate::metadata::{self, AttributeError, Handle, times};
+use crate::metadata::apply::AttributePair;
+use crate::metadata::{self, Handle};
 use crate::report::Failure;
-use crate::sys::{Errno, Stat, at, io, proc, selinux};
+use crate::sys::{Stat, at, io, selinux};
 use crate::transfer::{DestinationKind, Outcome, Strategy, Transfer, TransferError};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-
-/// The owner of the destination.
-enum Owned {
-    /// The source's owner.
-    Yes,
-    /// Another owner, so that set-ID bits must not be kept.
-    No,
-    /// An owner who does not let this process change the file.
-    OutOfReach,
-}
 
 impl Worker<'_> {
     /// Copies the content and the attributes of a file or of a stream. Returns false if another process made
@@ -162,8 +153,8 @@ impl Worker<'_> {
         Err(failure)
     }
 
-    /// Sets owner, extended attributes, and mode with ACL: see `metadata`. [`Worker::commit`] sets the times.
-    /// Returns false if something failed, which has been reported.
+    /// Gives a file its source's attributes but for the times, which [`Worker::commit`] sets. Returns false if
+    /// something failed, which has been reported.
     pub(super) fn apply_metadata(
         &self,
         task: &Task<'_>,
@@ -171,29 +162,12 @@ impl Worker<'_> {
         stat: &Stat,
         destination: &Destination,
     ) -> bool {
-        let keep = self.ctx.options.preserve;
-        let all_kept = self.apply_as_source(task, src, stat, destination).unwrap_or_else(|error| {
-            self.attribute_failed(task, error);
-            false
-        });
-        let later = match &destination.before {
-            _ if keep.mode => None,
-            None => destination.later,
-            Some(before) => self.unfinished_mode(before, stat),
-        };
-        self.apply_mode(task, destination, later) && all_kept
-    }
-
-    /// Sets the mode of a new file that does not get the source's. Nearly always it was created with it.
-    fn apply_mode(&self, task: &Task<'_>, destination: &Destination, later: Option<u32>) -> bool {
-        let Some(mode) = later else { return true };
-        let to = Handle::Open(destination.fd.as_fd());
-        if let Err(errno) = metadata::set_plain_mode(to, mode, self.ctx.options.preserve.no_mode) {
-            let failure = Failure::new("preserving permissions for {}", task.destination_path());
-            self.ctx.reporter.fail(failure.errno(errno));
-            return false;
-        }
-        true
+        let before = destination.before;
+        let later = before.map_or(destination.later, |before| self.unfinished_mode(&before, stat));
+        let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(destination.fd.as_fd()));
+        let pair = AttributePair { from, to, source: stat, before, later, is_leading: false };
+        let has_context = self.apply_context(task, to, destination);
+        self.apply(task, &pair) && has_context
     }
 
     /// Returns the mode to set on an existing file that a killed run seems to have left with its mode at
@@ -202,43 +176,6 @@ impl Worker<'_> {
         let policy = self.ctx.mode_policy();
         let new = policy.file(source);
         new.later.filter(|_| self.ctx.options.resume && policy.may_be_unfinished(&new, before))
-    }
-
-    fn apply_as_source(
-        &self,
-        task: &Task<'_>,
-        src: &OwnedFd,
-        stat: &Stat,
-        destination: &Destination,
-    ) -> Result<bool, AttributeError> {
-        let keep = &self.ctx.options.preserve;
-        let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(destination.fd.as_fd()));
-        let mut mode = stat.permissions();
-        let mut all_kept = self.apply_context(task, to, destination);
-        if keep.ownership {
-            match self.apply_owner(to, stat, destination)? {
-                Owned::Yes => {}
-                Owned::No => mode &= 0o777,
-                Owned::OutOfReach => {
-                    self.ctx.reporter.fail_silently();
-                    // cp reports that the times cannot be set either.
-                    return if keep.timestamps { times::set(to, stat).map(|()| false) } else { Ok(false) };
-                }
-            }
-        }
-        if keep.xattr || keep.context {
-            all_kept &= self.apply_xattrs(task, from, to, stat, destination);
-        }
-        if keep.mode {
-            let answer = metadata::copy_mode(from, to, stat.kind(), mode);
-            // An unprivileged process cannot set the times of another user's file either. cp sets them first
-            // and reports only those.
-            if keep.timestamps && answer.as_ref().is_err_and(|error| error.errno == Errno::PERM) {
-                times::set(to, stat)?;
-            }
-            answer?;
-        }
-        Ok(all_kept)
     }
 
     /// Sets the context of `--context=CTX` on an existing file. A new file was created with it.
@@ -253,49 +190,5 @@ impl Worker<'_> {
             return false;
         }
         true
-    }
-
-    fn apply_owner(
-        &self,
-        to: Handle<'_>,
-        stat: &Stat,
-        destination: &Destination,
-    ) -> Result<Owned, AttributeError> {
-        let privileged = self.ctx.process.privileged;
-        let is_owner = |now: &Stat| (now.uid, now.gid) == (stat.uid, stat.gid);
-        if let Some(before) = &destination.before {
-            if is_owner(before) {
-                return Ok(Owned::Yes);
-            }
-            if self.ctx.options.preserve.mode && !metadata::close_to_others(to, before, stat, privileged)? {
-                return Ok(Owned::OutOfReach);
-            }
-        } else if (!privileged || stat.uid == self.ctx.process.uid && stat.gid == proc::effective_gid())
-            && at::fstat(&destination.fd).is_ok_and(|now| is_owner(&now))
-        {
-            return Ok(Owned::Yes);
-        }
-        Ok(if metadata::set_owner(to, stat, privileged)? { Owned::Yes } else { Owned::No })
-    }
-
-    /// Copies the extended attributes. User attributes can be set only if the file mode allows writing, even
-    /// through an open descriptor (xattr(7)).
-    fn apply_xattrs(
-        &self,
-        task: &Task<'_>,
-        from: Handle<'_>,
-        to: Handle<'_>,
-        stat: &Stat,
-        destination: &Destination,
-    ) -> bool {
-        let read_only = stat.permissions() & 0o200 == 0 && !self.ctx.process.privileged;
-        let lifted = read_only
-            && destination.before.is_none()
-            && metadata::set_mode(to, stat.permissions() & 0o500 | 0o200).is_ok();
-        let all_kept = self.copy_xattrs(task, from, to);
-        if lifted && !self.ctx.options.preserve.mode {
-            let _ = metadata::set_mode(to, stat.permissions() & 0o777 & !self.ctx.process.umask);
-        }
-        all_kept
     }
 }

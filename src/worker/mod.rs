@@ -30,7 +30,8 @@ use crate::context::Context;
 use crate::decision::{self, Existing};
 use crate::dir::{Dir, Fds};
 use crate::existing;
-use crate::metadata::{self, AttributeError, Handle};
+use crate::metadata::AttributeError;
+use crate::metadata::apply::AttributePair;
 use crate::options::Action;
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
@@ -352,16 +353,13 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Gives the destination the source's owner. Returns false if set-ID bits must not be kept, and `None` if
-    /// it failed.
-    fn keep_owner(&self, task: &Task<'_>, to: Handle<'_>, source: &Stat) -> Option<bool> {
-        let answer = metadata::set_owner(to, source, self.ctx.process.privileged);
-        answer.map_err(|error| self.attribute_failed(task, error)).ok()
-    }
-
-    /// Returns false if an attribute that must be kept is lost.
-    fn copy_xattrs(&self, task: &Task<'_>, from: Handle<'_>, to: Handle<'_>) -> bool {
-        self.ctx.copy_xattrs(from, to, (&|| task.source_path(), &|| task.destination_path()))
+    /// Gives a copy its source's attributes but for the times. Returns false if an attribute that must be kept is
+    /// lost.
+    fn apply(&self, task: &Task<'_>, pair: &AttributePair<'_>) -> bool {
+        let paths: (&dyn Fn() -> OsString, &dyn Fn() -> OsString) =
+            (&|| task.source_path(), &|| task.destination_path());
+        let fail = |failure| self.report(task, Err(failure));
+        self.ctx.attribute_rules().apply(pair, &mut |lost| self.ctx.report_lost(lost, paths, fail))
     }
 
     fn attribute_failed(&self, task: &Task<'_>, error: AttributeError) {

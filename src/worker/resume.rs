@@ -60,7 +60,7 @@ impl Worker<'_> {
     /// Returns whether the access control list and the extended attributes equal the source's.
     fn has_lists(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
-        let wanted = Wanted { all: keep.xattr, context: keep.context, ..Wanted::default() };
+        let wanted = keep.xattrs();
         if wanted == Wanted::default() && !keep.mode {
             return true;
         }
@@ -100,7 +100,6 @@ impl Worker<'_> {
         match source.stat.kind() {
             Kind::Regular => self.finish_file(task, source, existing, has_metadata),
             _ if has_metadata => Ok(()),
-            Kind::Symlink => self.apply_symlink(task, &source.stat).map_err(Missed::into_failure),
             _ => self.apply_special(task, &source.stat, None).map_err(Missed::into_failure),
         }
     }

@@ -4,8 +4,9 @@ use super::complete::Completion;
 use super::overtaken::Missed;
 use super::{Placement, Task, Worker};
 use crate::dir::Base;
+use crate::metadata::Handle;
+use crate::metadata::apply::AttributePair;
 use crate::metadata::new_mode::NewMode;
-use crate::metadata::{self, Handle};
 use crate::options::IfExists;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
@@ -31,39 +32,46 @@ impl Worker<'_> {
                 Missed::because(errno, Failure::new("cannot create symbolic link {}", task.destination_path()))
             };
             worker.symlink(task, &target, placement).map_err(cannot_create)?;
-            worker.apply_symlink(task, source)
+            worker.apply_special(task, source, None)
         })?;
         self.stats.symlinks += u64::from(made.is_some());
         Ok(made.is_some())
     }
 
-    /// Gives a symbolic link its attributes.
-    pub(super) fn apply_symlink(&mut self, task: &Task<'_>, source: &Stat) -> Result<(), Missed> {
+    /// Sets the attributes of a symbolic link or a special file. `later` is the mode that it still lacks.
+    pub(super) fn apply_special(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        later: Option<u32>,
+    ) -> Result<(), Missed> {
         let keep = &self.ctx.options.preserve;
-        let mut all_kept = true;
-        if keep.ownership || keep.xattr || keep.context {
-            let made = self.open_path(task, Kind::Symlink, 0)?;
-            let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-            let to = Handle::Path(made.as_fd(), Some((task.fds.dst.as_fd(), task.entry.destination())));
-            if keep.ownership {
-                all_kept = self.keep_owner(task, to, source).is_some();
-            }
-            all_kept &= self.copy_xattrs(task, from, to);
+        let is_link = source.is_symlink();
+        let has_mode = !is_link && (keep.mode || later.is_some() || keep.timestamps);
+        let entry = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
+        if !(has_mode || keep.ownership || keep.xattr || keep.context) {
+            return self.complete_special(task, entry, source, Completion::LacksTimes);
         }
-        let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-        self.complete_special(task, to, source, Completion::of(all_kept))
+        let made = self.open_path(task, source)?;
+        let to = Handle::Path(made.as_fd(), Some((task.fds.dst.as_fd(), task.entry.destination())));
+        let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
+        let pair = AttributePair { from, to, source, before: None, later, is_leading: false };
+        let all_kept = self.apply(task, &pair);
+        self.complete_special(task, if is_link { entry } else { to }, source, Completion::of(all_kept))
     }
 
     /// Opens a new link or special file with O_PATH, so that its attributes go to no other file: in another
     /// user's directory the name may have been replaced.
-    fn open_path(&self, task: &Task<'_>, kind: Kind, rdev: u64) -> Result<OwnedFd, Missed> {
+    fn open_path(&self, task: &Task<'_>, source: &Stat) -> Result<OwnedFd, Missed> {
+        let is_device = matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice);
+        let rdev = if is_device { source.rdev } else { 0 };
         let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
         let made = match at::open_path(&task.fds.dst, task.entry.destination()) {
             Err(Errno::NOENT) => return Err(Missed::Overtaken(cannot_stat(Errno::NOENT))),
             answer => answer.map_err(cannot_stat)?,
         };
         let stat = at::fstat(&made).map_err(cannot_stat)?;
-        if (stat.kind(), stat.rdev) != (kind, rdev) {
+        if (stat.kind(), stat.rdev) != (source.kind(), rdev) {
             let words = "skipping file {}, as it was replaced while being copied";
             return Err(Failure::new(words, task.destination_path()).into());
         }
@@ -172,42 +180,6 @@ impl Worker<'_> {
             Missed::because(errno, Failure::new(cannot_make(source.kind()), task.destination_path()))
         })?;
         self.apply_special(task, source, later)
-    }
-
-    /// Sets the attributes of a special file. `later` is the mode that it still lacks.
-    pub(super) fn apply_special(
-        &mut self,
-        task: &Task<'_>,
-        source: &Stat,
-        later: Option<u32>,
-    ) -> Result<(), Missed> {
-        let keep = self.ctx.options.preserve;
-        let wants_mode = keep.mode || later.is_some();
-        if !(wants_mode || keep.ownership || keep.xattr || keep.context || keep.timestamps) {
-            return Ok(());
-        }
-        let rdev = if matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice) { source.rdev } else { 0 };
-        let made = self.open_path(task, source.kind(), rdev)?;
-        let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-        let to = Handle::Path(made.as_fd(), Some((task.fds.dst.as_fd(), task.entry.destination())));
-        let owned = if keep.ownership { self.keep_owner(task, to, source) } else { Some(true) };
-        let mut all_kept = self.copy_xattrs(task, from, to) && owned.is_some();
-        if owned.is_none() {
-            // As with cp it stays closed to others: the mode was meant for another owner.
-        } else if keep.mode {
-            let wanted = source.permissions() & if owned == Some(true) { 0o7777 } else { 0o777 };
-            if let Err(error) = metadata::copy_mode(from, to, source.kind(), wanted) {
-                self.attribute_failed(task, error);
-                all_kept = false;
-            }
-        } else if let Some(mode) = later
-            && let Err(errno) = metadata::set_plain_mode(to, mode, keep.no_mode)
-        {
-            let failure = Failure::new("preserving permissions for {}", task.destination_path());
-            self.ctx.reporter.fail(failure.errno(errno));
-            all_kept = false;
-        }
-        self.complete_special(task, to, source, Completion::of(all_kept))
     }
 }
 
