@@ -7,7 +7,7 @@ use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
 use crate::options::Options;
 use crate::report::progress::Listener;
-use crate::report::{Failure, Prompt, Reporter, lock};
+use crate::report::{Failure, Prompt, Reporter, lock, quote};
 use crate::sys::Time;
 use crate::sys::proc::{self, StatusRequest, StopFlag};
 use crate::sys::stale::StaleRetry;
@@ -129,6 +129,13 @@ impl Context {
     pub fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
         // A dry run made nothing, so there is no file to compare.
         lock(&self.operand_copies).get(name).is_some_and(|made| self.options.dry_run || *made == id)
+    }
+
+    /// Prints the line of `-v` for a name that was removed.
+    pub fn say_removed(&self, path: impl FnOnce() -> OsString) {
+        if self.options.verbose {
+            self.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path()), b"\n"].concat());
+        }
     }
 
     /// Asks whether a file may be replaced.

@@ -4,7 +4,9 @@
 //! surprising rules.
 
 use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
+use crate::report::Failure;
 use crate::sys::{Kind, Stat};
+use std::ffi::OsString;
 
 /// Facts about an existing destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +115,24 @@ pub enum Refusal {
     UntrustedLink,
 }
 
-/// Returns whether cp follows a symbolic link at the destination: only if it would write through it.
+impl Refusal {
+    /// The failure, in cp's words.
+    pub fn failure(self, source: OsString, destination: OsString) -> Failure {
+        let words = match self {
+            Refusal::SameFile => return Failure::new("{} and {} are the same file", source).and(destination),
+            Refusal::UntrustedLink => {
+                return Failure::new("not writing through untrusted symlink {}", destination);
+            }
+            Refusal::DirectoryOverOther => "cannot overwrite non-directory {} with directory {}",
+            Refusal::OtherOverDirectory => "cannot overwrite directory {} with non-directory {}",
+            Refusal::JustMade => "will not overwrite just-created {} with {}",
+            Refusal::BackupIsSource => "backing up {} might destroy source;  {} not copied",
+        };
+        Failure::new(words, destination).and(source)
+    }
+}
+
+/// Whether cp follows a symbolic link at the destination: only if it would write through it.
 pub fn follows_destination(options: &Options, source: &Stat) -> bool {
     let reads_content = source.is_regular() || (options.read_special && !source.is_dir() && !source.is_symlink());
     reads_content && options.action == Action::Copy && options.backup.is_none() && !options.remove_destination

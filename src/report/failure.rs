@@ -47,6 +47,11 @@ impl Failure {
         Failure::plain(operation).and(path)
     }
 
+    /// The failure of a name that became another file while it was copied.
+    pub(crate) fn replaced(path: impl AsRef<OsStr>) -> Failure {
+        Failure::new("skipping file {}, as it was replaced while being copied", path)
+    }
+
     /// Adds a path for the next `{}`.
     #[must_use]
     pub(crate) fn and(mut self, path: impl AsRef<OsStr>) -> Failure {

@@ -2,10 +2,10 @@
 
 use super::frontier::{Later, Pending, Unread};
 use super::listing::Listing;
-use super::{Entered, Node, Operand, Walker, operands, resume};
+use super::{Entered, Node, Operand, Walker, level_below, operands, resume};
 use crate::backup;
 use crate::batch::Entry;
-use crate::decision::{self, Clear, Decision, Existing, Refusal};
+use crate::decision::{self, Clear, Decision, Existing};
 use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place, without_slashes};
 use crate::existing;
 use crate::metadata::new_mode::NewDirectoryMode;
@@ -269,7 +269,7 @@ impl Walker<'_, '_> {
             follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
             follow_destination: dst.follow,
         };
-        let level = self.level_below(above.level.as_ref(), &entry.name, &src, &source_path);
+        let level = level_below(self.ctx, above.level.as_ref(), &entry.name, &src, &source_path);
         // A directory that a dry run did not make is empty, no matter which operand would make it first.
         let made = made || dst.id.is_none();
         let fds = Fds { src: Base::Open(src), dst: dst.base };
@@ -323,29 +323,8 @@ impl Walker<'_, '_> {
     }
 
     fn check_decision(&self, parent: &Arc<Dir>, entry: &Entry, decision: &Decision) -> Result<(), Failure> {
-        let source_path = || parent.source_path(&entry.name);
-        let destination_path = || parent.destination_path(entry.destination());
-        match decision {
-            Decision::Refuse(Refusal::SameFile) => {
-                Err(Failure::new("{} and {} are the same file", source_path()).and(destination_path()))
-            }
-            Decision::Refuse(Refusal::UntrustedLink) => {
-                Err(Failure::new("not writing through untrusted symlink {}", destination_path()))
-            }
-            Decision::Refuse(Refusal::JustMade) => {
-                let words = "will not overwrite just-created {} with {}";
-                Err(Failure::new(words, destination_path()).and(source_path()))
-            }
-            Decision::Refuse(Refusal::BackupIsSource) => {
-                let words = "backing up {} might destroy source;  {} not copied";
-                Err(Failure::new(words, destination_path()).and(source_path()))
-            }
-            Decision::Refuse(_) => {
-                let words = "cannot overwrite non-directory {} with directory {}";
-                Err(Failure::new(words, destination_path()).and(source_path()))
-            }
-            _ => Ok(()),
-        }
+        let Decision::Refuse(refusal) = decision else { return Ok(()) };
+        Err(refusal.failure(parent.source_path(&entry.name), parent.destination_path(entry.destination())))
     }
 
     /// Fails if a followed symbolic link leads to a directory above, or to the directory that is being filled.
@@ -394,9 +373,7 @@ impl Walker<'_, '_> {
         }
         let Some(backup) = backup else {
             at::unlink(dst, name).map_err(failed)?;
-            if self.ctx.options.verbose {
-                self.ctx.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path()), b"\n"].concat());
-            }
+            self.ctx.say_removed(path);
             return self.make(fds, entry, new_mode, "cannot create directory {}", path);
         };
         let kept = backup::make(backup, dst, name).map_err(failed)?;

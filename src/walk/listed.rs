@@ -6,7 +6,7 @@
 //! is kept, so that a name that is listed twice is not copied by two workers at once.
 
 use super::supply::{NameGroup, Supply};
-use super::{BATCH, Walker, is_excluded};
+use super::{BATCH, Walker, is_excluded, level_below};
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Extent, Fds, Hold};
@@ -251,7 +251,7 @@ impl Walker<'_, '_> {
     fn enter_root_of_list(&self, root: &Hold) -> Result<ListedDirectory, Failure> {
         let path = || root.source_path(OsStr::new(""));
         let fds = root.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
-        let level = self.level_below(None, OsStr::new(""), &fds.src, &path);
+        let level = level_below(self.ctx, None, OsStr::new(""), &fds.src, &path);
         Ok(ListedDirectory { dir: root.clone(), level })
     }
 
@@ -265,7 +265,7 @@ impl Walker<'_, '_> {
         self.stats.directories += 1;
         let path = || dir.source_path(OsStr::new(""));
         let fds = dir.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
-        let level = self.level_below(above.level.as_ref(), name, &fds.src, &path);
+        let level = level_below(self.ctx, above.level.as_ref(), name, &fds.src, &path);
         Ok(Some(ListedDirectory { dir, level }))
     }
 }

@@ -530,20 +530,9 @@ impl<'c> Walker<'_, 'c> {
         let on_the_way = self.ctx.options.parents && node.is_root;
         !on_the_way && is_excluded(self.ctx, None, &entry.name, matches!(class, Class::Directory))
     }
-
-    /// Returns the filter's view of a directory below `above`, or of the first one if `above` is `None`.
-    fn level_below(
-        &self,
-        above: Option<&Arc<Level>>,
-        name: &OsStr,
-        source: &impl AsFd,
-        path: &impl Fn() -> OsString,
-    ) -> Option<Arc<Level>> {
-        level_below(self.ctx, above, name, source, path)
-    }
 }
 
-/// See [`Walker::level_below`].
+/// Returns the filter's view of a directory below `above`, or of the first one if `above` is `None`.
 fn level_below(
     ctx: &Context,
     above: Option<&Arc<Level>>,

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::dir::Dir;
-use crate::report::{Failure, quote};
+use crate::report::Failure;
 use crate::temporary;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ pub(super) fn sweep(ctx: &Context, dir: &Arc<Dir>, directory: &OsStr) {
         let path = dir.destination_path(path.as_os_str());
         if let Err(errno) = done {
             ctx.reporter.fail(Failure::new("cannot remove {}", path).errno(errno));
-        } else if ctx.options.verbose {
-            ctx.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path), b"\n"].concat());
+        } else {
+            ctx.say_removed(|| path);
         }
     }
 }

@@ -23,7 +23,6 @@ pub trait NameGroup<'c>: Send + Sync {
     /// # Errors
     /// A group without directories fails with a message that the file was replaced.
     fn enter_directory(&self, _: &mut Walker<'_, 'c>, batch: &Batch, entry: &Entry) -> Result<(), Failure> {
-        let words = "skipping file {}, as it was replaced while being copied";
-        Err(Failure::new(words, batch.dir.source_path(&entry.name)))
+        Err(Failure::replaced(batch.dir.source_path(&entry.name)))
     }
 }

@@ -64,7 +64,7 @@ impl Worker<'_> {
                 if refusal == Refusal::UntrustedLink {
                     self.check_operand_link(task)?; // has a better message for a link that this run made
                 }
-                Err(refused(task, refusal))
+                Err(refusal.failure(task.source_path(), task.destination_path()))
             }
             Decision::Overwrite => {
                 let through = |existing: &Existing| Follow::from(existing.link.is_symlink());
@@ -75,7 +75,7 @@ impl Worker<'_> {
             Decision::Make(Clear::Nothing) => self.make(task, source, Placement::Create, None),
             Decision::Make(Clear::Unlink) if self.ctx.options.atomic => {
                 self.cleared.set(true); // the rename does it
-                self.say_removed(task);
+                self.ctx.say_removed(|| task.destination_path());
                 self.make(task, source, Placement::Replace, None)
             }
             Decision::Make(Clear::Unlink) => {
@@ -120,18 +120,11 @@ impl Worker<'_> {
             at::unlink(dst, name)
         };
         match answer {
-            Ok(()) => self.say_removed(task),
+            Ok(()) => self.ctx.say_removed(|| task.destination_path()),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(Failure::new("cannot remove {}", task.destination_path()).errno(errno)),
         }
         Ok(())
-    }
-
-    pub(super) fn say_removed(&self, task: &Task<'_>) {
-        if self.ctx.options.verbose {
-            let line = [b"removed ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
-            self.ctx.reporter.lines(&line);
-        }
     }
 
     pub(super) fn back_up(&self, task: &Task<'_>) -> Result<Option<OsString>, Failure> {
@@ -145,7 +138,7 @@ impl Worker<'_> {
         } else {
             backup::make(backup, dst.as_fd(), name)
         };
-        answer.map_err(|errno| Failure::new("cannot backup {}", task.destination_path()).errno(errno))
+        answer.map_err(task.cannot("cannot backup {}"))
     }
 
     fn un_back_up(&self, task: &Task<'_>, backup: &OsStr) {
@@ -157,24 +150,6 @@ impl Worker<'_> {
             let from = quote::quoted(backup::beside(&task.destination_path(), backup));
             let to = quote::quoted(task.destination_path());
             self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
-        }
-    }
-}
-
-pub(super) fn refused(task: &Task<'_>, refusal: Refusal) -> Failure {
-    let (source, destination) = (task.source_path(), task.destination_path());
-    match refusal {
-        Refusal::SameFile => Failure::new("{} and {} are the same file", source).and(destination),
-        Refusal::DirectoryOverOther => {
-            Failure::new("cannot overwrite non-directory {} with directory {}", destination).and(source)
-        }
-        Refusal::OtherOverDirectory => {
-            Failure::new("cannot overwrite directory {} with non-directory {}", destination).and(source)
-        }
-        Refusal::JustMade => Failure::new("will not overwrite just-created {} with {}", destination).and(source),
-        Refusal::UntrustedLink => Failure::new("not writing through untrusted symlink {}", destination),
-        Refusal::BackupIsSource => {
-            Failure::new("backing up {} might destroy source;  {} not copied", destination).and(source)
         }
     }
 }

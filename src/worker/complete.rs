@@ -75,8 +75,7 @@ impl Worker<'_> {
             }
             return Err(close_failed(task, errno));
         }
-        let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-        if let Some(waiting) = waiting.map_err(cannot_stat)? {
+        if let Some(waiting) = waiting.map_err(task.cannot("cannot stat {}"))? {
             self.sync_later(task, waiting);
         }
         Ok(true)

@@ -180,7 +180,7 @@ impl Worker<'_> {
         if let Placement::Overwrite(before, follow) = placement
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)
         {
-            let fd = answer.map_err(|errno| cannot(task, errno))?;
+            let fd = answer.map_err(task.cannot(CREATE_FILE))?;
             let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
             let written = if fresh { WrittenFile::WholeForOthers } else { WrittenFile::Onwards };
             return Ok(Destination { fd, before: Some(before), later: None, written, name: NameState::Final });
@@ -199,7 +199,7 @@ impl Worker<'_> {
             Placement::Replace => {
                 let NewMode { create, later } = self.ctx.mode_policy().file(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
-                let (temporary, fd) = temporary::create(dir, name, create).map_err(|errno| cannot(task, errno))?;
+                let (temporary, fd) = temporary::create(dir, name, create).map_err(task.cannot(CREATE_FILE))?;
                 Ok(Destination::new(fd, None, later, NameState::Replacing(FinalName::default(), temporary)))
             }
         }
@@ -239,13 +239,13 @@ impl Worker<'_> {
 
     /// Truncates the existing file, if it is still the one that the decision was about.
     fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Destination, Missed> {
-        let before = at::fstat(&fd).map_err(|errno| cannot(task, errno))?;
+        let before = at::fstat(&fd).map_err(task.cannot(CREATE_FILE))?;
         if !at::is_still(&fd, &before, met) {
             let words = "not overwriting {}, as it was replaced while being copied";
             return Err(Missed::Overtaken(Failure::new(words, task.destination_path())));
         }
         let keeps_content = !before.is_regular() || self.ctx.options.attributes_only;
-        let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(|errno| cannot(task, errno))? };
+        let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(task.cannot(CREATE_FILE))? };
         Ok(Destination::new(fd, Some(before), None, NameState::Final))
     }
 
@@ -293,7 +293,7 @@ impl Worker<'_> {
         let mut place = FinalName::default();
         if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
             self.check_dangling(task)?;
-            place = FinalName::behind_link(task).map_err(|errno| cannot(task, errno))?;
+            place = FinalName::behind_link(task).map_err(task.cannot(CREATE_FILE))?;
         }
         let (dir, name) = place.of(task);
         if name.as_bytes().ends_with(b"/") {
@@ -308,7 +308,7 @@ impl Worker<'_> {
         {
             return Ok((fd, NameState::None(place)));
         }
-        let (temporary, fd) = temporary::create(dir, name, mode).map_err(|errno| cannot(task, errno))?;
+        let (temporary, fd) = temporary::create(dir, name, mode).map_err(task.cannot(CREATE_FILE))?;
         Ok((fd, NameState::Temporary(place, temporary)))
     }
 
@@ -505,6 +505,8 @@ fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<()
     }
 }
 
-pub(super) fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
-    Failure::new("cannot create regular file {}", task.destination_path()).errno(errno)
+const CREATE_FILE: &str = "cannot create regular file {}";
+
+fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
+    task.cannot(CREATE_FILE)(errno)
 }

@@ -65,7 +65,7 @@ impl Worker<'_> {
         }
         self.foresee_clone(task, &source.stat)?;
         let (dst, name) = (&task.fds.dst, task.entry.destination());
-        let cannot = |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+        let cannot = task.cannot("cannot create regular file {}");
         if matches!(placement, Placement::Overwrite(..)) {
             let may = at::may_write(dst, name);
             let refusal = match before.map(Stat::kind) {

@@ -78,11 +78,9 @@ impl Worker<'_> {
             self.open_stream(task, &source.stat)
         };
         let fd = answer.map_err(|errno| task.source_failure("cannot open {} for reading", errno))?;
-        let stat =
-            at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
+        let stat = at::fstat(&fd).map_err(task.cannot_source("cannot fstat {}"))?;
         if !at::is_still(&fd, &stat, &source.stat) {
-            let words = "skipping file {}, as it was replaced while being copied";
-            return Err(Failure::new(words, task.source_path()));
+            return Err(Failure::replaced(task.source_path()));
         }
         Ok((fd, stat))
     }

@@ -135,7 +135,7 @@ impl Worker<'_> {
                 self.shared.links.replaced(id, &instead);
                 return Ok(Some(instead));
             }
-            Ok(true) => self.say_removed(task),
+            Ok(true) => self.ctx.say_removed(|| task.destination_path()),
             answer => {
                 answer.map_err(failure)?;
             }

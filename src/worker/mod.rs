@@ -115,6 +115,16 @@ impl Task<'_> {
     fn destination_path(&self) -> OsString {
         self.dir.destination_path(self.entry.destination())
     }
+
+    /// The failure of an operation on the destination. `words` have a `{}` for its path.
+    fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
+        move |errno| Failure::new(words, self.destination_path()).errno(errno)
+    }
+
+    /// The failure of an operation on the source, for which it does not matter whether the source vanished.
+    fn cannot_source(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
+        move |errno| Failure::new(words, self.source_path()).errno(errno)
+    }
 }
 
 /// The known facts about a task's source.
@@ -232,14 +242,12 @@ impl<'c> Worker<'c> {
         }
         if source.stat.is_dir() {
             // The name was not a directory when the walk inspected it.
-            let words = "skipping file {}, as it was replaced while being copied";
-            return Err(Failure::new(words, task.source_path()));
+            return Err(Failure::replaced(task.source_path()));
         }
         let existing = if task.dir.fresh {
             None
         } else {
-            let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-            existing::look(self.ctx, task.fds, task.entry, &source.stat).map_err(cannot_stat)?
+            existing::look(self.ctx, task.fds, task.entry, &source.stat).map_err(task.cannot("cannot stat {}"))?
         };
         let existing = existing.map(|existing| Existing {
             just_made: self.made_by_earlier_operand(task, &existing.stat),

@@ -3,7 +3,6 @@
 //! Several processes may copy to one place at once. A file that appeared in between is treated by the same
 //! rules as one that existed before: it is overwritten, skipped, backed up or asked about.
 
-use super::carry_out::refused;
 use super::prompt::prompt;
 use super::{Placement, Task, Worker};
 use crate::decision::{self, Clear, Decision, Existing, Skip};
@@ -78,8 +77,8 @@ impl Worker<'_> {
         source: &Stat,
         failure: Failure,
     ) -> Result<Option<Placement>, Failure> {
-        let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
-        let existing = existing::look(self.ctx, task.fds, task.entry, source).map_err(cannot_stat)?;
+        let existing =
+            existing::look(self.ctx, task.fds, task.entry, source).map_err(task.cannot("cannot stat {}"))?;
         let Some(existing) = existing else { return Ok(Some(Placement::Create)) };
         let existing = Existing { just_made: self.made_by_earlier_operand(task, &existing.stat), ..existing };
         let decision = decision::decide(&self.ctx.options, source, Some(&existing));
@@ -117,12 +116,12 @@ impl Worker<'_> {
             // Copying it again is always correct.
             Decision::Complete(then) => self.placement_after(task, existing, *then, failure),
             Decision::Done => Ok(None),
-            Decision::Refuse(refusal) => Err(refused(task, refusal)),
+            Decision::Refuse(refusal) => Err(refusal.failure(task.source_path(), task.destination_path())),
             Decision::Overwrite if is_harmless(existing) => {
                 Ok(Some(Placement::Overwrite(existing.stat, Follow::No)))
             }
             Decision::Make(Clear::Unlink) if atomic => {
-                self.say_removed(task);
+                self.ctx.say_removed(|| task.destination_path());
                 Ok(Some(Placement::Replace))
             }
             Decision::Make(Clear::Unlink) => {

@@ -47,8 +47,7 @@ impl Worker<'_> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
-            let cannot =
-                |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+            let cannot = task.cannot("cannot create regular file {}");
             let dst = open(task.fds)?;
             let before = at::fstat(&dst).map_err(cannot)?;
             let transfer = Transfer {
@@ -66,8 +65,7 @@ impl Worker<'_> {
                     return Err(Failure::transfer(error, &task.source_path(), &task.destination_path()));
                 }
             };
-            let cannot_stat = |errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno);
-            let after = at::fstat(&src).map_err(cannot_stat)?;
+            let after = at::fstat(&src).map_err(task.cannot_source("cannot fstat {}"))?;
             if outcome.size != range.end || !(whole.is_same)(&after) {
                 return Err(changed(task));
             }
@@ -76,8 +74,7 @@ impl Worker<'_> {
                 return Err(Failure::new(words, task.destination_path()));
             }
             worker.stats.bytes_logical += range.end - range.start;
-            io::close(dst)
-                .map_err(|errno| Failure::new("failed to close {}", task.destination_path()).errno(errno))?;
+            io::close(dst).map_err(task.cannot("failed to close {}"))?;
             worker.record_part(task, measure, Part::Range(range));
             Ok(true)
         })
@@ -92,8 +89,7 @@ impl Worker<'_> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
-            let cannot =
-                |errno| Failure::new("cannot create regular file {}", task.destination_path()).errno(errno);
+            let cannot = task.cannot("cannot create regular file {}");
             let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
             let before = match at::stat(dst, name, Follow::No) {
                 Ok(before) if before.is_regular() => {
@@ -154,9 +150,8 @@ impl Worker<'_> {
 
     fn open_planned(&self, task: &Task<'_>, whole: &Whole<'_>) -> Result<(OwnedFd, Stat), Failure> {
         let fd = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
-            .map_err(|errno| Failure::new("cannot open {} for reading", task.source_path()).errno(errno))?;
-        let stat =
-            at::fstat(&fd).map_err(|errno| Failure::new("cannot fstat {}", task.source_path()).errno(errno))?;
+            .map_err(task.cannot_source("cannot open {} for reading"))?;
+        let stat = at::fstat(&fd).map_err(task.cannot_source("cannot fstat {}"))?;
         if (whole.is_same)(&stat) { Ok((fd, stat)) } else { Err(changed(task)) }
     }
 }

@@ -112,13 +112,12 @@ impl Worker<'_> {
         existing: &Existing,
         has_metadata: bool,
     ) -> Result<(), Failure> {
-        let cannot = |errno| Failure::new("cannot access {}", task.destination_path()).errno(errno);
+        let cannot = task.cannot("cannot access {}");
         let follow = Follow::from(existing.link.is_symlink());
         let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
         let found = at::fstat(&copy).map_err(cannot)?;
         if !at::is_still(&copy, &found, &existing.stat) {
-            let words = "skipping file {}, as it was replaced while being copied";
-            return Err(Failure::new(words, task.destination_path()));
+            return Err(Failure::replaced(task.destination_path()));
         }
         let (src, stat) = self.open_source(task, source)?;
         let destination = Destination::existing(copy, found);

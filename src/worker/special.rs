@@ -65,15 +65,14 @@ impl Worker<'_> {
     fn open_path(&self, task: &Task<'_>, source: &Stat) -> Result<OwnedFd, Missed> {
         let is_device = matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice);
         let rdev = if is_device { source.rdev } else { 0 };
-        let cannot_stat = |errno| Failure::new("cannot stat {}", task.destination_path()).errno(errno);
+        let cannot_stat = task.cannot("cannot stat {}");
         let made = match at::open_path(&task.fds.dst, task.entry.destination()) {
             Err(Errno::NOENT) => return Err(Missed::Overtaken(cannot_stat(Errno::NOENT))),
             answer => answer.map_err(cannot_stat)?,
         };
         let stat = at::fstat(&made).map_err(cannot_stat)?;
         if (stat.kind(), stat.rdev) != (source.kind(), rdev) {
-            let words = "skipping file {}, as it was replaced while being copied";
-            return Err(Failure::new(words, task.destination_path()).into());
+            return Err(Failure::replaced(task.destination_path()).into());
         }
         Ok(made)
     }

@@ -39,7 +39,7 @@ impl Worker<'_> {
         source: impl AsFd,
         copy: WrittenCopy<'_>,
     ) -> Result<(), Failure> {
-        let cannot_read_back = |errno| Failure::new("cannot read back {}", task.destination_path()).errno(errno);
+        let cannot_read_back = task.cannot("cannot read back {}");
         match self.verifier.compare(source.as_fd(), copy, &self.ctx.stop) {
             Finding::Same { from_cache } => {
                 self.stats.verified += 1;
