@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// The symbolic links that are followed (`-H`, `-L`, `-P`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dereference {
     /// None: links are copied as links.
@@ -22,14 +22,16 @@ pub enum Dereference {
     /// Symbolic links that are operands.
     CommandLine,
     /// All symbolic links.
+    #[default]
     Always,
 }
 
 /// The kind of destination that is made for a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
     /// A copy.
+    #[default]
     Copy,
     /// A hard link to the source (`-l`).
     HardLink,
@@ -38,9 +40,10 @@ pub enum Action {
 }
 
 /// The treatment of an existing destination (`-i`, `-n`, `--update`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IfExists {
     /// Replace it.
+    #[default]
     Replace,
     /// Ask the user.
     Ask,
@@ -91,10 +94,11 @@ pub enum NameList {
 }
 
 /// Whether progress is shown (`--progress`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum When {
     /// If stderr is a terminal.
+    #[default]
     Auto,
     /// Always.
     Always,
@@ -120,8 +124,8 @@ const NO_SELINUX: &str = "cannot preserve security context without an SELinux-en
 /// The error for backups with options that never replace a file.
 pub const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
-/// All options of a copy, without the operands.
-#[derive(Clone, Debug)]
+/// All options of a copy, without the operands. The default is a command line without any option.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Copy directories (`-r`).
     pub recursive: bool,
@@ -194,49 +198,6 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The progress bar.
     pub progress: When,
-}
-
-/// The options of a command line without any option.
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            recursive: false,
-            dereference: Dereference::Always,
-            read_special: true,
-            action: Action::Copy,
-            attributes_only: false,
-            if_exists: IfExists::Replace,
-            update: false,
-            force: false,
-            remove_destination: false,
-            backup: None,
-            preserve: Preserve::default(),
-            context: None,
-            default_context: false,
-            parents: false,
-            strip_trailing_slashes: false,
-            keep_directory_symlink: false,
-            one_file_system: false,
-            write_through_dangling: false,
-            verbose: false,
-            itemize: false,
-            debug: false,
-            atomic: false,
-            filter: None,
-            files_from: None,
-            name_end: b'\n',
-            dry_run: false,
-            on_failure: OnFailure::default(),
-            ignore_vanished: false,
-            limits: Limits::default(),
-            fsync: false,
-            verify: false,
-            resume: false,
-            replace_other_kinds: false,
-            jobs: None,
-            progress: When::Auto,
-        }
-    }
 }
 
 impl Options {

@@ -30,6 +30,7 @@ fn options(flags: &str) -> Options {
         remove_destination: has('r'),
         backup: has('b').then(|| Backup { control: BackupControl::Existing, suffix: "~".into() }),
         preserve: Preserve { links: has('d'), ..Preserve::default() },
+        read_special: true,
         ..Options::default()
     }
 }
@@ -297,7 +298,8 @@ fn special_files_are_made_anew_or_read() {
     let existing = Existing { dereference: Dereference::Never, ..stranger(REGULAR) };
     let options = Options { read_special: false, dereference: Dereference::Never, ..Options::default() };
     assert_eq!(decide(&options, &fifo, Some(&existing)), Decision::Make(Clear::Unlink));
-    assert_eq!(decide(&Options::default(), &fifo, Some(&stranger(REGULAR))), Decision::Overwrite);
+    let options = Options { read_special: true, ..Options::default() };
+    assert_eq!(decide(&options, &fifo, Some(&stranger(REGULAR))), Decision::Overwrite);
 }
 
 #[test]
