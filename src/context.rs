@@ -1,7 +1,6 @@
 //! State that all workers and the walk share: options, reporter, and facts about the process.
 
 use crate::dir::{Descriptors, DestinationName, Watched};
-use crate::metadata::AttributeError;
 use crate::metadata::apply::{AttributeRules, Lost};
 use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
@@ -156,13 +155,13 @@ impl Context {
         (source_path, path): (&dyn Fn() -> OsString, &dyn Fn() -> OsString),
         fail: impl FnOnce(Failure),
     ) {
-        let failure = |error: AttributeError| {
-            let path = if error.doing.reads_source() { source_path() } else { path() };
-            Failure::attribute(error, &path)
+        let with_path = |failure: Failure| {
+            let path = if failure.reads_source() { source_path() } else { path() };
+            failure.and(path)
         };
         match lost {
-            Lost::Failed(error) => fail(failure(error)),
-            Lost::Warned(error) => self.reporter.warn(failure(error)),
+            Lost::Failed(failure) => fail(with_path(failure)),
+            Lost::Warned(failure) => self.reporter.warn(with_path(failure)),
             Lost::Silently => self.reporter.fail_silently(),
         }
     }

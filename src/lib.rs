@@ -67,6 +67,7 @@
 //! | `report` | everything that is printed: messages, statistics, the bar |
 //! | `options` | the settled options |
 //! | `transfer` · `metadata` · `filter` | the ladder and its strategies · owner, mode, attributes, times · names to leave out |
+//! | `error` | failures: operation, paths, reason |
 //! | `sys` | thin wrappers of system calls |
 //!
 //! ## The course of a copy
@@ -102,6 +103,8 @@ pub mod decision;
 pub mod dir;
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod error;
 #[doc(hidden)]
 pub mod existing;
 #[doc(hidden)]

@@ -16,7 +16,7 @@ pub use hold::Hold;
 pub use watched::Watched;
 
 use crate::context::Context;
-use crate::report::failure::Failure;
+use crate::error::Failure;
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;

@@ -7,7 +7,8 @@
 
 use super::new_mode::{ModePolicy, ModeRule};
 use super::xattr::{self, Wanted};
-use super::{AttributeError, AttributeOperation, Handle, times};
+use super::{Handle, PERMISSIONS, times};
+use crate::error::Failure;
 use crate::sys::{Errno, Kind, Stat, proc};
 
 /// The attributes to keep (`-p`, `-a`, `--preserve`, `--no-preserve`).
@@ -68,13 +69,13 @@ pub struct AttributePair<'a> {
     pub is_leading: bool,
 }
 
-/// An attribute that was not kept.
+/// An attribute that was not kept. The failure lacks the path.
 #[derive(Clone, Debug)]
 pub enum Lost {
     /// This is a failure.
-    Failed(AttributeError),
+    Failed(Failure),
     /// This is worth a warning.
-    Warned(AttributeError),
+    Warned(Failure),
     /// This is a failure that cp does not report: the copy belongs to another user.
     Silently,
 }
@@ -120,17 +121,13 @@ impl AttributeRules {
     ///
     /// # Errors
     /// The errno of the call that failed.
-    pub fn apply_plain_mode(&self, to: Handle<'_>, mode: u32) -> Result<(), AttributeError> {
+    pub fn apply_plain_mode(&self, to: Handle<'_>, mode: u32) -> Result<(), Failure> {
         let answer = if self.keep.no_mode { xattr::remove_acl(to, xattr::ACL_ACCESS.as_ref()) } else { Ok(()) };
         let answer = answer.and_then(|()| super::set_mode(to, mode));
-        answer.map_err(|errno| AttributeOperation::Permissions.failed(errno))
+        answer.map_err(|errno| Failure::attribute(PERMISSIONS, errno))
     }
 
-    fn apply_as_source(
-        &self,
-        pair: &AttributePair<'_>,
-        lost: &mut dyn FnMut(Lost),
-    ) -> Result<bool, AttributeError> {
+    fn apply_as_source(&self, pair: &AttributePair<'_>, lost: &mut dyn FnMut(Lost)) -> Result<bool, Failure> {
         let AttributePair { from, to, source, is_leading, .. } = *pair;
         let (keep, kind) = (&self.keep, source.kind());
         let times_later = keep.timestamps && kind != Kind::Directory;
@@ -152,7 +149,7 @@ impl AttributeRules {
         if keep.mode && kind != Kind::Symlink {
             let answer = super::copy_mode(from, to, kind, mode);
             // Another user's file takes no times either, and cp, which sets them first, reports only those.
-            if times_later && answer.as_ref().is_err_and(|error| error.errno == Errno::PERM) {
+            if times_later && answer.as_ref().is_err_and(|failure| failure.has_errno(Errno::PERM)) {
                 times::set(to, source)?;
             }
             answer?;
@@ -160,7 +157,7 @@ impl AttributeRules {
         Ok(all_kept)
     }
 
-    fn apply_owner(&self, pair: &AttributePair<'_>) -> Result<Owned, AttributeError> {
+    fn apply_owner(&self, pair: &AttributePair<'_>) -> Result<Owned, Failure> {
         let AttributePair { to, source, .. } = *pair;
         let is_owner = |now: &Stat| (now.uid, now.gid) == (source.uid, source.gid);
         let has_owner = match &pair.before {
@@ -195,13 +192,13 @@ impl AttributeRules {
             && pair.before.is_none()
             && super::set_mode(to, source.permissions() & 0o500 | 0o200).is_ok();
         let mut all_kept = true;
-        xattr::copy(from, to, wanted, |error| {
-            let unsupported = matches!(error.errno, Errno::OPNOTSUPP | Errno::NODATA);
-            if keep.xattr_required || (keep.xattr_quiet && !error.is_ordinary()) {
+        xattr::copy(from, to, wanted, |failure, is_ordinary| {
+            let unsupported = failure.has_errno(Errno::OPNOTSUPP) || failure.has_errno(Errno::NODATA);
+            if keep.xattr_required || (keep.xattr_quiet && !is_ordinary) {
                 all_kept = false;
-                lost(Lost::Failed(error));
+                lost(Lost::Failed(failure));
             } else if !keep.xattr_quiet && !unsupported {
-                lost(Lost::Warned(error));
+                lost(Lost::Warned(failure));
             }
         });
         if lifted && !keep.mode {

@@ -1,6 +1,6 @@
 //! Owner, extended attributes, mode with its ACL, and times: reading, setting and comparing them.
 //!
-//! `apply.rs` has the order in which a copy gets them. Nothing here prints. A failure is returned as an [`AttributeError`]; the caller knows the path.
+//! `apply.rs` has the order in which a copy gets them. Nothing here prints. A failure is returned without the path, which the caller adds.
 
 pub mod apply;
 pub mod compare;
@@ -9,10 +9,15 @@ pub mod new_mode;
 pub mod times;
 pub mod xattr;
 
+use crate::error::Failure;
 use crate::sys::{self, Errno, Kind, Stat, at, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+
+/// The words for an owner that cannot be set.
+pub const OWNERSHIP: &str = "failed to preserve ownership for {}";
+const PERMISSIONS: &str = "preserving permissions for {}";
 
 /// A file whose attributes are read or set. Owner, mode and extended attributes are only set through a descriptor,
 /// because a name may refer to another file now.
@@ -46,79 +51,16 @@ impl Handle<'_> {
     }
 }
 
-/// An attribute that could not be copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttributeError {
-    /// The operation that failed.
-    pub doing: AttributeOperation,
-    /// The system's reason.
-    pub errno: Errno,
-}
-
-impl AttributeError {
-    /// Returns whether `-a` does not report the error, because the file system does not support the attribute or
-    /// the process lacks the rights to set it. An attribute that the source has and that cannot be read is lost,
-    /// and so is one that a full or broken disk does not take.
-    pub fn is_ordinary(&self) -> bool {
-        match self.doing {
-            // Without /proc the attributes of a symbolic link cannot be listed.
-            AttributeOperation::ListAttributes => self.errno == Errno::NOSYS,
-            AttributeOperation::GetAttribute(_) => self.errno == Errno::OPNOTSUPP,
-            _ => {
-                matches!(self.errno, Errno::OPNOTSUPP | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL)
-            }
-        }
-    }
-}
-
-/// The operations of this module; the words of a message follow from them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AttributeOperation {
-    /// chown.
-    Ownership,
-    /// Setting the source's mode or ACL.
-    Permissions,
-    /// chmod that takes away others' rights before the owner changes.
-    ClearPermissions,
-    /// utimensat.
-    Times,
-    /// listxattr on the source.
-    ListAttributes,
-    /// getxattr on the source.
-    GetAttribute(OsString),
-    /// setxattr on the destination.
-    SetAttribute(OsString),
-    /// setxattr on a destination that does not support some of the attributes.
-    SetAttributes,
-}
-
-impl AttributeOperation {
-    /// Returns the failure of this operation.
-    pub fn failed(self, errno: Errno) -> AttributeError {
-        AttributeError { doing: self, errno }
-    }
-
-    /// Returns whether the operation reads the source.
-    pub fn reads_source(&self) -> bool {
-        matches!(self, AttributeOperation::ListAttributes | AttributeOperation::GetAttribute(_))
-    }
-}
-
 /// Takes others' rights on an existing file away before its owner changes, because its old mode may grant more
 /// than the new owner wants. False if the process is not permitted to, so that setting the owner is pointless.
 ///
 /// # Errors
 /// Any error other than an unprivileged process's EPERM.
-fn close_to_others(
-    file: Handle<'_>,
-    before: &Stat,
-    stat: &Stat,
-    privileged: bool,
-) -> Result<bool, AttributeError> {
+fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: bool) -> Result<bool, Failure> {
     match set_mode(file, before.permissions() & stat.permissions() & 0o700) {
         Ok(()) => Ok(true),
         Err(errno) if privileged || errno != Errno::PERM => {
-            Err(AttributeOperation::ClearPermissions.failed(errno))
+            Err(Failure::attribute("clearing permissions for {}", errno))
         }
         Err(_) => Ok(false),
     }
@@ -132,15 +74,15 @@ fn close_to_others(
 ///
 /// # Errors
 /// Those of chown(2), except EPERM and EINVAL for an unprivileged process, which are expected.
-pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, AttributeError> {
+pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Failure> {
     match chown(file, Some(stat.uid), Some(stat.gid)) {
         Ok(()) => Ok(true),
         Err(_) if has_owner(file, stat) => Ok(true),
         Err(errno @ (Errno::PERM | Errno::INVAL)) => {
             let _ = chown(file, None, Some(stat.gid));
-            if privileged { Err(AttributeOperation::Ownership.failed(errno)) } else { Ok(false) }
+            if privileged { Err(Failure::attribute(OWNERSHIP, errno)) } else { Ok(false) }
         }
-        Err(errno) => Err(AttributeOperation::Ownership.failed(errno)),
+        Err(errno) => Err(Failure::attribute(OWNERSHIP, errno)),
     }
 }
 
@@ -187,13 +129,13 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
 ///
 /// # Errors
 /// An ACL of the source cannot be read, or an ACL or the mode cannot be set.
-pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), AttributeError> {
+pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), Failure> {
     // The lists come first. The group bits of a mode are the mask of an access control list (acl(5)), so setting
     // the mode first would give rights to the group, or to those named by a list that is to be removed, until the
     // lists are set.
     let lists = copy_lists(source, file, kind);
     let mode = set_mode(file, mode);
-    lists.and(mode).map_err(|errno| AttributeOperation::Permissions.failed(errno))
+    lists.and(mode).map_err(|errno| Failure::attribute(PERMISSIONS, errno))
 }
 
 fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind) -> sys::Result<()> {

@@ -1,6 +1,7 @@
 //! Setting access and modification times, in nanoseconds. The crate filetime is used only here.
 
-use super::{AttributeError, AttributeOperation, Handle};
+use super::Handle;
+use crate::error::Failure;
 use crate::sys::at;
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::{Errno, Stat, Time};
@@ -13,7 +14,7 @@ use std::os::fd::BorrowedFd;
 ///
 /// # Errors
 /// The errno of utimensat(2).
-pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), AttributeError> {
+pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
     let times = Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) };
     let answer = match file {
         Handle::Entry(..) => match set_by_filetime(file, stat) {
@@ -23,7 +24,7 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), AttributeError> {
         },
         _ => set_timestamps(file, &times),
     };
-    answer.map_err(|errno| AttributeOperation::Times.failed(errno))
+    answer.map_err(cannot_set)
 }
 
 /// Sets a modification time by which the file is not taken for an up-to-date copy of `source`: the epoch, or else
@@ -31,11 +32,11 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), AttributeError> {
 ///
 /// # Errors
 /// The errno of utimensat(2) or fstat(2).
-pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), AttributeError> {
+pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> {
     const DAY: i64 = 86_400;
     for sec in [0, source.mtime.sec.saturating_sub(2 * DAY)] {
         set_modification(file, Timespec { tv_sec: sec, tv_nsec: 0 })?;
-        let now = super::stat(file).map_err(|errno| AttributeOperation::Times.failed(errno))?;
+        let now = super::stat(file).map_err(cannot_set)?;
         if now.mtime.sec.saturating_add(DAY) <= source.mtime.sec {
             return Ok(());
         }
@@ -47,14 +48,13 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), AttributeError> 
 ///
 /// # Errors
 /// The errno of utimensat(2).
-pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), AttributeError> {
+pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Failure> {
     set_modification(file, timespec(time))
 }
 
-fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), AttributeError> {
+fn set_modification(file: Handle<'_>, time: Timespec) -> Result<(), Failure> {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    set_timestamps(file, &Timestamps { last_access, last_modification: time })
-        .map_err(|errno| AttributeOperation::Times.failed(errno))
+    set_timestamps(file, &Timestamps { last_access, last_modification: time }).map_err(cannot_set)
 }
 
 fn set_timestamps(file: Handle<'_>, times: &Timestamps) -> Result<(), Errno> {
@@ -89,4 +89,8 @@ fn file_time(time: Time) -> FileTime {
 
 fn timespec(time: Time) -> Timespec {
     Timespec { tv_sec: time.sec, tv_nsec: time.nsec.into() }
+}
+
+fn cannot_set(errno: Errno) -> Failure {
+    Failure::attribute("preserving times for {}", errno)
 }

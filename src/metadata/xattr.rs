@@ -1,6 +1,7 @@
 //! Extended attributes (xattr(7)), including access control lists.
 
-use super::{AttributeError, AttributeOperation, Handle};
+use super::Handle;
+use crate::error::Failure;
 use crate::sys::interrupted::{Interruptions, retry_on_intr};
 use crate::sys::{Errno, Result, at, raw};
 use rustix::fs::{self, XattrFlags};
@@ -29,25 +30,40 @@ pub struct Wanted {
 /// Copies the attributes. A failure is passed to `tell` and the others are still copied: one that the file system
 /// does not support (`btrfs.compression` on ext4) says nothing about the others. Unsupported attributes are
 /// reported once.
-pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(AttributeError)) {
+///
+/// `tell` also gets whether `-a` leaves the failure out, because the file system does not support the attribute or the
+/// process lacks the rights to set it. An attribute of the source that cannot be read is lost, and so is one that a
+/// full or broken disk does not take.
+pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Failure, bool)) {
     let names = match list(source) {
         Ok(names) => names,
-        Err(errno) => return tell(AttributeOperation::ListAttributes.failed(errno)),
+        // Without /proc, the attributes of a symbolic link cannot be listed.
+        Err(errno) => {
+            let failure = Failure::attribute("listing attributes of {}", errno).of_source();
+            return tell(failure, errno == Errno::NOSYS);
+        }
     };
+    let cannot_set =
+        |errno| matches!(errno, Errno::OPNOTSUPP | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL);
     let mut unsupported = None;
     for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
         match read(source, name) {
             Ok(value) => match set(file, name, &value) {
                 Ok(()) => {}
                 Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => unsupported = Some(errno),
-                Err(errno) => tell(AttributeOperation::SetAttribute(name.into()).failed(errno)),
+                Err(errno) => {
+                    tell(Failure::attribute("setting attribute {} for {}", errno).and(name), cannot_set(errno));
+                }
             },
             Err(Errno::NODATA) => {} // removed since it was listed
-            Err(errno) => tell(AttributeOperation::GetAttribute(name.into()).failed(errno)),
+            Err(errno) => {
+                let failure = Failure::attribute("getting attribute {} of {}", errno).and(name).of_source();
+                tell(failure, errno == Errno::OPNOTSUPP);
+            }
         }
     }
     if let Some(errno) = unsupported {
-        tell(AttributeOperation::SetAttributes.failed(errno));
+        tell(Failure::attribute("setting attributes for {}", errno), cannot_set(errno));
     }
 }
 

@@ -1,33 +1,9 @@
-//! Names of errnos, and explanations for step-downs.
+//! Names of the reasons of step-downs, and explanations for them.
 
+use crate::error::errno::{NAMES, message, name};
 use crate::transfer::{Reason, Strategy};
 
-/// Numbers and names (errno(3)) of the errnos that a copy may meet.
-macro_rules! names {
-    ($($name:ident $errno:ident),* $(,)?) => {
-        &[$((crate::sys::Errno::$errno.raw_os_error(), stringify!($name))),*]
-    };
-}
-
-const NAMES: &[(i32, &str)] = names![
-    EPERM PERM, ENOENT NOENT, EINTR INTR, EIO IO, ENXIO NXIO, E2BIG TOOBIG, EBADF BADF, EAGAIN AGAIN,
-    ENOMEM NOMEM, EACCES ACCESS, EFAULT FAULT, EBUSY BUSY, EEXIST EXIST, EXDEV XDEV, ENODEV NODEV,
-    ENOTDIR NOTDIR, EISDIR ISDIR, EINVAL INVAL, ENFILE NFILE, EMFILE MFILE, ENOTTY NOTTY, ETXTBSY TXTBSY,
-    EFBIG FBIG, ENOSPC NOSPC, ESPIPE SPIPE, EROFS ROFS, EMLINK MLINK, EPIPE PIPE, ERANGE RANGE,
-    EDEADLK DEADLK, ENAMETOOLONG NAMETOOLONG, ENOSYS NOSYS, ENOTEMPTY NOTEMPTY, ELOOP LOOP,
-    ENODATA NODATA, EOVERFLOW OVERFLOW, EOPNOTSUPP OPNOTSUPP, ETIMEDOUT TIMEDOUT, ESTALE STALE,
-    EDQUOT DQUOT, ECANCELED CANCELED, ECONNRESET CONNRESET, ENOTCONN NOTCONN,
-];
-
-/// Returns the symbolic name of an errno, such as `EXDEV`.
-pub fn name(errno: i32) -> String {
-    NAMES
-        .iter()
-        .find(|(number, _)| *number == errno)
-        .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
-}
-
-/// Returns the reason of a step-down with this name.
+/// The reason of a step-down with this name.
 pub fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
@@ -75,7 +51,7 @@ pub fn explain(strategy: Strategy, reason: Reason) -> String {
         (_, "EFAULT") => "the source was truncated while it was mapped",
         (_, "EMFILE" | "ENFILE") => "too many files are open",
         (_, "ENODEV") => "the file system cannot map its files into memory",
-        _ => return super::reason(crate::sys::Errno::from_raw_os_error(errno)),
+        _ => return message(crate::sys::Errno::from_raw_os_error(errno)),
     };
     text.to_owned()
 }

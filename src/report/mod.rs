@@ -6,24 +6,22 @@
 pub mod bar;
 pub mod console;
 pub mod errno;
-pub mod failure;
 pub mod gather;
 pub mod json;
 pub mod log;
 pub mod output;
 pub mod progress;
-pub mod quote;
 pub mod stats;
 pub mod table;
 
+pub use crate::error::{Failure, quote};
 pub use console::{Console, Prompt};
-pub use failure::Failure;
 pub use log::Log;
 pub use stats::Stats;
 
 use crate::options::{OnFailure, Options};
+use crate::sys::Kind;
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Kind};
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -209,13 +207,4 @@ pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) 
     }
     line.push(b'\n');
     line
-}
-
-/// Returns the system's message for an errno.
-pub fn reason(errno: Errno) -> String {
-    let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }

@@ -14,9 +14,11 @@ use super::strategies::splice::Pipe;
 use super::uncached::{self, Sides};
 use super::writeback::Writeback;
 use super::{Account, Meter, Route, Strategy};
+use crate::error::Failure;
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, at, io};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -58,6 +60,30 @@ impl TransferError {
     /// Makes a failure to write the destination.
     pub fn destination(errno: Errno) -> TransferError {
         TransferError::at(Side::Destination, errno)
+    }
+
+    /// The failure in cp's words. If a forced strategy was refused, it is named.
+    pub(crate) fn failure(self, source: &OsStr, destination: &OsStr) -> Failure {
+        let failure = match (self.refused, self.side) {
+            (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
+            (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
+            (None, Side::Source) => Failure::new("error reading {}", source),
+            (None, Side::Destination) => Failure::new("error writing {}", destination),
+            (None, Side::Both) => Failure::new("error copying {} to {}", source).and(destination),
+        };
+        let failure = failure.errno(self.errno);
+        if self.side == Side::Source { failure.of_source() } else { failure }
+    }
+}
+
+fn cannot_copy_by(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Reflink => "cannot copy {} to {} by reflink",
+        Strategy::CopyFileRange => "cannot copy {} to {} by copy_file_range",
+        Strategy::Splice => "cannot copy {} to {} by splice",
+        Strategy::Sendfile => "cannot copy {} to {} by sendfile",
+        Strategy::Mmap => "cannot copy {} to {} by mmap",
+        Strategy::ReadWrite => "cannot copy {} to {} by read_write",
     }
 }
 

@@ -177,8 +177,8 @@ impl Worker<'_> {
             Some(made) => self.sync_later(task, Waiting::of(task, &made, source, true)),
             None => match times::set(to, source) {
                 Ok(()) => {}
-                Err(error) if error.errno == Errno::NOENT && matches!(to, Handle::Entry(..)) => {
-                    return Err(Missed::Overtaken(Failure::attribute(error, &task.destination_path())));
+                Err(error) if error.has_errno(Errno::NOENT) && matches!(to, Handle::Entry(..)) => {
+                    return Err(Missed::Overtaken(error.and(task.destination_path())));
                 }
                 Err(error) => {
                     self.attribute_failed(task, error);

@@ -347,7 +347,7 @@ impl Worker<'_> {
         let is_owner = |now: Stat| (now.uid, now.gid) == (before.uid, before.gid);
         let owned = at::fstat(fd).is_ok_and(is_owner) || metadata::set_owner(new, before, false) == Ok(true);
         let wanted = xattr::Wanted { all: true, context: true, without_capability: true };
-        xattr::copy(old, new, wanted, |_| ());
+        xattr::copy(old, new, wanted, |_, _| ());
         let keeps_set_id = owned && self.ctx.process.privileged;
         let mode = before.permissions() & if keeps_set_id { 0o7777 } else { 0o1777 };
         if let Err(error) = metadata::copy_mode(old, new, before.kind(), mode) {

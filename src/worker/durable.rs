@@ -123,7 +123,7 @@ impl Waiting {
         match self.hold(ctx) {
             Ok(Some(held)) => {
                 if let Err(error) = times::set(Handle::Path(held.as_fd(), None), &times) {
-                    ctx.reporter.fail(Failure::attribute(error, &self.path()));
+                    ctx.reporter.fail(error.and(self.path()));
                 }
             }
             // Another process has replaced the file since, and sets the times of its own.

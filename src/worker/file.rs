@@ -129,7 +129,7 @@ impl Worker<'_> {
         error: TransferError,
     ) -> Result<(), Failure> {
         let quietly = self.ends_by_broken_pipe(error, &destination);
-        let failure = Failure::transfer(error, &task.source_path(), &task.destination_path());
+        let failure = error.failure(&task.source_path(), &task.destination_path());
         let is_new = destination.before.is_none();
         if error.interrupted && destination.is_overwritten_file() {
             if self.discard_overwritten(task, destination) {

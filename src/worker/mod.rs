@@ -30,7 +30,6 @@ use crate::context::Context;
 use crate::decision::{self, Existing};
 use crate::dir::{Dir, Fds};
 use crate::existing;
-use crate::metadata::AttributeError;
 use crate::metadata::apply::AttributePair;
 use crate::options::Action;
 use crate::report::progress::Meters;
@@ -370,7 +369,7 @@ impl<'c> Worker<'c> {
         self.ctx.attribute_rules().apply(pair, &mut |lost| self.ctx.report_lost(lost, paths, fail))
     }
 
-    fn attribute_failed(&self, task: &Task<'_>, error: AttributeError) {
-        self.report(task, Err(Failure::attribute(error, &task.destination_path())));
+    fn attribute_failed(&self, task: &Task<'_>, failure: Failure) {
+        self.report(task, Err(failure.and(task.destination_path())));
     }
 }

@@ -62,7 +62,7 @@ impl Worker<'_> {
                 Ok(outcome) => outcome,
                 Err(error) if error.interrupted => return Ok(false),
                 Err(error) => {
-                    return Err(Failure::transfer(error, &task.source_path(), &task.destination_path()));
+                    return Err(error.failure(&task.source_path(), &task.destination_path()));
                 }
             };
             let after = at::fstat(&src).map_err(task.cannot_source("cannot fstat {}"))?;

@@ -2,10 +2,10 @@
 //!
 //! Messages are cp's where cp has one, because users and scripts know them.
 
-use super::{errno, quote, reason};
-use crate::metadata::{AttributeError, AttributeOperation};
+pub(crate) mod errno;
+pub mod quote;
+
 use crate::sys::{Errno, Stat};
-use crate::transfer::{Side, Strategy, TransferError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Display, Formatter};
 
@@ -122,32 +122,20 @@ impl Failure {
         self.operation.starts_with("cannot sync ")
     }
 
-    /// Makes a failure of the ladder, with cp's message. It names a forced strategy that was refused.
-    pub(crate) fn transfer(error: TransferError, source: &OsStr, destination: &OsStr) -> Failure {
-        let failure = match (error.refused, error.side) {
-            (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
-            (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
-            (None, Side::Source) => Failure::new("error reading {}", source),
-            (None, Side::Destination) => Failure::new("error writing {}", destination),
-            (None, Side::Both) => Failure::new("error copying {} to {}", source).and(destination),
-        };
-        let about = if error.side == Side::Source { About::Source } else { About::Other };
-        Failure { about, ..failure.errno(error.errno) }
+    /// Makes a failure to keep an attribute. The path is still to be added.
+    pub(crate) fn attribute(operation: &'static str, errno: Errno) -> Failure {
+        Failure { about: About::Attribute, ..Failure::plain(operation).errno(errno) }
     }
 
-    /// Makes a failure to keep an attribute.
-    pub(crate) fn attribute(error: AttributeError, path: &OsStr) -> Failure {
-        let failure = match error.doing {
-            AttributeOperation::Ownership => Failure::new("failed to preserve ownership for {}", path),
-            AttributeOperation::Permissions => Failure::new("preserving permissions for {}", path),
-            AttributeOperation::ClearPermissions => Failure::new("clearing permissions for {}", path),
-            AttributeOperation::Times => Failure::new("preserving times for {}", path),
-            AttributeOperation::ListAttributes => Failure::new("listing attributes of {}", path),
-            AttributeOperation::GetAttribute(name) => Failure::new("getting attribute {} of {}", name).and(path),
-            AttributeOperation::SetAttributes => Failure::new("setting attributes for {}", path),
-            AttributeOperation::SetAttribute(name) => Failure::new("setting attribute {} for {}", name).and(path),
-        };
-        Failure { about: About::Attribute, ..failure.errno(error.errno) }
+    /// Notes that the operation reads the source.
+    #[must_use]
+    pub(crate) fn of_source(self) -> Failure {
+        Failure { about: About::Source, ..self }
+    }
+
+    /// Whether the operation reads the source.
+    pub(crate) fn reads_source(&self) -> bool {
+        self.about == About::Source
     }
 
     /// Returns the whole message: words, paths quoted for a shell, and the system's reason. It is in bytes,
@@ -165,7 +153,7 @@ impl Failure {
         }
         if let Some(errno) = self.errno {
             text.extend_from_slice(b": ");
-            text.extend_from_slice(reason(errno).as_bytes());
+            text.extend_from_slice(errno::message(errno).as_bytes());
         }
         if let Some(why) = &self.why {
             text.extend_from_slice(b": ");
@@ -223,17 +211,6 @@ impl Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-fn cannot_copy_by(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::Reflink => "cannot copy {} to {} by reflink",
-        Strategy::CopyFileRange => "cannot copy {} to {} by copy_file_range",
-        Strategy::Splice => "cannot copy {} to {} by splice",
-        Strategy::Sendfile => "cannot copy {} to {} by sendfile",
-        Strategy::Mmap => "cannot copy {} to {} by mmap",
-        Strategy::ReadWrite => "cannot copy {} to {} by read_write",
-    }
-}
 
 #[cfg(test)]
 mod tests {
