@@ -5,7 +5,7 @@ use super::{Placement, Source, Task, Worker};
 use crate::backup;
 use crate::decision::{Clear, Decision, Existing, Refusal, Skip};
 use crate::existing;
-use crate::report::{Failure, quote};
+use crate::report::{Failure, Prompt, quote};
 use crate::sys::Errno;
 use crate::sys::at::{self, Follow};
 use std::ffi::{OsStr, OsString};
@@ -28,26 +28,17 @@ impl Worker<'_> {
                     self.ctx.reporter.lines(&words.concat());
                     return Ok(());
                 }
-                if self.ctx.may_replace(&prompt) {
-                    return self.carry_out(task, source, existing, *then);
+                match self.may_replace(task, &prompt) {
+                    true => self.carry_out(task, source, existing, *then),
+                    false => Ok(()),
                 }
-                self.skip(task);
-                self.ctx.reporter.fail_silently();
-                Ok(())
             }
-            Decision::Skip(Skip::ExistsFail) => {
-                self.stats.skipped += 1;
-                Err(Failure::new("not replacing {}", task.destination_path()))
-            }
-            Decision::Skip(Skip::UpToDate) => {
-                self.link_up_to_date(task, &source.stat)?;
-                self.note_skip("not newer");
-                self.skip(task);
-                Ok(())
-            }
-            Decision::Skip(Skip::Exists) => {
-                self.skip(task);
-                Ok(())
+            Decision::Skip(skip) => {
+                if skip == Skip::UpToDate {
+                    self.link_up_to_date(task, &source.stat)?;
+                    self.note_skip("not newer");
+                }
+                self.skip_by(task, skip)
             }
             Decision::Complete(then) => match existing {
                 Some(existing) if self.is_complete(task, &source, existing)? => {
@@ -96,9 +87,23 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn skip(&mut self, task: &Task<'_>) {
+    /// Prompts. If the answer is no, the file counts as skipped, and as a failure without a message.
+    pub(super) fn may_replace(&mut self, task: &Task<'_>, prompt: &Prompt) -> bool {
+        let yes = self.ctx.may_replace(prompt);
+        if !yes {
+            let _ = self.skip_by(task, Skip::Exists);
+            self.ctx.reporter.fail_silently();
+        }
+        yes
+    }
+
+    pub(super) fn skip_by(&mut self, task: &Task<'_>, skip: Skip) -> Result<(), Failure> {
         self.stats.skipped += 1;
+        if skip == Skip::ExistsFail {
+            return Err(Failure::new("not replacing {}", task.destination_path()));
+        }
         self.say_skipped(task);
+        Ok(())
     }
 
     pub(super) fn say_skipped(&self, task: &Task<'_>) {

@@ -116,10 +116,7 @@ impl Worker<'_> {
     /// Links the task's destination to a copy. If the copy is gone because another process removed it to make
     /// its own, copies the file again and returns the new place.
     fn link_to(&mut self, task: &Task<'_>, copied: &Copied) -> Result<Option<Copied>, Failure> {
-        let failure = |errno| {
-            let earlier = copied.dir.destination_path(&copied.name);
-            Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
-        };
+        let failure = |errno| task.cannot_link(copied.dir.destination_path(&copied.name)).errno(errno);
         let fds = copied.dir.fds(self.ctx).map_err(failure)?;
         if self.ctx.options.resume && is_name_of(task, &fds.dst, &copied.name) {
             self.stats.complete += 1;

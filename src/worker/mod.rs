@@ -120,6 +120,11 @@ impl Task<'_> {
         move |errno| Failure::new(words, self.destination_path()).errno(errno)
     }
 
+    /// The failure to make the destination a link to `earlier`.
+    fn cannot_link(&self, earlier: OsString) -> Failure {
+        Failure::new("cannot create hard link {} to {}", self.destination_path()).and(earlier)
+    }
+
     /// The failure of an operation on the source, for which it does not matter whether the source vanished.
     fn cannot_source(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(words, self.source_path()).errno(errno)

@@ -5,7 +5,7 @@
 
 use super::prompt::prompt;
 use super::{Placement, Task, Worker};
-use crate::decision::{self, Clear, Decision, Existing, Skip};
+use crate::decision::{self, Clear, Decision, Existing};
 use crate::existing;
 use crate::report::Failure;
 use crate::sys::at::Follow;
@@ -29,9 +29,7 @@ impl Missed {
         let failure = failure.errno(errno);
         if errno == Errno::EXIST { Missed::Overtaken(failure) } else { Missed::Failed(failure) }
     }
-}
 
-impl Missed {
     /// Returns the failure for callers that do not decide again.
     pub(super) fn into_failure(self) -> Failure {
         let (Missed::Overtaken(failure) | Missed::Failed(failure)) = self;
@@ -98,21 +96,12 @@ impl Worker<'_> {
             Decision::Ask(_, then) if *then == Decision::Make(Clear::Nothing) => Err(failure),
             Decision::Ask(question, then) => {
                 let prompt = prompt(question, &task.destination_path(), existing.stat.mode);
-                if self.ctx.may_replace(&prompt) {
-                    return self.placement_after(task, existing, *then, failure);
+                match self.may_replace(task, &prompt) {
+                    true => self.placement_after(task, existing, *then, failure),
+                    false => Ok(None),
                 }
-                self.skip(task);
-                self.ctx.reporter.fail_silently();
-                Ok(None)
             }
-            Decision::Skip(Skip::ExistsFail) => {
-                self.stats.skipped += 1;
-                Err(Failure::new("not replacing {}", task.destination_path()))
-            }
-            Decision::Skip(Skip::Exists | Skip::UpToDate) => {
-                self.skip(task);
-                Ok(None)
-            }
+            Decision::Skip(skip) => self.skip_by(task, skip).map(|()| None),
             // Copying it again is always correct.
             Decision::Complete(then) => self.placement_after(task, existing, *then, failure),
             Decision::Done => Ok(None),

@@ -117,10 +117,8 @@ impl Worker<'_> {
         let other = Whole { dir, entry: &entry, ..*whole };
         self.on(&other, |worker, task| {
             let measure = worker.measure();
-            let failure = |errno| {
-                let earlier = whole.dir.destination_path(whole.entry.destination());
-                Failure::new("cannot create hard link {} to {}", task.destination_path()).and(earlier).errno(errno)
-            };
+            let earlier = || whole.dir.destination_path(whole.entry.destination());
+            let failure = |errno| task.cannot_link(earlier()).errno(errno);
             let fds = whole.dir.fds(worker.ctx).map_err(failure)?;
             let old = whole.entry.destination();
             worker.link(task, (fds.dst.as_fd(), old), Follow::No, true).map_err(failure)?;

@@ -27,11 +27,9 @@ impl Worker<'_> {
     ) -> Result<bool, Failure> {
         let target = at::read_link(&task.fds.src, &task.entry.name)
             .map_err(|errno| task.source_failure("cannot read symbolic link {}", errno))?;
+        let failure = || Failure::new("cannot create symbolic link {}", task.destination_path());
         let made = self.take_name(task, source, placement, |worker, placement| {
-            let cannot_create = |errno| {
-                Missed::because(errno, Failure::new("cannot create symbolic link {}", task.destination_path()))
-            };
-            worker.symlink(task, &target, placement).map_err(cannot_create)?;
+            worker.symlink(task, &target, placement).map_err(|errno| Missed::because(errno, failure()))?;
             worker.apply_special(task, source, None)
         })?;
         self.stats.symlinks += u64::from(made.is_some());
@@ -93,11 +91,9 @@ impl Worker<'_> {
             let words = "{?}: can make relative symbolic links only in current directory";
             return Err(Failure::new(words, destination));
         }
+        let failure = || Failure::new("cannot create symbolic link {} to {}", &destination).and(&source);
         let made = self.take_name(task, stat, placement, |worker, placement| {
-            worker.symlink(task, &source, placement).map_err(|errno| {
-                let failure = Failure::new("cannot create symbolic link {} to {}", &destination).and(&source);
-                Missed::because(errno, failure)
-            })?;
+            worker.symlink(task, &source, placement).map_err(|errno| Missed::because(errno, failure()))?;
             let keeps_times = worker.ctx.options.preserve.timestamps && !worker.ctx.options.dry_run;
             let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
             if keeps_times { worker.complete_special(task, to, stat, Completion::LacksTimes) } else { Ok(()) }
@@ -118,10 +114,8 @@ impl Worker<'_> {
             let options = &worker.ctx.options;
             let over = options.force || options.if_exists == IfExists::Ask || placement == Placement::Replace;
             let old = (task.fds.src.as_fd(), task.entry.name.as_os_str());
-            worker.link(task, old, task.follow, over).map_err(|errno| {
-                let words = "cannot create hard link {} to {}";
-                Missed::because(errno, Failure::new(words, task.destination_path()).and(task.source_path()))
-            })
+            let failure = || task.cannot_link(task.source_path());
+            worker.link(task, old, task.follow, over).map_err(|errno| Missed::because(errno, failure()))
         })?;
         Ok(made.is_some())
     }
@@ -163,22 +157,17 @@ impl Worker<'_> {
         source: &Stat,
         placement: Placement,
     ) -> Result<bool, Failure> {
+        let NewMode { create, later } = self.ctx.mode_policy().special(source);
+        let (kind, rdev) = (source.kind(), source.rdev);
+        let failure = || Failure::new(cannot_make(kind), task.destination_path());
         let made = self.take_name(task, source, placement, |worker, placement| {
-            worker.make_special(task, source, placement == Placement::Replace)
+            let make = |dst: BorrowedFd<'_>, name: &OsStr| at::make_node(dst, name, kind, create, rdev);
+            make_or_replace(task, placement == Placement::Replace, make)
+                .map_err(|errno| Missed::because(errno, failure()))?;
+            worker.apply_special(task, source, later)
         })?;
         self.stats.special += u64::from(made.is_some());
         Ok(made.is_some())
-    }
-
-    fn make_special(&mut self, task: &Task<'_>, source: &Stat, over_existing: bool) -> Result<(), Missed> {
-        let NewMode { create, later } = self.ctx.mode_policy().special(source);
-        make_or_replace(task, over_existing, |dst, name| {
-            at::make_node(dst, name, source.kind(), create, source.rdev)
-        })
-        .map_err(|errno| {
-            Missed::because(errno, Failure::new(cannot_make(source.kind()), task.destination_path()))
-        })?;
-        self.apply_special(task, source, later)
     }
 }
 
