@@ -11,20 +11,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-impl CopyOptions {
+setters! {
     /// Copies directories with their content (`-r`). Symbolic links below them stay links, unless
     /// [`dereference`](CopyOptions::dereference) says otherwise.
-    pub fn recursive(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.recursive = yes;
-        self
-    }
+    recursive(yes: bool) { recursive }
 
     /// Stays on the file system of each source (`-x`).
-    pub fn one_file_system(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.one_file_system = yes;
-        self
-    }
+    one_file_system(yes: bool) { one_file_system }
 
+    /// Only counts what would be done (`--dry-run`). The report has the expected figures and the failures
+    /// that can be foreseen. [`on_each`](CopyOptions::on_each) gets each name.
+    dry_run(yes: bool) { dry_run }
+}
+
+impl CopyOptions {
     /// Excludes names that match `glob`, in the syntax of gitignore(5), relative to each source
     /// (`--exclude`). The last glob that matches decides. An excluded directory is not entered.
     ///
@@ -120,13 +120,6 @@ impl CopyOptions {
             _ => NameList::File(list.to_owned()),
         });
         self.options.name_end = end;
-        self
-    }
-
-    /// Only counts what would be done (`--dry-run`). The report has the expected figures and the failures
-    /// that can be foreseen. [`on_each`](CopyOptions::on_each) gets each name.
-    pub fn dry_run(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.dry_run = yes;
         self
     }
 

@@ -7,6 +7,25 @@ use crate::session::Callback;
 use std::ffi::OsString;
 use std::sync::Arc;
 
+setters! {
+    /// Replaces an existing file only if the source was modified later (`--update`).
+    update(yes: bool) { update }
+
+    /// Removes an existing file that cannot be opened, and creates a new one (`-f`).
+    force(yes: bool) { force }
+
+    /// Removes each existing file first, so that the copy is a new file (`--remove-destination`).
+    remove_destination(yes: bool) { remove_destination }
+
+    /// Writes through a dangling symbolic link and so creates the file that it names (as cp does with
+    /// POSIXLY_CORRECT).
+    write_through_dangling(yes: bool) { write_through_dangling }
+
+    /// Copies a directory into the target of an existing symbolic link to a directory
+    /// (`--keep-directory-symlink`).
+    keep_directory_symlink(yes: bool) { keep_directory_symlink }
+}
+
 impl CopyOptions {
     /// Skips existing files silently (`--update=none`).
     pub fn skip_existing(&mut self) -> &mut CopyOptions {
@@ -44,24 +63,6 @@ impl CopyOptions {
         self
     }
 
-    /// Replaces an existing file only if the source was modified later (`--update`).
-    pub fn update(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.update = yes;
-        self
-    }
-
-    /// Removes an existing file that cannot be opened, and creates a new one (`-f`).
-    pub fn force(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.force = yes;
-        self
-    }
-
-    /// Removes each existing file first, so that the copy is a new file (`--remove-destination`).
-    pub fn remove_destination(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.remove_destination = yes;
-        self
-    }
-
     /// Renames each existing file to a backup before it is replaced (`--backup`). The name of a simple backup
     /// ends in `~`, unless [`backup_suffix`](CopyOptions::backup_suffix) says otherwise.
     ///
@@ -87,20 +88,6 @@ impl CopyOptions {
     pub fn backup_suffix(&mut self, suffix: impl Into<OsString>) -> &mut CopyOptions {
         let control = self.options.backup.as_ref().map_or(BackupControl::Existing, |backup| backup.control);
         self.options.backup = Some(Backup::new(control, Some(suffix.into())));
-        self
-    }
-
-    /// Writes through a dangling symbolic link and so creates the file that it names (as cp does with
-    /// POSIXLY_CORRECT).
-    pub fn write_through_dangling(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.write_through_dangling = yes;
-        self
-    }
-
-    /// Copies a directory into the target of an existing symbolic link to a directory
-    /// (`--keep-directory-symlink`).
-    pub fn keep_directory_symlink(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.keep_directory_symlink = yes;
         self
     }
 }

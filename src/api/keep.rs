@@ -25,6 +25,14 @@ pub enum Attribute {
     All,
 }
 
+setters! {
+    /// Makes links to the sources instead of copies (`-l`, `-s`).
+    action(action: Action) { action }
+
+    /// Copies the attributes that are to be kept, and no content (`--attributes-only`).
+    attributes_only(yes: bool) { attributes_only }
+}
+
 impl CopyOptions {
     /// Copies directories, keeps symbolic links, and keeps all attributes (`-a`). Extended attributes that
     /// the destination does not support are left out silently.
@@ -112,18 +120,6 @@ impl CopyOptions {
     /// The symbolic links to follow (`-P`, `-H`, `-L`).
     pub fn dereference(&mut self, which: Dereference) -> &mut CopyOptions {
         self.dereference = Some(which);
-        self
-    }
-
-    /// Makes links to the sources instead of copies (`-l`, `-s`).
-    pub fn action(&mut self, action: Action) -> &mut CopyOptions {
-        self.options.action = action;
-        self
-    }
-
-    /// Copies the attributes that are to be kept, and no content (`--attributes-only`).
-    pub fn attributes_only(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.attributes_only = yes;
         self
     }
 

@@ -27,6 +27,78 @@ pub struct StrategyReport {
     pub calls: Vec<(&'static str, u64)>,
 }
 
+/// Declares methods of [`Report`] that give one figure.
+macro_rules! figures {
+    ($($(#[$doc:meta])* $name:ident -> $type:ty { $($figure:tt)+ })*) => {
+        impl Report {$(
+            $(#[$doc])*
+            pub fn $name(&self) -> $type {
+                self.0.$($figure)+
+            }
+        )*}
+    };
+}
+
+figures! {
+    /// Regular files (and streams) whose content was copied.
+    files -> u64 { stats.files }
+
+    /// Directories that were made or copied into.
+    directories -> u64 { stats.directories }
+
+    /// Symbolic links that were made.
+    symlinks -> u64 { stats.symlinks }
+
+    /// Hard links that were made, instead of a second copy or because links were requested.
+    hard_links -> u64 { stats.hard_links }
+
+    /// Fifos, sockets and device nodes that were made.
+    special -> u64 { stats.special }
+
+    /// Files that were skipped because of the existing destination.
+    skipped -> u64 { stats.skipped }
+
+    /// Files that an earlier run had completed, skipped by [`resume`](super::CopyOptions::resume).
+    complete -> u64 { stats.complete }
+
+    /// Files that were read back and equal their source ([`verify`](super::CopyOptions::verify)).
+    verified -> u64 { stats.verified }
+
+    /// The verified files of which some bytes may have come from the page cache, not from the disk: all files
+    /// on a tmpfs.
+    verified_in_cache -> u64 { stats.verified_in_cache }
+
+    /// Names that globs excluded. Names below an excluded directory are not counted.
+    excluded -> u64 { stats.excluded }
+
+    /// Whether this was a dry run.
+    is_dry_run -> bool { dry_run }
+
+    /// The sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
+    bytes -> u64 { stats.bytes_logical }
+
+    /// Bytes written by any strategy except reflink.
+    bytes_moved -> u64 { stats.account.bytes_moved() }
+
+    /// Bytes in holes that were kept or made.
+    bytes_in_holes -> u64 { stats.account.holes }
+
+    /// Bytes that a reflink shares with the source.
+    bytes_shared -> u64 { stats.account.bytes_shared() }
+
+    /// The time from the start of the walk to the last file.
+    elapsed -> Duration { elapsed }
+
+    /// The largest number of workers.
+    workers -> usize { workers }
+
+    /// The number of failures.
+    failed -> u64 { failed }
+
+    /// The object of `zcp --stats=json`, on one line. Later versions may add fields, but will change none.
+    to_json -> String { json().to_string() }
+}
+
 impl Report {
     pub(crate) fn new(summary: Summary) -> Report {
         Report(Box::new(summary))
@@ -41,96 +113,7 @@ impl Report {
         }
     }
 
-    /// Returns the number of regular files (and streams) whose content was copied.
-    pub fn files(&self) -> u64 {
-        self.0.stats.files
-    }
-
-    /// Returns the number of directories that were made or copied into.
-    pub fn directories(&self) -> u64 {
-        self.0.stats.directories
-    }
-
-    /// Returns the number of symbolic links that were made.
-    pub fn symlinks(&self) -> u64 {
-        self.0.stats.symlinks
-    }
-
-    /// Returns the number of hard links that were made, instead of a second copy or because links were
-    /// requested.
-    pub fn hard_links(&self) -> u64 {
-        self.0.stats.hard_links
-    }
-
-    /// Returns the number of fifos, sockets and device nodes that were made.
-    pub fn special(&self) -> u64 {
-        self.0.stats.special
-    }
-
-    /// Returns the number of files that were skipped because of the existing destination.
-    pub fn skipped(&self) -> u64 {
-        self.0.stats.skipped
-    }
-
-    /// Returns the number of files that an earlier run had completed, skipped by
-    /// [`resume`](super::CopyOptions::resume).
-    pub fn complete(&self) -> u64 {
-        self.0.stats.complete
-    }
-
-    /// Returns the number of files that were read back and equal their source
-    /// ([`verify`](super::CopyOptions::verify)).
-    pub fn verified(&self) -> u64 {
-        self.0.stats.verified
-    }
-
-    /// Returns the number of verified files of which some bytes may have come from the page cache, not from the
-    /// disk: all files on a tmpfs.
-    pub fn verified_in_cache(&self) -> u64 {
-        self.0.stats.verified_in_cache
-    }
-
-    /// Returns the number of names that globs excluded. Names below an excluded directory are not counted.
-    pub fn excluded(&self) -> u64 {
-        self.0.stats.excluded
-    }
-
-    /// Returns whether this was a dry run.
-    pub fn is_dry_run(&self) -> bool {
-        self.0.dry_run
-    }
-
-    /// Returns the sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
-    pub fn bytes(&self) -> u64 {
-        self.0.stats.bytes_logical
-    }
-
-    /// Returns the bytes written by any strategy except reflink.
-    pub fn bytes_moved(&self) -> u64 {
-        self.0.stats.account.bytes_moved()
-    }
-
-    /// Returns the bytes in holes that were kept or made.
-    pub fn bytes_in_holes(&self) -> u64 {
-        self.0.stats.account.holes
-    }
-
-    /// Returns the bytes that a reflink shares with the source.
-    pub fn bytes_shared(&self) -> u64 {
-        self.0.stats.account.bytes_shared()
-    }
-
-    /// Returns the time from the start of the walk to the last file.
-    pub fn elapsed(&self) -> Duration {
-        self.0.elapsed
-    }
-
-    /// Returns the largest number of workers.
-    pub fn workers(&self) -> usize {
-        self.0.workers
-    }
-
-    /// Returns the strategies that were used or tried.
+    /// The strategies that were used or tried.
     pub fn strategies(&self) -> impl Iterator<Item = StrategyReport> {
         let account = &self.0.stats.account;
         Strategy::ALL.into_iter().filter(|s| account.tally(*s).is_used()).map(|strategy| {
@@ -146,13 +129,8 @@ impl Report {
         })
     }
 
-    /// Returns the number of failures.
-    pub fn failed(&self) -> u64 {
-        self.0.failed
-    }
-
-    /// Returns the failures, at most the first 1,000. A failure without a message, such as a declined prompt,
-    /// is only counted.
+    /// The failures, at most the first 1,000. A failure without a message, such as a declined prompt, is only
+    /// counted.
     pub fn failures(&self) -> &[Failure] {
         &self.0.failures
     }
@@ -177,12 +155,6 @@ impl Report {
     /// Returns the table with bold headings, for a terminal.
     pub fn to_terminal(&self) -> String {
         table::text(&self.0, true)
-    }
-
-    /// Returns the object of `zcp --stats=json`, on one line. Later versions may add fields, but will change
-    /// none.
-    pub fn to_json(&self) -> String {
-        self.0.json().to_string()
     }
 }
 

@@ -7,19 +7,19 @@ use crate::transfer::rate_limit::RateLimit;
 use crate::transfer::route::Cloning;
 use std::sync::Arc;
 
-impl CopyOptions {
+setters! {
     /// Sets whether blocks are shared with the source (`--reflink`).
-    pub fn reflink(&mut self, when: Cloning) -> &mut CopyOptions {
-        self.options.limits.cloning = when;
-        self
-    }
+    reflink(when: Cloning) { limits.cloning }
 
     /// Sets how holes are treated (`--sparse`).
-    pub fn sparse(&mut self, how: Sparse) -> &mut CopyOptions {
-        self.options.limits.sparse = how;
-        self
-    }
+    sparse(how: Sparse) { limits.sparse }
 
+    /// Removes the pages that the copy brings into the page cache, so that it does not evict the pages of
+    /// other processes (`--cache=drop`).
+    drop_cache(yes: bool) { limits.drop_cache }
+}
+
+impl CopyOptions {
     /// Moves data only by these strategies, in this order (`--strategy`). A file that they cannot copy is a
     /// failure. By default, the fastest known strategy comes first and all the others follow.
     ///
@@ -50,13 +50,6 @@ impl CopyOptions {
     /// these options and their clones share the limit.
     pub fn bandwidth_limit(&mut self, bytes_per_second: u64) -> &mut CopyOptions {
         self.options.limits.rate_limit = Some(Arc::new(RateLimit::new(bytes_per_second)));
-        self
-    }
-
-    /// Removes the pages that the copy brings into the page cache, so that it does not evict the pages of
-    /// other processes (`--cache=drop`).
-    pub fn drop_cache(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.limits.drop_cache = yes;
         self
     }
 }

@@ -3,7 +3,7 @@
 use super::CopyOptions;
 use crate::options::OnFailure;
 
-impl CopyOptions {
+setters! {
     /// Gives each file its name only when it is complete, with its attributes. An existing file is replaced
     /// in one step, so the name has either the old content or the new (`--atomic`).
     ///
@@ -19,39 +19,24 @@ impl CopyOptions {
     /// # assert_eq!(std::fs::read("app.conf")?, b"new");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn atomic(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.atomic = yes;
-        self
-    }
+    atomic(yes: bool) { atomic }
 
     /// Syncs everything that was made before [`copy`](CopyOptions::copy) returns `Ok`: content, attributes
     /// and names are then on the disk (`--fsync`).
-    pub fn fsync(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.fsync = yes;
-        self
-    }
+    fsync(yes: bool) { fsync }
 
     /// Sets whether to copy the rest after a failure. By default, the rest is copied. A copy that ends early
     /// returns [`Error::Incomplete`](crate::Error::Incomplete), removes the new file that it was copying, and
     /// counts the files that it did not try.
-    pub fn on_failure(&mut self, on_failure: OnFailure) -> &mut CopyOptions {
-        self.options.on_failure = on_failure;
-        self
-    }
+    on_failure(on_failure: OnFailure) { on_failure }
 
     /// Counts an entry that vanished after its directory was listed, instead of reporting a failure
     /// (`--ignore-vanished`). A missing operand is still a failure.
-    pub fn ignore_vanished(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.ignore_vanished = yes;
-        self
-    }
+    ignore_vanished(yes: bool) { ignore_vanished }
 
     /// Reads each copy back, from the disk where possible, and compares it with its source (`--verify`). A
     /// difference is a failure.
-    pub fn verify(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.verify = yes;
-        self
-    }
+    verify(yes: bool) { verify }
 
     /// Skips what an earlier run completed, and copies the rest (`--resume`). A file counts as complete if it
     /// has the source's length and modification time, as far as the destination's file system can store the
@@ -72,8 +57,5 @@ impl CopyOptions {
     /// assert_eq!((report.complete(), report.files()), (1, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn resume(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.resume = yes;
-        self
-    }
+    resume(yes: bool) { resume }
 }
