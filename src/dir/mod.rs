@@ -269,6 +269,15 @@ impl Dir {
         Ok(fds)
     }
 
+    /// The descriptors, as [`Dir::fds`] returns them. The failure names the source.
+    ///
+    /// # Errors
+    /// Those of [`Dir::fds`].
+    pub fn open(self: &Arc<Dir>, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
+        let cannot = |errno| Failure::new("cannot access {}", self.source_path(OsStr::new(""))).errno(errno);
+        ctx.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
+    }
+
     fn reopen(&self, parent: &Fds) -> Result<Fds> {
         let Some(place) = &self.place else { return Err(Errno::BADF) };
         let src = at::open_dir(&parent.src, &place.name, place.follow_source)?;

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::dir::{Dir, Fds, Hold};
 use crate::existing;
 use crate::report::{Failure, lock};
-use crate::sys::{Errno, at};
+use crate::sys::at;
 use crate::walk::Walker;
 use crate::walk::supply::{NameGroup, Supply};
 use std::ffi::{OsStr, OsString};
@@ -91,14 +91,7 @@ impl PartGroup<'_> {
 impl<'c> NameGroup<'c> for PartGroup<'c> {
     fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch> {
         let ctx = walker.context();
-        let open = |dir: &Hold| {
-            let cannot = |errno: Errno| {
-                let path = dir.source_path(OsStr::new(""));
-                Failure::new("cannot access {}", path).errno(errno)
-            };
-            ctx.stale_retry.call(|| dir.fds(ctx)).map_err(cannot)
-        };
-        match self.reach().and_then(|dir| Ok((open(&dir)?, dir))) {
+        match self.reach().and_then(|dir| Ok((dir.open(ctx)?, dir))) {
             Ok((fds, dir)) => {
                 let entry = |path: &OsStr, kind| self.manifest.entry(backup::split(path).1, kind);
                 let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));

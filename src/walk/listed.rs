@@ -158,11 +158,7 @@ impl<'c> NameGroup<'c> for ListedGroup {
     fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch> {
         let answer = self.directories.enter(walker, &self.parent).and_then(|entered| match entered {
             Some(directory) => {
-                let cannot_access = |errno| {
-                    let path = directory.dir.source_path(OsStr::new(""));
-                    Failure::new("cannot access {}", path).errno(errno)
-                };
-                let fds = directory.dir.fds(walker.ctx).map_err(cannot_access)?;
+                let fds = directory.dir.open(walker.ctx)?;
                 let entries = self.names.iter().filter_map(|name| walker.listed_entry(&directory, &fds, name));
                 let entries: Vec<_> = entries.collect();
                 Ok((!entries.is_empty()).then(|| Batch::new(directory.dir, fds, Entries::Given(entries))))
@@ -249,9 +245,8 @@ impl Walker<'_, '_> {
     }
 
     fn enter_root_of_list(&self, root: &Hold) -> Result<ListedDirectory, Failure> {
-        let path = || root.source_path(OsStr::new(""));
-        let fds = root.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
-        let level = level_below(self.ctx, None, OsStr::new(""), &fds.src, &path);
+        let fds = root.open(self.ctx)?;
+        let level = level_below(self.ctx, None, OsStr::new(""), &fds.src, &|| root.source_path(OsStr::new("")));
         Ok(ListedDirectory { dir: root.clone(), level })
     }
 
@@ -263,8 +258,8 @@ impl Walker<'_, '_> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: Some(Kind::Directory), operand: false };
         let dir = self.recreate(&above.dir, &entry, Extent::Full)?;
         self.stats.directories += 1;
+        let fds = dir.open(self.ctx)?;
         let path = || dir.source_path(OsStr::new(""));
-        let fds = dir.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
         let level = level_below(self.ctx, above.level.as_ref(), name, &fds.src, &path);
         Ok(Some(ListedDirectory { dir, level }))
     }

@@ -367,14 +367,13 @@ impl<'c> Walker<'_, 'c> {
     }
 
     fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<FoundBatch<'c>> {
-        match node.dir.fds(self.ctx) {
+        match node.dir.open(self.ctx) {
             Ok(fds) => {
                 let batch = Batch::new(node.dir.clone(), fds, entries);
                 Some(FoundBatch { batch, found_in: FoundIn::Directory(Arc::clone(node)) })
             }
-            Err(errno) => {
-                let path = node.dir.source_path(OsStr::new(""));
-                self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
+            Err(failure) => {
+                self.ctx.reporter.fail(failure);
                 None
             }
         }
