@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("attributes::one_unsupported_does_not_end_the_others", &mounts, one_unsupported),
         trial("attributes::right_owner_is_not_set_again", &[Need::Strace, Need::Root], right_owner),
         trial("attributes::wrong_owner_gets_the_closed_mode", &[Need::Strace, Need::Root], wrong_owner),
+        trial("attributes::wrong_owner_gets_no_later_mode", &[Need::Strace, Need::Root], no_later_mode),
         trial("attributes::acl_that_is_invalid_is_none", &[Need::Strace], invalid_acl),
         trial("attributes::no_acl_of_a_directory_that_got_one_meanwhile", &acl, acl_meanwhile),
         trial("attributes::listing_that_is_missing_is_empty", &[Need::Strace], no_listing),
@@ -121,6 +122,21 @@ fn wrong_owner() {
     let errors = String::from_utf8_lossy(&trace.output.stderr);
     assert_eq!(errors, "zcp: failed to preserve ownership for 'dst': Operation not permitted\n");
     assert_eq!(fs::metadata(sandbox.path("dst")).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+/// Like cp, zcp leaves a copy closed to others if its owner cannot be set, because the mode was meant for that owner.
+fn no_later_mode() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/f", "f").fifo("src/p").dir("src/d");
+    for name in ["src/f", "src/p", "src/d"] {
+        std::os::unix::fs::chown(sandbox.path(name), Some(1234), Some(1234)).unwrap();
+        sandbox.mode(name, 0o777);
+    }
+    let inject = "inject=fchown,fchownat,lchown,chown:error=EIO";
+    strace::zcp(&sandbox, &["-e", inject], &["-r", "--preserve=ownership", "-T", "src", "dst"]);
+    for name in ["dst/f", "dst/p", "dst/d"] {
+        assert_eq!(fs::metadata(sandbox.path(name)).unwrap().permissions().mode() & 0o777, 0o700, "{name}");
+    }
 }
 
 /// Some FUSE servers answer EINVAL to this attribute.
