@@ -218,7 +218,7 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Un
 fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Options) -> Roots {
     if options.strip_trailing_slashes {
         // Only here, as in cp: a name that is copied to a name is taken as it is.
-        names.iter_mut().for_each(strip_slashes);
+        names.iter_mut().for_each(|name| *name = without_slashes(name).to_owned());
     }
     let entries: Vec<Entry> = names
         .into_iter()
@@ -278,10 +278,6 @@ fn may_meet(entries: &[Entry]) -> bool {
     let mut seen = HashSet::new();
     let several = entries.len() > 1;
     entries.iter().any(|entry| (several && entry.destination() == ".") || !seen.insert(entry.destination()))
-}
-
-fn strip_slashes(name: &mut OsString) {
-    *name = without_slashes(name).to_owned();
 }
 
 /// Splits a `--parents` operand into its leading directories, outermost first, each with its name at the

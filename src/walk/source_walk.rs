@@ -6,6 +6,7 @@
 use super::listing::Listing;
 use super::{is_excluded, level_below};
 use crate::context::Context;
+use crate::dir::without_slashes;
 use crate::filter;
 use crate::options::Dereference;
 use crate::report::Failure;
@@ -102,7 +103,7 @@ impl<'c> SourceWalk<'c> {
         let below = self.below(name);
         if !below.is_empty() {
             path.push("/");
-            path.push(without_last_slash(&below));
+            path.push(without_slashes(&below));
         }
         let failure = Failure::new(words, path);
         self.ctx.reporter.fail(match errno {
@@ -237,8 +238,4 @@ impl Iterator for SourceWalk<'_> {
         }
         None
     }
-}
-
-fn without_last_slash(path: &OsStr) -> &OsStr {
-    crate::dir::without_slashes(path)
 }

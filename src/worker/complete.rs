@@ -58,7 +58,9 @@ impl Worker<'_> {
         match self.name_or_decide_again(task, source, &destination) {
             Ok(true) => {}
             answer => {
-                self.discard_unnamed(task, destination);
+                if !destination.stays_unnamed() {
+                    self.discard(task, destination);
+                }
                 return answer;
             }
         }

@@ -62,7 +62,12 @@ impl Destination {
         later: Option<u32>,
         temporary: OsString,
     ) -> Destination {
-        Destination::new(fd, before, later, NameState::Joined(temporary))
+        Destination::new(
+            fd,
+            before,
+            later,
+            NameState::Temporary(FinalName::default(), temporary, TemporaryUse::Join),
+        )
     }
 
     /// Wraps a complete existing file, whose attributes are still to be set.
@@ -79,10 +84,8 @@ impl Destination {
     /// Returns whether a symbolic link under the task's name leads to the final name.
     fn is_behind_link(&self) -> bool {
         match &self.name {
-            NameState::Final | NameState::Joined(_) => false,
-            NameState::None(place) | NameState::Temporary(place, _) | NameState::Replacing(place, _) => {
-                place.elsewhere.is_some()
-            }
+            NameState::Final => false,
+            NameState::None(place) | NameState::Temporary(place, ..) => place.elsewhere.is_some(),
         }
     }
 
@@ -91,15 +94,17 @@ impl Destination {
         let name = match &self.name {
             NameState::Final => Some((task.fds.dst.as_fd(), task.entry.destination())),
             NameState::None(_) => None,
-            NameState::Temporary(place, temporary) | NameState::Replacing(place, temporary) => {
-                Some((place.of(task).0, temporary.as_os_str()))
-            }
-            NameState::Joined(temporary) => Some((task.fds.dst.as_fd(), temporary.as_os_str())),
+            NameState::Temporary(place, temporary, _) => Some((place.of(task).0, temporary.as_os_str())),
         };
         WrittenCopy { fd: self.fd.as_fd(), name }
     }
 
-    /// Returns whether it does not have its final name yet.
+    /// Whether it remains if it cannot be given its final name: the next try can name a joined file.
+    pub(super) fn stays_unnamed(&self) -> bool {
+        matches!(self.name, NameState::Final | NameState::Temporary(.., TemporaryUse::Join))
+    }
+
+    /// Whether it does not have its final name yet.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, NameState::Final)
     }
@@ -112,11 +117,18 @@ enum NameState {
     /// No name. It gets this one at the end.
     None(FinalName),
     /// A temporary name. It gets the final name at the end.
-    Temporary(FinalName, OsString),
-    /// A temporary name. It is renamed over an existing file.
-    Replacing(FinalName, OsString),
-    /// The temporary name that the parts of a job use, beside its final name.
-    Joined(OsString),
+    Temporary(FinalName, OsString, TemporaryUse),
+}
+
+/// The reason why a file has a temporary name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TemporaryUse {
+    /// It is incomplete. Its final name is free.
+    Create,
+    /// It is incomplete, and is going to be renamed over an existing file.
+    Replace,
+    /// The parts of a job write ranges to it. It is renamed over an existing file, too.
+    Join,
 }
 
 /// The final name of a file, with the directory that it is relative to: the directory of the task, unless a
@@ -158,19 +170,8 @@ impl FinalName {
 
 impl Worker<'_> {
     /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks a file that cannot be
-    /// opened. Returns `None` if another process made the name first and its file stays.
+    /// opened.
     pub(super) fn open_destination(
-        &mut self,
-        task: &Task<'_>,
-        source: &Stat,
-        placement: Placement,
-    ) -> Result<Option<Destination>, Failure> {
-        self.take_name(task, source, placement, |worker, placement| {
-            worker.try_open_destination(task, source, placement)
-        })
-    }
-
-    fn try_open_destination(
         &self,
         task: &Task<'_>,
         source: &Stat,
@@ -200,7 +201,12 @@ impl Worker<'_> {
                 let NewMode { create, later } = self.ctx.mode_policy().file(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
                 let (temporary, fd) = temporary::create(dir, name, create).map_err(task.cannot(CREATE_FILE))?;
-                Ok(Destination::new(fd, None, later, NameState::Replacing(FinalName::default(), temporary)))
+                Ok(Destination::new(
+                    fd,
+                    None,
+                    later,
+                    NameState::Temporary(FinalName::default(), temporary, TemporaryUse::Replace),
+                ))
             }
         }
     }
@@ -309,7 +315,7 @@ impl Worker<'_> {
             return Ok((fd, NameState::None(place)));
         }
         let (temporary, fd) = temporary::create(dir, name, mode).map_err(task.cannot(CREATE_FILE))?;
-        Ok((fd, NameState::Temporary(place, temporary)))
+        Ok((fd, NameState::Temporary(place, temporary, TemporaryUse::Create)))
     }
 
     /// Makes a new file that will replace an existing one and takes over what overwriting would have kept:
@@ -331,7 +337,12 @@ impl Worker<'_> {
         let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
         self.take_over(task, Handle::Entry(dir, name), &fd, &before);
         match at::fstat(&fd) {
-            Ok(before) => Ok(Destination::new(fd, Some(before), None, NameState::Replacing(place, temporary))),
+            Ok(before) => Ok(Destination::new(
+                fd,
+                Some(before),
+                None,
+                NameState::Temporary(place, temporary, TemporaryUse::Replace),
+            )),
             Err(errno) => {
                 let _ = at::unlink(dir, &temporary);
                 Err(failed(errno))
@@ -412,20 +423,12 @@ impl Worker<'_> {
                 temporary::replace(dir, name, |temporary| at::name_nameless(&destination.fd, dir, temporary))
                     .inspect_err(refused)
             }
-            NameState::Temporary(place, temporary) if over => {
+            NameState::Temporary(place, temporary, reason) => {
                 let (dir, name) = place.of(task);
-                at::rename(dir, temporary, dir, name)
-            }
-            NameState::Temporary(place, temporary) => {
-                let (dir, name) = place.of(task);
-                at::rename_to_free(dir, temporary, name)
-            }
-            NameState::Replacing(place, temporary) => {
-                let (dir, name) = place.of(task);
-                at::rename(dir, temporary, dir, name)
-            }
-            NameState::Joined(temporary) => {
-                at::rename(&task.fds.dst, temporary, &task.fds.dst, task.entry.destination())
+                match *reason == TemporaryUse::Create && !over {
+                    true => at::rename_to_free(dir, temporary, name),
+                    false => at::rename(dir, temporary, dir, name),
+                }
             }
         }
     }
@@ -452,23 +455,15 @@ impl Worker<'_> {
         is_there && unlink_and_close(dir, name, destination.fd).is_ok()
     }
 
-    /// Removes a file that could not be given its name. A joined file stays, because the next try can name it.
-    pub(super) fn discard_unnamed(&self, task: &Task<'_>, destination: Destination) {
-        if destination.is_unseen() && !matches!(destination.name, NameState::Joined(_)) {
-            self.discard(task, destination);
-        }
-    }
-
     /// Removes a file that must not remain: one with a temporary name, or a new one under its final name.
     pub(super) fn discard(&self, task: &Task<'_>, destination: Destination) {
         let _ = match &destination.name {
-            NameState::Temporary(place, temporary) | NameState::Replacing(place, temporary) => {
+            NameState::Temporary(place, temporary, _) => {
                 unlink_and_close(place.of(task).0, temporary, destination.fd)
             }
             NameState::Final if destination.before.is_none() => {
                 unlink_and_close(task.fds.dst.as_fd(), task.entry.destination(), destination.fd)
             }
-            NameState::Joined(temporary) => unlink_and_close(task.fds.dst.as_fd(), temporary, destination.fd),
             NameState::Final | NameState::None(_) => Ok(()),
         };
     }

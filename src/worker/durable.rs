@@ -152,12 +152,7 @@ impl Waiting {
 }
 
 impl Worker<'_> {
-    /// Starts to watch the file system for write errors before a file is written, if it will be synced whole.
-    pub(super) fn watch_file_system(&self, task: &Task<'_>) {
-        self.syncs_whole(task);
-    }
-
-    /// Returns whether files in the task's directory are synced together with the rest of their file system.
+    /// Whether files in the task's directory are synced together with the rest of their file system.
     pub(super) fn syncs_whole(&self, task: &Task<'_>) -> bool {
         task.dir.is_synced_with_others(self.ctx, &task.fds.dst)
     }

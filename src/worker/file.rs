@@ -37,8 +37,11 @@ impl Worker<'_> {
         let (src, stat) = self.open_source(task, source)?;
         let before = if let Placement::Overwrite(before, _) = &placement { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;
-        self.watch_file_system(task);
-        let answer = self.open_destination(task, &stat, placement);
+        // Starts to watch the file system for write errors, if it will be synced whole.
+        self.syncs_whole(task);
+        let answer = self.take_name(task, &stat, placement, |worker, placement| {
+            worker.open_destination(task, &stat, placement)
+        });
         if self.ctx.options.debug && !self.ctx.options.attributes_only && answer.is_err() {
             self.explain_failure(false);
         }
