@@ -9,75 +9,41 @@ use crate::sys::interrupted::Interruptions;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// A system call that a strategy makes on the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// ioctl(FICLONE).
-    Ficlone,
-    /// copy_file_range(2).
-    CopyFileRange,
-    /// splice(2), into the pipe or out of it.
-    Splice,
-    /// sendfile(2).
-    Sendfile,
-    /// mmap(2).
-    Mmap,
-    /// munmap(2).
-    Munmap,
-    /// pread64(2).
-    Pread,
-    /// pwrite64(2).
-    Pwrite,
-    /// preadv2(2) with RWF_DONTCACHE.
-    Preadv2,
-    /// pwritev2(2) with RWF_DONTCACHE.
-    Pwritev2,
-    /// read(2), from a file without offsets.
-    Read,
-    /// write(2), to a file without offsets.
-    Write,
-    /// ppoll(2), to wait for a peer.
-    Poll,
+named! {
+    /// A system call that a strategy makes on the data. Its name is the one in the output of strace(1).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Call {
+        /// ioctl(FICLONE).
+        Ficlone = "ioctl",
+        /// copy_file_range(2).
+        CopyFileRange = "copy_file_range",
+        /// splice(2), into the pipe or out of it.
+        Splice = "splice",
+        /// sendfile(2).
+        Sendfile = "sendfile",
+        /// mmap(2).
+        Mmap = "mmap",
+        /// munmap(2).
+        Munmap = "munmap",
+        /// pread64(2).
+        Pread = "pread64",
+        /// pwrite64(2).
+        Pwrite = "pwrite64",
+        /// preadv2(2) with RWF_DONTCACHE.
+        Preadv2 = "preadv2",
+        /// pwritev2(2) with RWF_DONTCACHE.
+        Pwritev2 = "pwritev2",
+        /// read(2), from a file without offsets.
+        Read = "read",
+        /// write(2), to a file without offsets.
+        Write = "write",
+        /// ppoll(2), to wait for a peer.
+        Poll = "ppoll",
+    }
 }
 
 impl Call {
-    /// All calls, in the order of the enum.
-    pub const ALL: [Call; 13] = [
-        Call::Ficlone,
-        Call::CopyFileRange,
-        Call::Splice,
-        Call::Sendfile,
-        Call::Mmap,
-        Call::Munmap,
-        Call::Pread,
-        Call::Pwrite,
-        Call::Preadv2,
-        Call::Pwritev2,
-        Call::Read,
-        Call::Write,
-        Call::Poll,
-    ];
-
-    /// Returns the name in the output of strace, which is also the key in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Call::Ficlone => "ioctl",
-            Call::CopyFileRange => "copy_file_range",
-            Call::Splice => "splice",
-            Call::Sendfile => "sendfile",
-            Call::Mmap => "mmap",
-            Call::Munmap => "munmap",
-            Call::Pread => "pread64",
-            Call::Pwrite => "pwrite64",
-            Call::Preadv2 => "preadv2",
-            Call::Pwritev2 => "pwritev2",
-            Call::Read => "read",
-            Call::Write => "write",
-            Call::Poll => "ppoll",
-        }
-    }
-
-    /// Returns the name in the table of statistics.
+    /// The name in the table of statistics.
     pub fn label(self) -> &'static str {
         if self == Call::Ficlone { "ioctl(FICLONE)" } else { self.name() }
     }

@@ -2,6 +2,28 @@
 //!
 //! Nothing here knows names or options, opens, creates or prints, or decides whether a file should be copied.
 
+/// Declares an enum whose variants have names. `ALL` lists the variants in their order.
+macro_rules! named {
+    ($(#[$meta:meta])* pub enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$meta])*
+        pub enum $type {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $type {
+            /// All variants, in their order.
+            pub const ALL: [$type; [$($name),*].len()] = [$($type::$variant),*];
+
+            /// The name in the statistics.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($type::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
 pub mod account;
 mod candidates;
 mod chunk;
@@ -27,45 +49,24 @@ pub use route::Route;
 
 use crate::sys::Errno;
 
-/// A way to move bytes from one file into another. The variants are ordered from the least to the most CPU work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Strategy {
-    /// ioctl(FICLONE): the destination shares the source's blocks; no byte moves.
-    Reflink,
-    /// copy_file_range(2): the kernel chooses between a clone, a copy by the server, and one copy in memory.
-    CopyFileRange,
-    /// splice(2) through a pipe: page references into the pipe, then one copy into the page cache.
-    Splice,
-    /// sendfile(2): a splice inside the kernel, in one call.
-    Sendfile,
-    /// mmap(2) of the source and pwrite(2) from the map: one copy.
-    Mmap,
-    /// pread(2) and pwrite(2): two copies, through user space. The last step of the ladder: it always works.
-    ReadWrite,
-}
-
-impl Strategy {
-    /// All strategies, in the order of the ladder.
-    pub const ALL: [Strategy; 6] = [
-        Strategy::Reflink,
-        Strategy::CopyFileRange,
-        Strategy::Splice,
-        Strategy::Sendfile,
-        Strategy::Mmap,
-        Strategy::ReadWrite,
-    ];
-
-    /// Returns the name on the command line, in the statistics and as a JSON key.
-    pub fn name(self) -> &'static str {
-        match self {
-            Strategy::Reflink => "reflink",
-            Strategy::CopyFileRange => "copy_file_range",
-            Strategy::Splice => "splice",
-            Strategy::Sendfile => "sendfile",
-            Strategy::Mmap => "mmap",
-            Strategy::ReadWrite => "read_write",
-        }
+named! {
+    /// A way to move bytes from one file into another. The variants are ordered from the least to the most CPU work.
+    /// Their names are also those of the command line.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[non_exhaustive]
+    pub enum Strategy {
+        /// ioctl(FICLONE): the destination shares the source's blocks; no byte moves.
+        Reflink = "reflink",
+        /// copy_file_range(2): the kernel chooses between a clone, a copy by the server, and one copy in memory.
+        CopyFileRange = "copy_file_range",
+        /// splice(2) through a pipe: page references into the pipe, then one copy into the page cache.
+        Splice = "splice",
+        /// sendfile(2): a splice inside the kernel, in one call.
+        Sendfile = "sendfile",
+        /// mmap(2) of the source and pwrite(2) from the map: one copy.
+        Mmap = "mmap",
+        /// pread(2) and pwrite(2): two copies, through user space. The last step of the ladder: it always works.
+        ReadWrite = "read_write",
     }
 }
 

@@ -7,30 +7,32 @@ use super::Strategy;
 use crate::sys::Stat;
 use crate::sys::stat::is_on_block_device;
 
-/// The kind of a source or destination: a file system whose behaviour is known well enough for a choice, or no
-/// file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FsKind {
-    /// ext2, ext3 and ext4 share a magic number.
-    Ext4,
-    /// XFS.
-    Xfs,
-    /// Btrfs.
-    Btrfs,
-    /// tmpfs, also /dev/shm.
-    Tmpfs,
-    /// Data on a server: NFS, SMB, 9P.
-    Remote,
-    /// Data of a program, which may not support all operations of a disk.
-    Fuse,
-    /// Any other file system, including /proc and /sys: sizes are not trusted.
-    Other,
-    /// A pipe or a fifo.
-    Pipe,
-    /// A socket.
-    Socket,
-    /// A device.
-    Device,
+named! {
+    /// The kind of a source or destination: a file system whose behaviour is known well enough for a choice, or no
+    /// file.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum FsKind {
+        /// ext2, ext3 and ext4 share a magic number.
+        Ext4 = "ext4",
+        /// XFS.
+        Xfs = "xfs",
+        /// Btrfs.
+        Btrfs = "btrfs",
+        /// tmpfs, also /dev/shm.
+        Tmpfs = "tmpfs",
+        /// Data on a server: NFS, SMB, 9P.
+        Remote = "remote",
+        /// Data of a program, which may not support all operations of a disk.
+        Fuse = "fuse",
+        /// Any other file system, including /proc and /sys: sizes are not trusted.
+        Other = "other",
+        /// A pipe or a fifo.
+        Pipe = "pipe",
+        /// A socket.
+        Socket = "socket",
+        /// A device.
+        Device = "device",
+    }
 }
 
 /// FUSE_SUPER_MAGIC.
@@ -80,23 +82,7 @@ impl FsKind {
         magic != FUSE
     }
 
-    /// Returns the name in the statistics.
-    pub fn name(self) -> &'static str {
-        match self {
-            FsKind::Ext4 => "ext4",
-            FsKind::Xfs => "xfs",
-            FsKind::Btrfs => "btrfs",
-            FsKind::Tmpfs => "tmpfs",
-            FsKind::Remote => "remote",
-            FsKind::Fuse => "fuse",
-            FsKind::Other => "other",
-            FsKind::Pipe => "pipe",
-            FsKind::Socket => "socket",
-            FsKind::Device => "device",
-        }
-    }
-
-    /// Returns whether the data of a regular file ends at `st_size`.
+    /// Whether the data of a regular file ends at `st_size`.
     pub fn sizes_are_true(self) -> bool {
         self.is_local()
     }
@@ -107,17 +93,19 @@ impl FsKind {
     }
 }
 
-/// The size of a file, for the choice of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SizeClass {
-    /// Up to [`SMALL`] bytes: one call moves the file, and its overhead dominates.
-    Small,
-    /// Less than [`LARGE`] bytes.
-    Medium,
-    /// [`LARGE`] bytes and more: the size of page cache folios dominates.
-    Large,
-    /// A stream on either side, of any length.
-    Any,
+named! {
+    /// The size of a file, for the choice of a route.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum SizeClass {
+        /// Up to [`SMALL`] bytes: one call moves the file, and its overhead dominates.
+        Small = "up to 64 KiB",
+        /// Less than [`LARGE`] bytes.
+        Medium = "up to 256 KiB",
+        /// [`LARGE`] bytes and more: the size of page cache folios dominates.
+        Large = "256 KiB and more",
+        /// A stream on either side, of any length.
+        Any = "any length",
+    }
 }
 
 /// The most bytes of a file that one call moves. sendfile and copy_file_range work in chunks of this size inside
@@ -145,16 +133,6 @@ impl SizeClass {
             ..=SMALL => SizeClass::Small,
             LARGE.. => SizeClass::Large,
             _ => SizeClass::Medium,
-        }
-    }
-
-    /// Returns the name in the statistics.
-    pub fn name(self) -> &'static str {
-        match self {
-            SizeClass::Small => "up to 64 KiB",
-            SizeClass::Medium => "up to 256 KiB",
-            SizeClass::Large => "256 KiB and more",
-            SizeClass::Any => "any length",
         }
     }
 }
