@@ -142,7 +142,7 @@ impl Context {
         self.prompter.as_ref().is_some_and(|prompter| (prompter.0)(prompt))
     }
 
-    /// The rules for attributes.
+    /// Returns the rules for attributes.
     pub fn attribute_rules(&self) -> AttributeRules {
         let Process { umask, uid, privileged, .. } = self.process;
         AttributeRules { keep: self.options.preserve, umask, uid, privileged }

@@ -116,7 +116,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The failure, in cp's words.
+    /// Returns the failure, with cp's message.
     pub fn failure(self, source: OsString, destination: OsString) -> Failure {
         let words = match self {
             Refusal::SameFile => return Failure::new("{} and {} are the same file", source).and(destination),
@@ -132,7 +132,7 @@ impl Refusal {
     }
 }
 
-/// Whether cp follows a symbolic link at the destination: only if it would write through it.
+/// Returns whether cp follows a symbolic link at the destination: only if it would write through it.
 pub fn follows_destination(options: &Options, source: &Stat) -> bool {
     let reads_content = source.is_regular() || (options.read_special && !source.is_dir() && !source.is_symlink());
     reads_content && options.action == Action::Copy && options.backup.is_none() && !options.remove_destination

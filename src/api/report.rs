@@ -40,62 +40,66 @@ macro_rules! figures {
 }
 
 figures! {
-    /// Regular files (and streams) whose content was copied.
+    /// Returns the number of regular files (and streams) whose content was copied.
     files -> u64 { stats.files }
 
-    /// Directories that were made or copied into.
+    /// Returns the number of directories that were made or copied into.
     directories -> u64 { stats.directories }
 
-    /// Symbolic links that were made.
+    /// Returns the number of symbolic links that were made.
     symlinks -> u64 { stats.symlinks }
 
-    /// Hard links that were made, instead of a second copy or because links were requested.
+    /// Returns the number of hard links that were made, instead of a second copy or because links were
+    /// requested.
     hard_links -> u64 { stats.hard_links }
 
-    /// Fifos, sockets and device nodes that were made.
+    /// Returns the number of fifos, sockets and device nodes that were made.
     special -> u64 { stats.special }
 
-    /// Files that were skipped because of the existing destination.
+    /// Returns the number of files that were skipped because of the existing destination.
     skipped -> u64 { stats.skipped }
 
-    /// Files that an earlier run had completed, skipped by [`resume`](super::CopyOptions::resume).
+    /// Returns the number of files that an earlier run had completed, skipped by
+    /// [`resume`](super::CopyOptions::resume).
     complete -> u64 { stats.complete }
 
-    /// Files that were read back and equal their source ([`verify`](super::CopyOptions::verify)).
+    /// Returns the number of files that were read back and equal their source
+    /// ([`verify`](super::CopyOptions::verify)).
     verified -> u64 { stats.verified }
 
-    /// The verified files of which some bytes may have come from the page cache, not from the disk: all files
-    /// on a tmpfs.
+    /// Returns the number of verified files of which some bytes may have come from the page cache, not from the
+    /// disk: all files on a tmpfs.
     verified_in_cache -> u64 { stats.verified_in_cache }
 
-    /// Names that globs excluded. Names below an excluded directory are not counted.
+    /// Returns the number of names that globs excluded. Names below an excluded directory are not counted.
     excluded -> u64 { stats.excluded }
 
-    /// Whether this was a dry run.
+    /// Returns whether this was a dry run.
     is_dry_run -> bool { dry_run }
 
-    /// The sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
+    /// Returns the sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
     bytes -> u64 { stats.bytes_logical }
 
-    /// Bytes written by any strategy except reflink.
+    /// Returns the bytes written by any strategy except reflink.
     bytes_moved -> u64 { stats.account.bytes_moved() }
 
-    /// Bytes in holes that were kept or made.
+    /// Returns the bytes in holes that were kept or made.
     bytes_in_holes -> u64 { stats.account.holes }
 
-    /// Bytes that a reflink shares with the source.
+    /// Returns the bytes that a reflink shares with the source.
     bytes_shared -> u64 { stats.account.bytes_shared() }
 
-    /// The time from the start of the walk to the last file.
+    /// Returns the time from the start of the walk to the last file.
     elapsed -> Duration { elapsed }
 
-    /// The largest number of workers.
+    /// Returns the largest number of workers.
     workers -> usize { workers }
 
-    /// The number of failures.
+    /// Returns the number of failures.
     failed -> u64 { failed }
 
-    /// The object of `zcp --stats=json`, on one line. Later versions may add fields, but will change none.
+    /// Returns the object of `zcp --stats=json`, on one line. Later versions may add fields, but will change
+    /// none.
     to_json -> String { json().to_string() }
 }
 
@@ -113,7 +117,7 @@ impl Report {
         }
     }
 
-    /// The strategies that were used or tried.
+    /// Returns the strategies that were used or tried.
     pub fn strategies(&self) -> impl Iterator<Item = StrategyReport> {
         let account = &self.0.stats.account;
         Strategy::ALL.into_iter().filter(|s| account.tally(*s).is_used()).map(|strategy| {
@@ -129,8 +133,8 @@ impl Report {
         })
     }
 
-    /// The failures, at most the first 1,000. A failure without a message, such as a declined prompt, is only
-    /// counted.
+    /// Returns the failures, at most the first 1,000. A failure without a message, such as a declined prompt,
+    /// is only counted.
     pub fn failures(&self) -> &[Failure] {
         &self.0.failures
     }

@@ -269,7 +269,7 @@ impl Dir {
         Ok(fds)
     }
 
-    /// The descriptors, as [`Dir::fds`] returns them. The failure names the source.
+    /// Returns the descriptors, as [`Dir::fds`] does. The failure names the source.
     ///
     /// # Errors
     /// Those of [`Dir::fds`].

@@ -47,7 +47,7 @@ impl Failure {
         Failure::plain(operation).and(path)
     }
 
-    /// The failure of a name that became another file while it was copied.
+    /// Makes the failure of a name that became another file while it was copied.
     pub(crate) fn replaced(path: impl AsRef<OsStr>) -> Failure {
         Failure::new("skipping file {}, as it was replaced while being copied", path)
     }
@@ -133,7 +133,7 @@ impl Failure {
         Failure { about: About::Source, ..self }
     }
 
-    /// Whether the operation reads the source.
+    /// Returns whether the operation reads the source.
     pub(crate) fn reads_source(&self) -> bool {
         self.about == About::Source
     }

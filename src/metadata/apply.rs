@@ -36,7 +36,7 @@ pub struct Preserve {
 }
 
 impl Preserve {
-    /// The rule for the modes of new names.
+    /// Returns the rule for the modes of new names.
     pub fn mode_policy(&self, umask: u32) -> ModePolicy {
         let rule = match (self.mode, self.no_mode) {
             (true, _) => ModeRule::Source,
@@ -46,7 +46,7 @@ impl Preserve {
         ModePolicy { rule, changes_owner: self.ownership, umask }
     }
 
-    /// The extended attributes to copy.
+    /// Returns the extended attributes to copy.
     pub fn xattrs(&self) -> Wanted {
         Wanted { all: self.xattr, context: self.context, ..Wanted::default() }
     }

@@ -3,7 +3,7 @@
 use crate::error::errno::{NAMES, message, name};
 use crate::transfer::{Reason, Strategy};
 
-/// The reason of a step-down with this name.
+/// Returns the reason of a step-down with this name.
 pub fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);

@@ -43,7 +43,7 @@ named! {
 }
 
 impl Call {
-    /// The name in the table of statistics.
+    /// Returns the name in the table of statistics.
     pub fn label(self) -> &'static str {
         if self == Call::Ficlone { "ioctl(FICLONE)" } else { self.name() }
     }

@@ -62,7 +62,7 @@ impl TransferError {
         TransferError::at(Side::Destination, errno)
     }
 
-    /// The failure in cp's words. If a forced strategy was refused, it is named.
+    /// Returns the failure, with cp's message. It names a forced strategy that was refused.
     pub(crate) fn failure(self, source: &OsStr, destination: &OsStr) -> Failure {
         let failure = match (self.refused, self.side) {
             (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),

@@ -14,7 +14,7 @@ macro_rules! named {
             /// All variants, in their order.
             pub const ALL: [$type; [$($name),*].len()] = [$($type::$variant),*];
 
-            /// The name in the statistics.
+            /// Returns the name in the statistics.
             pub fn name(self) -> &'static str {
                 match self {
                     $($type::$variant => $name,)*

@@ -82,7 +82,7 @@ impl FsKind {
         magic != FUSE
     }
 
-    /// Whether the data of a regular file ends at `st_size`.
+    /// Returns whether the data of a regular file ends at `st_size`.
     pub fn sizes_are_true(self) -> bool {
         self.is_local()
     }

@@ -99,12 +99,12 @@ impl Destination {
         WrittenCopy { fd: self.fd.as_fd(), name }
     }
 
-    /// Whether it remains if it cannot be given its final name: the next try can name a joined file.
+    /// Returns whether it remains if it cannot be given its final name: the next try can name a joined file.
     pub(super) fn stays_unnamed(&self) -> bool {
         matches!(self.name, NameState::Final | NameState::Temporary(.., TemporaryUse::Join))
     }
 
-    /// Whether it does not have its final name yet.
+    /// Returns whether it does not have its final name yet.
     pub(super) fn is_unseen(&self) -> bool {
         !matches!(self.name, NameState::Final)
     }

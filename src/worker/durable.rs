@@ -152,7 +152,7 @@ impl Waiting {
 }
 
 impl Worker<'_> {
-    /// Whether files in the task's directory are synced together with the rest of their file system.
+    /// Returns whether files in the task's directory are synced together with the rest of their file system.
     pub(super) fn syncs_whole(&self, task: &Task<'_>) -> bool {
         task.dir.is_synced_with_others(self.ctx, &task.fds.dst)
     }

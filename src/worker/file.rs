@@ -154,8 +154,8 @@ impl Worker<'_> {
         Err(failure)
     }
 
-    /// Gives a file its source's attributes but for the times, which [`Worker::commit`] sets. Returns false if
-    /// something failed, which has been reported.
+    /// Sets owner, extended attributes, and mode with ACL: see `metadata`. [`Worker::commit`] sets the times.
+    /// Returns false if something failed, which has been reported.
     pub(super) fn apply_metadata(
         &self,
         task: &Task<'_>,

@@ -115,17 +115,17 @@ impl Task<'_> {
         self.dir.destination_path(self.entry.destination())
     }
 
-    /// The failure of an operation on the destination. `words` have a `{}` for its path.
+    /// Returns a maker of failures of an operation on the destination. `words` have a `{}` for its path.
     fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(words, self.destination_path()).errno(errno)
     }
 
-    /// The failure to make the destination a link to `earlier`.
+    /// Returns the failure to make the destination a link to `earlier`.
     fn cannot_link(&self, earlier: OsString) -> Failure {
         Failure::new("cannot create hard link {} to {}", self.destination_path()).and(earlier)
     }
 
-    /// The failure of an operation on the source, for which it does not matter whether the source vanished.
+    /// Returns a maker of failures of an operation on the source, which do not say whether the source vanished.
     fn cannot_source(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(words, self.source_path()).errno(errno)
     }
