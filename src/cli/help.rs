@@ -18,8 +18,8 @@ Examples:
 The exit status is 0 if everything was copied, and 1 if something was not.
 
 Options in the environment variable ZCP_OPTS are read first, such as
-ZCP_OPTS='--jobs=4 --stats'. Options that change what is copied are refused
-there. Under the name cp, zcp does not read ZCP_OPTS.";
+ZCP_OPTS='--jobs=4 --stats'. Options of cp and options that change what is
+copied are refused there. Under the name cp, zcp does not read ZCP_OPTS.";
 
 /// Returns the synopsis.
 pub(super) fn usage(program: &str) -> String {

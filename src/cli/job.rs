@@ -76,7 +76,10 @@ impl JobOptions {
     fn take_step(&mut self) -> Result<Option<Asked>, UsageError> {
         match (self.plan.take(), self.run.take(), self.finish.take()) {
             (None, None, None) => {
-                self.refuse_others(&[], |name| format!("--{name} belongs to --plan or --run"))?;
+                self.refuse_others(&[], |name| {
+                    let step = if name == "part" { "run" } else { "plan" };
+                    format!("--{name} belongs to --{step}")
+                })?;
                 Ok(None)
             }
             (Some(folder), None, None) => {
@@ -246,7 +249,9 @@ mod tests {
         assert_eq!(words(&["--plan=j", "--parts=99999999999", "a", "b"]), too_many);
         assert_eq!(words(&["--plan=j", "--parts=2", "--split-over=1Q", "a", "b"]), "invalid size: '1Q'");
         assert_eq!(words(&["--plan=j", "--run=j"]), "--plan, --run and --finish are steps: give one of them");
-        assert_eq!(words(&["--parts=2", "a", "b"]), "--parts belongs to --plan or --run");
+        assert_eq!(words(&["--parts=2", "a", "b"]), "--parts belongs to --plan");
+        assert_eq!(words(&["--split-over=1M", "a", "b"]), "--split-over belongs to --plan");
+        assert_eq!(words(&["--part=2", "a", "b"]), "--part belongs to --run");
         assert_eq!(words(&["--finish=j", "--part=2"]), "--part does not go with --finish");
         assert_eq!(words(&["--run=j", "-a"]), "--archive is settled by the plan; it does not go with --run");
         assert_eq!(words(&["--run=j", "x"]), "extra operand 'x'");

@@ -157,7 +157,8 @@ fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
     }
     if let Some(given) = read.given.iter().find(|given| !given.option.may_be_preset()) {
         let name = given.option.spelling();
-        return Err(in_preset(format!("{name} is not allowed there: it is about what is copied").as_bytes()));
+        let reason = if given.option.is_cps() { "an option of cp" } else { "about what is copied" };
+        return Err(in_preset(format!("{name} is not allowed there: it is {reason}").as_bytes()));
     }
     Ok(read.given)
 }

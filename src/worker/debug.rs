@@ -40,7 +40,7 @@ impl Worker<'_> {
         }
         let parts = if parts.is_empty() { "nothing to move".to_owned() } else { parts.join("; ") };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  path: {parts}");
+        let _ = writeln!(text, "  strategies: {parts}");
         self.say(&[text.as_bytes()]);
     }
 

@@ -85,12 +85,13 @@ fn preset_refuses() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "1");
     for (preset, words) in [
-        ("-r", "--recursive is not allowed there: it is about what is copied"),
+        ("-r", "--recursive is not allowed there: it is an option of cp"),
         ("-jb", "invalid number of jobs: 'b'"),
-        ("--stats -d", "-d is not allowed there: it is about what is copied"),
+        ("--stats -d", "-d is not allowed there: it is an option of cp"),
         ("--exclude=*.o", "--exclude is not allowed there: it is about what is copied"),
         ("--dry-run", "--dry-run is not allowed there: it is about what is copied"),
-        ("--help", "--help is not allowed there: it is about what is copied"),
+        ("--help", "--help is not allowed there: it is an option of cp"),
+        ("-v", "--verbose is not allowed there: it is an option of cp"),
         ("a", "'a' is not an option"),
         ("--nonsense", "unrecognized option '--nonsense'"),
     ] {

@@ -149,7 +149,7 @@ pub(crate) const OLD: &[Known] = &[
 /// Removes the second line of `--debug`, which only zcp prints, and the times of fifos that were written into:
 /// whether a pipe gets a new time depends on the system call.
 pub(crate) fn without_our_own(cp: &mut Run, zcp: &mut Run) {
-    zcp.lines.retain(|line| !line.starts_with("  path: "));
+    zcp.lines.retain(|line| !line.starts_with("  strategies: "));
     for (name, theirs) in &mut cp.snapshot.0 {
         if let Some(ours) = zcp.snapshot.0.get_mut(name)
             && [theirs.mode, ours.mode].iter().all(|mode| mode & 0o170_000 == 0o010_000)

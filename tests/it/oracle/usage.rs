@@ -235,6 +235,6 @@ fn run(program: &Path, line: &str, environment: &[(&str, &str)]) -> Vec<String> 
         command.current_dir(sandbox.path("")).env("LC_ALL", "C").envs(environment.iter().copied()).output();
     let output = output.unwrap();
     let mut said = lines(&output.stderr);
-    said.extend(lines(&output.stdout).into_iter().filter(|line| !line.starts_with("  path: ")));
+    said.extend(lines(&output.stdout).into_iter().filter(|line| !line.starts_with("  strategies: ")));
     said
 }
