@@ -17,7 +17,7 @@ _zcp() {
     else
         [[ $before == -[!-]* ]] && before=-${before: -1}
         case $before in
-            --no-preserve | --sparse | -S | --suffix | -t | --target-directory | -j | --jobs | --strategy | --bwlimit | --cache | --exclude | --include | --exclude-from | --files-from | --stats-file | --log | --plan | --parts | --split-over | --run | --part | --finish) option=$before ;;
+            --no-preserve | --sparse | -S | --suffix | -t | --target-directory | -j | --jobs | --strategy | --bwlimit | --cache | --exclude | --include | --exclude-from | --files-from | --stats-file | --log | --generate | --plan | --parts | --split-over | --run | --part | --finish) option=$before ;;
         esac
     fi
 
@@ -44,6 +44,7 @@ _zcp() {
         --stats-file) return ;;
         --log) return ;;
         --progress) words='auto always never' ;;
+        --generate) words='man bash zsh fish' ;;
         --plan) compopt +o bashdefault +o default -o dirnames; return ;;
         --parts) compopt +o bashdefault +o default; return ;;
         --split-over) compopt +o bashdefault +o default; return ;;
@@ -53,7 +54,7 @@ _zcp() {
         '')
             [[ $word == -* ]] || return
             compopt -o nospace
-            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help -h --version --jobs= -j --strategy= --bwlimit= --cache= --atomic --exclude= --include= --exclude-from= --gitignore --files-from= --null -0 --dry-run --fsync --keep-going --fail-fast --ignore-vanished --verify --resume --stats --stats= --stats-file= --log= --itemize --progress --progress= --plan= --parts= --split-over= --run= --part= --finish='
+            words='--archive -a --attributes-only --backup --backup= -b --copy-contents -d --debug --dereference -L --force -f -H --interactive -i --keep-directory-symlink --link -l --no-clobber -n --no-dereference -P --no-preserve= --no-target-directory -T --one-file-system -x --parents -p --preserve --preserve= --recursive -r -R --remove-destination --sparse= --reflink --reflink= --strip-trailing-slashes --suffix= -S --symbolic-link -s --target-directory= -t --update --update= -u --verbose -v -Z --context --context= --help -h --version -V --jobs= -j --strategy= --bwlimit= --cache= --atomic --exclude= --include= --exclude-from= --gitignore --files-from= --null -0 --dry-run --fsync --keep-going --fail-fast --ignore-vanished --verify --resume --stats --stats= --stats-file= --log= --itemize --progress --progress= --generate= --plan= --parts= --split-over= --run= --part= --finish='
             local IFS=$'\n'
             COMPREPLY=($(compgen -W "${words// /$'\n'}" -- "$word"))
             # Only what waits for an argument gets no space.

@@ -382,6 +382,10 @@ fn print(console: &Console, text: &str) -> i32 {
 
 fn refuse(console: &Console, error: &UsageError) -> i32 {
     console.say(&error.text);
+    // cp suggests nothing.
+    if let Some(similar) = error.suggestion.as_ref().filter(|_| console.program() != "cp") {
+        console.say(format!("did you mean '{similar}'?").as_bytes());
+    }
     if error.hint {
         let _ = writeln!(std::io::stderr(), "Try '{} --help' for more information.", console.program());
     }

@@ -97,7 +97,7 @@ impl CommandLine {
     /// Sets `--target-directory`, which may be given only once.
     pub(super) fn set_target_directory(&mut self, directory: &OsStr) -> Result<(), UsageError> {
         if self.target_directory.is_some() {
-            return Err(UsageError { text: b"multiple target directories specified".into(), hint: false });
+            return Err(UsageError::without_hint("multiple target directories specified"));
         }
         self.target_directory = Some(directory.to_owned());
         Ok(())
@@ -180,8 +180,8 @@ impl CommandLine {
         }
         let destination = match (self.target_directory.take(), self.no_target_directory) {
             (Some(_), true) => {
-                let text = b"cannot combine --target-directory (-t) and --no-target-directory (-T)".into();
-                return Err(UsageError { text, hint: false });
+                let text = "cannot combine --target-directory (-t) and --no-target-directory (-T)";
+                return Err(UsageError::without_hint(text));
             }
             (Some(directory), false) => {
                 self.copy.target_directory();

@@ -6,6 +6,7 @@ use super::UsageError;
 use super::command_line::CommandLine;
 use super::opt::{Effect, Opt};
 use super::options::options;
+use super::words::similar;
 use crate::report::quote::shown;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -25,7 +26,7 @@ impl Given {
             Effect::Flag(apply) => apply(line),
             Effect::Value(apply) => apply(line, value.unwrap_or_default())?,
             Effect::OptionalValue(apply) => apply(line, value)?,
-            Effect::Print(_) => {}
+            Effect::Print(_) | Effect::Generate(_) => {}
         }
         Ok(())
     }
@@ -46,7 +47,7 @@ pub(super) struct Arguments {
 pub(super) struct Manner {
     /// POSIXLY_CORRECT: the first operand ends the options.
     pub(super) posix: bool,
-    /// Under the name cp there is no `-h`.
+    /// Under the name cp, some letters are missing, such as `-h`.
     pub(super) cp: bool,
 }
 
@@ -90,7 +91,7 @@ fn read_long(text: &[u8], rest: &mut impl Iterator<Item = OsString>) -> Result<G
         (Effect::Flag(_) | Effect::Print(_), Some(_)) => {
             Err(UsageError::new(format!("option '--{long}' doesn't allow an argument")))
         }
-        (Effect::Value(_), None) => match rest.next() {
+        (Effect::Value(_) | Effect::Generate(_), None) => match rest.next() {
             Some(value) => Ok(Given { option, value: Some(value) }),
             None => Err(UsageError::new(format!("option '--{long}' requires an argument"))),
         },
@@ -123,7 +124,9 @@ fn find_long(name: &[u8], text: &[u8]) -> Result<(&'static Opt, &'static str), U
             return Err(UsageError::new(words));
         }
     }
-    Err(UsageError::new([b"unrecognized option '--".as_slice(), &shown(text), b"'"].concat()))
+    let message = [b"unrecognized option '--".as_slice(), &shown(text), b"'"].concat();
+    let similar = similar(name, all().map(|(_, long)| long)).map(|long| format!("--{long}"));
+    Err(UsageError { suggestion: similar, ..UsageError::new(message) })
 }
 
 fn read_cluster(
@@ -132,9 +135,12 @@ fn read_cluster(
     rest: &mut impl Iterator<Item = OsString>,
     given: &mut Vec<Given>,
 ) -> Result<(), UsageError> {
-    let known = |letter| options().find(|option| option.is_short(letter));
+    let known = |letter| {
+        let mut present = options().filter(|option| !(manner.cp && option.letter_is_own));
+        present.find(|option| option.shorts().any(|short| short == letter))
+    };
     for (at, short) in shorts.iter().enumerate() {
-        let Some(option) = known(char::from(*short)).filter(|option| !(manner.cp && option.id == "h")) else {
+        let Some(option) = known(char::from(*short)) else {
             return Err(UsageError::new([b"invalid option -- '".as_slice(), &shown(&[*short]), b"'"].concat()));
         };
         if matches!(option.effect, Effect::Flag(_) | Effect::Print(_)) {

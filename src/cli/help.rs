@@ -55,10 +55,11 @@ pub(super) fn version(program: &str) -> String {
     format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// Returns the options for the name that zcp was called by (cp has no `-h`), at the width of the terminal.
+/// Returns the options for the name that zcp was called by (cp has no `-h` and no `-V`), at the width of the terminal.
 fn adapted(program: &str) -> Command {
     let command = command();
-    let command = if program == "cp" { command.mut_arg("h", |arg| arg.short(None)) } else { command };
+    let own_letters = options().filter(|option| program == "cp" && option.letter_is_own);
+    let command = own_letters.fold(command, |command, option| command.mut_arg(option.id, |arg| arg.short(None)));
     let width = proc::terminal_width(std::io::stdout()).min(WIDEST);
     command.term_width(width).mut_arg("operands", |operands| operands.hide(true)).override_usage(usage(program))
 }

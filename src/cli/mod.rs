@@ -5,6 +5,7 @@
 //! same abbreviations, permutations and clusters, and to reject the rest with the same messages.
 
 mod command_line;
+mod generate;
 mod getopt;
 mod help;
 mod job;
@@ -20,7 +21,7 @@ use crate::report::quote;
 use crate::{Console, CopyOptions, Error, Failure};
 use command_line::CommandLine;
 use getopt::{Given, Manner};
-use opt::Effect;
+use opt::{Effect, Scope};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -81,17 +82,23 @@ pub struct UsageError {
     pub text: Vec<u8>,
     /// Whether the message refers to `--help`.
     pub hint: bool,
+    /// A known option or word that resembles the rejected one.
+    pub suggestion: Option<String>,
 }
 
 impl UsageError {
     fn new(text: impl Into<Vec<u8>>) -> UsageError {
-        UsageError { text: text.into(), hint: true }
+        UsageError { text: text.into(), hint: true, suggestion: None }
+    }
+
+    fn without_hint(text: impl Into<Vec<u8>>) -> UsageError {
+        UsageError { hint: false, ..UsageError::new(text) }
     }
 }
 
 impl From<Failure> for UsageError {
     fn from(failure: Failure) -> UsageError {
-        UsageError { text: failure.text(), hint: false }
+        UsageError::without_hint(failure.text())
     }
 }
 
@@ -127,15 +134,16 @@ pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageErr
     let mut line = CommandLine::new(program);
     if let Some(preset) = std::env::var_os(PRESET).filter(|_| !called_cp) {
         for given in preset_options(&preset)? {
-            given.apply(&mut line).map_err(|error| in_preset(&error.text))?;
+            given.apply(&mut line).map_err(in_preset)?;
         }
     }
     // In order: the first option that fails or prints a text decides.
     for given in &read.given {
-        if let Effect::Print(text) = given.option.effect {
-            return Ok(Request::Print(text(program)));
+        match given.option.effect {
+            Effect::Print(text) => return Ok(Request::Print(text(program))),
+            Effect::Generate(text) => return text(given.value.as_deref().unwrap_or_default()).map(Request::Print),
+            _ => given.apply(&mut line)?,
         }
-        given.apply(&mut line)?;
     }
     if let Some(error) = read.error {
         return Err(error);
@@ -150,19 +158,23 @@ fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
     let words = words.map(|word| OsStr::from_bytes(word).to_owned());
     let read = getopt::read(words.collect(), Manner::default());
     if let Some(error) = read.error {
-        return Err(in_preset(&error.text));
+        return Err(in_preset(error));
     }
     if let Some(operand) = read.operands.first() {
-        return Err(in_preset(&[quote::quoted(operand).as_slice(), b" is not an option"].concat()));
+        return Err(in_preset(UsageError::new([&quote::quoted(operand)[..], b" is not an option"].concat())));
     }
     if let Some(given) = read.given.iter().find(|given| !given.option.may_be_preset()) {
         let name = given.option.spelling();
-        let reason = if given.option.is_cps() { "an option of cp" } else { "about what is copied" };
-        return Err(in_preset(format!("{name} is not allowed there: it is {reason}").as_bytes()));
+        let reason = match given.option.scope {
+            _ if given.option.is_cps() => "an option of cp",
+            Scope::Step => "about one command line",
+            _ => "about what is copied",
+        };
+        return Err(in_preset(UsageError::new(format!("{name} is not allowed there: it is {reason}"))));
     }
     Ok(read.given)
 }
 
-fn in_preset(text: &[u8]) -> UsageError {
-    UsageError { text: [b"$ZCP_OPTS: ".as_slice(), text].concat(), hint: false }
+fn in_preset(error: UsageError) -> UsageError {
+    UsageError { text: [b"$ZCP_OPTS: ".as_slice(), &error.text].concat(), hint: false, ..error }
 }

@@ -5,7 +5,7 @@
 
 use super::UsageError;
 use super::command_line::CommandLine;
-use clap::{Arg, ArgAction, ValueHint};
+use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
 
 /// The effect of an option on the command line.
@@ -19,6 +19,21 @@ pub(super) enum Effect {
     OptionalValue(fn(&mut CommandLine, Option<&OsStr>) -> Result<(), UsageError>),
     /// zcp prints this text, made for the name that it was called by, and copies nothing.
     Print(fn(&str) -> String),
+    /// The option requires an argument. zcp prints the text that it names, and copies nothing.
+    Generate(fn(&OsStr) -> Result<String, UsageError>),
+}
+
+/// The kind of an option's argument, for completions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ArgumentKind {
+    /// A number or a pattern, for which there is nothing to offer.
+    Free,
+    File,
+    Directory,
+    /// One of these words.
+    Word(fn() -> Vec<&'static str>),
+    /// Some of these words, separated by commas.
+    List(fn() -> Vec<&'static str>),
 }
 
 /// The part of a job that an option belongs to. It also decides whether `ZCP_OPTS` may hold it.
@@ -32,7 +47,7 @@ pub(super) enum Scope {
     Run,
     /// Names the destination. A plan keeps the destination in its manifest instead.
     Operand,
-    /// Selects a step of a job, or belongs to one.
+    /// Selects a step of a job or belongs to one, or prints a text instead of copying.
     Step,
 }
 
@@ -48,15 +63,17 @@ pub(super) struct Opt {
     /// A second letter.
     short_alias: Option<char>,
     pub(super) effect: Effect,
-    value_name: &'static str,
-    help: &'static str,
+    pub(super) value_name: &'static str,
+    pub(super) help: &'static str,
     /// The text of `--help`, if `-h` and the completions need a shorter one.
     long_help: Option<&'static str>,
-    heading: &'static str,
+    pub(super) heading: &'static str,
     pub(super) scope: Scope,
     /// Whether `-h` lists it.
     pub(super) in_short_help: bool,
-    hint: ValueHint,
+    /// Whether the letter is zcp's own: under the name cp there is none.
+    pub(super) letter_is_own: bool,
+    pub(super) kind: ArgumentKind,
 }
 
 impl Opt {
@@ -74,7 +91,8 @@ impl Opt {
             heading: super::options::CP,
             scope: Scope::What,
             in_short_help: false,
-            hint: ValueHint::Unknown,
+            letter_is_own: false,
+            kind: ArgumentKind::Free,
         }
     }
 
@@ -111,9 +129,24 @@ impl Opt {
         Opt::new(id, None, help, Effect::Print(text))
     }
 
+    /// Makes an option that prints the text that its argument names.
+    pub(super) const fn generate(
+        id: &'static str,
+        value_name: &'static str,
+        help: &'static str,
+        text: fn(&OsStr) -> Result<String, UsageError>,
+    ) -> Opt {
+        Opt { value_name, ..Opt::new(id, None, help, Effect::Generate(text)) }
+    }
+
     /// Removes the long name.
     pub(super) const fn letter(self, letter: char) -> Opt {
         Opt { long: false, short: Some(letter), ..self }
+    }
+
+    /// Adds a letter that cp does not have.
+    pub(super) const fn own_letter(self, letter: char) -> Opt {
+        Opt { short: Some(letter), letter_is_own: true, ..self }
     }
 
     pub(super) const fn alias(self, alias: &'static str) -> Opt {
@@ -132,8 +165,8 @@ impl Opt {
         Opt { scope, ..self }
     }
 
-    pub(super) const fn hint(self, hint: ValueHint) -> Opt {
-        Opt { hint, ..self }
+    pub(super) const fn kind(self, kind: ArgumentKind) -> Opt {
+        Opt { kind, ..self }
     }
 
     /// Lists the option in `-h`.
@@ -147,12 +180,16 @@ impl Opt {
     }
 
     pub(super) fn longs(&self) -> impl Iterator<Item = &'static str> {
-        self.long.then_some(self.id).into_iter().chain(self.alias)
+        self.long().into_iter().chain(self.alias)
     }
 
-    /// Returns whether this letter is one of its names.
-    pub(super) fn is_short(&self, letter: char) -> bool {
-        [self.short, self.short_alias].contains(&Some(letter))
+    pub(super) fn shorts(&self) -> impl Iterator<Item = char> {
+        [self.short, self.short_alias].into_iter().flatten()
+    }
+
+    /// Returns the long name without its alias.
+    pub(super) fn long(&self) -> Option<&'static str> {
+        self.long.then_some(self.id)
     }
 
     /// Returns whether cp has this option.
@@ -179,12 +216,12 @@ impl From<&Opt> for Arg {
         let arg = opt.long_help.map_or(arg.clone(), |help| arg.long_help(help));
         let with_value = |arg: Arg| {
             let parser = clap::value_parser!(std::ffi::OsString);
-            arg.value_name(opt.value_name).value_parser(parser).value_hint(opt.hint)
+            arg.value_name(opt.value_name).value_parser(parser)
         };
         match opt.effect {
             Effect::Flag(_) | Effect::Print(_) => arg.action(ArgAction::SetTrue),
             Effect::OptionalValue(_) => with_value(arg).num_args(0..=1).require_equals(true),
-            Effect::Value(_) => with_value(arg).num_args(1),
+            Effect::Value(_) | Effect::Generate(_) => with_value(arg).num_args(1),
         }
     }
 }

@@ -5,11 +5,11 @@
 //! abbreviation that fits no option of cp, so that no abbreviation of cp becomes ambiguous.
 
 use super::command_line::{Asking, CommandLine, Update};
-use super::opt::{Opt, Scope};
+use super::opt::{ArgumentKind, Opt, Scope};
 use super::values::{self, REFLINK, SPARSE};
-use super::{StatsForm, UsageError, help, words};
+use super::{StatsForm, UsageError, generate, help, words};
 use crate::{Cloning, Dereference, OnFailure, When};
-use clap::{Arg, Command, ValueHint};
+use clap::{Arg, Command};
 use std::ffi::OsStr;
 
 /// The heading of cp's options.
@@ -34,7 +34,6 @@ pub fn command() -> Command {
             Arg::new("operands")
                 .value_name("FILE")
                 .num_args(0..)
-                .value_hint(clap::ValueHint::AnyPath)
                 .value_parser(clap::value_parser!(std::ffi::OsString)),
         )
 }
@@ -61,6 +60,7 @@ const CP_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::Word(|| words::names(values::BACKUP)))
     .brief("Back up each existing destination file"),
     Opt::flag("b", None, "Like --backup, but takes no CONTROL", |line| line.back_up(None)).letter('b'),
     Opt::flag("copy-contents", None, "With -r, copy the content of fifos and devices instead of recreating them", |line| {
@@ -105,7 +105,8 @@ const CP_OPTIONS: &[Opt] = &[
     Opt::value("no-preserve", None, "ATTR_LIST", "Do not preserve the attributes in ATTR_LIST", |line, list| {
         line.copy.no_preserve(values::attributes("--no-preserve", list)?);
         Ok(())
-    }),
+    })
+    .kind(ArgumentKind::List(|| words::names(values::ATTRIBUTES))),
     Opt::flag(
         "no-target-directory",
         Some('T'),
@@ -139,6 +140,7 @@ const CP_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::List(|| words::names(values::ATTRIBUTES)))
     .brief("Preserve attributes: mode, links, all, ..."),
     Opt::flag("recursive", Some('r'), "Copy directories and everything in them", |line| {
         line.copy.recursive(true);
@@ -152,6 +154,7 @@ const CP_OPTIONS: &[Opt] = &[
         line.copy.sparse(words::find("--sparse", when, SPARSE)?);
         Ok(())
     })
+    .kind(ArgumentKind::Word(|| words::names(SPARSE)))
     .brief("Make holes: auto, always, never"),
     Opt::optional_value(
         "reflink",
@@ -163,6 +166,7 @@ const CP_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::Word(|| words::names(REFLINK)))
     .brief("Share blocks: auto, always, never"),
     Opt::flag("strip-trailing-slashes", None, "Remove trailing slashes from each SOURCE", |line| {
         line.copy.strip_trailing_slashes(true);
@@ -189,7 +193,7 @@ const CP_OPTIONS: &[Opt] = &[
         CommandLine::set_target_directory,
     )
     .scope(Scope::Operand)
-    .hint(ValueHint::DirPath),
+    .kind(ArgumentKind::Directory),
     Opt::optional_value(
         "update",
         "UPDATE",
@@ -199,6 +203,7 @@ const CP_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::Word(|| words::names(values::UPDATE)))
     .brief("Replace only older files"),
     Opt::flag("u", None, "Same as --update=older", |line| line.update = Update::Older).letter('u'),
     Opt::flag("verbose", Some('v'), "Print each name as it is copied", |line| line.verbose = true)
@@ -221,8 +226,8 @@ const CP_OPTIONS: &[Opt] = &[
         },
     ),
     Opt::print("help", "Print all options", help::long).common(),
-    Opt::print("h", "Print the most used options", help::short).letter('h'),
-    Opt::print("version", "Print the version", help::version).common(),
+    Opt::print("h", "Print the most used options", help::short).letter('h').own_letter('h'),
+    Opt::print("version", "Print the version", help::version).own_letter('V').common(),
 ];
 
 const OWN_OPTIONS: &[Opt] = &[
@@ -249,6 +254,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::List(|| words::names(values::STRATEGIES)))
     .under(COPYING, Scope::How),
     Opt::value(
         "bwlimit",
@@ -272,6 +278,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::Word(|| words::names(values::CACHE)))
     .under(COPYING, Scope::Run),
     Opt::flag("atomic", None, "Give each file its name only when it is complete", |line| {
         line.copy.atomic(true);
@@ -317,7 +324,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .hint(ValueHint::FilePath)
+    .kind(ArgumentKind::File)
     .under(CHOICE, Scope::What),
     Opt::flag("gitignore", None, "Obey the .gitignore files in SOURCE", |line| {
         line.excludes = true;
@@ -338,7 +345,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .hint(ValueHint::FilePath)
+    .kind(ArgumentKind::File)
     .under(CHOICE, Scope::What),
     Opt::flag("null", Some('0'), "With --files-from: names in FILE end with a NUL byte, as find -print0 writes them", |line| {
         line.name_end = 0;
@@ -390,6 +397,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::Word(|| words::names(values::STATS)))
     .under(OUTPUT, Scope::Run)
     .brief("Report which strategy moved how many bytes"),
     Opt::value(
@@ -402,7 +410,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .hint(ValueHint::FilePath)
+    .kind(ArgumentKind::File)
     .under(OUTPUT, Scope::Run),
     Opt::value(
         "log",
@@ -414,7 +422,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .hint(ValueHint::FilePath)
+    .kind(ArgumentKind::File)
     .under(OUTPUT, Scope::Run),
     Opt::flag("itemize", None, "Print a line for each name in the form of rsync -i", |line| {
         line.copy.itemize(true);
@@ -431,8 +439,14 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
+    .kind(ArgumentKind::Word(|| words::names(values::PROGRESS)))
     .under(OUTPUT, Scope::Run)
     .brief("Show progress: auto, always, never"),
+    Opt::generate("generate", "WHAT", "Print the manual page (man), or the completions of a shell: bash, zsh, fish", |what| {
+        words::find("--generate", what, generate::TEXTS).map(generate::render)
+    })
+    .kind(ArgumentKind::Word(|| words::names(generate::TEXTS)))
+    .under(OUTPUT, Scope::Step),
     Opt::value(
         "plan",
         None,
@@ -440,7 +454,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "Copy nothing yet; divide the copy into parts and write the job folder JOB",
         |line, folder| keep(&mut line.job.plan, folder),
     )
-    .hint(ValueHint::DirPath)
+    .kind(ArgumentKind::Directory)
     .under(MACHINES, Scope::Step),
     Opt::value("parts", None, "N", "With --plan: the number of parts", |line, parts| keep(&mut line.job.parts, parts))
         .under(MACHINES, Scope::Step),
@@ -456,7 +470,7 @@ const OWN_OPTIONS: &[Opt] = &[
     Opt::value("run", None, "JOB", "Copy one part of JOB, on any machine; may be repeated", |line, folder| {
         keep(&mut line.job.run, folder)
     })
-    .hint(ValueHint::DirPath)
+    .kind(ArgumentKind::Directory)
     .under(MACHINES, Scope::Step),
     Opt::value(
         "part",
@@ -473,7 +487,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "After all parts of JOB: join divided files, set attributes of directories, report",
         |line, folder| keep(&mut line.job.finish, folder),
     )
-    .hint(ValueHint::DirPath)
+    .kind(ArgumentKind::Directory)
     .under(MACHINES, Scope::Step),
 ];
 

@@ -30,7 +30,7 @@ pub(super) const PROGRESS: &Words<When> =
     &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
 /// Whether to drop the copied pages from the page cache.
 pub(super) const CACHE: &Words<bool> = &[("keep", false), ("drop", true)];
-const ATTRIBUTES: &Words<Attribute> = &[
+pub(super) const ATTRIBUTES: &Words<Attribute> = &[
     ("mode", Attribute::Mode),
     ("timestamps", Attribute::Timestamps),
     ("ownership", Attribute::Ownership),
@@ -40,7 +40,7 @@ const ATTRIBUTES: &Words<Attribute> = &[
     ("all", Attribute::All),
 ];
 /// No word may be an abbreviation of another.
-const STRATEGIES: &Words<Strategy> = &[
+pub(super) const STRATEGIES: &Words<Strategy> = &[
     ("reflink", Strategy::Reflink),
     ("copy_file_range", Strategy::CopyFileRange),
     ("splice", Strategy::Splice),

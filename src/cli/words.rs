@@ -21,18 +21,36 @@ pub(super) fn find<T: Copy + PartialEq>(what: &str, word: &OsStr, words: &Words<
     match begins.first() {
         Some(first) if begins.iter().all(|meaning| meaning == first) => Ok(*first),
         Some(_) => Err(refusal("ambiguous", what, text, words)),
-        None => Err(refusal("invalid", what, text, words)),
+        None => {
+            let similar = similar(text, words.iter().map(|(name, _)| *name)).map(str::to_owned);
+            Err(UsageError { suggestion: similar, ..refusal("invalid", what, text, words) })
+        }
     }
+}
+
+/// Returns the words without their synonyms.
+pub(super) fn names<T: PartialEq>(words: &Words<T>) -> Vec<&'static str> {
+    synonyms(words).filter_map(|names| names.first().copied()).collect()
+}
+
+fn synonyms<T: PartialEq>(words: &Words<T>) -> impl Iterator<Item = Vec<&'static str>> {
+    words.chunk_by(|one, next| one.1 == next.1).map(|run| run.iter().map(|(name, _)| *name).collect())
+}
+
+/// Returns the candidate that a mistyped word probably stands for. Jaro-Winkler favours a common beginning; 0.8 is the
+/// threshold with which clap used it.
+pub(super) fn similar<'c>(word: &[u8], candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let word = std::str::from_utf8(word).ok()?;
+    let scores = candidates.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    let close = scores.filter(|(score, _)| *score > 0.8);
+    close.max_by(|one, next| one.0.total_cmp(&next.0)).map(|(_, candidate)| candidate)
 }
 
 fn refusal<T: Copy + PartialEq>(kind: &str, what: &str, text: &[u8], words: &Words<T>) -> UsageError {
     let mut message = [kind.as_bytes(), b" argument ", &crate::report::quote::plainly_quoted(text)].concat();
     message.extend_from_slice(format!(" for '{what}'\nValid arguments are:").as_bytes());
-    let mut last = None;
-    for (name, meaning) in words {
-        let lead = if last == Some(*meaning) { ", " } else { "\n  - " };
-        message.extend_from_slice(format!("{lead}'{name}'").as_bytes());
-        last = Some(*meaning);
+    for names in synonyms(words) {
+        message.extend_from_slice(format!("\n  - '{}'", names.join("', '")).as_bytes());
     }
     UsageError::new(message)
 }
@@ -63,5 +81,15 @@ mod tests {
              - 'simple', 'never'\n  - 'numbered'"
         );
         assert!(find("x").unwrap_err().starts_with("invalid argument 'x' for 'backup type'\n"));
+    }
+
+    #[test]
+    fn similar_words_are_close() {
+        let similar = |word: &str| similar(word.as_bytes(), ["always", "auto", "force", "splice"].into_iter());
+        assert_eq!(
+            (similar("alwais"), similar("splcie"), similar("atuo")),
+            (Some("always"), Some("splice"), Some("auto"))
+        );
+        assert_eq!((similar("foo"), similar("x"), similar("")), (None, None, None));
     }
 }

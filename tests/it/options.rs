@@ -7,6 +7,8 @@ use libtest_mimic::Trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("options::help", &[], help),
+        trial("options::version", &[], version),
+        trial("options::similar_words", &[], similar_words),
         trial("options::preset", &[], preset),
         trial("options::preset_refuses", &[], preset_refuses),
         trial("options::only_one_reads_stdin", &[], only_one_reads_stdin),
@@ -40,6 +42,41 @@ fn help() {
     }
     let cp = sandbox.command_as(ZCP, "cp").arg("-h").output().unwrap();
     assert_eq!(cp.stderr, b"cp: invalid option -- 'h'\nTry 'cp --help' for more information.\n");
+}
+
+fn version() {
+    let sandbox = Sandbox::new();
+    let print = |name: &str, option: &str| sandbox.command_as(ZCP, name).arg(option).output().unwrap();
+    let line = format!("zcp (zcp) {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(print("zcp", "-V").stdout).unwrap(), line);
+    assert_eq!(String::from_utf8(print("zcp", "--version").stdout).unwrap(), line);
+    let cp = print("cp", "-V");
+    assert_eq!(cp.stderr, b"cp: invalid option -- 'V'\nTry 'cp --help' for more information.\n");
+    assert!(!String::from_utf8(print("cp", "--help").stdout).unwrap().contains("-V"));
+}
+
+/// A mistyped option or word is answered with the one that it resembles. Under the name cp, the messages are cp's.
+fn similar_words() {
+    let sandbox = Sandbox::new();
+    let errors = |name: &str, option: &str| {
+        let output = sandbox.command_as(ZCP, name).args([option, "a", "b"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (option, similar) in [
+        ("--recursve", "--recursive"),
+        ("--strategi=mmap", "--strategy"),
+        ("--strategy=splcie", "splice"),
+        ("--strategy=mmap,sendfiel", "sendfile"),
+        ("--reflink=alwais", "always"),
+        ("--preserve=mdoe", "mode"),
+        ("--generate=fihs", "fish"),
+    ] {
+        let line = format!("did you mean '{similar}'?");
+        assert!(errors("zcp", option).contains(&format!("\nzcp: {line}\nTry ")), "{option}");
+        assert!(!errors("cp", option).contains("did you mean"), "{option}");
+    }
+    assert!(!errors("zcp", "--nonsense").contains("did you mean"));
 }
 
 fn assert_usage(args: &[&str], words: &str) {

@@ -31,8 +31,10 @@ const ROOMS: [&[&str]; 15] = [
 const MUTUAL: [(&str, &str); 2] = [("dir", "context"), ("context", "dir")];
 
 /// Crates, and the files and directories of src that may name them.
-const NAMED: [(&str, &[&str]); 6] = [
+const NAMED: [(&str, &[&str]); 8] = [
     ("clap", &["cli/"]),
+    ("clap_mangen", &["cli/generate/man.rs"]),
+    ("strsim", &["cli/words.rs"]),
     ("indicatif", &["report/bar.rs"]),
     ("rustix", &["sys/", "transfer/", "metadata/", "report/output.rs"]),
     ("walkdir", &["walk/estimate.rs"]),

@@ -1,7 +1,8 @@
 //! bash. readline splits words at `=`, so the script joins `--option=word` again. Where it has nothing to offer,
 //! bash completes file names in its usual way, with quoting and tildes.
 
-use super::{Kind, Known, Takes};
+use super::{Argument, argument};
+use crate::cli::opt::{ArgumentKind, Opt};
 use std::fmt::Write;
 
 const SCRIPT: &str = r#"# Completion of zcp for bash. Rendered from the table of options; do not edit.
@@ -54,32 +55,31 @@ _zcp() {
 complete -o bashdefault -o default -F _zcp zcp
 "#;
 
-pub(super) fn render(table: &[Known]) -> String {
+pub(super) fn render(table: &[&Opt]) -> String {
     let mut required = Vec::new();
     let mut options = Vec::new();
     let mut values = String::new();
-    for known in table {
-        let shorts: Vec<String> = known.shorts.iter().map(|short| format!("-{short}")).collect();
-        let longs: Vec<String> = known.long.iter().map(|long| format!("--{long}")).collect();
-        let (own, rest) = match known.takes {
-            Takes::Nothing => (longs.clone(), None),
-            Takes::Optional(_) => {
-                (longs.iter().flat_map(|long| [long.clone(), format!("{long}=")]).collect(), None)
+    for option in table {
+        let shorts: Vec<String> = option.shorts().map(|short| format!("-{short}")).collect();
+        let longs: Vec<String> = option.long().map(|long| format!("--{long}")).into_iter().collect();
+        match argument(option) {
+            Argument::None => options.extend(longs.clone()),
+            Argument::Optional => options.extend(longs.iter().flat_map(|long| [long.clone(), format!("{long}=")])),
+            Argument::Required => {
+                options.extend(longs.iter().map(|long| format!("{long}=")));
+                required.extend(shorts.iter().chain(&longs).cloned());
             }
-            Takes::Required(_) => {
-                (longs.iter().map(|long| format!("{long}=")).collect(), Some(shorts.iter().chain(&longs)))
-            }
-        };
-        required.extend(rest.into_iter().flatten().cloned());
-        options.extend(own);
+        }
         options.extend(shorts.clone());
-        let Some(value) = known.value() else { continue };
-        let action = match &value.kind {
-            Kind::Word(words) => format!("words='{}'", words.join(" ")),
-            Kind::List(words) => format!("list='{}'", words.join(" ")),
-            Kind::Directory => "compopt +o bashdefault +o default -o dirnames; return".to_owned(),
-            Kind::File => "return".to_owned(),
-            Kind::Free => "compopt +o bashdefault +o default; return".to_owned(),
+        if argument(option) == Argument::None {
+            continue;
+        }
+        let action = match option.kind {
+            ArgumentKind::Word(words) => format!("words='{}'", words().join(" ")),
+            ArgumentKind::List(words) => format!("list='{}'", words().join(" ")),
+            ArgumentKind::Directory => "compopt +o bashdefault +o default -o dirnames; return".to_owned(),
+            ArgumentKind::File => "return".to_owned(),
+            ArgumentKind::Free => "compopt +o bashdefault +o default; return".to_owned(),
         };
         let names = shorts.into_iter().chain(longs).collect::<Vec<_>>().join(" | ");
         // Writing to a String does not fail.
