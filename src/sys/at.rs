@@ -54,7 +54,7 @@ pub fn fs_magic(path: &OsStr) -> Result<u64> {
     retry_on_intr(|| fs::statfs(path)).map(|s| magic(&s))
 }
 
-/// All types fit in 32 bits. Where the field has no more and is signed, those of btrfs and SMB are negative.
+/// Returns `f_type`, whose values fit in 32 bits. In a signed field of 32 bits, those of btrfs and SMB are negative.
 pub(super) fn magic(stat: &fs::StatFs) -> u64 {
     u64::from(stat.f_type as u32)
 }
