@@ -148,7 +148,7 @@ impl Context {
         AttributeRules { keep: self.options.preserve, umask, uid, privileged }
     }
 
-    /// Reports an attribute that was not kept, a failure by `fail`.
+    /// Reports an attribute that was not kept. A failure goes to `fail`.
     pub fn report_lost(
         &self,
         lost: Lost,

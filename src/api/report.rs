@@ -108,7 +108,7 @@ impl Report {
         Report(Box::new(summary))
     }
 
-    /// `Ok` if everything was copied.
+    /// Returns `Ok` if everything was copied.
     pub(super) fn into_result(self) -> Result<Report, Error> {
         match (self.0.interrupted, self.0.failed) {
             (true, _) => Err(Error::Cancelled(self)),

@@ -104,8 +104,8 @@ pub struct AttributeRules {
 }
 
 impl AttributeRules {
-    /// Gives a copy its source's attributes, but for the times of what is not a directory. Passes to `lost` what is not
-    /// kept. False if the copy is incomplete by that.
+    /// Gives a copy its source's attributes, except the times unless it is a directory. Passes each attribute
+    /// that is not kept to `lost`. Returns false if the copy is incomplete because of that.
     pub fn apply(&self, pair: &AttributePair<'_>, lost: &mut dyn FnMut(Lost)) -> bool {
         let answer = self.apply_as_source(pair, lost).and_then(|all_kept| {
             let later = pair.later.filter(|_| !self.keep.mode);
@@ -148,7 +148,8 @@ impl AttributeRules {
         let all_kept = is_leading || self.apply_xattrs(pair, lost);
         if keep.mode && kind != Kind::Symlink {
             let answer = super::copy_mode(from, to, kind, mode);
-            // Another user's file takes no times either, and cp, which sets them first, reports only those.
+            // An unprivileged process cannot set the times of another user's file either. cp sets them first and
+            // reports only those.
             if times_later && answer.as_ref().is_err_and(|failure| failure.has_errno(Errno::PERM)) {
                 times::set(to, source)?;
             }

@@ -1,6 +1,7 @@
 //! Owner, extended attributes, mode with its ACL, and times: reading, setting and comparing them.
 //!
-//! `apply.rs` has the order in which a copy gets them. Nothing here prints. A failure is returned without the path, which the caller adds.
+//! `apply.rs` has the order in which a copy gets them. Nothing in this module prints. A failure is returned
+//! without the path, which the caller adds.
 
 pub mod apply;
 pub mod compare;
@@ -15,7 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The words for an owner that cannot be set.
+/// The message for an owner that cannot be set.
 pub const OWNERSHIP: &str = "failed to preserve ownership for {}";
 const PERMISSIONS: &str = "preserving permissions for {}";
 

@@ -25,10 +25,10 @@ pub fn explain(strategy: Strategy, reason: Reason) -> String {
     let errno = match reason {
         Reason::Errno(errno) => errno,
         Reason::EarlyEnd => {
-            return "the call gave 0 bytes although the file goes on; read gets the rest".to_owned();
+            return "the call returned 0 bytes before the end of the file; read gets the rest".to_owned();
         }
         Reason::Changed => {
-            return "the source was changed meanwhile; the next path took the piece again".to_owned();
+            return "the source changed during the call; the next strategy repeated it".to_owned();
         }
     };
     let text = match (strategy, name(errno).as_str()) {

@@ -99,7 +99,7 @@ impl Destination {
         WrittenCopy { fd: self.fd.as_fd(), name }
     }
 
-    /// Returns whether it remains if it cannot be given its final name: the next try can name a joined file.
+    /// Returns whether it stays if it cannot be given its final name: the next try can name a joined file.
     pub(super) fn stays_unnamed(&self) -> bool {
         matches!(self.name, NameState::Final | NameState::Temporary(.., TemporaryUse::Join))
     }

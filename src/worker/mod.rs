@@ -115,7 +115,7 @@ impl Task<'_> {
         self.dir.destination_path(self.entry.destination())
     }
 
-    /// Returns a maker of failures of an operation on the destination. `words` have a `{}` for its path.
+    /// Returns a function that makes the failure of an operation on the destination. `words` has a `{}` for its path.
     fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(words, self.destination_path()).errno(errno)
     }
@@ -125,7 +125,8 @@ impl Task<'_> {
         Failure::new("cannot create hard link {} to {}", self.destination_path()).and(earlier)
     }
 
-    /// Returns a maker of failures of an operation on the source, which do not say whether the source vanished.
+    /// Returns a function that makes the failure of an operation on the source. The failure does not tell whether
+    /// the source vanished.
     fn cannot_source(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(words, self.source_path()).errno(errno)
     }
@@ -365,7 +366,7 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Gives a copy its source's attributes but for the times. Returns false if an attribute that must be kept is
+    /// Gives a copy its source's attributes except the times. Returns false if an attribute that must be kept is
     /// lost.
     fn apply(&self, task: &Task<'_>, pair: &AttributePair<'_>) -> bool {
         let paths: (&dyn Fn() -> OsString, &dyn Fn() -> OsString) =
