@@ -17,6 +17,8 @@ const LEAST: usize = 2;
 /// The most small files, of two descriptors each, that a worker copies together. Relative time for 20,000 files
 /// of 1 to 8 KiB on tmpfs, by this number: 1: 1.02, 4: 0.90, 8: 0.89, 16: 0.89, 32: 0.84, 64: 0.88.
 const TOGETHER: usize = 32;
+/// The number of workers that may copy so many, where there are more workers than planned because they wait for a disk.
+const WAITING: usize = 16;
 
 /// The open directories and their limit.
 #[derive(Debug)]
@@ -38,10 +40,11 @@ impl Descriptors {
         let affordable = limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH;
         let workers = workers.min(affordable).max(1);
         let single = FOR_ALL + EACH * workers;
-        let together = (limit.saturating_sub(single) / 8 / workers).min(TOGETHER);
-        let reserved = single + 2 * together * workers;
+        let files = (limit.saturating_sub(single) / 8).min(TOGETHER * workers.max(WAITING));
+        let together = (files / workers).min(TOGETHER);
+        let reserved = single + 2 * files;
         let most = (limit.saturating_sub(reserved) / 2).clamp(LEAST, 400);
-        let free = AtomicUsize::new(together * workers);
+        let free = AtomicUsize::new(files);
         Descriptors { most, reserved, workers, together, free, open: Mutex::default() }
     }
 
@@ -55,11 +58,12 @@ impl Descriptors {
         self.together.max(1)
     }
 
-    /// Reserves descriptors for this many files that are copied together. Returns false if too many are in use,
-    /// because there are more workers than planned.
-    pub fn reserve(&self, files: usize) -> bool {
-        let reserve = |free: usize| free.checked_sub(files);
-        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+    /// Reserves descriptors for at most this many files that are copied together. Returns for how many: there may
+    /// be more workers than planned.
+    pub fn reserve(&self, files: usize) -> usize {
+        let reserve = |free: usize| Some(free - free.min(files));
+        let free = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve);
+        free.map_or(0, |free| free.min(files))
     }
 
     /// Returns the descriptors of [`reserve`](Self::reserve).

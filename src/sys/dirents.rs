@@ -60,6 +60,11 @@ impl Names {
     pub fn push(&mut self, entry: Dirent<'_>) {
         let length = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
         let start = self.text.len();
+        if self.entries.is_empty() {
+            // A vector that grows from nothing moves its content many times.
+            self.text.reserve(512);
+            self.entries.reserve(32);
+        }
         self.text.extend_from_slice(&entry.name.as_bytes()[..length.into()]);
         self.entries.push(Slot { ino: entry.ino, start, length, kind: entry.kind });
     }

@@ -54,17 +54,10 @@ impl Worker<'_> {
         {
             return self.give_up(task, destination, &stat, error).map(|()| true);
         }
-        if self.ctx.options.verify
-            && !self.ctx.options.attributes_only
-            && let Err(failure) = self.verify(task, &src, destination.written_copy(task))
-        {
-            if self.is_interruption(&failure) {
-                self.discard(task, destination);
-            } else {
-                self.give_up_attempt(task, destination, &stat);
-            }
-            return Err(failure);
-        }
+        let destination = match self.ctx.options.verify && !self.ctx.options.attributes_only {
+            true => self.verify_written(task, &src, &stat, destination)?,
+            false => destination,
+        };
         let state = Completion::of(self.apply_metadata(task, &src, &stat, &destination));
         let committed = self.commit(task, destination, &stat, state)?;
         self.stats.files += u64::from(committed);

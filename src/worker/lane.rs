@@ -1,5 +1,5 @@
 //! Copies many small files of one directory together: opens all of them, then makes all copies, then fills
-//! them, then sets their attributes, then closes all files.
+//! (and verifies) them, then sets their attributes, then closes all files.
 //!
 //! The kernel repeats each operation many times in a row, and one close_range(2) replaces many calls of
 //! close(2). Only plain files are copied this way: small regular files, between local file systems on which
@@ -16,8 +16,8 @@ use crate::context::Context;
 use crate::existing;
 use crate::metadata::new_mode::NewMode;
 use crate::options::Action;
-use crate::report::copied_line;
-use crate::sys::{Kind, Stat, at, raw};
+use crate::report::{Failure, copied_line};
+use crate::sys::{Kind, Stat, at, io, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,20 +26,21 @@ use std::sync::atomic::Ordering;
 /// The files that are copied together, with memory for the next ones.
 #[derive(Default)]
 pub(super) struct Lane {
+    /// All that were ever in use. Their memory is reused, and they are not moved.
     files: Vec<SmallFile>,
-    /// Entries whose memory is reused.
-    spare: Vec<Entry>,
     closing: Vec<OwnedFd>,
     /// Whether all names were taken when files were last made in an existing directory.
     meets_existing: bool,
 }
 
 /// A plain file that is being copied.
+#[derive(Default)]
 struct SmallFile {
     entry: Entry,
     stat: Stat,
-    src: OwnedFd,
-    /// `None` before it is made, and if making or filling it failed.
+    /// Open for reading.
+    src: Option<OwnedFd>,
+    /// `None` before it is made, and if making, filling or verifying it failed.
     destination: Option<Destination>,
     made: bool,
     measure: Option<Box<Measure>>,
@@ -48,7 +49,7 @@ struct SmallFile {
 /// An inspected entry.
 enum Candidate {
     /// A plain file, open for reading.
-    Plain(OwnedFd, Stat),
+    Plain,
     /// Any other entry, with the source if it is a regular file.
     Other(Option<Source>),
 }
@@ -62,7 +63,6 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
         || options.debug
         || options.atomic
         || options.fsync
-        || options.verify
         || options.context.is_some();
     // Later runs go by the existing files, so a killed run should leave few incomplete ones.
     let is_compared = options.resume || options.update;
@@ -107,36 +107,44 @@ impl Worker<'_> {
     /// or a fifo may occupy a worker while others copy the names after it. Returns false if the remaining files
     /// of the batch probably exist at the destination.
     pub(super) fn copy_together(&mut self, batch: &Batch, most: usize, has_lane: bool) -> bool {
-        let has_lane = has_lane && self.ctx.descriptors.reserve(most);
+        let reserved = if has_lane { self.ctx.descriptors.reserve(most) } else { 0 };
         let mut lane = std::mem::take(&mut self.lane);
-        let mut other = None;
-        while other.is_none() && lane.files.len() < most && !self.ctx.stop.is_raised() {
-            let mut entry = lane.spare.pop().unwrap_or_default();
-            if !batch.take(&mut entry) {
+        let (mut used, mut other) = (0, None);
+        while other.is_none() && used < reserved.max(1) && !self.ctx.stop.is_raised() {
+            if used == lane.files.len() {
+                lane.files.push(SmallFile::default());
+            }
+            let Some(file) = lane.files.get_mut(used) else { break };
+            if !batch.take(&mut file.entry) {
                 break;
             }
-            match if has_lane { self.open_plain(batch, &entry) } else { Candidate::Other(None) } {
-                Candidate::Plain(src, stat) => {
-                    lane.files.push(SmallFile { entry, stat, src, destination: None, made: false, measure: None });
-                }
-                Candidate::Other(source) => other = Some((entry, source)),
+            match if reserved > 0 { self.open_plain(batch, file) } else { Candidate::Other(None) } {
+                Candidate::Plain => used += 1,
+                Candidate::Other(source) => other = Some(source),
             }
         }
-        let has_files = !lane.files.is_empty();
-        self.copy_lane(batch, &mut lane);
-        if has_lane {
-            self.ctx.descriptors.release(most);
+        let (files, rest) = lane.files.split_at_mut(used);
+        if !files.is_empty() {
+            self.make_files(batch, files);
+            lane.meets_existing = !batch.dir.fresh && files.iter().all(|file| !file.made);
+            self.fill_files(batch, files);
+            if self.ctx.options.verify {
+                self.verify_files(batch, files);
+            }
+            self.complete_files(batch, files);
+            self.close_files(batch, files, &mut lane.closing);
         }
-        if let Some((entry, source)) = other {
-            self.copy(&batch.dir, &batch.fds, &entry, source);
-            lane.spare.push(entry);
+        self.ctx.descriptors.release(reserved);
+        if let (Some(source), Some(file)) = (other, rest.first()) {
+            self.copy(&batch.dir, &batch.fds, &file.entry, source);
         }
         self.lane = lane;
-        !(has_files && self.lane.meets_existing)
+        !(used > 0 && self.lane.meets_existing)
     }
 
     /// Opens an entry that is a regular file, and checks whether it is plain.
-    fn open_plain(&mut self, batch: &Batch, entry: &Entry) -> Candidate {
+    fn open_plain(&mut self, batch: &Batch, file: &mut SmallFile) -> Candidate {
+        let entry = &file.entry;
         // The copy may rename or remove the operand itself.
         let is_cleared =
             entry.operand && (self.ctx.options.backup.is_some() || self.ctx.options.remove_destination);
@@ -151,7 +159,10 @@ impl Worker<'_> {
             return Candidate::Other(None);
         };
         match at::fstat(&fd) {
-            Ok(stat) if self.is_plain(batch, entry, &stat, &fd) => Candidate::Plain(fd, stat),
+            Ok(stat) if self.is_plain(batch, entry, &stat, &fd) => {
+                (file.stat, file.src, file.made) = (stat, Some(fd), false);
+                Candidate::Plain
+            }
             Ok(stat) if stat.is_regular() => Candidate::Other(Some(Source { stat, fd: Some(fd) })),
             _ => Candidate::Other(None),
         }
@@ -168,36 +179,26 @@ impl Worker<'_> {
             }
     }
 
-    fn copy_lane(&mut self, batch: &Batch, lane: &mut Lane) {
-        if lane.files.is_empty() {
-            return;
-        }
-        self.make_files(batch, lane);
-        lane.meets_existing = !batch.dir.fresh && lane.files.iter().all(|file| !file.made);
-        self.fill_files(batch, lane);
-        self.complete_files(batch, lane);
-        let mut left = Vec::new();
-        for file in lane.files.drain(..) {
-            if file.made {
-                lane.closing.extend(file.destination.map(|destination| destination.fd));
-                lane.closing.push(file.src);
-                lane.spare.push(file.entry);
-            } else {
-                left.push((file.entry, Source { stat: file.stat, fd: Some(file.src) }));
-            }
-        }
-        raw::close_all(&mut lane.closing);
-        for (entry, source) in left {
-            if !self.ctx.stop.is_raised() {
-                self.copy(&batch.dir, &batch.fds, &entry, Some(source));
+    /// Closes the files that were made, and copies the others one by one.
+    fn close_files(&mut self, batch: &Batch, files: &mut [SmallFile], closing: &mut Vec<OwnedFd>) {
+        // Sources before destinations: that is nearly the order of the descriptors' numbers.
+        closing.extend(files.iter_mut().filter(|file| file.made).filter_map(|file| file.src.take()));
+        closing.extend(files.iter_mut().filter_map(|file| file.destination.take()).map(|made| made.fd));
+        raw::close_all(closing);
+        for file in files {
+            if let Some(fd) = file.src.take()
+                && !self.ctx.stop.is_raised()
+            {
+                let source = Source { stat: file.stat, fd: Some(fd) };
+                self.copy(&batch.dir, &batch.fds, &file.entry, Some(source));
             }
         }
     }
 
-    fn make_files(&mut self, batch: &Batch, lane: &mut Lane) {
+    fn make_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
         let policy = self.ctx.mode_policy();
         let mut lines = Vec::new();
-        for file in &mut lane.files {
+        for file in files {
             if self.ctx.stop.is_raised() {
                 break;
             }
@@ -216,37 +217,57 @@ impl Worker<'_> {
     }
 
     /// Moves the content. A signal stops it and removes the files without content: see [`Worker::give_up`].
-    fn fill_files(&mut self, batch: &Batch, lane: &mut Lane) {
-        for file in &mut lane.files {
-            let Some(destination) = file.destination.take() else { continue };
+    fn fill_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
+        for file in files {
+            let (Some(src), Some(destination)) = (&file.src, &file.destination) else { continue };
             let task = self.lane_task(batch, &file.entry);
             let before = self.meter.bytes.load(Ordering::Relaxed);
             self.show(&task, &file.stat);
             let measure = self.measure();
-            match self.move_content(&task, &file.src, &file.stat, &destination) {
-                Ok(()) => {
-                    file.destination = Some(destination);
-                    file.measure = measure.map(|measure| Box::new(self.measured(measure)));
-                }
+            match self.move_content(&task, src, &file.stat, destination) {
+                Ok(()) => file.measure = measure.map(|measure| Box::new(self.measured(measure))),
                 Err(error) => {
-                    let answer = self.give_up(&task, destination, &file.stat, error);
-                    self.record(&task, measure, |worker| {
-                        worker.note_source(&file.stat);
-                        worker.report(&task, answer);
-                    });
+                    let Some(destination) = file.destination.take() else { continue };
+                    let failure = self.give_up(&task, destination, &file.stat, error).err();
+                    self.report_failed(&task, &file.stat, measure, failure);
                 }
             }
             self.count_done(before);
         }
     }
 
-    fn complete_files(&mut self, batch: &Batch, lane: &mut Lane) {
-        for file in &mut lane.files {
-            let Some(destination) = &file.destination else { continue };
+    /// Starts to write all files to the disk, so that it writes them at the same time, and then verifies each.
+    fn verify_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
+        for destination in files.iter().filter_map(|file| file.destination.as_ref()) {
+            io::drop_pages(&destination.fd, 0, 0);
+        }
+        for file in files {
+            let (Some(src), Some(destination)) = (&file.src, file.destination.take()) else { continue };
+            let task = self.lane_task(batch, &file.entry);
+            match self.verify_written(&task, src, &file.stat, destination) {
+                Ok(destination) => file.destination = Some(destination),
+                Err(failure) => {
+                    let measure = file.measure.take().map(|measure| *measure);
+                    self.report_failed(&task, &file.stat, measure, Some(failure));
+                }
+            }
+        }
+    }
+
+    fn report_failed(&mut self, task: &Task<'_>, stat: &Stat, measure: Option<Measure>, failure: Option<Failure>) {
+        self.record(task, measure, |worker| {
+            worker.note_source(stat);
+            worker.report(task, failure.map_or(Ok(()), Err));
+        });
+    }
+
+    fn complete_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
+        for file in files {
+            let (Some(src), Some(destination)) = (&file.src, &file.destination) else { continue };
             let task = self.lane_task(batch, &file.entry);
             self.record(&task, file.measure.take().map(|measure| *measure), |worker| {
                 worker.note_source(&file.stat);
-                let state = Completion::of(worker.apply_metadata(&task, &file.src, &file.stat, destination));
+                let state = Completion::of(worker.apply_metadata(&task, src, &file.stat, destination));
                 worker.complete_open(&task, destination, &file.stat, state);
                 worker.stats.files += 1;
                 worker.tell_made(&task);

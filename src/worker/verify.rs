@@ -1,12 +1,13 @@
 //! `--verify`: reads the copy back and compares it with the source.
 
+use super::destination::Destination;
 use super::{Source, Task, Worker};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use crate::transfer::Side;
 use crate::transfer::verify::{Finding, WrittenCopy};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 impl Worker<'_> {
     /// Fails if the source can be read only once, or the destination cannot be read back. Such files are not
@@ -27,6 +28,29 @@ impl Worker<'_> {
             return Err(cannot_read_back(task));
         }
         Ok(())
+    }
+
+    /// Compares a copy that was just written with its source. One that differs is given up.
+    ///
+    /// # Errors
+    /// As for [`Worker::verify`].
+    pub(super) fn verify_written(
+        &mut self,
+        task: &Task<'_>,
+        source: &OwnedFd,
+        stat: &Stat,
+        destination: Destination,
+    ) -> Result<Destination, Failure> {
+        match self.verify(task, source, destination.written_copy(task)) {
+            Ok(()) => Ok(destination),
+            Err(failure) => {
+                match self.is_interruption(&failure) {
+                    true => self.discard(task, destination),
+                    false => self.give_up_attempt(task, destination, stat),
+                }
+                Err(failure)
+            }
+        }
     }
 
     /// Compares a copy with its source.

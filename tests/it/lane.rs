@@ -17,7 +17,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("lane::closed_together", &needs, closed_together),
         trial("lane::one_fails_alone", &needs, one_fails_alone),
+        trial("lane::one_fails_verification", &needs, one_fails_verification),
         trial("lane::stopped", &needs, stopped),
+        trial("lane::stopped_in_verification", &needs, stopped_in_verification),
         trial("lane::name_is_taken", &needs, name_is_taken),
         trial("lane::existing_names", &[Need::Shm], existing_names),
         trial("lane::link_in_the_way", &needs, link_in_the_way),
@@ -122,6 +124,42 @@ fn one_fails_alone() {
         let trace = strace::zcp(&sandbox, &options, &["-rTj1", "-p", "src", "dst"]);
         assert_one_failed(&sandbox, &trace.output, words);
     }
+}
+
+/// A file that differs, or cannot be read back, is neither counted as copied nor as verified.
+fn one_fails_verification() {
+    let cases = [
+        ("error=EIO", "cannot read back 'dst/f07': Input/output error"),
+        ("retval=0", "verification failed: 'src/f07' and 'dst/f07' differ at offset 0"),
+    ];
+    for (fault, words) in cases {
+        let sandbox = tree();
+        let path = sandbox.path("dst/f07");
+        let inject = format!("inject=pread64:{fault}");
+        let options = ["-P", path.to_str().unwrap(), "-e", &inject];
+        let trace = strace::zcp(&sandbox, &options, &["-rj1", "--verify", "--stats=json", "src", "dst"]);
+        let errors = String::from_utf8_lossy(&trace.output.stderr);
+        assert!(errors.contains(words), "{errors}");
+        assert_eq!(trace.output.status.code(), Some(1));
+        let totals = &stats(&trace.output)["totals"];
+        assert_eq!(totals["files"], FILES as u64 - 1);
+        assert_eq!(totals["verified"], FILES as u64 - 1, "{totals}");
+        assert_same_content(&sandbox);
+    }
+}
+
+/// Files that are not verified yet when a signal comes are removed.
+fn stopped_in_verification() {
+    let sandbox = tree();
+    let path = sandbox.path("dst/f07");
+    let options = ["-P", path.to_str().unwrap(), "-e", "inject=pread64:signal=INT:when=1"];
+    let trace = strace::zcp(&sandbox, &options, &["-rj1", "--verify", "src", "dst"]);
+    assert!(!trace.output.status.success());
+    let copied = sandbox.snapshot("dst").plain().0;
+    let source = sandbox.snapshot("src").plain().0;
+    let files: Vec<_> = copied.iter().filter(|(_, node)| node.bytes.is_some()).collect();
+    assert!((7..=8).contains(&files.len()), "{}", files.len());
+    assert!(files.iter().all(|(name, node)| node.bytes == source[*name].bytes));
 }
 
 /// Files that have no content yet when a signal comes are removed.
