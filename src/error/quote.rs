@@ -27,11 +27,12 @@ pub fn plainly_quoted(text: &[u8]) -> Vec<u8> {
 }
 
 /// Returns the text without quotes, for the few messages where cp does not quote. Bytes that could control a
-/// terminal are escaped.
+/// terminal are escaped; a newline or a tab is harmless.
 pub fn shown(text: &[u8]) -> Vec<u8> {
     let show = |piece| match piece {
         Segment::Plain(text, _) => text.to_owned(),
         Segment::Escape(text) if text == "\\n" => b"\n".to_vec(),
+        Segment::Escape(text) if text == "\\t" => b"\t".to_vec(),
         Segment::Escape(text) => text.into_bytes(),
     };
     split(text, true).into_iter().flat_map(show).collect()

@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("like_gnu::attributes_of_a_fifo_need_no_data", &[], attributes_of_fifo),
         trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
         trial("like_gnu::directories_met_again_get_cps_words", &[], directories_met_again),
+        trial("like_gnu::parents_are_shown_without_quotes", &[], parents_shown),
     ]
 }
 
@@ -356,4 +357,13 @@ fn directories_met_again() {
         let (errors, status) = cp(&sandbox, line);
         assert!(errors.ends_with(words) && status == Some(1), "{script}; cp {line}: {errors}");
     }
+}
+
+/// Only bytes that could control a terminal are escaped.
+fn parents_shown() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a b/f", "x").dir("d\t\n\x1b");
+    let output = sandbox.zcp(["-v", "--parents", "a b/f", "d\t\n\x1b"]).output().unwrap();
+    let lines = "a b -> d\t\n\\033/a b\n'a b/f' -> 'd'$'\\t\\n\\033''/a b/f'\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), lines);
 }

@@ -1,6 +1,7 @@
 //! The known differences between zcp and GNU cp: intended ones, and those of an old cp.
 
 use super::{Case, Run};
+use crate::snapshot::Node;
 
 /// A known difference.
 pub(crate) struct Known {
@@ -8,6 +9,18 @@ pub(crate) struct Known {
     pub(crate) why: &'static str,
     /// Whether this is the difference between the two runs. Asked only if they differ; such a case is skipped.
     pub(crate) shows: fn(&Case, cp: &Run, zcp: &Run) -> bool,
+}
+
+/// Whether the trees differ, but no longer after this change to each name.
+fn differ_only(cp: &Run, zcp: &Run, change: fn(&mut Node)) -> bool {
+    let changed = |run: &Run| run.snapshot.clone().without(change);
+    cp.snapshot != zcp.snapshot && changed(cp) == changed(zcp)
+}
+
+fn forget_time_of_directory(node: &mut Node) {
+    if node.mode & 0o170_000 == 0o040_000 {
+        node.mtime = None;
+    }
 }
 
 /// Intended differences from GNU cp 9.10. docs/cp.md lists them too.
@@ -76,41 +89,44 @@ pub(crate) const INTENDED: &[Known] = &[
     Known {
         why: "cp leaves the access control list that a file inherits or has, although its mode is kept or withheld",
         shows: |case, cp, zcp| {
-            let without_lists = |run: &Run| {
-                run.snapshot.clone().without(|node| {
+            case.has_list()
+                && differ_only(cp, zcp, |node| {
                     node.xattrs.retain(|name, _| !name.to_bytes().starts_with(b"system.posix_acl_"));
                     node.mode &= !0o070;
                 })
-            };
-            case.has_list() && cp.snapshot != zcp.snapshot && without_lists(cp) == without_lists(zcp)
         },
     },
     Known {
         why: "with --no-preserve=mode cp keeps set-ID and sticky bits of fifos, which mean nothing",
         shows: |case, cp, zcp| {
-            let without_bits = |run: &Run| {
-                run.snapshot.clone().without(|node| {
+            let drops_mode = case.flags.iter().any(|flag| flag.starts_with("--no-preserve="));
+            drops_mode
+                && differ_only(cp, zcp, |node| {
                     if node.mode & 0o170_000 == 0o010_000 {
                         node.mode &= !0o7000;
                     }
                 })
-            };
-            let drops_mode = case.flags.iter().any(|flag| flag.starts_with("--no-preserve="));
-            drops_mode && cp.snapshot != zcp.snapshot && without_bits(cp) == without_bits(zcp)
         },
     },
     Known {
         why: "with -u cp links a name that was met twice to itself, which gives its directory a new time, or fails",
         shows: |case, cp, zcp| {
-            let without_times = |run: &Run| {
-                run.snapshot.clone().without(|node| {
-                    if node.mode & 0o170_000 == 0o040_000 {
-                        node.mtime = None;
-                    }
-                })
-            };
-            let same = cp.snapshot != zcp.snapshot && without_times(cp) == without_times(zcp);
+            let same = differ_only(cp, zcp, forget_time_of_directory);
             case.operands.len() > 2 && case.has_update() && (same || cp.says("cannot create hard link"))
+        },
+    },
+    Known {
+        why: "cp makes backups of files that it then cannot replace, and renames them back, which gives their \
+              directory a new time",
+        shows: |case, cp, zcp| {
+            case.has_backup() && zcp.errors == cp.errors && differ_only(cp, zcp, forget_time_of_directory)
+        },
+    },
+    Known {
+        why: "cp fails to make a hard link to a copy that it has just renamed for a backup",
+        shows: |case, cp, zcp| {
+            let fails = |run: &Run| run.says("cannot create hard link");
+            case.has_backup() && case.operands.len() > 2 && fails(cp) && !fails(zcp)
         },
     },
     Known {
