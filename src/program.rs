@@ -2,8 +2,9 @@
 //! documented interface of the library, as any other program could. Only the steps of a copy that several
 //! machines share use the module `job`.
 
-use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
+use crate::cli::{self, Copy, JobStep, Plan, Request, Statistics, StatsForm, UsageError};
 use crate::job;
+use crate::sys::interrupted::{Bounded, errno_of};
 use crate::sys::{Errno, at, inherited, proc};
 use crate::temporary;
 use crate::{Cancel, Console, Error, Failure, Log, Report};
@@ -43,12 +44,12 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
         Ok(Request::Print(text)) => print(&console, &text),
         Ok(Request::Copy(request)) => copy(&console, *request),
         Ok(Request::Job(step, statistics)) => {
-            let stats_file = match StatsFile::prepare(&statistics) {
-                Ok(stats_file) => stats_file,
-                Err(failure) => return refuse(&console, &failure.into()),
+            let outputs = match &step {
+                JobStep::Plan(Plan { copy, .. }) => check_outputs(&statistics, &copy.sources, &copy.destination),
+                _ => Ok(()),
             };
-            let log = match open_log(&statistics, &console) {
-                Ok(log) => log,
+            let (stats_file, log) = match outputs.and_then(|()| prepare_outputs(&statistics, &console)) {
+                Ok(outputs) => outputs,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
             match job::prepare(step, &console) {
@@ -91,8 +92,8 @@ fn unseen_by(is_static: bool, preloaded: &OsStr) -> Option<&'static str> {
 fn copy(console: &Console, request: Copy) -> i32 {
     let Copy { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
-    let outputs = check_outputs(&statistics, &sources, &destination)
-        .and_then(|()| Ok((StatsFile::prepare(&statistics)?, open_log(&statistics, console)?)));
+    let outputs =
+        check_outputs(&statistics, &sources, &destination).and_then(|()| prepare_outputs(&statistics, console));
     let (stats_file, log) = match outputs {
         Ok(outputs) => outputs,
         Err(failure) => return refuse(console, &failure.into()),
@@ -194,7 +195,7 @@ impl Conclusion<'_> {
                 self.print_to_stdout(&text());
                 Ok(())
             }
-            StatsFile::Descriptor(fd) => fd.try_clone().and_then(|mut fd| fd.write_all(text().as_bytes())),
+            StatsFile::Descriptor(fd) => fd.try_clone().and_then(|fd| Bounded(fd).write_all(text().as_bytes())),
             StatsFile::InPlace(path) => write_in_place(path, text().as_bytes()),
             StatsFile::Replaced(path) => replace(path, text().as_bytes()),
         };
@@ -263,6 +264,10 @@ impl StatsFile {
     }
 }
 
+fn prepare_outputs(statistics: &Statistics, console: &Console) -> Result<(StatsFile, Option<Log>), Failure> {
+    Ok((StatsFile::prepare(statistics)?, open_log(statistics, console)?))
+}
+
 /// Opens the file of `--log`, before anything is copied.
 fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, Failure> {
     let Some(file) = &statistics.log else { return Ok(None) };
@@ -297,13 +302,28 @@ fn check_output(
     sources: &[OsString],
     destination: &OsStr,
 ) -> Result<(), Failure> {
-    let destination = Path::new(destination);
-    let copies = sources.iter().filter_map(|source| Some(destination.join(Path::new(source).file_name()?)));
-    let mut used = sources.iter().map(PathBuf::from).chain(copies).chain([destination.to_owned()]);
-    match used.any(|path| is_same_file(Path::new(file), &path)) {
+    let (file_path, destination) = (Path::new(file), Path::new(destination));
+    let is_needed = sources.iter().map(Path::new).any(|source| {
+        let inside = source.file_name().map(|name| destination.join(name));
+        let copies = [Some(destination.to_owned()), inside, Some(destination.join(source))];
+        is_same_file(file_path, source)
+            || (path_below(source, file_path).is_some() && !(words == STATISTICS && is_report(file_path)))
+            || copies.iter().flatten().any(|copy| {
+                is_same_file(file_path, copy)
+                    || path_below(copy, file_path).is_some_and(|path| source.join(path).symlink_metadata().is_ok())
+            })
+    });
+    match is_needed {
         true => Err(Failure::new(words, file).because("the copy needs it".to_owned())),
         false => Ok(()),
     }
+}
+
+/// Returns the path of an existing regular file relative to a directory that it lies below.
+fn path_below(dir: &Path, file: &Path) -> Option<PathBuf> {
+    let file = file.canonicalize().ok().filter(|file| file.is_file())?;
+    let below = file.strip_prefix(dir.canonicalize().ok()?).ok()?;
+    Some(below.to_owned()).filter(|below| !below.as_os_str().is_empty())
 }
 
 /// Returns whether two paths lead to one regular file, or to one free name.
@@ -327,7 +347,7 @@ const STATISTICS: &str = "cannot write statistics to {}";
 const LOG: &str = "cannot write log to {}";
 
 fn cannot_write(words: &'static str, file: &OsStr, error: &std::io::Error) -> Failure {
-    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    let errno = errno_of(error);
     Failure::new(words, file).errno(errno)
 }
 
@@ -346,25 +366,25 @@ fn is_report(path: &Path) -> bool {
     // No report is longer.
     const LONGEST: u64 = 64 << 20;
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    let read = std::fs::File::open(path).and_then(|file| Bounded(file.take(LONGEST)).read_to_string(&mut text));
     let keys = ["\"dry_run\":", "\"peak_in_flight\":", "\"totals\":{", "\"strategies\":{"];
     read.is_ok() && text.starts_with("{\"") && keys.iter().all(|key| text.contains(key))
 }
 
 fn write_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
-    file.write_all(text)
+    let file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
+    Bounded(file).write_all(text)
 }
 
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let make = |temporary: &OsStr| {
         // `create_new`, because in a directory like /tmp another user may have guessed the name.
         let new = std::fs::File::create_new(temporary);
-        let written = new.and_then(|mut new| {
-            let written = new.write_all(text);
+        let written = new.and_then(|new| {
+            let written = Bounded(new).write_all(text);
             written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
         });
-        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        written.map_err(|error| errno_of(&error))
     };
     Ok(temporary::replace(at::CWD, path.as_os_str(), make)?)
 }

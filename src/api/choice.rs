@@ -4,7 +4,8 @@ use super::{CopyOptions, Error};
 use crate::filter::Filter;
 use crate::options::NameList;
 use crate::report::Failure;
-use crate::sys::Errno;
+use crate::sys::at::{self, Follow};
+use crate::sys::interrupted::{Bounded, errno_of};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -71,11 +72,14 @@ impl CopyOptions {
         let file = file.as_ref();
         let mut text = Vec::new();
         let read = match file.as_os_str().as_bytes() {
-            b"-" => std::io::stdin().lock().read_to_end(&mut text),
-            _ => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut text)),
+            b"-" => Bounded(std::io::stdin().lock()).read_to_end(&mut text),
+            _ => {
+                let opened = at::open_read(at::CWD, file.as_os_str(), Follow::Yes, true);
+                opened.map_err(Into::into).and_then(|fd| Bounded(std::fs::File::from(fd)).read_to_end(&mut text))
+            }
         };
         read.map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            let errno = errno_of(&error);
             Error::Unusable(Failure::new("cannot read {}", file).errno(errno))
         })?;
         self.filter().exclude_from(&text).map_err(|(line, why)| {

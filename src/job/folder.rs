@@ -20,6 +20,7 @@ use super::manifest::Manifest;
 use super::private::PrivateDir;
 use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
+use crate::sys::interrupted::Bounded;
 use crate::sys::stale::StaleRetry;
 use crate::sys::{Errno, at, io};
 use crate::transfer::route::FsKind;
@@ -88,7 +89,7 @@ impl Folder {
     ///
     /// # Errors
     /// If parts have been run, the directory is no job folder, or other users may write to it.
-    pub(super) fn prepare(path: &Path) -> Result<(Folder, File), Failure> {
+    pub(super) fn prepare(path: &Path) -> Result<(Folder, Bounded<File>), Failure> {
         let root = PrivateDir::make(path)?;
         let names = root.names()?;
         let is_ours =

@@ -7,6 +7,7 @@ use super::facts::Line;
 use super::private::PrivateDir;
 use crate::report::Failure;
 use crate::sys::Errno;
+use crate::sys::interrupted::{Bounded, errno_of};
 use crate::sys::stale::StaleRetry;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -20,13 +21,13 @@ pub(super) const ROOT: &str = ".";
 
 /// Makes a failure of `operation` on `path`, with the system's reason.
 pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Failure {
-    Failure::new(operation, path).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
+    Failure::new(operation, path).errno(errno_of(error))
 }
 
 pub(super) struct ListWriter {
     list: PathBuf,
-    names: BufWriter<File>,
-    facts: BufWriter<File>,
+    names: BufWriter<Bounded<File>>,
+    facts: BufWriter<Bounded<File>>,
 }
 
 impl ListWriter {
@@ -51,8 +52,8 @@ impl ListWriter {
 /// Reads a list. Nothing follows an error.
 pub(super) struct ListReader<L> {
     list: PathBuf,
-    names: BufReader<File>,
-    facts: BufReader<File>,
+    names: BufReader<Bounded<File>>,
+    facts: BufReader<Bounded<File>>,
     ended: bool,
     line: PhantomData<L>,
 }

@@ -8,6 +8,7 @@
 use super::lists::failed;
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
+use crate::sys::interrupted::{Bounded, errno_of};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{Errno, Stat, io, proc};
 use serde_json::Value;
@@ -98,13 +99,15 @@ impl PrivateDir {
     ///
     /// # Errors
     /// Those of open(2); EEXIST if the name is taken, even by a dangling link.
-    pub(super) fn create(&self, name: &str) -> Result<File, Failure> {
+    pub(super) fn create(&self, name: &str) -> Result<Bounded<File>, Failure> {
         let answer = at::create_private(&self.fd, OsStr::new(name));
-        answer.map(File::from).map_err(|errno| Failure::new("cannot create {}", self.path_of(name)).errno(errno))
+        answer
+            .map(|fd| Bounded(fd.into()))
+            .map_err(|errno| Failure::new("cannot create {}", self.path_of(name)).errno(errno))
     }
 
     /// Creates a file in place of an existing one.
-    pub(super) fn replace(&self, name: &str) -> Result<File, Failure> {
+    pub(super) fn replace(&self, name: &str) -> Result<Bounded<File>, Failure> {
         let temporary = temporary(name);
         let file = self.create(&temporary)?;
         self.rename(&temporary, name)?;
@@ -123,7 +126,7 @@ impl PrivateDir {
     ///
     /// # Errors
     /// Those of open(2), or that the file is not one of this job.
-    pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<File>, Failure> {
+    pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Bounded<File>>, Failure> {
         let cannot = |errno| Failure::new("cannot open {} for reading", self.path_of(name)).errno(errno);
         let open = || {
             let fd = at::open_read(&self.fd, OsStr::new(name), Follow::No, false)?;
@@ -142,7 +145,7 @@ impl PrivateDir {
             let words = "not reading {}: others may write to it; run chmod go-w on it";
             return Err(Failure::new(words, self.path_of(name)));
         }
-        Ok(Some(File::from(fd)))
+        Ok(Some(Bounded(fd.into())))
     }
 
     /// Removes a file if it exists.
@@ -213,12 +216,12 @@ impl PrivateDir {
         let temporary = temporary(name);
         let mut file = self.create(&temporary)?;
         let written = writeln!(file, "{value}");
-        let closed = io::close(file.into());
+        let closed = io::close(file.0.into());
         let failure = |errno| {
             let _ = self.remove(&temporary);
             Failure::new("error writing {}", self.path_of(name)).errno(errno)
         };
-        written.map_err(|error| failure(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        written.map_err(|error| failure(errno_of(&error)))?;
         closed.map_err(failure)?;
         Ok(temporary)
     }

@@ -12,6 +12,7 @@ use crate::report::Failure;
 use crate::report::json::bytes;
 use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
+use crate::sys::interrupted::Bounded;
 use crate::walk::operands::{self, Operands};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -32,7 +33,7 @@ pub(super) struct JobRoots {
     /// The job folder, ready for a plan.
     pub(super) folder: Folder,
     /// An empty file in the job folder for the names of the plan.
-    pub(super) spool: File,
+    pub(super) spool: Bounded<File>,
 }
 
 /// Resolves the operands by cp's rules, prepares the job folder, and makes the destination.
@@ -91,7 +92,7 @@ fn of_a_directory(
     source: OsString,
     planned: JobDestination,
     stat: &Stat,
-    (folder, spool): (Folder, File),
+    (folder, spool): (Folder, Bounded<File>),
 ) -> Result<JobRoots, Failure> {
     let JobDestination { destination, existed } = planned;
     let cannot_access = |errno| Failure::new("cannot access {}", &source).errno(errno);
@@ -120,7 +121,7 @@ fn of_a_file(
     source: &OsStr,
     destination: &OsStr,
     stat: Stat,
-    (folder, spool): (Folder, File),
+    (folder, spool): (Folder, Bounded<File>),
 ) -> Result<JobRoots, Failure> {
     let (from, name) = backup::split(source);
     let (to, new_name) = backup::split(destination);

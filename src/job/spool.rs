@@ -6,6 +6,7 @@
 use super::facts::{Facts, Line};
 use super::lists::failed;
 use crate::report::Failure;
+use crate::sys::interrupted::Bounded;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -26,11 +27,11 @@ pub(super) struct SpoolRecord {
 
 pub(super) struct SpoolWriter {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<Bounded<File>>,
 }
 
 impl SpoolWriter {
-    pub(super) fn new(path: PathBuf, file: File) -> SpoolWriter {
+    pub(super) fn new(path: PathBuf, file: Bounded<File>) -> SpoolWriter {
         SpoolWriter { file: BufWriter::with_capacity(1 << 18, file), path }
     }
 
@@ -53,7 +54,7 @@ impl SpoolWriter {
 
 pub(super) struct SpoolReader {
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Bounded<File>>,
     at: u64,
 }
 

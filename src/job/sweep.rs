@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::dir::Dir;
 use crate::report::{Failure, lock};
 use crate::sys::at;
+use crate::sys::interrupted::Bounded;
 use crate::sys::stale::StaleRetry;
 use crate::temporary;
 use std::collections::{BTreeMap, HashSet};
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 pub(super) struct Mark {
     name: String,
     path: PathBuf,
-    file: Mutex<File>,
+    file: Mutex<Bounded<File>>,
 }
 
 impl Mark {

@@ -7,6 +7,7 @@
 
 use super::folder::Folder;
 use crate::report::{Failure, lock};
+use crate::sys::interrupted::Bounded;
 use crate::sys::proc;
 use crate::sys::stale::StaleRetry;
 use std::collections::HashSet;
@@ -21,7 +22,7 @@ use std::sync::{Mutex, OnceLock};
 #[derive(Debug, Default)]
 pub(super) struct Written {
     earlier: OnceLock<Fingerprints>,
-    log: Mutex<Option<File>>,
+    log: Mutex<Option<Bounded<File>>>,
 }
 
 impl Written {

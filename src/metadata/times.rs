@@ -3,7 +3,7 @@
 use super::Handle;
 use crate::error::Failure;
 use crate::sys::at;
-use crate::sys::interrupted::retry_on_intr;
+use crate::sys::interrupted::{errno_of, retry_on_intr};
 use crate::sys::{Errno, Stat, Time};
 use filetime::FileTime;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
@@ -79,7 +79,7 @@ fn set_timestamps(file: Handle<'_>, times: &Timestamps) -> Result<(), Errno> {
 fn set_by_filetime(file: Handle<'_>, stat: &Stat) -> Result<(), Errno> {
     retry_on_intr(|| {
         filetime::set_symlink_file_times(file.path(), file_time(stat.atime), file_time(stat.mtime))
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            .map_err(|error| errno_of(&error))
     })
 }
 

@@ -4,6 +4,7 @@
 use super::stats::{failure_json, step_down_json};
 use super::{Console, Failure, json, lock, quote};
 use crate::sys::Kind;
+use crate::sys::interrupted::Bounded;
 use crate::transfer::{Account, Reason, Strategy};
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -58,7 +59,7 @@ impl Log {
             Sink::File(file) => {
                 let (file, error) = &mut *lock(file);
                 if error.is_none() {
-                    *error = file.write_all(lines).err();
+                    *error = Bounded(file).write_all(lines).err();
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! Where a call can follow a symbolic link, the caller chooses; without such a parameter it does not follow.
 
 use super::dirents::{EntryBuffer, Names};
-use super::interrupted::retry_on_intr;
+use super::interrupted::{Bounded, errno_of, retry_on_intr};
 use super::io::libc_call;
 use super::{Errno, Kind, Result, Stat};
 use nix::sys::stat::FchmodatFlags;
@@ -91,8 +91,8 @@ pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut content = Vec::new();
-    let read = std::fs::File::from(file).read_to_end(&mut content);
-    read.map(|_| Some(content)).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    let read = Bounded(std::fs::File::from(file)).read_to_end(&mut content);
+    read.map(|_| Some(content)).map_err(|error| errno_of(&error))
 }
 
 /// Opens an existing file for writing; neither creates nor truncates it. Unless `wait` is set, opening a fifo that

@@ -3,6 +3,7 @@
 //! Without a limit, a server or a filter that answers EINTR to every call would keep a copy busy for ever.
 
 use super::{Errno, Result};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// The most retries in a row. Signals alone do not interrupt one call that often.
 const MOST: u32 = 5_000;
@@ -38,6 +39,53 @@ pub fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// A reader or writer for the loops of std (`read_until`, `write_all`), which make an interrupted call again
+/// without end. It ends with an error of another kind when a call was interrupted too often.
+#[derive(Debug)]
+pub struct Bounded<T>(pub T);
+
+fn bounded<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut interruptions = Interruptions::default();
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                if !interruptions.may_retry() {
+                    return Err(io::Error::other(Errno::INTR));
+                }
+            }
+            answer => return answer,
+        }
+    }
+}
+
+impl<T: Read> Read for Bounded<T> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        bounded(|| self.0.read(bytes))
+    }
+}
+
+impl<T: Write> Write for Bounded<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        bounded(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        bounded(|| self.0.flush())
+    }
+}
+
+impl<T: Seek> Seek for Bounded<T> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+/// The errno of an error of std; EIO if it has none.
+pub fn errno_of(error: &io::Error) -> Errno {
+    let within = || error.get_ref()?.downcast_ref().copied();
+    Errno::from_io_error(error).or_else(within).unwrap_or(Errno::IO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +108,17 @@ mod tests {
             Err(Errno::INTR)
         });
         assert_eq!((answer, calls), (Err(Errno::INTR), MOST + 1));
+    }
+
+    #[test]
+    fn loops_of_std_end() {
+        struct Interrupted;
+        impl Read for Interrupted {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(Errno::INTR.into())
+            }
+        }
+        let error = Bounded(Interrupted).read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(errno_of(&error), Errno::INTR);
     }
 }

@@ -1,7 +1,8 @@
 //! SELinux, through the files of the kernel, without libselinux.
 
+use super::Result;
 use super::at::{self, CWD, Follow};
-use super::{Errno, Result};
+use super::interrupted::errno_of;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -20,6 +21,5 @@ pub fn is_enabled() -> bool {
 pub fn create_as(context: &OsStr) -> Result<()> {
     // The kernel takes the context with its terminating NUL byte.
     let text = [context.as_bytes(), b"\0"].concat();
-    std::fs::write("/proc/thread-self/attr/fscreate", text)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    std::fs::write("/proc/thread-self/attr/fscreate", text).map_err(|error| errno_of(&error))
 }

@@ -7,6 +7,7 @@ use crate::backup;
 use crate::filter::{Filter, GITIGNORE, Level};
 use crate::options::{Dereference, Options};
 use crate::report::progress::Estimate;
+use crate::sys::at;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ impl Trail {
             None => filter.excludes_operand(name, is_dir),
         };
         if is_dir && !excluded {
-            let ignores = filter.gitignore.then(|| std::fs::read(path.join(GITIGNORE)).ok()).flatten();
+            let ignores = filter.gitignore.then(|| read_ignores(path)).flatten();
             let level = match above {
                 Some(above) => filter.below(above, name, ignores.as_deref()),
                 None => filter.top(ignores.as_deref()),
@@ -96,4 +97,8 @@ impl Trail {
         }
         !excluded
     }
+}
+
+fn read_ignores(dir: &Path) -> Option<Vec<u8>> {
+    at::read_small(at::CWD, dir.join(GITIGNORE).as_os_str()).ok().flatten()
 }

@@ -14,8 +14,9 @@ use crate::existing;
 use crate::filter::Level;
 use crate::options::{NameList, Options};
 use crate::report::{Failure, lock};
-use crate::sys::at;
-use crate::sys::{Errno, Kind};
+use crate::sys::Kind;
+use crate::sys::at::{self, Follow};
+use crate::sys::interrupted::{Bounded, errno_of};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
@@ -40,12 +41,19 @@ impl List {
         let end = options.name_end;
         Some(Ok(match options.files_from.clone()? {
             NameList::Stdin => {
-                List { names: Box::new(BufReader::new(std::io::stdin()).split(end)), name: "-".into() }
+                List { names: Box::new(BufReader::new(Bounded(std::io::stdin())).split(end)), name: "-".into() }
             }
-            NameList::File(name) => match std::fs::File::open(&name) {
-                Ok(file) => List { names: Box::new(BufReader::with_capacity(64 << 10, file).split(end)), name },
-                Err(error) => return Some(Err(failure("cannot open {} for reading", &name, &error))),
-            },
+            NameList::File(name) => {
+                match at::open_read(at::CWD, &name, Follow::Yes, true).map(std::fs::File::from) {
+                    Ok(file) => List {
+                        names: Box::new(BufReader::with_capacity(64 << 10, Bounded(file)).split(end)),
+                        name,
+                    },
+                    Err(errno) => {
+                        return Some(Err(Failure::new("cannot open {} for reading", &name).errno(errno)));
+                    }
+                }
+            }
             NameList::Given(names) => {
                 let names = (0..names.len()).map(move |at| Ok(names[at].as_bytes().to_vec()));
                 List { names: Box::new(names), name: OsString::new() }
@@ -82,7 +90,7 @@ impl Debug for List {
 }
 
 fn failure(words: &'static str, name: &OsStr, error: &std::io::Error) -> Failure {
-    Failure::new(words, name).errno(Errno::from_io_error(error).unwrap_or(Errno::IO))
+    Failure::new(words, name).errno(errno_of(error))
 }
 
 /// A list while it is read.

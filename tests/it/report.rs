@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("report::stats_file_on_stdout", &[], stats_file_on_stdout),
         trial("report::stats_file_is_checked_first", &[], stats_file_is_checked_first),
         trial("report::stats_file_is_no_operand", &[], stats_file_is_no_operand),
+        trial("report::outputs_spare_the_tree", &[], outputs_spare_the_tree),
         trial("report::nothing_unasked", &[], nothing_unasked),
         trial("report::full_stdout", &[], full_stdout),
         trial("report::no_progress_if_quick", &pty, no_progress_if_quick),
@@ -101,6 +102,36 @@ fn stats_file_is_no_operand() {
         assert!(!sandbox.path("b").exists() && !sandbox.path("into/a").exists(), "{file}");
     }
     assert_done(&sandbox.zcp(["--stats-file=-", "a", "-"]).output().unwrap());
+}
+
+/// The report or the log would overwrite a file that is copied, or its copy. A report of an earlier run is replaced.
+fn outputs_spare_the_tree() {
+    let sandbox = Sandbox::new();
+    sandbox.file("s/a", "1").file("s/t/a", "2").file("d/s/a", "old").file("e/a", "old").file("e/own", "own");
+    sandbox.symlink("s/t/a", "link").symlink("s", "l");
+    for (file, line) in [
+        ("s/a", "-r s new"),
+        ("s/t/a", "-r s new"),
+        ("link", "-r l/ new"),
+        ("l/a", "-r s new"),
+        ("s/a", "--plan=job --parts=2 -r s new"),
+        ("d/s/a", "-r s d"),
+        ("e/a", "-rT s e"),
+        ("e/a", "-r s/. e"),
+    ] {
+        for (option, words) in [("--stats-file", "statistics"), ("--log", "log")] {
+            let output = sandbox.zcp([&format!("{option}={file}")]).args(line.split(' ')).output().unwrap();
+            let words = format!("zcp: cannot write {words} to '{file}': the copy needs it\n");
+            assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
+        }
+    }
+    let content = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap();
+    assert_eq!(["s/a", "s/t/a", "d/s/a", "e/a"].map(content), ["1", "2", "old", "old"]);
+    assert!(!sandbox.path("new").exists());
+    for _ in 0..2 {
+        assert_done(&sandbox.zcp(["--stats-file=s/report", "--log=e/own", "-rT", "s", "e"]).output().unwrap());
+        assert!(content("s/report").starts_with('{') && content("e/own").starts_with('{'));
+    }
 }
 
 /// The JSON of a copy with `-a` of a tree with all kinds of files.

@@ -39,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Need::Strace, Need::Root, Need::Mount("ext4"), Need::Mount("xfs")];
     let mut trials = vec![
         trial("interrupted::directories_end", &[Need::Strace], directories_end),
+        trial("interrupted::lists_end", &[Need::Strace], lists_end),
         trial("interrupted::streams_end", &[Need::Strace], streams_end),
     ];
     for (calls, options) in CALLS {
@@ -88,6 +89,31 @@ fn directories_end() {
         sandbox.file("src/d/file", "content").symlink("file", "src/d/link").fifo("src/fifo");
         let inject = format!("inject={call}:error=EINTR");
         assert_ended(&strace::zcp(&sandbox, &["-e", &inject], &["-a", "src", "dst"]), false);
+    }
+}
+
+/// The loops of std that read lists and write reports would make the call again without end.
+fn lists_end() {
+    for (call, path, args) in [
+        ("read", "list", "-r --files-from=list src dst"),
+        ("read", "list", "-r --exclude-from=list src dst"),
+        ("read", "src/.gitignore", "-r --gitignore src dst"),
+        ("write", "log", "-r --log=log src dst"),
+        ("write", "job/parts/0.names", "--plan=job --parts=1 -r src dst"),
+        ("read", "job/parts/0.names", "--run=job --part=0"),
+        ("read", "job/parts/0.facts", "--run=job --part=0"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/file", "content").file("src/.gitignore", "*.o\n").file("list", "file\n").file("log", "");
+        if call == "read" && path.starts_with("job") {
+            assert!(
+                sandbox.zcp(["--plan=job", "--parts=1", "-r", "src", "dst"]).output().unwrap().status.success()
+            );
+        }
+        let path = sandbox.path(path).to_str().unwrap().to_owned();
+        let inject = format!("inject={call}:error=EINTR");
+        let args: Vec<&str> = args.split(' ').collect();
+        assert_ended(&strace::zcp(&sandbox, &["-P", &path, "-e", &inject], &args), false);
     }
 }
 
