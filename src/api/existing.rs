@@ -82,7 +82,7 @@ impl CopyOptions {
         self
     }
 
-    /// The suffix of simple backups (`--suffix`). As in cp, a suffix that is empty or contains a slash is
+    /// Sets the suffix of simple backups (`--suffix`). As in cp, a suffix that is empty or contains a slash is
     /// ignored. If [`backup`](CopyOptions::backup) was not called, this turns on backups: numbered if
     /// numbered ones exist, else simple.
     pub fn backup_suffix(&mut self, suffix: impl Into<OsString>) -> &mut CopyOptions {

@@ -117,7 +117,7 @@ impl CopyOptions {
         self
     }
 
-    /// The symbolic links to follow (`-P`, `-H`, `-L`).
+    /// Sets which symbolic links to follow (`-P`, `-H`, `-L`).
     pub fn dereference(&mut self, which: Dereference) -> &mut CopyOptions {
         self.dereference = Some(which);
         self

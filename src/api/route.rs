@@ -39,7 +39,7 @@ impl CopyOptions {
         self
     }
 
-    /// The number of workers, at least one (`-j`). One worker copies in cp's order, on the calling thread. By
+    /// Sets the number of workers, at least one (`-j`). One worker copies in cp's order, on the calling thread. By
     /// default, there are as many workers as processors, and more while they wait for a disk or a server.
     pub fn jobs(&mut self, workers: usize) -> &mut CopyOptions {
         self.options.jobs = Some(workers.max(1));

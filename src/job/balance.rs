@@ -63,7 +63,7 @@ impl Scale {
         u128::from(size.bytes) * u128::from(files) + u128::from(size.files) * u128::from(bytes)
     }
 
-    /// The total load is 2: one for the bytes, one for the files.
+    /// Returns the most load of a bundle. The total load is 2: one for the bytes, one for the files.
     fn most_in_bundle(&self) -> u128 {
         2 * u128::from(self.total.bytes) * u128::from(self.total.files) / u128::from(self.parts) / BUNDLES
     }

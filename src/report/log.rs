@@ -289,7 +289,7 @@ impl Record<'_> {
     }
 }
 
-/// A path as a string, or as an array of numbers if it is not UTF-8: see `json`.
+/// Writes a path as a string, or as an array of numbers if it is not UTF-8: see `json`.
 fn write_path(line: &mut Vec<u8>, path: Option<&OsStr>) {
     // Writing to a Vec cannot fail.
     let _ = match path.map(|path| (path, path.to_str())) {

@@ -49,7 +49,7 @@ pub fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
     retry_on_intr(|| fs::statat(&dir, name, follow.at())).map(Stat::from)
 }
 
-/// The type of the file system that holds `path`: `f_type` of statfs(2).
+/// Returns the type of the file system that holds `path`: `f_type` of statfs(2).
 pub fn fs_magic(path: &OsStr) -> Result<u64> {
     retry_on_intr(|| fs::statfs(path)).map(|s| magic(&s))
 }

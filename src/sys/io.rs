@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The type of the file system that holds the file: `f_type` of fstatfs(2).
+/// Returns the type of the file system that holds the file: `f_type` of fstatfs(2).
 pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
     retry_on_intr(|| fs::fstatfs(&fd)).map(|s| super::at::magic(&s))
 }

@@ -357,7 +357,7 @@ impl Ladder {
         }
     }
 
-    /// The sides that bypass the page cache: all that are on a disk or none, in files that the evictor would flush
+    /// Returns the sides that bypass the page cache: all that are on a disk or none, in files that the evictor would flush
     /// many at a time, if read and write may come first.
     fn uncached_sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], account: &mut Account) -> Sides {
         let forced = self.limits.forced.as_deref().and_then(|strategies| strategies.first());

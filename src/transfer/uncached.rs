@@ -48,7 +48,7 @@ impl Sides {
 pub(super) struct TriedPairs(Vec<((u64, u64), Sides)>);
 
 impl TriedPairs {
-    /// The sides that bypass the page cache: all that are on a disk, or none. A trial with the first byte of the
+    /// Returns the sides that bypass the page cache: all that are on a disk, or none. A trial with the first byte of the
     /// first non-empty file decides; the destination is empty before and after the trial.
     pub(super) fn sides(&mut self, t: &Transfer<'_>, kinds: [FsKind; 2], tally: &mut Tally) -> Sides {
         let pair = (t.stat.dev, t.dst_dev);

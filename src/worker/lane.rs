@@ -54,7 +54,7 @@ enum Candidate {
     Other(Option<Source>),
 }
 
-/// Whether the options require no further steps.
+/// Returns whether the options require no further steps.
 pub(super) fn is_allowed(ctx: &Context) -> bool {
     let options = &ctx.options;
     let limits = &options.limits;

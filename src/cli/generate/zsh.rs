@@ -24,7 +24,7 @@ pub(super) fn render(table: &[&Opt]) -> String {
     script
 }
 
-/// The part after an option's name: the sign for the place of its argument, and the argument's kind.
+/// Returns the part after an option's name: the sign for the place of its argument, and the argument's kind.
 fn specification(option: &Opt, required: &'static str, optional: &'static str) -> (&'static str, String) {
     let of = |colon: &str| format!("{colon}{}:{}", escape(option.value_name), action(option.kind));
     match argument(option) {
