@@ -38,10 +38,10 @@ struct Opened {
     mode: Option<u32>,
 }
 
-/// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.`. cp reports that as an
-/// error too.
+/// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.` and `--parents a/b/..`. cp
+/// reports that as an error too.
 fn always_exists(name: &OsStr) -> bool {
-    backup::split(name).1 == "."
+    matches!(backup::split(name).1.as_bytes(), b"." | b"..")
 }
 
 /// Returns whether mkdir failed because another process has just taken the name.
@@ -161,14 +161,14 @@ impl Walker<'_, '_> {
         path: &impl Fn() -> OsString,
     ) -> Result<Opened, Failure> {
         let mut tries = 0;
+        let name = without_slashes(part.destination());
         loop {
             tries += 1;
-            match at::stat(&fds.dst, part.destination(), Follow::Yes) {
+            match at::stat(&fds.dst, name, Follow::Yes) {
                 Ok(stat) if !stat.is_dir() => {
                     return Err(Failure::new("{} exists but is not a directory", path()));
                 }
                 Ok(_) => {
-                    let name = without_slashes(part.destination());
                     let link = at::stat(&fds.dst, name, Follow::No).ok().filter(Stat::is_symlink);
                     if link.is_some_and(|link| !existing::is_trusted(self.ctx, &fds.dst, name, &link)) {
                         return Err(Failure::new("not writing through untrusted symlink {}", path()));

@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("like_gnu::attributes_of_a_fifo_need_no_data", &[], attributes_of_fifo),
         trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
         trial("like_gnu::directories_met_again_get_cps_words", &[], directories_met_again),
+        trial("like_gnu::leading_directories_get_cps_words", &[], leading_directories),
         trial("like_gnu::parents_are_shown_without_quotes", &[], parents_shown),
     ]
 }
@@ -356,6 +357,24 @@ fn directories_met_again() {
         assert!(sandbox.command("sh").args(["-c", script]).output().unwrap().status.success());
         let (errors, status) = cp(&sandbox, line);
         assert!(errors.ends_with(words) && status == Some(1), "{script}; cp {line}: {errors}");
+    }
+}
+
+fn leading_directories() {
+    for (script, line, words) in [
+        ("mkdir -p a/b/c d; touch d/a", "a/b/c d", "'d/a' exists but is not a directory"),
+        ("mkdir -p a/b d; touch x; ln -s ../x d/a", "a/b d", "'d/a' exists but is not a directory"),
+        ("mkdir -p a/b/c d; ln -s nowhere d/a", "a/b/c d", "cannot make directory 'd/a': File exists"),
+        ("mkdir -p a d", "a/. d", "cannot create directory 'd/a/.': File exists"),
+        ("mkdir -p a/b d", "a/b/.. d", "cannot create directory 'd/a/b/..': File exists"),
+        ("mkdir -p a/b d", "a/.. d", "cannot create directory 'd/a/..': File exists"),
+    ] {
+        for options in ["", "--dry-run"] {
+            let sandbox = Sandbox::new();
+            assert!(sandbox.command("sh").args(["-c", script]).output().unwrap().status.success());
+            let line = format!("{options} -r --parents {line}");
+            assert_eq!(cp(&sandbox, &line), (format!("cp: {words}\n"), Some(1)), "{script}; cp {line}");
+        }
     }
 }
 

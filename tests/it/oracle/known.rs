@@ -29,7 +29,8 @@ pub(crate) const INTENDED: &[Known] = &[
         why: "cp copies a directory into itself through a link until the path is too long; zcp ends when it meets \
               what it made",
         shows: |_, cp, zcp| {
-            let endless = cp.says("File name too long") || cp.status.is_none();
+            let cannot_go_on = cp.says("cannot create directory") && cp.says("Permission denied");
+            let endless = cp.says("File name too long") || cp.status.is_none() || cannot_go_on;
             endless && (zcp.says("into itself") || zcp.says("cannot copy cyclic"))
         },
     },
@@ -57,6 +58,13 @@ pub(crate) const INTENDED: &[Known] = &[
                 && zcp.says("failed to get attributes of")
                 && cp.snapshot != zcp.snapshot
                 && cp.snapshot == widened
+        },
+    },
+    Known {
+        why: "with --parents -b cp makes a backup of its first copy if a file is named again in another spelling",
+        shows: |case, cp, zcp| {
+            let refuses = |run: &Run| run.says("will not overwrite just-created");
+            case.has("--parents") && case.has_backup() && refuses(zcp) && !refuses(cp)
         },
     },
     Known {
