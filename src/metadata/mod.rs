@@ -4,7 +4,6 @@
 //! without the path, which the caller adds.
 
 pub mod apply;
-pub mod compare;
 pub mod kept_times;
 pub mod new_mode;
 pub mod times;

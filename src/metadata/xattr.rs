@@ -3,7 +3,7 @@
 use super::Handle;
 use crate::error::Failure;
 use crate::sys::interrupted::{Interruptions, retry_on_intr};
-use crate::sys::{Errno, Result, at, raw};
+use crate::sys::{Errno, Kind, Result, at, raw};
 use rustix::fs::{self, XattrFlags};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -87,7 +87,7 @@ pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
 }
 
 /// Returns whether [`copy`] copies an attribute. ACLs are copied with the mode.
-pub(super) fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
+fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
     match name.as_bytes() {
         b"" | b"security.evm" => false,
         b"security.selinux" => wanted.context,
@@ -121,7 +121,7 @@ fn read(file: Handle<'_>, name: &OsStr) -> Result<Vec<u8>> {
 
 /// Returns all attribute names, each followed by a NUL byte, or an empty list if the file system does not
 /// support attributes.
-pub(super) fn list(file: Handle<'_>) -> Result<Vec<u8>> {
+fn list(file: Handle<'_>) -> Result<Vec<u8>> {
     let answer = grow(|room| match file {
         Handle::Open(fd) => match fs::flistxattr(fd, &mut *room) {
             Err(Errno::BADF) => fs::listxattr(file.path(), room),
@@ -159,6 +159,38 @@ fn or_by_name(
     let is_named = has_name();
     let found = grow(|room| read(dir, name, room));
     if is_named && has_name() { found } else { Err(Errno::STALE) }
+}
+
+/// Returns whether the copy has the source's extended attributes, as far as they are `wanted`, and with `acl` its
+/// access control list. An attribute that cannot be read counts as different.
+pub fn are_same(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> bool {
+    compare(source, copy, kind, wanted, acl).unwrap_or(false)
+}
+
+fn compare(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> Result<bool> {
+    let has_list = acl && kind != Kind::Symlink;
+    if !(wanted.all || wanted.context) {
+        let list = OsStr::new(ACL_ACCESS);
+        return Ok(!has_list || get_acl(source, list)? == get_acl(copy, list)?);
+    }
+    let (here, there) = (list(source)?, list(copy)?);
+    let names = |list| <[u8]>::split(list, |byte| *byte == 0).map(OsStr::from_bytes);
+    let is_same = |name: &OsStr| -> Result<bool> { Ok(get(source, name)? == get(copy, name)?) };
+    for name in names(&here).filter(|name| is_copied(name, wanted)) {
+        if !is_same(name)? {
+            return Ok(false);
+        }
+    }
+    // Other attributes that only the copy has do not count, as they would stay in an overwritten file; those that
+    // grant rights count.
+    let grants = [(ACL_ACCESS, has_list), (CAPABILITY, wanted.all)];
+    for (name, _) in grants.into_iter().filter(|(_, counts)| *counts) {
+        let name = OsStr::new(name);
+        if names(&here).chain(names(&there)).any(|listed| listed == name) && !is_same(name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Creates or replaces an attribute.

@@ -7,8 +7,8 @@ use super::destination::Destination;
 use super::overtaken::Missed;
 use super::{Placement, Source, Task, Worker};
 use crate::decision::Existing;
+use crate::metadata::Handle;
 use crate::metadata::xattr::{self, Wanted};
-use crate::metadata::{Handle, compare};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, proc};
@@ -72,7 +72,7 @@ impl Worker<'_> {
             None => Handle::Entry(task.fds.src.as_fd(), &task.entry.name),
         };
         let copy = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-        compare::is_same(from, copy, source.stat.kind(), wanted, keep.mode)
+        xattr::are_same(from, copy, source.stat.kind(), wanted, keep.mode)
     }
 
     /// Leaves the content of a complete file alone. Attributes may still be missing or may have changed at the
