@@ -40,7 +40,7 @@ impl Worker<'_> {
     pub(super) fn commit(
         &mut self,
         task: &Task<'_>,
-        destination: Destination,
+        destination: Destination<'_>,
         source: &Stat,
         state: Completion,
     ) -> Result<bool, Failure> {
@@ -57,12 +57,7 @@ impl Worker<'_> {
         };
         match self.name_or_decide_again(task, source, &destination) {
             Ok(true) => {}
-            answer => {
-                if !destination.stays_unnamed() {
-                    self.discard(task, destination);
-                }
-                return answer;
-            }
+            answer => return answer,
         }
         if state == Completion::Failed {
             self.mark_incomplete(Handle::Open(destination.fd.as_fd()), source);
@@ -88,7 +83,7 @@ impl Worker<'_> {
     pub(super) fn complete_open(
         &self,
         task: &Task<'_>,
-        destination: &Destination,
+        destination: &Destination<'_>,
         source: &Stat,
         state: Completion,
     ) {
@@ -103,7 +98,7 @@ impl Worker<'_> {
     fn commit_stream(
         &self,
         task: &Task<'_>,
-        destination: Destination,
+        destination: Destination<'_>,
         source: &Stat,
         state: Completion,
     ) -> Result<(), Failure> {
@@ -118,7 +113,7 @@ impl Worker<'_> {
     fn secure(
         &mut self,
         task: &Task<'_>,
-        destination: &Destination,
+        destination: &Destination<'_>,
         source: &Stat,
         state: Completion,
         later: bool,
@@ -144,7 +139,7 @@ impl Worker<'_> {
 
     /// Returns whether close(2) of the destination may report a write error. Returns false without a check if the
     /// answer would change nothing.
-    fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination) -> bool {
+    fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
         if !destination.is_unseen() && !self.times_tell() {
             return false;
         }
@@ -203,7 +198,7 @@ impl Worker<'_> {
     }
 
     /// Cleans up after a failure: removes the file if it has no final name yet, else marks it as incomplete.
-    pub(super) fn give_up_attempt(&self, task: &Task<'_>, destination: Destination, source: &Stat) {
+    pub(super) fn give_up_attempt(&self, task: &Task<'_>, destination: Destination<'_>, source: &Stat) {
         if destination.is_unseen() {
             self.discard(task, destination);
         } else if destination.is_whole_file() {
@@ -231,7 +226,7 @@ impl Worker<'_> {
     }
 }
 
-impl Destination {
+impl Destination<'_> {
     /// Returns whether it is a regular file that only this copy writes.
     fn is_whole_file(&self) -> bool {
         self.written == WrittenFile::Whole && self.before.is_none_or(|before| before.is_regular())

@@ -15,6 +15,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, inherited, io};
 use crate::transfer::verify::WrittenCopy;
 use crate::{backup, temporary};
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -23,15 +24,16 @@ use std::sync::atomic::Ordering;
 /// The most symbolic links to follow (MAXSYMLINKS of the kernel).
 const MOST_LINKS: usize = 40;
 
-/// The destination, open for writing.
-pub(super) struct Destination {
+/// The destination, open for writing. If it is dropped without its final name, its temporary name is removed.
+pub(super) struct Destination<'t> {
     pub(super) fd: OwnedFd,
     /// The attributes of the existing file, which the copy keeps; `None` for a new file.
     pub(super) before: Option<Stat>,
     /// The mode that a new file still has to get, unless it gets the source's.
     pub(super) later: Option<u32>,
     pub(super) written: WrittenFile,
-    name: NameState,
+    /// Dropped after `fd`, because some servers remove a name only when the file has been closed.
+    name: NameState<'t>,
 }
 
 /// The part of the destination that is written.
@@ -45,33 +47,32 @@ pub(super) enum WrittenFile {
     Onwards,
 }
 
-impl Destination {
-    fn new(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, name: NameState) -> Destination {
+impl<'t> Destination<'t> {
+    fn new(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, name: NameState<'t>) -> Destination<'t> {
         Destination { fd, before, later, written: WrittenFile::Whole, name }
     }
 
     /// Wraps a new file that already has its name.
-    pub(super) fn created(fd: OwnedFd, later: Option<u32>) -> Destination {
+    pub(super) fn created(fd: OwnedFd, later: Option<u32>) -> Destination<'t> {
         Destination::new(fd, None, later, NameState::Final)
     }
 
-    /// Wraps a file under a temporary name whose ranges are all written.
+    /// Wraps a file under a temporary name whose ranges are all written. It keeps that name until it is renamed,
+    /// because the next try can name it.
     pub(super) fn joined(
+        task: &Task<'t>,
         fd: OwnedFd,
         before: Option<Stat>,
         later: Option<u32>,
         temporary: OsString,
-    ) -> Destination {
-        Destination::new(
-            fd,
-            before,
-            later,
-            NameState::Temporary(FinalName::default(), temporary, TemporaryUse::Join),
-        )
+    ) -> Destination<'t> {
+        let name = TemporaryName::new(FinalName::of(task), temporary, true);
+        name.is_removed.set(false);
+        Destination::new(fd, before, later, NameState::Temporary(name))
     }
 
     /// Wraps a complete existing file, whose attributes are still to be set.
-    pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Destination {
+    pub(super) fn existing(fd: OwnedFd, stat: Stat) -> Destination<'t> {
         Destination::new(fd, Some(stat), None, NameState::Final)
     }
 
@@ -85,7 +86,8 @@ impl Destination {
     fn is_behind_link(&self) -> bool {
         match &self.name {
             NameState::Final => false,
-            NameState::None(place) | NameState::Temporary(place, ..) => place.elsewhere.is_some(),
+            NameState::None(place) => place.elsewhere.is_some(),
+            NameState::Temporary(temporary) => temporary.place.elsewhere.is_some(),
         }
     }
 
@@ -94,14 +96,9 @@ impl Destination {
         let name = match &self.name {
             NameState::Final => Some((task.fds.dst.as_fd(), task.entry.destination())),
             NameState::None(_) => None,
-            NameState::Temporary(place, temporary, _) => Some((place.of(task).0, temporary.as_os_str())),
+            NameState::Temporary(temporary) => Some((temporary.place.get().0, temporary.name.as_os_str())),
         };
         WrittenCopy { fd: self.fd.as_fd(), name }
-    }
-
-    /// Returns whether it stays if it cannot be given its final name: the next try can name a joined file.
-    pub(super) fn stays_unnamed(&self) -> bool {
-        matches!(self.name, NameState::Final | NameState::Temporary(.., TemporaryUse::Join))
     }
 
     /// Returns whether it does not have its final name yet.
@@ -111,46 +108,60 @@ impl Destination {
 }
 
 /// The current name of an open destination.
-enum NameState {
+enum NameState<'t> {
     /// Its final name.
     Final,
     /// No name. It gets this one at the end.
-    None(FinalName),
+    None(FinalName<'t>),
     /// A temporary name. It gets the final name at the end.
-    Temporary(FinalName, OsString, TemporaryUse),
+    Temporary(TemporaryName<'t>),
 }
 
-/// The reason why a file has a temporary name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TemporaryUse {
-    /// It is incomplete. Its final name is free.
-    Create,
-    /// It is incomplete, and is going to be renamed over an existing file.
-    Replace,
-    /// The parts of a job write ranges to it. It is renamed over an existing file, too.
-    Join,
+/// A temporary name of a file, in the directory of its final name.
+struct TemporaryName<'t> {
+    place: FinalName<'t>,
+    name: OsString,
+    /// Whether it is renamed over an existing file.
+    replaces: bool,
+    /// Whether a drop removes it.
+    is_removed: Cell<bool>,
+}
+
+impl<'t> TemporaryName<'t> {
+    fn new(place: FinalName<'t>, name: OsString, replaces: bool) -> TemporaryName<'t> {
+        TemporaryName { place, name, replaces, is_removed: Cell::new(true) }
+    }
+}
+
+impl Drop for TemporaryName<'_> {
+    fn drop(&mut self) {
+        if self.is_removed.get() {
+            let _ = at::unlink(self.place.get().0, &self.name);
+        }
+    }
 }
 
 /// The final name of a file, with the directory that it is relative to: the directory of the task, unless a
 /// symbolic link leads elsewhere.
-#[derive(Default)]
-struct FinalName {
+struct FinalName<'t> {
+    home: (BorrowedFd<'t>, &'t OsStr),
     elsewhere: Option<(OwnedFd, OsString)>,
 }
 
-impl FinalName {
-    fn of<'a>(&'a self, task: &'a Task<'_>) -> (BorrowedFd<'a>, &'a OsStr) {
-        match &self.elsewhere {
-            Some((dir, name)) => (dir.as_fd(), name),
-            None => (task.fds.dst.as_fd(), task.entry.destination()),
-        }
+impl<'t> FinalName<'t> {
+    fn of(task: &Task<'t>) -> FinalName<'t> {
+        FinalName { home: (task.fds.dst.as_fd(), task.entry.destination()), elsewhere: None }
+    }
+
+    fn get(&self) -> (BorrowedFd<'_>, &OsStr) {
+        self.elsewhere.as_ref().map_or(self.home, |(dir, name)| (dir.as_fd(), name))
     }
 
     /// Resolves a symbolic link under the task's name. The name that it leads to may be free.
-    fn behind_link(task: &Task<'_>) -> Result<FinalName, Errno> {
-        let mut place = FinalName::default();
+    fn behind_link(task: &Task<'t>) -> Result<FinalName<'t>, Errno> {
+        let mut place = FinalName::of(task);
         for _ in 0..MOST_LINKS {
-            let (dir, name) = place.of(task);
+            let (dir, name) = place.get();
             let target = match at::read_link(dir, name) {
                 Ok(target) => target,
                 Err(Errno::INVAL | Errno::NOENT) => return Ok(place),
@@ -162,7 +173,7 @@ impl FinalName {
             let up = [own.as_bytes(), parent.as_bytes()].concat();
             let parent = if parent.as_bytes().starts_with(b"/") { parent } else { OsStr::from_bytes(&up) };
             let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
-            place = FinalName { elsewhere: Some((at::open_dir(dir, parent, Follow::Yes)?, base.to_owned())) };
+            place.elsewhere = Some((at::open_dir(dir, parent, Follow::Yes)?, base.to_owned()));
         }
         Err(Errno::LOOP)
     }
@@ -171,12 +182,12 @@ impl FinalName {
 impl Worker<'_> {
     /// Opens the destination. By default an existing file keeps its inode; `-f` unlinks a file that cannot be
     /// opened.
-    pub(super) fn open_destination(
+    pub(super) fn open_destination<'t>(
         &self,
-        task: &Task<'_>,
+        task: &Task<'t>,
         source: &Stat,
         placement: Placement,
-    ) -> Result<Destination, Missed> {
+    ) -> Result<Destination<'t>, Missed> {
         let options = &self.ctx.options;
         if let Placement::Overwrite(before, follow) = placement
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)
@@ -201,12 +212,8 @@ impl Worker<'_> {
                 let NewMode { create, later } = self.ctx.mode_policy().file(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
                 let (temporary, fd) = temporary::create(dir, name, create).map_err(task.cannot(CREATE_FILE))?;
-                Ok(Destination::new(
-                    fd,
-                    None,
-                    later,
-                    NameState::Temporary(FinalName::default(), temporary, TemporaryUse::Replace),
-                ))
+                let name = TemporaryName::new(FinalName::of(task), temporary, true);
+                Ok(Destination::new(fd, None, later, NameState::Temporary(name)))
             }
         }
     }
@@ -244,7 +251,7 @@ impl Worker<'_> {
     }
 
     /// Truncates the existing file, if it is still the one that the decision was about.
-    fn clear(&self, task: &Task<'_>, fd: OwnedFd, met: &Stat) -> Result<Destination, Missed> {
+    fn clear<'t>(&self, task: &Task<'t>, fd: OwnedFd, met: &Stat) -> Result<Destination<'t>, Missed> {
         let before = at::fstat(&fd).map_err(task.cannot(CREATE_FILE))?;
         if !at::is_still(&fd, &before, met) {
             let words = "not overwriting {}, as it was replaced while being copied";
@@ -255,7 +262,7 @@ impl Worker<'_> {
         Ok(Destination::new(fd, Some(before), None, NameState::Final))
     }
 
-    fn create_destination(&self, task: &Task<'_>, source: &Stat) -> Result<Destination, Missed> {
+    fn create_destination<'t>(&self, task: &Task<'t>, source: &Stat) -> Result<Destination<'t>, Missed> {
         let NewMode { create, later } = self.ctx.mode_policy().file(source);
         let (fd, name) = if self.ctx.options.atomic {
             self.create_unseen(task, create)?
@@ -295,13 +302,13 @@ impl Worker<'_> {
 
     /// Makes a new file without its final name. The name is checked again when the file gets it. A dangling
     /// link is refused already now.
-    fn create_unseen(&self, task: &Task<'_>, mode: u32) -> Result<(OwnedFd, NameState), Missed> {
-        let mut place = FinalName::default();
+    fn create_unseen<'t>(&self, task: &Task<'t>, mode: u32) -> Result<(OwnedFd, NameState<'t>), Missed> {
+        let mut place = FinalName::of(task);
         if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
             self.check_dangling(task)?;
             place = FinalName::behind_link(task).map_err(task.cannot(CREATE_FILE))?;
         }
-        let (dir, name) = place.of(task);
+        let (dir, name) = place.get();
         if name.as_bytes().ends_with(b"/") {
             return Err(cannot(task, Errno::NOTDIR).into());
         }
@@ -315,19 +322,24 @@ impl Worker<'_> {
             return Ok((fd, NameState::None(place)));
         }
         let (temporary, fd) = temporary::create(dir, name, mode).map_err(task.cannot(CREATE_FILE))?;
-        Ok((fd, NameState::Temporary(place, temporary, TemporaryUse::Create)))
+        Ok((fd, NameState::Temporary(TemporaryName::new(place, temporary, false))))
     }
 
     /// Makes a new file that will replace an existing one and takes over what overwriting would have kept:
     /// owner, mode and attributes. A file that could not be overwritten is not replaced either, except with
     /// `-f`.
-    fn replace_destination(&self, task: &Task<'_>, before: Stat, follow: Follow) -> Result<Destination, Missed> {
+    fn replace_destination<'t>(
+        &self,
+        task: &Task<'t>,
+        before: Stat,
+        follow: Follow,
+    ) -> Result<Destination<'t>, Missed> {
         let failed = |errno| Missed::from(cannot(task, errno));
         let place = match follow {
             Follow::Yes => FinalName::behind_link(task).map_err(failed)?,
-            Follow::No => FinalName::default(),
+            Follow::No => FinalName::of(task),
         };
-        let (dir, name) = place.of(task);
+        let (dir, name) = place.get();
         if !self.ctx.options.force {
             at::may_write(dir, name).map_err(|errno| match errno {
                 Errno::NOENT => Missed::Overtaken(cannot(task, errno)),
@@ -336,18 +348,9 @@ impl Worker<'_> {
         }
         let (temporary, fd) = temporary::create(dir, name, 0o600).map_err(failed)?;
         self.take_over(task, Handle::Entry(dir, name), &fd, &before);
-        match at::fstat(&fd) {
-            Ok(before) => Ok(Destination::new(
-                fd,
-                Some(before),
-                None,
-                NameState::Temporary(place, temporary, TemporaryUse::Replace),
-            )),
-            Err(errno) => {
-                let _ = at::unlink(dir, &temporary);
-                Err(failed(errno))
-            }
-        }
+        let name = NameState::Temporary(TemporaryName::new(place, temporary, true));
+        let before = at::fstat(&fd).map_err(failed)?;
+        Ok(Destination::new(fd, Some(before), None, name))
     }
 
     /// Gives a new file the attributes of the file that it replaces, as far as this process may. It leaves out
@@ -372,11 +375,11 @@ impl Worker<'_> {
         &mut self,
         task: &Task<'_>,
         source: &Stat,
-        destination: &Destination,
+        destination: &Destination<'_>,
     ) -> Result<bool, Failure> {
         let mut over = false;
         for tries in 1.. {
-            match self.name(task, destination, over) {
+            match self.name(destination, over) {
                 Ok(()) => return Ok(true),
                 Err(Errno::EXIST) if self.is_done_by_sibling(task, destination) => return Ok(false),
                 Err(Errno::EXIST) if tries < TRIES && !destination.is_behind_link() => {
@@ -397,7 +400,7 @@ impl Worker<'_> {
     }
 
     /// Returns whether another process has made an equal file in the meantime.
-    fn is_done_by_sibling(&self, task: &Task<'_>, destination: &Destination) -> bool {
+    fn is_done_by_sibling(&self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
         if !self.ctx.stale_retry.expects_siblings() {
             return false;
         }
@@ -409,11 +412,11 @@ impl Worker<'_> {
 
     /// Gives the file its final name, if it does not have it yet. `over` says whether to replace an existing
     /// file.
-    fn name(&self, task: &Task<'_>, destination: &Destination, over: bool) -> Result<(), Errno> {
+    fn name(&self, destination: &Destination<'_>, over: bool) -> Result<(), Errno> {
         match &destination.name {
             NameState::Final => Ok(()),
             NameState::None(place) => {
-                let (dir, name) = place.of(task);
+                let (dir, name) = place.get();
                 let refused = |errno: &Errno| self.note_refused_name(*errno);
                 if !over {
                     return at::name_nameless(&destination.fd, dir, name).inspect_err(refused);
@@ -423,12 +426,14 @@ impl Worker<'_> {
                 temporary::replace(dir, name, |temporary| at::name_nameless(&destination.fd, dir, temporary))
                     .inspect_err(refused)
             }
-            NameState::Temporary(place, temporary, reason) => {
-                let (dir, name) = place.of(task);
-                match *reason == TemporaryUse::Create && !over {
-                    true => at::rename_to_free(dir, temporary, name),
-                    false => at::rename(dir, temporary, dir, name),
-                }
+            NameState::Temporary(temporary) => {
+                let (dir, name) = temporary.place.get();
+                match over || temporary.replaces {
+                    true => at::rename(dir, &temporary.name, dir, name),
+                    false => at::rename_to_free(dir, &temporary.name, name),
+                }?;
+                temporary.is_removed.set(false);
+                Ok(())
             }
         }
     }
@@ -446,9 +451,9 @@ impl Worker<'_> {
     }
 
     /// Removes a partly overwritten existing file.
-    pub(super) fn discard_overwritten(&self, task: &Task<'_>, destination: Destination) -> bool {
+    pub(super) fn discard_overwritten(&self, task: &Task<'_>, destination: Destination<'_>) -> bool {
         let Ok(place) = FinalName::behind_link(task) else { return false };
-        let (dir, name) = place.of(task);
+        let (dir, name) = place.get();
         let id = |stat: Stat| stat.id();
         let written = at::fstat(&destination.fd).map(id);
         let is_there = written.is_ok() && written == at::stat(dir, name, Follow::No).map(id);
@@ -456,10 +461,11 @@ impl Worker<'_> {
     }
 
     /// Removes a file that must not remain: one with a temporary name, or a new one under its final name.
-    pub(super) fn discard(&self, task: &Task<'_>, destination: Destination) {
+    pub(super) fn discard(&self, task: &Task<'_>, destination: Destination<'_>) {
         let _ = match &destination.name {
-            NameState::Temporary(place, temporary, _) => {
-                unlink_and_close(place.of(task).0, temporary, destination.fd)
+            NameState::Temporary(temporary) => {
+                temporary.is_removed.set(false);
+                unlink_and_close(temporary.place.get().0, &temporary.name, destination.fd)
             }
             NameState::Final if destination.before.is_none() => {
                 unlink_and_close(task.fds.dst.as_fd(), task.entry.destination(), destination.fd)

@@ -159,7 +159,7 @@ impl Worker<'_> {
 
     /// Returns whether the destination is synced together with others. A file behind a symbolic link may be on
     /// another file system.
-    pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination) -> bool {
+    pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
         self.syncs_whole(task) && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
     }
 

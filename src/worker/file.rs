@@ -86,7 +86,7 @@ impl Worker<'_> {
         task: &Task<'_>,
         src: &OwnedFd,
         stat: &Stat,
-        destination: &Destination,
+        destination: &Destination<'_>,
     ) -> Result<(), TransferError> {
         let (dst_dev, target) = match (&destination.before, task.dir.dst_dev) {
             (Some(before), _) if before.is_regular() && destination.written != WrittenFile::Onwards => {
@@ -120,7 +120,7 @@ impl Worker<'_> {
     pub(super) fn give_up(
         &self,
         task: &Task<'_>,
-        destination: Destination,
+        destination: Destination<'_>,
         source: &Stat,
         error: TransferError,
     ) -> Result<(), Failure> {
@@ -154,7 +154,7 @@ impl Worker<'_> {
         task: &Task<'_>,
         src: &OwnedFd,
         stat: &Stat,
-        destination: &Destination,
+        destination: &Destination<'_>,
     ) -> bool {
         let before = destination.before;
         let later = before.map_or(destination.later, |before| self.unfinished_mode(&before, stat));
@@ -173,7 +173,7 @@ impl Worker<'_> {
     }
 
     /// Sets the context of `--context=CTX` on an existing file. A new file was created with it.
-    fn apply_context(&self, task: &Task<'_>, to: Handle<'_>, destination: &Destination) -> bool {
+    fn apply_context(&self, task: &Task<'_>, to: Handle<'_>, destination: &Destination<'_>) -> bool {
         let Some(context) = self.ctx.options.context.as_ref().filter(|_| destination.before.is_some()) else {
             return true;
         };

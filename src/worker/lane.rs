@@ -41,7 +41,7 @@ struct SmallFile {
     /// Open for reading.
     src: Option<OwnedFd>,
     /// `None` before it is made, and if making, filling or verifying it failed.
-    destination: Option<Destination>,
+    destination: Option<Destination<'static>>,
     made: bool,
     measure: Option<Box<Measure>>,
 }

@@ -134,7 +134,7 @@ impl Worker<'_> {
 }
 
 /// Removes the capability that writing the content would have removed, if the source has none.
-fn withdraw_capability(src: &OwnedFd, destination: &Destination) {
+fn withdraw_capability(src: &OwnedFd, destination: &Destination<'_>) {
     let name = OsStr::new(xattr::CAPABILITY);
     if xattr::get(Handle::Open(src.as_fd()), name) == Ok(None) {
         let _ = xattr::remove(Handle::Open(destination.fd.as_fd()), name);

@@ -78,7 +78,7 @@ impl Worker<'_> {
 
     /// Returns whether a copy ends because the destination has no reader any more. Then a program dies quietly of
     /// SIGPIPE, unless its parent made it ignore that signal.
-    pub(super) fn ends_by_broken_pipe(&self, error: TransferError, destination: &Destination) -> bool {
+    pub(super) fn ends_by_broken_pipe(&self, error: TransferError, destination: &Destination<'_>) -> bool {
         // A FUSE file system may return EPIPE for a regular file.
         let is_stream = destination.before.as_ref().is_some_and(|before| !before.is_regular());
         let is_broken = error.errno == Errno::PIPE && error.refused.is_none() && is_stream;

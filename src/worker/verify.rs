@@ -34,13 +34,13 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// As for [`Worker::verify`].
-    pub(super) fn verify_written(
+    pub(super) fn verify_written<'t>(
         &mut self,
         task: &Task<'_>,
         source: &OwnedFd,
         stat: &Stat,
-        destination: Destination,
-    ) -> Result<Destination, Failure> {
+        destination: Destination<'t>,
+    ) -> Result<Destination<'t>, Failure> {
         match self.verify(task, source, destination.written_copy(task)) {
             Ok(()) => Ok(destination),
             Err(failure) => {
