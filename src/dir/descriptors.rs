@@ -17,7 +17,8 @@ const LEAST: usize = 2;
 /// The most small files, of two descriptors each, that a worker copies together. Relative time for 20,000 files
 /// of 1 to 8 KiB on tmpfs, by this number: 1: 1.02, 4: 0.90, 8: 0.89, 16: 0.89, 32: 0.84, 64: 0.88.
 const TOGETHER: usize = 32;
-/// The number of workers that may copy so many, where there are more workers than planned because they wait for a disk.
+/// The number of workers for which descriptors for that many files are reserved. There may be more workers than
+/// planned while they wait for a disk.
 const WAITING: usize = 16;
 
 /// The open directories and their limit.
@@ -58,15 +59,15 @@ impl Descriptors {
         self.together.max(1)
     }
 
-    /// Reserves descriptors for at most this many files that are copied together. Returns for how many: there may
-    /// be more workers than planned.
+    /// Reserves descriptors for up to `files` files that are copied together. Returns the number reserved,
+    /// which is smaller if there are more workers than planned.
     pub fn reserve(&self, files: usize) -> usize {
         let reserve = |free: usize| Some(free - free.min(files));
         let free = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve);
         free.map_or(0, |free| free.min(files))
     }
 
-    /// Returns the descriptors of [`reserve`](Self::reserve).
+    /// Gives back the descriptors of [`reserve`](Self::reserve).
     pub fn release(&self, files: usize) {
         self.free.fetch_add(files, Ordering::Relaxed);
     }

@@ -39,8 +39,8 @@ pub fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
-/// A reader or writer for the loops of std (`read_until`, `write_all`), which make an interrupted call again
-/// without end. It ends with an error of another kind when a call was interrupted too often.
+/// Wraps a reader or writer for std's loops (`read_until`, `write_all`), which retry interrupted calls without
+/// end. After too many interruptions, it returns an error of another kind.
 #[derive(Debug)]
 pub struct Bounded<T>(pub T);
 
@@ -80,7 +80,7 @@ impl<T: Seek> Seek for Bounded<T> {
     }
 }
 
-/// The errno of an error of std; EIO if it has none.
+/// Returns the errno of an error of std, or EIO if it has none.
 pub fn errno_of(error: &io::Error) -> Errno {
     let within = || error.get_ref()?.downcast_ref().copied();
     Errno::from_io_error(error).or_else(within).unwrap_or(Errno::IO)

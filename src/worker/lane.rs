@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 /// The files that are copied together, with memory for the next ones.
 #[derive(Default)]
 pub(super) struct Lane {
-    /// All that were ever in use. Their memory is reused, and they are not moved.
+    /// All files that were ever in use. Their memory is reused, and they are not moved.
     files: Vec<SmallFile>,
     closing: Vec<OwnedFd>,
     /// Whether all names were taken when files were last made in an existing directory.

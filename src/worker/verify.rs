@@ -30,7 +30,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Compares a copy that was just written with its source. One that differs is given up.
+    /// Compares a copy that was just written with its source. A copy that differs is given up.
     ///
     /// # Errors
     /// As for [`Worker::verify`].
