@@ -25,6 +25,9 @@ const LOOKS: usize = 2000;
 /// While this many directories are partly listed, no subdirectory of theirs is entered: each keeps a descriptor
 /// open.
 const PARTLY_LISTED: usize = 4;
+/// The number of subdirectories of one directory from which on they are entered before more are read, so that a
+/// directory of a million subdirectories does not fill the memory.
+const FULL: usize = 4096;
 
 /// The most workers that share a batch while other workers still enter directories, which probably contain more
 /// files.
@@ -181,12 +184,17 @@ impl Pending {
         self.later.is_empty() && matches!(self.unread, Unread::Nothing)
     }
 
+    /// Returns whether so many subdirectories were found that some should be entered before more are read.
+    fn is_full(&self) -> bool {
+        matches!(self.unread, Unread::Listing(_)) && !self.later.is_empty() && self.later.names.len() >= FULL
+    }
+
     /// Returns whether a worker may enter the next subdirectory.
     fn may_enter(&self, in_order: bool, alone: bool, many_listings: bool) -> bool {
         let its_turn = match self.unread {
             Unread::Nothing => true,
             Unread::Taken => !in_order && !many_listings,
-            _ => in_order,
+            _ => in_order || self.is_full() && !many_listings,
         };
         !self.later.is_empty() && its_turn && (alone || !self.node.one_at_a_time)
     }
@@ -225,7 +233,9 @@ impl<'c> FrontierState<'c> {
         let mut at = self.pending.len();
         while at > 0 && best.is_none_or(|(others, _)| others > 0) {
             at -= 1;
-            let many_listings = matches!(self.pending[at].unread, Unread::Taken) && self.many_are_partly_listed();
+            let is_full = self.pending[at].is_full();
+            let is_read = matches!(self.pending[at].unread, Unread::Taken);
+            let many_listings = (is_full || is_read) && self.many_are_partly_listed();
             let pending = &mut self.pending[at];
             if pending.node.operand.is_abandoned() {
                 pending.give_up();
@@ -235,7 +245,9 @@ impl<'c> FrontierState<'c> {
                     continue;
                 }
             }
-            if let Some(task) = pending.read(in_order) {
+            if (!is_full || many_listings)
+                && let Some(task) = pending.read(in_order)
+            {
                 return Some(task);
             }
             let others = pending.node.entering.load(Ordering::Relaxed);

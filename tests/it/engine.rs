@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trials.push(trial(format!("engine::back_pressure-j{jobs}"), &[], move || back_pressure(jobs)));
         trials.push(trial(format!("engine::memory-j{jobs}"), &[], move || memory(jobs)));
     }
+    trials.push(trial("engine::memory_flat", &[], || memory_flat(2)));
     trials.push(trial("engine::order_of_cp", &[Need::Program("cp")], order_of_cp));
     trials.push(trial("engine::one_worker_needs_no_pool", &[Need::Strace], one_worker_needs_no_pool));
     let needs = [Need::Strace, Need::Mount("btrfs")];
@@ -139,7 +140,12 @@ fn peak_memory(directories: usize, jobs: usize) -> u64 {
     let sandbox = bushy(directories);
     let links: Vec<_> =
         (0..directories).step_by(20).map(|index| format!("{}/{index}/status", index % 7)).collect();
-    for link in &links {
+    peak_memory_of(&sandbox, &links, jobs)
+}
+
+/// The peak of zcp's memory in KiB, as read through these links.
+fn peak_memory_of(sandbox: &Sandbox, links: &[String], jobs: usize) -> u64 {
+    for link in links {
         sandbox.symlink("/proc/self/status", format!("src/{link}"));
     }
     assert_done(&sandbox.zcp(["-rL", "-j", &jobs.to_string(), "src", "dst"]).output().unwrap());
@@ -155,6 +161,21 @@ fn peak_memory(directories: usize, jobs: usize) -> u64 {
 fn memory(jobs: usize) {
     let (small, large) = (peak_memory(200, jobs), peak_memory(4000, jobs));
     assert!(large < small + 1536, "{small} KiB for 200 directories, {large} KiB for 4000");
+}
+
+/// One directory of many subdirectories: to keep all their names in memory would take more than 4 MiB.
+fn memory_flat(jobs: usize) {
+    let peak = |directories: usize| {
+        let sandbox = roomy();
+        let name = |index: usize| format!("{index:0200}");
+        for index in 0..directories {
+            sandbox.dir(format!("src/{}", name(index)));
+        }
+        let links: Vec<_> = (0..directories).step_by(100).map(|index| format!("{}/status", name(index))).collect();
+        peak_memory_of(&sandbox, &links, jobs)
+    };
+    let (small, large) = (peak(500), peak(20_000));
+    assert!(large < small + 2560, "{small} KiB for 500 directories, {large} KiB for 20000");
 }
 
 fn order_of_cp() {
