@@ -183,13 +183,7 @@ impl RangeCopier<'_> {
         if let Some(file) = self.done_before(&ranged, whole, piece)? {
             return Ok(Some(file));
         }
-        let mut file = OsString::new();
-        let copied = worker.copy_range(whole, piece.range.clone(), |fds| {
-            let (fd, name) = ranged.open_or_make(self.mark, whole.dir, fds)?;
-            file = name;
-            Ok(fd)
-        })?;
-        Ok(copied.then_some(file))
+        worker.copy_range(whole, piece.range.clone(), |fds| ranged.open_or_make(self.mark, whole.dir, fds))
     }
 
     /// Returns the name of the file that holds the range from an earlier run, if that file still exists under

@@ -61,11 +61,18 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Compares a source, which is open for reading, with its copy, which is opened again.
-    pub fn compare(&mut self, source: BorrowedFd<'_>, copy: WrittenCopy<'_>, stop: &StopFlag) -> Finding {
+    /// Compares a range of a source, which is open for reading, with its copy, which is opened again. The range
+    /// begins at a multiple of 4096 bytes.
+    pub fn compare(
+        &mut self,
+        source: BorrowedFd<'_>,
+        copy: WrittenCopy<'_>,
+        range: Range<u64>,
+        stop: &StopFlag,
+    ) -> Finding {
         let uncached = self.open_uncached(copy).map_err(|errno| Finding::Unreadable(Side::Destination, errno));
         let answer = uncached.and_then(|mut copy| {
-            self.compare_open(source, &mut copy, stop)?;
+            self.compare_open(source, &mut copy, range, stop)?;
             Ok(Finding::Same { from_cache: copy.from_cache })
         });
         answer.unwrap_or_else(|finding| finding)
@@ -95,6 +102,7 @@ impl Verifier {
         &mut self,
         source: BorrowedFd<'_>,
         copy: &mut Uncached<'_>,
+        range: Range<u64>,
         stop: &StopFlag,
     ) -> std::result::Result<(), Finding> {
         let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
@@ -102,9 +110,9 @@ impl Verifier {
         let sparse =
             stat.seems_sparse() || at::fstat(&copy.fd).map_err(unreadable(Side::Destination))?.seems_sparse();
         if !sparse || !holes_are_credible(source, &stat).map_err(unreadable(Side::Source))? {
-            return self.compare_range(source, copy, 0..u64::MAX, stop);
+            return self.compare_range(source, copy, range, stop);
         }
-        let mut from = 0;
+        let mut from = range.start;
         loop {
             let ours = spans::next_span(source, from);
             let theirs = spans::next_span(copy.fd.as_fd(), from);
@@ -117,8 +125,8 @@ impl Verifier {
                 (Next::Data(_), Next::Data(theirs)) => theirs,
             };
             from = span.end;
-            self.compare_range(source, copy, span, stop)?;
-            if from == u64::MAX {
+            self.compare_range(source, copy, span.start..from.min(range.end), stop)?;
+            if from >= range.end {
                 return Ok(());
             }
         }

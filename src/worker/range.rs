@@ -17,7 +17,8 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Stat, io};
 use crate::transfer::Transfer;
 use crate::transfer::ladder::DestinationKind;
-use std::ffi::OsStr;
+use crate::transfer::verify::WrittenCopy;
+use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -33,22 +34,22 @@ pub struct Whole<'p> {
 }
 
 impl Worker<'_> {
-    /// Copies a range to the file that `open` returns, after checking that the source is as planned. Returns
-    /// false if a signal interrupted it.
+    /// Copies a range to the file that `open` returns, after checking that the source is as planned. Returns the
+    /// name of that file, or `None` if a signal interrupted the copy.
     ///
     /// # Errors
-    /// A failed copy, or a changed source.
+    /// A failed copy, a changed source, or a copy that differs from it (`--verify`).
     pub fn copy_range(
         &mut self,
         whole: &Whole<'_>,
         range: Range<u64>,
-        open: impl FnOnce(&Fds) -> Result<OwnedFd, Failure>,
-    ) -> Result<bool, Failure> {
+        open: impl FnOnce(&Fds) -> Result<(OwnedFd, OsString), Failure>,
+    ) -> Result<Option<OsString>, Failure> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
             let cannot = task.cannot("cannot create regular file {}");
-            let dst = open(task.fds)?;
+            let (dst, name) = open(task.fds)?;
             let before = at::fstat(&dst).map_err(cannot)?;
             let transfer = Transfer {
                 src: src.as_fd(),
@@ -60,7 +61,7 @@ impl Worker<'_> {
             };
             let outcome = match worker.ladder.copy_range(&transfer, range.clone(), &mut worker.stats.account) {
                 Ok(outcome) => outcome,
-                Err(error) if error.interrupted => return Ok(false),
+                Err(error) if error.interrupted => return Ok(None),
                 Err(error) => {
                     return Err(error.failure(&task.source_path(), &task.destination_path()));
                 }
@@ -73,10 +74,17 @@ impl Worker<'_> {
                 let words = "{} was cut off while ranges were written to it";
                 return Err(Failure::new(words, task.destination_path()));
             }
+            if worker.ctx.options.verify {
+                let copy = WrittenCopy { fd: dst.as_fd(), name: Some((task.fds.dst.as_fd(), &name)) };
+                match worker.verify_range(task, &src, copy, range.clone()) {
+                    Err(failure) if worker.is_interruption(&failure) => return Ok(None),
+                    compared => compared?,
+                }
+            }
             worker.stats.bytes_logical += range.end - range.start;
             io::close(dst).map_err(task.cannot("failed to close {}"))?;
             worker.record_part(task, measure, Part::Range(range));
-            Ok(true)
+            Ok(Some(name))
         })
     }
 
@@ -103,6 +111,7 @@ impl Worker<'_> {
             let state = Completion::of(worker.apply_metadata(task, &src, &stat, &destination));
             worker.commit(task, destination, &stat, state)?;
             worker.stats.files += 1;
+            worker.stats.verified += u64::from(worker.ctx.options.verify); // each range by the part that copied it
             worker.record_part(task, measure, Part::Whole);
             Ok(())
         })

@@ -7,6 +7,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use crate::transfer::Side;
 use crate::transfer::verify::{Finding, WrittenCopy};
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Worker<'_> {
@@ -53,20 +54,35 @@ impl Worker<'_> {
         }
     }
 
-    /// Compares a copy with its source.
+    /// Compares a copy with its source, and counts it.
     ///
     /// # Errors
-    /// The first difference, or an error of reading; EINTR if a signal interrupted it.
+    /// Those of [`Worker::verify_range`].
     pub(super) fn verify(
         &mut self,
         task: &Task<'_>,
         source: impl AsFd,
         copy: WrittenCopy<'_>,
     ) -> Result<(), Failure> {
+        self.verify_range(task, source, copy, 0..u64::MAX)?;
+        self.stats.verified += 1;
+        Ok(())
+    }
+
+    /// Compares a range of a copy with its source.
+    ///
+    /// # Errors
+    /// The first difference, or an error of reading; EINTR if a signal interrupted it.
+    pub(super) fn verify_range(
+        &mut self,
+        task: &Task<'_>,
+        source: impl AsFd,
+        copy: WrittenCopy<'_>,
+        range: Range<u64>,
+    ) -> Result<(), Failure> {
         let cannot_read_back = task.cannot("cannot read back {}");
-        match self.verifier.compare(source.as_fd(), copy, &self.ctx.stop) {
+        match self.verifier.compare(source.as_fd(), copy, range, &self.ctx.stop) {
             Finding::Same { from_cache } => {
-                self.stats.verified += 1;
                 self.stats.verified_in_cache += u64::from(from_cache);
                 Ok(())
             }

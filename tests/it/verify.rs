@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("verify::resumed_by_content", &[], resumed_by_content),
         trial("verify::cannot_read_back", &[Need::Strace, Need::Mount("ext4")], cannot_read_back),
         trial("verify::file_flipped", &[Need::Strace, Need::Shm], file_flipped),
+        trial("verify::ranges_of_a_job", &[Need::Strace, Need::Shm], ranges_of_a_job),
         trial("verify::longest_file", &[Need::Mount("xfs")], longest_file),
         trial("verify::direct_reads_refused_midway", &[Need::Strace, Need::Mount("ext4")], direct_refused_midway),
         trial("verify::disk_flipped::journaled_data", &[Need::Strace, Need::Mount("ext4")], journaled_data),
@@ -172,6 +173,39 @@ fn file_flipped() {
     assert_differs(&trace, "to/dst");
     assert_eq!(fs::read(sandbox.path("to/dst")).unwrap(), b"old");
     assert_eq!(fs::read_dir(sandbox.path("to")).unwrap().count(), 2);
+}
+
+/// A part of a job compares the ranges that it copies. A range that differs is copied again.
+fn ranges_of_a_job() {
+    let sandbox = Sandbox::within(SHM);
+    let bytes = noise(16 << 20);
+    sandbox.file("src", &bytes);
+    let plan = |job: &str, dst: &str| {
+        let job = format!("--plan={job}");
+        let args = ["--verify", &job, "--parts=1", "--split-over=8M", "src", dst];
+        sandbox.zcp(args).assert().success();
+    };
+    plan("probe", "dst-probe");
+    let number = second_opening(&sandbox, &["--run=probe", "--part=0", "-j1"]);
+    plan("job", "dst");
+    let run = ["--run=job", "--part=0", "-j1"];
+    let inject = format!("inject=openat:signal=STOP:when={number}");
+    let trace = strace::zcp_with_stops(&sandbox, &["-e", "trace=openat", "-e", &inject], &run, |_| {
+        let names = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path());
+        let ours = |path: &Path| path.to_string_lossy().contains(".zcp-job-");
+        for path in names.filter(|path| ours(path) && fs::metadata(path).unwrap().len() == bytes.len() as u64) {
+            let copy = File::options().write(true).open(path).unwrap();
+            copy.write_all_at(&[bytes[OFFSET] ^ 4], OFFSET as u64).unwrap();
+        }
+    });
+    assert_eq!(trace.output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&trace.output.stderr).into_owned();
+    assert!(errors.contains(&format!("/dst' differ at offset {OFFSET}")), "{errors}");
+    sandbox.zcp(run).assert().success().stderr("");
+    let output = sandbox.zcp(["--finish=job", "--stats=json"]).output().unwrap();
+    assert_done(&output);
+    assert_eq!(stats(&output)["totals"]["verified"], 1);
+    assert!(fs::read(sandbox.path("dst")).unwrap() == bytes);
 }
 
 /// A terabyte of holes is not read; otherwise the trial would not end in time.
