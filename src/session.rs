@@ -81,9 +81,14 @@ impl Session {
 }
 
 /// Prepares the process for a copy, and makes the state that its threads share.
-pub fn context(options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
+pub fn context(mut options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
     let Host { console, stop, listener, made_listener, made_earlier, prompter, log: _ } = host;
     let process = Process::look(console.is_some());
+    if proc::preloads("libfakeroot") {
+        // fakeroot learns of a removal after it has happened. If another thread has made a file with the same inode
+        // number by then, fakeroot forgets the owner and type of that file.
+        options.jobs = Some(1);
+    }
     let workers = if outlook.are_many { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
     let descriptors = Descriptors::new(workers);
     let mut status = StatusRequest::default();

@@ -7,6 +7,7 @@ use rustix::process::{self, Resource};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,6 +43,12 @@ pub fn ignores_owners() -> bool {
 /// geteuid(2).
 pub fn effective_uid() -> u32 {
     process::geteuid().as_raw()
+}
+
+/// Whether ld.so(8) was told to preload a library whose name begins so, such as `libfakeroot`.
+pub fn preloads(library: &str) -> bool {
+    let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    preloaded.as_bytes().windows(library.len()).any(|part| part == library.as_bytes())
 }
 
 /// How many descriptors the process may have open: the soft limit of RLIMIT_NOFILE.

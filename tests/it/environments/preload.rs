@@ -13,6 +13,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("environments::fakeroot_sees_owners_and_devices", &needs("fakeroot"), fakeroot),
         trial("environments::fakeroot_sees_other_options", &needs("fakeroot"), fakeroot_and_options),
+        trial(
+            "environments::fakeroot_gets_one_worker",
+            &[&*needs("fakeroot"), &[Need::Strace]].concat(),
+            one_worker,
+        ),
         trial("environments::fakechroot_holds_paths", &needs("fakechroot"), fakechroot),
         trial("environments::eatmydata_eats_syncs", &[Need::Program("eatmydata"), Need::Strace], eatmydata),
     ]
@@ -71,6 +76,13 @@ fn fakeroot_and_options() {
         expected,
         "in parts"
     );
+}
+
+/// fakeroot learns late of what a thread removes, so only one thread may make and remove names.
+fn one_worker() {
+    for options in ["-a", "-a -j4", "-a -j4 --atomic --fsync"] {
+        shown(&format!("strace -f -qq -o threads -e trace=clone,clone3 ./zcp {options} s t; ! grep . threads"));
+    }
 }
 
 /// Absolute paths stay below the directory that plays the root.
