@@ -47,9 +47,11 @@ pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     }
 }
 
-/// Returns the name of a simple backup.
+/// Returns the name of a simple backup. cp shortens it only where it has looked for numbered backups, and so knows
+/// the longest name that the directory takes.
 pub fn simple(backup: &Backup, base: &OsStr) -> OsString {
-    shortened(base, [base.as_bytes(), backup.suffix.as_bytes()].concat())
+    let name = [base.as_bytes(), backup.suffix.as_bytes()].concat();
+    if backup.control == BackupControl::Simple { OsString::from_vec(name) } else { shortened(base, name) }
 }
 
 /// Shortens a name that is too long as cp does: as much of the file's name as fits, and `~`.
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn names_that_are_too_long_are_shortened_as_by_cp() {
-        let backup = Backup { control: BackupControl::Simple, suffix: ".bak".into() };
+        let mut backup = Backup { control: BackupControl::Existing, suffix: ".bak".into() };
         for (length, backup_length, end) in
             [(250, 254, ".bak"), (251, 252, "n~"), (253, 254, "n~"), (255, 254, "n~")]
         {
@@ -201,6 +203,8 @@ mod tests {
             assert_eq!(name.len(), backup_length, "{length}");
             assert!(name.to_string_lossy().ends_with(end), "{name:?}");
         }
+        backup.control = BackupControl::Simple;
+        assert_eq!(simple(&backup, OsStr::new(&"n".repeat(255))).len(), 259);
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
     let link = match at::stat(dst, name, Follow::No) {
         Ok(link) => link,
         Err(Errno::NOENT) => return Ok(None),
-        // A circular link can still be unlinked, but no file is removed for a directory.
-        Err(Errno::LOOP) if options.force && !source.is_dir() => {
+        // The path leads through a circular link. cp tries to open it where it would write through a link.
+        Err(Errno::LOOP) if options.force && decision::follows_destination(options, source) => {
             circular = true;
             Stat::default()
         }

@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("like_gnu::a_device_refuses_a_clone_with_its_own_reason", &[Need::Root], clone_of_device),
         trial("like_gnu::directories_met_again_get_cps_words", &[], directories_met_again),
         trial("like_gnu::leading_directories_get_cps_words", &[], leading_directories),
+        trial("like_gnu::circular_links_on_the_way_get_cps_words", &[], circular_links),
         trial("like_gnu::parents_are_shown_without_quotes", &[], parents_shown),
     ]
 }
@@ -132,6 +133,8 @@ fn long_backup_names() {
         (250, "--backup=numbered", vec![(250, ".~9~")], (250, "~")),
         (249, "--backup=existing", vec![(249, ".~9~")], (249, ".~10~")),
         (255, "--backup=existing", vec![(253, "~")], (253, "~")),
+        (254, "--backup=simple", vec![], (254, "~")),
+        (253, "--backup=simple", vec![], (253, "~")),
     ];
     for (letters, option, there, (kept, suffix)) in cells {
         let name = |letters, suffix: &str| "n".repeat(letters) + suffix;
@@ -146,6 +149,11 @@ fn long_backup_names() {
         let backup = read(&sandbox, &format!("d/{}", name(kept, suffix)));
         assert_eq!(backup.as_deref(), Some("old"), "{option} {letters}");
     }
+    let (sandbox, long) = (Sandbox::new(), "n".repeat(255));
+    sandbox.file("new", "new").file(&long, "old");
+    let words = format!("cp: cannot backup '{long}': File name too long\n");
+    assert_eq!(cp(&sandbox, &format!("--backup=simple new {long}")), (words, Some(1)));
+    assert_eq!(read(&sandbox, &long).as_deref(), Some("old"));
 }
 
 fn backups_near_the_longest_path() {
@@ -375,6 +383,30 @@ fn leading_directories() {
             let line = format!("{options} -r --parents {line}");
             assert_eq!(cp(&sandbox, &line), (format!("cp: {words}\n"), Some(1)), "{script}; cp {line}");
         }
+    }
+}
+
+fn circular_links() {
+    let (cannot_stat, circular) = ("cannot stat", "Too many levels of symbolic links");
+    for (line, operation, reason) in [
+        ("f b/", cannot_stat, circular),
+        ("-f f b/", "cannot remove", "Not a directory"),
+        ("-f f b/x", "cannot remove", circular),
+        ("-f l b/x", "cannot remove", circular),
+        ("-fr f b/x", "cannot remove", circular),
+        ("-fr l b/", cannot_stat, circular),
+        ("-fr l b/x", cannot_stat, circular),
+        ("-fr d b/", cannot_stat, circular),
+        ("-fb f b/", cannot_stat, circular),
+        ("-fl f b/x", cannot_stat, circular),
+        ("-fs f b/", cannot_stat, circular),
+        ("-f --remove-destination f b/", cannot_stat, circular),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file("f", "x").symlink("f", "l").dir("d").symlink("b", "b");
+        let target = line.rsplit(' ').next().unwrap();
+        let words = format!("cp: {operation} '{target}': {reason}\n");
+        assert_eq!(cp(&sandbox, line), (words, Some(1)), "{line}");
     }
 }
 

@@ -95,6 +95,12 @@ impl Case {
         self.flags.contains(&flag)
     }
 
+    /// Whether links below an operand are followed.
+    pub(super) fn follows_links(&self) -> bool {
+        let is_short = |flag: &str| !flag.starts_with("--") && flag.contains('L');
+        self.flags.iter().any(|flag| *flag == "--dereference" || is_short(flag))
+    }
+
     /// Makes the tree. Modes and times come last, from the leaves upwards, because a directory may have no
     /// permissions.
     pub(crate) fn build(&self, sandbox: &Sandbox) {
