@@ -331,7 +331,7 @@ fn gitignore_is_gits() {
         output.stdout
     };
     sandbox
-        .file("src/.gitignore", "*.log\n!kept.log\n/target\ndeep/**/x\ndoc/*.txt\n\\#odd\n\\!odd\nspace\\ \n[ab]1\nq?\n**/any\nfoo/**\n")
+        .file("src/.gitignore", b"caf\xe9\n\\/\nescaped\\/\ntwice//\n/**//\n*.log\n!kept.log\n/target\ndeep/**/x\ndoc/*.txt\n\\#odd\n\\!odd\nspace\\ \n[ab]1\nq?\n**/any\nfoo/**\n")
         .file("src/sub/.gitignore", "!*.log\n/only-here\ndir-only/\n")
         .file("src/sub/deeper/.gitignore", "*\n!*.rs\n");
     let contents = [
@@ -365,12 +365,16 @@ fn gitignore_is_gits() {
         "sub/deeper/a.c",
         "sub/deeper/b/c.rs",
         "plain/file",
+        "escaped/f",
+        "twice/f",
     ];
     for name in contents {
         sandbox.file(format!("src/{name}"), name);
     }
     let odd = PathBuf::from("src").join(OsStr::from_bytes(b"\xff.log"));
     sandbox.file(&odd, "").file(odd.with_extension("txt"), "");
+    let not_utf8 = PathBuf::from("src").join(OsStr::from_bytes(b"caf\xe9"));
+    sandbox.file(not_utf8, "");
     git(&["init", "-q"]);
     let listed: BTreeSet<PathBuf> = git(&["ls-files", "-z", "-o", "--exclude-standard"])
         .split(|byte| *byte == 0)

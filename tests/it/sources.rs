@@ -2,7 +2,7 @@
 //! exchanged.
 
 use crate::needs::{Need, trial};
-use crate::sandbox::{Sandbox, assert_done, noise};
+use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
 use crate::strace;
 use crate::strategies::STRATEGIES;
 use libtest_mimic::Trial;
@@ -25,6 +25,7 @@ const MADE_UP: [&str; 7] = [
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("sources::made_up::default", &[], || made_up(None)),
+        trial("sources::traces", &[Need::Root, Need::Namespaces], traces),
         trial("sources::maps", &[], maps),
         trial("sources::holes", &[], holes),
         trial("sources::map_refused_into_a_pipe", &[Need::Strace], map_refused_into_a_pipe),
@@ -53,6 +54,21 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn strategy_option(strategy: Option<&str>) -> String {
     strategy.map_or("--reflink=never".to_owned(), |strategy| format!("--strategy={strategy}"))
+}
+
+/// Files of tracefs, of which some have no end that a seek can find, and some refuse reads at an offset.
+fn traces() {
+    const SCRIPT: &str = "set -e; mount -t tracefs none mnt
+        for f in tracing_cpumask available_events current_tracer; do cat mnt/$f >expected/$f; \"$@\" mnt/$f copied; done";
+    for options in ["-r", "-a", "-j1", "--atomic", "--resume", "--fsync", "--cache=drop", "--sparse=always"] {
+        let sandbox = Sandbox::new();
+        sandbox.dir("mnt").dir("expected").dir("copied");
+        let args = ["--mount", "sh", "-c", SCRIPT, "sh", ZCP, options];
+        let output = sandbox.command("unshare").args(args).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{options}: {output:?}");
+        let contents = |dir: &str| sandbox.snapshot(dir).plain().without(|node| node.mode = 0);
+        contents("copied").assert_same(&contents("expected"));
+    }
 }
 
 /// The whole content, or an error and no file. It never has the length that stat(2) reported.
