@@ -234,7 +234,7 @@ fn link_in_the_way() {
     sandbox.dir("dst").file("victim", "untouched");
     let inject = ["-P", "f07", "-e", "inject=openat:signal=STOP:when=1"];
     let trace = strace::zcp_with_stops(&sandbox, &inject, &["-rTj1", "src", "dst"], |_| {
-        sandbox.symlink("../victim", "dst/f07").symlink("nowhere", "dst/f08");
+        sandbox.next_tick().symlink("../victim", "dst/f07").symlink("nowhere", "dst/f08");
     });
     let words = String::from_utf8_lossy(&trace.output.stderr);
     assert!(words.contains("not writing through untrusted symlink 'dst/f07'"), "{words}");

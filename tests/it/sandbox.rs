@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -80,6 +80,23 @@ impl Sandbox {
     pub(crate) fn fifo(&self, name: impl AsRef<Path>) -> &Self {
         mknodat(CWD, self.new_path(&name), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
         self.time(name, LONG_AGO)
+    }
+
+    /// Waits until files get a later time than a file made now. Many file systems take times from a clock that
+    /// advances only with each tick of the kernel, so a file may seem older than a process that made it.
+    pub(crate) fn next_tick(&self) -> &Self {
+        let probe = self.path(".tick");
+        let time = || {
+            fs::write(&probe, "").unwrap();
+            let time = fs::metadata(&probe).unwrap();
+            (time.ctime(), time.ctime_nsec())
+        };
+        let first = time();
+        while time() == first {
+            std::thread::yield_now();
+        }
+        fs::remove_file(&probe).unwrap();
+        self
     }
 
     pub(crate) fn socket(&self, name: impl AsRef<Path>) -> &Self {
