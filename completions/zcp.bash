@@ -43,7 +43,7 @@ _zcp() {
         --stats) words='text json' ;;
         --stats-file) return ;;
         --log) return ;;
-        --progress) words='auto always never' ;;
+        --progress) words='auto always json never' ;;
         --generate) words='man bash zsh fish' ;;
         --plan) compopt +o bashdefault +o default -o dirnames; return ;;
         --parts) compopt +o bashdefault +o default; return ;;

@@ -59,7 +59,7 @@ complete -c zcp -l stats -f -a 'text json' -d 'Report which strategy moved how m
 complete -c zcp -l stats-file -r -F -d 'Write the statistics as JSON to FILE, even if the copy fails; - is stdout'
 complete -c zcp -l log -r -F -d 'Write a line of JSON to FILE for each name: its outcome, strategy and failure; - is stdout'
 complete -c zcp -l itemize -d 'Print a line for each name in the form of rsync -i'
-complete -c zcp -l progress -f -a 'auto always never' -d 'Show progress: auto, always, never'
+complete -c zcp -l progress -f -a 'auto always json never' -d 'Show progress: auto, always, json, never'
 complete -c zcp -l generate -r -f -a 'man bash zsh fish' -d 'Print the manual page (man), or the completions of a shell: bash, zsh, fish'
 complete -c zcp -l plan -r -f -a '(__fish_complete_directories)' -d 'Copy nothing yet; divide the copy into parts and write the job folder JOB'
 complete -c zcp -l parts -r -f -d 'With --plan: the number of parts'

@@ -135,7 +135,7 @@ pub mod walk;
 pub mod worker;
 
 pub use api::{Attribute, Cancel, CopyOptions, Error, Report, StrategyReport, copy};
-pub use options::{Action, BackupControl, Dereference, OnFailure, When};
+pub use options::{Action, BackupControl, Dereference, OnFailure, ProgressForm, When};
 pub use report::progress::Progress;
 pub use report::{Console, Failure, Log, Prompt};
 pub use transfer::Strategy;

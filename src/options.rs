@@ -106,6 +106,17 @@ pub enum When {
     Never,
 }
 
+/// The form in which progress is shown (`--progress`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProgressForm {
+    /// For people: a bar on a terminal, else lines.
+    #[default]
+    Text,
+    /// For programs: a JSON object a second.
+    Json,
+}
+
 /// The reaction to a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -198,6 +209,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The progress bar.
     pub progress: When,
+    /// The form of the progress.
+    pub progress_form: ProgressForm,
 }
 
 impl Options {

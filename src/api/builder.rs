@@ -52,7 +52,7 @@ pub fn copy<S: AsRef<OsStr>>(
 /// | state after a copy or an interruption | [`atomic`](Self::atomic), [`fsync`](Self::fsync), [`verify`](Self::verify), [`resume`](Self::resume), [`on_failure`](Self::on_failure), [`ignore_vanished`](Self::ignore_vanished) |
 /// | data and load | [`reflink`](Self::reflink), [`sparse`](Self::sparse), [`strategies`](Self::strategies), [`jobs`](Self::jobs), [`bandwidth_limit`](Self::bandwidth_limit), [`drop_cache`](Self::drop_cache) |
 /// | callbacks and cancellation | [`on_progress`](Self::on_progress), [`on_each`](Self::on_each), [`log`](Self::log), [`cancel_by`](Self::cancel_by) |
-/// | console of a program | [`console`](Self::console), [`verbose`](Self::verbose), [`itemize`](Self::itemize), [`debug`](Self::debug), [`progress`](Self::progress) |
+/// | console of a program | [`console`](Self::console), [`verbose`](Self::verbose), [`itemize`](Self::itemize), [`debug`](Self::debug), [`progress`](Self::progress), [`progress_form`](Self::progress_form) |
 ///
 /// # Examples
 /// ```

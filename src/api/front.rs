@@ -1,7 +1,7 @@
 //! Callbacks, cancellation, and the console of a program.
 
 use super::{Cancel, CopyOptions};
-use crate::options::When;
+use crate::options::{ProgressForm, When};
 use crate::report::progress::{Listener, Progress};
 use crate::report::{Console, Log};
 use crate::session::Callback;
@@ -85,6 +85,12 @@ impl CopyOptions {
     /// time. By default, nothing is shown.
     pub fn progress(&mut self, when: When) -> &mut CopyOptions {
         self.options.progress = when;
+        self
+    }
+
+    /// Sets the form of the progress (`--progress=json`).
+    pub fn progress_form(&mut self, form: ProgressForm) -> &mut CopyOptions {
+        self.options.progress_form = form;
         self
     }
 }

@@ -77,7 +77,8 @@ figures! {
     /// Returns whether this was a dry run.
     is_dry_run -> bool { dry_run }
 
-    /// Returns the sum of the lengths of the copied files, in bytes: bytes moved, in holes and shared.
+    /// Returns the sum of the lengths of the copied files, in bytes: bytes moved, in holes, shared and
+    /// kept.
     bytes -> u64 { stats.bytes_logical }
 
     /// Returns the bytes written by any strategy except reflink.
@@ -88,6 +89,10 @@ figures! {
 
     /// Returns the bytes that a reflink shares with the source.
     bytes_shared -> u64 { stats.account.bytes_shared() }
+
+    /// Returns the bytes of large files that an earlier run had written and that equal the source, with
+    /// [`resume`](super::CopyOptions::resume).
+    bytes_kept -> u64 { stats.bytes_kept }
 
     /// Returns the time from the start of the walk to the last file.
     elapsed -> Duration { elapsed }

@@ -41,7 +41,8 @@ setters! {
     /// Skips what an earlier run completed, and copies the rest (`--resume`). A file counts as complete if it
     /// has the source's length and modification time, as far as the destination's file system can store the
     /// time. So this option keeps the times of files, and the first run needs it as well. Attributes that
-    /// differ are set. An existing file of another kind is replaced.
+    /// differ are set. An existing file of another kind is replaced. An incomplete file of 256 MiB or more is
+    /// continued behind the bytes that equal the source's.
     ///
     /// # Examples
     /// ```

@@ -8,7 +8,7 @@ use super::command_line::{Asking, CommandLine, Update};
 use super::opt::{ArgumentKind, Opt, Scope};
 use super::values::{self, REFLINK, SPARSE};
 use super::{StatsForm, UsageError, generate, help, words};
-use crate::{Cloning, Dereference, OnFailure, When};
+use crate::{Cloning, Dereference, OnFailure, ProgressForm, When};
 use clap::{Arg, Command};
 use std::ffi::OsStr;
 
@@ -431,17 +431,17 @@ const OWN_OPTIONS: &[Opt] = &[
     Opt::optional_value(
         "progress",
         "WHEN",
-        "Show progress on stderr: auto (default: on a terminal), always (same as a bare --progress), never",
+        "Show progress on stderr: auto (default: on a terminal), always (same as a bare --progress), json (a line a second), never",
         |line, when| {
-            line.copy.progress(
-                when.map_or(Ok(When::Always), |word| words::find("--progress", word, values::PROGRESS))?,
-            );
+            let always = (When::Always, ProgressForm::Text);
+            let (when, form) = when.map_or(Ok(always), |word| words::find("--progress", word, values::PROGRESS))?;
+            line.copy.progress(when).progress_form(form);
             Ok(())
         },
     )
     .kind(ArgumentKind::Word(|| words::names(values::PROGRESS)))
     .under(OUTPUT, Scope::Run)
-    .brief("Show progress: auto, always, never"),
+    .brief("Show progress: auto, always, json, never"),
     Opt::generate("generate", "WHAT", "Print the manual page (man), or the completions of a shell: bash, zsh, fish", |what| {
         words::find("--generate", what, generate::TEXTS).map(generate::render)
     })

@@ -5,7 +5,7 @@ use super::UsageError;
 use super::command_line::Update;
 use super::words::{self, Words};
 use crate::report::quote::plainly_quoted;
-use crate::{Attribute, BackupControl, Cloning, Sparse, Strategy, When};
+use crate::{Attribute, BackupControl, Cloning, ProgressForm, Sparse, Strategy, When};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -26,8 +26,12 @@ pub(super) const REFLINK: &Words<Cloning> =
 pub(super) const UPDATE: &Words<Update> =
     &[("all", Update::All), ("none", Update::None), ("none-fail", Update::NoneFail), ("older", Update::Older)];
 pub(super) const STATS: &Words<StatsForm> = &[("text", StatsForm::Text), ("json", StatsForm::Json)];
-pub(super) const PROGRESS: &Words<When> =
-    &[("auto", When::Auto), ("always", When::Always), ("never", When::Never)];
+pub(super) const PROGRESS: &Words<(When, ProgressForm)> = &[
+    ("auto", (When::Auto, ProgressForm::Text)),
+    ("always", (When::Always, ProgressForm::Text)),
+    ("json", (When::Always, ProgressForm::Json)),
+    ("never", (When::Never, ProgressForm::Text)),
+];
 /// Whether to drop the copied pages from the page cache.
 pub(super) const CACHE: &Words<bool> = &[("keep", false), ("drop", true)];
 pub(super) const ATTRIBUTES: &Words<Attribute> = &[

@@ -132,9 +132,9 @@ fn count_left(ctx: &Context, shared: &Shared, sources: Arc<[OsString]>) -> Optio
     if total.endless.load(Ordering::Relaxed) {
         return None;
     }
-    let (_, tried) = shared.meters.read();
+    let tried = shared.meters.read().files;
     let files = total.files.load(Ordering::Relaxed).saturating_sub(tried);
-    Some(Left { files, all_counted: total.complete.load(Ordering::Relaxed) })
+    Some(Left { files, all_counted: total.named.load(Ordering::Relaxed) })
 }
 
 /// Returns the number of workers: one if order matters or there is nothing to share.
@@ -162,6 +162,7 @@ pub fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate
         console,
         meters: Arc::clone(&shared.meters),
         progress: ctx.options.progress,
+        form: ctx.options.progress_form,
         request: ctx.status.clone(),
         estimate: Some(estimate()),
         listener: ctx.listener.clone(),

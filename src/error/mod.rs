@@ -169,7 +169,7 @@ impl Failure {
         let words = words.split_once(':').map_or(words, |(words, _)| words);
         let words: Vec<_> =
             words.split(['{', '}', '?', ':']).map(str::trim).filter(|part| !part.is_empty()).collect();
-        words.join(" ")
+        words.join(" ").trim_start_matches("and ").to_owned()
     }
 
     /// Returns the first path, if there is one.

@@ -87,6 +87,7 @@ fn may_have_failed_to_sync(summary: &Summary) -> bool {
 
 /// Counts the bytes and files of a part for the progress bar.
 fn count(list: Option<ListReader<Facts>>, total: &Total) {
+    proc::lowest_priority();
     for (_, facts) in list.into_iter().flatten().flatten() {
         if total.cancelled.load(Ordering::Relaxed) {
             return;
@@ -98,6 +99,7 @@ fn count(list: Option<ListReader<Facts>>, total: &Total) {
         total.bytes.fetch_add(bytes, Ordering::Relaxed);
         total.files.fetch_add(files, Ordering::Relaxed);
     }
+    total.named.store(true, Ordering::Relaxed);
     total.complete.store(true, Ordering::Relaxed);
 }
 

@@ -1,4 +1,4 @@
-//! The progress bar on a terminal. It needs the feature `cli`: see [`Bar::EXISTS`].
+//! The progress bar on a terminal. Without the feature `cli` there is none: see [`Bar::EXISTS`].
 
 #[cfg(feature = "cli")]
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,46 +10,27 @@ pub struct Bar {
     bar: ProgressBar,
 }
 
-/// The state that a bar shows.
-#[derive(Debug)]
-pub struct Shown {
-    /// The form of the line, as a template of indicatif.
-    pub template: &'static str,
-    /// The bytes that are done.
-    pub done: u64,
-    /// The total of bytes.
-    pub all: u64,
-    /// Text before the message.
-    pub prefix: String,
-    /// Text at the end, which is cut if it is too long.
-    pub message: String,
-}
-
 #[cfg(feature = "cli")]
 impl Bar {
     /// Whether this build can draw a bar.
     pub const EXISTS: bool = true;
 
-    /// Makes a bar that is drawn at most eight times a second.
+    /// A bar that is drawn eight times a second at most.
     pub fn new() -> Bar {
-        Bar { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)) }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        // The template is valid, so that the default is never used.
+        let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        Bar { bar: bar.with_style(style) }
     }
 
-    /// Runs `print` while the bar is cleared.
+    /// Runs `print` while the bar is out of the way.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 
-    /// Draws a state.
-    pub fn draw(&self, shown: Shown) {
-        if let Ok(style) = ProgressStyle::with_template(shown.template) {
-            self.bar.set_style(style.progress_chars("=> "));
-        }
-        // The position comes last, because setting it draws the bar, and it must not exceed the old length.
-        self.bar.set_length(shown.all);
-        self.bar.set_prefix(shown.prefix);
-        self.bar.set_position(shown.done);
-        self.bar.set_message(shown.message);
+    /// Draws a line, and cuts what does not fit the terminal.
+    pub fn draw(&self, line: String) {
+        self.bar.set_message(line);
         self.bar.tick();
     }
 
@@ -64,7 +45,7 @@ impl Bar {
     /// Whether this build can draw a bar.
     pub const EXISTS: bool = false;
 
-    /// Makes a bar that draws nothing.
+    /// A bar that draws nothing.
     pub fn new() -> Bar {
         Bar {}
     }
@@ -75,9 +56,9 @@ impl Bar {
     }
 
     /// Draws nothing.
-    pub fn draw(&self, _: Shown) {}
+    pub fn draw(&self, _: String) {}
 
-    /// Does nothing.
+    /// Removes nothing.
     pub fn clear(&self) {}
 }
 

@@ -84,6 +84,11 @@ impl Console {
         }
     }
 
+    /// Prints a line on stderr without the program's name.
+    pub(crate) fn say_line(&self, line: &[u8]) {
+        let _ = self.0.bar.suspend(|| std::io::stderr().lock().write_all(line));
+    }
+
     /// Prints the prompt on stderr and reads the answer from stdin. An answer that begins with a y means yes,
     /// as in the POSIX locale (`yesexpr` of locale(5)). Pass this to
     /// [`interactive`](crate::CopyOptions::interactive).

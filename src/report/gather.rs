@@ -78,6 +78,7 @@ mod tests {
             verified: 37,
             verified_in_cache: 3,
             bytes_logical: 11,
+            bytes_kept: 12,
             account,
             routes: Default::default(),
         };

@@ -11,6 +11,8 @@ pub mod json;
 pub mod log;
 pub mod output;
 pub mod progress;
+pub mod progress_line;
+pub mod speed;
 pub mod stats;
 pub mod table;
 

@@ -1,13 +1,13 @@
-//! Progress during a copy: the bar, plain lines, and the reply to SIGUSR1.
+//! The progress of a running copy: a bar, lines, callbacks, and the answer to SIGUSR1.
 //!
-//! One thread reads the counts of the workers a few times a second; no worker ever waits for it. Nothing is
-//! drawn in the first moments, so a short copy shows nothing. An estimate at the lowest priority counts ahead
-//! to find the total. Until it is done, the total is a lower bound.
+//! One thread reads the meters of the workers a few times a second, and no worker waits for it. A quick copy shows
+//! nothing. A second thread counts ahead how much there is to copy; until it has finished, the totals are open.
 
-use super::bar::{Bar, Shown};
-use super::table::{bytes, count, duration};
+use super::bar::Bar;
+use super::progress_line::State;
+use super::speed::Speed;
 use super::{Console, lock};
-use crate::options::When;
+use crate::options::{ProgressForm, When};
 use crate::sys::memory;
 use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
@@ -21,85 +21,124 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The time after which a copy gets a bar.
+/// The age of a copy at which the bar appears.
 const BAR_DELAY: Duration = Duration::from_millis(500);
-/// The time after which a copy by one worker gets the thread for the bar. Starting and ending that thread takes
-/// 0.3 ms, as long as cloning a file of many GiB.
+/// The age of a small copy at which the thread starts. To start and end it takes 0.3 ms, as long as cloning a file
+/// of many GiB.
 const LATE: Duration = Duration::from_millis(50);
-/// The time between two readings of the meters.
+/// The time between two looks at the meters.
 const TICK: Duration = Duration::from_millis(125);
-/// The time between two plain lines, if there is no terminal.
+/// The time between two lines where there is no terminal to draw on.
 const LINE_EVERY: Duration = Duration::from_secs(15);
+/// The time between two lines of JSON.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+/// Files from whose average the remaining time is computed while the sizes of the others are unknown.
+const SOME: u64 = 100;
+/// The memory of the speed that is shown, and of the one that the remaining time is computed from.
+const RATE_MEMORY: Duration = Duration::from_secs(3);
+const WORK_MEMORY: Duration = Duration::from_secs(10);
 
-/// The meters of all workers, and the current file of one of them.
+/// The meters of all workers, and the file that one of them has in hand.
 #[derive(Debug, Default)]
 pub struct Meters {
     all: Mutex<Vec<Arc<Meter>>>,
     current: Mutex<OsString>,
-    /// Raised by the bar when it needs the name of the current file.
+    /// Set by the display when it wants the name of the current file.
     wanted: AtomicBool,
-    /// Checked by all meters.
+    /// The alarm of all meters.
     alarm: OnceLock<Arc<Alarm>>,
 }
 
+/// The sums of all meters: see [`Meter`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    /// Bytes done.
+    pub bytes: u64,
+    /// Bytes moved.
+    pub moved: u64,
+    /// Files done.
+    pub files: u64,
+    /// The work that took time, in bytes.
+    work: u64,
+}
+
+/// The work of a number of bytes and files, in bytes: making a small file takes as long as moving some.
+fn work(bytes: u64, files: u64) -> u64 {
+    const FILE: u64 = 64 << 10;
+    bytes.saturating_add(files.saturating_mul(FILE))
+}
+
 impl Meters {
-    /// Adds the meter of a worker.
+    /// A meter for one more worker.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::with_alarm(self.alarm.get().cloned()));
         lock(&self.all).push(Arc::clone(&meter));
         meter
     }
 
-    /// Returns the bytes and files of all workers together.
-    pub fn read(&self) -> (u64, u64) {
-        lock(&self.all).iter().fold((0, 0), |(bytes, files), meter| {
-            (bytes + meter.bytes.load(Ordering::Relaxed), files + meter.files.load(Ordering::Relaxed))
+    /// Adds up all meters.
+    pub fn read(&self) -> Reading {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        lock(&self.all).iter().fold(Reading::default(), |sum, meter| {
+            let (bytes, files) = (of(&meter.bytes), of(&meter.files));
+            let (passed, files_passed) = (of(&meter.passed), of(&meter.files_passed));
+            let worked = work(bytes.saturating_sub(passed), files.saturating_sub(files_passed));
+            Reading {
+                bytes: sum.bytes + bytes,
+                moved: sum.moved + of(&meter.moved),
+                files: sum.files + files,
+                work: sum.work + worked,
+            }
         })
     }
 
-    /// Returns whether the bar needs the name of a file: once for each reading of the meters.
+    /// Returns whether the display wants a name: once for each look at the meters.
     pub fn wants_name(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
 
-    /// Sets the name of the current file.
+    /// Sets the path of the current file.
     pub fn name(&self, path: OsString) {
         *lock(&self.current) = path;
     }
 }
 
-/// The amount to copy, as far as the estimate has counted.
+/// The amount that there is to copy, as far as it was counted.
 #[derive(Debug, Default)]
 pub struct Total {
     /// Bytes.
     pub bytes: AtomicU64,
-    /// Files of all kinds except directories.
+    /// Files of all kinds but directories.
     pub files: AtomicU64,
-    /// Whether everything was counted.
+    /// Whether all files were counted, perhaps without their sizes.
+    pub named: AtomicBool,
+    /// Whether all was counted.
     pub complete: AtomicBool,
-    /// Whether there is a stream among the files, so that the total is unknown.
+    /// Whether there is a stream among them, whose length is unknown.
     pub endless: AtomicBool,
-    /// Raised when the estimate is not needed any more.
+    /// Set when the count is not needed any more.
     pub cancelled: AtomicBool,
 }
 
-/// The progress of a copy, for callbacks.
+/// The progress of a copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes that are done: copied, or in no need of copying (holes, shared blocks, skipped files).
+    /// Bytes that are in their destinations, or need not be moved (holes, shared blocks, files that were skipped).
     pub bytes: u64,
-    /// Files that are done, of all kinds except directories.
+    /// Bytes that were moved. Their rate is the speed of the copy.
+    pub bytes_moved: u64,
+    /// Files of all kinds but directories that are done.
     pub files: u64,
-    /// The total of bytes, as far as counted. A thread in the background counts ahead.
+    /// Bytes that there are to copy, as far as they were counted.
     pub total_bytes: u64,
-    /// The total of files, as far as counted.
+    /// Files that there are to copy, as far as they were counted.
     pub total_files: u64,
-    /// Whether the totals are final. With a pipe as source they never are.
+    /// Whether the totals are final. They stay open where the source is a pipe.
     pub total_is_known: bool,
 }
 
-/// A callback that gets the progress a few times a second.
+/// A callback that receives the progress a few times a second.
 #[derive(Clone)]
 pub struct Listener(pub Arc<dyn Fn(&Progress) + Send + Sync>);
 
@@ -109,7 +148,7 @@ impl Debug for Listener {
     }
 }
 
-/// Lets other output pass the bar.
+/// Access to the bar for those who print on the same terminal.
 #[derive(Clone, Debug, Default)]
 pub struct BarHandle {
     bar: Arc<Mutex<Option<Bar>>>,
@@ -118,7 +157,7 @@ pub struct BarHandle {
 }
 
 impl BarHandle {
-    /// Runs `print` while the bar is cleared. Only one call runs at a time, so that lines stay whole.
+    /// Runs `print` while the bar is hidden. Only one thread prints at a time, so that lines stay whole.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &*lock(&self.bar) {
             Some(bar) => bar.suspend(print),
@@ -126,38 +165,51 @@ impl BarHandle {
         }
     }
 
-    /// Returns whether a bar was drawn, so that the user has been watching.
+    /// Returns whether a bar was drawn.
     pub fn was_shown(&self) -> bool {
         self.shown.load(Ordering::Relaxed)
     }
 }
 
-/// The form of the display.
+/// The form in which progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Display {
     /// A bar on a terminal.
     Bar,
-    /// A line from time to time.
+    /// A line every 15 seconds.
     Lines,
-    /// Only the reply to SIGUSR1.
+    /// A line of JSON every second, and one at the end.
+    Json,
+    /// Nothing but the answers to SIGUSR1.
     OnRequest,
 }
 
 impl Display {
-    fn of(progress: When) -> Display {
+    fn of(progress: When, form: ProgressForm) -> Display {
         let is_terminal = || std::io::stderr().is_terminal();
         match progress {
-            When::Always | When::Auto if Bar::EXISTS && is_terminal() => Display::Bar,
-            When::Always => Display::Lines,
-            When::Auto | When::Never => Display::OnRequest,
+            When::Never => Display::OnRequest,
+            _ if form == ProgressForm::Json => Display::Json,
+            _ if is_terminal() && Bar::EXISTS && proc::terminal_has_cursor() => Display::Bar,
+            When::Auto if !is_terminal() => Display::OnRequest,
+            _ => Display::Lines,
+        }
+    }
+
+    /// Returns the time between two lines, which is also the age of the copy at the first.
+    fn interval(self) -> Duration {
+        match self {
+            Display::Bar => BAR_DELAY,
+            Display::Json => JSON_EVERY,
+            Display::Lines | Display::OnRequest => LINE_EVERY,
         }
     }
 }
 
-/// Counts the amount to copy.
+/// Counts what there is to copy.
 pub type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
-/// The parts that the progress thread needs.
+/// The parts of the display.
 pub struct Watch {
     /// The console to print on.
     pub console: Option<Console>,
@@ -165,20 +217,30 @@ pub struct Watch {
     pub meters: Arc<Meters>,
     /// Whether progress is shown.
     pub progress: When,
-    /// Raised by SIGUSR1.
+    /// The form of the lines.
+    pub form: ProgressForm,
+    /// Set by SIGUSR1.
     pub request: StatusRequest,
-    /// Counts the amount to copy.
+    /// Counts ahead.
     pub estimate: Option<Estimate>,
-    /// The callback for progress.
+    /// A callback.
     pub listener: Option<Listener>,
 }
 
-/// The progress thread, which may not be started yet. Dropping it clears the bar.
+/// A running copy: its totals and its speeds.
+struct RunningCopy {
+    start: Instant,
+    total: Arc<Total>,
+    rate: Speed,
+    work: Speed,
+}
+
+/// The thread of the display, which a small copy starts late. Dropping this ends it and removes the bar.
 #[derive(Default)]
 pub struct Watcher {
     thread: Arc<Mutex<Option<Thread>>>,
     alarm: Option<Arc<Alarm>>,
-    /// The parts of a thread that is not started yet, and the start of the copy.
+    /// For a thread that may start late: its parts, and the start of the copy.
     late: Option<(Arc<Mutex<Option<Watch>>>, Instant)>,
 }
 
@@ -201,8 +263,7 @@ impl Watcher {
         Watcher { thread, alarm: None, late: None }
     }
 
-    /// Prepares the thread, which starts only if the copy takes long enough. Call it before the workers get
-    /// their meters.
+    /// Starts the thread if the copy lasts. To be called before the workers get their meters.
     pub fn start_late(watch: Watch) -> Watcher {
         let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
         let thread = Arc::default();
@@ -228,7 +289,7 @@ impl Drop for Watcher {
         } else if let Some((watch, start)) = self.late.take()
             && let Some(watch) = lock(&watch).take()
         {
-            watch.answer(&Total::default(), start);
+            watch.answer(&watch.begin(start));
         }
     }
 }
@@ -238,40 +299,60 @@ fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
 }
 
 impl Watch {
-    /// Starts the thread for a copy that began at `start`.
+    /// Watches a copy that began at `start`, in a thread of its own.
     fn spawn(self, start: Instant) -> Option<Thread> {
         let (end, ended) = channel();
         let thread = std::thread::Builder::new().name("progress".into()).stack_size(memory::STACK);
         thread.spawn(move || self.run(start, &ended)).ok().map(|handle| Thread { end, handle })
     }
 
+    fn begin(&self, start: Instant) -> RunningCopy {
+        let (now, reading) = (Instant::now(), self.meters.read());
+        RunningCopy {
+            start,
+            total: Arc::default(),
+            rate: Speed::new(RATE_MEMORY, now, reading.moved),
+            work: Speed::new(WORK_MEMORY, now, reading.work),
+        }
+    }
+
     fn run(mut self, start: Instant, ended: &Receiver<()>) {
-        let total = Arc::new(Total::default());
-        let (mut bar, mut next_line) = (None, LINE_EVERY);
-        let display = Display::of(self.progress);
+        let display = Display::of(self.progress, self.form);
+        let (mut bar, mut next_line) = (None, display.interval());
+        let mut running = self.begin(start);
         if self.listener.is_some() {
-            self.start_estimate(&total);
+            self.start_estimate(&running.total);
         }
         loop {
             let over = is_over(ended, TICK);
-            self.tell(&total);
+            let (now, reading) = (Instant::now(), self.meters.read());
+            running.rate.sample(now, reading.moved);
+            running.work.sample(now, reading.work);
+            if let Some(listener) = &self.listener {
+                (listener.0)(&running.progress(&reading));
+            }
             if over {
                 break;
             }
-            self.answer(&total, start);
+            self.answer(&running);
             if start.elapsed() < BAR_DELAY || display == Display::OnRequest {
                 continue;
             }
-            self.start_estimate(&total);
-            if display == Display::Bar {
-                self.draw(bar.get_or_insert_with(|| self.show_bar()), &total);
-            } else if start.elapsed() >= next_line {
-                next_line += LINE_EVERY;
-                self.print_status(&total, start);
+            self.start_estimate(&running.total);
+            match display {
+                Display::Bar => self.draw(bar.get_or_insert_with(|| self.show_bar()), &running),
+                _ if start.elapsed() < next_line => self.meters.wanted.store(true, Ordering::Relaxed),
+                _ => {
+                    next_line += display.interval();
+                    self.print_line(display, &running, false);
+                }
             }
         }
-        self.answer(&total, start);
-        total.cancelled.store(true, Ordering::Relaxed);
+        self.answer(&running);
+        running.total.cancelled.store(true, Ordering::Relaxed);
+        if display == Display::Json {
+            self.print_line(display, &running, true);
+        }
         if let Some(bar) = bar {
             if let Some(console) = &self.console {
                 *lock(&console.bar().bar) = None;
@@ -280,48 +361,34 @@ impl Watch {
         }
     }
 
-    /// Calls the listener with the progress.
-    fn tell(&self, total: &Total) {
-        let Some(listener) = &self.listener else { return };
-        let (bytes, files) = self.meters.read();
-        (listener.0)(&Progress {
-            bytes,
-            files,
-            total_bytes: total.bytes.load(Ordering::Relaxed).max(bytes),
-            total_files: total.files.load(Ordering::Relaxed).max(files),
-            total_is_known: total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed),
-        });
-    }
-
-    /// Starts the estimate. It ends by itself when it is done or cancelled.
+    /// Starts the count in a thread, which ends when it has counted all, or soon after it is cancelled.
     fn start_estimate(&mut self, total: &Arc<Total>) {
         let Some(estimate) = self.estimate.take() else { return };
         let total = Arc::clone(total);
-        let _ = std::thread::Builder::new().name("estimate".into()).stack_size(memory::STACK).spawn(move || {
-            proc::lowest_priority();
-            estimate(&total);
-        });
+        let _ = std::thread::Builder::new()
+            .name("estimate".into())
+            .stack_size(memory::STACK)
+            .spawn(move || estimate(&total));
     }
 
-    fn answer(&self, total: &Total, start: Instant) {
+    /// Prints the state with `show`, while the name in hand is locked.
+    fn show<T>(&self, running: &RunningCopy, show: impl FnOnce(&State<'_>) -> T) -> T {
+        let name = lock(&self.meters.current);
+        show(&running.state(&self.meters.read(), &name))
+    }
+
+    fn answer(&self, running: &RunningCopy) {
         if self.request.take() {
-            self.print_status(total, start);
+            self.print_line(Display::Lines, running, false);
         }
     }
 
-    fn print_status(&self, total: &Total, start: Instant) {
+    fn print_line(&self, display: Display, running: &RunningCopy, has_ended: bool) {
         let Some(console) = &self.console else { return };
-        let (done, files) = self.meters.read();
-        let seconds = start.elapsed().as_secs_f64().max(1e-3);
-        let rate = done as f64 / seconds;
-        let mut line = format!("{} files, {}", count(files), bytes(done));
-        let all = total.bytes.load(Ordering::Relaxed);
-        if total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed) && all > 0 {
-            let percent = (100.0 * done as f64 / all as f64).min(100.0);
-            line.push_str(&format!(" of {} ({percent:.0}%)", bytes(all)));
+        match display {
+            Display::Json => console.say_line(self.show(running, |state| state.json(has_ended)).as_bytes()),
+            _ => console.say(self.show(running, |state| state.plain()).as_bytes()),
         }
-        line.push_str(&format!(" in {}, {}/s", duration(start.elapsed()), bytes(rate as u64)));
-        console.say(line.as_bytes());
     }
 
     fn show_bar(&self) -> Bar {
@@ -333,43 +400,51 @@ impl Watch {
         bar
     }
 
-    fn draw(&self, bar: &Bar, total: &Total) {
-        let (done, files) = self.meters.read();
-        let complete = total.complete.load(Ordering::Relaxed);
-        let endless = total.endless.load(Ordering::Relaxed);
-        // The total is at least as much as was done.
-        let all = total.bytes.load(Ordering::Relaxed).max(done);
-        let all_files = total.files.load(Ordering::Relaxed).max(files);
-        let more = if complete { "" } else { "+" };
-        bar.draw(Shown {
-            template: template(proc::terminal_width(std::io::stderr()), complete, endless),
-            done,
-            all,
-            prefix: format!("{}/{}{more} files", count(files), count(all_files)),
-            message: shown(&lock(&self.meters.current)),
-        });
+    fn draw(&self, bar: &Bar, running: &RunningCopy) {
+        let width = proc::terminal_width(std::io::stderr());
+        bar.draw(self.show(running, |state| state.bar(width)));
         self.meters.wanted.store(true, Ordering::Relaxed);
     }
 }
 
-/// Returns the template of a line that fits: the most important part comes first, and only the file name is
-/// cut.
-fn template(width: usize, complete: bool, endless: bool) -> &'static str {
-    match (width, complete) {
-        (..40, _) => "{bytes} {wide_msg}",
-        (..80, _) if endless => "{spinner} {bytes} {bytes_per_sec} {wide_msg}",
-        _ if endless => "{spinner} {bytes} {bytes_per_sec} {elapsed} {prefix} {wide_msg}",
-        (..80, true) => "{percent:>3}% {bytes}/{total_bytes} ETA {eta} {wide_msg}",
-        (..80, false) => "{spinner} {bytes}/{total_bytes}+ {wide_msg}",
-        (_, true) => "[{bar:16}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {prefix} {wide_msg}",
-        (_, false) => "{spinner} {bytes}/{total_bytes}+ (counting) {bytes_per_sec} {prefix} {wide_msg}",
+impl RunningCopy {
+    fn progress(&self, reading: &Reading) -> Progress {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let total = &self.total;
+        Progress {
+            bytes: reading.bytes,
+            bytes_moved: reading.moved,
+            files: reading.files,
+            // The count may have missed files that were made since.
+            total_bytes: of(&total.bytes).max(reading.bytes),
+            total_files: of(&total.files).max(reading.files),
+            total_is_known: total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed),
+        }
     }
-}
 
-/// Escapes a name so that it cannot control the terminal.
-fn shown(name: &OsString) -> String {
-    if name.is_empty() {
-        return String::new();
+    fn state<'s>(&self, reading: &Reading, name: &'s OsString) -> State<'s> {
+        let progress = self.progress(reading);
+        let is_endless = self.total.endless.load(Ordering::Relaxed);
+        let files_are_known = self.total.named.load(Ordering::Relaxed) && !is_endless;
+        let files_left = progress.total_files - progress.files;
+        let to_do = match progress.total_is_known {
+            true => Some(work(progress.total_bytes - progress.bytes, files_left) as f64),
+            // The other files may be as large as these.
+            false if files_are_known && progress.files >= SOME => {
+                Some(files_left as f64 * (reading.work as f64 / progress.files as f64))
+            }
+            false => None,
+        };
+        let speed = self.work.per_second().filter(|speed| *speed > 0.0);
+        let left = speed.zip(to_do).and_then(|(speed, to_do)| Duration::try_from_secs_f64(to_do / speed).ok());
+        State {
+            progress,
+            left,
+            is_endless,
+            files_are_known,
+            elapsed: self.start.elapsed(),
+            rate: self.rate.per_second(),
+            name,
+        }
     }
-    String::from_utf8_lossy(&super::quote::quoted_if_needed(name)).into_owned()
 }

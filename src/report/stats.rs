@@ -37,6 +37,8 @@ pub struct Stats {
     pub verified_in_cache: u64,
     /// The lengths of the copied files, in bytes.
     pub bytes_logical: u64,
+    /// The bytes of copied files that an earlier run had written, and that were found to be the source's.
+    pub bytes_kept: u64,
     /// The work of each strategy.
     pub account: Account,
     /// The routes, each with its number of files.
@@ -58,7 +60,7 @@ impl Stats {
     }
 
     /// Returns the plain numbers, by their names in `--stats=json`.
-    pub(super) fn counters(&mut self) -> [(&'static str, &mut u64); 11] {
+    pub(super) fn counters(&mut self) -> [(&'static str, &mut u64); 12] {
         [
             ("files", &mut self.files),
             ("directories", &mut self.directories),
@@ -71,6 +73,7 @@ impl Stats {
             ("verified", &mut self.verified),
             ("verified_in_cache", &mut self.verified_in_cache),
             ("bytes_logical", &mut self.bytes_logical),
+            ("bytes_kept", &mut self.bytes_kept),
         ]
     }
 }

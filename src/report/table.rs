@@ -20,7 +20,7 @@ pub fn text(summary: &Summary, colours: bool) -> String {
 /// Sets the headings in bold.
 fn with_headings(text: &str) -> String {
     let is_heading = |line: &str| {
-        ["copied ", "would copy ", "strategy ", "step-downs", "routes"].iter().any(|word| line.starts_with(word))
+        ["copied ", "would copy ", "strategy ", "refused", "tried first"].iter().any(|word| line.starts_with(word))
     };
     let lines = text
         .lines()
@@ -71,41 +71,43 @@ pub fn outcome(summary: &Summary) -> Option<Vec<u8>> {
     Some(line)
 }
 
+/// Returns the number of things, with their name in the plural if there are several; nothing if there are none.
+fn number_of(n: u64, (one, many): (&str, &str)) -> Option<String> {
+    (n > 0).then(|| format!("{} {}", count(n), if n == 1 { one } else { many }))
+}
+
 fn totals(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let stats = &summary.stats;
     writeln!(out, "{}", headline(summary))?;
-    let excluded =
-        if stats.excluded > 0 { format!("excluded {}, ", count(stats.excluded)) } else { String::new() };
-    writeln!(
-        out,
-        "  directories {}, symlinks {}, hard links {}, special {}, skipped {}, {excluded}failed {}",
-        count(stats.directories),
-        count(stats.symlinks),
-        count(stats.hard_links),
-        count(stats.special),
-        count(stats.skipped),
-        count(summary.failed),
-    )?;
+    let same = |word| (word, word);
     let figures = [
-        ("already complete", stats.complete),
-        ("verified", stats.verified),
-        ("verified in the page cache, not on a disk,", stats.verified_in_cache),
-        ("vanished", summary.vanished),
-        ("not tried", summary.left.map_or(0, |left| left.files)),
+        (stats.directories, ("directory", "directories")),
+        (stats.symlinks, ("symbolic link", "symbolic links")),
+        (stats.hard_links, ("hard link", "hard links")),
+        (stats.special, ("special file", "special files")),
+        (stats.skipped, same("skipped")),
+        (stats.excluded, same("excluded")),
+        (stats.complete, same("already complete")),
+        (stats.verified, same("verified")),
+        (stats.verified_in_cache, same("of them in the page cache, not on a disk")),
+        (summary.vanished, same("vanished")),
+        (summary.failed, same("failed")),
+        (summary.left.map_or(0, |left| left.files), same("not tried")),
     ];
-    for (words, number) in figures {
-        if number > 0 {
-            writeln!(out, "  {words} {}", count(number))?;
+    wrapped(out, figures.into_iter().filter_map(|(n, words)| number_of(n, words)))
+}
+
+/// Writes indented lines of at most 80 columns, with commas between the words.
+fn wrapped(out: &mut String, words: impl Iterator<Item = String>) -> std::fmt::Result {
+    let mut line = String::new();
+    for word in words {
+        if !line.is_empty() && line.len() + word.len() + 5 > 80 {
+            writeln!(out, "  {line},")?;
+            line.clear();
         }
+        line = if line.is_empty() { word } else { format!("{line}, {word}") };
     }
-    writeln!(
-        out,
-        "  bytes moved {}, in holes {}, shared by reflink {}",
-        bytes(stats.account.bytes_moved()),
-        bytes(stats.account.holes),
-        bytes(stats.account.bytes_shared()),
-    )?;
-    writeln!(out, "  workers {}, batches at work at most {}", summary.workers, summary.peak_in_flight)
+    if line.is_empty() { Ok(()) } else { writeln!(out, "  {line}") }
 }
 
 /// How often the CPU copied each byte that a strategy moved, and whether in user space.
@@ -120,40 +122,60 @@ fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
     }
 }
 
+/// Returns the part in per cent; nothing of nothing.
+fn share(part: u64, all: u64) -> String {
+    if all == 0 { String::new() } else { format!("{:.1}%", 100.0 * part as f64 / all as f64) }
+}
+
 fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let account = &summary.stats.account;
     let all: u64 = Strategy::ALL.into_iter().map(|s| account.tally(s).bytes).sum();
-    let used: Vec<_> = Strategy::ALL.into_iter().filter(|s| account.tally(*s).is_used()).collect();
-    if used.is_empty() {
+    // A strategy that was only refused is in the next part.
+    let is_row = |s: &Strategy| {
+        let tally = account.tally(*s);
+        tally.bytes > 0 || tally.is_used() && tally.step_downs.is_empty()
+    };
+    let mut used: Vec<_> = Strategy::ALL.into_iter().filter(is_row).collect();
+    used.sort_by_key(|s| std::cmp::Reverse(account.tally(*s).bytes));
+    let others = [("holes", account.holes), ("kept", summary.stats.bytes_kept)];
+    if used.is_empty() && others.iter().all(|(_, n)| *n == 0) {
         return Ok(());
     }
     writeln!(
         out,
-        "\n{:<15} {:>9} {:>10} {:>6} {:>9} {:>9} {:>8} {:>8}",
-        "strategy", "files", "bytes", "share", "calls", "switches", "copies", "in calls"
+        "\n{:<15} {:>10} {:>6} {:>8} {:>9} {:>9} {:>8} {:>8}",
+        "strategy", "bytes", "share", "files", "calls", "switches", "copies", "in calls"
     )?;
     for strategy in &used {
         let tally = account.tally(*strategy);
-        let share = if all == 0 { 0.0 } else { 100.0 * tally.bytes as f64 / all as f64 };
         writeln!(
             out,
-            "{:<15} {:>9} {:>10} {:>5.1}% {:>9} {:>9} {:>8} {:>8}",
+            "{:<15} {:>10} {:>6} {:>8} {:>9} {:>9} {:>8} {:>8}",
             strategy.name(),
-            count(tally.files),
             bytes(tally.bytes),
-            share,
+            share(tally.bytes, all),
+            count(tally.files),
             count(tally.total_calls()),
             count(2 * tally.total_calls()),
             cpu_copies(*strategy, tally),
             duration(Duration::from_nanos(tally.ns)),
         )?;
     }
-    for strategy in used {
-        writeln!(out, "  {}: {}", strategy.name(), calls(account.tally(strategy)))?;
+    for (words, n) in others.into_iter().filter(|(_, n)| *n > 0) {
+        writeln!(out, "{words:<15} {:>10}", bytes(n))?;
     }
-    Ok(())
+    for tally in used.iter().map(|strategy| account.tally(*strategy)) {
+        if tally.calls.iter().filter(|n| **n > 0).count() > 1 {
+            writeln!(out, "  {}", calls(tally))?;
+        }
+    }
+    match summary.workers {
+        0 | 1 => Ok(()),
+        workers => writeln!(out, "  time in calls is summed over {workers} workers"),
+    }
 }
 
+/// Lists the numbers of the different calls.
 fn calls(tally: &Tally) -> String {
     let made = Call::ALL.into_iter().zip(tally.calls).filter(|(_, n)| *n > 0);
     made.map(|(call, n)| format!("{} {}", count(n), call.label())).collect::<Vec<_>>().join(", ")
@@ -161,38 +183,35 @@ fn calls(tally: &Tally) -> String {
 
 fn step_downs(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let account = &summary.stats.account;
-    let mut first = true;
+    let mut heading = "\nrefused\n";
     for strategy in Strategy::ALL {
         for (reason, times) in &account.tally(strategy).step_downs {
-            if std::mem::take(&mut first) {
-                writeln!(out, "\nstep-downs")?;
-            }
-            let name = errno::reason_name(*reason);
-            let why = errno::explain(strategy, *reason);
-            writeln!(out, "  {} {} x {name}: {why}", strategy.name(), count(*times))?;
+            let times = number_of(*times, ("time", "times")).unwrap_or_default();
+            write!(out, "{}", std::mem::take(&mut heading))?;
+            writeln!(out, "  {}, {times}: {}", strategy.name(), errno::reason_name(*reason))?;
+            writeln!(out, "    because {}", errno::explain(strategy, *reason))?;
         }
     }
     Ok(())
 }
 
+/// Writes, for each pair of file systems and class of sizes, the strategy that is tried first, and why.
 fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
-    if summary.stats.routes.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\nroutes")?;
+    let mut heading = "\ntried first\n";
     for (case, (route, files)) in &summary.stats.routes {
-        let strategies: Vec<_> = route.strategies.iter().map(|s| s.name()).collect();
+        let first = route.strategies.first().map_or("nothing", |s| s.name());
         let (from, to) = (case.source.name(), case.destination.name());
         let another = if case.same_device || from != to { "" } else { "another " };
         let state = if case.overwritten { ", overwritten" } else { "" };
-        writeln!(out, "  {from} -> {another}{to}, {}{state}: {}", case.size.name(), of_files(*files))?;
-        writeln!(out, "    {}", strategies.join(" > "))?;
+        write!(out, "{}", std::mem::take(&mut heading))?;
+        let size = case.size.name();
+        writeln!(out, "  {from} -> {another}{to}, {size}{state}, {}: {first}", of_files(*files))?;
         writeln!(out, "    because {}", route.why)?;
     }
     Ok(())
 }
 
-fn of_files(n: u64) -> String {
+pub(super) fn of_files(n: u64) -> String {
     format!("{} {}", count(n), if n == 1 { "file" } else { "files" })
 }
 
@@ -238,6 +257,7 @@ pub fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::Errno;
 
     #[test]
     fn numbers_have_units() {
@@ -247,5 +267,25 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
         assert_eq!(duration(Duration::from_micros(1500)), "1.5 ms");
+    }
+
+    #[test]
+    fn zeros_are_not_mentioned() {
+        let mut summary = Summary::default();
+        assert_eq!(text(&summary, false).lines().count(), 1);
+        (summary.stats.directories, summary.failed, summary.stats.special) = (1, 2, 1000);
+        assert_eq!(text(&summary, false).lines().nth(1), Some("  1 directory, 1,000 special files, 2 failed"));
+    }
+
+    #[test]
+    fn strategy_that_moved_most_is_first() {
+        let mut summary = Summary { workers: 2, ..Summary::default() };
+        let account = &mut summary.stats.account;
+        account.tally_mut(Strategy::CopyFileRange).step_downs.insert(Errno::XDEV.into(), 1);
+        (account.tally_mut(Strategy::Sendfile).bytes, account.tally_mut(Strategy::ReadWrite).bytes) = (1024, 3072);
+        let text = text(&summary, false);
+        let rows: Vec<_> = text.lines().skip(3).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(rows, ["read_write", "sendfile", "time", "refused", "copy_file_range,", "because"]);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     }
 }

@@ -254,6 +254,11 @@ pub fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
 
+/// Returns whether the terminal that TERM names can return to the start of a line and write over it; see terminfo(5).
+pub fn terminal_has_cursor() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 /// Returns the width of a terminal in columns, or 80 if `fd` is not a terminal.
 pub fn terminal_width(fd: impl AsFd) -> usize {
     let size = rustix::termios::tcgetwinsize(fd);

@@ -21,7 +21,6 @@ use read_write::Skipped;
 use std::cell::Cell;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 /// How often `read` may return 0 before the end: another process may truncate the file and fill it again.
 const MOST_EMPTY_READS: u32 = 3;
@@ -108,7 +107,28 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         let wants_holes = sparse == Sparse::Always || sparse == Sparse::Auto && seems_sparse;
         let makes_holes = wants_holes && self.can_make_holes();
         self.zeros = makes_holes && sparse == Sparse::Always;
-        let size = if makes_holes && seems_sparse { self.copy_whole_sparse()? } else { self.copy_dense()? };
+        let size = if makes_holes && seems_sparse { self.copy_whole_sparse()? } else { self.copy_dense(0)? };
+        Ok(Outcome { size, searched_zeros: self.zeros })
+    }
+
+    /// Copies the rest of a regular file into one that ends at `start` and has the same bytes before.
+    pub(super) fn run_from(&mut self, start: u64) -> Result<Outcome, TransferError> {
+        let sparse = self.ladder.limits.sparse;
+        let seems_sparse = self.t.stat.seems_sparse();
+        let wants_holes = sparse == Sparse::Always || sparse == Sparse::Auto && seems_sparse;
+        let makes_holes = wants_holes && self.can_make_holes();
+        self.zeros = makes_holes && sparse == Sparse::Always;
+        let size = match makes_holes && seems_sparse {
+            false => self.copy_dense(start)?,
+            true => {
+                let size = match self.true_size || self.holes_are_credible() {
+                    true => self.copy_spans(start, None)?,
+                    false => self.search_zeros(start, None)?,
+                };
+                self.set_size(size)?;
+                size
+            }
+        };
         Ok(Outcome { size, searched_zeros: self.zeros })
     }
 
@@ -176,11 +196,11 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         }
     }
 
-    /// Copies a file from its start to its end.
-    fn copy_dense(&mut self) -> Result<u64, TransferError> {
+    /// Copies a file from `start` to its end.
+    fn copy_dense(&mut self, start: u64) -> Result<u64, TransferError> {
         let size = self.t.stat.size;
         let allocated = self.preallocate && io::preallocate(self.t.dst, size).is_ok();
-        let end = self.move_bytes(0, None)?;
+        let end = self.move_bytes(start, None)?;
         if allocated {
             self.filled = self.filled.max(size); // if the source shrank, `set_size` frees the blocks behind the end
         }
@@ -196,7 +216,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         let data = size.saturating_sub(reported.bytes);
         if !reported.holes.is_empty() && !spans::are_credible(&self.t.stat, data, self.true_size) {
             self.account.holes -= reported.bytes;
-            self.ladder.meter.bytes.fetch_sub(reported.bytes, Ordering::Relaxed);
+            self.ladder.meter.take_back(reported.bytes);
             for hole in reported.holes {
                 let end = self.search_zeros(hole.start, Some(hole.end))?;
                 self.account.holes += hole.end.saturating_sub(end); // the source was truncated meanwhile
@@ -256,7 +276,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     fn skip_hole(&mut self, from: u64, to: u64) {
         self.account.holes += to - from;
         self.reported.add(from..to, self.true_size);
-        self.ladder.meter.add(to - from);
+        self.ladder.meter.pass(to - from);
     }
 
     /// Sets the destination's length, unless the writes have set it.

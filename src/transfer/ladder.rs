@@ -52,6 +52,11 @@ impl TransferError {
         TransferError { side, errno, refused: None, interrupted: false }
     }
 
+    /// Makes the error of a stop that was requested.
+    pub fn interruption() -> TransferError {
+        TransferError { interrupted: true, ..TransferError::at(Side::Both, Errno::INTR) }
+    }
+
     /// Makes a failure to read the source.
     pub fn source(errno: Errno) -> TransferError {
         TransferError::at(Side::Source, errno)
@@ -426,16 +431,38 @@ impl Ladder {
         range: Range<u64>,
         account: &mut Account,
     ) -> Result<Outcome, TransferError> {
+        self.copy_part(t, range.clone(), account, |copy| copy.run_range(range))
+    }
+
+    /// Copies the rest of `t.src` to `t.dst`, which ends at `start` and has the same bytes before.
+    ///
+    /// # Errors
+    /// As for [`Ladder::copy`].
+    pub fn copy_from(
+        &mut self,
+        t: &Transfer<'_>,
+        start: u64,
+        account: &mut Account,
+    ) -> Result<Outcome, TransferError> {
+        self.copy_part(t, start..t.stat.size.max(start), account, |copy| copy.run_from(start))
+    }
+
+    fn copy_part(
+        &mut self,
+        t: &Transfer<'_>,
+        range: Range<u64>,
+        account: &mut Account,
+        run: impl FnOnce(&mut CopyLoop<'_, '_>) -> Result<Outcome, TransferError>,
+    ) -> Result<Outcome, TransferError> {
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
-        let mut route = Route::clone(
-            &self.route(Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten), Limits::route),
-        );
+        let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
+        let mut route = Route::clone(&self.route(case, Limits::route));
         route.strategies.retain(|strategy| *strategy != Strategy::Reflink);
         self.evicting = true;
-        self.begin_eviction(t, range.clone());
+        self.begin_eviction(t, range);
         self.begin(t);
-        let outcome = CopyLoop::new(self, t, &route, account, source.sizes_are_true()).run_range(range)?;
+        let outcome = run(&mut CopyLoop::new(self, t, &route, account, source.sizes_are_true()))?;
         self.end_eviction(t, outcome.size)?;
         self.end_writeback()?;
         Ok(outcome)
@@ -479,7 +506,7 @@ impl Ladder {
         if !self.stop.is_raised() {
             return Ok(());
         }
-        Err(TransferError { interrupted: true, ..TransferError::at(Side::Both, Errno::INTR) })
+        Err(TransferError::interruption())
     }
 
     /// Remembers a refusal that holds beyond this file: for the run, or for this pair of devices.

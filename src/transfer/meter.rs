@@ -10,10 +10,16 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Meter {
-    /// Bytes copied.
+    /// Bytes done: moved, shared, or passed.
     pub bytes: AtomicU64,
+    /// Bytes moved.
+    pub moved: AtomicU64,
+    /// Bytes that took no time: holes, and files that were left alone.
+    pub passed: AtomicU64,
     /// Files done.
     pub files: AtomicU64,
+    /// Files that were left alone.
+    pub files_passed: AtomicU64,
     alarm: Option<Arc<Alarm>>,
 }
 
@@ -23,9 +29,22 @@ impl Meter {
         Meter { alarm, ..Meter::default() }
     }
 
-    /// Adds copied bytes.
+    /// Adds bytes of a hole.
+    pub fn pass(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.passed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back bytes of holes, which are to be read.
+    pub fn take_back(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.passed.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Adds moved bytes.
     pub fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
         if let Some(alarm) = &self.alarm {
             alarm.check();
         }

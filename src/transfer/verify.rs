@@ -78,6 +78,38 @@ impl Verifier {
         answer.unwrap_or_else(|finding| finding)
     }
 
+    /// Compares a source with an incomplete copy, as both are read now. Returns the length of their common start, in
+    /// whole blocks. `compared` gets the length of each piece that is the same.
+    ///
+    /// # Errors
+    /// The finding, if the source could not be read or a stop was requested. A copy that cannot be read has no start.
+    pub fn common_start(
+        &mut self,
+        source: BorrowedFd<'_>,
+        copy: WrittenCopy<'_>,
+        stop: &StopFlag,
+        compared: impl Fn(u64),
+    ) -> std::result::Result<u64, Finding> {
+        let Ok(copy) = copy.open(false) else { return Ok(0) };
+        let mut at = 0;
+        loop {
+            if stop.is_raised() {
+                return Err(Finding::Interrupted);
+            }
+            let unreadable = |errno| Finding::Unreadable(Side::Source, errno);
+            let ours = self.source.read(source, at, PIECE, false).map_err(unreadable)?;
+            let theirs = self.copy.read(copy.as_fd(), at, PIECE, false).unwrap_or_default();
+            if ours.len() < PIECE || ours != theirs {
+                let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
+                let blocks = common - common % ALIGNMENT;
+                compared(blocks as u64);
+                return Ok(at + blocks as u64);
+            }
+            at += PIECE as u64;
+            compared(PIECE as u64);
+        }
+    }
+
     fn open_uncached<'c>(&mut self, written: WrittenCopy<'c>) -> Result<Uncached<'c>> {
         let copy = written.fd;
         let kind = FsKind::from_magic(io::fs_magic(copy)?);

@@ -1,23 +1,23 @@
-//! Counts the files and bytes to copy ahead of time, only for the progress bar. No other file uses walkdir.
+//! Counts ahead how much there is to copy, for the display of the progress only.
 //!
-//! The count goes by path and can be wrong: the tree may change, or a path may be too long. The copy itself
-//! never relies on it.
+//! It goes by paths and may be wrong about a tree that changes, or about paths that are too long. The copy does not
+//! rely on it.
 
 use crate::backup;
 use crate::filter::{Filter, GITIGNORE, Level};
 use crate::options::{Dereference, Options};
 use crate::report::progress::Estimate;
-use crate::sys::at;
+use crate::sys::{at, proc};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
-/// Returns a function that counts everything below `sources`, to run on its own thread.
+/// A count of all that is below `sources`, to be run on a thread of its own.
 pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     if options.files_from.is_some() {
-        // A list is read only once, so it cannot be counted ahead.
+        // A list is read once, and not ahead.
         return Box::new(|total| total.endless.store(true, Ordering::Relaxed));
     }
     let depth = if options.recursive { usize::MAX } else { 0 };
@@ -26,35 +26,51 @@ pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     let filter = options.filter.clone();
     Box::new(move |total| {
         let follow = (dereference != Dereference::Never, dereference == Dereference::Always);
-        for source in sources.iter() {
-            let mut trail = Trail { filter: filter.clone(), levels: Vec::new() };
-            let is_wanted = move |depth, path: &Path, is_dir| trail.is_wanted(depth, path, is_dir);
-            for size in sizes(source, depth, follow, stay, is_wanted) {
-                if total.cancelled.load(Ordering::Relaxed) {
-                    return;
+        let count = |count_one: &dyn Fn(&DirEntry)| {
+            for source in sources.iter() {
+                let mut trail = Trail { filter: filter.clone(), levels: Vec::new() };
+                let is_wanted = move |depth, path: &Path, is_dir| trail.is_wanted(depth, path, is_dir);
+                for file in files(source, depth, follow, stay, is_wanted) {
+                    if total.cancelled.load(Ordering::Relaxed) {
+                        return false;
+                    }
+                    count_one(&file);
                 }
-                match size {
-                    Some(size) => drop(total.bytes.fetch_add(size, Ordering::Relaxed)),
-                    None if streams => total.endless.store(true, Ordering::Relaxed),
-                    None => {}
-                }
-                total.files.fetch_add(1, Ordering::Relaxed);
             }
+            true
+        };
+        let add_file = |file: &DirEntry| {
+            total.files.fetch_add(1, Ordering::Relaxed);
+            if streams && !file.file_type().is_file() && !file.file_type().is_symlink() {
+                total.endless.store(true, Ordering::Relaxed);
+            }
+        };
+        // Listing is quick, so that the number is known early. Sizes take as long as a copy of small files.
+        if !count(&add_file) {
+            return;
         }
-        total.complete.store(true, Ordering::Relaxed);
+        total.named.store(true, Ordering::Relaxed);
+        proc::lowest_priority();
+        let add_size = |file: &DirEntry| {
+            let size =
+                file.metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |metadata| metadata.len());
+            total.bytes.fetch_add(size, Ordering::Relaxed);
+        };
+        if count(&add_size) {
+            total.complete.store(true, Ordering::Relaxed);
+        }
     })
 }
 
-/// Returns the sizes of all files below a path except directories, and `None` for a stream or a device. Names
-/// that `is_wanted` rejects are left out, including the content of rejected directories. `is_wanted` gets the
-/// depth of the name, its path, and whether it is a directory.
-fn sizes(
+/// All files below a path but directories. Names that `is_wanted` denies are left out, directories with all that is in
+/// them; it gets the depth of a name.
+fn files(
     root: &OsStr,
     depth: usize,
     (follow_root, follow): (bool, bool),
     one_file_system: bool,
     mut is_wanted: impl FnMut(usize, &Path, bool) -> bool,
-) -> impl Iterator<Item = Option<u64>> {
+) -> impl Iterator<Item = DirEntry> {
     let walk = WalkDir::new(root)
         .max_depth(depth)
         .follow_root_links(follow_root)
@@ -63,15 +79,10 @@ fn sizes(
     let wanted = walk
         .into_iter()
         .filter_entry(move |found| is_wanted(found.depth(), found.path(), found.file_type().is_dir()));
-    let files = wanted.filter_map(Result::ok).filter(|entry| !entry.file_type().is_dir());
-    files.map(|entry| match entry.file_type() {
-        kind if kind.is_file() => Some(entry.metadata().map_or(0, |metadata| metadata.len())),
-        kind if kind.is_symlink() => Some(0),
-        _ => None,
-    })
+    wanted.filter_map(Result::ok).filter(|entry| !entry.file_type().is_dir())
 }
 
-/// The filter levels of the directories above the current name.
+/// The directories above the name in hand, as patterns see them.
 struct Trail {
     filter: Option<Arc<Filter>>,
     levels: Vec<Arc<Level>>,

@@ -32,6 +32,8 @@ pub(super) struct Destination<'t> {
     /// The mode that a new file still has to get, unless it gets the source's.
     pub(super) later: Option<u32>,
     pub(super) written: WrittenFile,
+    /// Whether the existing file still has its content, because it may be what an interrupted run left.
+    pub(super) continued: bool,
     /// Dropped after `fd`, because some servers remove a name only when the file has been closed.
     name: NameState<'t>,
 }
@@ -49,7 +51,7 @@ pub(super) enum WrittenFile {
 
 impl<'t> Destination<'t> {
     fn new(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, name: NameState<'t>) -> Destination<'t> {
-        Destination { fd, before, later, written: WrittenFile::Whole, name }
+        Destination { fd, before, later, written: WrittenFile::Whole, continued: false, name }
     }
 
     /// Wraps a new file that already has its name.
@@ -195,7 +197,7 @@ impl Worker<'_> {
             let fd = answer.map_err(task.cannot(CREATE_FILE))?;
             let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
             let written = if fresh { WrittenFile::WholeForOthers } else { WrittenFile::Onwards };
-            return Ok(Destination { fd, before: Some(before), later: None, written, name: NameState::Final });
+            return Ok(Destination { written, ..Destination::new(fd, Some(before), None, NameState::Final) });
         }
         match placement {
             Placement::Overwrite(met, follow)
@@ -257,9 +259,10 @@ impl Worker<'_> {
             let words = "not overwriting {}, as it was replaced while being copied";
             return Err(Missed::Overtaken(Failure::new(words, task.destination_path())));
         }
-        let keeps_content = !before.is_regular() || self.ctx.options.attributes_only;
+        let continued = self.continues == Some(before.dev) && before.is_regular() && before.size > 0;
+        let keeps_content = continued || !before.is_regular() || self.ctx.options.attributes_only;
         let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(task.cannot(CREATE_FILE))? };
-        Ok(Destination::new(fd, Some(before), None, NameState::Final))
+        Ok(Destination { continued, ..Destination::new(fd, Some(before), None, NameState::Final) })
     }
 
     fn create_destination<'t>(&self, task: &Task<'t>, source: &Stat) -> Result<Destination<'t>, Missed> {

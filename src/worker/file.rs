@@ -39,6 +39,7 @@ impl Worker<'_> {
         self.check_can_verify(task, &stat, before)?;
         // Starts to watch the file system for write errors, if it will be synced whole.
         self.syncs_whole(task);
+        self.continues = self.continuing_device(task, &src, &stat);
         let answer = self.take_name(task, &stat, placement, |worker, placement| {
             worker.open_destination(task, &stat, placement)
         });
@@ -99,7 +100,10 @@ impl Worker<'_> {
         let (dst, overwritten) = (destination.fd.as_fd(), destination.before.is_some());
         let transfer = Transfer { src: src.as_fd(), stat: *stat, dst, dst_dev, target, overwritten };
         let before = self.ctx.options.debug.then(|| self.stats.account.clone());
-        let answer = self.ladder.copy(&transfer, &mut self.stats.account);
+        let answer = match destination.continued {
+            true => self.continue_content(task, &transfer, destination),
+            false => self.ladder.copy(&transfer, &mut self.stats.account),
+        };
         if self.ctx.options.debug && answer.as_ref().is_err_and(|error| error.refused == Some(Strategy::Reflink)) {
             self.explain_failure(true);
         }
@@ -116,7 +120,8 @@ impl Worker<'_> {
 
     /// Handles content that could not be copied. As with cp, an incomplete file stays for the user to see. No
     /// new file stays after a strategy that could not begin, after an interruption, or with --atomic. An old
-    /// file that an interruption left half overwritten is removed, so that it is not taken for whole.
+    /// file that an interruption left half overwritten is removed, so that it is not taken for whole. But a large
+    /// file stays for `--resume` to continue.
     pub(super) fn give_up(
         &self,
         task: &Task<'_>,
@@ -127,7 +132,11 @@ impl Worker<'_> {
         let quietly = self.ends_by_broken_pipe(error, &destination);
         let failure = error.failure(&task.source_path(), &task.destination_path());
         let is_new = destination.before.is_none();
-        if error.interrupted && destination.is_overwritten_file() {
+        if error.interrupted && self.stays_to_be_continued(source, &destination) {
+            let words = "warning: {} is incomplete; --resume continues it";
+            self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
+            self.give_up_attempt(task, destination, source);
+        } else if error.interrupted && destination.is_overwritten_file() {
             if self.discard_overwritten(task, destination) {
                 let words = match self.ctx.stop.has_given_up() {
                     true => "{} was overwritten in part when the copy ended early; removed",

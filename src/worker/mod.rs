@@ -88,6 +88,8 @@ pub struct Worker<'c> {
     nameless_in_vain: Cell<bool>,
     /// Whether the options allow small files to be copied together.
     has_lane: bool,
+    /// The device number of the current file's directory, if a later run can continue the file: see `resume.rs`.
+    continues: Option<u64>,
     lane: lane::Lane,
     recorder: record::Recorder,
 }
@@ -175,6 +177,7 @@ impl<'c> Worker<'c> {
             nameless_in_vain: Cell::default(),
             directories: Vec::new(),
             has_lane: lane::is_allowed(ctx),
+            continues: None,
             lane: lane::Lane::default(),
             recorder: record::Recorder::default(),
         }
@@ -221,9 +224,14 @@ impl<'c> Worker<'c> {
 
     /// Counts a file for the progress bar. Skipped, linked and reflinked files and holes count as done too.
     fn count_done(&mut self, before: u64) {
-        let done = before + std::mem::take(&mut self.size);
-        self.meter.bytes.fetch_max(done, Ordering::Relaxed);
+        let size = std::mem::take(&mut self.size);
+        self.meter.bytes.fetch_max(before + size, Ordering::Relaxed);
         self.meter.files.fetch_add(1, Ordering::Relaxed);
+        let passed = self.stats.skipped + self.stats.complete;
+        if self.meter.files_passed.load(Ordering::Relaxed) != passed {
+            self.meter.files_passed.store(passed, Ordering::Relaxed);
+            self.meter.passed.fetch_add(size, Ordering::Relaxed);
+        }
     }
 
     /// Reports a failure, unless a signal interrupted the copy.

@@ -6,16 +6,65 @@ use super::complete::Completion;
 use super::destination::Destination;
 use super::overtaken::Missed;
 use super::{Placement, Source, Task, Worker};
+use crate::backup;
 use crate::decision::Existing;
 use crate::metadata::Handle;
 use crate::metadata::xattr::{self, Wanted};
 use crate::report::Failure;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Kind, proc};
+use crate::sys::{Kind, Stat, io, proc};
+use crate::transfer::route::FsKind;
+use crate::transfer::verify::Finding;
+use crate::transfer::{Outcome, Transfer, TransferError};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// The size in bytes from which files are continued. Smaller ones are copied again.
+const CONTINUED: u64 = 256 << 20;
+
 impl Worker<'_> {
+    /// Returns the device number of the directory, if a later run can continue the file where this one stops. Such a file keeps
+    /// what an earlier run has written. FUSE servers may not be able to write a part of a file, and a clone takes no time.
+    pub(super) fn continuing_device(&mut self, task: &Task<'_>, src: &OwnedFd, source: &Stat) -> Option<u64> {
+        let options = &self.ctx.options;
+        let is_wanted =
+            options.resume && !options.atomic && !options.attributes_only && !options.limits.drop_cache;
+        if !is_wanted || !source.is_regular() || source.size < CONTINUED {
+            return None;
+        }
+        let parent = Some(backup::split(task.entry.destination()).0).filter(|parent| !parent.is_empty());
+        let directory = at::open_dir(&task.fds.dst, parent.unwrap_or(OsStr::new(".")), Follow::Yes).ok()?;
+        let dev = at::fstat(&directory).ok()?.dev;
+        let (src, dst) = ((source.dev, src.as_fd()), (dev, directory.as_fd()));
+        let is_slow = !self.ladder.tries_clone(src, dst) && self.ladder.file_system(dst.0, dst.1) != FsKind::Fuse;
+        is_slow.then_some(dev)
+    }
+
+    /// Returns whether an incomplete file stays when a signal ends the copy.
+    pub(super) fn stays_to_be_continued(&self, source: &Stat, destination: &Destination) -> bool {
+        self.continues.is_some() && source.size >= CONTINUED && !destination.is_unseen()
+    }
+
+    /// Copies what an incomplete file lacks: everything behind the bytes that it has in common with its source.
+    pub(super) fn continue_content(
+        &mut self,
+        task: &Task<'_>,
+        transfer: &Transfer<'_>,
+        destination: &Destination,
+    ) -> Result<Outcome, TransferError> {
+        let copy = destination.written_copy(task);
+        let meter = &self.meter;
+        let start = match self.verifier.common_start(transfer.src, copy, &self.ctx.stop, |bytes| meter.pass(bytes))
+        {
+            Ok(start) => start,
+            Err(Finding::Unreadable(_, errno)) => return Err(TransferError::source(errno)),
+            Err(_) => return Err(TransferError::interruption()),
+        };
+        io::truncate(&destination.fd, start).map_err(TransferError::destination)?;
+        self.stats.bytes_kept += start;
+        self.ladder.copy_from(transfer, start, &mut self.stats.account)
+    }
+
     /// Returns whether a destination that seems complete really is.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ fn man_names_every_option() {
     }
 }
 
-/// The manual page and the table in docs/statistics.md name every key of the JSON.
+/// The manual page and the table in docs/formats.md name every key of the JSON.
 fn every_field_is_documented() {
     let sandbox = Sandbox::new();
     sandbox.file("a", "content").dir("d");
@@ -70,11 +70,11 @@ fn every_field_is_documented() {
     collect_keys(&stats(&sandbox.zcp(args).output().unwrap()), &mut keys);
     assert!(["reason", "operation", "why"].iter().all(|key| keys.contains(*key)), "{keys:?}");
     let page = generated("man");
-    let table = fs::read_to_string(path("docs/statistics.md")).unwrap();
+    let table = fs::read_to_string(path("docs/formats.md")).unwrap();
     for key in keys {
         let names_it = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
         assert!(names_it(&page), "{key} is not in the manual page");
-        assert!(names_it(&table), "{key} is not in docs/statistics.md");
+        assert!(names_it(&table), "{key} is not in docs/formats.md");
     }
 }
 

@@ -107,20 +107,38 @@ fn cannot_be_written() {
     assert!(!sandbox.path("c").exists());
 }
 
-/// Each jq command of the documentation works.
+/// The blocks of code in a page, with the words behind the fence.
+fn blocks(page: &str) -> Vec<(&str, &str)> {
+    let odd = page.split("```").skip(1).step_by(2);
+    odd.filter_map(|block| block.split_once('\n')).collect()
+}
+
+/// The lines for jq in the documentation print what it says, and answer for a real log and report as well.
 fn answers_questions() {
     let sandbox = Sandbox::new();
-    sandbox.file("src/a", "1").file("src/b", "22").file("dst/a/x", "");
-    let output = sandbox.zcp(["-rT", "--log=LOG", "src", "dst"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let page = include_str!("../../docs/statistics.md");
-    let lines: Vec<_> = page.lines().filter(|line| line.starts_with("jq ") && line.ends_with(" LOG")).collect();
-    assert_eq!(lines.len(), 5);
-    for line in lines {
+    let blocks = blocks(include_str!("../../docs/formats.md"));
+    let jq = |line: &str| {
         let output = Command::new("sh").args(["-c", line]).current_dir(sandbox.path("")).output().unwrap();
         assert!(output.status.success(), "{line}: {output:?}");
-        let steps_down = line.contains("step_downs");
-        assert!(steps_down || !output.stdout.trim_ascii().is_empty(), "{line}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (words, text) in &blocks {
+        if let Some(name) = words.strip_prefix("json ") {
+            sandbox.file(name, text);
+        }
+    }
+    let questions: Vec<_> = blocks.windows(2).filter(|pair| pair[0].0 == "sh").collect();
+    assert!(questions.len() >= 7);
+    for pair in &questions {
+        assert_eq!(jq(pair[0].1), pair[1].1, "{}", pair[0].1);
+    }
+    sandbox.file("src/a", "1").file("src/b", "22").file("dst/a/x", "");
+    let output = sandbox.zcp(["-rT", "--log=LOG", "--stats-file=report", "src", "dst"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    fs::rename(sandbox.path("report"), sandbox.path("STATS")).unwrap();
+    for pair in &questions {
+        let is_of_refusals = pair[0].1.contains("step_downs");
+        assert!(is_of_refusals || !jq(pair[0].1).trim().is_empty(), "{}", pair[0].1);
     }
 }
 
@@ -282,5 +300,5 @@ fn costs_few_calls() {
         trace.lines().count()
     };
     let (without, with) = (calls(&[]), calls(&["--log=log"]));
-    assert!(with <= without + 20, "{without} {with}");
+    assert!(with < without + 60, "{without} {with}");
 }

@@ -11,6 +11,7 @@ mod churn;
 mod complete;
 mod completions;
 mod concurrent;
+mod continued;
 mod disks;
 mod documents;
 mod dry_run;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         complete::trials(),
         completions::trials(),
         concurrent::trials(),
+        continued::trials(),
         churn::trials(),
         disks::trials(),
         dry_run::trials(),

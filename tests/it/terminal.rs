@@ -21,6 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("terminal::message_past_the_bar", &[], message_past_the_bar));
     trials.push(trial("terminal::line_stays_with_verbose", &[], line_stays_with_verbose));
     trials.push(trial("terminal::part_of_a_job", &[], part_of_a_job));
+    trials.push(trial("terminal::rate_is_never_absurd", &[], rate_is_never_absurd));
+    trials.push(trial("terminal::no_bar_on_a_dumb_one", &[], no_bar_on_a_dumb_one));
     trials.push(trial("terminal::lone_small_file", &[], lone_small_file));
     trials.push(trial(
         "terminal::request_is_answered_at_the_end",
@@ -81,9 +83,9 @@ fn assert_fits(text: &str, columns: u16) {
 fn fits(columns: u16) {
     let mut watched = Watched::start(columns, &[]);
     watched.fifo.write_all(&[7; 2048]).unwrap();
-    watched.pty.await_text(|text| text.contains("2.00 KiB"));
+    watched.pty.await_text(|text| text.contains("2.0 KiB"));
     watched.fifo.write_all(&[7; 1024]).unwrap();
-    watched.pty.await_text(|text| text.contains("3.00 KiB"));
+    watched.pty.await_text(|text| text.contains("3.0 KiB"));
     let copy = watched.sandbox.path("copy");
     let copied = std::fs::metadata(copy).unwrap().len();
     let text = watched.finish();
@@ -96,17 +98,17 @@ fn fits(columns: u16) {
 fn resized() {
     let mut watched = Watched::start(120, &[]);
     watched.fifo.write_all(&[7; 2048]).unwrap();
-    watched.pty.await_text(|text| text.contains("2.00 KiB"));
+    watched.pty.await_text(|text| text.contains("2.0 KiB"));
     watched.pty.resize(30);
     // One frame may have been in progress. Everything after the next complete frame is drawn for 30 columns.
     for size in [3, 4] {
         watched.fifo.write_all(&[7; 1024]).unwrap();
-        let wanted = format!("{size}.00 KiB");
+        let wanted = format!("{size}.0 KiB");
         watched.pty.await_text(|text| text.contains(&wanted));
     }
     let seen = watched.pty.text.len();
     watched.fifo.write_all(&[7; 1024]).unwrap();
-    watched.pty.await_text(|text| text.contains("5.00 KiB"));
+    watched.pty.await_text(|text| text.contains("5.0 KiB"));
     assert_fits(&watched.pty.text[seen..], 30);
     watched.finish();
 }
@@ -115,7 +117,7 @@ fn resized() {
 fn message_past_the_bar() {
     let mut watched = Watched::start(80, &[]);
     watched.fifo.write_all(&[7; 2048]).unwrap();
-    watched.pty.await_text(|text| text.contains("2.00 KiB"));
+    watched.pty.await_text(|text| text.contains("2.0 KiB"));
     let pid = Pid::from_child(&watched.child);
     kill_process(pid, Signal::USR1).unwrap();
     watched.pty.await_text(|text| text.contains("zcp: 0 files, 2.0 KiB"));
@@ -127,7 +129,7 @@ fn message_past_the_bar() {
 fn line_stays_with_verbose() {
     let mut watched = Watched::start(80, &["-v"]);
     watched.fifo.write_all(&[7; 2048]).unwrap();
-    watched.pty.await_text(|text| text.contains("2.00 KiB"));
+    watched.pty.await_text(|text| text.contains("2.0 KiB"));
     let text = watched.finish();
     assert!(lines(&text).iter().any(|line| line.starts_with("zcp: copied 1 file, 2.0 KiB, in ")), "{text:?}");
 }
@@ -159,7 +161,7 @@ fn request_is_answered_at_the_end() {
     let inject = ["-e", "inject=copy_file_range:signal=USR1:when=1"];
     let trace = crate::strace::zcp(&sandbox, &inject, &["--strategy=copy_file_range", "src", "dst"]);
     let errors = String::from_utf8_lossy(&trace.output.stderr);
-    assert!(trace.output.status.success() && errors.starts_with("zcp: 1 files, 5 B"), "{:?}", trace.output);
+    assert!(trace.output.status.success() && errors.starts_with("zcp: 1 file, 5 B"), "{:?}", trace.output);
     assert_eq!(std::fs::read(sandbox.path("dst")).unwrap(), b"small");
 }
 
@@ -172,11 +174,57 @@ fn part_of_a_job() {
     let mut command = Command::new(ZCP);
     command.args(["--run=job", "--part=0", "--bwlimit=2K"]).current_dir(sandbox.path("")).env("TERM", "xterm");
     let (mut pty, mut child) = Pty::start(120, command);
-    pty.await_text(|text| text.contains("/1.00 MiB") && text.contains("ETA") && text.contains("0/1 files"));
+    pty.await_text(|text| text.contains("/1.0 MiB") && text.contains("ETA"));
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::USR1).unwrap();
     pty.await_text(|text| text.contains("zcp: 0 files, ") && text.contains(" of 1.0 MiB ("));
     kill_process(pid, Signal::TERM).unwrap();
     assert!(!child.wait().unwrap().success());
     assert_fits(&pty.read_to_end(), 120);
+}
+
+/// The rates in the text, in bytes a second.
+fn rates(text: &str) -> Vec<f64> {
+    let rate = |before: &str| {
+        let mut words = before.rsplit(' ');
+        let unit = match words.next()? {
+            "B" => 1.0,
+            "KiB" => 1024.0,
+            "MiB" => 1024.0 * 1024.0,
+            _ => f64::INFINITY,
+        };
+        Some(unit * words.next()?.parse::<f64>().ok()?)
+    };
+    let all: Vec<_> = text.split("/s").collect();
+    all.iter().take(all.len() - 1).filter_map(|before| rate(before)).collect()
+}
+
+/// Holes, and a first look after a short time, are no speed. The line fills the terminal.
+fn rate_is_never_absurd() {
+    let sandbox = Sandbox::new();
+    sandbox.sparse("src", 1 << 30, &[(0, &crate::sandbox::noise(1 << 20)), (1 << 29, &[1; 100_000])]);
+    let mut command = Command::new(ZCP);
+    command.args(["--bwlimit=100K", "src", "dst"]).current_dir(sandbox.path("")).env("TERM", "xterm");
+    let (mut pty, mut child) = Pty::start(120, command);
+    pty.await_text(|text| text.matches("/s ETA").count() > 8);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(!child.wait().unwrap().success());
+    let text = pty.read_to_end();
+    let rates = rates(&text);
+    assert!(rates.len() > 8 && rates.iter().all(|rate| *rate < 2e6), "{rates:?} in {text:?}");
+    assert!(lines(&text).iter().any(|line| line.contains("% [") && line.len() > 100), "{text:?}");
+    assert!(lines(&text).iter().all(|line| line.is_ascii()), "{text:?}");
+}
+
+/// A terminal that cannot write over a line gets whole lines.
+fn no_bar_on_a_dumb_one() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", crate::sandbox::noise(1 << 20));
+    let mut command = Command::new(ZCP);
+    command.args(["--bwlimit=2K", "src", "dst"]).current_dir(sandbox.path("")).env("TERM", "dumb");
+    let (mut pty, mut child) = Pty::start(120, command);
+    pty.await_text(|text| text.contains("zcp: 0 files, ") && text.ends_with('\n'));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(!pty.read_to_end().contains('\u{1b}'));
 }
