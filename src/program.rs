@@ -2,7 +2,7 @@
 //! documented interface of the library, as any other program could. Only the steps of a copy that several
 //! machines share use the module `job`.
 
-use crate::cli::{self, Copy, JobStep, Plan, Request, Statistics, StatsForm, UsageError};
+use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
 use crate::job;
 use crate::sys::interrupted::{Bounded, errno_of};
 use crate::sys::{Errno, at, inherited, proc};
@@ -42,15 +42,16 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
         Ok(Request::Print(text)) => print(&console, &text),
         Ok(Request::Copy(request)) => copy(&console, *request),
         Ok(Request::Job(step, statistics)) => {
-            let outputs = match &step {
-                JobStep::Plan(Plan { copy, .. }) => check_outputs(&statistics, &copy.sources, &copy.destination),
-                _ => Ok(()),
+            let prepared = job::prepare(step, &console);
+            let outputs = match prepared.as_ref().map(job::Prepared::operands) {
+                Ok((sources, destination)) => check_outputs(&statistics, sources, destination),
+                Err(_) => Ok(()),
             };
             let (stats_file, log) = match outputs.and_then(|()| prepare_outputs(&statistics, &console)) {
                 Ok(outputs) => outputs,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
-            match job::prepare(step, &console) {
+            match prepared {
                 Ok(prepared) => {
                     let cancel = Cancel::new();
                     let (report, failed) = job::perform(prepared, &console, log.clone(), &cancel);

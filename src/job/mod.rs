@@ -64,6 +64,20 @@ enum StepTask {
     Finish(Folder, Box<Manifest>),
 }
 
+impl Prepared {
+    /// Returns the sources and the destination. A run or a finish of a single file has none: its names are those of
+    /// the plan, whose outputs were checked.
+    pub fn operands(&self) -> (&[OsString], &OsStr) {
+        match &self.task {
+            StepTask::Plan(plan) => (&plan.copy.sources, &plan.copy.destination),
+            StepTask::Run(_, manifest, _) | StepTask::Finish(_, manifest) if manifest.new_name.is_none() => {
+                (std::slice::from_ref(&manifest.source.path), &manifest.destination.path)
+            }
+            StepTask::Run(..) | StepTask::Finish(..) => (&[], OsStr::new("")),
+        }
+    }
+}
+
 /// Reads the plan of a step and settles its options.
 ///
 /// # Errors

@@ -126,6 +126,14 @@ fn outputs_spare_the_tree() {
             assert_eq!((String::from_utf8_lossy(&output.stderr), output.status.code()), (words.into(), Some(1)));
         }
     }
+    assert_done(&sandbox.zcp(["--plan=job", "--parts=1", "-r", "s", "new"]).output().unwrap());
+    for step in ["--run=job --part=0", "--finish=job"] {
+        for option in ["--stats-file=s/a", "--log=s/t/a"] {
+            let output = sandbox.zcp(step.split(' ').chain([option])).output().unwrap();
+            assert!(String::from_utf8_lossy(&output.stderr).ends_with("': the copy needs it\n"), "{output:?}");
+        }
+    }
+    fs::remove_dir_all(sandbox.path("new")).unwrap();
     let content = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap();
     assert_eq!(["s/a", "s/t/a", "d/s/a", "e/a"].map(content), ["1", "2", "old", "old"]);
     assert!(!sandbox.path("new").exists());
