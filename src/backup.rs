@@ -47,8 +47,8 @@ pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     }
 }
 
-/// Returns the name of a simple backup. cp shortens it only where it has looked for numbered backups, and so knows
-/// the longest name that the directory takes.
+/// Returns the name of a simple backup. cp shortens it only if it has searched for numbered backups, and so knows
+/// the longest name that the directory allows.
 pub fn simple(backup: &Backup, base: &OsStr) -> OsString {
     let name = [base.as_bytes(), backup.suffix.as_bytes()].concat();
     if backup.control == BackupControl::Simple { OsString::from_vec(name) } else { shortened(base, name) }

@@ -45,7 +45,7 @@ pub fn effective_uid() -> u32 {
     process::geteuid().as_raw()
 }
 
-/// Whether ld.so(8) was told to preload a library whose name begins so, such as `libfakeroot`.
+/// Returns whether ld.so(8) preloads a library whose name begins like this, such as `libfakeroot`.
 pub fn preloads(library: &str) -> bool {
     let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     preloaded.as_bytes().windows(library.len()).any(|part| part == library.as_bytes())

@@ -25,8 +25,8 @@ const LOOKS: usize = 2000;
 /// While this many directories are partly listed, no subdirectory of theirs is entered: each keeps a descriptor
 /// open.
 const PARTLY_LISTED: usize = 4;
-/// The number of subdirectories of one directory from which on they are entered before more are read, so that a
-/// directory of a million subdirectories does not fill the memory.
+/// The number of known subdirectories of one directory at which they are entered before more are read, so that a
+/// million subdirectories do not fill the memory.
 const FULL: usize = 4096;
 
 /// The most workers that share a batch while other workers still enter directories, which probably contain more
@@ -184,7 +184,7 @@ impl Pending {
         self.later.is_empty() && matches!(self.unread, Unread::Nothing)
     }
 
-    /// Returns whether so many subdirectories were found that some should be entered before more are read.
+    /// Returns whether enough subdirectories were found that some should be entered before more are read.
     fn is_full(&self) -> bool {
         matches!(self.unread, Unread::Listing(_)) && !self.later.is_empty() && self.later.names.len() >= FULL
     }

@@ -78,7 +78,7 @@ fn fakeroot_and_options() {
     );
 }
 
-/// fakeroot learns late of what a thread removes, so only one thread may make and remove names.
+/// fakeroot learns late that a thread removed a file, so only one thread may make and remove names.
 fn one_worker() {
     for options in ["-a", "-a -j4", "-a -j4 --atomic --fsync"] {
         shown(&format!("strace -f -qq -o threads -e trace=clone,clone3 ./zcp {options} s t; ! grep . threads"));
