@@ -106,14 +106,14 @@ pub enum When {
     Never,
 }
 
-/// The form in which progress is shown (`--progress`).
+/// The form of the progress (`--progress`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgressForm {
     /// For people: a bar on a terminal, else lines.
     #[default]
     Text,
-    /// For programs: a JSON object a second.
+    /// For programs: a JSON object each second.
     Json,
 }
 

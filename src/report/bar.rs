@@ -1,4 +1,4 @@
-//! The progress bar on a terminal. Without the feature `cli` there is none: see [`Bar::EXISTS`].
+//! The progress bar on a terminal. It needs the feature `cli`: see [`Bar::EXISTS`].
 
 #[cfg(feature = "cli")]
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,20 +15,20 @@ impl Bar {
     /// Whether this build can draw a bar.
     pub const EXISTS: bool = true;
 
-    /// A bar that is drawn eight times a second at most.
+    /// Makes a bar that is drawn at most eight times a second.
     pub fn new() -> Bar {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        // The template is valid, so that the default is never used.
+        // The template is valid, so the default is never used.
         let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         Bar { bar: bar.with_style(style) }
     }
 
-    /// Runs `print` while the bar is out of the way.
+    /// Runs `print` while the bar is cleared.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 
-    /// Draws a line, and cuts what does not fit the terminal.
+    /// Draws a line, which is cut at the width of the terminal.
     pub fn draw(&self, line: String) {
         self.bar.set_message(line);
         self.bar.tick();
@@ -45,7 +45,7 @@ impl Bar {
     /// Whether this build can draw a bar.
     pub const EXISTS: bool = false;
 
-    /// A bar that draws nothing.
+    /// Makes a bar that draws nothing.
     pub fn new() -> Bar {
         Bar {}
     }
@@ -58,7 +58,7 @@ impl Bar {
     /// Draws nothing.
     pub fn draw(&self, _: String) {}
 
-    /// Removes nothing.
+    /// Does nothing.
     pub fn clear(&self) {}
 }
 

@@ -1,7 +1,7 @@
-//! The progress of a running copy: a bar, lines, callbacks, and the answer to SIGUSR1.
+//! The progress of a running copy: a bar, lines, callbacks, and the reply to SIGUSR1.
 //!
-//! One thread reads the meters of the workers a few times a second, and no worker waits for it. A quick copy shows
-//! nothing. A second thread counts ahead how much there is to copy; until it has finished, the totals are open.
+//! One thread reads the meters of the workers a few times a second, and no worker waits for it. A short copy
+//! shows nothing. A second thread counts the files ahead; until it is done, the totals are open.
 
 use super::bar::Bar;
 use super::progress_line::State;
@@ -23,27 +23,27 @@ use std::time::{Duration, Instant};
 
 /// The age of a copy at which the bar appears.
 const BAR_DELAY: Duration = Duration::from_millis(500);
-/// The age of a small copy at which the thread starts. To start and end it takes 0.3 ms, as long as cloning a file
-/// of many GiB.
+/// The age of a small copy at which the thread starts. Starting and ending it takes 0.3 ms, as long as cloning a
+/// file of many GiB.
 const LATE: Duration = Duration::from_millis(50);
-/// The time between two looks at the meters.
+/// The time between two readings of the meters.
 const TICK: Duration = Duration::from_millis(125);
-/// The time between two lines where there is no terminal to draw on.
+/// The time between two lines, if there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 /// The time between two lines of JSON.
 const JSON_EVERY: Duration = Duration::from_secs(1);
-/// Files from whose average the remaining time is computed while the sizes of the others are unknown.
+/// The number of files whose average size predicts the remaining time while the other sizes are unknown.
 const SOME: u64 = 100;
-/// The memory of the speed that is shown, and of the one that the remaining time is computed from.
+/// How long samples count: for the displayed speed, and for the one that predicts the remaining time.
 const RATE_MEMORY: Duration = Duration::from_secs(3);
 const WORK_MEMORY: Duration = Duration::from_secs(10);
 
-/// The meters of all workers, and the file that one of them has in hand.
+/// The meters of all workers, and the current file of one of them.
 #[derive(Debug, Default)]
 pub struct Meters {
     all: Mutex<Vec<Arc<Meter>>>,
     current: Mutex<OsString>,
-    /// Set by the display when it wants the name of the current file.
+    /// Set by the display when it needs the name of the current file.
     wanted: AtomicBool,
     /// The alarm of all meters.
     alarm: OnceLock<Arc<Alarm>>,
@@ -58,18 +58,19 @@ pub struct Reading {
     pub moved: u64,
     /// Files done.
     pub files: u64,
-    /// The work that took time, in bytes.
+    /// The work that takes time, in bytes.
     work: u64,
 }
 
-/// The work of a number of bytes and files, in bytes: making a small file takes as long as moving some.
+/// Returns the work of a number of bytes and files, in bytes: making a small file takes as long as moving some
+/// bytes.
 fn work(bytes: u64, files: u64) -> u64 {
     const FILE: u64 = 64 << 10;
     bytes.saturating_add(files.saturating_mul(FILE))
 }
 
 impl Meters {
-    /// A meter for one more worker.
+    /// Adds the meter of a worker.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::with_alarm(self.alarm.get().cloned()));
         lock(&self.all).push(Arc::clone(&meter));
@@ -92,7 +93,7 @@ impl Meters {
         })
     }
 
-    /// Returns whether the display wants a name: once for each look at the meters.
+    /// Returns whether the display needs a name: once for each reading of the meters.
     pub fn wants_name(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
@@ -103,18 +104,18 @@ impl Meters {
     }
 }
 
-/// The amount that there is to copy, as far as it was counted.
+/// The amount to copy, as far as it was counted.
 #[derive(Debug, Default)]
 pub struct Total {
     /// Bytes.
     pub bytes: AtomicU64,
-    /// Files of all kinds but directories.
+    /// Files of all kinds except directories.
     pub files: AtomicU64,
     /// Whether all files were counted, perhaps without their sizes.
     pub named: AtomicBool,
-    /// Whether all was counted.
+    /// Whether everything was counted.
     pub complete: AtomicBool,
-    /// Whether there is a stream among them, whose length is unknown.
+    /// Whether there is a stream among the files, whose length is unknown.
     pub endless: AtomicBool,
     /// Set when the count is not needed any more.
     pub cancelled: AtomicBool,
@@ -124,17 +125,17 @@ pub struct Total {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes that are in their destinations, or need not be moved (holes, shared blocks, files that were skipped).
+    /// Bytes that are done: copied, or in no need of copying (holes, shared blocks, skipped files).
     pub bytes: u64,
     /// Bytes that were moved. Their rate is the speed of the copy.
     pub bytes_moved: u64,
-    /// Files of all kinds but directories that are done.
+    /// Files that are done, of all kinds except directories.
     pub files: u64,
-    /// Bytes that there are to copy, as far as they were counted.
+    /// The total of bytes, as far as counted.
     pub total_bytes: u64,
-    /// Files that there are to copy, as far as they were counted.
+    /// The total of files, as far as counted.
     pub total_files: u64,
-    /// Whether the totals are final. They stay open where the source is a pipe.
+    /// Whether the totals are final. With a pipe as source they never are.
     pub total_is_known: bool,
 }
 
@@ -148,7 +149,7 @@ impl Debug for Listener {
     }
 }
 
-/// Access to the bar for those who print on the same terminal.
+/// Lets other output on the terminal pass the bar.
 #[derive(Clone, Debug, Default)]
 pub struct BarHandle {
     bar: Arc<Mutex<Option<Bar>>>,
@@ -180,7 +181,7 @@ enum Display {
     Lines,
     /// A line of JSON every second, and one at the end.
     Json,
-    /// Nothing but the answers to SIGUSR1.
+    /// Only the replies to SIGUSR1.
     OnRequest,
 }
 
@@ -196,7 +197,7 @@ impl Display {
         }
     }
 
-    /// Returns the time between two lines, which is also the age of the copy at the first.
+    /// Returns the time between two lines. It is also the age of the copy at the first line.
     fn interval(self) -> Duration {
         match self {
             Display::Bar => BAR_DELAY,
@@ -206,7 +207,7 @@ impl Display {
     }
 }
 
-/// Counts what there is to copy.
+/// Counts the amount to copy.
 pub type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
 /// The parts of the display.
@@ -240,7 +241,7 @@ struct RunningCopy {
 pub struct Watcher {
     thread: Arc<Mutex<Option<Thread>>>,
     alarm: Option<Arc<Alarm>>,
-    /// For a thread that may start late: its parts, and the start of the copy.
+    /// The parts of a thread that is not started yet, and the start of the copy.
     late: Option<(Arc<Mutex<Option<Watch>>>, Instant)>,
 }
 
@@ -263,7 +264,8 @@ impl Watcher {
         Watcher { thread, alarm: None, late: None }
     }
 
-    /// Starts the thread if the copy lasts. To be called before the workers get their meters.
+    /// Prepares the thread, which starts only if the copy takes long enough. Call it before the workers get their
+    /// meters.
     pub fn start_late(watch: Watch) -> Watcher {
         let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
         let thread = Arc::default();
@@ -299,7 +301,7 @@ fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
 }
 
 impl Watch {
-    /// Watches a copy that began at `start`, in a thread of its own.
+    /// Starts the thread for a copy that began at `start`.
     fn spawn(self, start: Instant) -> Option<Thread> {
         let (end, ended) = channel();
         let thread = std::thread::Builder::new().name("progress".into()).stack_size(memory::STACK);
@@ -361,7 +363,7 @@ impl Watch {
         }
     }
 
-    /// Starts the count in a thread, which ends when it has counted all, or soon after it is cancelled.
+    /// Starts the count in a thread, which ends when it is done or cancelled.
     fn start_estimate(&mut self, total: &Arc<Total>) {
         let Some(estimate) = self.estimate.take() else { return };
         let total = Arc::clone(total);
@@ -371,7 +373,7 @@ impl Watch {
             .spawn(move || estimate(&total));
     }
 
-    /// Prints the state with `show`, while the name in hand is locked.
+    /// Prints the state with `show`, while the name of the current file is locked.
     fn show<T>(&self, running: &RunningCopy, show: impl FnOnce(&State<'_>) -> T) -> T {
         let name = lock(&self.meters.current);
         show(&running.state(&self.meters.read(), &name))
@@ -415,7 +417,7 @@ impl RunningCopy {
             bytes: reading.bytes,
             bytes_moved: reading.moved,
             files: reading.files,
-            // The count may have missed files that were made since.
+            // The count may have missed new files.
             total_bytes: of(&total.bytes).max(reading.bytes),
             total_files: of(&total.files).max(reading.files),
             total_is_known: total.complete.load(Ordering::Relaxed) && !total.endless.load(Ordering::Relaxed),
@@ -429,7 +431,7 @@ impl RunningCopy {
         let files_left = progress.total_files - progress.files;
         let to_do = match progress.total_is_known {
             true => Some(work(progress.total_bytes - progress.bytes, files_left) as f64),
-            // The other files may be as large as these.
+            // Assume that the other files are as large as these.
             false if files_are_known && progress.files >= SOME => {
                 Some(files_left as f64 * (reading.work as f64 / progress.files as f64))
             }

@@ -7,27 +7,28 @@ use super::table::{bytes, count, duration, of_files};
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// The state of a copy that is shown.
+/// The displayed state of a copy.
 #[derive(Clone, Debug, Default)]
 pub struct State<'s> {
     /// The counters.
     pub progress: Progress,
-    /// Whether the copy ends when a stream does, so that there are no totals.
+    /// Whether the copy lasts as long as a stream, so that there are no totals.
     pub is_endless: bool,
     /// Whether all files were counted, perhaps without their sizes.
     pub files_are_known: bool,
     /// The time since the start.
     pub elapsed: Duration,
-    /// Moved bytes per second at present.
+    /// The current speed in moved bytes per second.
     pub rate: Option<f64>,
-    /// The time that is left at the present speed.
+    /// The remaining time at the current speed.
     pub left: Option<Duration>,
-    /// The source file in hand; empty if there is none.
+    /// The current source file, or empty.
     pub name: &'s OsStr,
 }
 
 impl State<'_> {
-    /// Returns the line for a terminal of `width` columns: ASCII but for the name, whose end may stick out.
+    /// Returns the line for a terminal of `width` columns. It is ASCII except for the name, whose end may exceed
+    /// the width.
     pub fn bar(&self, width: usize) -> String {
         let Progress { bytes: done, files, total_bytes, total_files, total_is_known, .. } = self.progress;
         let name = shown(self.name);
@@ -47,7 +48,7 @@ impl State<'_> {
             return format!("{percent}{amount} {left} {name}");
         }
         let is_lone = total_is_known && total_files == 1;
-        // A lone file needs no name: the user has just typed it.
+        // A single file needs no name: the user has just typed it.
         let (files, name) = match is_lone {
             true => (String::new(), String::new()),
             false if total_files == 0 => (" ".to_owned(), name),
@@ -63,7 +64,7 @@ impl State<'_> {
         format!("{percent}{bar}{numbers}{}", end_of(&name, free.saturating_sub(cells)))
     }
 
-    /// Returns the line for a log or as an answer to SIGUSR1. Its rate is the average since the start.
+    /// Returns the line for a log, or for a reply to SIGUSR1. Its rate is the average since the start.
     pub fn plain(&self) -> String {
         let Progress { bytes: done, files, total_bytes, total_is_known, bytes_moved, .. } = self.progress;
         let mut line = format!("{}, {}", of_files(files), bytes(done));
@@ -96,25 +97,25 @@ impl State<'_> {
         format!("{object}\n")
     }
 
-    /// Returns the percentage of the bytes that are done, rounded down; `None` while the total is open.
+    /// Returns the percentage of bytes that are done, rounded down, or `None` while the total is open.
     fn percent(&self) -> Option<u64> {
         let Progress { bytes, files, total_bytes, total_files, total_is_known, .. } = self.progress;
         let (done, all) = if total_bytes > 0 { (bytes, total_bytes) } else { (files, total_files.max(1)) };
-        // Before the last file has its name, the copy is not complete.
+        // The copy is not complete before the last file has its name.
         let most = if files < total_files { 99 } else { 100 };
         let percent = u128::from(done) * 100 / u128::from(all);
         total_is_known.then(|| u64::try_from(percent).unwrap_or(most).min(most))
     }
 }
 
-/// Draws a bar of a number of cells between brackets.
+/// Returns a bar of `cells` cells between brackets.
 fn filled(cells: usize, percent: u64) -> String {
     let done = cells * usize::try_from(percent).unwrap_or(100) / 100;
     let head = if (1..cells).contains(&done) { ">" } else { "" };
     format!("[{:cells$}] ", format!("{}{head}", "=".repeat(done.saturating_sub(head.len()))))
 }
 
-/// Writes hours, minutes and seconds.
+/// Formats a time in hours, minutes and seconds.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
@@ -125,7 +126,7 @@ fn clock(time: Duration) -> String {
     }
 }
 
-/// Returns the end of a path, which tells more than its start.
+/// Returns the end of a path, which is more informative than its start.
 fn end_of(path: &str, columns: usize) -> String {
     let length = path.chars().count();
     match length.checked_sub(columns) {
@@ -136,7 +137,7 @@ fn end_of(path: &str, columns: usize) -> String {
     }
 }
 
-/// Escapes a name, so that it cannot control the terminal.
+/// Escapes a name so that it cannot control the terminal.
 fn shown(name: &OsStr) -> String {
     if name.is_empty() {
         return String::new();

@@ -1,13 +1,13 @@
-//! A damped rate: how fast a counter rises at present.
+//! The current rate of a counter, as a moving average.
 
 use std::time::{Duration, Instant};
 
-/// A longer time between two samples means that the copy waited for an answer, or that the process was stopped.
+/// A longer time between two samples means that the copy waited for a prompt, or that the process was stopped.
 const GAP: Duration = Duration::from_secs(2);
-/// No rate is known before it has been watched for this long.
+/// The time after which the rate is known.
 const LEAST: Duration = Duration::from_millis(400);
 
-/// The rate at which a counter rises, as an average in which older samples weigh less.
+/// The rate of a counter, as an average in which older samples weigh less.
 #[derive(Debug)]
 pub struct Speed {
     /// The age at which the weight of a sample is 1/e, in seconds.
@@ -20,7 +20,7 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Makes a rate that begins at `now` with the counter at `count`. `memory` is the age at which a sample counts for little.
+    /// Starts at `now` with the counter at `count`. `memory` is the age at which a sample has little weight.
     pub fn new(memory: Duration, now: Instant, count: u64) -> Speed {
         let memory = memory.as_secs_f64();
         Speed { memory, last: (now, count), watched: Duration::ZERO, sum: 0.0, weight: 0.0 }
@@ -44,7 +44,7 @@ impl Speed {
         self.weight = self.weight * fading + (1.0 - fading);
     }
 
-    /// Returns the rate per second; `None` while there are too few samples.
+    /// Returns the rate per second, or `None` while there are too few samples.
     pub fn per_second(&self) -> Option<f64> {
         (self.watched >= LEAST).then(|| self.sum / self.weight)
     }

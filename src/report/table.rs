@@ -71,7 +71,8 @@ pub fn outcome(summary: &Summary) -> Option<Vec<u8>> {
     Some(line)
 }
 
-/// Returns the number of things, with their name in the plural if there are several; nothing if there are none.
+/// Returns a number with the name of the things, in the plural if there are several. Returns an empty string for
+/// 0.
 fn number_of(n: u64, (one, many): (&str, &str)) -> Option<String> {
     (n > 0).then(|| format!("{} {}", count(n), if n == 1 { one } else { many }))
 }
@@ -122,7 +123,7 @@ fn cpu_copies(strategy: Strategy, tally: &Tally) -> &'static str {
     }
 }
 
-/// Returns the part in per cent; nothing of nothing.
+/// Returns the part in per cent, or an empty string for a total of 0.
 fn share(part: u64, all: u64) -> String {
     if all == 0 { String::new() } else { format!("{:.1}%", 100.0 * part as f64 / all as f64) }
 }
@@ -130,7 +131,7 @@ fn share(part: u64, all: u64) -> String {
 fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let account = &summary.stats.account;
     let all: u64 = Strategy::ALL.into_iter().map(|s| account.tally(s).bytes).sum();
-    // A strategy that was only refused is in the next part.
+    // A strategy that was only refused is listed in the next part.
     let is_row = |s: &Strategy| {
         let tally = account.tally(*s);
         tally.bytes > 0 || tally.is_used() && tally.step_downs.is_empty()
@@ -175,7 +176,7 @@ fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
     }
 }
 
-/// Lists the numbers of the different calls.
+/// Lists the number of calls of each kind.
 fn calls(tally: &Tally) -> String {
     let made = Call::ALL.into_iter().zip(tally.calls).filter(|(_, n)| *n > 0);
     made.map(|(call, n)| format!("{} {}", count(n), call.label())).collect::<Vec<_>>().join(", ")
@@ -195,7 +196,7 @@ fn step_downs(out: &mut String, summary: &Summary) -> std::fmt::Result {
     Ok(())
 }
 
-/// Writes, for each pair of file systems and class of sizes, the strategy that is tried first, and why.
+/// Writes the first strategy for each pair of file systems and size class, with the reason.
 fn routes(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let mut heading = "\ntried first\n";
     for (case, (route, files)) in &summary.stats.routes {

@@ -52,7 +52,7 @@ impl TransferError {
         TransferError { side, errno, refused: None, interrupted: false }
     }
 
-    /// Makes the error of a stop that was requested.
+    /// Makes the error for a requested stop.
     pub fn interruption() -> TransferError {
         TransferError { interrupted: true, ..TransferError::at(Side::Both, Errno::INTR) }
     }

@@ -10,11 +10,11 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Meter {
-    /// Bytes done: moved, shared, or passed.
+    /// Bytes that are done: moved, shared or passed over.
     pub bytes: AtomicU64,
     /// Bytes moved.
     pub moved: AtomicU64,
-    /// Bytes that took no time: holes, and files that were left alone.
+    /// Bytes that are passed over because they take no time: holes, and files that were left alone.
     pub passed: AtomicU64,
     /// Files done.
     pub files: AtomicU64,
@@ -35,7 +35,7 @@ impl Meter {
         self.passed.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes back bytes of holes, which are to be read.
+    /// Subtracts bytes of holes that will be read after all.
     pub fn take_back(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.passed.fetch_sub(bytes, Ordering::Relaxed);

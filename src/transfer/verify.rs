@@ -78,11 +78,12 @@ impl Verifier {
         answer.unwrap_or_else(|finding| finding)
     }
 
-    /// Compares a source with an incomplete copy, as both are read now. Returns the length of their common start, in
-    /// whole blocks. `compared` gets the length of each piece that is the same.
+    /// Compares a source with an incomplete copy, both as they are now. Returns the length of their common start,
+    /// in whole blocks. `compared` gets the length of each equal piece.
     ///
     /// # Errors
-    /// The finding, if the source could not be read or a stop was requested. A copy that cannot be read has no start.
+    /// The finding, if the source could not be read or a stop was requested. For an unreadable copy, the length
+    /// is 0.
     pub fn common_start(
         &mut self,
         source: BorrowedFd<'_>,

@@ -1,7 +1,7 @@
-//! Counts ahead how much there is to copy, for the display of the progress only.
+//! Counts the files and bytes to copy ahead of time, only for the display of progress.
 //!
-//! It goes by paths and may be wrong about a tree that changes, or about paths that are too long. The copy does not
-//! rely on it.
+//! The count goes by path and can be wrong: the tree may change, or a path may be too long. The copy itself never
+//! relies on it.
 
 use crate::backup;
 use crate::filter::{Filter, GITIGNORE, Level};
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use walkdir::{DirEntry, WalkDir};
 
-/// A count of all that is below `sources`, to be run on a thread of its own.
+/// Returns a function that counts everything below `sources`, to run on its own thread.
 pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     if options.files_from.is_some() {
-        // A list is read once, and not ahead.
+        // A list is read only once, so it cannot be counted ahead.
         return Box::new(|total| total.endless.store(true, Ordering::Relaxed));
     }
     let depth = if options.recursive { usize::MAX } else { 0 };
@@ -45,7 +45,8 @@ pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
                 total.endless.store(true, Ordering::Relaxed);
             }
         };
-        // Listing is quick, so that the number is known early. Sizes take as long as a copy of small files.
+        // Listing is quick, so the number of files is known early. Reading their sizes takes as long as copying
+        // small files.
         if !count(&add_file) {
             return;
         }
@@ -62,8 +63,8 @@ pub fn estimate(options: &Options, sources: Arc<[OsString]>) -> Estimate {
     })
 }
 
-/// All files below a path but directories. Names that `is_wanted` denies are left out, directories with all that is in
-/// them; it gets the depth of a name.
+/// Returns all files below a path except directories. Names that `is_wanted` rejects are left out, including the
+/// content of rejected directories. `is_wanted` gets the depth of the name.
 fn files(
     root: &OsStr,
     depth: usize,
@@ -82,7 +83,7 @@ fn files(
     wanted.filter_map(Result::ok).filter(|entry| !entry.file_type().is_dir())
 }
 
-/// The directories above the name in hand, as patterns see them.
+/// The filter levels of the directories above the current name.
 struct Trail {
     filter: Option<Arc<Filter>>,
     levels: Vec<Arc<Level>>,

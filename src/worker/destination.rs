@@ -32,7 +32,7 @@ pub(super) struct Destination<'t> {
     /// The mode that a new file still has to get, unless it gets the source's.
     pub(super) later: Option<u32>,
     pub(super) written: WrittenFile,
-    /// Whether the existing file still has its content, because it may be what an interrupted run left.
+    /// Whether the existing file keeps its content for now, because an interrupted run may have left it.
     pub(super) continued: bool,
     /// Dropped after `fd`, because some servers remove a name only when the file has been closed.
     name: NameState<'t>,

@@ -19,12 +19,13 @@ use crate::transfer::{Outcome, Transfer, TransferError};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The size in bytes from which files are continued. Smaller ones are copied again.
+/// The least size in bytes of a file that is continued. Smaller files are copied again.
 const CONTINUED: u64 = 256 << 20;
 
 impl Worker<'_> {
-    /// Returns the device number of the directory, if a later run can continue the file where this one stops. Such a file keeps
-    /// what an earlier run has written. FUSE servers may not be able to write a part of a file, and a clone takes no time.
+    /// Returns the device number of the directory, if a later run can continue the file where this one stops.
+    /// Such a file keeps the bytes of an earlier run. FUSE servers may not support writing a part of a file, and
+    /// a clone takes no time.
     pub(super) fn continuing_device(&mut self, task: &Task<'_>, src: &OwnedFd, source: &Stat) -> Option<u64> {
         let options = &self.ctx.options;
         let is_wanted =
@@ -45,7 +46,7 @@ impl Worker<'_> {
         self.continues.is_some() && source.size >= CONTINUED && !destination.is_unseen()
     }
 
-    /// Copies what an incomplete file lacks: everything behind the bytes that it has in common with its source.
+    /// Copies the rest of an incomplete file: everything after the bytes that it has in common with its source.
     pub(super) fn continue_content(
         &mut self,
         task: &Task<'_>,
