@@ -46,8 +46,9 @@ impl Log {
         Log(Sink::File(Arc::new(Mutex::new((file, None)))))
     }
 
-    /// Writes to standard output. [`Console::finish`] gives the error of a failed write.
-    pub(crate) fn on_console(console: &Console) -> Log {
+    /// Writes to standard output, between the other lines of `console`. [`Console::finish`] gives the error of a failed
+    /// write.
+    pub fn on_console(console: &Console) -> Log {
         Log(Sink::Console(console.clone()))
     }
 
