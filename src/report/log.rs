@@ -165,26 +165,51 @@ pub struct Differences {
 /// The bytes that strategies moved for one name, and the strategies that it left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Bytes by strategy, without duplicates and zeros.
-    pub bytes: Vec<(Strategy, u64)>,
+    /// Bytes by strategy, indexed by [`Strategy`].
+    bytes: [u64; Strategy::ALL.len()],
     /// The strategies that were left, with the reasons.
-    pub step_downs: Vec<(Strategy, Reason)>,
+    step_downs: Vec<(Strategy, Reason)>,
 }
 
 impl Moved {
-    /// Returns the difference between two states of an account.
-    pub fn between(before: &Account, after: &Account) -> Moved {
-        let mut moved = Moved::default();
+    /// Returns the strategies that moved bytes, with their bytes.
+    fn by_strategy(&self) -> impl Iterator<Item = (Strategy, u64)> {
+        Strategy::ALL.into_iter().map(|strategy| (strategy, self.bytes[strategy as usize])).filter(|(_, n)| *n > 0)
+    }
+}
+
+/// The part of an account that a [`Moved`] is the difference of. It is taken for each name, so it is small.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    bytes: [u64; Strategy::ALL.len()],
+    step_downs: Vec<(Strategy, Reason, u64)>,
+}
+
+impl Before {
+    /// Notes the state of an account.
+    pub fn of(account: &Account) -> Before {
+        let step_downs = Strategy::ALL.into_iter().flat_map(|strategy| {
+            account.tally(strategy).step_downs.iter().map(move |(reason, times)| (strategy, *reason, *times))
+        });
+        Before { bytes: bytes(account), step_downs: step_downs.collect() }
+    }
+
+    /// Returns the difference to a later state of the account.
+    pub fn until(&self, after: &Account) -> Moved {
+        let mut moved = Moved { bytes: bytes(after), step_downs: Vec::new() };
+        moved.bytes.iter_mut().zip(self.bytes).for_each(|(is, was)| *is -= was);
         for strategy in Strategy::ALL {
-            let (was, is) = (before.tally(strategy), after.tally(strategy));
-            if is.bytes > was.bytes {
-                moved.bytes.push((strategy, is.bytes - was.bytes));
-            }
-            let left = is.step_downs.iter().filter(|(reason, times)| was.step_downs.get(reason) != Some(times));
+            let is_new =
+                |(reason, times): &(&Reason, &u64)| !self.step_downs.contains(&(strategy, **reason, **times));
+            let left = after.tally(strategy).step_downs.iter().filter(is_new);
             moved.step_downs.extend(left.map(|(reason, _)| (strategy, *reason)));
         }
         moved
     }
+}
+
+fn bytes(account: &Account) -> [u64; Strategy::ALL.len()] {
+    Strategy::ALL.map(|strategy| account.tally(strategy).bytes)
 }
 
 /// The content of one line.
@@ -217,8 +242,8 @@ pub struct Record<'r> {
 impl Record<'_> {
     /// Appends the JSON object and a newline.
     pub fn write_json(&self, line: &mut Vec<u8>) {
-        let bytes: u64 = self.moved.bytes.iter().map(|(_, bytes)| bytes).sum();
-        let most = self.moved.bytes.iter().max_by_key(|(_, bytes)| *bytes);
+        let bytes: u64 = self.moved.bytes.iter().sum();
+        let most = self.moved.by_strategy().max_by_key(|(_, bytes)| *bytes);
         line.extend_from_slice(b"{\"action\":\"");
         line.extend_from_slice(self.action.name().as_bytes());
         line.extend_from_slice(b"\",\"source\":");
@@ -239,9 +264,9 @@ impl Record<'_> {
         if let Some((strategy, _)) = most {
             let _ = write!(line, ",\"strategy\":\"{}\"", strategy.name());
         }
-        if self.moved.bytes.len() > 1 {
+        if self.moved.by_strategy().count() > 1 {
             let strategies: serde_json::Map<_, _> =
-                self.moved.bytes.iter().map(|(s, bytes)| (s.name().to_owned(), (*bytes).into())).collect();
+                self.moved.by_strategy().map(|(s, bytes)| (s.name().to_owned(), bytes.into())).collect();
             let _ = write!(line, ",\"strategies\":{}", serde_json::Value::from(strategies));
         }
         if !self.moved.step_downs.is_empty() {

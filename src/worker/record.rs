@@ -3,7 +3,7 @@
 use super::{Task, Worker};
 use crate::options::Action;
 use crate::report::Stats;
-use crate::report::log::{self, Differences, Moved, NameAction, NameFailures, Record};
+use crate::report::log::{self, Before, Differences, Moved, NameAction, NameFailures, Record};
 use crate::sys::{Kind, Stat};
 use crate::transfer::Account;
 use std::ops::Range;
@@ -25,17 +25,20 @@ struct Name {
     why: Option<&'static str>,
 }
 
-/// The time and the bytes that one name takes.
-pub(super) struct Measure {
-    start: Instant,
-    /// On the heap, so that the value stays small if there is no log.
-    before: Box<Account>,
-    moved: Option<(Moved, u64)>,
+/// The measurement of one name.
+pub(super) enum Measure {
+    /// The name is being copied. On the heap, so that the value stays small if there is no log.
+    Running(Instant, Box<Before>),
+    /// The bytes moved, and the time in nanoseconds.
+    Ended(Moved, u64),
 }
 
 impl Measure {
     fn of(self, after: &Account) -> (Moved, u64) {
-        self.moved.unwrap_or_else(|| (Moved::between(&self.before, after), nanoseconds(self.start)))
+        match self {
+            Measure::Running(start, before) => (before.until(after), nanoseconds(start)),
+            Measure::Ended(moved, ns) => (moved, ns),
+        }
     }
 }
 
@@ -43,32 +46,28 @@ fn nanoseconds(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Returns the counts of names that tell the outcomes apart.
+fn counts(stats: &Stats) -> [u64; 6] {
+    [stats.files, stats.complete, stats.skipped, stats.symlinks, stats.special, stats.hard_links]
+}
+
 impl Worker<'_> {
     /// Starts to measure a name. Returns `None` if there is no log.
     pub(super) fn measure(&self) -> Option<Measure> {
-        self.ctx.reporter.records().then(|| Measure {
-            start: Instant::now(),
-            before: Box::new(self.stats.account.clone()),
-            moved: None,
-        })
+        let measure = || Measure::Running(Instant::now(), Box::new(Before::of(&self.stats.account)));
+        self.ctx.reporter.records().then(measure)
     }
 
     /// Ends the measurement. The record is written later.
     pub(super) fn measured(&self, measure: Measure) -> Measure {
-        let before = Box::default();
-        let start = measure.start;
-        Measure { start, before, moved: Some(measure.of(&self.stats.account)) }
+        let (moved, ns) = measure.of(&self.stats.account);
+        Measure::Ended(moved, ns)
     }
 
     /// Runs `work` on a name, and logs the outcome.
     pub(super) fn record(&mut self, task: &Task<'_>, measure: Option<Measure>, work: impl FnOnce(&mut Self)) {
         let Some(measure) = measure else { return work(self) };
-        let before = [self.stats.files, self.stats.complete, self.stats.skipped].into_iter().chain([
-            self.stats.symlinks,
-            self.stats.special,
-            self.stats.hard_links,
-        ]);
-        let before: Vec<u64> = before.collect();
+        let before = counts(&self.stats);
         // Another name may be made as part of this one. It gets a record of its own.
         let outer =
             (std::mem::take(&mut self.recorder.name), log::collect_failures(Some(NameFailures::default())));
@@ -99,13 +98,11 @@ impl Worker<'_> {
     /// so those are checked last.
     fn outcome(
         &self,
-        before: &[u64],
+        before: &[u64; 6],
         name: &Name,
         failures: &NameFailures,
     ) -> Option<(NameAction, Option<&'static str>)> {
-        let Stats { files, complete, skipped, symlinks, special, hard_links, .. } = self.stats;
-        let after = [files, complete, skipped, symlinks, special, hard_links];
-        let changed = after.iter().zip(before).position(|(after, before)| after > before);
+        let changed = counts(&self.stats).iter().zip(before).position(|(after, before)| after > before);
         let is_declined = changed == Some(2) && failures.first.is_none();
         if failures.any && !is_declined {
             return Some((NameAction::Failed, None));
