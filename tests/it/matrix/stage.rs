@@ -135,8 +135,9 @@ fn make_tree(sandbox: &Sandbox) {
     sandbox.file("src/a/big", &big).sparse("src/a/holes", 300_007, &pieces).symlink("big", "src/a/link");
     sandbox.file("src/b/one", noise(5000)).hard_link("src/b/one", "src/b/two").fifo("src/b/fifo");
     sandbox.file("src/b/plain", noise(9001)).mode("src/b/plain", 0o640);
-    // Belongs to another user, so that zcp has to set an owner.
+    // They belong to another user, so that zcp has to set an owner.
     std::os::unix::fs::chown(sandbox.path("src/b/plain"), Some(1), Some(1)).unwrap();
+    std::os::unix::fs::lchown(sandbox.path("src/a/link"), Some(1), Some(1)).unwrap();
     sandbox.xattr("src/b/plain", "user.k", "v").xattr("src/b/plain", "system.posix_acl_access", acl());
     sandbox.dir("src/a").dir("src/b").dir("src");
 }
