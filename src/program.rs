@@ -270,8 +270,7 @@ fn prepare_outputs(statistics: &Statistics, console: &Console) -> Result<(StatsF
 fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, Failure> {
     let Some(file) = &statistics.log else { return Ok(None) };
     let opened = match inherited::number(file, true) {
-        _ if file == "-" => return Ok(Some(Log::on_console(console))),
-        Some(1) => return Ok(Some(Log::on_console(console))),
+        number if file == "-" || number == Some(1) => return Ok(Some(Log::on_console(console))),
         Some(number) => match inherited::take(number, true) {
             Ok(fd) => fd.map(std::fs::File::from).ok_or(Errno::BADF.into()),
             Err(errno) => Err(errno.into()),
