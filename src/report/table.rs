@@ -35,12 +35,15 @@ pub fn headline(summary: &Summary) -> String {
         return format!("would copy {}, {}", of_files(stats.files), bytes(stats.bytes_logical));
     }
     let seconds = summary.elapsed.as_secs_f64().max(1e-9);
+    let files_a_second = match stats.files {
+        0 | 1 => String::new(), // a rate of one file says nothing
+        files => format!("{} files/s, ", count((files as f64 / seconds) as u64)),
+    };
     format!(
-        "copied {}, {}, in {} ({} files/s, {}/s)",
+        "copied {}, {}, in {} ({files_a_second}{}/s)",
         of_files(stats.files),
         bytes(stats.bytes_logical),
         duration(summary.elapsed),
-        count((stats.files as f64 / seconds) as u64),
         bytes((stats.bytes_logical as f64 / seconds) as u64),
     )
 }

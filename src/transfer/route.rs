@@ -1,6 +1,6 @@
 //! The routes: the strategies for a pair of file systems or streams and a size, in order, and the reason.
 //!
-//! A table in which every line was measured (see README, "How fast"). Correctness does not depend on it, because
+//! Every line of the table was measured (see docs/speed.md). Correctness does not depend on it, because
 //! every route ends with the rest of the ladder.
 
 use super::Strategy;
@@ -244,19 +244,19 @@ fn fastest(case: Case, cloning: Cloning) -> (&'static [Strategy], bool, &'static
         }
         (_, _, SizeClass::Small) if clone => (&[Reflink, Sendfile], false, "the file system may share blocks"),
         (_, _, SizeClass::Small) if !case.same_device => {
-            (&[Sendfile], false, "between two file systems one call moves a small file")
+            (&[Sendfile], false, "one call moves a small file between two file systems")
         }
         (_, _, SizeClass::Small) => (&[Sendfile], false, "one call moves a small file"),
         (Tmpfs, Tmpfs, _) if case.same_device => {
-            (&[CopyFileRange], false, "tmpfs works page by page whatever one does")
+            (&[CopyFileRange], false, "tmpfs copies page by page with every strategy")
         }
         (_, Ext4, SizeClass::Large) => {
-            (&[Splice], true, "blocks allocated at once, then large pieces through a pipe")
+            (&[Splice], true, "the blocks are allocated first, and a pipe moves large pieces")
         }
         (_, Ext4, _) => (&[Splice], false, "a pipe fills the page cache in large pieces"),
         _ if clone => (&[Reflink, CopyFileRange], false, "the file system may share blocks"),
-        _ if !case.same_device => (&[Splice], false, "between two file systems a pipe has the largest pieces"),
-        _ => (&[Splice], false, "a pipe has the largest pieces and one copy a byte"),
+        _ if !case.same_device => (&[Splice], false, "between two file systems, a pipe moves the largest pieces"),
+        _ => (&[Splice], false, "a pipe moves the largest pieces and copies each byte once"),
     }
 }
 
@@ -269,11 +269,11 @@ pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
         return reflink_only();
     }
     let (strategies, why): (&[Strategy], _) = match (case.source, case.destination) {
-        (Device, _) => (&[ReadWrite], "a device may care how it is read"),
+        (Device, _) => (&[ReadWrite], "a device may depend on the size of each read"),
         (Pipe, _) | (_, Pipe) if !is_file(case.source) => {
             (&[Splice, ReadWrite], "one call moves references to pages out of a pipe, or into it")
         }
-        (Socket, _) => (&[Splice, ReadWrite], "a pipe of our own takes references from the socket"),
+        (Socket, _) => (&[Splice, ReadWrite], "a pipe takes references to pages from the socket"),
         (_, Pipe) => {
             (&[Splice, Sendfile, Mmap, ReadWrite], "one call puts references to the page cache into a pipe")
         }
@@ -281,8 +281,8 @@ pub(super) fn stream_route(case: Case, cloning: Cloning) -> Route {
             (&[Sendfile, Splice, Mmap, ReadWrite], "one call hands references to the page cache to a socket")
         }
         // Never from a map: /dev/null does not read it, so an unreadable file would count as copied.
-        (_, Device) => (&[Sendfile, Splice, ReadWrite], "one call moves it"),
-        _ => (&[Splice, Sendfile, CopyFileRange, Mmap, ReadWrite], "a 1 MiB pipe has the largest pieces"),
+        (_, Device) => (&[Sendfile, Splice, ReadWrite], "one call moves the data"),
+        _ => (&[Splice, Sendfile, CopyFileRange, Mmap, ReadWrite], "a pipe of 1 MiB moves the largest pieces"),
     };
     Route { strategies: strategies.to_vec(), preallocate: false, why }
 }
