@@ -41,7 +41,7 @@ pub(super) struct Bundle {
     pub(super) at: Range<u64>,
     pub(super) size: Weight,
     /// For a range of a large file: its index and the number of ranges.
-    pub(super) piece: Option<(u64, u64)>,
+    pub(super) range: Option<(u64, u64)>,
 }
 
 /// The totals that loads are measured against.
@@ -101,21 +101,20 @@ impl Bundler {
             }
             _ => {
                 self.close();
-                self.open = Some(Bundle { at, size, piece: None });
+                self.open = Some(Bundle { at, size, range: None });
             }
         }
     }
 
-    /// Adds the next item, one large file, cut into `pieces` ranges of about the same size.
-    pub(super) fn pieces(&mut self, at: Range<u64>, whole: Weight, pieces: u64) {
+    /// Adds the next item, one large file, cut into `count` ranges of about the same size.
+    pub(super) fn ranges(&mut self, at: Range<u64>, whole: Weight, count: u64) {
         self.close();
-        let pieces = pieces.min(whole.bytes.max(1)); // an empty bundle would have no bytes per file
-        for piece in 0..pieces {
+        let count = count.min(whole.bytes.max(1)); // an empty bundle would have no bytes per file
+        for range in 0..count {
             // The first range counts the names and the remainder of the division.
-            let rest = if piece == 0 { whole.bytes % pieces } else { 0 };
-            let size =
-                Weight { bytes: whole.bytes / pieces + rest, files: if piece == 0 { whole.files } else { 0 } };
-            self.bundles.push(Bundle { at: at.clone(), size, piece: Some((piece, pieces)) });
+            let (rest, files) = if range == 0 { (whole.bytes % count, whole.files) } else { (0, 0) };
+            let size = Weight { bytes: whole.bytes / count + rest, files };
+            self.bundles.push(Bundle { at: at.clone(), size, range: Some((range, count)) });
         }
     }
 

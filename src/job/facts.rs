@@ -13,10 +13,10 @@ pub(super) trait Line: Display + Sized {
     fn parse(words: &mut SplitAsciiWhitespace<'_>) -> Option<Self>;
 }
 
-/// A byte range of a large file, and the number of its [`Join`](super::joins::Join).
+/// A byte range of a large file, and the number of its [`Join`](super::manifest::Join).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlannedRange {
-    pub(super) range: Range<u64>,
+    pub(super) bytes: Range<u64>,
     pub(super) join: u64,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Facts {
     pub(super) size: u64,
     pub(super) mtime: Time,
     /// The range, if only a range of the file is copied.
-    pub(super) piece: Option<PlannedRange>,
+    pub(super) range: Option<PlannedRange>,
 }
 
 /// The facts about a directory.
@@ -44,7 +44,7 @@ pub(super) struct DirFacts {
 
 impl Facts {
     pub(super) fn of(stat: &Stat) -> Facts {
-        Facts { kind: stat.kind(), size: stat.size, mtime: stat.mtime, piece: None }
+        Facts { kind: stat.kind(), size: stat.size, mtime: stat.mtime, range: None }
     }
 
     /// Returns whether the file still is as it was planned.
@@ -58,24 +58,24 @@ impl Line for Facts {
         let kind = kind(words.next()?)?;
         let size = words.next()?.parse().ok()?;
         let mtime = time(words.next()?)?;
-        let piece = match words.next() {
+        let range = match words.next() {
             None => None,
             Some(range) => {
                 let (start, end) = range.split_once('-')?;
-                let range = start.parse().ok()?..end.parse().ok()?;
-                Some(PlannedRange { range, join: words.next()?.parse().ok()? })
+                let bytes = start.parse().ok()?..end.parse().ok()?;
+                Some(PlannedRange { bytes, join: words.next()?.parse().ok()? })
             }
         };
-        Some(Facts { kind, size, mtime, piece })
+        Some(Facts { kind, size, mtime, range })
     }
 }
 
 impl Display for Facts {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", letter(self.kind), self.size, Stamp(self.mtime))?;
-        match &self.piece {
+        match &self.range {
             None => Ok(()),
-            Some(piece) => write!(f, " {}-{} {}", piece.range.start, piece.range.end, piece.join),
+            Some(range) => write!(f, " {}-{} {}", range.bytes.start, range.bytes.end, range.join),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Display for DirFacts {
 }
 
 /// A time as seconds and nanoseconds: 1700000000.000000001.
-pub(super) struct Stamp(pub(super) Time);
+struct Stamp(Time);
 
 impl Display for Stamp {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
@@ -121,7 +121,7 @@ impl Display for Stamp {
     }
 }
 
-pub(super) fn time(text: &str) -> Option<Time> {
+fn time(text: &str) -> Option<Time> {
     let (sec, nsec) = text.split_once('.')?;
     Some(Time { sec: sec.parse().ok()?, nsec: nsec.parse().ok().filter(|nsec| *nsec < 1_000_000_000)? })
 }

@@ -4,17 +4,16 @@
 //! the deepest first. The statistics of the parts are added up. Each step can be repeated: a joined file is
 //! noted in the job folder, and a directory simply gets the same attributes again.
 
+use super::Job;
 use super::branch::Branch;
 use super::facts::DirFacts;
-use super::folder::{DIRECTORIES, FINISHED, Folder, JOINS};
-use super::joins::Join;
+use super::folder::{DIRECTORIES, FINISHED, JOINS};
 use super::lists::{ListReader, ROOT};
-use super::manifest::Manifest;
+use super::manifest::Join;
 use super::ranged::{JOINED, JOINING, RangeRecord, RangedFile};
 use super::result::{CopiedRange, PartResult};
 use super::sweep::sweep;
 use crate::backup;
-use crate::context::Context;
 use crate::dir::{Base, Dir};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, gather};
@@ -30,19 +29,19 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// If parts are missing; then nothing is done. Later failures are reported, and the rest is done.
-pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<Summary, Failure> {
-    let results = results(ctx, folder, manifest)?;
+pub(super) fn finish(job: &Job) -> Result<Summary, Failure> {
+    let ctx = &job.ctx;
+    let results = results(job)?;
     let shared = Shared::new(false, false);
-    let joiner = Joiner { ctx, folder, manifest, results: &results, shared: &shared };
-    let (joined, waiting) = joiner.join_all()?;
-    sweep(ctx, folder, manifest, &waiting)?;
-    let directories = complete_directories(ctx, folder, manifest)?;
+    let (joined, waiting) = Joiner { job, results: &results, shared: &shared }.join_all()?;
+    sweep(job, &waiting)?;
+    let directories = complete_directories(job)?;
     if ctx.options.fsync {
         // `--plan` made the destination root, so its name still has to be synced.
-        let (above, _) = backup::split(&manifest.destination.path);
+        let (above, _) = backup::split(&job.manifest.destination.path);
         shared.make_name_durable(ctx, &Dir::operands(Base::Cwd, OsString::new()), above);
     }
-    report(ctx, manifest, &results);
+    report(job, &results);
     let own = joined.merge(Stats { directories, ..Stats::default() });
     let mut all = Summary { stats: own, workers: 1, ..Summary::default() };
     for part in results.iter().map(|result| gather::summary(&result.stats)) {
@@ -52,15 +51,15 @@ pub(super) fn finish(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -
         all.peak_in_flight = all.peak_in_flight.max(part.peak_in_flight);
     }
     let summary = Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..all };
-    folder.root.write_json(FINISHED, &summary.json())?;
+    job.folder.root.write_json(FINISHED, &summary.json())?;
     Ok(summary)
 }
 
-fn results(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Vec<PartResult>, Failure> {
+fn results(job: &Job) -> Result<Vec<PartResult>, Failure> {
     let mut results = Vec::new();
     let mut missing = Vec::new();
-    for part in 0..manifest.parts {
-        match PartResult::read(folder, &manifest.job, part, &ctx.stale_retry)? {
+    for part in 0..job.manifest.parts {
+        match PartResult::read(job, part, &job.ctx.stale_retry)? {
             Some(result) => results.push(result),
             None => missing.push(part.to_string()),
         }
@@ -75,55 +74,53 @@ fn results(ctx: &Context, folder: &Folder, manifest: &Manifest) -> Result<Vec<Pa
     if more > 0 {
         list.push_str(&format!(" and {more} more"));
     }
-    Err(Failure::new("{} cannot be finished: these parts have not been run: {?}", folder.path()).and(list))
+    Err(Failure::new("{} cannot be finished: these parts have not been run: {?}", job.folder.path()).and(list))
 }
 
 /// Completes the files that were copied in ranges.
-struct Joiner<'c> {
-    ctx: &'c Arc<Context>,
-    folder: &'c Folder,
-    manifest: &'c Manifest,
-    results: &'c [PartResult],
-    shared: &'c Shared,
+struct Joiner<'j> {
+    job: &'j Job,
+    results: &'j [PartResult],
+    shared: &'j Shared,
 }
 
 impl Joiner<'_> {
     /// Joins all complete files. Returns the statistics and the names of the files that still lack ranges.
     fn join_all(&self) -> Result<(Stats, HashSet<OsString>), Failure> {
-        let damaged = || Failure::new("{} is damaged", self.folder.root.path_of(JOINS));
-        let value = self.folder.root.read_json(JOINS, &self.ctx.stale_retry)?.ok_or_else(damaged)?;
+        let Job { ctx, folder, .. } = self.job;
+        let damaged = || Failure::new("{} is damaged", folder.root.path_of(JOINS));
+        let value = folder.root.read_json(JOINS, &ctx.stale_retry)?.ok_or_else(damaged)?;
         let joins = value.as_array().ok_or_else(damaged)?;
-        let mut worker = Worker::new(self.ctx, self.shared);
+        let mut worker = Worker::new(ctx, self.shared);
         let mut waiting = HashSet::new();
         if !joins.is_empty() {
-            let mut branch = Branch::new(self.ctx, self.manifest, None)?;
+            let mut branch = Branch::new(self.job, None)?;
             for join in joins {
                 let join = Join::parse(join).ok_or_else(damaged)?;
-                if let Err(failure) = self.join(&mut worker, &mut branch, &join) {
-                    self.ctx.reporter.fail(failure);
+                let ranged = RangedFile { job: self.job, join: join.number, size: join.facts.size };
+                if let Err(failure) = self.join(&mut worker, &mut branch, &join, &ranged) {
+                    ctx.reporter.fail(failure);
                 }
-                let ranged = self.ranged(&join);
                 waiting.extend(ranged.latest()?.filter(|_| !ranged.is_marked(JOINED)).map(|record| record.name));
             }
         }
         Ok((worker.into_stats(), waiting))
     }
 
-    fn ranged(&self, join: &Join) -> RangedFile<'_> {
-        let Joiner { ctx, folder, manifest, .. } = *self;
-        RangedFile { ctx, folder, manifest, join: join.number, size: join.facts.size }
-    }
-
-    fn join(&self, worker: &mut Worker<'_>, branch: &mut Branch<'_>, join: &Join) -> Result<(), Failure> {
-        let first = join.names.first().map(OsString::as_os_str).unwrap_or_default();
-        let (dir, name) = branch.parent_of(first)?;
+    fn join(
+        &self,
+        worker: &mut Worker<'_>,
+        branch: &mut Branch<'_>,
+        join: &Join,
+        ranged: &RangedFile<'_>,
+    ) -> Result<(), Failure> {
+        let (dir, name) = branch.parent_of(join.first())?;
         let dir = Arc::clone(dir);
-        let entry = self.manifest.entry(name, Kind::Regular);
+        let entry = self.job.manifest.entry(name, Kind::Regular);
         let is_same = |now: &Stat| join.facts.still_hold(now);
         let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
-        let ranged = self.ranged(join);
         if !ranged.is_marked(JOINED) {
-            self.join_ranges(worker, &whole, &ranged, join)?;
+            self.join_ranges(worker, &whole, ranged, join)?;
             ranged.mark(JOINED)?;
         }
         for other in join.names.iter().skip(1) {
@@ -144,12 +141,12 @@ impl Joiner<'_> {
         let (dir, name) = (whole.dir, whole.entry.destination());
         let path = |name: &OsStr| dir.destination_path(name);
         let cannot_access = |errno| Failure::new("cannot access {}", path(name)).errno(errno);
-        let fds = dir.fds(self.ctx).map_err(cannot_access)?;
+        let fds = dir.fds(&self.job.ctx).map_err(cannot_access)?;
         let record = ranged.latest()?;
         let is_complete = self.missing_from(join, record.as_ref()).is_empty();
         if let Some(record) = record.as_ref().filter(|_| is_complete)
             // An earlier `--finish` renamed the file and was killed before it noted that.
-            && self.manifest.has_lasting_inodes()
+            && self.job.manifest.has_lasting_inodes()
             && ranged.has_name(record, &fds.dst, name)
         {
             return Ok(());
@@ -194,7 +191,7 @@ impl Joiner<'_> {
                 lost.push(part.to_string());
             }
         }
-        if there >= join.pieces { Vec::new() } else { lost }
+        if there >= join.ranges { Vec::new() } else { lost }
     }
 
     /// Deletes the results of the parts whose ranges are lost.
@@ -202,9 +199,9 @@ impl Joiner<'_> {
         for (part, result) in (0u64..).zip(self.results) {
             let (good, all) = ranges_in(result, join, record);
             if good < all
-                && let Err(failure) = self.folder.results.remove(&format!("{part}.json"))
+                && let Err(failure) = self.job.folder.results.remove(&format!("{part}.json"))
             {
-                self.ctx.reporter.fail(failure);
+                self.job.ctx.reporter.fail(failure);
             }
         }
     }
@@ -213,20 +210,21 @@ impl Joiner<'_> {
 /// Returns the number of ranges of a file that a part has copied to the file published last, and to any file.
 fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> (u64, u64) {
     let count = |is_counted: &dyn Fn(&CopiedRange) -> bool| {
-        let ranges = result.pieces.iter().filter(|done| done.join == join.number && is_counted(done));
+        let ranges = result.ranges.iter().filter(|done| done.join == join.number && is_counted(done));
         u64::try_from(ranges.count()).unwrap_or(0)
     };
     (count(&|done| record.is_some_and(|record| record.name == done.file)), count(&|_| true))
 }
 
 /// Gives all directories their attributes and makes those without files. Returns their number.
-fn complete_directories(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest) -> Result<u64, Failure> {
+fn complete_directories(job: &Job) -> Result<u64, Failure> {
+    let Job { ctx, folder, .. } = job;
     let mut list = ListReader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.stale_retry)?;
     let Some(root) = list.next().transpose()? else { return Ok(0) };
     if root.0 != ROOT {
         return Err(Failure::new("{} is damaged", folder.root.path_of(DIRECTORIES)));
     }
-    let mut branch = Branch::new(ctx, manifest, Some(&root.1))?;
+    let mut branch = Branch::new(job, Some(&root.1))?;
     let mut directories = 1;
     for directory in list {
         let (path, facts) = directory?;
@@ -243,7 +241,8 @@ fn complete_directories(ctx: &Arc<Context>, folder: &Folder, manifest: &Manifest
 }
 
 /// Reports the failures of the plan and of the parts.
-fn report(ctx: &Context, manifest: &Manifest, results: &[PartResult]) {
+fn report(job: &Job, results: &[PartResult]) {
+    let Job { ctx, manifest, .. } = job;
     let of_parts = (0u64..).zip(results).map(|(part, result)| {
         (format!("part {part}"), result.failed(), result.stats["errors"].as_array().cloned().unwrap_or_default())
     });

@@ -1,5 +1,7 @@
-//! The manifest of a job: the facts that all machines must agree on. JSON, written when the plan is complete.
+//! The manifest of a job: the facts that all machines must agree on, and the files that are copied in byte ranges.
+//! JSON, written when the plan is complete.
 
+use super::facts::{Facts, Line};
 use crate::batch::Entry;
 use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
@@ -12,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The version of the job folder's format. A program refuses any other version.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 
 /// A directory that every machine must find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ impl Root {
     ///
     /// # Errors
     /// If the directory is missing or another one.
-    pub(super) fn open(&self, same_machine: bool) -> Result<OwnedFd, Failure> {
+    pub(super) fn open(&self, same_machine: bool) -> Result<(OwnedFd, Stat), Failure> {
         let cannot = |errno| Failure::new("cannot access {}", &self.path).errno(errno);
         let fd = at::open_dir(at::CWD, &self.path, Follow::Yes).map_err(cannot)?;
         let now = at::fstat(&fd).map_err(cannot)?;
@@ -49,7 +51,7 @@ impl Root {
         let same_device = !device_counts || now.dev == self.id.dev;
         let same_inode = now.ino == self.id.ino || !FsKind::has_lasting_inodes(magic);
         match same_device && same_inode && magic == self.magic {
-            true => Ok(fd),
+            true => Ok((fd, now)),
             false => Err(Failure::new("{} is not the directory that the plan was made for", &self.path)),
         }
     }
@@ -127,6 +129,11 @@ impl Manifest {
         })
     }
 
+    /// Returns the types of the source's and the destination's file system (`f_type` of statfs(2)).
+    pub(super) fn magics(&self) -> Vec<u64> {
+        vec![self.source.magic, self.destination.magic]
+    }
+
     /// Returns the batch entry of a name in a list.
     pub(super) fn entry(&self, name: &OsStr, kind: Kind) -> Entry {
         let new_name = self.new_name.clone();
@@ -141,5 +148,39 @@ impl Manifest {
     /// Returns the inode number of a file in the destination, or 0 where inode numbers do not last.
     pub(super) fn identity(&self, ino: u64) -> u64 {
         if self.has_lasting_inodes() { ino } else { 0 }
+    }
+}
+
+/// A file that is copied in byte ranges and joined by `--finish`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Join {
+    pub(super) number: u64,
+    /// The number of ranges.
+    pub(super) ranges: u64,
+    pub(super) facts: Facts,
+    /// All its names. The parts copy the first one.
+    pub(super) names: Vec<OsString>,
+}
+
+impl Join {
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "number": self.number,
+            "ranges": self.ranges,
+            "facts": self.facts.to_string(),
+            "names": self.names.iter().map(|name| bytes(name)).collect::<Vec<_>>(),
+        })
+    }
+
+    pub(super) fn parse(value: &Value) -> Option<Join> {
+        let facts = Facts::parse(&mut value["facts"].as_str()?.split_ascii_whitespace())?;
+        let names: Vec<OsString> = value["names"].as_array()?.iter().map(from_bytes).collect::<Option<_>>()?;
+        (!names.is_empty()).then_some(())?;
+        Some(Join { number: value["number"].as_u64()?, ranges: value["ranges"].as_u64()?, facts, names })
+    }
+
+    /// Returns the name that the parts copy.
+    pub(super) fn first(&self) -> &OsStr {
+        self.names.first().map(OsString::as_os_str).unwrap_or_default()
     }
 }

@@ -8,15 +8,12 @@
 //! The workers copy each name as in a plain copy. `supply.rs` gives them the names of a part, where a plain
 //! copy walks a tree.
 
-mod admit;
 mod auto;
 mod balance;
 mod branch;
 mod facts;
 mod finish;
 mod folder;
-mod inodes;
-mod joins;
 mod lists;
 mod manifest;
 mod plan;
@@ -50,6 +47,21 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use written::Written;
 
+/// A job whose plan is complete, as a run or a finish works on it.
+#[derive(Debug)]
+struct Job {
+    ctx: Arc<Context>,
+    folder: Folder,
+    manifest: Manifest,
+}
+
+impl Job {
+    /// Repeats an operation while changes by another machine may not be visible yet.
+    fn retry<T>(&self, operation: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.ctx.stale_retry.operation(operation, Failure::reason)
+    }
+}
+
 /// A step with its settled options, ready for [`perform`].
 #[derive(Debug)]
 pub struct Prepared {
@@ -60,8 +72,8 @@ pub struct Prepared {
 #[derive(Debug)]
 enum StepTask {
     Plan(cli::Plan),
-    Run(Folder, Box<Manifest>, u64),
-    Finish(Folder, Box<Manifest>),
+    /// Run a part, or finish the job if there is none.
+    Work(Folder, Box<Manifest>, Option<u64>),
 }
 
 impl Prepared {
@@ -70,10 +82,10 @@ impl Prepared {
     pub fn operands(&self) -> (&[OsString], &OsStr) {
         match &self.task {
             StepTask::Plan(plan) => (&plan.copy.sources, &plan.copy.destination),
-            StepTask::Run(_, manifest, _) | StepTask::Finish(_, manifest) if manifest.new_name.is_none() => {
+            StepTask::Work(_, manifest, _) if manifest.new_name.is_none() => {
                 (std::slice::from_ref(&manifest.source.path), &manifest.destination.path)
             }
-            StepTask::Run(..) | StepTask::Finish(..) => (&[], OsStr::new("")),
+            StepTask::Work(..) => (&[], OsStr::new("")),
         }
     }
 }
@@ -83,34 +95,31 @@ impl Prepared {
 /// # Errors
 /// If a plan may not be made, does not exist or cannot be read, or has no such part.
 pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError> {
-    match step {
+    let (path, part, arguments) = match step {
         JobStep::Plan(plan) => {
             let (options, warning) = plan.copy.options.settled()?;
             if let Some(warning) = warning {
                 console.message(&warning);
             }
-            match admit::refusal(&plan, &options) {
+            return match plan::refusal(&plan, &options) {
                 Some(failure) => Err(failure.into()),
                 None => Ok(Prepared { options, task: StepTask::Plan(plan) }),
-            }
+            };
         }
-        JobStep::Run { folder, part, arguments } => {
-            let (folder, manifest) = open(&folder)?;
-            let part = part.map_or_else(|| auto::part(|name| std::env::var_os(name)), Ok)?;
-            if part >= manifest.parts {
-                let last = (manifest.parts - 1).to_string();
-                let words = "there is no part {?} in {}: parts are numbered from 0 to {?}";
-                return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
-            }
-            let options = options(&manifest, arguments, console)?;
-            Ok(Prepared { options, task: StepTask::Run(folder, manifest, part) })
-        }
-        JobStep::Finish { folder, arguments } => {
-            let (folder, manifest) = open(&folder)?;
-            let options = options(&manifest, arguments, console)?;
-            Ok(Prepared { options, task: StepTask::Finish(folder, manifest) })
-        }
+        JobStep::Run { folder, part, arguments } => (folder, Some(part), arguments),
+        JobStep::Finish { folder, arguments } => (folder, None, arguments),
+    };
+    let magic = at::fs_magic(&path).map_err(|errno| Failure::new("cannot access {}", &path).errno(errno))?;
+    let (folder, manifest) = Folder::open(path.as_ref(), &stale_retry(&[magic]))?;
+    let of_scheduler = || auto::part(|name| std::env::var_os(name));
+    let part = part.map(|part| part.map_or_else(of_scheduler, Ok)).transpose()?;
+    if let Some(part) = part.filter(|part| *part >= manifest.parts) {
+        let last = (manifest.parts - 1).to_string();
+        let words = "there is no part {?} in {}: parts are numbered from 0 to {?}";
+        return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
     }
+    let options = options(&manifest, arguments, console)?;
+    Ok(Prepared { options, task: StepTask::Work(folder, Box::new(manifest), part) })
 }
 
 /// Performs a step and returns its report and the number of failures. Failures are printed, too.
@@ -118,9 +127,7 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
     let Prepared { options, task } = prepared;
     let magics = match &task {
         StepTask::Plan(_) => Vec::new(),
-        StepTask::Run(_, manifest, _) | StepTask::Finish(_, manifest) => {
-            vec![manifest.source.magic, manifest.destination.magic]
-        }
+        StepTask::Work(_, manifest, _) => manifest.magics(),
     };
     let outlook = Outlook { duration: Duration::Long, are_many: true, stale_retry: stale_retry(&magics) };
     let written = Arc::new(Written::default());
@@ -135,26 +142,17 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
     };
     let reporter = Reporter::new(host.console.clone(), host.log.clone(), &options, host.stop.clone());
     let ctx = session::context(options, host, reporter, outlook);
-    let summary = carry_out(&ctx, task, &written);
-    (Report::new(summary), ctx.reporter.failures())
-}
-
-fn carry_out(ctx: &Arc<Context>, task: StepTask, written: &Written) -> Summary {
+    let job = |folder, manifest: Box<Manifest>| Job { ctx: Arc::clone(&ctx), folder, manifest: *manifest };
     let answer = match task {
-        StepTask::Plan(plan) => plan::plan(ctx, &plan).map(|()| Summary::default()),
-        StepTask::Run(folder, manifest, part) => run::run(ctx, &folder, &manifest, part, written),
-        StepTask::Finish(folder, manifest) => finish::finish(ctx, &folder, &manifest),
+        StepTask::Plan(plan) => plan::plan(&ctx, &plan).map(|()| Summary::default()),
+        StepTask::Work(folder, manifest, Some(part)) => run::run(&job(folder, manifest), part, &written),
+        StepTask::Work(folder, manifest, None) => finish::finish(&job(folder, manifest)),
     };
-    answer.unwrap_or_else(|failure| {
+    let summary = answer.unwrap_or_else(|failure| {
         ctx.reporter.fail(failure);
         Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..Summary::default() }
-    })
-}
-
-fn open(path: &OsStr) -> Result<(Folder, Box<Manifest>), UsageError> {
-    let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
-    let (folder, manifest) = Folder::open(path.as_ref(), &stale_retry(&[magic]))?;
-    Ok((folder, Box::new(manifest)))
+    });
+    (Report::new(summary), ctx.reporter.failures())
 }
 
 /// Makes a retry budget for file systems of these types (`f_type` of statfs(2)).

@@ -8,14 +8,13 @@
 use super::balance::{self, Bundle, Bundler, Scale, Weight};
 use super::facts::{DirFacts, Facts, PlannedRange};
 use super::folder::{DIRECTORIES, Folder, JOINS};
-use super::inodes::{Group, Inodes};
-use super::joins::Join;
 use super::lists::{ListWriter, ROOT};
-use super::manifest::Manifest;
-use super::{roots, spool};
+use super::manifest::{Join, Manifest};
+use super::roots::{self, JobRoots};
+use super::spool::{Group, Inodes, SpoolReader, SpoolWriter};
 use crate::cli::Plan;
 use crate::context::Context;
-use crate::options::Dereference;
+use crate::options::{Action, Dereference, IfExists, Options};
 use crate::report::Failure;
 use crate::report::stats::failure_json;
 use crate::sys::at::{self, Follow};
@@ -30,7 +29,7 @@ use std::ffi::{OsStr, OsString};
 /// The least size in bytes at which files are cut without `--split-over`: each range has a fixed cost.
 const LEAST_SPLIT: u64 = 16 << 20;
 /// The least size of a range in bytes without `--split-over`.
-const LEAST_PIECE: u64 = 4 << 20;
+const LEAST_RANGE: u64 = 4 << 20;
 /// Ranges begin at multiples of this: a multiple of any block size, and of the record size of most network
 /// mounts.
 const ALIGNMENT: u64 = 1 << 20;
@@ -44,6 +43,38 @@ struct Totals {
     largest: u64,
 }
 
+/// Returns the reason why a copy with these options cannot be planned: they make no sense when parts are copied
+/// separately, at once, or again after a failure.
+pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
+    let reasons = [
+        (options.dry_run, "--plan does not go with --dry-run: it copies nothing, and says so"),
+        (options.files_from.is_some(), "--plan does not go with --files-from: a list is a part by itself"),
+        (
+            plan.copy.sources.len() > 1,
+            "--plan takes one SOURCE: plan each by itself, or the directory that they are in",
+        ),
+        (options.if_exists == IfExists::Ask, "--plan does not go with -i: a part has nobody to ask"),
+        (
+            options.backup.is_some(),
+            "--plan does not go with backups: a repeated part would back up its own copies",
+        ),
+        (
+            options.update || options.never_replaces(),
+            "--plan does not go with -n, -u or --update: what a repeated part finds may be its own copy",
+        ),
+        (options.parents, "--plan does not go with --parents: name the directory to copy into"),
+        (
+            options.action != Action::Copy || options.attributes_only,
+            "--plan does not go with -l, -s or --attributes-only: no data moves, so there is nothing to share out",
+        ),
+        (
+            options.read_special && options.recursive,
+            "--plan does not go with --copy-contents: what a stream gave cannot be read again",
+        ),
+    ];
+    reasons.into_iter().find(|(applies, _)| *applies).map(|(_, words)| Failure::plain(words))
+}
+
 /// Makes the plan.
 ///
 /// # Errors
@@ -51,57 +82,44 @@ struct Totals {
 pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     let copy = &plan.copy;
     let operands = copy.options.operands(copy.sources.clone(), copy.destination.clone());
-    let roots = roots::resolve(ctx, operands, &plan.folder)?;
-    let folder = roots.folder;
-    let manifest = Manifest {
-        job: format!("{:032x}", proc::random()),
-        machine: proc::machine(),
-        parts: plan.parts.get(),
-        arguments: plan.arguments.clone(),
-        source: roots.source,
-        destination: roots.destination,
-        new_name: roots.new_name,
-        failed: 0,
-        errors: Vec::new(),
-        figures: Value::Null,
-    };
-    let destination = roots.destination_fd;
-    let mut spool = spool::SpoolWriter::new(folder.spool(), roots.spool);
-    let totals = match &roots.file {
-        Some((name, stat)) => {
-            ListWriter::create(&folder.root, DIRECTORIES)?.finish()?;
-            let mut totals = Totals::default();
-            push(&mut spool, &mut totals, &Group::of(stat, name.clone()))?;
-            totals
-        }
+    let (roots, folder, spool) = roots::resolve(ctx, operands, &plan.folder)?;
+    let JobRoots { source: (source, source_fd), destination: (root, destination), existed, file } = roots;
+    let mut list = SourceList { spool: SpoolWriter::new(folder.spool(), spool), totals: Totals::default() };
+    let mut directories = ListWriter::create(&folder.root, DIRECTORIES)?;
+    match &file {
+        Some((name, stat, _)) => list.push(&Group::of(stat, name.clone()))?,
         None => {
-            let destination = roots.existed.then_some(&destination);
-            let source = manifest.source.path.clone();
-            let cannot = |errno| Failure::new("cannot access {}", &source).errno(errno);
-            let source_walk = SourceWalk::new(ctx, roots.source_fd, source.clone()).map_err(cannot)?;
-            let existed = |path: &OsStr| {
-                let stat = destination.map(|fd| at::stat(fd, path, Follow::No));
-                stat.is_some_and(|stat| stat.is_ok_and(|stat| stat.is_dir()))
-            };
-            list_source(ctx, source_walk, &folder, &mut spool, existed)?
+            let cannot = |errno| Failure::new("cannot access {}", &source.path).errno(errno);
+            let source_walk = SourceWalk::new(ctx, source_fd, source.path.clone()).map_err(cannot)?;
+            let is_dir = |path: &OsStr| at::stat(&destination, path, Follow::No).is_ok_and(|stat| stat.is_dir());
+            list.walk(ctx, source_walk, &mut directories, |path| existed && is_dir(path))?;
         }
-    };
+    }
+    directories.finish()?;
     if ctx.stop.is_raised() {
         return Ok(());
     }
+    let SourceList { spool, totals } = list;
+    let new_name = file.map(|(_, _, new_name)| new_name);
     let split = split_over(ctx, plan, &totals);
     // A file that is written through a symbolic link is not cut into ranges.
     let is_link = |name: &OsString| {
-        let name = manifest.new_name.as_ref().unwrap_or(name);
+        let name = new_name.as_ref().unwrap_or(name);
         at::stat(&destination, name, Follow::No).is_ok_and(|stat| stat.is_symlink())
     };
-    let figures = divide(&folder, spool, &manifest, &totals, (split, &is_link))?;
-    let failures = ctx.reporter.kept_failures();
+    let parts = plan.parts.get();
+    let figures = divide(&folder, spool, parts, &totals, (split, &is_link))?;
     folder.write_manifest(&Manifest {
+        job: format!("{:032x}", proc::random()),
+        machine: proc::machine(),
+        parts,
+        arguments: plan.arguments.clone(),
+        source,
+        destination: root,
+        new_name,
         failed: ctx.reporter.failures(),
-        errors: failures.iter().map(failure_json).collect(),
+        errors: ctx.reporter.kept_failures().iter().map(failure_json).collect(),
         figures,
-        ..manifest
     })
 }
 
@@ -116,32 +134,40 @@ fn split_over(ctx: &Context, plan: &Plan, totals: &Totals) -> u64 {
     plan.split_over.map_or(quarter.max(LEAST_SPLIT), |size| size.get())
 }
 
-/// Walks the source and writes directories and names to their files.
-fn list_source(
-    ctx: &Context,
-    source_walk: SourceWalk<'_>,
-    folder: &Folder,
-    spool: &mut spool::SpoolWriter,
-    existed: impl Fn(&OsStr) -> bool,
-) -> Result<Totals, Failure> {
-    let mut directories = ListWriter::create(&folder.root, DIRECTORIES)?;
-    let mut totals = Totals::default();
-    let mut inodes = Inodes::default();
-    for SourceEntry { path, stat } in source_walk {
-        if stat.is_dir() {
-            let path = if path.is_empty() { OsString::from(ROOT) } else { path };
-            let facts = DirFacts::of(&stat, existed(&path));
-            directories.push(&path, &facts)?;
-            totals.directories += 1;
-        } else if let Some(group) = inodes.add(&stat, path, expected_names(ctx, &stat)) {
-            push(spool, &mut totals, &group)?;
+/// The names of the source, and what they add up to.
+struct SourceList {
+    spool: SpoolWriter,
+    totals: Totals,
+}
+
+impl SourceList {
+    fn push(&mut self, group: &Group) -> Result<(), Failure> {
+        self.totals.size.add(size_of(group));
+        self.totals.inodes += 1;
+        self.totals.largest = self.totals.largest.max(group.weight);
+        self.spool.push(group)
+    }
+
+    /// Walks the source and writes directories and names to their files.
+    fn walk(
+        &mut self,
+        ctx: &Context,
+        source_walk: SourceWalk<'_>,
+        directories: &mut ListWriter,
+        existed: impl Fn(&OsStr) -> bool,
+    ) -> Result<(), Failure> {
+        let mut inodes = Inodes::default();
+        for SourceEntry { path, stat } in source_walk {
+            if stat.is_dir() {
+                let path = if path.is_empty() { OsString::from(ROOT) } else { path };
+                directories.push(&path, &DirFacts::of(&stat, existed(&path)))?;
+                self.totals.directories += 1;
+            } else if let Some(group) = inodes.add(&stat, path, expected_names(ctx, &stat)) {
+                self.push(&group)?;
+            }
         }
+        inodes.rest().iter().try_for_each(|group| self.push(group))
     }
-    for group in inodes.rest() {
-        push(spool, &mut totals, &group)?;
-    }
-    directories.finish()?;
-    Ok(totals)
 }
 
 /// Returns the number of names of the inode that the plan has to collect.
@@ -155,47 +181,39 @@ fn expected_names(ctx: &Context, stat: &Stat) -> u64 {
     }
 }
 
-fn push(spool: &mut spool::SpoolWriter, totals: &mut Totals, group: &Group) -> Result<(), Failure> {
-    let mut names = u64::try_from(group.names.len()).unwrap_or(u64::MAX);
-    totals.size.add(Weight { bytes: group.weight, files: names });
-    totals.inodes += 1;
-    totals.largest = totals.largest.max(group.weight);
-    for name in &group.names {
-        spool.push(&group.facts, group.weight, std::mem::take(&mut names), name)?;
-    }
-    Ok(())
+fn size_of(group: &Group) -> Weight {
+    Weight { bytes: group.weight, files: group.names.len() as u64 }
 }
 
 /// Cuts the spool into bundles, assigns them to parts and writes the parts. Returns the figures.
 fn divide(
     folder: &Folder,
-    spool: spool::SpoolWriter,
-    manifest: &Manifest,
+    spool: SpoolWriter,
+    parts: u64,
     totals: &Totals,
     (split, is_link): (u64, &dyn Fn(&OsString) -> bool),
 ) -> Result<Value, Failure> {
     let mut spool = spool.finish()?;
-    let scale = Scale::new(totals.size, manifest.parts);
+    let scale = Scale::new(totals.size, parts);
     let mut bundler = Bundler::new(scale);
     let mut joins: BTreeMap<u64, Join> = BTreeMap::new();
-    let piece = split.min((totals.size.bytes / manifest.parts / 8).max(LEAST_PIECE));
-    while let Some(group) = next_group(&mut spool)? {
-        let at = group.at.clone();
-        let is_large = group.facts.kind == Kind::Regular && group.size.bytes > split;
+    let range = split.min((totals.size.bytes / parts / 8).max(LEAST_RANGE));
+    while let Some((group, at)) = spool.next()? {
+        let size = size_of(&group);
+        let is_large = group.facts.kind == Kind::Regular && size.bytes > split;
         if is_large && !group.names.iter().any(is_link) {
-            let pieces = group.size.bytes.div_ceil(piece).min(group.facts.size.div_ceil(ALIGNMENT)).max(1);
-            bundler.pieces(at.clone(), group.size, pieces);
-            let number = u64::try_from(joins.len()).unwrap_or(u64::MAX);
-            joins.insert(at.start, Join { number, pieces, facts: group.facts, names: group.names });
+            let ranges = size.bytes.div_ceil(range).min(group.facts.size.div_ceil(ALIGNMENT)).max(1);
+            bundler.ranges(at.clone(), size, ranges);
+            let number = joins.len() as u64;
+            joins.insert(at.start, Join { number, ranges, facts: group.facts, names: group.names });
         } else {
-            bundler.item(at, group.size);
+            bundler.item(at, size);
         }
     }
     let bundles = bundler.finish();
-    let parts = balance::assign(scale, &bundles);
-    let mut sizes = vec![Weight::default(); usize::try_from(manifest.parts).unwrap_or(0)];
+    let mut sizes = vec![Weight::default(); usize::try_from(parts).unwrap_or(0)];
     let mut of_part: Vec<Vec<&Bundle>> = vec![Vec::new(); sizes.len()];
-    for (bundle, part) in bundles.iter().zip(parts) {
+    for (bundle, part) in bundles.iter().zip(balance::assign(scale, &bundles)) {
         let part = usize::try_from(part).unwrap_or(0);
         of_part[part].push(bundle);
         sizes[part].add(bundle.size);
@@ -205,35 +223,15 @@ fn divide(
     }
     let joins: Vec<Value> = joins.values().map(Join::json).collect();
     folder.root.write_json(JOINS, &json!(joins))?;
-    Ok(figures(totals, manifest.parts, &sizes, scale.bound(&bundles), joins.len(), split))
+    Ok(figures(totals, parts, &sizes, scale.bound(&bundles), joins.len(), split))
 }
 
-/// The names of one inode: for nearly all files, a single one.
-struct PlannedNames {
-    facts: Facts,
-    names: Vec<OsString>,
-    size: Weight,
-    at: std::ops::Range<u64>,
-}
-
-fn next_group(spool: &mut spool::SpoolReader) -> Result<Option<PlannedNames>, Failure> {
-    let Some(first) = spool.next()? else { return Ok(None) };
-    let size = Weight { bytes: first.weight, files: first.names };
-    let mut group = PlannedNames { facts: first.facts, names: vec![first.path], size, at: first.at };
-    for _ in 1..first.names {
-        let Some(record) = spool.next()? else { break };
-        group.names.push(record.path);
-        group.at.end = record.at.end;
-    }
-    Ok(Some(group))
-}
-
-/// Returns the offset at which range `piece` of a file begins and the range before it ends.
-fn cut(size: u64, piece: u64, pieces: u64) -> u64 {
-    if piece == pieces {
+/// Returns the offset at which range `index` of `count` begins and the range before it ends.
+fn cut(size: u64, index: u64, count: u64) -> u64 {
+    if index == count {
         return size;
     }
-    let exact = u128::from(size) * u128::from(piece) / u128::from(pieces);
+    let exact = u128::from(size) * u128::from(index) / u128::from(count);
     u64::try_from(exact).unwrap_or(size) / ALIGNMENT * ALIGNMENT
 }
 
@@ -241,23 +239,21 @@ fn write_part(
     folder: &Folder,
     part: u64,
     bundles: &[&Bundle],
-    spool: &mut spool::SpoolReader,
+    spool: &mut SpoolReader,
     joins: &BTreeMap<u64, Join>,
 ) -> Result<(), Failure> {
     let mut list = ListWriter::create(&folder.parts, &part.to_string())?;
     for bundle in bundles {
         spool.seek(bundle.at.start)?;
-        if let (Some((piece, pieces)), Some(join)) = (bundle.piece, joins.get(&bundle.at.start)) {
+        if let (Some((index, count)), Some(join)) = (bundle.range, joins.get(&bundle.at.start)) {
             let size = join.facts.size;
-            let piece =
-                PlannedRange { range: cut(size, piece, pieces)..cut(size, piece + 1, pieces), join: join.number };
-            let facts = Facts { piece: Some(piece), ..join.facts.clone() };
-            let name = join.names.first().map(OsString::as_os_str).unwrap_or_default();
-            list.push(name, &facts)?;
+            let bytes = cut(size, index, count)..cut(size, index + 1, count);
+            let range = Some(PlannedRange { bytes, join: join.number });
+            list.push(join.first(), &Facts { range, ..join.facts.clone() })?;
             continue;
         }
-        while let Some(record) = spool.next()?.filter(|record| record.at.end <= bundle.at.end) {
-            list.push(&record.path, &record.facts)?;
+        while let Some((group, _)) = spool.next()?.filter(|(_, at)| at.end <= bundle.at.end) {
+            group.names.iter().try_for_each(|name| list.push(name, &group.facts))?;
         }
     }
     list.finish()

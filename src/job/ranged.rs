@@ -6,10 +6,9 @@
 //! the published one, has its planned length and has no other name. If the file gets lost, or another user or
 //! process exchanges or changes it, a new one is made in the same way, and the lost ranges are copied again.
 
-use super::folder::Folder;
+use super::Job;
 use super::manifest::Manifest;
 use super::sweep::Mark;
-use crate::context::Context;
 use crate::dir::{Dir, Fds};
 use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
@@ -30,10 +29,8 @@ const TRIES: u64 = 100;
 
 /// The range file of one join.
 #[derive(Clone, Copy)]
-pub(super) struct RangedFile<'a> {
-    pub(super) ctx: &'a Context,
-    pub(super) folder: &'a Folder,
-    pub(super) manifest: &'a Manifest,
+pub(super) struct RangedFile<'j> {
+    pub(super) job: &'j Job,
     /// The number of the join.
     pub(super) join: u64,
     /// The length of the whole file in bytes.
@@ -98,8 +95,8 @@ impl RangedFile<'_> {
 
     fn published(&self, generation: u64, stale_retry: &StaleRetry) -> Result<Option<RangeRecord>, Failure> {
         let name = self.record_name(generation);
-        let Some(value) = self.folder.ranges.read_json(&name, stale_retry)? else { return Ok(None) };
-        let damaged = || Failure::new("{} is damaged", self.folder.ranges.path_of(&name));
+        let Some(value) = self.job.folder.ranges.read_json(&name, stale_retry)? else { return Ok(None) };
+        let damaged = || Failure::new("{} is damaged", self.job.folder.ranges.path_of(&name));
         RangeRecord::parse(generation, &value).map(Some).ok_or_else(damaged)
     }
 
@@ -108,11 +105,11 @@ impl RangedFile<'_> {
     }
 
     pub(super) fn is_marked(&self, mark: &str) -> bool {
-        self.folder.ranges.exists(&format!("{}.{mark}", self.join))
+        self.job.folder.ranges.exists(&format!("{}.{mark}", self.join))
     }
 
     pub(super) fn mark(&self, mark: &str) -> Result<(), Failure> {
-        self.folder.ranges.write_json(&format!("{}.{mark}", self.join), &Value::Null)
+        self.job.folder.ranges.write_json(&format!("{}.{mark}", self.join), &Value::Null)
     }
 
     /// Opens the file for writing and creates it if there is none.
@@ -139,18 +136,18 @@ impl RangedFile<'_> {
                 let _ = at::unlink(&fds.dst, &name);
                 cannot(errno)
             })?;
-            let record = RangeRecord::of(generation, name.clone(), &stat, self.manifest);
-            if self.folder.ranges.publish_json(&self.record_name(generation), &record.json())? {
+            let record = RangeRecord::of(generation, name.clone(), &stat, &self.job.manifest);
+            if self.job.folder.ranges.publish_json(&self.record_name(generation), &record.json())? {
                 return Ok((fd, name));
             }
             // Another process published first: use its file.
             let _ = at::unlink(&fds.dst, &name);
-            latest = self.published(generation, &self.ctx.stale_retry)?;
+            latest = self.published(generation, &self.job.ctx.stale_retry)?;
             if latest.is_none() {
                 break;
             }
         }
-        let record = self.folder.ranges.path_of(&self.record_name(0));
+        let record = self.job.folder.ranges.path_of(&self.record_name(0));
         Err(Failure::new("cannot access {}", record).errno(Errno::STALE))
     }
 
@@ -170,7 +167,7 @@ impl RangedFile<'_> {
             Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => EXCHANGED,
             Err(errno) => return Err(cannot(errno)),
         };
-        self.ctx.reporter.warn(Failure::new(objection, dir.destination_path(&record.name)));
+        self.job.ctx.reporter.warn(Failure::new(objection, dir.destination_path(&record.name)));
         Ok(None)
     }
 
@@ -197,7 +194,7 @@ impl RangedFile<'_> {
 
     fn is_same_inode(&self, record: &RangeRecord, stat: &Stat) -> bool {
         let device_counts = record.machine == proc::machine() && crate::sys::stat::is_on_block_device(record.dev);
-        self.manifest.identity(stat.ino) == record.ino && (!device_counts || stat.dev == record.dev)
+        self.job.manifest.identity(stat.ino) == record.ino && (!device_counts || stat.dev == record.dev)
     }
 
     /// Returns whether `name` is the published file.

@@ -1,6 +1,6 @@
 //! The result of a part in the job folder: the object of `--stats=json`, and the files that hold its ranges.
 
-use super::folder::Folder;
+use super::Job;
 use crate::report::Failure;
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::stale::StaleRetry;
@@ -23,7 +23,7 @@ pub(super) struct CopiedRange {
 pub(super) struct PartResult {
     /// The object of `--stats=json`.
     pub(super) stats: Value,
-    pub(super) pieces: Vec<CopiedRange>,
+    pub(super) ranges: Vec<CopiedRange>,
 }
 
 impl PartResult {
@@ -32,32 +32,24 @@ impl PartResult {
         self.stats["totals"]["failed"].as_u64().unwrap_or(1)
     }
 
-    pub(super) fn write(
-        &self,
-        folder: &Folder,
-        job: &str,
-        part: u64,
-        stale_retry: &StaleRetry,
-    ) -> Result<(), Failure> {
-        let pieces = self.pieces.iter().map(|done| json!([done.join, done.start, bytes(&done.file)]));
-        let pieces: Vec<Value> = pieces.collect();
+    pub(super) fn write(&self, job: &Job, part: u64) -> Result<(), Failure> {
+        let ranges = self.ranges.iter().map(|done| json!([done.join, done.start, bytes(&done.file)]));
         let value = json!({
-            "job": job, "part": part, "host": super::host(), "pieces": pieces, "stats": self.stats,
+            "job": job.manifest.job,
+            "part": part,
+            "host": super::host(),
+            "ranges": ranges.collect::<Vec<_>>(),
+            "stats": self.stats,
         });
-        stale_retry.operation(|| folder.results.write_json(&format!("{part}.json"), &value), Failure::reason)
+        job.retry(|| job.folder.results.write_json(&format!("{part}.json"), &value))
     }
 
     /// Returns the result of the part's last complete run, or `None` if there was none.
-    pub(super) fn read(
-        folder: &Folder,
-        job: &str,
-        part: u64,
-        stale_retry: &StaleRetry,
-    ) -> Result<Option<PartResult>, Failure> {
-        let name = format!("{part}.json");
-        let Some(value) = folder.results.read_json(&name, stale_retry)? else { return Ok(None) };
-        let parsed = parse(&value).filter(|_| value["job"] == job && value["part"] == part);
-        parsed.map(Some).ok_or_else(|| Failure::new("{} is damaged", folder.results.path_of(&name)))
+    pub(super) fn read(job: &Job, part: u64, stale_retry: &StaleRetry) -> Result<Option<PartResult>, Failure> {
+        let (results, name) = (&job.folder.results, format!("{part}.json"));
+        let Some(value) = results.read_json(&name, stale_retry)? else { return Ok(None) };
+        let parsed = parse(&value).filter(|_| value["job"] == job.manifest.job && value["part"] == part);
+        parsed.map(Some).ok_or_else(|| Failure::new("{} is damaged", results.path_of(&name)))
     }
 }
 
@@ -65,7 +57,7 @@ fn parse(value: &Value) -> Option<PartResult> {
     let done = |value: &Value| {
         Some(CopiedRange { join: value[0].as_u64()?, start: value[1].as_u64()?, file: from_bytes(&value[2])? })
     };
-    let pieces = value["pieces"].as_array()?.iter().map(done).collect::<Option<_>>()?;
+    let ranges = value["ranges"].as_array()?.iter().map(done).collect::<Option<_>>()?;
     value["stats"].as_object()?;
-    Some(PartResult { stats: value["stats"].clone(), pieces })
+    Some(PartResult { stats: value["stats"].clone(), ranges })
 }

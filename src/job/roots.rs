@@ -1,18 +1,18 @@
 //! The operands of a plan: resolves and checks them, and makes the destination.
 
-use super::branch::{self, Made};
 use super::folder::{Folder, JobDestination};
 use super::manifest::Root;
 use crate::backup;
 use crate::batch::Entry;
 use crate::context::Context;
-use crate::dir::without_slashes;
+use crate::dir::{Base, without_slashes};
 use crate::existing;
 use crate::report::Failure;
 use crate::report::json::bytes;
-use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Bounded;
+use crate::sys::{Errno, Stat};
+use crate::walk::directory::Wanted;
 use crate::walk::operands::{self, Operands};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -21,29 +21,28 @@ use std::os::fd::OwnedFd;
 
 /// The source and the destination of a plan.
 pub(super) struct JobRoots {
-    pub(super) source: Root,
-    pub(super) source_fd: OwnedFd,
-    pub(super) destination: Root,
-    pub(super) destination_fd: OwnedFd,
+    pub(super) source: (Root, OwnedFd),
+    pub(super) destination: (Root, OwnedFd),
     /// Whether the destination existed before.
     pub(super) existed: bool,
-    /// The name of a source that is a single file. The roots are then the directories above.
-    pub(super) file: Option<(OsString, Stat)>,
-    pub(super) new_name: Option<OsString>,
-    /// The job folder, ready for a plan.
-    pub(super) folder: Folder,
-    /// An empty file in the job folder for the names of the plan.
-    pub(super) spool: Bounded<File>,
+    /// The name, the status and the new name of a source that is a single file. The roots are then the directories
+    /// above.
+    pub(super) file: Option<(OsString, Stat, OsString)>,
 }
 
-/// Resolves the operands by cp's rules, prepares the job folder, and makes the destination.
+/// Resolves the operands by cp's rules, prepares the job folder, and makes the destination. Also returns the folder
+/// and the empty spool in it.
 ///
 /// A repeated plan keeps the destination of the first one, although the directory that the first one made now
 /// exists.
 ///
 /// # Errors
 /// Those of a copy (no source, no `-r`, a directory into itself ...) and those of the job folder.
-pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Result<JobRoots, Failure> {
+pub(super) fn resolve(
+    ctx: &Context,
+    operands: Operands,
+    folder: &OsStr,
+) -> Result<(JobRoots, Folder, Bounded<File>), Failure> {
     let mut options = ctx.options.clone();
     let key = key(&operands);
     let roots = operands::resolve(operands, &mut options).map_err(|unusable| unusable.failure)?;
@@ -62,7 +61,7 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Resu
         return Err(Failure::new("the job folder {} is inside SOURCE", folder));
     }
     let (folder, spool) = Folder::prepare(folder.as_ref())?;
-    let planned = match folder.planned_destination(&key)? {
+    let JobDestination { destination, existed } = match folder.planned_destination(&key)? {
         Some(earlier) => earlier,
         None => {
             let destination = absolute(&roots.dir.destination_path(entry.destination()))?;
@@ -72,10 +71,20 @@ pub(super) fn resolve(ctx: &Context, operands: Operands, folder: &OsStr) -> Resu
             planned
         }
     };
-    if !stat.is_dir() {
-        return of_a_file(&source, &planned.destination, stat, (folder, spool));
-    }
-    of_a_directory(ctx, &entry, source, planned, &stat, (folder, spool))
+    let roots = if stat.is_dir() {
+        let source = open(&source)?;
+        if leads_into(&destination, &stat) {
+            let words = "cannot copy a directory, {}, into itself, {}";
+            return Err(Failure::new(words, &entry.name).and(&destination));
+        }
+        make(ctx, &entry, &stat, &destination)?;
+        JobRoots { source, destination: open(&destination)?, existed, file: None }
+    } else {
+        let ((from, name), (to, new_name)) = (backup::split(&source), backup::split(&destination));
+        let file = Some((name.to_owned(), stat, new_name.to_owned()));
+        JobRoots { source: open(from)?, destination: open(to)?, existed: true, file }
+    };
+    Ok((roots, folder, spool))
 }
 
 /// Identifies the operands as typed and the working directory.
@@ -84,59 +93,6 @@ fn key(operands: &Operands) -> Value {
     let sources: Vec<Value> = operands.sources.iter().map(|name| bytes(name)).collect();
     let target = format!("{:?}", operands.target);
     json!([bytes(here.as_os_str()), sources, bytes(&operands.destination), target])
-}
-
-fn of_a_directory(
-    ctx: &Context,
-    entry: &Entry,
-    source: OsString,
-    planned: JobDestination,
-    stat: &Stat,
-    (folder, spool): (Folder, Bounded<File>),
-) -> Result<JobRoots, Failure> {
-    let JobDestination { destination, existed } = planned;
-    let cannot_access = |errno| Failure::new("cannot access {}", &source).errno(errno);
-    let source_fd = at::open_dir(at::CWD, &source, Follow::Yes).map_err(cannot_access)?;
-    if leads_into(&destination, stat) {
-        let words = "cannot copy a directory, {}, into itself, {}";
-        return Err(Failure::new(words, &entry.name).and(&destination));
-    }
-    make(ctx, entry, stat, &destination)?;
-    let (destination, destination_fd) = open(&destination)?;
-    Ok(JobRoots {
-        source: Root::of(source, &source_fd, stat)?,
-        source_fd,
-        destination,
-        destination_fd,
-        existed,
-        file: None,
-        new_name: None,
-        folder,
-        spool,
-    })
-}
-
-/// Resolves a source that is a single file: the directories above source and destination are the roots.
-fn of_a_file(
-    source: &OsStr,
-    destination: &OsStr,
-    stat: Stat,
-    (folder, spool): (Folder, Bounded<File>),
-) -> Result<JobRoots, Failure> {
-    let (from, name) = backup::split(source);
-    let (to, new_name) = backup::split(destination);
-    let ((source, source_fd), (destination, destination_fd)) = (open(from)?, open(to)?);
-    Ok(JobRoots {
-        source,
-        source_fd,
-        destination,
-        destination_fd,
-        existed: true,
-        file: Some((name.to_owned(), stat)),
-        new_name: Some(new_name.to_owned()),
-        folder,
-        spool,
-    })
 }
 
 fn open(path: &OsStr) -> Result<(Root, OwnedFd), Failure> {
@@ -165,17 +121,18 @@ fn leads_into(path: &OsStr, source: &Stat) -> bool {
 /// Makes the root of the destination if it is missing.
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
-    match branch::make(ctx, at::CWD, path, source) {
-        Ok(Made::New(_)) => Ok(()),
-        Ok(Made::Replaced) => {
-            Err(Failure::new("skipping directory {}, as it was replaced while being copied", path))
+    let mode = ctx.mode_policy().directory(source.permissions(), false);
+    let wanted = Wanted { above: &Base::Cwd, name: path, mode, path: &|| path.to_owned() };
+    match wanted.make(ctx, "cannot create directory {}") {
+        Err(failure) if failure.has_errno(Errno::EXIST) => {
+            match is_dir(Follow::No) || ctx.options.keep_directory_symlink && is_dir(Follow::Yes) {
+                true => Ok(()),
+                false => {
+                    let words = "cannot overwrite non-directory {} with directory {}";
+                    Err(Failure::new(words, path).and(&entry.name))
+                }
+            }
         }
-        Ok(Made::Existed) if is_dir(Follow::No) => Ok(()),
-        Ok(Made::Existed) if ctx.options.keep_directory_symlink && is_dir(Follow::Yes) => Ok(()),
-        Ok(Made::Existed) => {
-            let words = "cannot overwrite non-directory {} with directory {}";
-            Err(Failure::new(words, path).and(&entry.name))
-        }
-        Err(errno) => Err(Failure::new("cannot create directory {}", path).errno(errno)),
+        made => made.map(drop),
     }
 }

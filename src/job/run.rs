@@ -1,16 +1,15 @@
 //! `--run`: copies one part. It may be repeated, and run on several machines at once.
 
+use super::Job;
 use super::branch::Branch;
 use super::facts::{Facts, PlannedRange};
-use super::folder::Folder;
 use super::lists::ListReader;
-use super::manifest::Manifest;
 use super::ranged::{JOINED, RangedFile};
 use super::result::{CopiedRange, PartResult};
 use super::supply::PartNames;
 use super::sweep::Mark;
 use super::written::{self, Written};
-use crate::context::Context;
+use crate::dir::Hold;
 use crate::engine;
 use crate::report::progress::{Estimate, Total, Watcher};
 use crate::report::stats::Summary;
@@ -19,64 +18,51 @@ use crate::sys::stale::StaleRetry;
 use crate::sys::{Kind, Stat, memory, proc};
 use crate::worker::range::Whole;
 use crate::worker::{Shared, Worker};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Runs a part of a job.
 ///
 /// # Errors
 /// If it cannot begin, or cannot record that the part is done.
-pub(super) fn run(
-    ctx: &Arc<Context>,
-    folder: &Folder,
-    manifest: &Manifest,
-    part: u64,
-    written: &Written,
-) -> Result<Summary, Failure> {
+pub(super) fn run(job: &Job, part: u64, written: &Written) -> Result<Summary, Failure> {
+    let Job { ctx, folder, .. } = job;
     // Do not wait for a result to become visible: most parts have none yet, and a part whose result is not
     // visible here may be copied again.
-    let before = PartResult::read(folder, &manifest.job, part, &StaleRetry::new(true))?;
+    let before = PartResult::read(job, part, &StaleRetry::new(true))?;
     if before.as_ref().is_some_and(|before| before.failed() == 0) {
         return Ok(Summary::default()); // this or another machine has copied it
     }
-    let mark = Mark::set(ctx, folder, part)?;
+    let mark = Mark::set(job, part)?;
     if ctx.options.resume {
-        ctx.stale_retry.operation(|| written.begin(folder, part, &ctx.stale_retry), Failure::reason)?;
+        job.retry(|| written.begin(folder, part, &ctx.stale_retry))?;
     }
     let start = Instant::now();
     let shared = Shared::new(false, false);
-    let open = || {
-        let list = part.to_string();
-        ctx.stale_retry.operation(|| ListReader::open(&folder.parts, &list, &ctx.stale_retry), Failure::reason)
-    };
+    let open = || job.retry(|| ListReader::open(&folder.parts, &part.to_string(), &ctx.stale_retry));
     let estimate = || {
         let list = open().ok();
         Box::new(move |total: &Total| count(list, total)) as Estimate
     };
     let _progress = engine::watch(ctx, &shared, estimate).map(Watcher::start);
     // Ranges of large files first: they take longest.
-    let (pieces, stats) = {
-        let done = before.map(|before| before.pieces).unwrap_or_default();
-        let copy = RangeCopier { ctx, folder, manifest, mark: &mark, shared: &shared, done };
-        copy.run(open()?)?
-    };
-    let names = PartNames::new(ctx, manifest, open()?)?;
-    let magics = vec![manifest.source.magic, manifest.destination.magic];
-    let summary = engine::run_supply(ctx, &shared, names, magics);
+    let done = before.map(|before| before.ranges).unwrap_or_default();
+    let (ranges, stats) = RangeCopier { job, mark: &mark, shared: &shared, done }.run(open()?)?;
+    let summary = engine::run_supply(ctx, &shared, PartNames::new(job, open()?)?, job.manifest.magics());
     let summary = Summary { stats: summary.stats.merge(stats), elapsed: start.elapsed(), ..summary };
     if ctx.stop.is_raised() {
         return Ok(summary);
     }
-    let result = PartResult { stats: summary.json(), pieces };
+    let result = PartResult { stats: summary.json(), ranges };
     // The names of a completed part are not needed any more. After a failed sync, a name may not be on the
     // disk, so the next run must make it again.
     if result.failed() == 0 || may_have_failed_to_sync(&summary) {
-        ctx.stale_retry.operation(|| written::forget(folder, part), Failure::reason)?;
+        job.retry(|| written::forget(folder, part))?;
     }
-    result.write(folder, &manifest.job, part, &ctx.stale_retry)?;
-    mark.remove(folder);
+    result.write(job, part)?;
+    mark.remove(job);
     Ok(summary)
 }
 
@@ -92,8 +78,8 @@ fn count(list: Option<ListReader<Facts>>, total: &Total) {
         if total.cancelled.load(Ordering::Relaxed) {
             return;
         }
-        let (bytes, files) = match &facts.piece {
-            Some(piece) => (piece.range.end - piece.range.start, 0),
+        let (bytes, files) = match &facts.range {
+            Some(range) => (range.bytes.end - range.bytes.start, 0),
             None => (if facts.kind == Kind::Regular { facts.size } else { 0 }, 1),
         };
         total.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -104,57 +90,40 @@ fn count(list: Option<ListReader<Facts>>, total: &Total) {
 }
 
 /// Copies the ranges of large files in a part.
-struct RangeCopier<'c> {
-    ctx: &'c Arc<Context>,
-    folder: &'c Folder,
-    manifest: &'c Manifest,
-    mark: &'c Mark,
-    shared: &'c Shared,
+struct RangeCopier<'j> {
+    job: &'j Job,
+    mark: &'j Mark,
+    shared: &'j Shared,
     /// The ranges that an earlier run has copied.
     done: Vec<CopiedRange>,
 }
-
-type FoundRange = (OsString, Facts, PlannedRange);
 
 impl RangeCopier<'_> {
     /// Copies the ranges in the list, several at once. Returns the ranges that are now copied, and the
     /// statistics.
     fn run(&self, list: ListReader<Facts>) -> Result<(Vec<CopiedRange>, Stats), Failure> {
-        let pieces = list.filter_map(|found| match found {
-            Ok((path, facts)) => facts.piece.clone().map(|piece| Ok((path, facts, piece))),
-            Err(failure) => Some(Err(failure)),
-        });
-        let pieces: Vec<FoundRange> = pieces.collect::<Result<_, _>>()?;
-        if pieces.is_empty() {
+        let is_range = |found: &Result<(_, Facts), _>| !matches!(found, Ok((_, Facts { range: None, .. })));
+        let ranges: Vec<(OsString, Facts)> = list.filter(is_range).collect::<Result<_, _>>()?;
+        if ranges.is_empty() {
             return Ok((Vec::new(), Stats::default()));
         }
-        let branch = Branch::new(self.ctx, self.manifest, None)?;
-        let workers = self.ctx.options.jobs.unwrap_or_else(proc::processors).min(pieces.len());
+        let ctx = &self.job.ctx;
+        let workers = ctx.options.jobs.unwrap_or_else(proc::processors).min(ranges.len());
         let workers = workers.min(memory::affordable_workers());
-        let queue = Mutex::new((pieces.into_iter(), branch));
+        let queue = Mutex::new((ranges.into_iter(), Branch::new(self.job, None)?));
         let results = Mutex::new((Vec::new(), Stats::default()));
         let work = || {
-            let mut worker = Worker::new(self.ctx, self.shared);
+            let mut worker = Worker::new(ctx, self.shared);
             let mut done = Vec::new();
-            while !self.ctx.stop.is_raised() {
-                let (piece, whole) = {
-                    let (pieces, branch) = &mut *lock(&queue);
-                    let Some((path, facts, piece)) = pieces.next() else { break };
-                    let reached = branch.parent_of(&path);
-                    (piece, reached.map(|(dir, name)| (dir.clone(), name.to_owned(), facts)))
+            while !ctx.stop.is_raised() {
+                let (facts, reached) = {
+                    let (ranges, branch) = &mut *lock(&queue);
+                    let Some((path, facts)) = ranges.next() else { break };
+                    (facts, branch.parent_of(&path).map(|(dir, name)| (dir.clone(), name.to_owned())))
                 };
-                let copied = whole.and_then(|(dir, name, facts)| {
-                    let entry = self.manifest.entry(&name, facts.kind);
-                    let is_same = |now: &Stat| facts.still_hold(now);
-                    let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
-                    self.ctx
-                        .stale_retry
-                        .operation(|| self.copy(&mut worker, &whole, &piece, facts.size), Failure::reason)
-                });
-                match copied {
-                    Ok(Some(file)) => done.push(CopiedRange { join: piece.join, start: piece.range.start, file }),
-                    Ok(None) => {}
-                    Err(failure) => self.ctx.reporter.fail(failure),
+                match reached.and_then(|(dir, name)| self.copy_to(&mut worker, &dir, &name, &facts)) {
+                    Ok(copied) => done.extend(copied),
+                    Err(failure) => ctx.reporter.fail(failure),
                 }
             }
             let (all, stats) = &mut *lock(&results);
@@ -168,24 +137,28 @@ impl RangeCopier<'_> {
             }
             work();
         });
-        Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Copies a range of a file of `size` bytes unless an earlier run has done so. Returns the name of the file
-    /// that holds it, or `None` if a signal stopped the copy.
-    fn copy(
+    /// Copies a range of a file in `dir` unless an earlier run has done so. Returns `None` if a signal stopped the
+    /// copy.
+    fn copy_to(
         &self,
         worker: &mut Worker<'_>,
-        whole: &Whole<'_>,
-        piece: &PlannedRange,
-        size: u64,
-    ) -> Result<Option<OsString>, Failure> {
-        let RangeCopier { ctx, folder, manifest, .. } = *self;
-        let ranged = RangedFile { ctx, folder, manifest, join: piece.join, size };
-        if let Some(file) = self.done_before(&ranged, whole, piece)? {
-            return Ok(Some(file));
-        }
-        worker.copy_range(whole, piece.range.clone(), |fds| ranged.open_or_make(self.mark, whole.dir, fds))
+        dir: &Hold,
+        name: &OsStr,
+        facts: &Facts,
+    ) -> Result<Option<CopiedRange>, Failure> {
+        let Some(range) = &facts.range else { return Ok(None) };
+        let entry = self.job.manifest.entry(name, facts.kind);
+        let is_same = |now: &Stat| facts.still_hold(now);
+        let whole = Whole { dir, entry: &entry, is_same: &is_same };
+        let ranged = RangedFile { job: self.job, join: range.join, size: facts.size };
+        let file = self.job.retry(|| match self.done_before(&ranged, &whole, range)? {
+            Some(file) => Ok(Some(file)),
+            None => worker.copy_range(&whole, range.bytes.clone(), |fds| ranged.open_or_make(self.mark, dir, fds)),
+        })?;
+        Ok(file.map(|file| CopiedRange { join: range.join, start: range.bytes.start, file }))
     }
 
     /// Returns the name of the file that holds the range from an earlier run, if that file still exists under
@@ -194,15 +167,15 @@ impl RangeCopier<'_> {
         &self,
         ranged: &RangedFile<'_>,
         whole: &Whole<'_>,
-        piece: &PlannedRange,
+        range: &PlannedRange,
     ) -> Result<Option<OsString>, Failure> {
-        let is_range = |done: &&CopiedRange| (done.join, done.start) == (piece.join, piece.range.start);
+        let is_range = |done: &&CopiedRange| (done.join, done.start) == (range.join, range.bytes.start);
         let Some(done) = self.done.iter().find(is_range) else { return Ok(None) };
         let Some(record) = ranged.latest()?.filter(|record| record.name == done.file) else { return Ok(None) };
         let cannot = |errno| {
             Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)
         };
-        let fds = whole.dir.fds(self.ctx).map_err(cannot)?;
+        let fds = whole.dir.fds(&self.job.ctx).map_err(cannot)?;
         let is_there = ranged.is_marked(JOINED) || ranged.is_intact(&record, &fds.dst);
         Ok(is_there.then(|| done.file.clone()))
     }

@@ -1,9 +1,9 @@
 //! Supplies the workers with batches of a part's names, where a plain copy walks a tree.
 
+use super::Job;
 use super::branch::Branch;
 use super::facts::Facts;
 use super::lists::ListReader;
-use super::manifest::Manifest;
 use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
@@ -24,22 +24,18 @@ type Found = Result<(OsString, Facts), Failure>;
 type WholeFiles = Filter<ListReader<Facts>, fn(&Found) -> bool>;
 
 /// The names of one part.
-pub(super) struct PartNames<'c> {
-    manifest: &'c Manifest,
-    branch: Arc<Mutex<Branch<'c>>>,
+pub(super) struct PartNames<'j> {
+    job: &'j Job,
+    branch: Arc<Mutex<Branch<'j>>>,
     /// The list without ranges of large files, which are in no batch.
     list: Peekable<WholeFiles>,
 }
 
-impl<'c> PartNames<'c> {
-    pub(super) fn new(
-        ctx: &'c Arc<Context>,
-        manifest: &'c Manifest,
-        list: ListReader<Facts>,
-    ) -> Result<PartNames<'c>, Failure> {
-        let branch = Arc::new(Mutex::new(Branch::new(ctx, manifest, None)?));
-        let is_no_range: fn(&Found) -> bool = |found| !matches!(found, Ok((_, Facts { piece: Some(_), .. })));
-        Ok(PartNames { manifest, branch, list: list.filter(is_no_range).peekable() })
+impl<'j> PartNames<'j> {
+    pub(super) fn new(job: &'j Job, list: ListReader<Facts>) -> Result<PartNames<'j>, Failure> {
+        let branch = Arc::new(Mutex::new(Branch::new(job, None)?));
+        let is_no_range: fn(&Found) -> bool = |found| !matches!(found, Ok((_, Facts { range: Some(_), .. })));
+        Ok(PartNames { job, branch, list: list.filter(is_no_range).peekable() })
     }
 
     fn next(&mut self, ctx: &Context) -> Option<(OsString, Facts)> {
@@ -58,21 +54,21 @@ impl<'c> PartNames<'c> {
     }
 }
 
-impl<'c> Supply<'c> for PartNames<'c> {
-    fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'c> + 'c>> {
+impl<'j> Supply<'j> for PartNames<'j> {
+    fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'j> + 'j>> {
         let mut files = vec![self.next(ctx)?];
         let parent = backup::split(&files[0].0).0.to_owned();
         while files.len() < GROUP && self.next_is_in(&parent) {
             files.extend(self.next(ctx));
         }
-        Some(Arc::new(PartGroup { manifest: self.manifest, branch: Arc::clone(&self.branch), files }))
+        Some(Arc::new(PartGroup { job: self.job, branch: Arc::clone(&self.branch), files }))
     }
 }
 
 /// Names of a part that are in one directory.
-struct PartGroup<'c> {
-    manifest: &'c Manifest,
-    branch: Arc<Mutex<Branch<'c>>>,
+struct PartGroup<'j> {
+    job: &'j Job,
+    branch: Arc<Mutex<Branch<'j>>>,
     files: Vec<(OsString, Facts)>,
 }
 
@@ -88,12 +84,12 @@ impl PartGroup<'_> {
     }
 }
 
-impl<'c> NameGroup<'c> for PartGroup<'c> {
-    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch> {
+impl<'j> NameGroup<'j> for PartGroup<'j> {
+    fn enter(&self, walker: &mut Walker<'_, 'j>) -> Option<Batch> {
         let ctx = walker.context();
         match self.reach().and_then(|dir| Ok((dir.open(ctx)?, dir))) {
             Ok((fds, dir)) => {
-                let entry = |path: &OsStr, kind| self.manifest.entry(backup::split(path).1, kind);
+                let entry = |path: &OsStr, kind| self.job.manifest.entry(backup::split(path).1, kind);
                 let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));
                 let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));
                 let entries: Vec<_> = wanted.map(|(entry, _)| entry).collect();

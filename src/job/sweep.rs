@@ -4,11 +4,10 @@
 //! temporary name, and removes the mark when it ends. If no mark is left, there is nothing to look for.
 //! Otherwise the directories of the marked parts are listed, and names made by the marked runs are removed.
 
+use super::Job;
 use super::branch::Branch;
 use super::facts::Facts;
-use super::folder::Folder;
 use super::lists::{ListReader, failed};
-use super::manifest::Manifest;
 use crate::context::Context;
 use crate::dir::Dir;
 use crate::report::{Failure, lock};
@@ -33,10 +32,10 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Creates the mark of this process.
-    pub(super) fn set(ctx: &Context, folder: &Folder, part: u64) -> Result<Mark, Failure> {
+    pub(super) fn set(job: &Job, part: u64) -> Result<Mark, Failure> {
         let name = format!("{part}-{}-{}-{}", super::host(), std::process::id(), temporary::first_serial());
-        let file = ctx.stale_retry.operation(|| folder.running.create(&name), Failure::reason)?;
-        Ok(Mark { path: folder.running.path_of(&name), name, file: Mutex::new(file) })
+        let file = job.retry(|| job.folder.running.create(&name))?;
+        Ok(Mark { path: job.folder.running.path_of(&name), name, file: Mutex::new(file) })
     }
 
     /// Records a name that this run is about to make in the destination, if the name does not tell which
@@ -47,9 +46,9 @@ impl Mark {
     }
 
     /// Removes the mark: the run has ended and left nothing behind.
-    pub(super) fn remove(self, folder: &Folder) {
+    pub(super) fn remove(self, job: &Job) {
         // A mark that stays only makes `--finish` look for files.
-        let _ = folder.running.remove(&self.name);
+        let _ = job.folder.running.remove(&self.name);
     }
 }
 
@@ -70,26 +69,22 @@ impl Leftovers {
 }
 
 /// Removes the files of runs that have not ended, except names in `kept`.
-pub(super) fn sweep(
-    ctx: &Arc<Context>,
-    folder: &Folder,
-    manifest: &Manifest,
-    kept: &HashSet<OsString>,
-) -> Result<(), Failure> {
-    let marks = folder.running.names()?;
+pub(super) fn sweep(job: &Job, kept: &HashSet<OsString>) -> Result<(), Failure> {
+    let running = &job.folder.running;
+    let marks = running.names()?;
     let mut parts: BTreeMap<u64, Leftovers> = BTreeMap::new();
     for mark in &marks {
         let Some((part, process, first_serial)) = parse(mark) else { continue };
         let leftovers = parts.entry(part).or_default();
         leftovers.processes.push((process, first_serial));
-        let Some(file) = folder.running.read(mark, &StaleRetry::default())? else { continue };
+        let Some(file) = running.read(mark, &StaleRetry::default())? else { continue };
         let names = BufReader::new(file).split(b'\n').map_while(Result::ok).map(OsString::from_vec);
         leftovers.names.extend(names.filter(|name| !kept.contains(name)));
     }
     for (part, leftovers) in &parts {
-        sweep_part(ctx, folder, manifest, *part, leftovers)?;
+        sweep_part(job, *part, leftovers)?;
     }
-    marks.iter().try_for_each(|mark| folder.running.remove(mark))
+    marks.iter().try_for_each(|mark| running.remove(mark))
 }
 
 /// Parses the name of a mark: the part, the process, and the serial number of its first temporary name.
@@ -100,22 +95,16 @@ fn parse(mark: &str) -> Option<(u64, u32, u64)> {
     Some((part.parse().ok()?, process.parse().ok()?, first_serial.parse().ok()?))
 }
 
-fn sweep_part(
-    ctx: &Arc<Context>,
-    folder: &Folder,
-    manifest: &Manifest,
-    part: u64,
-    leftovers: &Leftovers,
-) -> Result<(), Failure> {
-    let mut branch = Branch::new(ctx, manifest, None)?;
+fn sweep_part(job: &Job, part: u64, leftovers: &Leftovers) -> Result<(), Failure> {
+    let mut branch = Branch::new(job, None)?;
     let mut last: Option<Arc<Dir>> = None;
-    for found in ListReader::<Facts>::open(&folder.parts, &part.to_string(), &ctx.stale_retry)? {
+    for found in ListReader::<Facts>::open(&job.folder.parts, &part.to_string(), &job.ctx.stale_retry)? {
         let (path, _) = found?;
         // Report only failures to remove a file, not directories that cannot be opened.
         let Ok((dir, _)) = branch.parent_of(&path) else { continue };
         if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, dir)) {
             let dir = Arc::clone(dir);
-            sweep_directory(ctx, &dir, leftovers);
+            sweep_directory(&job.ctx, &dir, leftovers);
             last = Some(dir);
         }
     }

@@ -2,11 +2,10 @@
 
 use super::balance::{Bundle, Bundler, Scale, Weight, assign};
 use super::facts::{DirFacts, Facts, Line, PlannedRange};
-use super::joins::Join;
 use super::lists::{ListReader, ListWriter};
-use super::manifest::{Manifest, Root};
+use super::manifest::{Join, Manifest, Root};
 use super::private::PrivateDir;
-use super::spool;
+use super::spool::{Group, SpoolWriter};
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::stale::StaleRetry;
 use crate::sys::stat::FileId;
@@ -21,8 +20,8 @@ use std::os::unix::ffi::OsStringExt;
 fn items() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
     let bytes = prop_oneof![Just(0), 0..5000u64, 0..100_000_000u64, (0..40u32).prop_map(|shift| 1 << shift)];
     let names = prop_oneof![9 => Just(1u64), 1 => 1..20u64];
-    let pieces = prop_oneof![19 => Just(1u64), 1 => 2..30u64];
-    vec((names, bytes, pieces), 0..600)
+    let ranges = prop_oneof![19 => Just(1u64), 1 => 2..30u64];
+    vec((names, bytes, ranges), 0..600)
 }
 
 /// Cuts a list of items as the plan would.
@@ -31,11 +30,11 @@ fn bundles(items: &[(u64, u64, u64)], parts: u64) -> (Scale, Weight, Vec<Bundle>
     items.iter().for_each(|(files, bytes, _)| total.add(Weight { bytes: *bytes, files: *files }));
     let scale = Scale::new(total, parts);
     let mut bundler = Bundler::new(scale);
-    for (at, (files, bytes, pieces)) in (0..).zip(items) {
+    for (at, (files, bytes, ranges)) in (0..).zip(items) {
         let size = Weight { bytes: *bytes, files: *files };
-        match pieces {
+        match ranges {
             1 => bundler.item(at..at + 1, size),
-            pieces => bundler.pieces(at..at + 1, size, *pieces),
+            count => bundler.ranges(at..at + 1, size, *count),
         }
     }
     (scale, total, bundler.finish())
@@ -73,9 +72,9 @@ proptest! {
     fn bundles_cover_the_list_once(items in items(), parts in 1..40u64) {
         let mut next = 0;
         for bundle in bundles(&items, parts).2 {
-            if let Some((piece, pieces)) = bundle.piece {
+            if let Some((range, count)) = bundle.range {
                 prop_assert_eq!(bundle.at.clone(), next..next + 1);
-                next += u64::from(piece + 1 == pieces);
+                next += u64::from(range + 1 == count);
             } else {
                 prop_assert_eq!(bundle.at.start, next);
                 next = bundle.at.end;
@@ -98,29 +97,31 @@ proptest! {
 
     #[test]
     fn the_spool_keeps_any_name(names in vec(name(), 1..30), facts in facts(), weight: u64) {
-        let facts = Facts { piece: None, ..facts };
+        let facts = Facts { range: None, ..facts };
         let dir = tempfile::tempdir().unwrap();
         let private = PrivateDir::open(dir.path()).unwrap();
-        let mut writer = spool::SpoolWriter::new("spool".into(), private.create("spool").unwrap());
-        names.iter().for_each(|name| writer.push(&facts, weight, 3, name).unwrap());
+        let mut writer = SpoolWriter::new("spool".into(), private.create("spool").unwrap());
+        let groups = names.chunks(3).map(|names| Group { facts: facts.clone(), weight, names: names.to_vec() });
+        let groups: Vec<_> = groups.collect();
+        groups.iter().for_each(|group| writer.push(group).unwrap());
         let mut reader = writer.finish().unwrap();
-        let mut starts = Vec::new();
-        for name in &names {
-            let record = reader.next().unwrap().unwrap();
-            prop_assert_eq!((&record.facts, record.weight, record.names, &record.path), (&facts, weight, 3, name));
-            starts.push(record.at.start);
+        let mut end = 0;
+        for group in &groups {
+            let (read, at) = reader.next().unwrap().unwrap();
+            prop_assert_eq!((&read, at.start), (group, end));
+            end = at.end;
+            reader.seek(at.start).unwrap();
+            prop_assert_eq!(&reader.next().unwrap().unwrap(), &(read, at));
         }
         prop_assert_eq!(reader.next().unwrap(), None);
-        reader.seek(*starts.last().unwrap()).unwrap();
-        prop_assert_eq!(&reader.next().unwrap().unwrap().path, names.last().unwrap());
     }
 
     #[test]
     fn json_keeps_any_bytes(name in name(), facts in facts(), number: u64) {
         let text = bytes(&name).to_string();
         prop_assert_eq!(from_bytes(&serde_json::from_str(&text).unwrap()), Some(name.clone()));
-        let facts = Facts { kind: Kind::Regular, piece: None, ..facts };
-        let join = Join { number, pieces: 3, facts, names: vec![name.clone(), name.clone()] };
+        let facts = Facts { kind: Kind::Regular, range: None, ..facts };
+        let join = Join { number, ranges: 3, facts, names: vec![name.clone(), name.clone()] };
         prop_assert_eq!(Join::parse(&join.json()), Some(join));
         let root = Root { path: name.clone(), id: FileId { dev: number, ino: 7 }, magic: 0xEF53 };
         let manifest = Manifest {
@@ -149,10 +150,10 @@ fn time() -> impl Strategy<Value = Time> {
 
 fn facts() -> impl Strategy<Value = Facts> {
     let kinds = prop_oneof![Just(Kind::Regular), Just(Kind::Symlink), Just(Kind::Fifo), Just(Kind::CharDevice)];
-    let piece = proptest::option::of((any::<u64>(), any::<u64>(), any::<u64>()));
-    (kinds, any::<u64>(), time(), piece).prop_map(|(kind, size, mtime, piece)| {
-        let piece = piece.map(|(start, end, join)| PlannedRange { range: start..end, join });
-        Facts { kind, size, mtime, piece }
+    let range = proptest::option::of((any::<u64>(), any::<u64>(), any::<u64>()));
+    (kinds, any::<u64>(), time(), range).prop_map(|(kind, size, mtime, range)| {
+        let range = range.map(|(start, end, join)| PlannedRange { bytes: start..end, join });
+        Facts { kind, size, mtime, range }
     })
 }
 

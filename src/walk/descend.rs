@@ -1,19 +1,17 @@
 //! Enters directories: inspects the destination, makes or opens it, and lists the source.
 
+use super::directory::{Opened, Wanted, always_exists};
 use super::frontier::{Later, Pending, Unread};
 use super::listing::Listing;
 use super::{Entered, Node, Operand, Walker, level_below, operands, resume};
 use crate::backup;
 use crate::batch::Entry;
 use crate::decision::{self, Clear, Decision, Existing};
-use crate::dir::{Base, Dir, Extent, Fds, Finish, Hold, Place, without_slashes};
+use crate::dir::{Dir, Extent, Fds, Finish, Hold, without_slashes};
 use crate::existing;
-use crate::metadata::new_mode::NewDirectoryMode;
-use crate::metadata::{self, Handle};
 use crate::options::Dereference;
 use crate::report::{Failure, copied_line, quote};
 use crate::sys::at::{self, Follow};
-use crate::sys::stat::FileId;
 use crate::sys::{Errno, Kind, Stat, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,28 +23,9 @@ use std::sync::atomic::AtomicUsize;
 /// name in the meantime.
 const TRIES: u32 = 100;
 
-/// A destination directory, ready for its entries.
-struct Opened {
-    base: Base,
-    /// Whether this run made it.
-    made: bool,
-    /// Whether a symbolic link leads to it.
-    follow: Follow,
-    /// `None` if a dry run did not make the directory.
-    id: Option<FileId>,
-    /// The final mode, if it differs from the current one.
-    mode: Option<u32>,
-}
-
-/// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.` and `--parents a/b/..`. cp
-/// reports that as an error too.
-fn always_exists(name: &OsStr) -> bool {
-    matches!(backup::split(name).1.as_bytes(), b"." | b"..")
-}
-
 /// Returns whether mkdir failed because another process has just taken the name.
-fn was_overtaken(failure: &Failure, entry: &Entry) -> bool {
-    failure.has_errno(Errno::EXIST) && !always_exists(entry.destination())
+fn was_overtaken(failure: &Failure, name: &OsStr) -> bool {
+    failure.has_errno(Errno::EXIST) && !always_exists(name)
 }
 
 impl Walker<'_, '_> {
@@ -124,8 +103,9 @@ impl Walker<'_, '_> {
         let follow = if part.operand { Follow::Yes } else { existing::follows_source(&self.ctx.options, part) };
         let src = at::open_dir(&fds.src, &part.name, follow).map_err(no_attributes)?;
         let source = at::fstat(&src).map_err(no_attributes)?;
-        let new_mode = self.ctx.mode_policy().directory(source.permissions(), true);
-        let dst = self.make_or_enter(&fds, part, new_mode, &destination_path)?;
+        let mode = self.ctx.mode_policy().directory(source.permissions(), true);
+        let name = without_slashes(part.destination());
+        let dst = self.make_or_enter(&Wanted { above: &fds.dst, name, mode, path: &destination_path })?;
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             self.ctx.made(source_path, destination_path);
@@ -136,15 +116,8 @@ impl Walker<'_, '_> {
             let (from, to) = (quote::shown(from.as_bytes()), quote::shown(to.as_bytes()));
             self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b"\n"].concat());
         }
-        let place = Place {
-            parent: Arc::clone(parent),
-            name: part.name.clone(),
-            new_name: part.destination().to_owned(),
-            follow_source: follow,
-            follow_destination: dst.follow,
-        };
-        let fds = Fds { src: Base::Open(src), dst: dst.base };
-        let dir = Dir::below(self.ctx, place, fds, dst.id, Finish { source, made, extent, mode: dst.mode });
+        let finish = Finish { source, made, extent, mode: dst.mode };
+        let dir = dst.enter(self.ctx, parent, (&part.name, part.destination()), (src, follow), finish);
         if !made && self.ctx.resumes() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
@@ -153,30 +126,24 @@ impl Walker<'_, '_> {
 
     /// Makes the destination of a leading directory, or opens it if it exists, even if another process has just
     /// made it.
-    fn make_or_enter(
-        &self,
-        fds: &Fds,
-        part: &Entry,
-        new_mode: NewDirectoryMode,
-        path: &impl Fn() -> OsString,
-    ) -> Result<Opened, Failure> {
+    fn make_or_enter(&self, wanted: &Wanted<'_>) -> Result<Opened, Failure> {
+        let Wanted { above, name, path, .. } = *wanted;
         let mut tries = 0;
-        let name = without_slashes(part.destination());
         loop {
             tries += 1;
-            match at::stat(&fds.dst, name, Follow::Yes) {
+            match at::stat(above, name, Follow::Yes) {
                 Ok(stat) if !stat.is_dir() => {
                     return Err(Failure::new("{} exists but is not a directory", path()));
                 }
                 Ok(_) => {
-                    let link = at::stat(&fds.dst, name, Follow::No).ok().filter(Stat::is_symlink);
-                    if link.is_some_and(|link| !existing::is_trusted(self.ctx, &fds.dst, name, &link)) {
+                    let link = at::stat(above, name, Follow::No).ok().filter(Stat::is_symlink);
+                    if link.is_some_and(|link| !existing::is_trusted(self.ctx, above, name, &link)) {
                         return Err(Failure::new("not writing through untrusted symlink {}", path()));
                     }
-                    return self.open_existing(fds, part, Follow::from(link.is_some()), new_mode, path);
+                    return wanted.open(self.ctx, Follow::from(link.is_some()));
                 }
-                Err(_) => match self.make(fds, part, new_mode, "cannot make directory {}", path) {
-                    Err(failure) if was_overtaken(&failure, part) && tries < TRIES => {}
+                Err(_) => match wanted.make(self.ctx, "cannot make directory {}") {
+                    Err(failure) if was_overtaken(&failure, name) && tries < TRIES => {}
                     answer => return answer,
                 },
             }
@@ -246,7 +213,7 @@ impl Walker<'_, '_> {
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             // Directories below a new directory can only be reached through it, so they need no note.
-            if let Some(id) = dst.id.filter(|_| !parent.fresh || parent.is_leading()) {
+            if let Some(id) = dst.id().filter(|_| !parent.fresh || parent.is_leading()) {
                 self.note(parent, entry, &fds, id, position);
             }
             self.ctx.made(source_path, destination_path);
@@ -262,19 +229,13 @@ impl Walker<'_, '_> {
         self.stats.directories += 1;
         let elsewhere = self.ctx.options.one_file_system && source.dev != operand.dev;
         let unread = if elsewhere { Unread::Nothing } else { self.list(src.as_fd(), &source_path) };
-        let place = Place {
-            parent: Arc::clone(parent),
-            name: without_slashes(&entry.name).to_owned(),
-            new_name: without_slashes(entry.destination()).to_owned(),
-            follow_source: if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow },
-            follow_destination: dst.follow,
-        };
         let level = level_below(self.ctx, above.level.as_ref(), &entry.name, &src, &source_path);
         // A directory that a dry run did not make is empty, no matter which operand would make it first.
-        let made = made || dst.id.is_none();
-        let fds = Fds { src: Base::Open(src), dst: dst.base };
+        let made = made || dst.stat.is_none();
         let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
-        let dir = Dir::below(self.ctx, place, fds, dst.id, finish);
+        let names = (without_slashes(&entry.name), without_slashes(entry.destination()));
+        let follow = if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow };
+        let dir = dst.enter(self.ctx, parent, names, (src, follow), finish);
         if !made && self.ctx.resumes() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
@@ -302,16 +263,17 @@ impl Walker<'_, '_> {
         (mut existing, mut decision): (Option<Existing>, Decision),
     ) -> Result<Opened, Failure> {
         let path = || parent.destination_path(entry.destination());
-        let new_mode = self.ctx.mode_policy().directory(source.permissions(), false);
+        let mode = self.ctx.mode_policy().directory(source.permissions(), false);
+        let wanted = Wanted { above: &fds.dst, name: entry.destination(), mode, path: &path };
         let mut tries = 0;
         loop {
             tries += 1;
             if decision == Decision::Merge {
                 let follow = Follow::from(existing.is_some_and(|existing| existing.link.is_symlink()));
-                return self.open_existing(fds, entry, follow, new_mode, &path);
+                return wanted.open(self.ctx, follow);
             }
-            match self.make_in_place_of(&decision, fds, entry, new_mode, &path) {
-                Err(failure) if was_overtaken(&failure, entry) && tries < TRIES => {
+            match self.make_in_place_of(&decision, &wanted) {
+                Err(failure) if was_overtaken(&failure, wanted.name) && tries < TRIES => {
                     let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
                     existing = existing::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
                     decision = decision::decide(&self.ctx.options, source, existing.as_ref());
@@ -352,32 +314,26 @@ impl Walker<'_, '_> {
     }
 
     /// Makes a directory. A file of that name is first renamed to its backup or removed.
-    fn make_in_place_of(
-        &self,
-        decision: &Decision,
-        fds: &Fds,
-        entry: &Entry,
-        new_mode: NewDirectoryMode,
-        path: &impl Fn() -> OsString,
-    ) -> Result<Opened, Failure> {
+    fn make_in_place_of(&self, decision: &Decision, wanted: &Wanted<'_>) -> Result<Opened, Failure> {
+        let make = || wanted.make(self.ctx, "cannot create directory {}");
         let (words, backup) = match (decision, &self.ctx.options.backup) {
             (Decision::Make(Clear::Backup), Some(backup)) => ("cannot backup {}", Some(backup)),
             (Decision::Make(Clear::Unlink), _) => ("cannot remove {}", None),
-            _ => return self.make(fds, entry, new_mode, "cannot create directory {}", path),
+            _ => return make(),
         };
-        let (dst, name) = (fds.dst.as_fd(), without_slashes(entry.destination()));
+        let Wanted { above, path, .. } = *wanted;
+        let (dst, name) = (above.as_fd(), without_slashes(wanted.name));
         let failed = |errno| Failure::new(words, path()).errno(errno);
         if self.ctx.options.dry_run {
-            existing::may_make(&fds.dst, name).map_err(failed)?;
-            return Ok(Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None });
+            return existing::may_make(above, name).map(|()| Opened::absent()).map_err(failed);
         }
         let Some(backup) = backup else {
             at::unlink(dst, name).map_err(failed)?;
             self.ctx.say_removed(path);
-            return self.make(fds, entry, new_mode, "cannot create directory {}", path);
+            return make();
         };
         let kept = backup::make(backup, dst, name).map_err(failed)?;
-        let made = self.make(fds, entry, new_mode, "cannot create directory {}", path);
+        let made = make();
         // If another process has made a file of that name, that file and the backup both stay.
         if made.as_ref().is_err_and(|failure| !failure.has_errno(Errno::EXIST))
             && let Some(kept) = kept
@@ -386,48 +342,6 @@ impl Walker<'_, '_> {
             self.ctx.reporter.fail(Failure::new("cannot un-backup {}", path()).errno(errno));
         }
         made
-    }
-
-    /// Makes a directory with a mode that lets entries be created in it. The returned value holds the final
-    /// mode.
-    fn make(
-        &self,
-        fds: &Fds,
-        entry: &Entry,
-        new_mode: NewDirectoryMode,
-        cannot: &'static str,
-        path: &impl Fn() -> OsString,
-    ) -> Result<Opened, Failure> {
-        if self.ctx.options.dry_run {
-            let name = entry.destination();
-            let answer = match at::stat(&fds.dst, without_slashes(name), Follow::No) {
-                Ok(_) => Err(Errno::EXIST), // a dangling link
-                Err(_) if always_exists(name) => Err(Errno::EXIST),
-                Err(_) => existing::may_make(&fds.dst, name),
-            };
-            return answer
-                .map(|()| Opened { base: Base::Absent, made: true, follow: Follow::No, id: None, mode: None })
-                .map_err(|errno| Failure::new(cannot, path()).errno(errno));
-        }
-        let name = entry.destination();
-        at::mkdir(&fds.dst, name, new_mode.create).map_err(|errno| Failure::new(cannot, path()).errno(errno))?;
-        let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
-        // A trailing slash would make open(2) follow a symbolic link despite O_NOFOLLOW.
-        let mut dst = at::open_dir(&fds.dst, without_slashes(name), Follow::No).map_err(cannot_stat)?;
-        let stat = at::fstat(&dst).map_err(cannot_stat)?;
-        if existing::is_strange(self.ctx, &stat, &dst) {
-            return Err(Failure::new("skipping directory {}, as it was replaced while being copied", path()));
-        }
-        let given = stat.permissions();
-        if given & 0o700 != 0o700 {
-            // The umask can remove even the owner's permissions.
-            metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
-                .map_err(|errno| Failure::new("setting permissions for {}", path()).errno(errno))?;
-            // An unreadable directory was opened with O_PATH only.
-            dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
-        }
-        let mode = new_mode.later(given, given | 0o700);
-        Ok(Opened { base: Base::Open(dst), made: true, follow: Follow::No, id: Some(stat.id()), mode })
     }
 
     /// Returns whether this is the first directory at that path. Only a dry run has to remember.
@@ -451,21 +365,5 @@ impl Walker<'_, '_> {
                 Unread::Nothing
             }
         }
-    }
-
-    fn open_existing(
-        &self,
-        fds: &Fds,
-        entry: &Entry,
-        follow: Follow,
-        new_mode: NewDirectoryMode,
-        path: &impl Fn() -> OsString,
-    ) -> Result<Opened, Failure> {
-        let fd = at::open_dir(&fds.dst, entry.destination(), follow)
-            .map_err(|errno| Failure::new("cannot access {}", path()).errno(errno))?;
-        let stat = at::fstat(&fd).map_err(|errno| Failure::new("cannot stat {}", path()).errno(errno))?;
-        let unfinished = || self.ctx.mode_policy().unfinished_directory(&new_mode, &stat);
-        let mode = if self.ctx.options.resume { unfinished() } else { None };
-        Ok(Opened { base: Base::Open(fd), made: false, follow, id: Some(stat.id()), mode })
     }
 }

@@ -5,6 +5,7 @@
 //! order. The walk never touches the content of a file.
 
 mod descend;
+pub mod directory;
 pub mod estimate;
 mod frontier;
 mod listed;

@@ -173,7 +173,7 @@ fn folder() {
     found.sort();
     assert_eq!(listed, found);
     let manifest = manifest(&sandbox);
-    assert_eq!((&manifest["schema"], &manifest["parts"]), (&Value::from(2), &Value::from(4)));
+    assert_eq!((&manifest["schema"], &manifest["parts"]), (&Value::from(3), &Value::from(4)));
     assert_eq!(manifest["figures"]["files"]["total"], found.len());
     // A plan can be made again before any part has run, but not after.
     done(&plan(&sandbox, &["-a", "--parts=2", "src", "dst"]));

@@ -1,0 +1,142 @@
+//! Makes, opens and enters destination directories: the one way for trees, lists of names and parts of a job.
+
+use crate::backup;
+use crate::context::Context;
+use crate::dir::{Base, Dir, Fds, Finish, Hold, Place, without_slashes};
+use crate::existing;
+use crate::metadata::new_mode::NewDirectoryMode;
+use crate::metadata::{self, Handle};
+use crate::report::Failure;
+use crate::sys::at::{self, Follow};
+use crate::sys::stat::FileId;
+use crate::sys::{Errno, Stat};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+/// A destination directory, ready for its entries.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its descriptor.
+    pub base: Base,
+    /// Whether this run made it.
+    pub(super) made: bool,
+    /// Whether a symbolic link leads to it.
+    follow: Follow,
+    /// Its status; `None` if a dry run did not make it.
+    pub stat: Option<Stat>,
+    /// The final mode, if it differs from the current one.
+    pub(super) mode: Option<u32>,
+}
+
+/// A directory to be made or opened: a name in another directory, and its path for messages.
+#[derive(Clone, Copy)]
+pub struct Wanted<'w> {
+    /// The directory that it is in.
+    pub above: &'w Base,
+    /// Its name there.
+    pub name: &'w OsStr,
+    /// Its mode if it is made.
+    pub mode: NewDirectoryMode,
+    /// Its path.
+    pub path: &'w dyn Fn() -> OsString,
+}
+
+/// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.` and `--parents a/b/..`. cp
+/// reports that as an error too.
+pub(super) fn always_exists(name: &OsStr) -> bool {
+    matches!(backup::split(name).1.as_bytes(), b"." | b"..")
+}
+
+impl Wanted<'_> {
+    fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
+        move |errno| Failure::new(words, (self.path)()).errno(errno)
+    }
+
+    /// Makes the directory with a mode that lets entries be created in it. `words` is the message of a failure.
+    ///
+    /// # Errors
+    /// EEXIST if the name is taken; those of mkdir(2).
+    pub fn make(&self, ctx: &Context, words: &'static str) -> Result<Opened, Failure> {
+        let (above, name) = (self.above, self.name);
+        if ctx.options.dry_run {
+            let answer = match at::stat(above, without_slashes(name), Follow::No) {
+                Ok(_) => Err(Errno::EXIST), // a dangling link
+                Err(_) if always_exists(name) => Err(Errno::EXIST),
+                Err(_) => existing::may_make(above, name),
+            };
+            return answer.map(|()| Opened::absent()).map_err(self.cannot(words));
+        }
+        at::mkdir(above, name, self.mode.create).map_err(self.cannot(words))?;
+        let cannot_stat = self.cannot("cannot stat {}");
+        // A trailing slash would make open(2) follow a symbolic link despite O_NOFOLLOW.
+        let mut dst = at::open_dir(above, without_slashes(name), Follow::No).map_err(cannot_stat)?;
+        let stat = at::fstat(&dst).map_err(cannot_stat)?;
+        if existing::is_strange(ctx, &stat, &dst) {
+            let words = "skipping directory {}, as it was replaced while being copied";
+            return Err(Failure::new(words, (self.path)()));
+        }
+        let given = stat.permissions();
+        if given & 0o700 != 0o700 {
+            // The umask can remove even the owner's permissions.
+            metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
+                .map_err(self.cannot("setting permissions for {}"))?;
+            // An unreadable directory was opened with O_PATH only.
+            dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
+        }
+        let mode = self.mode.later(given, given | 0o700);
+        let stat = Stat { mode: stat.mode | 0o700, ..stat };
+        Ok(Opened { made: true, mode, ..Opened::existing(dst, stat, Follow::No) })
+    }
+
+    /// Opens the existing directory.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
+        let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot("cannot access {}"))?;
+        let stat = at::fstat(&fd).map_err(self.cannot("cannot stat {}"))?;
+        let unfinished = || ctx.mode_policy().unfinished_directory(&self.mode, &stat);
+        let mode = if ctx.options.resume { unfinished() } else { None };
+        Ok(Opened { mode, ..Opened::existing(fd, stat, follow) })
+    }
+}
+
+impl Opened {
+    /// Stands for a directory that a dry run would make.
+    pub(super) fn absent() -> Opened {
+        Opened { base: Base::Absent, made: true, follow: Follow::No, stat: None, mode: None }
+    }
+
+    /// Wraps an existing directory that is open.
+    pub fn existing(fd: OwnedFd, stat: Stat, follow: Follow) -> Opened {
+        Opened { base: Base::Open(fd), made: false, follow, stat: Some(stat), mode: None }
+    }
+
+    /// Returns its device and inode, if it exists.
+    pub(super) fn id(&self) -> Option<FileId> {
+        self.stat.map(|stat| stat.id())
+    }
+
+    /// Enters this directory and its source, which is open, in their parents. `names` are those of the source and
+    /// of the destination there.
+    pub fn enter(
+        self,
+        ctx: &Arc<Context>,
+        parent: &Arc<Dir>,
+        names: (&OsStr, &OsStr),
+        (src, follow_source): (OwnedFd, Follow),
+        finish: Finish,
+    ) -> Hold {
+        let place = Place {
+            parent: Arc::clone(parent),
+            name: names.0.to_owned(),
+            new_name: names.1.to_owned(),
+            follow_source,
+            follow_destination: self.follow,
+        };
+        let id = self.id();
+        Dir::below(ctx, place, Fds { src: Base::Open(src), dst: self.base }, id, finish)
+    }
+}
