@@ -32,15 +32,15 @@ pub struct Opened {
 
 /// A directory to be made or opened: a name in another directory, and its path for messages.
 #[derive(Clone, Copy)]
-pub struct Wanted<'w> {
+pub struct TargetDirectory<'t> {
     /// The directory that it is in.
-    pub above: &'w Base,
+    pub above: &'t Base,
     /// Its name there.
-    pub name: &'w OsStr,
+    pub name: &'t OsStr,
     /// Its mode if it is made.
     pub mode: NewDirectoryMode,
     /// Its path.
-    pub path: &'w dyn Fn() -> OsString,
+    pub path: &'t dyn Fn() -> OsString,
 }
 
 /// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.` and `--parents a/b/..`. cp
@@ -49,7 +49,7 @@ pub(super) fn always_exists(name: &OsStr) -> bool {
     matches!(backup::split(name).1.as_bytes(), b"." | b"..")
 }
 
-impl Wanted<'_> {
+impl TargetDirectory<'_> {
     fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(words, (self.path)()).errno(errno)
     }
