@@ -119,6 +119,14 @@ impl Segment<'_> {
     }
 }
 
+/// Appends the text as [`shown`] returns it.
+pub fn push_shown(line: &mut Vec<u8>, text: &[u8]) {
+    match text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => line.extend_from_slice(text),
+        false => line.extend(shown(text)),
+    }
+}
+
 fn split(bytes: &[u8], utf8: bool) -> Vec<Segment<'_>> {
     let mut pieces = Vec::new();
     let mut at = 0;

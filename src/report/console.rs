@@ -69,6 +69,15 @@ impl Console {
         self.0.bar.suspend(|| lock(&self.0.output).write(lines));
     }
 
+    /// Prints whole lines on stdout at once.
+    pub(crate) fn print_now(&self, lines: &[u8]) {
+        self.0.bar.suspend(|| {
+            let mut output = lock(&self.0.output);
+            output.write(lines);
+            output.flush();
+        });
+    }
+
     /// Prints a failure or a warning on stderr.
     pub fn message(&self, failure: &Failure) {
         self.say(&failure.text());

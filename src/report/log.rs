@@ -11,10 +11,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
-/// A worker writes its lines when it has this many bytes of them.
-pub const HELD: usize = 16 << 10;
+/// Lines are written when there are this many bytes of them.
+pub const HELD: usize = 64 << 10;
 
 /// Receives a record of each name of a copy, as one JSON object a line (`zcp --log`). Clones write to the same place.
 ///
@@ -34,16 +35,32 @@ pub struct Log(Sink);
 
 #[derive(Clone, Debug)]
 enum Sink {
-    /// A file, until a write fails.
-    File(Arc<Mutex<(File, Option<std::io::Error>)>>),
+    File(Arc<Mutex<LogFile>>),
     /// Standard output, which gets other lines as well and may lose its reader.
     Console(Console),
+}
+
+/// A file, until a write fails.
+#[derive(Debug)]
+struct LogFile {
+    file: File,
+    error: Option<std::io::Error>,
+    /// The lines of directories, which are written with others.
+    held: Vec<u8>,
+}
+
+impl LogFile {
+    fn write(&mut self, lines: &[u8]) {
+        if self.error.is_none() {
+            self.error = Bounded(&mut self.file).write_all(lines).err();
+        }
+    }
 }
 
 impl Log {
     /// Writes to `file`, from its current position.
     pub fn new(file: File) -> Log {
-        Log(Sink::File(Arc::new(Mutex::new((file, None)))))
+        Log(Sink::File(Arc::new(Mutex::new(LogFile { file, error: None, held: Vec::new() }))))
     }
 
     /// Writes to standard output, between the other lines of `console`. [`Console::finish`] gives the error of a failed
@@ -52,15 +69,30 @@ impl Log {
         Log(Sink::Console(console.clone()))
     }
 
-    /// Writes whole lines. After an error nothing more is written.
+    /// Writes whole lines, and those that were held. After an error nothing more is written.
     pub(crate) fn write(&self, lines: &[u8]) {
         match &self.0 {
-            _ if lines.is_empty() => {}
+            Sink::Console(console) => console.print_now(lines),
+            Sink::File(file) => {
+                let file = &mut *lock(file);
+                let held = std::mem::take(&mut file.held);
+                for lines in [held.as_slice(), lines].into_iter().filter(|lines| !lines.is_empty()) {
+                    file.write(lines);
+                }
+            }
+        }
+    }
+
+    /// Holds whole lines until others are written.
+    fn hold(&self, lines: &[u8]) {
+        match &self.0 {
             Sink::Console(console) => console.print(lines),
             Sink::File(file) => {
-                let (file, error) = &mut *lock(file);
-                if error.is_none() {
-                    *error = Bounded(file).write_all(lines).err();
+                let file = &mut *lock(file);
+                file.held.extend_from_slice(lines);
+                if file.held.len() >= HELD {
+                    let held = std::mem::take(&mut file.held);
+                    file.write(&held);
                 }
             }
         }
@@ -69,15 +101,19 @@ impl Log {
     /// Takes the error of the first failed write.
     pub fn take_error(&self) -> Option<std::io::Error> {
         match &self.0 {
-            Sink::File(file) => lock(file).1.take(),
+            Sink::File(file) => lock(file).error.take(),
             Sink::Console(_) => None,
         }
     }
 
+    /// Writes the record of a name that no worker copies.
     pub(super) fn write_record(&self, record: &Record<'_>) {
         let mut line = Vec::new();
         record.write_json(&mut line);
-        self.write(&line);
+        match record.action {
+            NameAction::Made => self.hold(&line),
+            _ => self.write(&line),
+        }
     }
 }
 
@@ -87,7 +123,7 @@ pub struct NameFailures {
     /// Whether anything failed, even without a message.
     pub any: bool,
     /// The first failure with a message.
-    pub first: Option<Failure>,
+    pub first: Option<Box<Failure>>,
     /// Whether the source was gone, which is no failure (`--ignore-vanished`).
     pub vanished: bool,
 }
@@ -108,7 +144,7 @@ pub(super) fn add_to_name(failure: Option<&Failure>) -> bool {
         let Some(failures) = in_hand else { return false };
         failures.any = true;
         if failures.first.is_none() {
-            failures.first = failure.cloned();
+            failures.first = failure.cloned().map(Box::new);
         }
         true
     })
@@ -179,31 +215,22 @@ impl Moved {
 }
 
 /// The part of an account that a [`Moved`] is the difference of. It is taken for each name, so it is small.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Before {
     bytes: [u64; Strategy::ALL.len()],
-    step_downs: Vec<(Strategy, Reason, u64)>,
+    noted: usize,
 }
 
 impl Before {
     /// Notes the state of an account.
     pub fn of(account: &Account) -> Before {
-        let step_downs = Strategy::ALL.into_iter().flat_map(|strategy| {
-            account.tally(strategy).step_downs.iter().map(move |(reason, times)| (strategy, *reason, *times))
-        });
-        Before { bytes: bytes(account), step_downs: step_downs.collect() }
+        Before { bytes: bytes(account), noted: account.noted() }
     }
 
     /// Returns the difference to a later state of the account.
-    pub fn until(&self, after: &Account) -> Moved {
-        let mut moved = Moved { bytes: bytes(after), step_downs: Vec::new() };
+    pub fn until(&self, after: &mut Account) -> Moved {
+        let mut moved = Moved { bytes: bytes(after), step_downs: after.take_noted(self.noted) };
         moved.bytes.iter_mut().zip(self.bytes).for_each(|(is, was)| *is -= was);
-        for strategy in Strategy::ALL {
-            let is_new =
-                |(reason, times): &(&Reason, &u64)| !self.step_downs.contains(&(strategy, **reason, **times));
-            let left = after.tally(strategy).step_downs.iter().filter(is_new);
-            moved.step_downs.extend(left.map(|(reason, _)| (strategy, *reason)));
-        }
         moved
     }
 }
@@ -212,13 +239,33 @@ fn bytes(account: &Account) -> [u64; Strategy::ALL.len()] {
     Strategy::ALL.map(|strategy| account.tally(strategy).bytes)
 }
 
+/// A path in two parts: its directory with a slash at the end, if it is known by itself, and the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct PathParts<'r> {
+    directory: &'r [u8],
+    name: &'r [u8],
+}
+
+impl<'r> PathParts<'r> {
+    /// Takes the directory with a slash at the end, and the name in it.
+    pub fn new(directory: &'r [u8], name: &'r OsStr) -> PathParts<'r> {
+        PathParts { directory, name: name.as_bytes() }
+    }
+}
+
+impl<'r> From<&'r OsStr> for PathParts<'r> {
+    fn from(path: &'r OsStr) -> PathParts<'r> {
+        PathParts::new(b"", path)
+    }
+}
+
 /// The content of one line.
 #[derive(Debug, Default)]
 pub struct Record<'r> {
     /// The path of the source, if it is known.
-    pub source: Option<&'r OsStr>,
+    pub source: Option<PathParts<'r>>,
     /// The path of the destination, if it is known.
-    pub destination: Option<&'r OsStr>,
+    pub destination: Option<PathParts<'r>>,
     /// The outcome.
     pub action: NameAction,
     /// Whether this is a dry run, so that it is the expected outcome.
@@ -242,87 +289,89 @@ pub struct Record<'r> {
 impl Record<'_> {
     /// Appends the JSON object and a newline.
     pub fn write_json(&self, line: &mut Vec<u8>) {
-        let bytes: u64 = self.moved.bytes.iter().sum();
-        let most = self.moved.by_strategy().max_by_key(|(_, bytes)| *bytes);
-        line.extend_from_slice(b"{\"action\":\"");
-        line.extend_from_slice(self.action.name().as_bytes());
-        line.extend_from_slice(b"\",\"source\":");
-        write_path(line, self.source);
-        line.extend_from_slice(b",\"destination\":");
-        write_path(line, self.destination);
-        // Writing to a Vec cannot fail.
-        let _ = write!(line, ",\"bytes\":{bytes},\"ns\":{}", self.ns);
+        push(line, &["{\"action\":\"", self.action.name(), "\",\"source\":"]);
+        push_path(line, self.source);
+        push(line, &[",\"destination\":"]);
+        push_path(line, self.destination);
+        push(line, &[",\"bytes\":"]);
+        json::push_number(line, self.moved.bytes.iter().sum());
+        push(line, &[",\"ns\":"]);
+        json::push_number(line, self.ns);
         if self.dry_run {
-            line.extend_from_slice(b",\"dry_run\":true");
+            push(line, &[",\"dry_run\":true"]);
         }
         if let Some(range) = &self.range {
-            let _ = write!(line, ",\"range\":[{},{}]", range.start, range.end);
+            push(line, &[&format!(",\"range\":[{},{}]", range.start, range.end)]);
         }
         if let Some(kind) = self.kind {
-            let _ = write!(line, ",\"kind\":\"{}\"", kind_name(kind));
+            push(line, &[",\"kind\":\"", kind_name(kind), "\""]);
         }
-        if let Some((strategy, _)) = most {
-            let _ = write!(line, ",\"strategy\":\"{}\"", strategy.name());
+        if let Some((strategy, _)) = self.moved.by_strategy().max_by_key(|(_, bytes)| *bytes) {
+            push(line, &[",\"strategy\":\"", strategy.name(), "\""]);
         }
-        if self.moved.by_strategy().count() > 1 {
+        if self.moved.by_strategy().nth(1).is_some() {
             let strategies: serde_json::Map<_, _> =
                 self.moved.by_strategy().map(|(s, bytes)| (s.name().to_owned(), bytes.into())).collect();
-            let _ = write!(line, ",\"strategies\":{}", serde_json::Value::from(strategies));
+            push(line, &[",\"strategies\":", &serde_json::Value::from(strategies).to_string()]);
         }
         if !self.moved.step_downs.is_empty() {
             let steps: Vec<_> =
                 self.moved.step_downs.iter().map(|(s, reason)| step_down_json(*s, *reason)).collect();
-            let _ = write!(line, ",\"step_downs\":{}", serde_json::Value::from(steps));
+            push(line, &[",\"step_downs\":", &serde_json::Value::from(steps).to_string()]);
         }
         if let Some(why) = self.why {
-            let _ = write!(line, ",\"why\":\"{why}\"");
+            push(line, &[",\"why\":\"", why, "\""]);
         }
         if let Some(failure) = self.failure {
-            let _ = write!(line, ",\"error\":{}", failure_json(failure));
+            push(line, &[",\"error\":", &failure_json(failure).to_string()]);
         }
-        line.extend_from_slice(b"}\n");
+        push(line, &["}\n"]);
     }
 
-    /// Returns the line of `--itemize`, or `None` for a failure, which has a message.
-    pub fn itemized(&self) -> Option<Vec<u8>> {
+    /// Appends the line of `--itemize`. A failure has none, because it has a message.
+    pub fn write_item(&self, line: &mut Vec<u8>) {
         let kind = match self.kind {
-            Some(Kind::Directory) => 'd',
-            Some(Kind::Symlink) => 'L',
-            Some(Kind::BlockDevice | Kind::CharDevice) => 'D',
-            Some(Kind::Fifo | Kind::Socket) => 'S',
-            _ => 'f',
+            Some(Kind::Directory) => "d",
+            Some(Kind::Symlink) => "L",
+            Some(Kind::BlockDevice | Kind::CharDevice) => "D",
+            Some(Kind::Fifo | Kind::Socket) => "S",
+            _ => "f",
         };
-        let mark = |differs, letter| if differs { letter } else { '.' };
-        let (size, time) = (mark(self.differences.size, 's'), mark(self.differences.time, 't'));
-        let item = match self.action {
-            NameAction::Failed => return None,
-            NameAction::Copied => format!(">{kind}+++++++++"),
-            NameAction::Updated => format!(">{kind}.{size}{time}......"),
-            NameAction::Linked => format!("h{kind}+++++++++"),
-            NameAction::Made => format!("c{kind}+++++++++"),
-            NameAction::Skipped => format!(".{kind}         "),
-        };
-        let mut line = format!("{item} ").into_bytes();
-        line.extend_from_slice(&quote::shown(self.destination.unwrap_or_default().as_encoded_bytes()));
+        let size = if self.differences.size { "s" } else { "." };
+        let time = if self.differences.time { "t" } else { "." };
+        match self.action {
+            NameAction::Failed => return,
+            NameAction::Copied => push(line, &[">", kind, "+++++++++ "]),
+            NameAction::Updated => push(line, &[">", kind, ".", size, time, "...... "]),
+            NameAction::Linked => push(line, &["h", kind, "+++++++++ "]),
+            NameAction::Made => push(line, &["c", kind, "+++++++++ "]),
+            NameAction::Skipped => push(line, &[".", kind, "          "]),
+        }
+        if let Some(path) = self.destination {
+            quote::push_shown(line, path.directory);
+            quote::push_shown(line, path.name);
+        }
         if self.kind == Some(Kind::Directory) {
-            line.push(b'/');
+            push(line, &["/"]);
         }
         if let Some(why) = self.why {
-            let _ = write!(line, " ({why})");
+            push(line, &[" (", why, ")"]);
         }
-        line.push(b'\n');
-        Some(line)
+        push(line, &["\n"]);
     }
 }
 
-/// Writes a path as a string, or as an array of numbers if it is not UTF-8: see `json`.
-fn write_path(line: &mut Vec<u8>, path: Option<&OsStr>) {
-    // Writing to a Vec cannot fail.
-    let _ = match path.map(|path| (path, path.to_str())) {
-        None => line.write_all(b"null"),
-        Some((_, Some(text))) => serde_json::to_writer(line, text).map_err(Into::into),
-        Some((path, None)) => write!(line, "{}", json::bytes(path)),
-    };
+fn push(line: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        line.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn push_path(line: &mut Vec<u8>, path: Option<PathParts<'_>>) {
+    match path {
+        Some(path) => json::push_path(line, path.directory, path.name),
+        None => push(line, &["null"]),
+    }
 }
 
 fn kind_name(kind: Kind) -> &'static str {

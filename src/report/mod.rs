@@ -78,11 +78,13 @@ impl Reporter {
             return;
         }
         let (source, destination) = (source(), destination());
-        let (source, destination) = (Some(source.as_os_str()), Some(destination.as_os_str()));
+        let (source, destination) = (Some(source.as_os_str().into()), Some(destination.as_os_str().into()));
         let (kind, dry_run) = (Some(Kind::Directory), self.dry_run);
         let action = log::NameAction::Made;
         let record = log::Record { source, destination, kind, action, dry_run, ..Default::default() };
-        if let Some(line) = record.itemized().filter(|_| self.itemize) {
+        if self.itemize {
+            let mut line = Vec::new();
+            record.write_item(&mut line);
             self.lines(&line);
         }
         if let Some(log) = &self.log {
@@ -98,8 +100,8 @@ impl Reporter {
         let (why, failure) = if has_failed { (None, Some(failure)) } else { (Some(log::VANISHED), None) };
         let dry_run = self.dry_run;
         log.write_record(&log::Record {
-            source,
-            destination,
+            source: source.map(Into::into),
+            destination: destination.map(Into::into),
             action,
             why,
             failure,

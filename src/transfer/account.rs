@@ -127,6 +127,8 @@ pub struct Account {
     tallies: [Tally; Strategy::ALL.len()],
     /// Bytes of holes that were kept as holes.
     pub holes: u64,
+    /// The latest step-downs, if the names that are copied are logged.
+    noted: Option<Vec<(Strategy, Reason)>>,
 }
 
 impl Account {
@@ -148,6 +150,32 @@ impl Account {
     /// Returns the bytes that a reflink made the destination share.
     pub fn bytes_shared(&self) -> u64 {
         self.tally(Strategy::Reflink).bytes
+    }
+
+    /// Notes each step-down from now on.
+    pub fn note_step_downs(&mut self) {
+        self.noted = Some(Vec::new());
+    }
+
+    /// Counts a step-down.
+    pub(super) fn step_down(&mut self, strategy: Strategy, reason: Reason) {
+        *self.tally_mut(strategy).step_downs.entry(reason).or_default() += 1;
+        if let Some(noted) = &mut self.noted {
+            noted.push((strategy, reason));
+        }
+    }
+
+    /// Returns the number of step-downs that are noted.
+    pub fn noted(&self) -> usize {
+        self.noted.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Takes the step-downs that were noted after the first `before`.
+    pub fn take_noted(&mut self, before: usize) -> Vec<(Strategy, Reason)> {
+        match &mut self.noted {
+            Some(noted) if noted.len() > before => noted.split_off(before),
+            _ => Vec::new(),
+        }
     }
 
     /// Adds another worker's figures.

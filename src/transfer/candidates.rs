@@ -71,7 +71,7 @@ impl<'a> Candidates<'a> {
         errno: Errno,
     ) -> Result<(), TransferError> {
         let Some(&strategy) = self.route.strategies.get(self.index) else { return Err(self.exhausted(errno)) };
-        *account.tally_mut(strategy).step_downs.entry(reason).or_default() += 1;
+        account.step_down(strategy, reason);
         ladder.learn(strategy, errno, self.pair);
         if self.index + 1 == self.route.strategies.len() {
             return Err(self.exhausted(errno));

@@ -43,7 +43,7 @@ struct SmallFile {
     /// `None` before it is made, and if making, filling or verifying it failed.
     destination: Option<Destination<'static>>,
     made: bool,
-    measure: Option<Box<Measure>>,
+    measure: Option<Measure>,
 }
 
 /// An inspected entry.
@@ -225,7 +225,7 @@ impl Worker<'_> {
             self.show(&task, &file.stat);
             let measure = self.measure();
             match self.move_content(&task, src, &file.stat, destination) {
-                Ok(()) => file.measure = measure.map(|measure| Box::new(self.measured(measure))),
+                Ok(()) => file.measure = measure.map(|measure| self.measured(measure)),
                 Err(error) => {
                     let Some(destination) = file.destination.take() else { continue };
                     let failure = self.give_up(&task, destination, &file.stat, error).err();
@@ -247,8 +247,7 @@ impl Worker<'_> {
             match self.verify_written(&task, src, &file.stat, destination) {
                 Ok(destination) => file.destination = Some(destination),
                 Err(failure) => {
-                    let measure = file.measure.take().map(|measure| *measure);
-                    self.report_failed(&task, &file.stat, measure, Some(failure));
+                    self.report_failed(&task, &file.stat, file.measure.take(), Some(failure));
                 }
             }
         }
@@ -265,7 +264,7 @@ impl Worker<'_> {
         for file in files {
             let (Some(src), Some(destination)) = (&file.src, &file.destination) else { continue };
             let task = self.lane_task(batch, &file.entry);
-            self.record(&task, file.measure.take().map(|measure| *measure), |worker| {
+            self.record(&task, file.measure.take(), |worker| {
                 worker.note_source(&file.stat);
                 let state = Completion::of(worker.apply_metadata(&task, src, &file.stat, destination));
                 worker.complete_open(&task, destination, &file.stat, state);

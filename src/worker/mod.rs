@@ -162,6 +162,8 @@ impl<'c> Worker<'c> {
             ctx.reporter.fail(Failure::new(words, context).errno(errno));
         }
         let meter = shared.meters.add();
+        let mut stats = Stats::default();
+        let recorder = record::Recorder::of(ctx, &mut stats.account);
         let ladder = Ladder::new(ctx.options.limits.clone(), ctx.stop.clone(), Arc::clone(&meter));
         Worker {
             ctx,
@@ -169,7 +171,7 @@ impl<'c> Worker<'c> {
             ladder,
             verifier: Verifier::default(),
             meter,
-            stats: Stats::default(),
+            stats,
             size: 0,
             held: Vec::new(),
             cleared: Cell::default(),
@@ -179,7 +181,7 @@ impl<'c> Worker<'c> {
             has_lane: lane::is_allowed(ctx),
             continues: None,
             lane: lane::Lane::default(),
-            recorder: record::Recorder::default(),
+            recorder,
         }
     }
 
@@ -215,7 +217,8 @@ impl<'c> Worker<'c> {
         let task = Task { dir, fds, entry, follow };
         let before = self.meter.bytes.load(Ordering::Relaxed);
         let ctx = self.ctx;
-        self.record(&task, self.measure(), |worker| {
+        let measure = self.measure();
+        self.record(&task, measure, |worker| {
             let answer = ctx.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
             worker.report(&task, answer);
         });
@@ -278,6 +281,9 @@ impl<'c> Worker<'c> {
     fn show(&mut self, task: &Task<'_>, source: &Stat) {
         const LARGE: u64 = 1 << 20;
         self.size = if source.is_regular() { source.size } else { 0 };
+        if self.size >= LARGE {
+            self.flush_records(); // the readers need not wait for this file
+        }
         if self.shared.meters.wants_name() || self.size >= LARGE {
             self.shared.meters.name(task.source_path());
         }

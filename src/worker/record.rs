@@ -1,19 +1,74 @@
 //! The record of a name in the log. The statistics of the worker before and after tell what became of the name.
 
 use super::{Task, Worker};
+use crate::context::Context;
+use crate::dir::Dir;
 use crate::options::Action;
 use crate::report::Stats;
-use crate::report::log::{self, Before, Differences, Moved, NameAction, NameFailures, Record};
+use crate::report::log::{self, Before, Differences, Moved, NameAction, NameFailures, PathParts, Record};
 use crate::sys::{Kind, Stat};
 use crate::transfer::Account;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::ops::Range;
-use std::time::Instant;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Held lines are written when the last write is this long ago, so that readers can follow a slow copy.
+const MOST_DELAY: Duration = Duration::from_millis(100);
 
 /// The lines that a worker holds back, and facts about the current name.
 #[derive(Default)]
 pub(super) struct Recorder {
+    /// Lines of the log.
     lines: Vec<u8>,
+    /// Lines of `--itemize`.
+    items: Vec<u8>,
+    /// Whether each line is written at once: to a terminal, or among those of `-v`.
+    is_at_once: bool,
+    /// The end of the name after which lines were last written.
+    written: Option<Instant>,
+    paths: DirectoryPaths,
     name: Name,
+}
+
+impl Recorder {
+    pub(super) fn of(ctx: &Context, account: &mut Account) -> Recorder {
+        if ctx.reporter.records() {
+            account.note_step_downs();
+        }
+        let is_at_once = ctx.options.itemize && (ctx.options.verbose || std::io::stdout().is_terminal());
+        Recorder { is_at_once, ..Recorder::default() }
+    }
+}
+
+/// The paths of the directory whose names are being copied, each with a slash at its end.
+#[derive(Default)]
+struct DirectoryPaths {
+    dir: Weak<Dir>,
+    source: Vec<u8>,
+    destination: Vec<u8>,
+}
+
+impl DirectoryPaths {
+    /// Returns the paths of a name in a directory.
+    fn of<'p>(&'p mut self, task: &'p Task<'_>) -> (PathParts<'p>, PathParts<'p>) {
+        let with_slash = |path: OsString| {
+            let mut path = path.into_vec();
+            if !path.is_empty() && !path.ends_with(b"/") {
+                path.push(b'/');
+            }
+            path
+        };
+        if self.dir.as_ptr() != Arc::as_ptr(task.dir) {
+            self.dir = Arc::downgrade(task.dir);
+            self.source = with_slash(task.dir.source_path(OsStr::new("")));
+            self.destination = with_slash(task.dir.destination_path(OsStr::new("")));
+        }
+        let source = PathParts::new(&self.source, &task.entry.name);
+        (source, PathParts::new(&self.destination, task.entry.destination()))
+    }
 }
 
 /// Facts about a name that the worker learns on the way.
@@ -27,23 +82,28 @@ struct Name {
 
 /// The measurement of one name.
 pub(super) enum Measure {
-    /// The name is being copied. On the heap, so that the value stays small if there is no log.
-    Running(Instant, Box<Before>),
-    /// The bytes moved, and the time in nanoseconds.
-    Ended(Moved, u64),
+    /// The name is being copied.
+    Running(Instant, Before),
+    /// The content has been copied.
+    Ended(Measured),
+}
+
+/// The measured copy of a name.
+pub(super) struct Measured {
+    moved: Moved,
+    start: Instant,
+    end: Instant,
 }
 
 impl Measure {
-    fn of(self, after: &Account) -> (Moved, u64) {
+    fn end(self, account: &mut Account) -> Measured {
         match self {
-            Measure::Running(start, before) => (before.until(after), nanoseconds(start)),
-            Measure::Ended(moved, ns) => (moved, ns),
+            Measure::Running(start, before) => {
+                Measured { moved: before.until(account), start, end: Instant::now() }
+            }
+            Measure::Ended(measured) => measured,
         }
     }
-}
-
-fn nanoseconds(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Returns the counts of names that tell the outcomes apart.
@@ -54,14 +114,13 @@ fn counts(stats: &Stats) -> [u64; 6] {
 impl Worker<'_> {
     /// Starts to measure a name. Returns `None` if there is no log.
     pub(super) fn measure(&self) -> Option<Measure> {
-        let measure = || Measure::Running(Instant::now(), Box::new(Before::of(&self.stats.account)));
+        let measure = || Measure::Running(Instant::now(), Before::of(&self.stats.account));
         self.ctx.reporter.records().then(measure)
     }
 
     /// Ends the measurement. The record is written later.
-    pub(super) fn measured(&self, measure: Measure) -> Measure {
-        let (moved, ns) = measure.of(&self.stats.account);
-        Measure::Ended(moved, ns)
+    pub(super) fn measured(&mut self, measure: Measure) -> Measure {
+        Measure::Ended(measure.end(&mut self.stats.account))
     }
 
     /// Runs `work` on a name, and logs the outcome.
@@ -75,22 +134,16 @@ impl Worker<'_> {
         let name = std::mem::replace(&mut self.recorder.name, outer.0);
         let failures = log::collect_failures(outer.1).unwrap_or_default();
         let Some((action, why)) = self.outcome(&before, &name, &failures) else { return };
-        let (moved, ns) = measure.of(&self.stats.account);
-        let (source, destination) = (task.source_path(), task.destination_path());
         let record = Record {
-            source: Some(&source),
-            destination: Some(&destination),
             action,
             why,
             dry_run: self.ctx.options.dry_run,
-            range: None,
             kind: name.kind,
             differences: name.differences.unwrap_or_default(),
-            moved,
-            ns,
-            failure: failures.first.as_ref(),
+            failure: failures.first.as_deref(),
+            ..Record::default()
         };
-        self.write_record(&record);
+        self.write_record(task, measure, record);
     }
 
     /// Returns the outcome of the current name, or `None` if there is nothing to log, as for a name that was
@@ -123,19 +176,22 @@ impl Worker<'_> {
         })
     }
 
-    fn write_record(&mut self, record: &Record<'_>) {
-        if self.ctx.options.itemize
-            && let Some(line) = record.itemized()
-        {
-            self.ctx.reporter.lines(&line);
+    /// Adds the paths and the measurement to a record, and holds its lines.
+    fn write_record(&mut self, task: &Task<'_>, measure: Measure, record: Record<'_>) {
+        let Measured { moved, start, end } = measure.end(&mut self.stats.account);
+        let Recorder { lines, items, is_at_once, written, paths, name: _ } = &mut self.recorder;
+        let (source, destination) = paths.of(task);
+        let ns = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX);
+        let record = Record { source: Some(source), destination: Some(destination), moved, ns, ..record };
+        if self.ctx.options.itemize {
+            record.write_item(items);
         }
-        if self.ctx.reporter.log().is_none() {
-            return;
+        if self.ctx.reporter.log().is_some() {
+            record.write_json(lines);
         }
-        record.write_json(&mut self.recorder.lines);
-        // Readers that follow the log see a large file as soon as it is done.
-        const LONG: u64 = 100_000_000;
-        if self.recorder.lines.len() >= log::HELD || record.ns >= LONG {
+        let is_late = end - *written.get_or_insert(start) >= MOST_DELAY;
+        if lines.len() + items.len() >= log::HELD || is_late || *is_at_once {
+            *written = Some(end);
             self.flush_records();
         }
     }
@@ -145,6 +201,10 @@ impl Worker<'_> {
         if let Some(log) = self.ctx.reporter.log() {
             log.write(&self.recorder.lines);
             self.recorder.lines.clear();
+        }
+        if !self.recorder.items.is_empty() {
+            self.ctx.reporter.lines(&self.recorder.items);
+            self.recorder.items.clear();
         }
     }
 
@@ -167,16 +227,13 @@ impl Worker<'_> {
     /// Logs a range of a file that several processes copy, or its completion.
     pub(super) fn record_part(&mut self, task: &Task<'_>, measure: Option<Measure>, part: Part) {
         let Some(measure) = measure else { return };
-        let (moved, ns) = measure.of(&self.stats.account);
-        let (source, destination) = (task.source_path(), task.destination_path());
         let (action, range) = match part {
             Part::Range(range) => (NameAction::Copied, Some(range)),
             Part::Whole => (NameAction::Copied, None),
             Part::Link => (NameAction::Linked, None),
         };
-        let (source, destination) = (Some(source.as_os_str()), Some(destination.as_os_str()));
-        let kind = Some(Kind::Regular);
-        self.write_record(&Record { source, destination, action, range, kind, moved, ns, ..Record::default() });
+        let record = Record { action, range, kind: Some(Kind::Regular), ..Record::default() };
+        self.write_record(task, measure, record);
     }
 }
 
