@@ -15,10 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zcp::sys::at;
-use zcp::sys::proc::StopFlag;
-use zcp::transfer::ladder::Limits;
-use zcp::transfer::{Account, Call, DestinationKind, Ladder, Meter, Strategy, Tally, Transfer};
+use zcp::Strategy;
+use zcp::internals::{Account, Call, DestinationKind, Ladder, Limits, Meter, StopFlag, Tally, Transfer, fstat};
 
 /// The number of rounds. Each strategy runs once in each, so that a machine that changes its speed changes it
 /// for all.
@@ -110,7 +108,7 @@ fn to_socket(
 ) -> std::io::Result<Run> {
     let here = here.into();
     let mut reader = reader(there.into())?;
-    let target = DestinationKind::Stream(at::fstat(&here)?);
+    let target = DestinationKind::Stream(fstat(&here)?);
     copy(strategy, source, &here.try_clone()?, target, || {
         drop(here);
         reader.wait().map(drop)
@@ -146,9 +144,9 @@ fn copy(
     let src = File::open(source)?;
     let transfer = Transfer {
         src: src.as_fd(),
-        stat: at::fstat(&src)?,
+        stat: fstat(&src)?,
         dst: dst.as_fd(),
-        dst_dev: at::fstat(dst)?.dev,
+        dst_dev: fstat(dst)?.dev,
         target,
         overwritten: false,
     };

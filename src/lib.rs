@@ -37,8 +37,8 @@
 //! # What is promised
 //! Everything documented here follows semantic versioning: code that compiles with one version compiles with
 //! all later ones of the same major number (of the same minor number while the major is 0), and the
-//! documented behaviour stays. The other modules are public only for the program's own tests and examples.
-//! They are hidden from this page and change without notice.
+//! documented behaviour stays. `internals` is not on this page and may change in any version: the program, its
+//! tests and its examples take from it what other programs do not need.
 //!
 //! # Architecture
 //! Three rules:
@@ -49,14 +49,15 @@
 //! 3. **Names are relative to an open directory. A full path is only for messages.**
 //!
 //! ## Modules
-//! From the outermost to the innermost. Each module imports only those further down; modules on one line do
-//! not import each other (`tests/it/rooms.rs` checks this).
+//! From the outermost to the innermost; the first two belong to the program (`src/main.rs`). Each module imports
+//! only those further down; modules on one line do not import each other (`tests/it/rooms.rs` checks this).
 //!
 //! | module | content |
 //! |---|---|
 //! | `program` | parse, copy, exit status |
-//! | `job` | a copy that several machines share: plan, run a part, finish |
 //! | `cli` | the only module that knows flags: arguments -> `CopyOptions` |
+//! | `internals` | what the program uses beyond the public interface |
+//! | `job` | a copy that several machines share: plan, run a part, finish |
 //! | `api` | the public interface of the library |
 //! | `session` | one copy from its preparation to its end, and its effects on the process |
 //! | `engine` | the number of workers over time |
@@ -83,56 +84,36 @@
 //!
 //! Each worker counts in plain integers (`report::Stats`), which are added up at the end.
 
+// Some code is for the program alone.
+#![cfg_attr(not(feature = "cli"), allow(dead_code))]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("zcp copies by system calls that only Linux has; it can be built for Linux alone.");
 
-#[doc(hidden)]
-pub mod api;
-#[doc(hidden)]
-pub mod backup;
-#[doc(hidden)]
-pub mod batch;
+mod api;
+mod backup;
+mod batch;
+mod context;
+mod decision;
+mod dir;
+mod engine;
+mod error;
+mod existing;
+mod filter;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
-pub mod cli;
-#[doc(hidden)]
-pub mod context;
-#[doc(hidden)]
-pub mod decision;
-#[doc(hidden)]
-pub mod dir;
-#[doc(hidden)]
-pub mod engine;
-#[doc(hidden)]
-pub mod error;
-#[doc(hidden)]
-pub mod existing;
-#[doc(hidden)]
-pub mod filter;
+pub mod internals;
 #[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod job;
-#[doc(hidden)]
-pub mod metadata;
-#[doc(hidden)]
-pub mod options;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod program;
-#[doc(hidden)]
-pub mod report;
-#[doc(hidden)]
-pub mod session;
-#[doc(hidden)]
-pub mod sys;
-#[doc(hidden)]
-pub mod temporary;
-#[doc(hidden)]
-pub mod transfer;
-#[doc(hidden)]
-pub mod walk;
-#[doc(hidden)]
-pub mod worker;
+mod job;
+mod metadata;
+mod options;
+mod report;
+mod session;
+mod sys;
+mod temporary;
+mod transfer;
+mod walk;
+mod worker;
 
 pub use api::{Attribute, Cancel, CopyOptions, Error, Report, StrategyReport, copy};
 pub use options::{Action, BackupControl, Dereference, OnFailure, ProgressForm, When};

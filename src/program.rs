@@ -3,20 +3,19 @@
 //! machines share use the module `job`.
 
 use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
-use crate::job;
-use crate::sys::interrupted::{Bounded, errno_of};
-use crate::sys::{Errno, at, inherited, proc};
-use crate::temporary;
-use crate::{Cancel, Console, Error, Failure, Log, Report};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use zcp::internals::{
+    Bounded, CWD, Errno, Prepared, SIGPIPE, begin, errno_of, inherited, may_write, perform, preloads, prepare,
+};
+use zcp::{Cancel, Console, Error, Failure, Log, Report};
 
 /// Runs zcp in a process that did not start with Rust's own `main`. Returns the exit status.
 pub fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
-    if let Err(errno) = crate::sys::start::begin() {
+    if let Err(errno) = begin() {
         let failure = Failure::plain("cannot occupy a closed standard descriptor").errno(errno);
         Console::new("zcp").message(&failure);
         return FAILURE;
@@ -34,7 +33,7 @@ const FAILURE: i32 = 1;
 /// The exit status is 0 or 1, as with cp. A signal that interrupted the copy is raised again at the end.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     let console = Console::new(&cli::program_name(args.next().as_deref()));
-    if let Some(words) = unseen_by(cfg!(target_feature = "crt-static"), proc::preloads) {
+    if let Some(words) = unseen_by(cfg!(target_feature = "crt-static"), preloads) {
         console.say(words.as_bytes());
         return FAILURE;
     }
@@ -42,8 +41,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
         Ok(Request::Print(text)) => print(&console, &text),
         Ok(Request::Copy(request)) => copy(&console, *request),
         Ok(Request::Job(step, statistics)) => {
-            let prepared = job::prepare(step, &console);
-            let outputs = match prepared.as_ref().map(job::Prepared::operands) {
+            let prepared = prepare(step, &console, |arguments| cli::parse_saved(arguments, &console));
+            let outputs = match prepared.as_ref().map(Prepared::operands) {
                 Ok((sources, destination)) => check_outputs(&statistics, sources, destination),
                 Err(_) => Ok(()),
             };
@@ -54,7 +53,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
             match prepared {
                 Ok(prepared) => {
                     let cancel = Cancel::new();
-                    let (report, failed) = job::perform(prepared, &console, log.clone(), &cancel);
+                    let (report, failed) = perform(prepared, &console, log.clone(), &cancel);
                     let end = Conclusion {
                         console: &console,
                         cancel: &cancel,
@@ -116,12 +115,12 @@ fn copy(console: &Console, request: Copy) -> i32 {
         }
         Err(Error::Cancelled(report)) => {
             // After SIGPIPE there is no reader for a message.
-            if cancel.signal() != Some(proc::SIGPIPE) {
+            if cancel.signal() != Some(SIGPIPE) {
                 console.say(format!("interrupted: {}", report.headline()).as_bytes());
             }
             report
         }
-        Err(nothing @ (Error::Usage(_) | Error::Unusable(_))) => return refuse(console, &nothing.into()),
+        Err(error) => return refuse(console, &error.into()),
     };
     let failed = report.failed();
     Conclusion { console, cancel: &cancel, statistics, stats_file, log, stdout_taken }.conclude(&report, failed)
@@ -246,9 +245,9 @@ impl StatsFile {
         if !std::fs::metadata(parent)?.is_dir() {
             return Err(Errno::NOTDIR.into());
         }
-        let may_replace = at::may_write(at::CWD, parent.as_os_str());
+        let may_replace = may_write(CWD, parent.as_os_str());
         if old && may_replace.is_err() {
-            at::may_write(at::CWD, path.as_os_str())?;
+            may_write(CWD, path.as_os_str())?;
             if is_report(&path) {
                 write_in_place(&path, b"")?;
             }
@@ -383,7 +382,7 @@ fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
         });
         written.map_err(|error| errno_of(&error))
     };
-    Ok(temporary::replace(at::CWD, path.as_os_str(), make)?)
+    Ok(zcp::internals::replace(CWD, path.as_os_str(), make)?)
 }
 
 /// See no-color.org and terminfo(5).

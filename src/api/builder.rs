@@ -153,9 +153,10 @@ impl CopyOptions {
     /// Checks whether the options agree with each other, without copying anything.
     ///
     /// # Errors
-    /// [`Error::Usage`] if two options contradict each other.
+    /// [`Error::Usage`] if two options contradict each other, [`Error::Unusable`] if the kernel lacks what one
+    /// requires.
     pub fn check(&self) -> Result<(), Error> {
-        self.complete().contradiction().map_or(Ok(()), |words| Err(Error::Usage(Failure::plain(words))))
+        self.settled().map(drop)
     }
 
     fn run(&self, operands: Operands) -> Result<Report, Error> {
@@ -176,15 +177,12 @@ impl CopyOptions {
 
     /// Returns the options with all their consequences, and perhaps a warning.
     pub(crate) fn settled(&self) -> Result<(Options, Option<Failure>), Error> {
-        self.check()?;
-        let mut options = self.complete();
-        let warning = options.settle_context().map_err(|words| Error::Unusable(Failure::plain(words)))?;
-        Ok((options, warning.map(Failure::plain)))
-    }
-
-    fn complete(&self) -> Options {
         let mut options = self.options.clone();
         options.complete(self.dereference, self.copy_contents);
-        options
+        if let Some(words) = options.contradiction() {
+            return Err(Error::Usage(Failure::plain(words)));
+        }
+        let warning = options.settle_context().map_err(|words| Error::Unusable(Failure::plain(words)))?;
+        Ok((options, warning.map(Failure::plain)))
     }
 }

@@ -151,8 +151,7 @@ impl Report {
 
     /// Returns the line that the program ends with after several failures, or `None` if there is no need for
     /// one. It is in bytes, because file names need not be UTF-8.
-    #[cfg(feature = "cli")]
-    pub(crate) fn outcome(&self) -> Option<Vec<u8>> {
+    pub fn outcome(&self) -> Option<Vec<u8>> {
         table::outcome(&self.0)
     }
 

@@ -3,9 +3,9 @@
 
 use super::job::JobOptions;
 use super::{Copy, Statistics, UsageError, values, words};
-use crate::report::quote::quoted;
-use crate::{Action, BackupControl, Console, CopyOptions, OnFailure, When};
 use std::ffi::{OsStr, OsString};
+use zcp::internals::quote::quoted;
+use zcp::{Action, BackupControl, Console, CopyOptions, Error, OnFailure, When};
 
 /// The last of `-i` and `-n`.
 #[derive(Clone, Copy)]
@@ -153,9 +153,9 @@ impl CommandLine {
 
     /// Applies `--backup`, `--suffix` and their environment variables (info coreutils, "Backup options").
     fn settle_backups(&mut self) -> Result<(), UsageError> {
-        let Some(word) = self.backup.take() else { return Ok(self.copy.check()?) };
+        let Some(word) = self.backup.take() else { return contradiction(&self.copy) };
         // A contradiction is refused even if --backup=none makes no backup.
-        self.copy.clone().backup(BackupControl::Simple).check()?;
+        contradiction(self.copy.clone().backup(BackupControl::Simple))?;
         let control = match word.filter(|word| !word.is_empty()) {
             Some(word) => words::find("backup type", &word, values::BACKUP)?,
             None => match std::env::var_os("VERSION_CONTROL").filter(|word| !word.is_empty()) {
@@ -174,7 +174,7 @@ impl CommandLine {
 
     /// Makes a copy of these operands. The options must be settled.
     pub(super) fn into_copy(mut self, mut names: Vec<OsString>) -> Result<Copy, UsageError> {
-        self.copy.settled()?; // as in cp, this error comes first
+        self.copy.check()?; // as in cp, this error comes first
         if names.is_empty() {
             return Err(UsageError::new("missing file operand"));
         }
@@ -203,5 +203,13 @@ impl CommandLine {
                 Err(UsageError::new([b"missing destination file operand after ".as_slice(), &only].concat()))
             }
         }
+    }
+}
+
+/// Fails if two options contradict each other.
+fn contradiction(options: &CopyOptions) -> Result<(), UsageError> {
+    match options.check() {
+        Err(error @ Error::Usage(_)) => Err(error.into()),
+        _ => Ok(()),
     }
 }

@@ -7,9 +7,9 @@ use super::command_line::CommandLine;
 use super::opt::{Effect, Opt};
 use super::options::options;
 use super::words::similar;
-use crate::report::quote::shown;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use zcp::internals::quote::shown;
 
 /// An option of the command line.
 #[derive(Clone, Debug)]

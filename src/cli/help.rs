@@ -1,8 +1,8 @@
 //! Renders the texts of `--help`, `-h` and `--version` from the table of options.
 
 use super::options::{command, options};
-use crate::sys::proc;
 use clap::Command;
+use zcp::internals::terminal_width;
 
 /// The longest line of help in columns. Longer lines are hard to read.
 const WIDEST: usize = 100;
@@ -60,6 +60,6 @@ fn adapted(program: &str) -> Command {
     let command = command();
     let own_letters = options().filter(|option| program == "cp" && option.letter_is_own);
     let command = own_letters.fold(command, |command, option| command.mut_arg(option.id, |arg| arg.short(None)));
-    let width = proc::terminal_width(std::io::stdout()).min(WIDEST);
+    let width = terminal_width(std::io::stdout()).min(WIDEST);
     command.term_width(width).mut_arg("operands", |operands| operands.hide(true)).override_usage(usage(program))
 }

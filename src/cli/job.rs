@@ -7,51 +7,14 @@ use super::command_line::CommandLine;
 use super::getopt::Given;
 use super::opt::Scope;
 use super::{Copy, Request, UsageError};
-use crate::report::quote::plainly_quoted;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
+use zcp::internals::quote::plainly_quoted;
+use zcp::internals::{JobStep, Plan};
 
 /// The most parts of a plan. Each one takes memory, and two files in the job folder.
 const MOST_PARTS: u64 = 1_000_000;
-
-/// One of the three steps, with its job folder.
-#[derive(Debug)]
-pub enum JobStep {
-    /// `--plan=JOB --parts=N`.
-    Plan(Plan),
-    /// `--run=JOB`.
-    Run {
-        /// The job folder.
-        folder: OsString,
-        /// `--part=K`, from 0, or `None` to take it from the environment.
-        part: Option<u64>,
-        /// The options of this run, to append to those of the plan.
-        arguments: Vec<OsString>,
-    },
-    /// `--finish=JOB`.
-    Finish {
-        /// The job folder.
-        folder: OsString,
-        /// Options of this run.
-        arguments: Vec<OsString>,
-    },
-}
-
-/// The arguments of a plan.
-#[derive(Debug)]
-pub struct Plan {
-    /// The job folder.
-    pub folder: OsString,
-    /// The number of parts.
-    pub parts: NonZeroU64,
-    /// `--split-over`: files with more bytes are copied as byte ranges.
-    pub split_over: Option<NonZeroU64>,
-    /// The options, SOURCE and DEST.
-    pub copy: Box<Copy>,
-    /// The options that the other steps also use, as they would be typed.
-    pub arguments: Vec<OsString>,
-}
 
 /// The job options as they were given.
 #[derive(Default)]
@@ -148,7 +111,8 @@ fn plan(
         None => None,
     };
     let arguments = typed(given, &[Scope::What, Scope::How]);
-    Ok(Plan { folder, parts, split_over, copy: Box::new(line.into_copy(operands)?), arguments })
+    let Copy { options, sources, destination, .. } = line.into_copy(operands)?;
+    Ok(Plan { folder, parts, split_over, options: Box::new(options), sources, destination, arguments })
 }
 
 /// Returns the options of a step that follows the plan. Fails on operands and on options of other steps.
@@ -208,8 +172,8 @@ fn typed(given: &[Given], scopes: &[Scope]) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Console;
     use crate::cli::parse;
+    use zcp::Console;
 
     fn parsed(args: &[&str]) -> Result<JobStep, String> {
         let args = args.iter().map(OsString::from).collect();
@@ -227,8 +191,7 @@ mod tests {
         let Ok(JobStep::Plan(plan)) = parsed(&args) else { panic!("no plan") };
         assert_eq!(plan.arguments, ["--archive", "--sparse=always"]);
         assert_eq!((plan.parts.get(), plan.split_over.map(NonZeroU64::get)), (7, Some(64 << 20)));
-        let Copy { sources, destination, .. } = *plan.copy;
-        assert_eq!((plan.folder, sources, destination), ("j".into(), vec!["a".into()], "b".into()));
+        assert_eq!((plan.folder, plan.sources, plan.destination), ("j".into(), vec!["a".into()], "b".into()));
     }
 
     #[test]

@@ -14,16 +14,14 @@ mod options;
 mod values;
 mod words;
 
-pub use job::{JobStep, Plan};
-pub use options::command;
-
-use crate::report::quote;
-use crate::{Console, CopyOptions, Error, Failure};
 use command_line::CommandLine;
 use getopt::{Given, Manner};
 use opt::{Effect, Scope};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use zcp::internals::JobStep;
+use zcp::internals::quote;
+use zcp::{Console, CopyOptions, Error, Failure};
 
 /// The variable for default options, for zcp but not under the name cp. It may hold only options that say how
 /// to copy, not what: a script must be able to rely on the meaning of its command line.
@@ -107,8 +105,8 @@ impl From<Error> for UsageError {
         match error {
             Error::Usage(failure) => UsageError::new(failure.text()),
             Error::Unusable(failure) => failure.into(),
-            // Not possible here, because nothing was copied yet.
-            Error::Incomplete(_) | Error::Cancelled(_) => UsageError::new(error.to_string()),
+            // The others come after a copy.
+            _ => UsageError::without_hint(error.to_string()),
         }
     }
 }
@@ -152,6 +150,17 @@ pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageErr
     job::request(&read.given, line, read.operands)
 }
 
+/// Parses the arguments that the plan of a job holds, followed by those of a step.
+///
+/// # Errors
+/// Those of [`parse`], or the arguments are no copy's.
+pub fn parse_saved(args: Vec<OsString>, console: &Console) -> Result<CopyOptions, UsageError> {
+    match parse(args, console)? {
+        Request::Copy(copy) => Ok(copy.options),
+        _ => Err(UsageError::without_hint("the job's saved options do not describe a copy")),
+    }
+}
+
 /// Parses the options in `$ZCP_OPTS`, which are separated by white space.
 fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
     let words = preset.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -177,4 +186,55 @@ fn preset_options(preset: &OsStr) -> Result<Vec<Given>, UsageError> {
 
 fn in_preset(error: UsageError) -> UsageError {
     UsageError { text: [b"$ZCP_OPTS: ".as_slice(), &error.text].concat(), hint: false, ..error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::opt::Opt;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use std::os::unix::ffi::OsStringExt;
+
+    /// Any argument that a shell can pass: options, pieces of options, bytes.
+    fn argument() -> impl Strategy<Value = OsString> {
+        let longs: Vec<String> = options::options().flat_map(Opt::longs).map(|long| format!("--{long}")).collect();
+        let words = [
+            "=auto",
+            "=always",
+            "=",
+            "=json",
+            "=x,y",
+            "=\u{e9}",
+            "=none",
+            "=8",
+            "=99999999999999999999",
+            "=mode,",
+        ];
+        let long = (select(longs), 2..30_usize, select(words.to_vec()), any::<bool>());
+        prop_oneof![
+            3 => long.prop_map(|(long, len, word, with)| {
+                let cut = &long[..len.min(long.len())];
+                OsString::from(if with { format!("{cut}{word}") } else { cut.to_owned() })
+            }),
+            2 => "-[a-zA-Z0-9]{1,5}".prop_map(OsString::from),
+            1 => vec(1..=255_u8, 0..12).prop_map(OsString::from_vec),
+            2 => select(vec!["a", "b", "--", "-", "", "d/"]).prop_map(OsString::from),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        /// Any arguments are accepted or refused, and the messages cannot control a terminal.
+        #[test]
+        fn any_arguments_are_understood_or_refused(args in vec(argument(), 0..8)) {
+            if let Err(UsageError { text, .. }) = parse(args, &Console::new("zcp")) {
+                let is_tame = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+                let text = String::from_utf8(text);
+                prop_assert!(text.as_ref().is_ok_and(|text| text.chars().all(is_tame)), "{text:?}");
+            }
+        }
+    }
 }

@@ -8,9 +8,9 @@ use super::command_line::{Asking, CommandLine, Update};
 use super::opt::{ArgumentKind, Opt, Scope};
 use super::values::{self, REFLINK, SPARSE};
 use super::{StatsForm, UsageError, generate, help, words};
-use crate::{Cloning, Dereference, OnFailure, ProgressForm, When};
 use clap::{Arg, Command};
 use std::ffi::OsStr;
+use zcp::{Cloning, Dereference, OnFailure, ProgressForm, When};
 
 /// The heading of cp's options.
 pub(super) const CP: &str = "Options of cp";
@@ -67,7 +67,7 @@ const CP_OPTIONS: &[Opt] = &[
         line.copy.copy_contents(true);
     }),
     Opt::flag("d", None, "Same as --no-dereference --preserve=links", |line| {
-        line.copy.preserve([crate::Attribute::Links]).dereference(Dereference::Never);
+        line.copy.preserve([zcp::Attribute::Links]).dereference(Dereference::Never);
     })
     .letter('d'),
     Opt::flag("debug", None, "Explain how each file is copied; implies -v", |line| {

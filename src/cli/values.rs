@@ -4,10 +4,10 @@ use super::StatsForm;
 use super::UsageError;
 use super::command_line::Update;
 use super::words::{self, Words};
-use crate::report::quote::plainly_quoted;
-use crate::{Attribute, BackupControl, Cloning, ProgressForm, Sparse, Strategy, When};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use zcp::internals::quote::plainly_quoted;
+use zcp::{Attribute, BackupControl, Cloning, ProgressForm, Sparse, Strategy, When};
 
 pub(super) const BACKUP: &Words<Option<BackupControl>> = &[
     ("none", None),

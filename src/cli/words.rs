@@ -3,6 +3,7 @@
 use super::UsageError;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use zcp::internals::quote::plainly_quoted;
 
 /// The words of an argument with their meanings. Synonyms are adjacent.
 pub(super) type Words<T> = [(&'static str, T)];
@@ -47,7 +48,7 @@ pub(super) fn similar<'c>(word: &[u8], candidates: impl Iterator<Item = &'c str>
 }
 
 fn refusal<T: Copy + PartialEq>(kind: &str, what: &str, text: &[u8], words: &Words<T>) -> UsageError {
-    let mut message = [kind.as_bytes(), b" argument ", &crate::report::quote::plainly_quoted(text)].concat();
+    let mut message = [kind.as_bytes(), b" argument ", &plainly_quoted(text)].concat();
     message.extend_from_slice(format!(" for '{what}'\nValid arguments are:").as_bytes());
     for names in synonyms(words) {
         message.extend_from_slice(format!("\n  - '{}'", names.join("', '")).as_bytes());

@@ -38,12 +38,14 @@ enum About {
 
 impl Failure {
     /// Makes a failure without a path.
-    pub(crate) fn plain(operation: &'static str) -> Failure {
+    #[doc(hidden)]
+    pub fn plain(operation: &'static str) -> Failure {
         Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other, names: None }
     }
 
     /// Makes a failure about `path`, which replaces the first `{}` of `operation`.
-    pub(crate) fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
+    #[doc(hidden)]
+    pub fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
         Failure::plain(operation).and(path)
     }
 
@@ -79,14 +81,16 @@ impl Failure {
 
     /// Sets the system's reason.
     #[must_use]
-    pub(crate) fn errno(mut self, errno: Errno) -> Failure {
+    #[doc(hidden)]
+    pub fn errno(mut self, errno: Errno) -> Failure {
         self.errno = Some(errno);
         self
     }
 
     /// Sets a reason in words instead of the system's.
     #[must_use]
-    pub(crate) fn because(mut self, why: String) -> Failure {
+    #[doc(hidden)]
+    pub fn because(mut self, why: String) -> Failure {
         self.why = Some(why);
         self
     }
@@ -117,7 +121,6 @@ impl Failure {
     }
 
     /// Returns whether a sync to the disk failed.
-    #[cfg(feature = "cli")]
     pub(crate) fn is_of_sync(&self) -> bool {
         self.operation.starts_with("cannot sync ")
     }

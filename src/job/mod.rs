@@ -30,7 +30,6 @@ mod sweep;
 mod tests;
 mod written;
 
-use crate::cli::{self, JobStep, Request, UsageError};
 use crate::context::{Callback, Context};
 use crate::options::Options;
 use crate::report::stats::Summary;
@@ -40,12 +39,55 @@ use crate::sys::stale::StaleRetry;
 use crate::sys::{at, proc};
 use crate::transfer::route::FsKind;
 use crate::walk::operands::Duration;
-use crate::{Cancel, Console, Failure, Report};
+use crate::{Cancel, Console, CopyOptions, Error, Failure, Report};
 use folder::Folder;
 use manifest::Manifest;
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use written::Written;
+
+/// One of the three steps, with its job folder.
+#[derive(Debug)]
+pub enum JobStep {
+    /// `--plan=JOB --parts=N`.
+    Plan(Plan),
+    /// `--run=JOB`.
+    Run {
+        /// The job folder.
+        folder: OsString,
+        /// `--part=K`, from 0, or `None` to take it from the environment.
+        part: Option<u64>,
+        /// The options of this run, to append to those of the plan.
+        arguments: Vec<OsString>,
+    },
+    /// `--finish=JOB`.
+    Finish {
+        /// The job folder.
+        folder: OsString,
+        /// Options of this run.
+        arguments: Vec<OsString>,
+    },
+}
+
+/// A plan to make.
+#[derive(Debug)]
+pub struct Plan {
+    /// The job folder.
+    pub folder: OsString,
+    /// The number of parts.
+    pub parts: NonZeroU64,
+    /// `--split-over`: files with more bytes are copied as byte ranges.
+    pub split_over: Option<NonZeroU64>,
+    /// The options of the copy.
+    pub options: Box<CopyOptions>,
+    /// The files to copy.
+    pub sources: Vec<OsString>,
+    /// The destination.
+    pub destination: OsString,
+    /// The options that the other steps also use, as they would be typed.
+    pub arguments: Vec<OsString>,
+}
 
 /// A job whose plan is complete, as a run or a finish works on it.
 #[derive(Debug)]
@@ -71,7 +113,7 @@ pub struct Prepared {
 
 #[derive(Debug)]
 enum StepTask {
-    Plan(cli::Plan),
+    Plan(Plan),
     /// Run a part, or finish the job if there is none.
     Work(Folder, Box<Manifest>, Option<u64>),
 }
@@ -81,7 +123,7 @@ impl Prepared {
     /// the plan, whose outputs were checked.
     pub fn operands(&self) -> (&[OsString], &OsStr) {
         match &self.task {
-            StepTask::Plan(plan) => (&plan.copy.sources, &plan.copy.destination),
+            StepTask::Plan(plan) => (&plan.sources, &plan.destination),
             StepTask::Work(_, manifest, _) if manifest.new_name.is_none() => {
                 (std::slice::from_ref(&manifest.source.path), &manifest.destination.path)
             }
@@ -90,36 +132,46 @@ impl Prepared {
     }
 }
 
-/// Reads the plan of a step and settles its options.
+/// Reads the plan of a step and settles its options. `parse` parses the arguments that a plan holds.
 ///
 /// # Errors
 /// If a plan may not be made, does not exist or cannot be read, or has no such part.
-pub fn prepare(step: JobStep, console: &Console) -> Result<Prepared, UsageError> {
+pub fn prepare<E: From<Error>>(
+    step: JobStep,
+    console: &Console,
+    parse: impl Fn(Vec<OsString>) -> Result<CopyOptions, E>,
+) -> Result<Prepared, E> {
     let (path, part, arguments) = match step {
         JobStep::Plan(plan) => {
-            let (options, warning) = plan.copy.options.settled()?;
+            let (options, warning) = plan.options.settled()?;
             if let Some(warning) = warning {
                 console.message(&warning);
             }
             return match plan::refusal(&plan, &options) {
-                Some(failure) => Err(failure.into()),
+                Some(failure) => Err(Error::Unusable(failure).into()),
                 None => Ok(Prepared { options, task: StepTask::Plan(plan) }),
             };
         }
         JobStep::Run { folder, part, arguments } => (folder, Some(part), arguments),
         JobStep::Finish { folder, arguments } => (folder, None, arguments),
     };
-    let magic = at::fs_magic(&path).map_err(|errno| Failure::new("cannot access {}", &path).errno(errno))?;
+    let (folder, manifest, part) = open(&path, part).map_err(Error::Unusable)?;
+    let options = options(&manifest, arguments, parse)?;
+    Ok(Prepared { options, task: StepTask::Work(folder, Box::new(manifest), part) })
+}
+
+/// Opens the folder of a job, and determines the part to run: `None` to finish, or perhaps a number to run.
+fn open(path: &OsStr, part: Option<Option<u64>>) -> Result<(Folder, Manifest, Option<u64>), Failure> {
+    let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
     let (folder, manifest) = Folder::open(path.as_ref(), &stale_retry(&[magic]))?;
     let of_scheduler = || auto::part(|name| std::env::var_os(name));
     let part = part.map(|part| part.map_or_else(of_scheduler, Ok)).transpose()?;
     if let Some(part) = part.filter(|part| *part >= manifest.parts) {
         let last = (manifest.parts - 1).to_string();
         let words = "there is no part {?} in {}: parts are numbered from 0 to {?}";
-        return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last).into());
+        return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last));
     }
-    let options = options(&manifest, arguments, console)?;
-    Ok(Prepared { options, task: StepTask::Work(folder, Box::new(manifest), part) })
+    Ok((folder, manifest, part))
 }
 
 /// Performs a step and returns its report and the number of failures. Failures are printed, too.
@@ -161,19 +213,18 @@ fn stale_retry(magics: &[u64]) -> StaleRetry {
 }
 
 /// Returns the settled options: those of the plan, followed by those given to this step.
-fn options(manifest: &Manifest, arguments: Vec<OsString>, console: &Console) -> Result<Options, UsageError> {
+fn options<E: From<Error>>(
+    manifest: &Manifest,
+    arguments: Vec<OsString>,
+    parse: impl Fn(Vec<OsString>) -> Result<CopyOptions, E>,
+) -> Result<Options, E> {
     let operands = [manifest.source.path.clone(), manifest.destination.path.clone()];
     let all = [manifest.arguments.clone(), arguments, vec!["--".into()], operands.into()].concat();
-    match cli::parse(all, console)? {
-        // Other processes may write the same destination, so a name must appear only when its file is
-        // complete. With preserved times, a repeated run can recognise complete files.
-        Request::Copy(copy) => {
-            let (options, _) = copy.options.settled()?;
-            let resume = options.preserve.timestamps;
-            Ok(Options { atomic: true, resume, replace_other_kinds: true, ..options })
-        }
-        _ => Err(Failure::plain("the job's saved options do not describe a copy").into()),
-    }
+    let (options, _) = parse(all)?.settled()?;
+    // Other processes may write the same destination, so a name must appear only when its file is complete. With
+    // preserved times, a repeated run can recognise complete files.
+    let resume = options.preserve.timestamps;
+    Ok(Options { atomic: true, resume, replace_other_kinds: true, ..options })
 }
 
 /// Returns the name of this machine, safe to use in a file name.

@@ -5,6 +5,7 @@
 //! (their number depends on the parts alone), the inodes with names still missing, and the open directories
 //! down to the current one.
 
+use super::Plan;
 use super::balance::{self, Bundle, Bundler, Scale, Weight};
 use super::facts::{DirFacts, Facts, PlannedRange};
 use super::folder::{DIRECTORIES, Folder, JOINS};
@@ -12,7 +13,6 @@ use super::lists::{ListWriter, ROOT};
 use super::manifest::{Join, Manifest};
 use super::roots::{self, JobRoots};
 use super::spool::{Group, Inodes, SpoolReader, SpoolWriter};
-use crate::cli::Plan;
 use crate::context::Context;
 use crate::options::{Action, Dereference, IfExists, Options};
 use crate::report::Failure;
@@ -50,7 +50,7 @@ pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
         (options.dry_run, "--plan does not go with --dry-run: it copies nothing, and says so"),
         (options.files_from.is_some(), "--plan does not go with --files-from: a list is a part by itself"),
         (
-            plan.copy.sources.len() > 1,
+            plan.sources.len() > 1,
             "--plan takes one SOURCE: plan each by itself, or the directory that they are in",
         ),
         (options.if_exists == IfExists::Ask, "--plan does not go with -i: a part has nobody to ask"),
@@ -80,8 +80,7 @@ pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
 /// # Errors
 /// If there can be no plan. A failure about a single name is reported and recorded for `--finish`.
 pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
-    let copy = &plan.copy;
-    let operands = copy.options.operands(copy.sources.clone(), copy.destination.clone());
+    let operands = plan.options.operands(plan.sources.clone(), plan.destination.clone());
     let (roots, folder, spool) = roots::resolve(ctx, operands, &plan.folder)?;
     let JobRoots { source: (source, source_fd), destination: (root, destination), existed, file } = roots;
     let mut list = SourceList { spool: SpoolWriter::new(folder.spool(), spool), totals: Totals::default() };

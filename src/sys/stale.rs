@@ -6,7 +6,6 @@
 //! source with many missing files would take hours.
 
 use super::{Errno, Result};
-use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -35,15 +34,6 @@ impl StaleRetry {
     /// Those of the last call.
     pub fn call<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
         self.until(&mut call, |errno| self.may_pass(*errno))
-    }
-
-    /// Like [`StaleRetry::call`], for functions of std.
-    ///
-    /// # Errors
-    /// Those of the last call.
-    pub fn io<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        let may_pass = |error: &io::Error| Errno::from_io_error(error).is_some_and(|errno| self.may_pass(errno));
-        self.until(&mut call, may_pass)
     }
 
     /// Like [`StaleRetry::call`], for an operation of several calls, which is also repeated on EEXIST: a sibling

@@ -1,5 +1,6 @@
 //! The documents name only files and options that exist.
 
+use crate::generated::option_names;
 use crate::needs::trial;
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
@@ -58,8 +59,8 @@ fn links_lead_somewhere() {
 
 /// Checks the options in the commands of the documents, and everywhere in the manual page.
 fn options_exist() {
-    let command = zcp::cli::command();
-    let known: BTreeSet<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+    let names = option_names();
+    let known: BTreeSet<_> = names.iter().filter_map(|name| name.strip_prefix("--")).collect();
     let mut used = BTreeSet::new();
     for (_, text) in documents() {
         let commands = text.lines().filter(|line| line.starts_with("zcp ") || line.contains("| zcp "));

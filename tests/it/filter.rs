@@ -8,10 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use zcp::filter::Filter;
-use zcp::options::Options;
-use zcp::report::progress::Total;
-use zcp::walk::estimate::estimate;
+use zcp::internals::{Filter, Options, Total, estimate};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

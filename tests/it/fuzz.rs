@@ -1,5 +1,5 @@
-//! Random input for code that must never panic, lose data or report wrong results: the parser of arguments, the
-//! decision, quoting, patterns, and the ladder on files with holes and on streams. `ZCP_FUZZ_SECONDS=3600 cargo
+//! Random input for code that must never panic, lose data or report wrong results: the decision, quoting,
+//! patterns, and the ladder on files with holes and on streams (for the parser of arguments, see `src/cli/mod.rs`). `ZCP_FUZZ_SECONDS=3600 cargo
 //! test --test it fuzz::` runs each trial for an hour, with new seeds.
 
 mod globs;
@@ -21,16 +21,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use zcp::decision::{self, Clear, Decision, Existing};
-use zcp::options::{Action, Backup, BackupControl, Dereference, IfExists, Options, Preserve};
-use zcp::report::quote;
-use zcp::sys::{Stat, Time, at, proc::StopFlag};
-use zcp::transfer::ladder::{DestinationKind, Sparse};
-use zcp::transfer::{Account, Ladder, Limits, Meter, Strategy as CopyStrategy, Transfer};
+use zcp::internals::{
+    Account, Backup, Clear, Decision, DestinationKind, Existing, IfExists, Ladder, Limits, Meter, Options,
+    Preserve, Stat, StopFlag, Time, Transfer, decide, fstat, quote,
+};
+use zcp::{Action, BackupControl, Dereference, Sparse, Strategy as CopyStrategy};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("fuzz::arguments", &[], arguments),
         trial("fuzz::arguments_as_cp", &[], arguments_as_cp),
         trial("fuzz::plan", &[], plan_keeps_its_word),
         trial("fuzz::quoting", &[Need::Program("bash")], quoting),
@@ -59,39 +57,6 @@ fn fuzz<T: std::fmt::Debug>(cases: u32, input: impl Strategy<Value = T>, test: i
             break;
         }
     }
-}
-
-/// Any argument that a shell can pass: options, pieces of options, bytes.
-fn argument() -> impl Strategy<Value = OsString> {
-    let longs: Vec<String> = zcp::cli::command()
-        .get_arguments()
-        .filter_map(|arg| arg.get_long())
-        .map(|long| format!("--{long}"))
-        .collect();
-    let words =
-        ["=auto", "=always", "=", "=json", "=x,y", "=\u{e9}", "=none", "=8", "=99999999999999999999", "=mode,"];
-    prop_oneof![
-        3 => (select(longs), 2..30_usize, select(words.to_vec()), any::<bool>()).prop_map(|(long, len, word, with)| {
-            let cut = &long[..len.min(long.len())];
-            OsString::from(if with { format!("{cut}{word}") } else { cut.to_owned() })
-        }),
-        2 => "-[a-zA-Z0-9]{1,5}".prop_map(OsString::from),
-        1 => vec(any::<u8>(), 0..12).prop_map(|mut bytes| {
-            bytes.retain(|byte| *byte != 0);
-            OsString::from_vec(bytes)
-        }),
-        2 => select(vec!["a", "b", "--", "-", "", "d/"]).prop_map(OsString::from),
-    ]
-}
-
-/// Any arguments are accepted or refused, and the messages cannot control a terminal.
-fn arguments() {
-    let console = zcp::Console::new("zcp");
-    fuzz(3000, vec(argument(), 0..8), |args| {
-        if let Err(error) = zcp::cli::parse(args, &console) {
-            assert_tame(&error.text);
-        }
-    });
 }
 
 #[track_caller]
@@ -203,7 +168,7 @@ fn plan_keeps_its_word() {
         20_000,
         (options(), stat(), stat(), stat(), stat(), flags),
         |(options, source, met, link, source_link, flags)| {
-            assert_eq!(decision::decide(&options, &source, None), Decision::Make(Clear::Nothing));
+            assert_eq!(decide(&options, &source, None), Decision::Make(Clear::Nothing));
             let [
                 circular,
                 same_entry,
@@ -240,7 +205,7 @@ fn plan_keeps_its_word() {
                 backup_is_source,
                 is_descriptor: false,
             };
-            let asked = decision::decide(&options, &source, Some(&existing));
+            let asked = decide(&options, &source, Some(&existing));
             let decision = match &asked {
                 Decision::Ask(_, then) => &**then,
                 decision => decision,
@@ -317,7 +282,7 @@ fn ladder() {
         let forced = Some(strategies);
         let limits = Limits { forced, sparse, ..Limits::default() };
         let (src_file, dst_file) = (File::open(&src).unwrap(), File::create(&dst).unwrap());
-        let stat = at::fstat(&src_file).unwrap();
+        let stat = fstat(&src_file).unwrap();
         let transfer = Transfer {
             src: src_file.as_fd(),
             stat,

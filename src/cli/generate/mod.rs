@@ -57,9 +57,10 @@ fn argument(option: &Opt) -> Argument {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli;
     use crate::cli::opt::ArgumentKind;
-    use crate::{Console, cli};
     use std::ffi::OsString;
+    use zcp::Console;
 
     /// The completions offer the words that the option accepts, and a list where it accepts one.
     #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use zcp::filter::Filter;
+use zcp::internals::Filter;
 
 /// A piece of a pattern that matches characters of one name.
 #[derive(Clone, Debug)]

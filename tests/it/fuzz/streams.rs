@@ -14,9 +14,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
-use zcp::sys::{Errno, at, proc::StopFlag};
-use zcp::transfer::ladder::DestinationKind;
-use zcp::transfer::{Account, Ladder, Limits, Meter, Strategy as CopyStrategy, Transfer};
+use zcp::Strategy as CopyStrategy;
+use zcp::internals::{Account, DestinationKind, Errno, Ladder, Limits, Meter, StopFlag, Transfer, fstat};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -75,7 +74,7 @@ fn destination(place: Place, dir: &Path) -> (OwnedFd, Option<JoinHandle<Vec<u8>>
 fn transfer(ladder: &mut Ladder, dir: &Path, (from, to, len): (Place, Place, usize)) {
     let bytes = noise(len);
     let ((src, feeder), (dst, reader)) = (source(from, dir, &bytes), destination(to, dir));
-    let (stat, there) = (at::fstat(&src).unwrap(), at::fstat(&dst).unwrap());
+    let (stat, there) = (fstat(&src).unwrap(), fstat(&dst).unwrap());
     let target = if to == Place::File { DestinationKind::File } else { DestinationKind::Stream(there) };
     let (src_fd, dst_fd) = (src.as_fd(), dst.as_fd());
     let transfer =

@@ -1,0 +1,25 @@
+//! The parts of the library that the program uses beyond the documented interface, and those that its tests and
+//! examples look into. They may change in any version.
+
+// The program.
+pub use crate::error::quote;
+pub use crate::job::{JobStep, Plan, Prepared, perform, prepare};
+pub use crate::sys::Errno;
+pub use crate::sys::at::{CWD, may_write};
+pub use crate::sys::inherited;
+pub use crate::sys::interrupted::{Bounded, errno_of};
+pub use crate::sys::proc::{SIGPIPE, preloads, terminal_width};
+pub use crate::sys::start::begin;
+pub use crate::temporary::replace;
+
+// The tests and examples.
+pub use crate::decision::{Clear, Decision, Existing, decide};
+pub use crate::filter::Filter;
+pub use crate::options::{Backup, IfExists, Options, Preserve};
+pub use crate::report::progress::Total;
+pub use crate::sys::at::fstat;
+pub use crate::sys::proc::StopFlag;
+pub use crate::sys::{Stat, Time};
+pub use crate::transfer::ladder::{DestinationKind, Limits};
+pub use crate::transfer::{Account, Call, Ladder, Meter, Tally, Transfer};
+pub use crate::walk::estimate::estimate;
