@@ -4,7 +4,7 @@ use crate::options::{Backup, BackupControl};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Splits a path into its directory (with the slash; empty if there is none) and its last component, without
@@ -23,9 +23,7 @@ pub fn parent(path: &OsStr) -> &OsStr {
 
 /// The longest name of a backup that cp makes, in bytes. A longer name is shortened, unless only its number
 /// is incremented and gets no longer.
-const LONGEST_NAME: usize = 254;
-/// The longest path that the kernel takes, in bytes (PATH_MAX without its NUL).
-const LONGEST_PATH: usize = 4095;
+pub const LONGEST_NAME: usize = 254;
 
 /// Returns the name of the next backup of `name` in `dir`, without its directory.
 pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
@@ -97,11 +95,9 @@ pub const TRIES: u32 = 1000;
 /// # Errors
 /// The errno of rename(2).
 pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
-    in_its_directory(dir, file, |dir, file| {
-        repeat(backup, dir, file, |new_name, numbered| match numbered {
-            true => at::rename_to_free(dir, file, new_name),
-            false => at::rename(dir, file, dir, new_name),
-        })
+    repeat(backup, dir, file, |new_name, numbered| match numbered {
+        true => at::rename_to_free(dir, file, new_name),
+        false => at::rename(dir, file, dir, new_name),
     })
 }
 
@@ -117,16 +113,14 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Resul
         Err(Errno::NOENT) => return Ok(None),
         answer => answer?,
     }
-    in_its_directory(dir, file, |dir, file| {
-        repeat(backup, dir, file, |new_name, numbered| match at::link(dir, file, dir, new_name, Follow::No) {
-            Err(Errno::EXIST) if !numbered => {
-                at::unlink(dir, new_name)?;
-                at::link(dir, file, dir, new_name, Follow::No)
-            }
-            // FUSE reports ENOENT for a file whose links are not counted.
-            Err(Errno::NOENT) if at::stat(dir, file, Follow::No).is_ok() => Err(Errno::OPNOTSUPP),
-            answer => answer,
-        })
+    repeat(backup, dir, file, |new_name, numbered| match at::link(dir, file, dir, new_name, Follow::No) {
+        Err(Errno::EXIST) if !numbered => {
+            at::unlink(dir, new_name)?;
+            at::link(dir, file, dir, new_name, Follow::No)
+        }
+        // FUSE reports ENOENT for a file whose links are not counted.
+        Err(Errno::NOENT) if at::stat(dir, file, Follow::No).is_ok() => Err(Errno::OPNOTSUPP),
+        answer => answer,
     })
 }
 
@@ -136,23 +130,8 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Resul
 /// # Errors
 /// The errno of rename(2) or unlink(2).
 pub fn undo(dir: BorrowedFd<'_>, file: &OsStr, backup: &OsStr, by_link: bool) -> Result<()> {
-    in_its_directory(dir, file, |dir, file| {
-        let backup = beside(file, backup);
-        if by_link { at::unlink(dir, &backup) } else { at::rename(dir, &backup, dir, file) }
-    })
-}
-
-/// Opens the directory of a file if the path of its backup might be too long for the kernel.
-fn in_its_directory<T>(
-    dir: BorrowedFd<'_>,
-    file: &OsStr,
-    run: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T>,
-) -> Result<T> {
-    let (parent, base) = split(file);
-    if parent.is_empty() || parent.len() + LONGEST_NAME < LONGEST_PATH {
-        return run(dir, file);
-    }
-    run(at::open_dir(dir, parent, Follow::Yes)?.as_fd(), base)
+    let backup = beside(file, backup);
+    if by_link { at::unlink(dir, &backup) } else { at::rename(dir, &backup, dir, file) }
 }
 
 /// Tries names until one is free. Other processes may take names meanwhile.

@@ -6,6 +6,7 @@ pub use crate::error::quote;
 pub use crate::job::{JobStep, Plan, Prepared, perform, prepare};
 pub use crate::sys::Errno;
 pub use crate::sys::at::{CWD, may_write};
+pub use crate::sys::files;
 pub use crate::sys::inherited;
 pub use crate::sys::interrupted::{Bounded, errno_of};
 pub use crate::sys::proc::{SIGPIPE, preloads, terminal_width};

@@ -9,7 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zcp::internals::{
-    Bounded, CWD, Errno, Prepared, SIGPIPE, begin, errno_of, inherited, may_write, perform, preloads, prepare,
+    Bounded, CWD, Errno, Prepared, SIGPIPE, begin, errno_of, files, inherited, may_write, perform, preloads,
+    prepare,
 };
 use zcp::{Cancel, Console, Error, Failure, Log, Report};
 
@@ -178,7 +179,7 @@ impl Conclusion<'_> {
     /// Prints to stdout, or to stderr if the copy went to stdout.
     fn print_to_stdout(&self, text: &str) {
         if self.stdout_taken {
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            let _ = Bounded(std::io::stderr().lock()).write_all(text.as_bytes());
         } else {
             self.console.print(text.as_bytes());
         }
@@ -274,7 +275,7 @@ fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, F
             Ok(fd) => fd.map(std::fs::File::from).ok_or(Errno::BADF.into()),
             Err(errno) => Err(errno.into()),
         },
-        None => std::fs::File::create(file),
+        None => files::create(Path::new(file)).map(|Bounded(file)| file),
     };
     opened.map(|opened| Some(Log::new(opened))).map_err(|error| cannot_write(LOG, file, &error))
 }
@@ -362,22 +363,20 @@ fn is_report(path: &Path) -> bool {
     // No report is longer.
     const LONGEST: u64 = 64 << 20;
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| Bounded(file.take(LONGEST)).read_to_string(&mut text));
+    let read = files::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
     let keys = ["\"dry_run\":", "\"peak_in_flight\":", "\"totals\":{", "\"strategies\":{"];
     read.is_ok() && text.starts_with("{\"") && keys.iter().all(|key| text.contains(key))
 }
 
 fn write_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let file = std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
-    Bounded(file).write_all(text)
+    files::overwrite(path)?.write_all(text)
 }
 
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let make = |temporary: &OsStr| {
-        // `create_new`, because in a directory like /tmp another user may have guessed the name.
-        let new = std::fs::File::create_new(temporary);
-        let written = new.and_then(|new| {
-            let written = Bounded(new).write_all(text);
+        // Exclusively, because in a directory like /tmp another user may have guessed the name.
+        let written = files::create_new(Path::new(temporary)).and_then(|mut new| {
+            let written = new.write_all(text);
             written.inspect_err(|_| drop(std::fs::remove_file(temporary)))
         });
         written.map_err(|error| errno_of(&error))
@@ -403,7 +402,8 @@ fn refuse(console: &Console, error: &UsageError) -> i32 {
         console.say(format!("did you mean '{similar}'?").as_bytes());
     }
     if error.hint {
-        let _ = writeln!(std::io::stderr(), "Try '{} --help' for more information.", console.program());
+        let stderr = std::io::stderr();
+        let _ = writeln!(Bounded(stderr.lock()), "Try '{} --help' for more information.", console.program());
     }
     FAILURE
 }

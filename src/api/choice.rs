@@ -4,7 +4,7 @@ use super::{CopyOptions, Error};
 use crate::filter::Filter;
 use crate::options::NameList;
 use crate::report::Failure;
-use crate::sys::at::{self, Follow};
+use crate::sys::files;
 use crate::sys::interrupted::{Bounded, errno_of};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -73,10 +73,7 @@ impl CopyOptions {
         let mut text = Vec::new();
         let read = match file.as_os_str().as_bytes() {
             b"-" => Bounded(std::io::stdin().lock()).read_to_end(&mut text),
-            _ => {
-                let opened = at::open_read(at::CWD, file.as_os_str(), Follow::Yes, true);
-                opened.map_err(Into::into).and_then(|fd| Bounded(std::fs::File::from(fd)).read_to_end(&mut text))
-            }
+            _ => files::open(file).and_then(|mut file| file.read_to_end(&mut text)),
         };
         read.map_err(|error| {
             let errno = errno_of(&error);

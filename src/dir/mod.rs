@@ -169,9 +169,9 @@ impl Dir {
 
     /// Returns the type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
     pub fn destination_magic(&self) -> Option<u64> {
-        match lock(&self.fds).as_ref().map(|fds| io::fs_magic(&fds.dst)) {
-            Some(Ok(magic)) => Some(magic),
-            _ => None,
+        match &lock(&self.fds).as_ref()?.dst {
+            Base::Cwd => at::fs_magic(OsStr::new(".")).ok(),
+            open => io::fs_magic(open).ok(),
         }
     }
 
@@ -343,8 +343,12 @@ impl Dir {
         {
             match self.fds(ctx) {
                 Ok(fds) => {
-                    let source = || place.parent.source_path(&place.name);
-                    let destination = || place.parent.destination_path(&place.new_name);
+                    // A leading directory is named by a part of its operand's path, which ends in a slash.
+                    let shown = |path: OsString| {
+                        if self.is_leading() { without_slashes(&path).to_owned() } else { path }
+                    };
+                    let source = || shown(place.parent.source_path(&place.name));
+                    let destination = || shown(place.parent.destination_path(&place.new_name));
                     let apply = match self.abandoned.load(Ordering::Relaxed) {
                         true => Finish::apply_to_abandoned,
                         false => Finish::apply,

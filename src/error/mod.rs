@@ -87,6 +87,12 @@ impl Failure {
         self
     }
 
+    /// Describes the operation in other words, for the same paths.
+    #[must_use]
+    pub(crate) fn in_words(self, operation: &'static str) -> Failure {
+        Failure { operation, ..self }
+    }
+
     /// Sets a reason in words instead of the system's.
     #[must_use]
     #[doc(hidden)]

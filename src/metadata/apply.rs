@@ -132,7 +132,10 @@ impl AttributeRules {
         let (keep, kind) = (&self.keep, source.kind());
         let times_later = keep.timestamps && kind != Kind::Directory;
         if keep.timestamps && !times_later {
-            times::set(to, source)?;
+            // cp has words of its own for a leading directory.
+            let words = "failed to preserve times for {}";
+            let in_words = |failure: Failure| if is_leading { failure.in_words(words) } else { failure };
+            times::set(to, source).map_err(in_words)?;
         }
         let mut mode = source.permissions();
         match if keep.ownership { self.apply_owner(pair)? } else { Owned::Yes } {

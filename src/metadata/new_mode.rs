@@ -142,6 +142,11 @@ impl NewDirectoryMode {
         (self.rule == ModeRule::Default || last != now).then_some(last)
     }
 
+    /// Returns whether the owner has permissions only until the directory is complete.
+    pub fn lends(&self) -> bool {
+        self.lent != 0
+    }
+
     fn last_mode(&self, given: u32) -> u32 {
         match self.rule {
             // An inherited set-group-ID bit stays, and the sticky bit stays where cp keeps it.

@@ -31,9 +31,8 @@ pub struct Wanted {
 /// does not support (`btrfs.compression` on ext4) says nothing about the others. Unsupported attributes are
 /// reported once.
 ///
-/// `tell` also gets whether `-a` leaves the failure out, because the file system does not support the attribute or the
-/// process lacks the rights to set it. An attribute of the source that cannot be read is lost, and so is one that a
-/// full or broken disk does not take.
+/// `tell` also gets whether `-a` leaves the failure out ([`is_ordinary`]). An attribute of the source that cannot be
+/// read is lost, and so is one that a full or broken disk does not take.
 pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Failure, bool)) {
     let names = match list(source) {
         Ok(names) => names,
@@ -43,8 +42,6 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
             return tell(failure, errno == Errno::NOSYS);
         }
     };
-    let cannot_set =
-        |errno| matches!(errno, Errno::OPNOTSUPP | Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::INVAL);
     let mut unsupported = None;
     for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes).filter(|name| is_copied(name, wanted)) {
         match read(source, name) {
@@ -52,7 +49,8 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
                 Ok(()) => {}
                 Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => unsupported = Some(errno),
                 Err(errno) => {
-                    tell(Failure::attribute("setting attribute {} for {}", errno).and(name), cannot_set(errno));
+                    let failure = Failure::attribute("setting attribute {} for {}", errno).and(name);
+                    tell(failure, is_ordinary(name, errno));
                 }
             },
             Err(Errno::NODATA) => {} // removed since it was listed
@@ -63,7 +61,20 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
         }
     }
     if let Some(errno) = unsupported {
-        tell(Failure::attribute("setting attributes for {}", errno), cannot_set(errno));
+        tell(Failure::attribute("setting attributes for {}", errno), errno == Errno::OPNOTSUPP);
+    }
+}
+
+/// Returns whether an attribute cannot be set because the file system does not support it, or because the process lacks
+/// the rights. For properties of a file system, EINVAL means the former: btrfs refuses `btrfs.compression` where
+/// copy-on-write is off. For other attributes it means that a value was lost.
+fn is_ordinary(name: &OsStr, errno: Errno) -> bool {
+    let has_general_meaning =
+        || [&b"user."[..], b"trusted.", b"security."].iter().any(|space| name.as_bytes().starts_with(space));
+    match errno {
+        Errno::OPNOTSUPP | Errno::NODATA | Errno::PERM | Errno::ACCESS => true,
+        Errno::INVAL => !has_general_meaning(),
+        _ => false,
     }
 }
 

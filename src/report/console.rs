@@ -3,6 +3,7 @@
 use super::output::Output;
 use super::progress::BarHandle;
 use super::{Failure, lock};
+use crate::sys::interrupted::Bounded;
 use crate::sys::io;
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, start};
@@ -87,7 +88,7 @@ impl Console {
     pub fn say(&self, text: &[u8]) {
         let line = [self.program().as_bytes(), b": ", text, b"\n"].concat();
         // A message that cannot be printed does not stop the copy, unless its reader has gone.
-        let answer = self.0.bar.suspend(|| std::io::stderr().lock().write_all(&line));
+        let answer = self.0.bar.suspend(|| write_to_stderr(&line));
         if answer.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
             lock(&self.0.output).reader_has_gone();
         }
@@ -95,7 +96,7 @@ impl Console {
 
     /// Prints a line on stderr without the program's name.
     pub(crate) fn say_line(&self, line: &[u8]) {
-        let _ = self.0.bar.suspend(|| std::io::stderr().lock().write_all(line));
+        let _ = self.0.bar.suspend(|| write_to_stderr(line));
     }
 
     /// Prints the prompt on stderr and reads the answer from stdin. An answer that begins with a y means yes,
@@ -105,7 +106,7 @@ impl Console {
         self.0.bar.suspend(|| {
             lock(&self.0.output).flush();
             let text = [self.program().as_bytes(), b": ", &prompt.text].concat();
-            let _ = std::io::stderr().lock().write_all(&text);
+            let _ = write_to_stderr(&text);
             matches!(io::read_line(std::io::stdin()).first(), Some(b'y' | b'Y'))
         })
     }
@@ -137,6 +138,10 @@ impl Console {
     pub(crate) fn bar(&self) -> &BarHandle {
         &self.0.bar
     }
+}
+
+fn write_to_stderr(bytes: &[u8]) -> std::io::Result<()> {
+    Bounded(std::io::stderr().lock()).write_all(bytes)
 }
 
 /// The question whether a file may be replaced.

@@ -166,6 +166,12 @@ pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Resul
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
 }
 
+/// Creates a file for writing, or empties the file that has the name.
+pub fn create_or_empty(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
+    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o666)))
+}
+
 /// Creates a file without a name in `directory`, for writing (O_TMPFILE). It disappears when it is closed, unless
 /// [`name_nameless`] gives it a name. Not every file system supports this.
 pub fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<OwnedFd> {

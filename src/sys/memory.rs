@@ -1,7 +1,7 @@
 //! Memory under a limit of the address space (`RLIMIT_AS`).
 
-use super::{Errno, Result};
-use rustix::process::{Resource, getrlimit};
+use super::{Errno, Result, proc};
+use nix::sys::resource::Resource;
 
 /// The stack size of a worker in bytes. The default would depend on the environment (`RUST_MIN_STACK`).
 pub const STACK: usize = 1 << 20;
@@ -14,19 +14,19 @@ const OTHERS: u64 = 16 << 20;
 
 /// Returns the number of workers that fit into the address space; `usize::MAX` without a limit.
 pub fn affordable_workers() -> usize {
-    let Some(limit) = getrlimit(Resource::As).current else { return usize::MAX };
+    let Ok(Some(limit)) = proc::soft_limit(Resource::RLIMIT_AS) else { return usize::MAX };
     let left = limit.saturating_sub(used()).saturating_sub(OTHERS);
     usize::try_from(left / WORKER).unwrap_or(usize::MAX).max(1)
 }
 
 /// Returns whether the address space has a limit.
 pub fn is_limited() -> bool {
-    getrlimit(Resource::As).current.is_some()
+    matches!(proc::soft_limit(Resource::RLIMIT_AS), Ok(Some(_)))
 }
 
 /// Returns the bytes of address space in use (proc_pid_statm(5)), or a guess if /proc is not mounted.
 fn used() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let statm = proc::read("/proc/self/statm");
     let pages = statm.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
     pages.map_or(16 << 20, |pages| pages.saturating_mul(rustix::param::page_size() as u64))
 }

@@ -5,6 +5,7 @@
 
 pub mod at;
 pub mod dirents;
+pub mod files;
 pub mod inherited;
 pub mod interrupted;
 pub mod io;

@@ -1,10 +1,11 @@
 //! The process: its umask, ids, limits, resource usage and signals.
 
-use super::{Time, raw};
-use nix::sys::resource::{UsageWho, getrusage};
+use super::{Result, Time, at, raw};
+use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeValLike;
-use rustix::process::{self, Resource};
+use rustix::process;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
+use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +24,7 @@ pub fn umask() -> u32 {
 /// Returns the file creation mask, where other threads may be creating files: `Umask` of proc_pid_status(5),
 /// from Linux 4.7, else by [`umask`].
 pub fn umask_among_threads() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = read("/proc/self/status");
     let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or_else(umask)
 }
@@ -40,9 +41,10 @@ pub fn ignores_owners() -> bool {
     sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::FOWNER))
 }
 
-/// geteuid(2).
+/// geteuid(2). By nix, because rustix takes for granted that the call succeeds, which a filter of seccomp(2) can
+/// prevent.
 pub fn effective_uid() -> u32 {
-    process::geteuid().as_raw()
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Returns whether ld.so(8) preloads a library whose name begins like this, such as `libfakeroot`.
@@ -53,7 +55,21 @@ pub fn preloads(library: &str) -> bool {
 
 /// How many descriptors the process may have open: the soft limit of RLIMIT_NOFILE.
 pub fn descriptor_limit() -> usize {
-    process::getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
+    /// The default soft limit of the kernel (INR_OPEN_CUR in linux/fs.h).
+    const DEFAULT: u64 = 1024;
+    let limit = soft_limit(Resource::RLIMIT_NOFILE).unwrap_or(Some(DEFAULT));
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// Returns the soft limit of a resource, or `None` if there is none.
+///
+/// # Errors
+/// Those of getrlimit(2).
+// The type of a limit differs between architectures.
+#[allow(clippy::useless_conversion)]
+pub(super) fn soft_limit(resource: Resource) -> Result<Option<u64>> {
+    let (soft, _) = super::io::libc_call(|| getrlimit(resource))?;
+    Ok(Some(soft).filter(|soft| *soft != RLIM_INFINITY).map(u64::from))
 }
 
 /// Makes room for `count` descriptors in the process's table. Call it while there is only one thread: with
@@ -86,7 +102,13 @@ pub fn random() -> u128 {
 
 /// Returns the first line of a file in /proc, or an empty string if /proc is not mounted.
 fn first_line(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+    read(path).lines().next().unwrap_or_default().to_owned()
+}
+
+/// Returns the content of a file in /proc, or an empty string if /proc is not mounted.
+pub(super) fn read(path: &str) -> String {
+    let content = at::read_small(at::CWD, OsStr::new(path));
+    String::from_utf8_lossy(&content.ok().flatten().unwrap_or_default()).into_owned()
 }
 
 /// Returns whether a process with this id exists (kill(2) with signal 0).
@@ -98,7 +120,7 @@ pub fn is_alive(process: u32) -> bool {
 /// Returns the effective group id, which new files get unless their directory has the set-group-ID bit. Cached.
 pub fn effective_gid() -> u32 {
     static GID: OnceLock<u32> = OnceLock::new();
-    *GID.get_or_init(|| rustix::process::getegid().as_raw())
+    *GID.get_or_init(|| nix::unistd::getegid().as_raw())
 }
 
 /// Returns whether this process may give its own files to a group: it is root, or a member of the group.

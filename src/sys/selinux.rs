@@ -2,8 +2,10 @@
 
 use super::Result;
 use super::at::{self, CWD, Follow};
-use super::interrupted::errno_of;
+use super::interrupted::{Bounded, errno_of};
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 /// The extended attribute that holds a file's context.
@@ -21,5 +23,6 @@ pub fn is_enabled() -> bool {
 pub fn create_as(context: &OsStr) -> Result<()> {
     // The kernel takes the context with its terminating NUL byte.
     let text = [context.as_bytes(), b"\0"].concat();
-    std::fs::write("/proc/thread-self/attr/fscreate", text).map_err(|error| errno_of(&error))
+    let file = at::open_write(CWD, OsStr::new("/proc/thread-self/attr/fscreate"), Follow::No, true)?;
+    Bounded(File::from(file)).write_all(&text).map_err(|error| errno_of(&error))
 }

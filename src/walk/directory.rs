@@ -78,8 +78,9 @@ impl TargetDirectory<'_> {
             return Err(Failure::new(words, (self.path)()));
         }
         let given = stat.permissions();
-        if given & 0o700 != 0o700 {
-            // The umask can remove even the owner's permissions.
+        // The umask can remove even the owner's permissions. An inherited set-group-ID bit that the process may not set
+        // is lost with the first chmod(2). cp makes that call before entries can inherit the bit and the group.
+        if given & 0o700 != 0o700 || self.mode.lends() && given & 0o2000 != 0 {
             metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
                 .map_err(self.cannot("setting permissions for {}"))?;
             // An unreadable directory was opened with O_PATH only.

@@ -97,9 +97,10 @@ impl Roots {
     pub fn magics(&self) -> Vec<u64> {
         let source = self.entries.first().and_then(|entry| at::fs_magic(&entry.name).ok());
         let parent = self.entries.first().map(|entry| backup::split(entry.destination()).0);
-        let parent = parent.filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."));
-        let destination =
-            if self.into_directory { self.dir.destination_magic() } else { at::fs_magic(parent).ok() };
+        let destination = match parent.filter(|parent| !parent.is_empty() && !self.into_directory) {
+            Some(parent) => at::fs_magic(parent).ok(),
+            None => self.dir.destination_magic(),
+        };
         source.into_iter().chain(destination).collect()
     }
 }
@@ -175,12 +176,28 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
             options.backup = None;
         }
     }
-    let entry = Entry { name: source, new_name: Some(destination), hint: None, operand: true };
-    let entries = vec![entry];
-    let collide = options.recursive && entries.iter().any(|entry| is_below_itself(entry, at::CWD));
-    let dir = Dir::operands(Base::Cwd, OsString::new());
+    let (base, root, name) = directory_of(destination);
+    let entries = vec![Entry { name: source, new_name: Some(name), hint: None, operand: true }];
+    let collide = options.recursive && entries.iter().any(|entry| is_below_itself(entry, base.as_fd()));
     let are_many = are_many(&entries, options);
+    let dir = Dir::operands(base, root);
     Ok(Roots { dir, entries, into_directory: false, collide, list: None, are_many })
+}
+
+/// Returns the directory that a destination is relative to, its path for messages, and the name in it. Normally that is
+/// the working directory. The directory of a destination is opened if the paths of backups and temporary files beside it
+/// might be too long for the kernel.
+fn directory_of(destination: OsString) -> (Base, OsString, OsString) {
+    /// The longest path that the kernel takes, in bytes (PATH_MAX without its NUL).
+    const LONGEST_PATH: usize = 4095;
+    let (parent, _) = backup::split(&destination);
+    if parent.len() + backup::LONGEST_NAME >= LONGEST_PATH
+        && let Ok(fd) = at::open_dir(at::CWD, parent, Follow::Yes)
+    {
+        let name = OsStr::from_bytes(&destination.as_bytes()[parent.len()..]);
+        return (Base::Open(fd), parent.to_owned(), name.to_owned());
+    }
+    (Base::Cwd, OsString::new(), destination)
 }
 
 /// Handles `zcp --files-from=LIST SOURCE DIRECTORY`: the list holds the names on both sides.

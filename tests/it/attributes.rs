@@ -12,10 +12,14 @@ use std::path::Path;
 pub(crate) fn trials() -> Vec<Trial> {
     let mounts = [Need::Root, Need::Mount("btrfs"), Need::Mount("ext4")];
     let acl = [Need::Strace, Need::Program("setfacl")];
+    let property = [Need::Root, Need::Mount("btrfs"), Need::Program("chattr")];
     vec![
         trial("attributes::one_unsupported_does_not_end_the_others", &mounts, one_unsupported),
         trial("attributes::right_owner_is_not_set_again", &[Need::Strace, Need::Root], right_owner),
         trial("attributes::wrong_owner_gets_the_closed_mode", &[Need::Strace, Need::Root], wrong_owner),
+        trial("attributes::refused_values_are_reported", &[Need::Strace], refused_values),
+        trial("attributes::refused_property_is_left_out", &property, property_of_file_system),
+        trial("attributes::refused_questions_about_the_process", &[Need::Strace, Need::Root], unknown_process),
         trial("attributes::wrong_owner_gets_no_later_mode", &[Need::Strace, Need::Root], no_later_mode),
         trial("attributes::acl_that_is_invalid_is_none", &[Need::Strace], invalid_acl),
         trial("attributes::no_acl_of_a_directory_that_got_one_meanwhile", &acl, acl_meanwhile),
@@ -114,14 +118,85 @@ fn right_owner() {
 
 /// Like cp, zcp then opens the file to its owner alone.
 fn wrong_owner() {
-    let sandbox = Sandbox::new();
-    sandbox.file("src", "f");
-    std::os::unix::fs::chown(sandbox.path("src"), Some(1234), Some(1234)).unwrap();
-    sandbox.mode("src", 0o4751);
-    let trace = strace::zcp(&sandbox, &["-e", "inject=fchown:error=EPERM"], &["-p", "src", "dst"]);
-    let errors = String::from_utf8_lossy(&trace.output.stderr);
-    assert_eq!(errors, "zcp: failed to preserve ownership for 'dst': Operation not permitted\n");
-    assert_eq!(fs::metadata(sandbox.path("dst")).unwrap().permissions().mode() & 0o7777, 0o700);
+    for (errno, reason) in [("EPERM", "Operation not permitted"), ("ENOSYS", "Function not implemented")] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/f", "f").dir("src/d").fifo("src/p");
+        for (name, mode) in [("src/f", 0o4751), ("src/d", 0o2771), ("src/p", 0o751)] {
+            std::os::unix::fs::chown(sandbox.path(name), Some(1234), Some(1234)).unwrap();
+            sandbox.mode(name, mode);
+        }
+        let inject = format!("inject=fchown,fchownat,lchown,chown:error={errno}");
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &["-rp", "-T", "src", "dst"]);
+        let errors = String::from_utf8_lossy(&trace.output.stderr);
+        for name in ["f", "d", "p"] {
+            let words = format!("zcp: failed to preserve ownership for 'dst/{name}': {reason}\n");
+            assert!(errors.contains(&words), "{errors}");
+            let mode = fs::metadata(sandbox.path("dst").join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{name}");
+        }
+    }
+}
+
+/// An attribute is left out silently only if the file system does not support it or the process may not set it.
+fn refused_values() {
+    for options in ["-a", "--preserve=xattr"] {
+        for errno in [
+            "EOPNOTSUPP",
+            "ENODATA",
+            "EPERM",
+            "EACCES",
+            "EINVAL",
+            "ENOSPC",
+            "EDQUOT",
+            "EIO",
+            "E2BIG",
+            "ERANGE",
+            "EROFS",
+            "ENOMEM",
+            "ENOSYS",
+        ] {
+            let sandbox = Sandbox::new();
+            sandbox.file("src", "f").xattr("src", "user.k", "v");
+            let inject = format!("inject=fsetxattr:error={errno}");
+            let output = strace::zcp(&sandbox, &["-e", &inject], &[options, "src", "dst"]).output;
+            let silent = options == "-a" && ["EOPNOTSUPP", "ENODATA", "EPERM", "EACCES"].contains(&errno);
+            assert_eq!(output.status.code(), Some(i32::from(!silent)), "{options} {errno}");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(errors.contains("zcp: setting attribute"), !silent, "{options} {errno}: {errors}");
+        }
+    }
+}
+
+/// btrfs refuses `btrfs.compression` by EINVAL where copy-on-write is off, and takes all other attributes.
+fn property_of_file_system() {
+    let sandbox = Sandbox::within(mounted("btrfs").unwrap());
+    sandbox.file("src", "f").xattr("src", "btrfs.compression", "zstd").xattr("src", "user.keep", "me").dir("to");
+    assert!(sandbox.command("chattr").args(["+C", "to"]).output().unwrap().status.success());
+    assert_done(&sandbox.zcp(["-a", "src", "to"]).output().unwrap());
+    assert_eq!(value(&sandbox.path("to/src"), "user.keep").unwrap(), b"me");
+    assert_eq!(value(&sandbox.path("to/src"), "btrfs.compression"), None);
+}
+
+/// These calls fail only under a filter of seccomp(2). What they would have told is then not known.
+fn unknown_process() {
+    for call in ["geteuid", "getegid", "getgroups", "prlimit64", "capget"] {
+        for options in [&["-a"][..], &["-a", "--atomic"], &["-a", "--resume", "--backup"]] {
+            let sandbox = Sandbox::new();
+            sandbox.file("src/f", "f").mode("src/f", 0o640).fifo("src/p").dir("src");
+            std::os::unix::fs::chown(sandbox.path("src/f"), Some(1234), Some(4321)).unwrap();
+            let inject = format!("inject={call}:error=EPERM");
+            let args = [options, &["-T", "src", "dst"]].concat();
+            let output = strace::zcp(&sandbox, &["-e", &inject], &args).output;
+            if call == "geteuid" {
+                // A new directory then seems to belong to another user.
+                let words = "zcp: skipping directory 'dst', as it was replaced while being copied\n";
+                assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(1), words));
+                continue;
+            }
+            assert_done(&output);
+            sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+        }
+    }
 }
 
 /// Like cp, zcp leaves a copy closed to others if its owner cannot be set, because the mode was meant for that owner.

@@ -3,8 +3,11 @@
 
 use crate::needs::{Mounted, Need, trial};
 use crate::sandbox::{Sandbox, ZCP};
+use crate::strace;
 use libtest_mimic::Trial;
+use rustix::fs::{Mode, OFlags};
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -33,6 +36,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("like_gnu::directories_met_again_get_cps_words", &[], directories_met_again),
         trial("like_gnu::leading_directories_get_cps_words", &[], leading_directories),
         trial("like_gnu::circular_links_on_the_way_get_cps_words", &[], circular_links),
+        trial(
+            "like_gnu::a_set_group_id_bit_that_is_lost_is_not_inherited",
+            &[Need::Root, Need::Program("setpriv")],
+            lost_set_group_id,
+        ),
+        trial(
+            "like_gnu::times_of_leading_directories_get_cps_words",
+            &[Need::Strace],
+            times_of_leading_directories,
+        ),
         trial("like_gnu::parents_are_shown_without_quotes", &[], parents_shown),
     ]
 }
@@ -157,22 +170,76 @@ fn long_backup_names() {
 }
 
 fn backups_near_the_longest_path() {
-    const LONGEST: usize = 4095;
-    for option in ["-b", "--backup=numbered", "--backup=existing"] {
-        let sandbox = Sandbox::new();
-        sandbox.file("new", "new");
-        // Directories with names of 200 letters, and one that fills up the rest.
-        let rest = (LONGEST - "f".len()) % 201;
-        let path = "p/".repeat(rest / 2) + &"r".repeat(rest % 2) + &("d".repeat(200) + "/").repeat(LONGEST / 201);
-        let script = format!(
-            "IFS=/; for part in {}; do mkdir $part && cd $part; done; echo old >f; cd \"$OLDPWD\"",
-            path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
-        );
-        assert!(sandbox.command("sh").args(["-c", &script]).output().unwrap().status.success());
-        let path = path.replace("//", "/") + "f";
-        let length = path.len();
-        assert_eq!(cp(&sandbox, &format!("{option} new {path}")), (String::new(), Some(0)), "{option} {length}");
+    for options in
+        ["-b", "--backup=numbered", "--backup=existing", "-b --atomic", "--atomic", "-a --resume", "-lf"]
+    {
+        for length in [4000, 4080, 4093, 4095] {
+            let sandbox = Sandbox::new();
+            sandbox.file("new", "new");
+            let (path, dir) = long_path(&sandbox, length);
+            assert_eq!(
+                cp(&sandbox, &format!("{options} new {path}")),
+                (String::new(), Some(0)),
+                "{options} {length}"
+            );
+            let backup = if options.ends_with("numbered") { "f.~1~" } else { "f~" };
+            let expected = if options.contains("-b") { vec!["f", backup] } else { vec!["f"] };
+            let mut names: Vec<String> = rustix::fs::Dir::read_from(&dir)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())
+                .filter(|name| !name.starts_with('.'))
+                .collect();
+            names.sort();
+            assert_eq!(names, expected, "{options} {length}");
+            let file = rustix::fs::openat(&dir, "f", OFlags::RDONLY, Mode::empty()).unwrap();
+            assert_eq!(std::io::read_to_string(fs::File::from(file)).unwrap(), "new", "{options} {length}");
+        }
     }
+}
+
+/// Makes a file `f` whose path has `length` bytes, in directories of 200 letters and a shorter one. Returns the path, and
+/// the open directory that holds the file.
+fn long_path(sandbox: &Sandbox, length: usize) -> (String, OwnedFd) {
+    let directories = length - "/f".len();
+    let mut names = vec!["d".repeat(200); directories / 201];
+    names.extend(Some("e".repeat(directories % 201)).filter(|name| !name.is_empty()));
+    let open = |dir: BorrowedFd<'_>, name: &Path| rustix::fs::openat(dir, name, OFlags::DIRECTORY, Mode::empty());
+    let mut dir = open(rustix::fs::CWD, &sandbox.path("")).unwrap();
+    for name in &names {
+        rustix::fs::mkdirat(&dir, name, Mode::RWXU).unwrap();
+        dir = open(dir.as_fd(), name.as_ref()).unwrap();
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    let file = rustix::fs::openat(&dir, "f", flags, Mode::RUSR | Mode::WUSR).unwrap();
+    assert_eq!(rustix::io::write(file, b"old"), Ok(3));
+    let path = names.join("/") + "/f";
+    (path, dir)
+}
+
+/// The kernel takes a set-group-ID bit from a directory whose group the process is not in. cp loses it at once where it has
+/// to lend the owner permissions, so entries inherit neither bit nor group.
+fn lost_set_group_id() {
+    let sandbox = Sandbox::new();
+    sandbox.file("s/f", "").dir("s/n").mode("s", 0o500).dir("d").mode("", 0o777);
+    for name in ["s", "s/f", "s/n"] {
+        std::os::unix::fs::chown(sandbox.path(name), Some(65534), Some(65534)).unwrap();
+    }
+    std::os::unix::fs::chown(sandbox.path("d"), None, Some(1)).unwrap();
+    sandbox.mode("d", 0o2777);
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups", ZCP, "-r", "s", "d"];
+    assert!(sandbox.command("setpriv").args(user).output().unwrap().status.success());
+    for (name, mode, group) in [("d/s", 0o500, 1), ("d/s/n", 0o755, 65534), ("d/s/f", 0o644, 65534)] {
+        let metadata = fs::metadata(sandbox.path(name)).unwrap();
+        assert_eq!((metadata.permissions().mode() & 0o7777, metadata.gid()), (mode, group), "{name}");
+    }
+}
+
+fn times_of_leading_directories() {
+    let sandbox = Sandbox::new();
+    sandbox.file("a/b/f", "").dir("d").file("a/f", "");
+    let trace = strace::zcp(&sandbox, &["-e", "inject=utimensat:error=EPERM"], &["-p", "--parents", "a/f", "d"]);
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert!(errors.contains("zcp: failed to preserve times for 'd/a': Operation not permitted\n"), "{errors}");
 }
 
 fn directory_over_file() {

@@ -40,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("interrupted::directories_end", &[Need::Strace], directories_end),
         trial("interrupted::lists_end", &[Need::Strace], lists_end),
+        trial("interrupted::opening_ends", &[Need::Strace], opening_ends),
         trial("interrupted::streams_end", &[Need::Strace], streams_end),
     ];
     for (calls, options) in CALLS {
@@ -114,6 +115,21 @@ fn lists_end() {
         let inject = format!("inject={call}:error=EINTR");
         let args: Vec<&str> = args.split(' ').collect();
         assert_ended(&strace::zcp(&sandbox, &["-P", &path, "-e", &inject], &args), false);
+    }
+}
+
+/// std opens files by loops, too.
+fn opening_ends() {
+    for (option, is_optional) in
+        [("--log", false), ("--files-from", false), ("--exclude-from", false), ("--stats-file", true)]
+    {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/file", "content").file("list", "file\n");
+        let path = sandbox.path("list").to_str().unwrap().to_owned();
+        let strace = ["-P", &path, "-e", "inject=openat:error=EINTR"];
+        let trace = strace::zcp(&sandbox, &strace, &["-r", &format!("{option}={path}"), "src", "dst"]);
+        // An old report is only read to see whether it is one.
+        assert_ended(&trace, is_optional);
     }
 }
 

@@ -114,7 +114,7 @@ impl Case<'_> {
             }
             // With `-a`, attributes are preserved if the file system and the permissions allow it. An access
             // control list belongs to the mode.
-            let is_refused = matches!(self.fault.errno, Some("EPERM" | "EACCES" | "EINVAL"));
+            let is_refused = matches!(self.fault.errno, Some("EPERM" | "EACCES"));
             if of_xattr && is_refused && !self.stage.setting.args.contains(&"--preserve=xattr") {
                 node.xattrs.retain(|key, _| key.to_bytes().starts_with(b"system."));
             }

@@ -144,6 +144,12 @@ pub(crate) const INTENDED: &[Known] = &[
         },
     },
     Known {
+        why: "cp fails to make a backup of a file before it finds that its source is a link that cannot be followed",
+        shows: |case, cp, zcp| {
+            case.has_backup() && cp.says("cannot backup") && zcp.says("cannot copy cyclic symbolic link")
+        },
+    },
+    Known {
         why: "cp fails to make a hard link to a copy that it has just renamed for a backup",
         shows: |case, cp, zcp| {
             let fails = |run: &Run| run.says("cannot create hard link");
