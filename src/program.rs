@@ -44,7 +44,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
         Ok(Request::Job(step, statistics)) => {
             let prepared = prepare(step, &console, |arguments| cli::parse_saved(arguments, &console));
             let outputs = match prepared.as_ref().map(Prepared::operands) {
-                Ok((sources, destination)) => check_outputs(&statistics, sources, destination),
+                Ok((sources, destination)) => check_outputs(&statistics, &sources, &destination),
                 Err(_) => Ok(()),
             };
             let (stats_file, log) = match outputs.and_then(|()| prepare_outputs(&statistics, &console)) {

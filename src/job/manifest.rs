@@ -12,6 +12,7 @@ use crate::transfer::route::FsKind;
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// The version of the job folder's format. A program refuses any other version.
 pub(super) const SCHEMA: u64 = 3;
@@ -80,7 +81,9 @@ pub(super) struct Manifest {
     pub(super) arguments: Vec<OsString>,
     pub(super) source: Root,
     pub(super) destination: Root,
-    /// The new name of a source that is a single file. Both roots are then the directories above.
+    /// The name of a source that is a single file. Both roots are then the directories above.
+    pub(super) name: Option<OsString>,
+    /// The new name of such a file.
     pub(super) new_name: Option<OsString>,
     /// The failures of the plan, and their objects in the form of `--stats=json`.
     pub(super) failed: u64,
@@ -100,6 +103,7 @@ impl Manifest {
             "arguments": self.arguments.iter().map(|argument| bytes(argument)).collect::<Vec<_>>(),
             "source": self.source.json(),
             "destination": self.destination.json(),
+            "name": self.name.as_deref().map(bytes),
             "new_name": self.new_name.as_deref().map(bytes),
             "failed": self.failed,
             "errors": self.errors,
@@ -112,6 +116,10 @@ impl Manifest {
         if value["schema"].as_u64()? != SCHEMA {
             return None;
         }
+        let optional = |key: &str| match &value[key] {
+            Value::Null => Some(None),
+            name => from_bytes(name).map(Some),
+        };
         Some(Manifest {
             job: value["job"].as_str()?.to_owned(),
             machine: value["machine"].as_str()?.to_owned(),
@@ -119,14 +127,21 @@ impl Manifest {
             arguments: value["arguments"].as_array()?.iter().map(from_bytes).collect::<Option<_>>()?,
             source: Root::parse(&value["source"])?,
             destination: Root::parse(&value["destination"])?,
-            new_name: match &value["new_name"] {
-                Value::Null => None,
-                name => Some(from_bytes(name)?),
-            },
+            name: optional("name")?,
+            new_name: optional("new_name")?,
             failed: value["failed"].as_u64()?,
             errors: value["errors"].as_array()?.clone(),
             figures: value["figures"].clone(),
         })
+    }
+
+    /// Returns the paths of the source and of its copy.
+    pub(super) fn operands(&self) -> (OsString, OsString) {
+        let path = |root: &Root, name: &Option<OsString>| match name {
+            Some(name) => Path::new(&root.path).join(name).into(),
+            None => root.path.clone(),
+        };
+        (path(&self.source, &self.name), path(&self.destination, &self.new_name))
     }
 
     /// Returns the types of the source's and the destination's file system (`f_type` of statfs(2)).

@@ -119,15 +119,14 @@ enum StepTask {
 }
 
 impl Prepared {
-    /// Returns the sources and the destination. A run or a finish of a single file has none: its names are those of
-    /// the plan, whose outputs were checked.
-    pub fn operands(&self) -> (&[OsString], &OsStr) {
+    /// Returns the sources and the destination.
+    pub fn operands(&self) -> (Vec<OsString>, OsString) {
         match &self.task {
-            StepTask::Plan(plan) => (&plan.sources, &plan.destination),
-            StepTask::Work(_, manifest, _) if manifest.new_name.is_none() => {
-                (std::slice::from_ref(&manifest.source.path), &manifest.destination.path)
+            StepTask::Plan(plan) => (plan.sources.clone(), plan.destination.clone()),
+            StepTask::Work(_, manifest, _) => {
+                let (source, destination) = manifest.operands();
+                (vec![source], destination)
             }
-            StepTask::Work(..) => (&[], OsStr::new("")),
         }
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
         return Ok(());
     }
     let SourceList { spool, totals } = list;
-    let new_name = file.map(|(_, _, new_name)| new_name);
+    let (name, new_name) = file.map(|(name, _, new_name)| (name, new_name)).unzip();
     let split = split_over(ctx, plan, &totals);
     // A file that is written through a symbolic link is not cut into ranges.
     let is_link = |name: &OsString| {
@@ -115,6 +115,7 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
         arguments: plan.arguments.clone(),
         source,
         destination: root,
+        name,
         new_name,
         failed: ctx.reporter.failures(),
         errors: ctx.reporter.kept_failures().iter().map(failure_json).collect(),

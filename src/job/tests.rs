@@ -126,7 +126,8 @@ proptest! {
         let root = Root { path: name.clone(), id: FileId { dev: number, ino: 7 }, magic: 0xEF53 };
         let manifest = Manifest {
             job: "0123abcd".into(), machine: "m".into(), parts: number, arguments: vec![name.clone()],
-            source: root.clone(), destination: root, new_name: Some(name), failed: 1,
+            source: root.clone(), destination: root, name: Some(name.clone()), new_name: Some(name),
+            failed: 1,
             errors: vec![json!({})], figures: json!({"a": 1}),
         };
         prop_assert_eq!(Manifest::parse(&manifest.json()), Some(manifest));

@@ -133,6 +133,14 @@ fn outputs_spare_the_tree() {
             assert!(String::from_utf8_lossy(&output.stderr).ends_with("': the copy needs it\n"), "{output:?}");
         }
     }
+    // A job that copies a single file.
+    assert_done(&sandbox.zcp(["--plan=one", "--parts=1", "s/a", "d/s/a"]).output().unwrap());
+    for step in ["--run=one --part=0", "--finish=one"] {
+        for option in ["--stats-file=s/a", "--log=s/a", "--stats-file=d/s/a", "--log=d/s/a"] {
+            let output = sandbox.zcp(step.split(' ').chain([option])).output().unwrap();
+            assert!(String::from_utf8_lossy(&output.stderr).ends_with("': the copy needs it\n"), "{output:?}");
+        }
+    }
     fs::remove_dir_all(sandbox.path("new")).unwrap();
     let content = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap();
     assert_eq!(["s/a", "s/t/a", "d/s/a", "e/a"].map(content), ["1", "2", "old", "old"]);
