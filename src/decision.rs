@@ -3,8 +3,8 @@
 //! There is no I/O, so the whole table can be tested. The rules are cp's. Comments give the reasons of
 //! surprising rules.
 
+use crate::error::{Failure, Operation};
 use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
-use crate::report::Failure;
 use crate::sys::{Kind, Stat};
 use std::ffi::OsString;
 
@@ -118,17 +118,17 @@ pub enum Refusal {
 impl Refusal {
     /// Returns the failure, with cp's message.
     pub fn failure(self, source: OsString, destination: OsString) -> Failure {
-        let words = match self {
-            Refusal::SameFile => return Failure::new("{} and {} are the same file", source).and(destination),
+        let operation = match self {
+            Refusal::SameFile => return Failure::new(Operation::SameFile, source).and(destination),
             Refusal::UntrustedLink => {
-                return Failure::new("not writing through untrusted symlink {}", destination);
+                return Failure::new(Operation::ThroughUntrustedLink, destination);
             }
-            Refusal::DirectoryOverOther => "cannot overwrite non-directory {} with directory {}",
-            Refusal::OtherOverDirectory => "cannot overwrite directory {} with non-directory {}",
-            Refusal::JustMade => "will not overwrite just-created {} with {}",
-            Refusal::BackupIsSource => "backing up {} might destroy source;  {} not copied",
+            Refusal::DirectoryOverOther => Operation::DirectoryOverOther,
+            Refusal::OtherOverDirectory => Operation::OtherOverDirectory,
+            Refusal::JustMade => Operation::OverJustMade,
+            Refusal::BackupIsSource => Operation::BackUpOverSource,
         };
-        Failure::new(words, destination).and(source)
+        Failure::new(operation, destination).and(source)
     }
 }
 

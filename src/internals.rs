@@ -2,7 +2,7 @@
 //! examples look into. They may change in any version.
 
 // The program.
-pub use crate::error::quote;
+pub use crate::error::{Operation, quote};
 pub use crate::job::{JobStep, Plan, Prepared, perform, prepare};
 pub use crate::sys::Errno;
 pub use crate::sys::at::{CWD, may_write};

@@ -9,15 +9,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zcp::internals::{
-    Bounded, CWD, Errno, Prepared, SIGPIPE, begin, errno_of, files, inherited, may_write, perform, preloads,
-    prepare,
+    Bounded, CWD, Errno, Operation, Prepared, SIGPIPE, begin, errno_of, files, inherited, may_write, perform,
+    preloads, prepare,
 };
 use zcp::{Cancel, Console, Error, Failure, Log, Report};
 
 /// Runs zcp in a process that did not start with Rust's own `main`. Returns the exit status.
 pub fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
     if let Err(errno) = begin() {
-        let failure = Failure::plain("cannot occupy a closed standard descriptor").errno(errno);
+        let failure = Failure::from(Operation::OccupyDescriptor).errno(errno);
         Console::new("zcp").message(&failure);
         return FAILURE;
     }
@@ -156,7 +156,7 @@ impl Conclusion<'_> {
         let log_error = self.log.as_ref().and_then(Log::take_error);
         if let Some(error) = &log_error {
             let file = self.statistics.log.as_deref().unwrap_or_default();
-            self.console.message(&cannot_write(LOG, file, error));
+            self.console.message(&cannot_write(Operation::WriteLog, file, error));
         }
         let printed = self.console.finish();
         self.cancel.reraise();
@@ -197,8 +197,9 @@ impl Conclusion<'_> {
             StatsFile::InPlace(path) => write_in_place(path, text().as_bytes()),
             StatsFile::Replaced(path) => replace(path, text().as_bytes()),
         };
-        answer
-            .map_err(|error| cannot_write(STATISTICS, self.statistics.file.as_deref().unwrap_or_default(), &error))
+        answer.map_err(|error| {
+            cannot_write(Operation::WriteStatistics, self.statistics.file.as_deref().unwrap_or_default(), &error)
+        })
     }
 }
 
@@ -232,7 +233,7 @@ impl StatsFile {
             },
             None => StatsFile::of_path(followed(file.into())),
         };
-        found.map_err(|error| cannot_write(STATISTICS, file, &error))
+        found.map_err(|error| cannot_write(Operation::WriteStatistics, file, &error))
     }
 
     fn of_path(path: PathBuf) -> std::io::Result<StatsFile> {
@@ -277,15 +278,15 @@ fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, F
         },
         None => files::create(Path::new(file)).map(|Bounded(file)| file),
     };
-    opened.map(|opened| Some(Log::new(opened))).map_err(|error| cannot_write(LOG, file, &error))
+    opened.map(|opened| Some(Log::new(opened))).map_err(|error| cannot_write(Operation::WriteLog, file, &error))
 }
 
 /// Refuses to write the report or the log to a file that the copy reads or makes.
 fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &OsStr) -> Result<(), Failure> {
     if let Some(log) = statistics.log.as_ref().filter(|log| *log == "-" && is_stdout(destination)) {
-        return Err(Failure::new(LOG, log).because("the copy needs it".to_owned()));
+        return Err(Failure::new(Operation::WriteLog, log).because("the copy needs it".to_owned()));
     }
-    for (words, file) in [(STATISTICS, &statistics.file), (LOG, &statistics.log)] {
+    for (words, file) in [(Operation::WriteStatistics, &statistics.file), (Operation::WriteLog, &statistics.log)] {
         if let Some(file) = file.as_ref().filter(|file| *file != "-") {
             check_output(words, file, sources, destination)?;
         }
@@ -294,7 +295,7 @@ fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &Os
 }
 
 fn check_output(
-    words: &'static str,
+    operation: Operation,
     file: &OsStr,
     sources: &[OsString],
     destination: &OsStr,
@@ -304,14 +305,15 @@ fn check_output(
         let inside = source.file_name().map(|name| destination.join(name));
         let copies = [Some(destination.to_owned()), inside, Some(destination.join(source))];
         is_same_file(file_path, source)
-            || (path_below(source, file_path).is_some() && !(words == STATISTICS && is_report(file_path)))
+            || (path_below(source, file_path).is_some()
+                && !(operation == Operation::WriteStatistics && is_report(file_path)))
             || copies.iter().flatten().any(|copy| {
                 is_same_file(file_path, copy)
                     || path_below(copy, file_path).is_some_and(|path| source.join(path).symlink_metadata().is_ok())
             })
     });
     match is_needed {
-        true => Err(Failure::new(words, file).because("the copy needs it".to_owned())),
+        true => Err(Failure::new(operation, file).because("the copy needs it".to_owned())),
         false => Ok(()),
     }
 }
@@ -340,12 +342,9 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-const STATISTICS: &str = "cannot write statistics to {}";
-const LOG: &str = "cannot write log to {}";
-
-fn cannot_write(words: &'static str, file: &OsStr, error: &std::io::Error) -> Failure {
+fn cannot_write(operation: Operation, file: &OsStr, error: &std::io::Error) -> Failure {
     let errno = errno_of(error);
-    Failure::new(words, file).errno(errno)
+    Failure::new(operation, file).errno(errno)
 }
 
 /// Follows symbolic links. The last one may lead to a free name.

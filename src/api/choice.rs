@@ -1,9 +1,9 @@
 //! Options that choose the names to copy.
 
 use super::{CopyOptions, Error};
+use crate::error::{Failure, Operation};
 use crate::filter::Filter;
 use crate::options::NameList;
-use crate::report::Failure;
 use crate::sys::files;
 use crate::sys::interrupted::{Bounded, errno_of};
 use std::ffi::{OsStr, OsString};
@@ -77,10 +77,10 @@ impl CopyOptions {
         };
         read.map_err(|error| {
             let errno = errno_of(&error);
-            Error::Unusable(Failure::new("cannot read {}", file).errno(errno))
+            Error::Unusable(Failure::new(Operation::ReadDirectory, file).errno(errno))
         })?;
         self.filter().exclude_from(&text).map_err(|(line, why)| {
-            Error::Unusable(Failure::new("{}:{?}", file).and(line.to_string()).because(why))
+            Error::Unusable(Failure::new(Operation::InvalidLine, file).and(line.to_string()).because(why))
         })?;
         Ok(self)
     }
@@ -130,5 +130,5 @@ impl CopyOptions {
 }
 
 fn invalid(glob: &OsStr, why: String) -> Error {
-    Error::Usage(Failure::new("invalid pattern {}", glob).because(why))
+    Error::Usage(Failure::new(Operation::InvalidPattern, glob).because(why))
 }

@@ -2,9 +2,9 @@
 
 use super::Fds;
 use crate::context::Context;
-use crate::error::Failure;
+use crate::error::{Failure, Operation};
+use crate::metadata::Handle;
 use crate::metadata::apply::{AttributePair, Lost};
-use crate::metadata::{Handle, OWNERSHIP};
 use crate::sys::{Stat, at};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -51,7 +51,7 @@ impl Finish {
             true => match at::fstat(&fds.dst) {
                 Ok(before) => Some(before),
                 Err(errno) => {
-                    return report(ctx, Lost::Failed(Failure::attribute(OWNERSHIP, errno)), paths);
+                    return report(ctx, Lost::Failed(Failure::attribute(Operation::KeepOwnership, errno)), paths);
                 }
             },
             false => None,

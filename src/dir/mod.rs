@@ -16,7 +16,7 @@ pub use hold::Hold;
 pub use watched::Watched;
 
 use crate::context::Context;
-use crate::error::Failure;
+use crate::error::{Failure, Operation};
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
@@ -274,7 +274,7 @@ impl Dir {
     /// # Errors
     /// Those of [`Dir::fds`].
     pub fn open(self: &Arc<Dir>, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
-        let cannot = |errno| Failure::new("cannot access {}", self.source_path(OsStr::new(""))).errno(errno);
+        let cannot = |errno| Failure::new(Operation::Access, self.source_path(OsStr::new(""))).errno(errno);
         ctx.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
     }
 
@@ -357,7 +357,7 @@ impl Dir {
                 }
                 Err(errno) => {
                     let path = place.parent.destination_path(&place.new_name);
-                    ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
+                    ctx.reporter.fail(Failure::new(Operation::Access, path).errno(errno));
                 }
             }
         }
@@ -378,7 +378,7 @@ impl Dir {
             && errno != Errno::INVAL
         {
             // File systems that have nothing to write for a directory give EINVAL.
-            ctx.reporter.fail(Failure::new("cannot sync {}", self.destination_path(OsStr::new(""))).errno(errno));
+            ctx.reporter.fail(Failure::new(Operation::Sync, self.destination_path(OsStr::new(""))).errno(errno));
         }
     }
 }

@@ -7,8 +7,8 @@ mod scaling;
 mod workers;
 
 use crate::context::Context;
+use crate::error::{Failure, Operation};
 use crate::options::When;
-use crate::report::Failure;
 use crate::report::progress::{Estimate, Total, Watch, Watcher};
 use crate::report::stats::{Left, Summary};
 use crate::sys::{memory, proc};
@@ -92,8 +92,7 @@ fn work<'c>(
 fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) -> Summary {
     let vanished = ctx.reporter.vanished();
     if vanished > 0 {
-        let words = "warning: names that vanished before they could be copied: {?}";
-        ctx.reporter.warn(Failure::new(words, vanished.to_string()));
+        ctx.reporter.warn(Failure::new(Operation::Vanished, vanished.to_string()));
     }
     Summary {
         stats: done.stats,

@@ -1,9 +1,10 @@
 //! Failures: an operation, its paths, and the system's reason.
-//!
-//! Messages are cp's where cp has one, because users and scripts know them.
 
 pub(crate) mod errno;
+mod operation;
 pub mod quote;
+
+pub use operation::Operation;
 
 use crate::sys::{Errno, Stat};
 use std::ffi::{OsStr, OsString};
@@ -12,8 +13,7 @@ use std::fmt::{Display, Formatter};
 /// A failure or a warning: an operation, its paths, and the system's reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The message, with `{}` for a quoted path and `{?}` for a path that is quoted only if a shell needs it.
-    operation: &'static str,
+    operation: Operation,
     paths: Vec<OsString>,
     errno: Option<Errno>,
     /// A reason other than the system's.
@@ -37,24 +37,24 @@ enum About {
 }
 
 impl Failure {
-    /// Makes a failure without a path.
+    /// Makes a failure with a whole message.
     #[doc(hidden)]
-    pub fn plain(operation: &'static str) -> Failure {
-        Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other, names: None }
+    pub fn plain(message: &'static str) -> Failure {
+        Failure::from(Operation::Sentence(message))
     }
 
-    /// Makes a failure about `path`, which replaces the first `{}` of `operation`.
+    /// Makes a failure about `path`, the first that the message names.
     #[doc(hidden)]
-    pub fn new(operation: &'static str, path: impl AsRef<OsStr>) -> Failure {
-        Failure::plain(operation).and(path)
+    pub fn new(operation: Operation, path: impl AsRef<OsStr>) -> Failure {
+        Failure::from(operation).and(path)
     }
 
     /// Makes the failure of a name that became another file while it was copied.
     pub(crate) fn replaced(path: impl AsRef<OsStr>) -> Failure {
-        Failure::new("skipping file {}, as it was replaced while being copied", path)
+        Failure::new(Operation::ReplacedFile, path)
     }
 
-    /// Adds a path for the next `{}`.
+    /// Adds the next path of the message.
     #[must_use]
     pub(crate) fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
         self.paths.push(path.as_ref().into());
@@ -75,7 +75,7 @@ impl Failure {
 
     /// Returns the first byte in which a copy differs from its source, counted from 0.
     pub fn offset(&self) -> Option<u64> {
-        let offset = self.paths.last().filter(|_| self.operation.ends_with("offset {?}"))?;
+        let offset = self.paths.last().filter(|_| self.operation == Operation::Differ)?;
         offset.to_str()?.parse().ok()
     }
 
@@ -87,9 +87,9 @@ impl Failure {
         self
     }
 
-    /// Describes the operation in other words, for the same paths.
+    /// Names another operation, for the same paths.
     #[must_use]
-    pub(crate) fn in_words(self, operation: &'static str) -> Failure {
+    pub(crate) fn renamed(self, operation: Operation) -> Failure {
         Failure { operation, ..self }
     }
 
@@ -128,12 +128,12 @@ impl Failure {
 
     /// Returns whether a sync to the disk failed.
     pub(crate) fn is_of_sync(&self) -> bool {
-        self.operation.starts_with("cannot sync ")
+        matches!(self.operation, Operation::Sync | Operation::SyncFileSystem)
     }
 
     /// Makes a failure to keep an attribute. The path is still to be added.
-    pub(crate) fn attribute(operation: &'static str, errno: Errno) -> Failure {
-        Failure { about: About::Attribute, ..Failure::plain(operation).errno(errno) }
+    pub(crate) fn attribute(operation: Operation, errno: Errno) -> Failure {
+        Failure { about: About::Attribute, ..Failure::from(operation).errno(errno) }
     }
 
     /// Notes that the operation reads the source.
@@ -152,7 +152,7 @@ impl Failure {
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let mut paths = self.paths.iter();
-        for part in self.operation.split_inclusive(['{', '}']) {
+        for part in self.operation.words().split_inclusive(['{', '}']) {
             match (part.strip_suffix('}'), part.strip_suffix('{')) {
                 (Some(""), _) => text.extend(paths.next().map(quote::quoted).unwrap_or_default()),
                 (Some(_), _) => text.extend(paths.next().map(quote::quoted_if_needed).unwrap_or_default()),
@@ -173,7 +173,8 @@ impl Failure {
 
     /// Returns the message without the paths and the reason.
     pub fn operation(&self) -> String {
-        let words = self.operation.strip_prefix("warning: ").unwrap_or(self.operation);
+        let words = self.operation.words();
+        let words = words.strip_prefix("warning: ").unwrap_or(words);
         // The reason follows the colon.
         let words = words.split_once(':').map_or(words, |(words, _)| words);
         let words: Vec<_> =
@@ -221,23 +222,31 @@ impl Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// A failure without a path and a reason.
+#[doc(hidden)]
+impl From<Operation> for Failure {
+    fn from(operation: Operation) -> Failure {
+        Failure { operation, paths: Vec::new(), errno: None, why: None, about: About::Other, names: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn paths_stand_where_they_belong() {
-        let failure = Failure::new("cannot create hard link {} to {}", "b").and("a c").errno(Errno::MLINK);
+        let failure = Failure::new(Operation::CreateHardLink, "b").and("a c").errno(Errno::MLINK);
         assert_eq!(failure.text(), b"cannot create hard link 'b' to 'a c': Too many links");
         assert_eq!(failure.operation(), "cannot create hard link to");
         assert_eq!(failure.errno_name().as_deref(), Some("EMLINK"));
-        let failure = Failure::new("verification failed: {} and {} differ at offset {?}", "a").and("b").and("7");
+        let failure = Failure::new(Operation::Differ, "a").and("b").and("7");
         assert_eq!((failure.operation().as_str(), failure.offset()), ("verification failed", Some(7)));
     }
 
     #[test]
     fn a_path_that_looks_like_a_place_is_left_alone() {
-        let failure = Failure::new("{} and {} are the same file", "{}").and("b");
+        let failure = Failure::new(Operation::SameFile, "{}").and("b");
         assert_eq!(failure.text(), b"'{}' and 'b' are the same file");
     }
 }

@@ -1,6 +1,6 @@
 //! The part that a process copies, from the environment variables of the scheduler that started it.
 
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use std::ffi::OsString;
 
 /// Each variable and the number that it gives to the first part.
@@ -23,12 +23,11 @@ pub(super) fn part(get: impl Fn(&str) -> Option<OsString>) -> Result<u64, Failur
         let Some(value) = get(name) else { continue };
         let number = value.to_str().and_then(|text| text.parse::<u64>().ok()?.checked_sub(first));
         let Some(number) = number else {
-            return Err(Failure::new("{} is not a part: {}", name).and(value));
+            return Err(Failure::new(Operation::PartVariable, name).and(value));
         };
         match found {
             Some((other, part)) if part != number => {
-                let words = "{} and {} name different parts; choose one with --part=K";
-                return Err(Failure::new(words, other).and(name));
+                return Err(Failure::new(Operation::PartVariables, other).and(name));
             }
             _ => found = Some((name, number)),
         }

@@ -10,9 +10,9 @@ use super::lists::ROOT;
 use crate::backup;
 use crate::context::Context;
 use crate::dir::{Base, Dir, Extent, Finish, Hold};
+use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, xattr};
 use crate::options::Dereference;
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, proc};
 use crate::walk::directory::{Opened, TargetDirectory};
@@ -78,7 +78,7 @@ impl<'j> Branch<'j> {
     fn go_down(&self, name: &OsStr, facts: Option<&DirFacts>) -> Result<Hold, Failure> {
         let parent = self.here();
         let (source_path, path) = (|| parent.source_path(name), || parent.destination_path(name));
-        let cannot_access = |errno| Failure::new("cannot access {}", source_path()).errno(errno);
+        let cannot_access = |errno| Failure::new(Operation::Access, source_path()).errno(errno);
         let fds = parent.fds(self.ctx).map_err(cannot_access)?;
         let follow_source = Follow::from(self.ctx.options.dereference == Dereference::Always);
         let src = at::open_dir(&fds.src, name, follow_source).map_err(cannot_access)?;
@@ -88,7 +88,7 @@ impl<'j> Branch<'j> {
         let follow = Follow::from(self.ctx.options.keep_directory_symlink);
         let opened = match wanted.open(self.ctx, follow) {
             Err(failure) if matches!(failure.reason(), Some(Errno::NOENT | Errno::STALE)) => {
-                match wanted.make(self.ctx, "cannot create directory {}") {
+                match wanted.make(self.ctx, Operation::CreateDirectory) {
                     // Another process has just made it.
                     Err(failure) if failure.has_errno(Errno::EXIST) => wanted.open(self.ctx, follow),
                     made => made,
@@ -98,7 +98,7 @@ impl<'j> Branch<'j> {
         };
         let opened = opened.map_err(|failure| match failure.reason() {
             Some(Errno::NOTDIR | Errno::LOOP) => {
-                Failure::new("cannot overwrite non-directory {} with directory {}", path()).and(source_path())
+                Failure::new(Operation::DirectoryOverOther, path()).and(source_path())
             }
             _ => failure,
         })?;
@@ -129,8 +129,7 @@ fn enter(
         None => Finish { source: *source, made: false, extent: Extent::Nothing, mode: None },
         Some(facts) => {
             if source.mtime != facts.mtime {
-                let words = "{} has changed since the plan was made";
-                ctx.reporter.fail(Failure::new(words, parent.source_path(names.0)));
+                ctx.reporter.fail(Failure::new(Operation::ChangedSincePlan, parent.source_path(names.0)));
             }
             // The plan changed the current access time by reading the directory.
             let source = Stat { atime: facts.atime, ..*source };

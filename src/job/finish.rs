@@ -15,6 +15,7 @@ use super::result::{CopiedRange, PartResult};
 use super::sweep::sweep;
 use crate::backup;
 use crate::dir::{Base, Dir};
+use crate::error::Operation;
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, gather};
 use crate::sys::{Kind, Stat};
@@ -74,7 +75,7 @@ fn results(job: &Job) -> Result<Vec<PartResult>, Failure> {
     if more > 0 {
         list.push_str(&format!(" and {more} more"));
     }
-    Err(Failure::new("{} cannot be finished: these parts have not been run: {?}", job.folder.path()).and(list))
+    Err(Failure::new(Operation::MissingParts, job.folder.path()).and(list))
 }
 
 /// Completes the files that were copied in ranges.
@@ -88,7 +89,7 @@ impl Joiner<'_> {
     /// Joins all complete files. Returns the statistics and the names of the files that still lack ranges.
     fn join_all(&self) -> Result<(Stats, HashSet<OsString>), Failure> {
         let Job { ctx, folder, .. } = self.job;
-        let damaged = || Failure::new("{} is damaged", folder.root.path_of(JOINS));
+        let damaged = || Failure::new(Operation::Damaged, folder.root.path_of(JOINS));
         let value = folder.root.read_json(JOINS, &ctx.stale_retry)?.ok_or_else(damaged)?;
         let joins = value.as_array().ok_or_else(damaged)?;
         let mut worker = Worker::new(ctx, self.shared);
@@ -140,7 +141,7 @@ impl Joiner<'_> {
     ) -> Result<(), Failure> {
         let (dir, name) = (whole.dir, whole.entry.destination());
         let path = |name: &OsStr| dir.destination_path(name);
-        let cannot_access = |errno| Failure::new("cannot access {}", path(name)).errno(errno);
+        let cannot_access = |errno| Failure::new(Operation::Access, path(name)).errno(errno);
         let fds = dir.fds(&self.job.ctx).map_err(cannot_access)?;
         let record = ranged.latest()?;
         let is_complete = self.missing_from(join, record.as_ref()).is_empty();
@@ -167,11 +168,8 @@ impl Joiner<'_> {
             self.forget_lost(join, record.as_ref());
             let failure = |words| Failure::new(words, path(name)).and(lost.join(","));
             return Err(match record {
-                Some(record) => failure(
-                    "{} is not complete: ranges of it are to be copied again, by part {?}; the others are in {}",
-                )
-                .and(path(&record.name)),
-                None => failure("{} is not complete: ranges of it are to be copied again, by part {?}"),
+                Some(record) => failure(Operation::LostRangesOfParts).and(path(&record.name)),
+                None => failure(Operation::LostRanges),
             });
         }
         let (Some(file), Some(record)) = (file, record) else { return Ok(()) };
@@ -222,7 +220,7 @@ fn complete_directories(job: &Job) -> Result<u64, Failure> {
     let mut list = ListReader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.stale_retry)?;
     let Some(root) = list.next().transpose()? else { return Ok(0) };
     if root.0 != ROOT {
-        return Err(Failure::new("{} is damaged", folder.root.path_of(DIRECTORIES)));
+        return Err(Failure::new(Operation::Damaged, folder.root.path_of(DIRECTORIES)));
     }
     let mut branch = Branch::new(job, Some(&root.1))?;
     let mut directories = 1;
@@ -253,7 +251,7 @@ fn report(job: &Job, results: &[PartResult]) {
         }
         let more = failed.saturating_sub(u64::try_from(errors.len()).unwrap_or(u64::MAX));
         if more > 0 {
-            ctx.reporter.fail(Failure::new("{?} reported {?} further failures", &step).and(more.to_string()));
+            ctx.reporter.fail(Failure::new(Operation::FurtherFailures, &step).and(more.to_string()));
         }
     }
 }
@@ -263,7 +261,7 @@ fn failure(step: &str, error: &Value) -> Failure {
     let path = crate::report::json::from_bytes(&error["path"]).unwrap_or_default();
     let operation = error["operation"].as_str().unwrap_or("failed");
     match error["errno"].as_str() {
-        Some(errno) => Failure::new("{}, in {?}: {?}: {?}", path).and(step).and(operation).and(errno),
-        None => Failure::new("{}, in {?}: {?}", path).and(step).and(operation),
+        Some(errno) => Failure::new(Operation::PartFailedBecause, path).and(step).and(operation).and(errno),
+        None => Failure::new(Operation::PartFailed, path).and(step).and(operation),
     }
 }

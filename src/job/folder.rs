@@ -18,7 +18,7 @@
 
 use super::manifest::Manifest;
 use super::private::PrivateDir;
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::interrupted::Bounded;
 use crate::sys::stale::StaleRetry;
@@ -66,9 +66,9 @@ impl Folder {
     pub(super) fn open(path: &Path, stale_retry: &StaleRetry) -> Result<(Folder, Manifest), Failure> {
         let root = stale_retry.operation(|| PrivateDir::open(path), Failure::reason)?;
         let Some(value) = root.read_json(MANIFEST, stale_retry)? else {
-            return Err(Failure::new("{} holds no complete plan", path));
+            return Err(Failure::new(Operation::NoPlan, path));
         };
-        let foreign = || Failure::new("{} was not written by this version of zcp", root.path_of(MANIFEST));
+        let foreign = || Failure::new(Operation::OtherVersion, root.path_of(MANIFEST));
         let manifest = Manifest::parse(&value).ok_or_else(foreign)?;
         let open = |root: &PrivateDir, name: &str| stale_retry.operation(|| root.below(name), Failure::reason);
         Ok((Folder::of(root, open)?, manifest))
@@ -95,11 +95,11 @@ impl Folder {
         let is_ours =
             names.iter().any(|name| [MANIFEST, SPOOL, DESTINATION].iter().any(|ours| name.starts_with(ours)));
         if !names.is_empty() && !is_ours {
-            return Err(Failure::new("{} is not empty, and is not a job folder", path));
+            return Err(Failure::new(Operation::NotJobFolder, path));
         }
         for used in ["results", "running", "ranges", "written"].into_iter().filter(|name| root.exists(name)) {
             if !root.below(used)?.names()?.is_empty() || root.exists(FINISHED) {
-                return Err(Failure::new("{} holds a job that has been run", path));
+                return Err(Failure::new(Operation::HasBeenRun, path));
             }
         }
         let spool = root.replace(SPOOL)?;
@@ -150,7 +150,7 @@ impl Folder {
     /// Syncs the plan to the disk: by syncfs(2), or file by file where that call is refused or does not reach the
     /// disk.
     fn sync(&self) -> Result<(), Failure> {
-        let cannot = |errno| Failure::new("error writing {}", self.path()).errno(errno);
+        let cannot = |errno| Failure::new(Operation::Write, self.path()).errno(errno);
         let dev = at::fstat(&self.root).map_err(cannot)?.dev;
         let is_reached = io::fs_magic(&self.root).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev));
         match if is_reached { io::sync_file_system(&self.root) } else { Err(Errno::NOSYS) } {

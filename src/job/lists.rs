@@ -5,7 +5,7 @@
 
 use super::facts::Line;
 use super::private::PrivateDir;
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::Errno;
 use crate::sys::interrupted::{Bounded, errno_of};
 use crate::sys::stale::StaleRetry;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub(super) const ROOT: &str = ".";
 
 /// Makes a failure of `operation` on `path`, with the system's reason.
-pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Failure {
+pub(super) fn failed(operation: Operation, path: &Path, error: &io::Error) -> Failure {
     Failure::new(operation, path).errno(errno_of(error))
 }
 
@@ -39,13 +39,13 @@ impl ListWriter {
     pub(super) fn push(&mut self, path: &OsStr, facts: &impl Line) -> Result<(), Failure> {
         let name = self.names.write_all(path.as_bytes()).and_then(|()| self.names.write_all(b"\0"));
         name.and_then(|()| writeln!(self.facts, "{facts}"))
-            .map_err(|error| failed("error writing {}", &self.list, &error))
+            .map_err(|error| failed(Operation::Write, &self.list, &error))
     }
 
     /// Writes the buffered rest.
     pub(super) fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.names.flush().and_then(|()| self.facts.flush());
-        flushed.map_err(|error| failed("error writing {}", &self.list, &error))
+        flushed.map_err(|error| failed(Operation::Write, &self.list, &error))
     }
 }
 
@@ -62,7 +62,7 @@ impl<L: Line> ListReader<L> {
     pub(super) fn open(dir: &PrivateDir, list: &str, stale_retry: &StaleRetry) -> Result<ListReader<L>, Failure> {
         let open = |extension| {
             let name = format!("{list}.{extension}");
-            let missing = || Failure::new("cannot open {} for reading", dir.path_of(&name)).errno(Errno::NOENT);
+            let missing = || Failure::new(Operation::OpenSource, dir.path_of(&name)).errno(Errno::NOENT);
             dir.read(&name, stale_retry)?.map(BufReader::new).ok_or_else(missing)
         };
         let (names, facts) = (open("names")?, open("facts")?);
@@ -72,7 +72,7 @@ impl<L: Line> ListReader<L> {
     fn read(&mut self) -> Result<Option<(OsString, L)>, Failure> {
         let (mut name, mut line) = (Vec::new(), String::new());
         let answer = self.names.read_until(0, &mut name).and_then(|_| self.facts.read_line(&mut line));
-        answer.map_err(|error| failed("error reading {}", &self.list, &error))?;
+        answer.map_err(|error| failed(Operation::Read, &self.list, &error))?;
         if name.is_empty() && line.is_empty() {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ impl<L: Line> ListReader<L> {
         let mut words = line.split_ascii_whitespace();
         match L::parse(&mut words).filter(|_| whole && words.next().is_none()) {
             Some(facts) => Ok(Some((OsString::from_vec(name), facts))),
-            None => Err(Failure::new("{} is damaged", &self.list)),
+            None => Err(Failure::new(Operation::Damaged, &self.list)),
         }
     }
 }

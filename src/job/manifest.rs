@@ -3,7 +3,7 @@
 
 use super::facts::{Facts, Line};
 use crate::batch::Entry;
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
@@ -31,7 +31,7 @@ impl Root {
     pub(super) fn of(path: OsString, dir: impl AsFd, stat: &Stat) -> Result<Root, Failure> {
         match io::fs_magic(dir) {
             Ok(magic) => Ok(Root { path, id: stat.id(), magic }),
-            Err(errno) => Err(Failure::new("cannot access {}", path).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::Access, path).errno(errno)),
         }
     }
 
@@ -44,7 +44,7 @@ impl Root {
     /// # Errors
     /// If the directory is missing or another one.
     pub(super) fn open(&self, same_machine: bool) -> Result<(OwnedFd, Stat), Failure> {
-        let cannot = |errno| Failure::new("cannot access {}", &self.path).errno(errno);
+        let cannot = |errno| Failure::new(Operation::Access, &self.path).errno(errno);
         let fd = at::open_dir(at::CWD, &self.path, Follow::Yes).map_err(cannot)?;
         let now = at::fstat(&fd).map_err(cannot)?;
         let magic = io::fs_magic(&fd).map_err(cannot)?;
@@ -53,7 +53,7 @@ impl Root {
         let same_inode = now.ino == self.id.ino || !FsKind::has_lasting_inodes(magic);
         match same_device && same_inode && magic == self.magic {
             true => Ok((fd, now)),
-            false => Err(Failure::new("{} is not the directory that the plan was made for", &self.path)),
+            false => Err(Failure::new(Operation::NotPlannedDirectory, &self.path)),
         }
     }
 

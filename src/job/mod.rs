@@ -31,6 +31,7 @@ mod tests;
 mod written;
 
 use crate::context::{Callback, Context};
+use crate::error::Operation;
 use crate::options::Options;
 use crate::report::stats::Summary;
 use crate::report::{Log, Reporter};
@@ -161,14 +162,13 @@ pub fn prepare<E: From<Error>>(
 
 /// Opens the folder of a job, and determines the part to run: `None` to finish, or perhaps a number to run.
 fn open(path: &OsStr, part: Option<Option<u64>>) -> Result<(Folder, Manifest, Option<u64>), Failure> {
-    let magic = at::fs_magic(path).map_err(|errno| Failure::new("cannot access {}", path).errno(errno))?;
+    let magic = at::fs_magic(path).map_err(|errno| Failure::new(Operation::Access, path).errno(errno))?;
     let (folder, manifest) = Folder::open(path.as_ref(), &stale_retry(&[magic]))?;
     let of_scheduler = || auto::part(|name| std::env::var_os(name));
     let part = part.map(|part| part.map_or_else(of_scheduler, Ok)).transpose()?;
     if let Some(part) = part.filter(|part| *part >= manifest.parts) {
         let last = (manifest.parts - 1).to_string();
-        let words = "there is no part {?} in {}: parts are numbered from 0 to {?}";
-        return Err(Failure::new(words, part.to_string()).and(folder.path()).and(last));
+        return Err(Failure::new(Operation::NoSuchPart, part.to_string()).and(folder.path()).and(last));
     }
     Ok((folder, manifest, part))
 }

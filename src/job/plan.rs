@@ -14,8 +14,8 @@ use super::manifest::{Join, Manifest};
 use super::roots::{self, JobRoots};
 use super::spool::{Group, Inodes, SpoolReader, SpoolWriter};
 use crate::context::Context;
+use crate::error::{Failure, Operation};
 use crate::options::{Action, Dereference, IfExists, Options};
-use crate::report::Failure;
 use crate::report::stats::failure_json;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, proc};
@@ -88,7 +88,7 @@ pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
     match &file {
         Some((name, stat, _)) => list.push(&Group::of(stat, name.clone()))?,
         None => {
-            let cannot = |errno| Failure::new("cannot access {}", &source.path).errno(errno);
+            let cannot = |errno| Failure::new(Operation::Access, &source.path).errno(errno);
             let source_walk = SourceWalk::new(ctx, source_fd, source.path.clone()).map_err(cannot)?;
             let is_dir = |path: &OsStr| at::stat(&destination, path, Follow::No).is_ok_and(|stat| stat.is_dir());
             list.walk(ctx, source_walk, &mut directories, |path| existed && is_dir(path))?;

@@ -6,7 +6,7 @@
 //! symbolic link. A file is always created (O_EXCL), never opened for writing.
 
 use super::lists::failed;
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::{Bounded, errno_of};
 use crate::sys::stale::StaleRetry;
@@ -40,7 +40,7 @@ impl PrivateDir {
     /// # Errors
     /// If it does not exist, or other users may write to it.
     pub(super) fn open(path: &Path) -> Result<PrivateDir, Failure> {
-        let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
+        let cannot = |errno| Failure::new(Operation::Access, path).errno(errno);
         let fd = at::open_dir(at::CWD, path.as_os_str(), Follow::Yes).map_err(cannot)?;
         PrivateDir { path: path.to_owned(), fd }.checked()
     }
@@ -49,11 +49,11 @@ impl PrivateDir {
     pub(super) fn make(path: &Path) -> Result<PrivateDir, Failure> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let made = std::fs::create_dir_all(parent);
-            made.map_err(|error| failed("cannot create directory {}", parent, &error))?;
+            made.map_err(|error| failed(Operation::CreateDirectory, parent, &error))?;
         }
         match at::mkdir(at::CWD, path.as_os_str(), 0o700) {
             Ok(()) | Err(Errno::EXIST) => PrivateDir::open(path),
-            Err(errno) => Err(Failure::new("cannot create directory {}", path).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::CreateDirectory, path).errno(errno)),
         }
     }
 
@@ -62,7 +62,7 @@ impl PrivateDir {
         let path = self.path_of(name);
         match at::open_dir(&self.fd, OsStr::new(name), Follow::No) {
             Ok(fd) => PrivateDir { path, fd }.checked(),
-            Err(errno) => Err(Failure::new("cannot access {}", path).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::Access, path).errno(errno)),
         }
     }
 
@@ -70,19 +70,18 @@ impl PrivateDir {
     pub(super) fn make_below(&self, name: &str) -> Result<PrivateDir, Failure> {
         match at::mkdir(&self.fd, OsStr::new(name), 0o700) {
             Ok(()) | Err(Errno::EXIST) => self.below(name),
-            Err(errno) => Err(Failure::new("cannot create directory {}", self.path_of(name)).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::CreateDirectory, self.path_of(name)).errno(errno)),
         }
     }
 
     fn checked(self) -> Result<PrivateDir, Failure> {
         let stat =
-            at::fstat(&self.fd).map_err(|errno| Failure::new("cannot access {}", &self.path).errno(errno))?;
+            at::fstat(&self.fd).map_err(|errno| Failure::new(Operation::Access, &self.path).errno(errno))?;
         if !is_trusted_owner(&stat) {
-            return Err(Failure::new("not using {} for a job: it belongs to another user", self.path));
+            return Err(Failure::new(Operation::ForeignDirectory, self.path));
         }
         if stat.permissions() & OTHERS_WRITE != 0 {
-            let words = "not using {} for a job: others may write to it; run chmod go-w on it";
-            return Err(Failure::new(words, self.path));
+            return Err(Failure::new(Operation::WritableDirectory, self.path));
         }
         Ok(self)
     }
@@ -103,7 +102,7 @@ impl PrivateDir {
         let answer = at::create_private(&self.fd, OsStr::new(name));
         answer
             .map(|fd| Bounded(fd.into()))
-            .map_err(|errno| Failure::new("cannot create {}", self.path_of(name)).errno(errno))
+            .map_err(|errno| Failure::new(Operation::Create, self.path_of(name)).errno(errno))
     }
 
     /// Creates a file in place of an existing one.
@@ -117,7 +116,7 @@ impl PrivateDir {
     fn rename(&self, temporary: &str, name: &str) -> Result<(), Failure> {
         at::rename(&self.fd, OsStr::new(temporary), &self.fd, OsStr::new(name)).map_err(|errno| {
             let _ = self.remove(temporary);
-            Failure::new("error writing {}", self.path_of(name)).errno(errno)
+            Failure::new(Operation::Write, self.path_of(name)).errno(errno)
         })
     }
 
@@ -127,7 +126,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of open(2), or that the file is not one of this job.
     pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Bounded<File>>, Failure> {
-        let cannot = |errno| Failure::new("cannot open {} for reading", self.path_of(name)).errno(errno);
+        let cannot = |errno| Failure::new(Operation::OpenSource, self.path_of(name)).errno(errno);
         let open = || {
             let fd = at::open_read(&self.fd, OsStr::new(name), Follow::No, false)?;
             let stat = at::fstat(&fd)?;
@@ -139,11 +138,10 @@ impl PrivateDir {
             Err(errno) => return Err(cannot(errno)),
         };
         if !stat.is_regular() || !is_trusted_owner(&stat) {
-            return Err(Failure::new("not reading {}: it is not a file of this job", self.path_of(name)));
+            return Err(Failure::new(Operation::ForeignFile, self.path_of(name)));
         }
         if stat.permissions() & OTHERS_WRITE != 0 {
-            let words = "not reading {}: others may write to it; run chmod go-w on it";
-            return Err(Failure::new(words, self.path_of(name)));
+            return Err(Failure::new(Operation::WritableFile, self.path_of(name)));
         }
         Ok(Some(Bounded(fd.into())))
     }
@@ -152,7 +150,7 @@ impl PrivateDir {
     pub(super) fn remove(&self, name: &str) -> Result<(), Failure> {
         match at::unlink(&self.fd, OsStr::new(name)) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Failure::new("cannot remove {}", self.path_of(name)).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::Remove, self.path_of(name)).errno(errno)),
         }
     }
 
@@ -163,7 +161,7 @@ impl PrivateDir {
     /// Returns the names in the directory. All names of a job are text.
     pub(super) fn names(&self) -> Result<Vec<String>, Failure> {
         let names = at::names(&self.fd, OsStr::new("."));
-        let names = names.map_err(|errno| Failure::new("cannot access {}", &self.path).errno(errno))?;
+        let names = names.map_err(|errno| Failure::new(Operation::Access, &self.path).errno(errno))?;
         let is_entry = |name: &OsString| name != "." && name != "..";
         Ok(names.into_iter().filter(is_entry).map(|name| name.to_string_lossy().into_owned()).collect())
     }
@@ -172,12 +170,12 @@ impl PrivateDir {
     pub(super) fn sync(&self) -> Result<(), Failure> {
         for name in self.names()? {
             let synced = at::open_read(&self.fd, OsStr::new(&name), Follow::No, false).and_then(io::sync);
-            synced.map_err(|errno| Failure::new("cannot sync {}", self.path_of(&name)).errno(errno))?;
+            synced.map_err(|errno| Failure::new(Operation::Sync, self.path_of(&name)).errno(errno))?;
         }
         match io::sync(&self.fd) {
             // A file system without data to write for a directory returns EINVAL.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
-            Err(errno) => Err(Failure::new("cannot sync {}", &self.path).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::Sync, &self.path).errno(errno)),
         }
     }
 
@@ -186,10 +184,10 @@ impl PrivateDir {
         let Some(mut file) = self.read(name, stale_retry)? else { return Ok(None) };
         let mut text = Vec::new();
         let read = file.read_to_end(&mut text);
-        read.map_err(|error| failed("error reading {}", &self.path_of(name), &error))?;
+        read.map_err(|error| failed(Operation::Read, &self.path_of(name), &error))?;
         match serde_json::from_slice(&text) {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(Failure::new("{} is damaged", self.path_of(name))),
+            Err(_) => Err(Failure::new(Operation::Damaged, self.path_of(name))),
         }
     }
 
@@ -208,7 +206,7 @@ impl PrivateDir {
         match answer {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(Failure::new("error writing {}", self.path_of(name)).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::Write, self.path_of(name)).errno(errno)),
         }
     }
 
@@ -219,7 +217,7 @@ impl PrivateDir {
         let closed = io::close(file.0.into());
         let failure = |errno| {
             let _ = self.remove(&temporary);
-            Failure::new("error writing {}", self.path_of(name)).errno(errno)
+            Failure::new(Operation::Write, self.path_of(name)).errno(errno)
         };
         written.map_err(|error| failure(errno_of(&error)))?;
         closed.map_err(failure)?;

@@ -10,7 +10,7 @@ use super::Job;
 use super::manifest::Manifest;
 use super::sweep::Mark;
 use crate::dir::{Dir, Fds};
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stale::StaleRetry;
@@ -23,7 +23,6 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(super) const JOINING: &str = "joining";
 /// Marks a file that has its final name.
 pub(super) const JOINED: &str = "joined";
-const EXCHANGED: &str = "not writing to {}: it is not the file that this job made";
 /// The most files that one step creates.
 const TRIES: u64 = 100;
 
@@ -96,7 +95,7 @@ impl RangedFile<'_> {
     fn published(&self, generation: u64, stale_retry: &StaleRetry) -> Result<Option<RangeRecord>, Failure> {
         let name = self.record_name(generation);
         let Some(value) = self.job.folder.ranges.read_json(&name, stale_retry)? else { return Ok(None) };
-        let damaged = || Failure::new("{} is damaged", self.job.folder.ranges.path_of(&name));
+        let damaged = || Failure::new(Operation::Damaged, self.job.folder.ranges.path_of(&name));
         RangeRecord::parse(generation, &value).map(Some).ok_or_else(damaged)
     }
 
@@ -127,8 +126,7 @@ impl RangedFile<'_> {
             let generation = latest.map_or(0, |record| record.generation + 1);
             let name = OsString::from(format!(".zcp-job-{:032x}", proc::random()));
             mark.note(&name)?;
-            let cannot =
-                |errno| Failure::new("cannot create regular file {}", dir.destination_path(&name)).errno(errno);
+            let cannot = |errno| Failure::new(Operation::CreateFile, dir.destination_path(&name)).errno(errno);
             let fd = at::create(&fds.dst, &name, 0o600, true).map_err(cannot)?;
             // From now on, another length means that the file was changed by another process.
             let sized = io::truncate(&fd, self.size).and_then(|()| at::fstat(&fd));
@@ -148,7 +146,7 @@ impl RangedFile<'_> {
             }
         }
         let record = self.job.folder.ranges.path_of(&self.record_name(0));
-        Err(Failure::new("cannot access {}", record).errno(Errno::STALE))
+        Err(Failure::new(Operation::Access, record).errno(Errno::STALE))
     }
 
     /// Opens a published file; `None` if it does not exist, or with a warning if it was exchanged or changed.
@@ -157,14 +155,14 @@ impl RangedFile<'_> {
     /// If it cannot be opened.
     pub(super) fn open(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<Option<OwnedFd>, Failure> {
         let cannot =
-            |errno| Failure::new("cannot open {} for writing", dir.destination_path(&record.name)).errno(errno);
+            |errno| Failure::new(Operation::OpenDestination, dir.destination_path(&record.name)).errno(errno);
         let objection = match at::open_write(&fds.dst, &record.name, Follow::No, false) {
             Ok(fd) => match self.objection(record, &at::fstat(&fd).map_err(cannot)?) {
                 None => return Ok(Some(fd)),
                 Some(objection) => objection,
             },
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => EXCHANGED,
+            Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => Operation::NotMadeByJob,
             Err(errno) => return Err(cannot(errno)),
         };
         self.job.ctx.reporter.warn(Failure::new(objection, dir.destination_path(&record.name)));
@@ -173,17 +171,17 @@ impl RangedFile<'_> {
 
     /// Returns the reason why a file under a published name must not be written to, or `None` if it is the
     /// unchanged published file.
-    fn objection(&self, record: &RangeRecord, stat: &Stat) -> Option<&'static str> {
+    fn objection(&self, record: &RangeRecord, stat: &Stat) -> Option<Operation> {
         if !self.is_same_inode(record, stat) || !stat.is_regular() {
-            return Some(EXCHANGED);
+            return Some(Operation::NotMadeByJob);
         }
         if stat.nlink > 1 {
-            return Some("not writing to {}: it has got a second name");
+            return Some(Operation::SecondName);
         }
         if !self.has_its_rights(record, stat) {
-            return Some("not writing to {}: its owner or mode has changed");
+            return Some(Operation::ChangedOwner);
         }
-        (stat.size != self.size).then_some("not writing to {}: its length has changed")
+        (stat.size != self.size).then_some(Operation::ChangedLength)
     }
 
     /// Returns whether the file has the owner and mode that it was made with. A file that is being joined may
@@ -226,7 +224,7 @@ impl RangedFile<'_> {
         let is_it = at::stat(&fds.dst, &record.name, Follow::No).is_ok_and(|stat| is_ours(&stat));
         match if is_it { at::unlink(&fds.dst, &record.name) } else { Ok(()) } {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Failure::new("cannot remove {}", dir.destination_path(&record.name)).errno(errno)),
+            Err(errno) => Err(Failure::new(Operation::Remove, dir.destination_path(&record.name)).errno(errno)),
         }
     }
 }

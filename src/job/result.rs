@@ -1,7 +1,7 @@
 //! The result of a part in the job folder: the object of `--stats=json`, and the files that hold its ranges.
 
 use super::Job;
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::stale::StaleRetry;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl PartResult {
         let (results, name) = (&job.folder.results, format!("{part}.json"));
         let Some(value) = results.read_json(&name, stale_retry)? else { return Ok(None) };
         let parsed = parse(&value).filter(|_| value["job"] == job.manifest.job && value["part"] == part);
-        parsed.map(Some).ok_or_else(|| Failure::new("{} is damaged", results.path_of(&name)))
+        parsed.map(Some).ok_or_else(|| Failure::new(Operation::Damaged, results.path_of(&name)))
     }
 }
 

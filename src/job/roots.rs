@@ -6,8 +6,8 @@ use crate::backup;
 use crate::batch::Entry;
 use crate::context::Context;
 use crate::dir::{Base, without_slashes};
+use crate::error::{Failure, Operation};
 use crate::existing;
-use crate::report::Failure;
 use crate::report::json::bytes;
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Bounded;
@@ -46,19 +46,21 @@ pub(super) fn resolve(
     let mut options = ctx.options.clone();
     let key = key(&operands);
     let roots = operands::resolve(operands, &mut options).map_err(|unusable| unusable.failure)?;
-    let Some(entry) = roots.entries.into_iter().next() else { return Err(Failure::plain("missing file operand")) };
+    let Some(entry) = roots.entries.into_iter().next() else {
+        return Err(Failure::from(Operation::MissingOperand));
+    };
     let follow = match entry.name.as_encoded_bytes().ends_with(b"/") {
         true => Follow::Yes,
         false => existing::follows_source(&options, &entry),
     };
-    let cannot_stat = |errno| Failure::new("cannot stat {}", &entry.name).errno(errno);
+    let cannot_stat = |errno| Failure::new(Operation::Stat, &entry.name).errno(errno);
     let stat = at::stat(at::CWD, &entry.name, follow).map_err(cannot_stat)?;
     if stat.is_dir() && !options.recursive {
-        return Err(Failure::new("-r not specified; omitting directory {}", &entry.name));
+        return Err(Failure::new(Operation::OmitDirectory, &entry.name));
     }
     let source = absolute(&entry.name)?;
     if stat.is_dir() && leads_into(&absolute(folder)?, &stat) {
-        return Err(Failure::new("the job folder {} is inside SOURCE", folder));
+        return Err(Failure::new(Operation::FolderInSource, folder));
     }
     let (folder, spool) = Folder::prepare(folder.as_ref())?;
     let JobDestination { destination, existed } = match folder.planned_destination(&key)? {
@@ -74,8 +76,7 @@ pub(super) fn resolve(
     let roots = if stat.is_dir() {
         let source = open(&source)?;
         if leads_into(&destination, &stat) {
-            let words = "cannot copy a directory, {}, into itself, {}";
-            return Err(Failure::new(words, &entry.name).and(&destination));
+            return Err(Failure::new(Operation::IntoItself, &entry.name).and(&destination));
         }
         make(ctx, &entry, &stat, &destination)?;
         JobRoots { source, destination: open(&destination)?, existed, file: None }
@@ -96,7 +97,7 @@ fn key(operands: &Operands) -> Value {
 }
 
 fn open(path: &OsStr) -> Result<(Root, OwnedFd), Failure> {
-    let cannot = |errno| Failure::new("cannot access {}", path).errno(errno);
+    let cannot = |errno| Failure::new(Operation::Access, path).errno(errno);
     let fd = at::open_dir(at::CWD, path, Follow::Yes).map_err(cannot)?;
     let stat = at::fstat(&fd).map_err(cannot)?;
     Ok((Root::of(without_slashes(path).to_owned(), &fd, &stat)?, fd))
@@ -107,7 +108,7 @@ fn open(path: &OsStr) -> Result<(Root, OwnedFd), Failure> {
 fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     match std::path::absolute(without_slashes(path)) {
         Ok(path) => Ok(path.into_os_string()),
-        Err(error) => Err(super::lists::failed("cannot access {}", path.as_ref(), &error)),
+        Err(error) => Err(super::lists::failed(Operation::Access, path.as_ref(), &error)),
     }
 }
 
@@ -123,14 +124,11 @@ fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(),
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     let mode = ctx.mode_policy().directory(source.permissions(), false);
     let wanted = TargetDirectory { above: &Base::Cwd, name: path, mode, path: &|| path.to_owned() };
-    match wanted.make(ctx, "cannot create directory {}") {
+    match wanted.make(ctx, Operation::CreateDirectory) {
         Err(failure) if failure.has_errno(Errno::EXIST) => {
             match is_dir(Follow::No) || ctx.options.keep_directory_symlink && is_dir(Follow::Yes) {
                 true => Ok(()),
-                false => {
-                    let words = "cannot overwrite non-directory {} with directory {}";
-                    Err(Failure::new(words, path).and(&entry.name))
-                }
+                false => Err(Failure::new(Operation::DirectoryOverOther, path).and(&entry.name)),
             }
         }
         made => made.map(drop),

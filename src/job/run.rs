@@ -11,6 +11,7 @@ use super::sweep::Mark;
 use super::written::{self, Written};
 use crate::dir::Hold;
 use crate::engine;
+use crate::error::Operation;
 use crate::report::progress::{Estimate, Total, Watcher};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
@@ -173,7 +174,7 @@ impl RangeCopier<'_> {
         let Some(done) = self.done.iter().find(is_range) else { return Ok(None) };
         let Some(record) = ranged.latest()?.filter(|record| record.name == done.file) else { return Ok(None) };
         let cannot = |errno| {
-            Failure::new("cannot access {}", whole.dir.destination_path(whole.entry.destination())).errno(errno)
+            Failure::new(Operation::Access, whole.dir.destination_path(whole.entry.destination())).errno(errno)
         };
         let fds = whole.dir.fds(&self.job.ctx).map_err(cannot)?;
         let is_there = ranged.is_marked(JOINED) || ranged.is_intact(&record, &fds.dst);

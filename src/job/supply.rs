@@ -8,6 +8,7 @@ use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Dir, Fds, Hold};
+use crate::error::Operation;
 use crate::existing;
 use crate::report::{Failure, lock};
 use crate::sys::at;
@@ -111,13 +112,13 @@ fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -
     let now = match ctx.stale_retry.call(|| at::stat(&fds.src, &entry.name, follow)) {
         Ok(now) => now,
         Err(errno) => {
-            let failure = Failure::new("cannot stat {}", path()).errno(errno);
+            let failure = Failure::new(Operation::Stat, path()).errno(errno);
             ctx.reporter.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
             return false;
         }
     };
     if !facts.still_hold(&now) {
-        let failure = Failure::new("{} has changed since the plan was made", path());
+        let failure = Failure::new(Operation::ChangedSincePlan, path());
         ctx.reporter.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
     }
     !now.is_dir()

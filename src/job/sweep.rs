@@ -10,6 +10,7 @@ use super::facts::Facts;
 use super::lists::{ListReader, failed};
 use crate::context::Context;
 use crate::dir::Dir;
+use crate::error::Operation;
 use crate::report::{Failure, lock};
 use crate::sys::at;
 use crate::sys::interrupted::Bounded;
@@ -42,7 +43,7 @@ impl Mark {
     /// process made it.
     pub(super) fn note(&self, name: &OsStr) -> Result<(), Failure> {
         let line = [name.as_bytes(), b"\n"].concat();
-        lock(&self.file).write_all(&line).map_err(|error| failed("error writing {}", &self.path, &error))
+        lock(&self.file).write_all(&line).map_err(|error| failed(Operation::Write, &self.path, &error))
     }
 
     /// Removes the mark: the run has ended and left nothing behind.
@@ -116,7 +117,7 @@ fn sweep_directory(ctx: &Context, dir: &Arc<Dir>, leftovers: &Leftovers) {
     let Ok(names) = at::names(&fds.dst, OsStr::new(".")) else { return };
     for name in names.iter().filter(|name| leftovers.has(name)) {
         if let Err(errno) = at::unlink(&fds.dst, name) {
-            ctx.reporter.fail(Failure::new("cannot remove {}", dir.destination_path(name)).errno(errno));
+            ctx.reporter.fail(Failure::new(Operation::Remove, dir.destination_path(name)).errno(errno));
         }
     }
 }

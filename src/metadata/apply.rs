@@ -7,8 +7,8 @@
 
 use super::new_mode::{ModePolicy, ModeRule};
 use super::xattr::{self, Wanted};
-use super::{Handle, PERMISSIONS, times};
-use crate::error::Failure;
+use super::{Handle, times};
+use crate::error::{Failure, Operation};
 use crate::sys::{Errno, Kind, Stat, proc};
 
 /// The attributes to keep (`-p`, `-a`, `--preserve`, `--no-preserve`).
@@ -124,7 +124,7 @@ impl AttributeRules {
     pub fn apply_plain_mode(&self, to: Handle<'_>, mode: u32) -> Result<(), Failure> {
         let answer = if self.keep.no_mode { xattr::remove_acl(to, xattr::ACL_ACCESS.as_ref()) } else { Ok(()) };
         let answer = answer.and_then(|()| super::set_mode(to, mode));
-        answer.map_err(|errno| Failure::attribute(PERMISSIONS, errno))
+        answer.map_err(|errno| Failure::attribute(Operation::KeepPermissions, errno))
     }
 
     fn apply_as_source(&self, pair: &AttributePair<'_>, lost: &mut dyn FnMut(Lost)) -> Result<bool, Failure> {
@@ -133,9 +133,10 @@ impl AttributeRules {
         let times_later = keep.timestamps && kind != Kind::Directory;
         if keep.timestamps && !times_later {
             // cp has words of its own for a leading directory.
-            let words = "failed to preserve times for {}";
-            let in_words = |failure: Failure| if is_leading { failure.in_words(words) } else { failure };
-            times::set(to, source).map_err(in_words)?;
+            let name_it = |failure: Failure| {
+                if is_leading { failure.renamed(Operation::KeepTimesOfLeading) } else { failure }
+            };
+            times::set(to, source).map_err(name_it)?;
         }
         let mut mode = source.permissions();
         match if keep.ownership { self.apply_owner(pair)? } else { Owned::Yes } {

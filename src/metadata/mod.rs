@@ -9,15 +9,11 @@ pub mod new_mode;
 pub mod times;
 pub mod xattr;
 
-use crate::error::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::{self, Errno, Kind, Stat, at, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-
-/// The message for an owner that cannot be set.
-pub const OWNERSHIP: &str = "failed to preserve ownership for {}";
-const PERMISSIONS: &str = "preserving permissions for {}";
 
 /// A file whose attributes are read or set. Owner, mode and extended attributes are only set through a descriptor,
 /// because a name may refer to another file now.
@@ -60,7 +56,7 @@ fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: boo
     match set_mode(file, before.permissions() & stat.permissions() & 0o700) {
         Ok(()) => Ok(true),
         Err(errno) if privileged || errno != Errno::PERM => {
-            Err(Failure::attribute("clearing permissions for {}", errno))
+            Err(Failure::attribute(Operation::ClearPermissions, errno))
         }
         Err(_) => Ok(false),
     }
@@ -80,9 +76,9 @@ pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool
         Err(_) if has_owner(file, stat) => Ok(true),
         Err(errno @ (Errno::PERM | Errno::INVAL)) => {
             let _ = chown(file, None, Some(stat.gid));
-            if privileged { Err(Failure::attribute(OWNERSHIP, errno)) } else { Ok(false) }
+            if privileged { Err(Failure::attribute(Operation::KeepOwnership, errno)) } else { Ok(false) }
         }
-        Err(errno) => Err(Failure::attribute(OWNERSHIP, errno)),
+        Err(errno) => Err(Failure::attribute(Operation::KeepOwnership, errno)),
     }
 }
 
@@ -135,7 +131,7 @@ pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) ->
     // lists are set.
     let lists = copy_lists(source, file, kind);
     let mode = set_mode(file, mode);
-    lists.and(mode).map_err(|errno| Failure::attribute(PERMISSIONS, errno))
+    lists.and(mode).map_err(|errno| Failure::attribute(Operation::KeepPermissions, errno))
 }
 
 fn copy_lists(source: Handle<'_>, file: Handle<'_>, kind: Kind) -> sys::Result<()> {

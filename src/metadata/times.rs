@@ -1,7 +1,7 @@
 //! Setting access and modification times, in nanoseconds. The crate filetime is used only here.
 
 use super::Handle;
-use crate::error::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::at;
 use crate::sys::interrupted::{errno_of, retry_on_intr};
 use crate::sys::{Errno, Stat, Time};
@@ -92,5 +92,5 @@ fn timespec(time: Time) -> Timespec {
 }
 
 fn cannot_set(errno: Errno) -> Failure {
-    Failure::attribute("preserving times for {}", errno)
+    Failure::attribute(Operation::KeepTimes, errno)
 }

@@ -1,7 +1,7 @@
 //! Extended attributes (xattr(7)), including access control lists.
 
 use super::Handle;
-use crate::error::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::interrupted::{Interruptions, retry_on_intr};
 use crate::sys::{Errno, Kind, Result, at, raw};
 use rustix::fs::{self, XattrFlags};
@@ -38,7 +38,7 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
         Ok(names) => names,
         // Without /proc, the attributes of a symbolic link cannot be listed.
         Err(errno) => {
-            let failure = Failure::attribute("listing attributes of {}", errno).of_source();
+            let failure = Failure::attribute(Operation::ListAttributes, errno).of_source();
             return tell(failure, errno == Errno::NOSYS);
         }
     };
@@ -49,19 +49,19 @@ pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl
                 Ok(()) => {}
                 Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => unsupported = Some(errno),
                 Err(errno) => {
-                    let failure = Failure::attribute("setting attribute {} for {}", errno).and(name);
+                    let failure = Failure::attribute(Operation::SetAttribute, errno).and(name);
                     tell(failure, is_ordinary(name, errno));
                 }
             },
             Err(Errno::NODATA) => {} // removed since it was listed
             Err(errno) => {
-                let failure = Failure::attribute("getting attribute {} of {}", errno).and(name).of_source();
+                let failure = Failure::attribute(Operation::GetAttribute, errno).and(name).of_source();
                 tell(failure, errno == Errno::OPNOTSUPP);
             }
         }
     }
     if let Some(errno) = unsupported {
-        tell(Failure::attribute("setting attributes for {}", errno), errno == Errno::OPNOTSUPP);
+        tell(Failure::attribute(Operation::SetAttributes, errno), errno == Errno::OPNOTSUPP);
     }
 }
 

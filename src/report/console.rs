@@ -3,6 +3,7 @@
 use super::output::Output;
 use super::progress::BarHandle;
 use super::{Failure, lock};
+use crate::error::Operation;
 use crate::sys::interrupted::Bounded;
 use crate::sys::io;
 use crate::sys::proc::StopFlag;
@@ -122,7 +123,7 @@ impl Console {
             output.error()
         };
         let Some(errno) = answer else { return Ok(()) };
-        let failure = Failure::plain("write error").errno(errno);
+        let failure = Failure::from(Operation::Print).errno(errno);
         // After a broken pipe there may be no reader for a message.
         if errno != Errno::PIPE || !start::dies_of_broken_pipe() {
             self.message(&failure);

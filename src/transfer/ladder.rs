@@ -14,7 +14,7 @@ use super::strategies::splice::Pipe;
 use super::uncached::{self, Sides};
 use super::writeback::Writeback;
 use super::{Account, Meter, Route, Strategy};
-use crate::error::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, at, io};
 use std::collections::BTreeMap;
@@ -70,25 +70,25 @@ impl TransferError {
     /// Returns the failure, with cp's message. It names a forced strategy that was refused.
     pub(crate) fn failure(self, source: &OsStr, destination: &OsStr) -> Failure {
         let failure = match (self.refused, self.side) {
-            (Some(Strategy::Reflink), _) => Failure::new("failed to clone {} from {}", destination).and(source),
+            (Some(Strategy::Reflink), _) => Failure::new(Operation::Clone, destination).and(source),
             (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
-            (None, Side::Source) => Failure::new("error reading {}", source),
-            (None, Side::Destination) => Failure::new("error writing {}", destination),
-            (None, Side::Both) => Failure::new("error copying {} to {}", source).and(destination),
+            (None, Side::Source) => Failure::new(Operation::Read, source),
+            (None, Side::Destination) => Failure::new(Operation::Write, destination),
+            (None, Side::Both) => Failure::new(Operation::CopyData, source).and(destination),
         };
         let failure = failure.errno(self.errno);
         if self.side == Side::Source { failure.of_source() } else { failure }
     }
 }
 
-fn cannot_copy_by(strategy: Strategy) -> &'static str {
+fn cannot_copy_by(strategy: Strategy) -> Operation {
     match strategy {
-        Strategy::Reflink => "cannot copy {} to {} by reflink",
-        Strategy::CopyFileRange => "cannot copy {} to {} by copy_file_range",
-        Strategy::Splice => "cannot copy {} to {} by splice",
-        Strategy::Sendfile => "cannot copy {} to {} by sendfile",
-        Strategy::Mmap => "cannot copy {} to {} by mmap",
-        Strategy::ReadWrite => "cannot copy {} to {} by read_write",
+        Strategy::Reflink => Operation::CopyByReflink,
+        Strategy::CopyFileRange => Operation::CopyByCopyFileRange,
+        Strategy::Splice => Operation::CopyBySplice,
+        Strategy::Sendfile => Operation::CopyBySendfile,
+        Strategy::Mmap => Operation::CopyByMmap,
+        Strategy::ReadWrite => Operation::CopyByReadWrite,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::backup;
 use crate::batch::Entry;
 use crate::decision::{self, Clear, Decision, Existing};
 use crate::dir::{Dir, Extent, Fds, Finish, Hold, without_slashes};
+use crate::error::Operation;
 use crate::existing;
 use crate::options::Dereference;
 use crate::report::{Failure, copied_line, quote};
@@ -75,7 +76,7 @@ impl Walker<'_, '_> {
             return Ok(Extent::Nothing);
         }
         let source_path = || root.source_path(&entry.name);
-        let cannot_stat = |errno| Failure::new("cannot stat {}", source_path()).errno(errno);
+        let cannot_stat = |errno| Failure::new(Operation::Stat, source_path()).errno(errno);
         let fds = root.fds(self.ctx).map_err(cannot_stat)?;
         match at::stat(&fds.dst, way, Follow::Yes) {
             // A killed run may have left them unfinished.
@@ -87,7 +88,7 @@ impl Walker<'_, '_> {
             }
             Ok(_) => {
                 let path = root.destination_path(way);
-                Err(Failure::new("{} exists but is not a directory", path))
+                Err(Failure::new(Operation::NotDirectory, path))
             }
             Err(_) => Ok(Extent::Leading),
         }
@@ -96,7 +97,7 @@ impl Walker<'_, '_> {
     pub(super) fn recreate(&mut self, parent: &Arc<Dir>, part: &Entry, extent: Extent) -> Result<Hold, Failure> {
         let source_path = || without_slashes(&parent.source_path(&part.name)).to_owned();
         let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
-        let no_attributes = |errno| Failure::new("failed to get attributes of {}", source_path()).errno(errno);
+        let no_attributes = |errno| Failure::new(Operation::GetAttributes, source_path()).errno(errno);
         let fds = parent.fds(self.ctx).map_err(no_attributes)?;
         // The user typed the path of an operand, so its links are followed. A name from a list may have become
         // a link in the meantime.
@@ -133,16 +134,16 @@ impl Walker<'_, '_> {
             tries += 1;
             match at::stat(above, name, Follow::Yes) {
                 Ok(stat) if !stat.is_dir() => {
-                    return Err(Failure::new("{} exists but is not a directory", path()));
+                    return Err(Failure::new(Operation::NotDirectory, path()));
                 }
                 Ok(_) => {
                     let link = at::stat(above, name, Follow::No).ok().filter(Stat::is_symlink);
                     if link.is_some_and(|link| !existing::is_trusted(self.ctx, above, name, &link)) {
-                        return Err(Failure::new("not writing through untrusted symlink {}", path()));
+                        return Err(Failure::new(Operation::ThroughUntrustedLink, path()));
                     }
                     return wanted.open(self.ctx, Follow::from(link.is_some()));
                 }
-                Err(_) => match wanted.make(self.ctx, "cannot make directory {}") {
+                Err(_) => match wanted.make(self.ctx, Operation::MakeLeadingDirectory) {
                     Err(failure) if was_overtaken(&failure, name) && tries < TRIES => {}
                     answer => return answer,
                 },
@@ -156,12 +157,12 @@ impl Walker<'_, '_> {
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
         let fds =
-            parent.fds(self.ctx).map_err(|errno| Failure::new("cannot access {}", source_path()).errno(errno))?;
+            parent.fds(self.ctx).map_err(|errno| Failure::new(Operation::Access, source_path()).errno(errno))?;
         let cannot = |words, errno| {
             let failure = Failure::new(words, source_path()).errno(errno);
             failure.of_entry(entry.operand, || at::stat(&fds.src, &entry.name, Follow::No))
         };
-        let cannot_stat = |errno| cannot("cannot stat {}", errno);
+        let cannot_stat = |errno| cannot(Operation::Stat, errno);
         let follow = existing::follows_source(&self.ctx.options, entry);
         let src = match at::open_dir(&fds.src, &entry.name, follow) {
             Ok(src) => src,
@@ -170,12 +171,12 @@ impl Walker<'_, '_> {
                 if !stat.is_dir() && !entry.operand {
                     return Ok(Entered::Other);
                 }
-                return Err(cannot("cannot access {}", errno));
+                return Err(cannot(Operation::Access, errno));
             }
         };
         let source = at::fstat(&src).map_err(cannot_stat)?;
         if !self.ctx.options.recursive {
-            return Err(Failure::new("-r not specified; omitting directory {}", source_path()));
+            return Err(Failure::new(Operation::OmitDirectory, source_path()));
         }
         let operand = if entry.operand {
             Arc::new(Operand::new(position, above.depth + 1, (source_path(), destination_path()), source.dev))
@@ -185,7 +186,7 @@ impl Walker<'_, '_> {
         let existing = if parent.fresh {
             None
         } else {
-            let cannot_stat = |errno| Failure::new("cannot stat {}", destination_path()).errno(errno);
+            let cannot_stat = |errno| Failure::new(Operation::Stat, destination_path()).errno(errno);
             existing::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
         };
         let just_made = |existing: &Existing| {
@@ -274,7 +275,7 @@ impl Walker<'_, '_> {
             }
             match self.make_in_place_of(&decision, &wanted) {
                 Err(failure) if was_overtaken(&failure, wanted.name) && tries < TRIES => {
-                    let cannot_stat = |errno| Failure::new("cannot stat {}", path()).errno(errno);
+                    let cannot_stat = |errno| Failure::new(Operation::Stat, path()).errno(errno);
                     existing = existing::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
                     decision = decision::decide(&self.ctx.options, source, existing.as_ref());
                     self.check_decision(parent, entry, &decision)?;
@@ -303,7 +304,7 @@ impl Walker<'_, '_> {
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
             if dir.source_id() == Some(source.id()) && !dir.is_leading() {
                 let path = parent.source_path(&entry.name);
-                return Err(Failure::new("cannot copy cyclic symbolic link {}", path));
+                return Err(Failure::new(Operation::CyclicLink, path));
             }
             if is_link && dir.destination_id() == Some(source.id()) {
                 return Err(operand.meets_itself());
@@ -315,10 +316,10 @@ impl Walker<'_, '_> {
 
     /// Makes a directory. A file of that name is first renamed to its backup or removed.
     fn make_in_place_of(&self, decision: &Decision, wanted: &TargetDirectory<'_>) -> Result<Opened, Failure> {
-        let make = || wanted.make(self.ctx, "cannot create directory {}");
+        let make = || wanted.make(self.ctx, Operation::CreateDirectory);
         let (words, backup) = match (decision, &self.ctx.options.backup) {
-            (Decision::Make(Clear::Backup), Some(backup)) => ("cannot backup {}", Some(backup)),
-            (Decision::Make(Clear::Unlink), _) => ("cannot remove {}", None),
+            (Decision::Make(Clear::Backup), Some(backup)) => (Operation::BackUp, Some(backup)),
+            (Decision::Make(Clear::Unlink), _) => (Operation::Remove, None),
             _ => return make(),
         };
         let TargetDirectory { above, path, .. } = *wanted;
@@ -339,7 +340,7 @@ impl Walker<'_, '_> {
             && let Some(kept) = kept
             && let Err(errno) = backup::undo(dst, name, &kept, false)
         {
-            self.ctx.reporter.fail(Failure::new("cannot un-backup {}", path()).errno(errno));
+            self.ctx.reporter.fail(Failure::new(Operation::UndoBackup, path()).errno(errno));
         }
         made
     }
@@ -361,7 +362,7 @@ impl Walker<'_, '_> {
         match listing {
             Ok(listing) => Unread::Listing(listing),
             Err(errno) => {
-                self.ctx.reporter.fail(Failure::new("cannot access {}", path()).errno(errno));
+                self.ctx.reporter.fail(Failure::new(Operation::Access, path()).errno(errno));
                 Unread::Nothing
             }
         }

@@ -3,10 +3,10 @@
 use crate::backup;
 use crate::context::Context;
 use crate::dir::{Base, Dir, Fds, Finish, Hold, Place, without_slashes};
+use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::metadata::new_mode::NewDirectoryMode;
 use crate::metadata::{self, Handle};
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat};
@@ -50,15 +50,15 @@ pub(super) fn always_exists(name: &OsStr) -> bool {
 }
 
 impl TargetDirectory<'_> {
-    fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
-        move |errno| Failure::new(words, (self.path)()).errno(errno)
+    fn cannot(&self, operation: Operation) -> impl Fn(Errno) -> Failure + Copy {
+        move |errno| Failure::new(operation, (self.path)()).errno(errno)
     }
 
     /// Makes the directory with a mode that lets entries be created in it. `words` is the message of a failure.
     ///
     /// # Errors
     /// EEXIST if the name is taken; those of mkdir(2).
-    pub fn make(&self, ctx: &Context, words: &'static str) -> Result<Opened, Failure> {
+    pub fn make(&self, ctx: &Context, operation: Operation) -> Result<Opened, Failure> {
         let (above, name) = (self.above, self.name);
         if ctx.options.dry_run {
             let answer = match at::stat(above, without_slashes(name), Follow::No) {
@@ -66,23 +66,22 @@ impl TargetDirectory<'_> {
                 Err(_) if always_exists(name) => Err(Errno::EXIST),
                 Err(_) => existing::may_make(above, name),
             };
-            return answer.map(|()| Opened::absent()).map_err(self.cannot(words));
+            return answer.map(|()| Opened::absent()).map_err(self.cannot(operation));
         }
-        at::mkdir(above, name, self.mode.create).map_err(self.cannot(words))?;
-        let cannot_stat = self.cannot("cannot stat {}");
+        at::mkdir(above, name, self.mode.create).map_err(self.cannot(operation))?;
+        let cannot_stat = self.cannot(Operation::Stat);
         // A trailing slash would make open(2) follow a symbolic link despite O_NOFOLLOW.
         let mut dst = at::open_dir(above, without_slashes(name), Follow::No).map_err(cannot_stat)?;
         let stat = at::fstat(&dst).map_err(cannot_stat)?;
         if existing::is_strange(ctx, &stat, &dst) {
-            let words = "skipping directory {}, as it was replaced while being copied";
-            return Err(Failure::new(words, (self.path)()));
+            return Err(Failure::new(Operation::ReplacedDirectory, (self.path)()));
         }
         let given = stat.permissions();
         // The umask can remove even the owner's permissions. An inherited set-group-ID bit that the process may not set
         // is lost with the first chmod(2). cp makes that call before entries can inherit the bit and the group.
         if given & 0o700 != 0o700 || self.mode.lends() && given & 0o2000 != 0 {
             metadata::set_mode(Handle::Open(dst.as_fd()), given | 0o700)
-                .map_err(self.cannot("setting permissions for {}"))?;
+                .map_err(self.cannot(Operation::SetPermissions))?;
             // An unreadable directory was opened with O_PATH only.
             dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
         }
@@ -96,8 +95,8 @@ impl TargetDirectory<'_> {
     /// # Errors
     /// Those of open(2).
     pub fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
-        let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot("cannot access {}"))?;
-        let stat = at::fstat(&fd).map_err(self.cannot("cannot stat {}"))?;
+        let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot(Operation::Access))?;
+        let stat = at::fstat(&fd).map_err(self.cannot(Operation::Stat))?;
         let unfinished = || ctx.mode_policy().unfinished_directory(&self.mode, &stat);
         let mode = if ctx.options.resume { unfinished() } else { None };
         Ok(Opened { mode, ..Opened::existing(fd, stat, follow) })

@@ -10,6 +10,7 @@ use super::{BATCH, Walker, is_excluded, level_below};
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Extent, Fds, Hold};
+use crate::error::Operation;
 use crate::existing;
 use crate::filter::Level;
 use crate::options::{NameList, Options};
@@ -50,7 +51,7 @@ impl List {
                         name,
                     },
                     Err(errno) => {
-                        return Some(Err(Failure::new("cannot open {} for reading", &name).errno(errno)));
+                        return Some(Err(Failure::new(Operation::OpenSource, &name).errno(errno)));
                     }
                 }
             }
@@ -68,13 +69,13 @@ impl List {
                 Ok(name) => name,
                 Err(error) => {
                     self.names = Box::new(std::iter::empty()); // a failing reader would fail for ever
-                    return Some(Err(failure("error reading {}", &self.name, &error)));
+                    return Some(Err(failure(Operation::Read, &self.name, &error)));
                 }
             };
             let parts = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
             let parts: Vec<_> = parts.map(|part| OsStr::from_bytes(part).to_owned()).collect();
             if parts.iter().any(|part| part == "..") {
-                return Some(Err(Failure::new("{} leads out of the source", OsString::from_vec(name))));
+                return Some(Err(Failure::new(Operation::LeaveSource, OsString::from_vec(name))));
             }
             if !parts.is_empty() {
                 return Some(Ok(parts));
@@ -89,8 +90,8 @@ impl Debug for List {
     }
 }
 
-fn failure(words: &'static str, name: &OsStr, error: &std::io::Error) -> Failure {
-    Failure::new(words, name).errno(errno_of(error))
+fn failure(operation: Operation, name: &OsStr, error: &std::io::Error) -> Failure {
+    Failure::new(operation, name).errno(errno_of(error))
 }
 
 /// A list while it is read.
@@ -127,8 +128,7 @@ impl Listed {
                     if self.is_new(&path) {
                         return Some(parts);
                     }
-                    let words = "warning: source file {} specified more than once";
-                    ctx.reporter.warn(Failure::new(words, path));
+                    ctx.reporter.warn(Failure::new(Operation::RepeatedFile, path));
                 }
                 Err(failure) => ctx.reporter.fail(failure),
             }

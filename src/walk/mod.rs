@@ -21,6 +21,7 @@ use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Dir, Hold};
+use crate::error::Operation;
 use crate::existing;
 use crate::filter::{self, Level};
 use crate::options::Dereference;
@@ -150,8 +151,7 @@ impl Operand {
     }
 
     fn meets_itself(&self) -> Failure {
-        let words = "cannot copy a directory, {}, into itself, {}";
-        Failure::new(words, &self.source).and(&self.destination)
+        Failure::new(Operation::IntoItself, &self.source).and(&self.destination)
     }
 }
 
@@ -389,7 +389,7 @@ impl<'c> Walker<'_, 'c> {
     /// Warns that a pattern excludes an operand: a name that was typed was probably meant to be copied.
     fn warn_of_excluded_operand(&self, dir: &Arc<Dir>, entry: &Entry) {
         let path = dir.source_path(&entry.name);
-        self.ctx.reporter.warn(Failure::new("warning: a pattern excludes the operand {}", path));
+        self.ctx.reporter.warn(Failure::new(Operation::ExcludedOperand, path));
     }
 
     fn sift_operands(
@@ -457,7 +457,7 @@ impl<'c> Walker<'_, 'c> {
                         true => node.operand.source.clone(),
                         false => node.dir.source_path(OsStr::new("")),
                     };
-                    self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
+                    self.ctx.reporter.fail(Failure::new(Operation::Access, path).errno(errno));
                     return names;
                 }
             }
@@ -503,7 +503,7 @@ impl<'c> Walker<'_, 'c> {
             Ok(found) => found,
             Err(errno) => {
                 let path = dir.source_path(&entry.name);
-                let failure = Failure::new("cannot stat {}", &path).errno(errno);
+                let failure = Failure::new(Operation::Stat, &path).errno(errno);
                 self.ctx.reporter.fail(failure.of_names(path, dir.destination_path(entry.destination())));
                 return Class::Nothing;
             }
@@ -518,7 +518,7 @@ impl<'c> Walker<'_, 'c> {
             && self.ctx.options.backup.is_none()
         {
             let path = dir.source_path(&entry.name);
-            self.ctx.reporter.warn(Failure::new("warning: source file {} specified more than once", path));
+            self.ctx.reporter.warn(Failure::new(Operation::RepeatedFile, path));
             return Class::Nothing;
         }
         entry.hint = Some(stat.kind());
@@ -553,7 +553,7 @@ fn gitignore(ctx: &Context, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Op
     let answer = at::read_small(dir, OsStr::new(filter::GITIGNORE));
     answer.unwrap_or_else(|errno| {
         let path = std::path::Path::new(&path()).join(filter::GITIGNORE);
-        ctx.reporter.fail(Failure::new("cannot read {}", path).errno(errno));
+        ctx.reporter.fail(Failure::new(Operation::ReadDirectory, path).errno(errno));
         None
     })
 }

@@ -4,9 +4,9 @@ use super::listed::List;
 use crate::backup;
 use crate::batch::Entry;
 use crate::dir::{Base, Dir, Hold, without_slashes};
+use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::options::Options;
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use std::collections::HashSet;
@@ -141,13 +141,13 @@ pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusa
     let is_name = target == Target::Name;
     match (!is_name).then(|| at::open_dir(at::CWD, &destination, Follow::Yes)) {
         Some(Ok(fd)) => Ok(into(sources, fd, destination, options)),
-        Some(Err(errno)) if target == Target::Directory => refusal("target directory {}", errno),
-        Some(Err(errno)) if sources.len() > 1 => refusal("target {}", errno),
+        Some(Err(errno)) if target == Target::Directory => refusal(Operation::TargetDirectory, errno),
+        Some(Err(errno)) if sources.len() > 1 => refusal(Operation::Target, errno),
         _ => match sources.get(1) {
             // The second name was meant to be the destination, so the third is too many.
             Some(_) => {
                 let extra = sources.get(2).unwrap_or(&destination);
-                Err(Unusable::usage(Failure::new("extra operand {}", extra)))
+                Err(Unusable::usage(Failure::new(Operation::ExtraOperand, extra)))
             }
             None => onto(sources.pop().unwrap_or_default(), destination, options),
         },
@@ -156,7 +156,7 @@ pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusa
 
 fn check_count(sources: &[OsString]) -> Result<(), Unusable> {
     match sources {
-        [] => Err(Unusable::usage(Failure::plain("missing file operand"))),
+        [] => Err(Unusable::usage(Failure::from(Operation::MissingOperand))),
         _ => Ok(()),
     }
 }
@@ -207,25 +207,24 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Un
     // The directory of -t has to exist, as with cp.
     let may_be_made = kind != Target::Directory;
     if let Some(extra) = sources.get(1) {
-        let words = "extra operand {}: --files-from takes one SOURCE, which the names are relative to";
-        return Err(Unusable::usage(Failure::new(words, extra)));
+        return Err(Unusable::usage(Failure::new(Operation::ExtraOperandOfList, extra)));
     }
     let source = sources.pop().unwrap_or_default();
     let unusable =
         |words, name: &OsStr, errno| Unusable { failure: Failure::new(words, name).errno(errno), hint: false };
-    let src = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|e| unusable("cannot access {}", &source, e))?;
+    let src = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|e| unusable(Operation::Access, &source, e))?;
     let dst = match at::open_dir(at::CWD, &target, Follow::Yes) {
         Err(Errno::NOENT) if may_be_made && options.dry_run => Base::Absent,
         Err(Errno::NOENT) if may_be_made => {
             match at::mkdir(at::CWD, &target, 0o777) {
                 // Another process may have made it.
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(unusable("cannot create directory {}", &target, errno)),
+                Err(errno) => return Err(unusable(Operation::CreateDirectory, &target, errno)),
             }
             let opened = at::open_dir(at::CWD, &target, Follow::Yes);
-            Base::Open(opened.map_err(|errno| unusable("target directory {}", &target, errno))?)
+            Base::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?)
         }
-        opened => Base::Open(opened.map_err(|errno| unusable("target directory {}", &target, errno))?),
+        opened => Base::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?),
     };
     let dir = Dir::roots((Base::Open(src), source), (dst, target));
     Ok(Roots { dir, entries: Vec::new(), into_directory: true, collide: false, list: Some(list), are_many: true })

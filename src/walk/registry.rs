@@ -7,6 +7,7 @@
 use super::{Operand, Walker};
 use crate::batch::Entry;
 use crate::dir::{DestinationName, Dir, Fds};
+use crate::error::Operation;
 use crate::existing::{self, Location};
 use crate::options::Dereference;
 use crate::report::{Failure, lock};
@@ -155,15 +156,14 @@ impl Walker<'_, '_> {
             return Err(operand.meets_itself());
         }
         if existing::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
-            let words = "warning: source directory {} specified more than once";
-            self.ctx.reporter.warn(Failure::new(words, &operand.source));
+            self.ctx.reporter.warn(Failure::new(Operation::RepeatedDirectory, &operand.source));
             return Ok(true);
         }
         if self.follows_again(entry) {
             return Ok(false);
         }
-        let words = "will not create hard link {} to directory {}";
-        Err(Failure::new(words, parent.destination_path(entry.destination())).and(earlier.path))
+        Err(Failure::new(Operation::HardLinkToDirectory, parent.destination_path(entry.destination()))
+            .and(earlier.path))
     }
 
     /// Returns whether a directory may be copied several times, because followed links may lead to it on several

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::dir::Dir;
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::temporary;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) fn sweep(ctx: &Context, dir: &Arc<Dir>, directory: &OsStr) {
         let path = if directory == "." { PathBuf::from(name) } else { Path::new(directory).join(name) };
         let path = dir.destination_path(path.as_os_str());
         if let Err(errno) = done {
-            ctx.reporter.fail(Failure::new("cannot remove {}", path).errno(errno));
+            ctx.reporter.fail(Failure::new(Operation::Remove, path).errno(errno));
         } else {
             ctx.say_removed(|| path);
         }

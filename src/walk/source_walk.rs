@@ -7,9 +7,9 @@ use super::listing::Listing;
 use super::{is_excluded, level_below};
 use crate::context::Context;
 use crate::dir::without_slashes;
+use crate::error::{Failure, Operation};
 use crate::filter;
 use crate::options::Dereference;
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::EntryBuffer;
 use crate::sys::stat::FileId;
@@ -98,14 +98,14 @@ impl<'c> SourceWalk<'c> {
         OsString::from_vec(path)
     }
 
-    fn fail(&self, words: &'static str, name: &OsStr, errno: Option<Errno>) {
+    fn fail(&self, operation: Operation, name: &OsStr, errno: Option<Errno>) {
         let mut path = self.source.clone();
         let below = self.below(name);
         if !below.is_empty() {
             path.push("/");
             path.push(without_slashes(&below));
         }
-        let failure = Failure::new(words, path);
+        let failure = Failure::new(operation, path);
         self.ctx.reporter.fail(match errno {
             Some(errno) => failure.errno(errno),
             None => failure,
@@ -142,12 +142,12 @@ impl<'c> SourceWalk<'c> {
         let (fd, stat) = match opened.and_then(|fd| Ok((at::fstat(&fd)?, fd))) {
             Ok((stat, fd)) => (fd, stat),
             Err(errno) => {
-                self.fail("cannot access {}", &name, Some(errno));
+                self.fail(Operation::Access, &name, Some(errno));
                 return None;
             }
         };
         if follow == Follow::Yes && self.levels.iter().any(|level| level.id == stat.id()) {
-            self.fail("cannot copy cyclic symbolic link {}", &name, None);
+            self.fail(Operation::CyclicLink, &name, None);
             return None;
         }
         let path = self.below(&name);
@@ -157,7 +157,7 @@ impl<'c> SourceWalk<'c> {
         let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root_dev;
         let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.buf)).transpose();
         let listing = listing.unwrap_or_else(|errno| {
-            self.fail("cannot access {}", &name, Some(errno));
+            self.fail(Operation::Access, &name, Some(errno));
             None
         });
         let parent_len = self.path.len();
@@ -183,7 +183,7 @@ impl<'c> SourceWalk<'c> {
             _ => match self.current_dir().and_then(|dir| at::stat(dir, &name, follow)) {
                 Ok(stat) => Some(stat).filter(|stat| !stat.is_dir()),
                 Err(errno) => {
-                    self.fail("cannot stat {}", &name, Some(errno));
+                    self.fail(Operation::Stat, &name, Some(errno));
                     return None;
                 }
             },
@@ -218,7 +218,7 @@ impl Iterator for SourceWalk<'_> {
                         let more = listing.read_on(&mut self.buf);
                         level.listing.take_if(|_| more != Ok(true));
                         if let Err(errno) = more {
-                            self.fail("cannot access {}", OsStr::new(""), Some(errno));
+                            self.fail(Operation::Access, OsStr::new(""), Some(errno));
                         }
                         None
                     }

@@ -4,6 +4,7 @@ use super::prompt::prompt;
 use super::{Placement, Source, Task, Worker};
 use crate::backup;
 use crate::decision::{Clear, Decision, Existing, Refusal, Skip};
+use crate::error::Operation;
 use crate::existing;
 use crate::report::{Failure, Prompt, quote};
 use crate::sys::Errno;
@@ -100,7 +101,7 @@ impl Worker<'_> {
     pub(super) fn skip_by(&mut self, task: &Task<'_>, skip: Skip) -> Result<(), Failure> {
         self.stats.skipped += 1;
         if skip == Skip::ExistsFail {
-            return Err(Failure::new("not replacing {}", task.destination_path()));
+            return Err(Failure::new(Operation::Replace, task.destination_path()));
         }
         self.say_skipped(task);
         Ok(())
@@ -127,7 +128,7 @@ impl Worker<'_> {
         match answer {
             Ok(()) => self.ctx.say_removed(|| task.destination_path()),
             Err(Errno::NOENT) => {}
-            Err(errno) => return Err(Failure::new("cannot remove {}", task.destination_path()).errno(errno)),
+            Err(errno) => return Err(Failure::new(Operation::Remove, task.destination_path()).errno(errno)),
         }
         Ok(())
     }
@@ -143,14 +144,14 @@ impl Worker<'_> {
         } else {
             backup::make(backup, dst.as_fd(), name)
         };
-        answer.map_err(task.cannot("cannot backup {}"))
+        answer.map_err(task.cannot(Operation::BackUp))
     }
 
     fn un_back_up(&self, task: &Task<'_>, backup: &OsStr) {
         // With --atomic the name still exists, so only the backup's link is removed.
         let undone = backup::undo(task.fds.dst.as_fd(), task.entry.destination(), backup, self.ctx.options.atomic);
         if let Err(errno) = undone {
-            self.ctx.reporter.fail(Failure::new("cannot un-backup {}", task.destination_path()).errno(errno));
+            self.ctx.reporter.fail(Failure::new(Operation::UndoBackup, task.destination_path()).errno(errno));
         } else if self.ctx.options.verbose {
             let from = quote::quoted(backup::beside(&task.destination_path(), backup));
             let to = quote::quoted(task.destination_path());

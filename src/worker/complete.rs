@@ -9,8 +9,8 @@ use super::destination::{Destination, WrittenFile};
 use super::durable::Waiting;
 use super::overtaken::Missed;
 use super::{Task, Worker};
+use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, times};
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
@@ -72,7 +72,7 @@ impl Worker<'_> {
             }
             return Err(close_failed(task, errno));
         }
-        if let Some(waiting) = waiting.map_err(task.cannot("cannot stat {}"))? {
+        if let Some(waiting) = waiting.map_err(task.cannot(Operation::Stat))? {
             self.sync_later(task, waiting);
         }
         Ok(true)
@@ -234,5 +234,5 @@ impl Destination<'_> {
 }
 
 fn close_failed(task: &Task<'_>, errno: Errno) -> Failure {
-    Failure::new("failed to close {}", task.destination_path()).errno(errno)
+    Failure::new(Operation::Close, task.destination_path()).errno(errno)
 }

@@ -7,10 +7,10 @@
 
 use super::overtaken::{Missed, TRIES};
 use super::{Placement, Task, Worker};
+use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle, xattr};
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, inherited, io};
 use crate::transfer::verify::WrittenCopy;
@@ -194,7 +194,7 @@ impl Worker<'_> {
         if let Placement::Overwrite(before, follow) = placement
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)
         {
-            let fd = answer.map_err(task.cannot(CREATE_FILE))?;
+            let fd = answer.map_err(task.cannot(Operation::CreateFile))?;
             let fresh = before.is_regular() && inherited::is_fresh(&fd).unwrap_or(false);
             let written = if fresh { WrittenFile::WholeForOthers } else { WrittenFile::Onwards };
             return Ok(Destination { written, ..Destination::new(fd, Some(before), None, NameState::Final) });
@@ -213,7 +213,8 @@ impl Worker<'_> {
             Placement::Replace => {
                 let NewMode { create, later } = self.ctx.mode_policy().file(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
-                let (temporary, fd) = temporary::create(dir, name, create).map_err(task.cannot(CREATE_FILE))?;
+                let (temporary, fd) =
+                    temporary::create(dir, name, create).map_err(task.cannot(Operation::CreateFile))?;
                 let name = TemporaryName::new(FinalName::of(task), temporary, true);
                 Ok(Destination::new(fd, None, later, NameState::Temporary(name)))
             }
@@ -254,14 +255,14 @@ impl Worker<'_> {
 
     /// Truncates the existing file, if it is still the one that the decision was about.
     fn clear<'t>(&self, task: &Task<'t>, fd: OwnedFd, met: &Stat) -> Result<Destination<'t>, Missed> {
-        let before = at::fstat(&fd).map_err(task.cannot(CREATE_FILE))?;
+        let before = at::fstat(&fd).map_err(task.cannot(Operation::CreateFile))?;
         if !at::is_still(&fd, &before, met) {
-            let words = "not overwriting {}, as it was replaced while being copied";
-            return Err(Missed::Overtaken(Failure::new(words, task.destination_path())));
+            return Err(Missed::Overtaken(Failure::new(Operation::ReplacedDestination, task.destination_path())));
         }
         let continued = self.continues == Some(before.dev) && before.is_regular() && before.size > 0;
         let keeps_content = continued || !before.is_regular() || self.ctx.options.attributes_only;
-        let fd = if keeps_content { fd } else { empty(fd, before.size).map_err(task.cannot(CREATE_FILE))? };
+        let fd =
+            if keeps_content { fd } else { empty(fd, before.size).map_err(task.cannot(Operation::CreateFile))? };
         Ok(Destination { continued, ..Destination::new(fd, Some(before), None, NameState::Final) })
     }
 
@@ -298,7 +299,7 @@ impl Worker<'_> {
             return Err(Missed::Overtaken(cannot(task, Errno::EXIST)));
         };
         if !self.ctx.options.write_through_dangling || !existing::is_trusted(self.ctx, dst, name, &link) {
-            return Err(Failure::new("not writing through dangling symlink {}", task.destination_path()).into());
+            return Err(Failure::new(Operation::ThroughDanglingLink, task.destination_path()).into());
         }
         Ok(())
     }
@@ -309,7 +310,7 @@ impl Worker<'_> {
         let mut place = FinalName::of(task);
         if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
             self.check_dangling(task)?;
-            place = FinalName::behind_link(task).map_err(task.cannot(CREATE_FILE))?;
+            place = FinalName::behind_link(task).map_err(task.cannot(Operation::CreateFile))?;
         }
         let (dir, name) = place.get();
         if name.as_bytes().ends_with(b"/") {
@@ -324,7 +325,7 @@ impl Worker<'_> {
         {
             return Ok((fd, NameState::None(place)));
         }
-        let (temporary, fd) = temporary::create(dir, name, mode).map_err(task.cannot(CREATE_FILE))?;
+        let (temporary, fd) = temporary::create(dir, name, mode).map_err(task.cannot(Operation::CreateFile))?;
         Ok((fd, NameState::Temporary(TemporaryName::new(place, temporary, false))))
     }
 
@@ -509,8 +510,6 @@ fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<()
     }
 }
 
-const CREATE_FILE: &str = "cannot create regular file {}";
-
 fn cannot(task: &Task<'_>, errno: Errno) -> Failure {
-    task.cannot(CREATE_FILE)(errno)
+    task.cannot(Operation::CreateFile)(errno)
 }

@@ -8,6 +8,7 @@ use super::{Placement, Source, Task, Worker};
 use crate::backup;
 use crate::decision::Existing;
 use crate::dir::{Base, without_slashes};
+use crate::error::Operation;
 use crate::existing;
 use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
@@ -29,7 +30,7 @@ impl Worker<'_> {
         match source.stat.kind() {
             Kind::Symlink => {
                 let over = self.ctx.options.force;
-                self.foresee_name(task, over).map_err(cannot("cannot create symbolic link {}"))?;
+                self.foresee_name(task, over).map_err(cannot(Operation::CreateSymbolicLink))?;
                 self.stats.symlinks += 1;
             }
             kind if kind == Kind::Regular || self.ctx.options.read_special => {
@@ -39,7 +40,7 @@ impl Worker<'_> {
                     self.stats.bytes_logical += source.stat.size;
                 }
             }
-            Kind::Unknown => return Err(Failure::new("{} has unknown file type", task.source_path())),
+            Kind::Unknown => return Err(Failure::new(Operation::UnknownType, task.source_path())),
             kind => {
                 self.foresee_name(task, false).map_err(cannot(cannot_make(kind)))?;
                 self.stats.special += 1;
@@ -50,10 +51,10 @@ impl Worker<'_> {
 
     fn foresee_file(&self, task: &Task<'_>, source: &Source, placement: Placement) -> Result<(), Failure> {
         if self.source_taken.get() {
-            return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(Errno::NOENT));
+            return Err(Failure::new(Operation::OpenSource, task.source_path()).errno(Errno::NOENT));
         }
         if source.stat.kind() == Kind::Socket {
-            return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(Errno::NXIO));
+            return Err(Failure::new(Operation::OpenSource, task.source_path()).errno(Errno::NXIO));
         }
         let before = if let Placement::Overwrite(before, _) = &placement { Some(before) } else { None };
         self.check_can_verify(task, &source.stat, before)?;
@@ -61,11 +62,11 @@ impl Worker<'_> {
             && source.fd.is_none()
             && let Err(errno) = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
         {
-            return Err(Failure::new("cannot open {} for reading", task.source_path()).errno(errno));
+            return Err(Failure::new(Operation::OpenSource, task.source_path()).errno(errno));
         }
         self.foresee_clone(task, &source.stat)?;
         let (dst, name) = (&task.fds.dst, task.entry.destination());
-        let cannot = task.cannot("cannot create regular file {}");
+        let cannot = task.cannot(Operation::CreateFile);
         if matches!(placement, Placement::Overwrite(..)) {
             let may = at::may_write(dst, name);
             let refusal = match before.map(Stat::kind) {
@@ -84,7 +85,7 @@ impl Worker<'_> {
         }
         match self.foresee_name(task, false) {
             Err(Errno::EXIST) if !self.ctx.options.write_through_dangling => {
-                Err(Failure::new("not writing through dangling symlink {}", task.destination_path()))
+                Err(Failure::new(Operation::ThroughDanglingLink, task.destination_path()))
             }
             Ok(_) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(cannot(errno)),
@@ -104,7 +105,7 @@ impl Worker<'_> {
             Ok(FsKind::Ext4 | FsKind::Tmpfs) => Errno::OPNOTSUPP,
             _ => return Ok(()),
         };
-        let failure = Failure::new("failed to clone {} from {}", task.destination_path()).and(task.source_path());
+        let failure = Failure::new(Operation::Clone, task.destination_path()).and(task.source_path());
         Err(failure.errno(errno))
     }
 

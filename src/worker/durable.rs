@@ -9,6 +9,7 @@ use super::destination::Destination;
 use super::{Shared, Task, Worker};
 use crate::context::Context;
 use crate::dir::{Dir, Hold, Watched};
+use crate::error::Operation;
 use crate::metadata::{Handle, times};
 use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
@@ -128,7 +129,7 @@ impl Waiting {
             }
             // Another process has replaced the file since, and sets the times of its own.
             Ok(None) | Err(Errno::NOENT) => {}
-            Err(errno) => ctx.reporter.fail(Failure::new("preserving times for {}", self.path()).errno(errno)),
+            Err(errno) => ctx.reporter.fail(Failure::new(Operation::KeepTimes, self.path()).errno(errno)),
         }
     }
 
@@ -269,7 +270,7 @@ fn settle(
         }
     }
     if !is_found {
-        ctx.reporter.fail(Failure::new("cannot sync the file system of {}", some()).errno(errno));
+        ctx.reporter.fail(Failure::new(Operation::SyncFileSystem, some()).errno(errno));
     }
     for file in timed.drain(..) {
         file.mark_incomplete(ctx);
@@ -301,5 +302,5 @@ fn settle_each(ctx: &Context, files: Vec<Waiting>) {
 }
 
 fn cannot_sync(path: OsString, errno: Errno) -> Failure {
-    Failure::new("cannot sync {}", path).errno(errno)
+    Failure::new(Operation::Sync, path).errno(errno)
 }

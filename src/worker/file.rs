@@ -5,9 +5,9 @@ use super::complete::Completion;
 use super::destination::{Destination, WrittenFile};
 use super::verify::cannot_read_back;
 use super::{Placement, Source, Task, Worker};
+use crate::error::{Failure, Operation};
 use crate::metadata::apply::AttributePair;
 use crate::metadata::{self, Handle};
-use crate::report::Failure;
 use crate::sys::{Stat, at, io, selinux};
 use crate::transfer::{DestinationKind, Outcome, Strategy, Transfer, TransferError};
 use std::ffi::OsStr;
@@ -74,8 +74,8 @@ impl Worker<'_> {
         } else {
             self.open_stream(task, &source.stat)
         };
-        let fd = answer.map_err(|errno| task.source_failure("cannot open {} for reading", errno))?;
-        let stat = at::fstat(&fd).map_err(task.cannot_source("cannot fstat {}"))?;
+        let fd = answer.map_err(|errno| task.source_failure(Operation::OpenSource, errno))?;
+        let stat = at::fstat(&fd).map_err(task.cannot_source(Operation::Fstat))?;
         if !at::is_still(&fd, &stat, &source.stat) {
             return Err(Failure::replaced(task.source_path()));
         }
@@ -133,16 +133,15 @@ impl Worker<'_> {
         let failure = error.failure(&task.source_path(), &task.destination_path());
         let is_new = destination.before.is_none();
         if error.interrupted && self.stays_to_be_continued(source, &destination) {
-            let words = "warning: {} is incomplete; --resume continues it";
-            self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
+            self.ctx.reporter.warn(Failure::new(Operation::Incomplete, task.destination_path()));
             self.give_up_attempt(task, destination, source);
         } else if error.interrupted && destination.is_overwritten_file() {
             if self.discard_overwritten(task, destination) {
-                let words = match self.ctx.stop.has_given_up() {
-                    true => "{} was overwritten in part when the copy ended early; removed",
-                    false => "{} was overwritten in part when a signal came; removed",
+                let operation = match self.ctx.stop.has_given_up() {
+                    true => Operation::RemovedAtEnd,
+                    false => Operation::RemovedAtSignal,
                 };
-                self.ctx.reporter.warn(Failure::new(words, task.destination_path()));
+                self.ctx.reporter.warn(Failure::new(operation, task.destination_path()));
             }
         } else if error.interrupted || is_new && (error.refused.is_some() || self.ctx.reporter.ends_copy(&failure))
         {
@@ -188,7 +187,7 @@ impl Worker<'_> {
         };
         let value = [context.as_bytes(), b"\0"].concat();
         if let Err(errno) = metadata::xattr::set(to, OsStr::new(selinux::XATTR), &value) {
-            let failure = Failure::new("failed to set the security context of {}", task.destination_path());
+            let failure = Failure::new(Operation::SetContext, task.destination_path());
             self.ctx.reporter.fail(failure.errno(errno));
             return false;
         }

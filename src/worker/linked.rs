@@ -4,9 +4,9 @@
 use super::links::{self, Claim, Copied};
 use super::{Placement, Source, Task, Worker};
 use crate::batch::Entry;
+use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::options::{Action, Dereference};
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat, io};
@@ -108,7 +108,7 @@ impl Worker<'_> {
             }
             Err(errno) => {
                 let path = name.dir.destination_path(entry.destination());
-                self.ctx.reporter.fail(Failure::new("cannot access {}", path).errno(errno));
+                self.ctx.reporter.fail(Failure::new(Operation::Access, path).errno(errno));
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::batch::{Batch, Entry};
 use crate::context::Context;
 use crate::decision::{self, Existing};
 use crate::dir::{Dir, Fds};
+use crate::error::Operation;
 use crate::existing;
 use crate::metadata::apply::AttributePair;
 use crate::options::Action;
@@ -108,8 +109,8 @@ impl Task<'_> {
     }
 
     /// Makes the failure of an operation on the source.
-    fn source_failure(&self, words: &'static str, errno: Errno) -> Failure {
-        let failure = Failure::new(words, self.source_path()).errno(errno);
+    fn source_failure(&self, operation: Operation, errno: Errno) -> Failure {
+        let failure = Failure::new(operation, self.source_path()).errno(errno);
         failure.of_entry(self.entry.operand, || at::stat(&self.fds.src, &self.entry.name, Follow::No))
     }
 
@@ -118,19 +119,19 @@ impl Task<'_> {
     }
 
     /// Returns a function that makes the failure of an operation on the destination. `words` has a `{}` for its path.
-    fn cannot(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
-        move |errno| Failure::new(words, self.destination_path()).errno(errno)
+    fn cannot(&self, operation: Operation) -> impl Fn(Errno) -> Failure + Copy {
+        move |errno| Failure::new(operation, self.destination_path()).errno(errno)
     }
 
     /// Returns the failure to make the destination a link to `earlier`.
     fn cannot_link(&self, earlier: OsString) -> Failure {
-        Failure::new("cannot create hard link {} to {}", self.destination_path()).and(earlier)
+        Failure::new(Operation::CreateHardLink, self.destination_path()).and(earlier)
     }
 
     /// Returns a function that makes the failure of an operation on the source. The failure does not tell whether
     /// the source vanished.
-    fn cannot_source(&self, words: &'static str) -> impl Fn(Errno) -> Failure + Copy {
-        move |errno| Failure::new(words, self.source_path()).errno(errno)
+    fn cannot_source(&self, operation: Operation) -> impl Fn(Errno) -> Failure + Copy {
+        move |errno| Failure::new(operation, self.source_path()).errno(errno)
     }
 }
 
@@ -158,8 +159,7 @@ impl<'c> Worker<'c> {
         if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
             && let Err(errno) = selinux::create_as(context)
         {
-            let words = "failed to set default file creation context to {}";
-            ctx.reporter.fail(Failure::new(words, context).errno(errno));
+            ctx.reporter.fail(Failure::new(Operation::SetDefaultContext, context).errno(errno));
         }
         let meter = shared.meters.add();
         let mut stats = Stats::default();
@@ -263,7 +263,7 @@ impl<'c> Worker<'c> {
         let existing = if task.dir.fresh {
             None
         } else {
-            existing::look(self.ctx, task.fds, task.entry, &source.stat).map_err(task.cannot("cannot stat {}"))?
+            existing::look(self.ctx, task.fds, task.entry, &source.stat).map_err(task.cannot(Operation::Stat))?
         };
         let existing = existing.map(|existing| Existing {
             just_made: self.made_by_earlier_operand(task, &existing.stat),
@@ -307,7 +307,7 @@ impl<'c> Worker<'c> {
             return Ok(Source { stat, fd });
         }
         let stat =
-            at::stat(src, name, task.follow).map_err(|errno| task.source_failure("cannot stat {}", errno))?;
+            at::stat(src, name, task.follow).map_err(|errno| task.source_failure(Operation::Stat, errno))?;
         Ok(Source { stat, fd: None })
     }
 
@@ -375,7 +375,7 @@ impl<'c> Worker<'c> {
             Kind::Regular => self.copy_file(task, source, placement),
             Kind::Symlink => self.copy_symlink(task, &source.stat, placement),
             _ if self.ctx.options.read_special => self.copy_file(task, source, placement),
-            Kind::Unknown => Err(Failure::new("{} has unknown file type", task.source_path())),
+            Kind::Unknown => Err(Failure::new(Operation::UnknownType, task.source_path())),
             _ => self.copy_special(task, &source.stat, placement),
         }
     }

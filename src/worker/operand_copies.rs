@@ -1,6 +1,7 @@
 //! Protects the copies of earlier operands from later ones.
 
 use super::{Task, Worker};
+use crate::error::Operation;
 use crate::report::{Failure, lock};
 use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
@@ -19,8 +20,7 @@ impl Worker<'_> {
         }
         match at::stat(&task.fds.dst, task.entry.destination(), Follow::No) {
             Ok(stat) if stat.is_symlink() && self.made_by_earlier_operand(task, &stat) => {
-                let words = "will not copy {} through just-created symlink {}";
-                Err(Failure::new(words, task.source_path()).and(task.destination_path()))
+                Err(Failure::new(Operation::ThroughJustMadeLink, task.source_path()).and(task.destination_path()))
             }
             _ => Ok(()),
         }

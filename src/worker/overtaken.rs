@@ -6,8 +6,8 @@
 use super::prompt::prompt;
 use super::{Placement, Task, Worker};
 use crate::decision::{self, Clear, Decision, Existing};
+use crate::error::{Failure, Operation};
 use crate::existing;
-use crate::report::Failure;
 use crate::sys::at::Follow;
 use crate::sys::{Errno, Stat};
 
@@ -76,7 +76,7 @@ impl Worker<'_> {
         failure: Failure,
     ) -> Result<Option<Placement>, Failure> {
         let existing =
-            existing::look(self.ctx, task.fds, task.entry, source).map_err(task.cannot("cannot stat {}"))?;
+            existing::look(self.ctx, task.fds, task.entry, source).map_err(task.cannot(Operation::Stat))?;
         let Some(existing) = existing else { return Ok(Some(Placement::Create)) };
         let existing = Existing { just_made: self.made_by_earlier_operand(task, &existing.stat), ..existing };
         let decision = decision::decide(&self.ctx.options, source, Some(&existing));

@@ -10,9 +10,9 @@ use super::record::Part;
 use super::{Task, Worker};
 use crate::batch::Entry;
 use crate::dir::{Dir, Fds};
+use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::metadata::Handle;
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Stat, io};
 use crate::transfer::Transfer;
@@ -48,7 +48,7 @@ impl Worker<'_> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
-            let cannot = task.cannot("cannot create regular file {}");
+            let cannot = task.cannot(Operation::CreateFile);
             let (dst, name) = open(task.fds)?;
             let before = at::fstat(&dst).map_err(cannot)?;
             let transfer = Transfer {
@@ -66,13 +66,12 @@ impl Worker<'_> {
                     return Err(error.failure(&task.source_path(), &task.destination_path()));
                 }
             };
-            let after = at::fstat(&src).map_err(task.cannot_source("cannot fstat {}"))?;
+            let after = at::fstat(&src).map_err(task.cannot_source(Operation::Fstat))?;
             if outcome.size != range.end || !(whole.is_same)(&after) {
                 return Err(changed(task));
             }
             if at::fstat(&dst).map_err(cannot)?.size != stat.size {
-                let words = "{} was cut off while ranges were written to it";
-                return Err(Failure::new(words, task.destination_path()));
+                return Err(Failure::new(Operation::CutOff, task.destination_path()));
             }
             if worker.ctx.options.verify {
                 let copy = WrittenCopy { fd: dst.as_fd(), name: Some((task.fds.dst.as_fd(), &name)) };
@@ -82,7 +81,7 @@ impl Worker<'_> {
                 }
             }
             worker.stats.bytes_logical += range.end - range.start;
-            io::close(dst).map_err(task.cannot("failed to close {}"))?;
+            io::close(dst).map_err(task.cannot(Operation::Close))?;
             worker.record_part(task, measure, Part::Range(range));
             Ok(Some(name))
         })
@@ -97,7 +96,7 @@ impl Worker<'_> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
-            let cannot = task.cannot("cannot create regular file {}");
+            let cannot = task.cannot(Operation::CreateFile);
             let (dst, name) = (task.fds.dst.as_fd(), task.entry.destination());
             let before = match at::stat(dst, name, Follow::No) {
                 Ok(before) if before.is_regular() => {
@@ -148,7 +147,7 @@ impl Worker<'_> {
     ) -> Result<T, Failure> {
         let Whole { dir, entry, .. } = *whole;
         let cannot_access =
-            |errno| Failure::new("cannot access {}", dir.destination_path(entry.destination())).errno(errno);
+            |errno| Failure::new(Operation::Access, dir.destination_path(entry.destination())).errno(errno);
         let fds = dir.fds(self.ctx).map_err(cannot_access)?;
         let follow = existing::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds: &fds, entry, follow };
@@ -157,12 +156,12 @@ impl Worker<'_> {
 
     fn open_planned(&self, task: &Task<'_>, whole: &Whole<'_>) -> Result<(OwnedFd, Stat), Failure> {
         let fd = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
-            .map_err(task.cannot_source("cannot open {} for reading"))?;
-        let stat = at::fstat(&fd).map_err(task.cannot_source("cannot fstat {}"))?;
+            .map_err(task.cannot_source(Operation::OpenSource))?;
+        let stat = at::fstat(&fd).map_err(task.cannot_source(Operation::Fstat))?;
         if (whole.is_same)(&stat) { Ok((fd, stat)) } else { Err(changed(task)) }
     }
 }
 
 fn changed(task: &Task<'_>) -> Failure {
-    Failure::new("{} has changed since the plan was made", task.source_path())
+    Failure::new(Operation::ChangedSincePlan, task.source_path())
 }

@@ -8,9 +8,9 @@ use super::overtaken::Missed;
 use super::{Placement, Source, Task, Worker};
 use crate::backup;
 use crate::decision::Existing;
+use crate::error::{Failure, Operation};
 use crate::metadata::Handle;
 use crate::metadata::xattr::{self, Wanted};
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, io, proc};
 use crate::transfer::route::FsKind;
@@ -162,7 +162,7 @@ impl Worker<'_> {
         existing: &Existing,
         has_metadata: bool,
     ) -> Result<(), Failure> {
-        let cannot = task.cannot("cannot access {}");
+        let cannot = task.cannot(Operation::Access);
         let follow = Follow::from(existing.link.is_symlink());
         let copy = at::open_read(&task.fds.dst, task.entry.destination(), follow, false).map_err(cannot)?;
         let found = at::fstat(&copy).map_err(cannot)?;

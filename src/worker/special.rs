@@ -4,11 +4,11 @@ use super::complete::Completion;
 use super::overtaken::Missed;
 use super::{Placement, Task, Worker};
 use crate::dir::Base;
+use crate::error::{Failure, Operation};
 use crate::metadata::Handle;
 use crate::metadata::apply::AttributePair;
 use crate::metadata::new_mode::NewMode;
 use crate::options::IfExists;
-use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
 use crate::{backup, temporary};
@@ -26,8 +26,8 @@ impl Worker<'_> {
         placement: Placement,
     ) -> Result<bool, Failure> {
         let target = at::read_link(&task.fds.src, &task.entry.name)
-            .map_err(|errno| task.source_failure("cannot read symbolic link {}", errno))?;
-        let failure = || Failure::new("cannot create symbolic link {}", task.destination_path());
+            .map_err(|errno| task.source_failure(Operation::ReadLink, errno))?;
+        let failure = || Failure::new(Operation::CreateSymbolicLink, task.destination_path());
         let made = self.take_name(task, source, placement, |worker, placement| {
             worker.symlink(task, &target, placement).map_err(|errno| Missed::because(errno, failure()))?;
             worker.apply_special(task, source, None)
@@ -63,7 +63,7 @@ impl Worker<'_> {
     fn open_path(&self, task: &Task<'_>, source: &Stat) -> Result<OwnedFd, Missed> {
         let is_device = matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice);
         let rdev = if is_device { source.rdev } else { 0 };
-        let cannot_stat = task.cannot("cannot stat {}");
+        let cannot_stat = task.cannot(Operation::Stat);
         let made = match at::open_path(&task.fds.dst, task.entry.destination()) {
             Err(Errno::NOENT) => return Err(Missed::Overtaken(cannot_stat(Errno::NOENT))),
             answer => answer.map_err(cannot_stat)?,
@@ -88,10 +88,9 @@ impl Worker<'_> {
         // A relative name means another file in another directory.
         let elsewhere = matches!(task.fds.dst, Base::Absent) || !is_in_working_directory(&destination);
         if elsewhere && !source.as_bytes().starts_with(b"/") {
-            let words = "{?}: can make relative symbolic links only in current directory";
-            return Err(Failure::new(words, destination));
+            return Err(Failure::new(Operation::LinkRelatively, destination));
         }
-        let failure = || Failure::new("cannot create symbolic link {} to {}", &destination).and(&source);
+        let failure = || Failure::new(Operation::CreateSymbolicLinkTo, &destination).and(&source);
         let made = self.take_name(task, stat, placement, |worker, placement| {
             worker.symlink(task, &source, placement).map_err(|errno| Missed::because(errno, failure()))?;
             let keeps_times = worker.ctx.options.preserve.timestamps && !worker.ctx.options.dry_run;
@@ -188,8 +187,8 @@ fn make_or_replace(
 }
 
 /// Returns the message for a special file that cannot be made.
-pub(super) fn cannot_make(kind: Kind) -> &'static str {
-    if kind == Kind::Fifo { "cannot create fifo {}" } else { "cannot create special file {}" }
+pub(super) fn cannot_make(kind: Kind) -> Operation {
+    if kind == Kind::Fifo { Operation::CreateFifo } else { Operation::CreateSpecialFile }
 }
 
 fn is_in_working_directory(destination: &OsStr) -> bool {

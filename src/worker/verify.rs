@@ -2,7 +2,7 @@
 
 use super::destination::Destination;
 use super::{Source, Task, Worker};
-use crate::report::Failure;
+use crate::error::{Failure, Operation};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use crate::transfer::Side;
@@ -23,7 +23,7 @@ impl Worker<'_> {
             return Ok(());
         }
         if !source.is_regular() {
-            return Err(Failure::new("cannot verify a copy of {}: it can be read only once", task.source_path()));
+            return Err(Failure::new(Operation::VerifyStream, task.source_path()));
         }
         if before.is_some_and(|before| !before.is_regular()) {
             return Err(cannot_read_back(task));
@@ -80,19 +80,18 @@ impl Worker<'_> {
         copy: WrittenCopy<'_>,
         range: Range<u64>,
     ) -> Result<(), Failure> {
-        let cannot_read_back = task.cannot("cannot read back {}");
+        let cannot_read_back = task.cannot(Operation::ReadBack);
         match self.verifier.compare(source.as_fd(), copy, range, &self.ctx.stop) {
             Finding::Same { from_cache } => {
                 self.stats.verified_in_cache += u64::from(from_cache);
                 Ok(())
             }
             Finding::Differs(offset) => {
-                let words = "verification failed: {} and {} differ at offset {?}";
-                let failure = Failure::new(words, task.source_path()).and(task.destination_path());
+                let failure = Failure::new(Operation::Differ, task.source_path()).and(task.destination_path());
                 Err(failure.and(offset.to_string()))
             }
             Finding::Unreadable(Side::Source, errno) => {
-                Err(Failure::new("error reading {}", task.source_path()).errno(errno))
+                Err(Failure::new(Operation::Read, task.source_path()).errno(errno))
             }
             Finding::Unreadable(_, errno) => Err(cannot_read_back(errno)),
             Finding::Interrupted => Err(cannot_read_back(Errno::INTR)),
@@ -111,11 +110,10 @@ impl Worker<'_> {
     ) -> Result<bool, Failure> {
         let opened = match &source.fd {
             Some(_) => None,
-            None => {
-                Some(at::open_read(&task.fds.src, &task.entry.name, task.follow, false).map_err(|errno| {
-                    Failure::new("cannot open {} for reading", task.source_path()).errno(errno)
-                })?)
-            }
+            None => Some(
+                at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
+                    .map_err(|errno| Failure::new(Operation::OpenSource, task.source_path()).errno(errno))?,
+            ),
         };
         let Some(src) = opened.as_ref().or(source.fd.as_ref()) else { return Ok(false) };
         // An unreadable copy is copied again, which reports the reason.
@@ -129,5 +127,5 @@ impl Worker<'_> {
 
 /// Returns the failure for a destination that is written from the current offset on, or is no regular file.
 pub(super) fn cannot_read_back(task: &Task<'_>) -> Failure {
-    Failure::new("cannot verify {}: it cannot be read back", task.destination_path())
+    Failure::new(Operation::VerifyUnreadable, task.destination_path())
 }
