@@ -46,6 +46,11 @@ impl Preserve {
         ModePolicy { rule, changes_owner: self.ownership, umask }
     }
 
+    /// Returns whether a new file with its final mode is complete.
+    pub fn keeps_nothing(&self) -> bool {
+        !(self.mode || self.ownership || self.timestamps || self.xattr || self.context)
+    }
+
     /// Returns the extended attributes to copy.
     pub fn xattrs(&self) -> Wanted {
         Wanted { all: self.xattr, context: self.context, ..Wanted::default() }

@@ -79,14 +79,13 @@ impl Meters {
 
     /// Adds up all meters.
     pub fn read(&self) -> Reading {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         lock(&self.all).iter().fold(Reading::default(), |sum, meter| {
-            let (bytes, files) = (of(&meter.bytes), of(&meter.files));
-            let (passed, files_passed) = (of(&meter.passed), of(&meter.files_passed));
+            let (bytes, files) = (meter.bytes.get(), meter.files.get());
+            let (passed, files_passed) = (meter.passed.get(), meter.files_passed.get());
             let worked = work(bytes.saturating_sub(passed), files.saturating_sub(files_passed));
             Reading {
                 bytes: sum.bytes + bytes,
-                moved: sum.moved + of(&meter.moved),
+                moved: sum.moved + meter.moved.get(),
                 files: sum.files + files,
                 work: sum.work + worked,
             }

@@ -56,6 +56,12 @@ impl Names {
         Some(Dirent { name: OsStr::from_bytes(name), ino: slot.ino, kind: slot.kind })
     }
 
+    /// Returns whether no entry can be a directory, even if it is a symbolic link.
+    pub fn are_files(&self) -> bool {
+        let is_file = |kind| !matches!(kind, None | Some(Kind::Directory | Kind::Symlink));
+        self.entries.iter().all(|entry| is_file(entry.kind))
+    }
+
     /// Adds an entry. A name longer than 64 KiB would be truncated; no file system has one.
     pub fn push(&mut self, entry: Dirent<'_>) {
         let length = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
@@ -77,6 +83,14 @@ impl Names {
     /// Sorts the entries by inode number; the sort is stable.
     pub fn sort(&mut self) {
         self.entries.sort_by_key(|entry| entry.ino);
+    }
+
+    /// Moves entries that were far from each other next to each other: takes one from each of `parts` equal parts
+    /// in turn, in their order.
+    pub fn spread(&mut self, parts: usize) {
+        let part = self.entries.len().div_ceil(parts).max(1);
+        let taken = (0..part).flat_map(|at| self.entries.iter().skip(at).step_by(part).copied());
+        self.entries = taken.collect();
     }
 }
 
@@ -143,5 +157,18 @@ mod tests {
         let found: Vec<_> = (0..all.len()).filter_map(|at| all.get(at)).map(|entry| entry.name).collect();
         assert_eq!(found, [long.as_str(), "b", "a"]);
         assert_eq!(all.get(3), None);
+    }
+
+    #[test]
+    fn entries_that_are_spread_come_from_all_parts_in_turn() {
+        let spread = |count: u64, parts| {
+            let mut names = Names::default();
+            (0..count).for_each(|ino| names.push(Dirent { name: OsStr::new("x"), ino, kind: None }));
+            names.spread(parts);
+            (0..names.len()).filter_map(|at| names.get(at)).map(|entry| entry.ino).collect::<Vec<_>>()
+        };
+        assert_eq!(spread(10, 4), [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]);
+        assert_eq!(spread(2, 4), [0, 1]);
+        assert!(spread(0, 4).is_empty());
     }
 }

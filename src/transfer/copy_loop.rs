@@ -45,6 +45,8 @@ pub(super) struct CopyLoop<'a, 'f> {
     zeros: bool,
     /// The position of the destination's descriptor, where sendfile writes.
     position: u64,
+    /// The result of the first step, if it was made already.
+    first: Option<Step>,
     /// The bytes to request from a call, so that Ctrl-C and the progress bar respond although a disk or a peer is slow.
     call_size: CallSize,
     /// Zeros that the last step read but did not write.
@@ -81,6 +83,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             true_size,
             zeros: false,
             position: 0,
+            first: None,
             call_size: CallSize::default(),
             skipped: Skipped::default(),
             filled: 0,
@@ -93,6 +96,15 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     /// Makes read and write bypass the page cache on these sides.
     pub(super) fn past_cache(mut self, sides: Sides) -> Self {
         self.uncached = sides;
+        self
+    }
+
+    /// Continues after a first step, which `strategy` has made and counted.
+    pub(super) fn after(mut self, strategy: Strategy, step: Step) -> Self {
+        if let (Strategy::Sendfile, Step::Moved(bytes)) = (strategy, step) {
+            self.position = bytes;
+        }
+        self.first = Some(step);
         self
     }
 
@@ -178,7 +190,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         let tally = self.account.tally_mut(Strategy::Reflink);
         let step = loop {
             self.ladder.check_stop()?;
-            match reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally) {
+            let clone = || reflink::clone_file(self.t.src, self.t.dst, self.t.stat.size, tally);
+            match self.first.take().unwrap_or_else(clone) {
                 Step::Refused(Errno::INTR) if tally.interruptions.may_retry() => {}
                 step => break step,
             }
@@ -388,6 +401,9 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
         let tally = self.account.tally_mut(strategy);
         let ladder = &mut *self.ladder;
         let (mut src, mut dst) = self.t.ends(self.forms, &self.offsets, &ladder.stop);

@@ -8,7 +8,7 @@ use super::endpoint::{Endpoint, Form, Offsets};
 use super::enlarge;
 use super::evict::{self, Evictor};
 use super::rate_limit::RateLimit;
-use super::route::{Case, Cloning, FsKind, SMALL, SizeClass, default_route, forced_route, stream_route};
+use super::route::{Case, Cloning, FsKind, SMALL, default_route, forced_route, stream_route};
 use super::strategies::read_write::Buffer;
 use super::strategies::splice::Pipe;
 use super::uncached::{self, Sides};
@@ -124,7 +124,7 @@ pub struct Limits {
 
 impl Limits {
     /// Returns the route for a file, within the limits.
-    fn route(&self, case: Case) -> Route {
+    pub(super) fn route(&self, case: Case) -> Route {
         let default = default_route(case, self.cloning);
         self.restrict(if case.uncached { uncached::route(default) } else { default })
     }
@@ -279,7 +279,8 @@ impl Ladder {
 
     /// Returns the routes that were taken and the number of files of each, for the statistics.
     pub fn into_routes(self) -> BTreeMap<Case, (Route, u64)> {
-        self.routes.into_iter().map(|(case, route, files)| (case, (Arc::unwrap_or_clone(route), files))).collect()
+        let taken = self.routes.into_iter().filter(|(.., files)| *files > 0);
+        taken.map(|(case, route, files)| (case, (Arc::unwrap_or_clone(route), files))).collect()
     }
 
     /// Copies all data of `t.src` to `t.dst`.
@@ -481,25 +482,38 @@ impl Ladder {
     /// Returns whether small new files between these open directories are cloned, as far as it is known; each
     /// with its device number.
     pub fn tries_clone(&mut self, source: (u64, BorrowedFd<'_>), destination: (u64, BorrowedFd<'_>)) -> bool {
-        let case = Case {
-            source: self.file_system(source.0, source.1),
-            destination: self.file_system(destination.0, destination.1),
-            same_device: source.0 == destination.0,
-            size: SizeClass::Small,
-            overwritten: false,
-            uncached: false,
-        };
-        self.limits.route(case).strategies.first() == Some(&Strategy::Reflink)
+        let kinds = (self.file_system(source.0, source.1), self.file_system(destination.0, destination.1));
+        let route = self.limits.route(Case::small(kinds, source.0 == destination.0));
+        route.strategies.first() == Some(&Strategy::Reflink)
     }
 
     pub(super) fn route(&mut self, case: Case, choose: fn(&Limits, Case) -> Route) -> Arc<Route> {
-        if let Some((_, route, files)) = self.routes.iter_mut().find(|(known, ..)| *known == case) {
-            *files += 1;
-            return Arc::clone(route);
-        }
-        let route = Arc::new(choose(&self.limits, case));
-        self.routes.push((case, Arc::clone(&route), 1));
-        route
+        let index = self.route_index(case, choose);
+        self.count_file(index);
+        self.route_at(index)
+    }
+
+    /// Returns the index of the route for a case.
+    pub(super) fn route_index(&mut self, case: Case, choose: fn(&Limits, Case) -> Route) -> usize {
+        self.routes.iter().position(|(known, ..)| *known == case).unwrap_or_else(|| {
+            self.routes.push((case, Arc::new(choose(&self.limits, case)), 0));
+            self.routes.len() - 1
+        })
+    }
+
+    pub(super) fn route_at(&self, index: usize) -> Arc<Route> {
+        Arc::clone(&self.routes[index].1)
+    }
+
+    /// Counts a file that takes a route.
+    pub(super) fn count_file(&mut self, index: usize) {
+        self.routes[index].2 += 1;
+    }
+
+    /// Returns the first strategy of a route that is not known to be refused for a pair of devices.
+    pub(super) fn first_strategy(&self, route: usize, pair: (u64, u64)) -> Option<Strategy> {
+        let strategies = &self.routes.get(route)?.1.strategies;
+        strategies.iter().copied().find(|strategy| !self.is_known_refusal(*strategy, pair))
     }
 
     pub(super) fn check_stop(&self) -> Result<(), TransferError> {

@@ -35,6 +35,7 @@ pub mod ladder;
 pub mod meter;
 pub mod rate_limit;
 pub mod route;
+pub mod small;
 mod spans;
 mod strategies;
 mod uncached;

@@ -174,6 +174,12 @@ impl Case {
         Case { source, destination, same_device, size: SizeClass::of(stat.size), overwritten, uncached: false }
     }
 
+    /// Returns the case of small new files.
+    pub(super) fn small((source, destination): (FsKind, FsKind), same_device: bool) -> Case {
+        let (size, overwritten, uncached) = (SizeClass::Small, false, false);
+        Case { source, destination, same_device, size, overwritten, uncached }
+    }
+
     /// Returns the case of a stream.
     pub(super) fn stream(source: FsKind, destination: FsKind) -> Case {
         let (same_device, overwritten, uncached) = (false, false, false);

@@ -29,6 +29,12 @@ const PARTLY_LISTED: usize = 4;
 /// million subdirectories do not fill the memory.
 const FULL: usize = 4096;
 
+/// The number of parts of a directory's listing, in the order of inode numbers, from which subdirectories are
+/// entered in turn. xfs has at least as many allocation groups, each with a lock, and a directory's files are in
+/// one of them. Two workers in the same one wait for each other: 20,000 small files shared by reflink took 1.25
+/// times as long.
+const AREAS: usize = 4;
+
 /// The most workers that share a batch while other workers still enter directories, which probably contain more
 /// files.
 const SHARED_BY: usize = 8;
@@ -144,6 +150,11 @@ impl Later {
 
     pub(super) fn push(&mut self, found: Dirent<'_>) {
         self.names.push(found);
+    }
+
+    /// Changes the order so that workers enter directories that are far from each other on the disk.
+    pub(super) fn spread(&mut self) {
+        self.names.spread(AREAS);
     }
 
     fn len(&self) -> usize {

@@ -54,6 +54,11 @@ impl Listing {
         Some(entry)
     }
 
+    /// Returns the whole current piece if none of its entries has been handed out and none can be a directory.
+    pub(super) fn take_files(&mut self) -> Option<Names> {
+        (self.next == 0 && self.piece.are_files()).then(|| std::mem::take(&mut self.piece))
+    }
+
     /// Returns whether there may be entries after the current piece.
     pub(super) fn has_more(&self) -> bool {
         self.rest.is_some()

@@ -350,7 +350,13 @@ impl<'c> Walker<'_, 'c> {
             Unread::Operands(position, operands) => {
                 Entries::Given(self.sift_operands(&mut pending, position, operands))
             }
-            Unread::Listing(listing) => Entries::Listed(self.sift_listing(&mut pending, listing)),
+            Unread::Listing(listing) => {
+                let names = self.sift_listing(&mut pending, listing);
+                if !self.walk.in_order {
+                    pending.later.spread();
+                }
+                Entries::Listed(names)
+            }
             Unread::Taken | Unread::Nothing => Entries::Given(Vec::new()),
         };
         let batch = if entries.is_empty() { None } else { self.batch(&node, entries) };
@@ -429,6 +435,9 @@ impl<'c> Walker<'_, 'c> {
     fn sift_listing(&mut self, pending: &mut Pending, mut listing: Listing) -> Names {
         let mut names = Names::default();
         loop {
+            if names.is_empty() && !self.walk.in_order && pending.node.level.is_none() {
+                names = listing.take_files().unwrap_or(names);
+            }
             let most = if self.walk.in_order { BATCH } else { usize::MAX };
             while !self.is_enough(&pending.later, names.len(), most)
                 && let Some(found) = listing.next()

@@ -166,6 +166,9 @@ impl Worker<'_> {
     ) -> bool {
         let before = destination.before;
         let later = before.map_or(destination.later, |before| self.unfinished_mode(&before, stat));
+        if before.is_none() && later.is_none() && self.ctx.options.preserve.keeps_nothing() {
+            return true;
+        }
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(destination.fd.as_fd()));
         let pair = AttributePair { from, to, source: stat, before, later, is_leading: false };
         let has_context = self.apply_context(task, to, destination);

@@ -20,8 +20,9 @@ use crate::report::{Failure, copied_line};
 use crate::sys::{Kind, Stat, at, io, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
+use crate::transfer::small::SmallFiles;
+use crate::transfer::{DestinationKind, Transfer, TransferError};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 /// The files that are copied together, with memory for the next ones.
 #[derive(Default)]
@@ -89,11 +90,7 @@ impl Worker<'_> {
     fn has_lane_from(&mut self, batch: &Batch, dev: u64, fd: BorrowedFd<'_>) -> bool {
         let Some(destination) = batch.dir.dst_dev else { return false };
         let (source, destination) = ((dev, fd), (destination, batch.fds.dst.as_fd()));
-        let is_local =
-            [source, destination].into_iter().all(|(dev, fd)| self.ladder.file_system(dev, fd).is_local());
-        // On xfs, two workers that each clone many files in a row wait for each other, which takes 1.26 of the
-        // time.
-        is_local && !self.ladder.tries_clone(source, destination)
+        [source, destination].into_iter().all(|(dev, fd)| self.ladder.file_system(dev, fd).is_local())
     }
 
     /// Returns the number of files to copy together: one if the names were taken when files were last made.
@@ -218,13 +215,18 @@ impl Worker<'_> {
 
     /// Moves the content. A signal stops it and removes the files without content: see [`Worker::give_up`].
     fn fill_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
+        let mut small = self.small_files(batch, files);
         for file in files {
             let (Some(src), Some(destination)) = (&file.src, &file.destination) else { continue };
             let task = self.lane_task(batch, &file.entry);
-            let before = self.meter.bytes.load(Ordering::Relaxed);
+            let before = self.meter.bytes.get();
             self.show(&task, &file.stat);
             let measure = self.measure();
-            match self.move_content(&task, src, &file.stat, destination) {
+            let answer = match (&mut small, task.dir.dst_dev) {
+                (Some(small), Some(dev)) => self.move_small(small, (src, &file.stat), (destination, dev)),
+                _ => self.move_content(&task, src, &file.stat, destination),
+            };
+            match answer {
                 Ok(()) => file.measure = measure.map(|measure| self.measured(measure)),
                 Err(error) => {
                     let Some(destination) = file.destination.take() else { continue };
@@ -234,6 +236,34 @@ impl Worker<'_> {
             }
             self.count_done(before);
         }
+        if let Some(small) = &mut small {
+            self.ladder.end_small_files(small, &mut self.stats.account);
+        }
+    }
+
+    /// Starts to move files from the device of the first by one call each. `None` where a log wants the time of each
+    /// file.
+    fn small_files(&mut self, batch: &Batch, files: &[SmallFile]) -> Option<SmallFiles> {
+        let first = files.first()?;
+        let source = (first.stat.dev, first.src.as_ref()?.as_fd());
+        let is_one_device = files.iter().all(|file| file.stat.dev == first.stat.dev);
+        let destination = (batch.dir.dst_dev?, batch.fds.dst.as_fd());
+        let is_allowed = is_one_device && !self.ctx.reporter.records();
+        if is_allowed { self.ladder.small_files(source, destination) } else { None }
+    }
+
+    fn move_small(
+        &mut self,
+        small: &mut SmallFiles,
+        (src, stat): (&OwnedFd, &Stat),
+        (destination, dst_dev): (&Destination<'_>, u64),
+    ) -> Result<(), TransferError> {
+        let (src, dst) = (src.as_fd(), destination.fd.as_fd());
+        let target = DestinationKind::File;
+        let transfer = Transfer { src, stat: *stat, dst, dst_dev, target, overwritten: false };
+        let outcome = self.ladder.copy_small(small, &transfer, &mut self.stats.account)?;
+        self.stats.bytes_logical += outcome.size;
+        Ok(())
     }
 
     /// Starts to write all files to the disk, so that it writes them at the same time, and then verifies each.

@@ -44,7 +44,7 @@ use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// The state that the workers of one run share.
 #[derive(Debug, Default)]
@@ -215,7 +215,7 @@ impl<'c> Worker<'c> {
     fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry, mut known: Option<Source>) {
         let follow = existing::follows_source(&self.ctx.options, entry);
         let task = Task { dir, fds, entry, follow };
-        let before = self.meter.bytes.load(Ordering::Relaxed);
+        let before = self.meter.bytes.get();
         let ctx = self.ctx;
         let measure = self.measure();
         self.record(&task, measure, |worker| {
@@ -228,12 +228,12 @@ impl<'c> Worker<'c> {
     /// Counts a file for the progress bar. Skipped, linked and reflinked files and holes count as done too.
     fn count_done(&mut self, before: u64) {
         let size = std::mem::take(&mut self.size);
-        self.meter.bytes.fetch_max(before + size, Ordering::Relaxed);
-        self.meter.files.fetch_add(1, Ordering::Relaxed);
+        self.meter.bytes.set(self.meter.bytes.get().max(before + size));
+        self.meter.files.add(1);
         let passed = self.stats.skipped + self.stats.complete;
-        if self.meter.files_passed.load(Ordering::Relaxed) != passed {
-            self.meter.files_passed.store(passed, Ordering::Relaxed);
-            self.meter.passed.fetch_add(size, Ordering::Relaxed);
+        if self.meter.files_passed.get() != passed {
+            self.meter.files_passed.set(passed);
+            self.meter.passed.add(size);
         }
     }
 

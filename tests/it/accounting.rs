@@ -30,6 +30,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         for option in ["-a", "--sparse=always", "--sparse=never", "--reflink=never", "--debug"] {
             add(format!("{}{jobs}", option.trim_start_matches('-')), None, vec![], with(option));
         }
+        // Small files that are copied together.
+        for (call, image) in [("sendfile", None), ("ioctl", Some("xfs"))] {
+            for fault in ["error=EINVAL:when=2", "error=EXDEV:when=1", "error=ENOSYS:when=2", "error=EINTR:when=1"]
+            {
+                let inject = vec!["-e".to_owned(), format!("inject={call}:{fault}")];
+                add(format!("together::{call}::{fault}{jobs}"), image, inject, with("-r"));
+            }
+        }
         for (call, strategy) in [
             ("ioctl", "reflink"),
             ("copy_file_range", "copy_file_range"),

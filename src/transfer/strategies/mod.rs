@@ -13,7 +13,7 @@ use crate::sys::Errno;
 
 /// Returns the step for an errno of a strategy. Errors of the disk or the memory end the file; any other leads
 /// to the next strategy.
-fn refuse_or_fail(errno: Errno, side: Side) -> Step {
+pub(super) fn refuse_or_fail(errno: Errno, side: Side) -> Step {
     match errno {
         Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => {
             Step::Failed(TransferError::at(side, errno))
@@ -23,7 +23,7 @@ fn refuse_or_fail(errno: Errno, side: Side) -> Step {
 }
 
 /// Returns the step for the answer of a call that reads and writes.
-fn step_of(answer: Result<usize, Errno>) -> Step {
+pub(super) fn step_of(answer: Result<usize, Errno>) -> Step {
     match answer {
         Ok(0) => Step::Dry,
         Ok(n) => Step::Moved(n as u64),
@@ -32,6 +32,6 @@ fn step_of(answer: Result<usize, Errno>) -> Step {
 }
 
 /// Returns the bytes to request from a call, which takes an address-sized number.
-fn length(len: u64) -> usize {
+pub(super) fn length(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }

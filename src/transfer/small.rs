@@ -1,0 +1,112 @@
+//! Moves small files of known size, each by one call, when many of them are copied together.
+//!
+//! The strategy is chosen once for all of them, and they are timed together. A file that its call did not move whole
+//! is handed to the copy loop together with the answer of the call, so nothing is tried twice.
+
+use super::copy_loop::CopyLoop;
+use super::ladder::{Ladder, Limits, Outcome, Transfer, TransferError};
+use super::route::Case;
+use super::strategies::{length, refuse_or_fail, step_of};
+use super::{Account, Call, Side, Step, Strategy};
+use rustix::fs::{copy_file_range, ioctl_ficlone, sendfile};
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+/// The call that moves small files between two devices, and the time since the last reading of the clock.
+pub struct SmallFiles {
+    strategy: Strategy,
+    /// The index of the route in the ladder.
+    route: usize,
+    pair: (u64, u64),
+    since: Instant,
+}
+
+impl SmallFiles {
+    /// Adds the time since the last reading to that of the strategy.
+    fn read_clock(&mut self, account: &mut Account) {
+        let now = Instant::now();
+        let ns = (now - self.since).as_nanos();
+        account.tally_mut(self.strategy).ns += u64::try_from(ns).unwrap_or(u64::MAX);
+        self.since = now;
+    }
+}
+
+impl Ladder {
+    /// Starts to copy small new files from one device to another; each side is an open file with its device number.
+    /// `None` if no single call moves them, or their sizes cannot be trusted.
+    pub fn small_files(
+        &mut self,
+        source: (u64, BorrowedFd<'_>),
+        destination: (u64, BorrowedFd<'_>),
+    ) -> Option<SmallFiles> {
+        let pair = (source.0, destination.0);
+        let kinds = (self.file_system(source.0, source.1), self.file_system(destination.0, destination.1));
+        let limits = &self.limits;
+        if !kinds.0.sizes_are_true() || limits.durable || limits.drop_cache || limits.rate_limit.is_some() {
+            return None;
+        }
+        let route = self.route_index(Case::small(kinds, pair.0 == pair.1), Limits::route);
+        let strategy = self.first_strategy(route, pair)?;
+        let is_one_call = matches!(strategy, Strategy::Reflink | Strategy::CopyFileRange | Strategy::Sendfile);
+        is_one_call.then(|| SmallFiles { strategy, route, pair, since: Instant::now() })
+    }
+
+    /// Copies one of them.
+    ///
+    /// # Errors
+    /// As for [`Ladder::copy`].
+    pub fn copy_small(
+        &mut self,
+        files: &mut SmallFiles,
+        t: &Transfer<'_>,
+        account: &mut Account,
+    ) -> Result<Outcome, TransferError> {
+        if self.first_strategy(files.route, files.pair) != Some(files.strategy) {
+            return self.copy(t, account); // the kernel has refused it meanwhile
+        }
+        self.check_stop()?;
+        self.count_file(files.route);
+        let size = t.stat.size;
+        if size == 0 {
+            return Ok(Outcome::default());
+        }
+        let (call, step) = move_whole(files.strategy, t);
+        let tally = account.tally_mut(files.strategy);
+        tally.calls[call as usize] += 1;
+        if step != Step::Moved(size) {
+            files.read_clock(account);
+            let route = self.route_at(files.route);
+            let outcome = CopyLoop::new(self, t, &route, account, true).after(files.strategy, step).run();
+            files.since = Instant::now();
+            return outcome;
+        }
+        tally.bytes += size;
+        tally.files += 1;
+        tally.interruptions.reset();
+        if files.strategy != Strategy::Reflink {
+            self.meter.add(size);
+        }
+        Ok(Outcome { size, ..Outcome::default() })
+    }
+
+    /// Ends the copy of small files.
+    pub fn end_small_files(&self, files: &mut SmallFiles, account: &mut Account) {
+        files.read_clock(account);
+    }
+}
+
+/// Makes the call that should move all bytes of a file into an empty one.
+fn move_whole(strategy: Strategy, t: &Transfer<'_>) -> (Call, Step) {
+    let size = t.stat.size;
+    match strategy {
+        Strategy::Reflink => {
+            let answer = ioctl_ficlone(t.dst, t.src);
+            (Call::Ficlone, answer.map_or_else(|errno| refuse_or_fail(errno, Side::Both), |()| Step::Moved(size)))
+        }
+        Strategy::CopyFileRange => {
+            let answer = copy_file_range(t.src, Some(&mut 0), t.dst, Some(&mut 0), length(size));
+            (Call::CopyFileRange, step_of(answer))
+        }
+        _ => (Call::Sendfile, step_of(sendfile(t.dst, t.src, Some(&mut 0), length(size)))),
+    }
+}
