@@ -90,12 +90,16 @@ class Workload(NamedTuple):
     make: Callable
     touch: int = 0  # bytes of memory to touch before each copy
     repeat: int = 1  # copies in one run, of which the median counts
+    operands: bool = False  # each file is named on the command line
 
 
 WORKLOADS = {
     "small": Workload("20,000 files of 1-8 KiB in 200 directories", small),
     "tree": Workload("source-like tree, 8,000 files, links", tree),
     "wide": Workload("one directory of 30,000 files", lambda m: m.files(m.count(30_000), 0, 4 * KIB)),
+    "operands": Workload(
+        "20,000 files as operands", lambda m: m.files(m.count(20_000), KIB, 8 * KIB), operands=True
+    ),
     "deep": Workload("chain of 400 directories", deep),
     "tiny": Workload("100,000 files of 0-512 B", lambda m: small(m, 100_000, 0, 512)),
     "big": Workload("one file of 256 MiB", lambda m: single(m, m.count(256 * MIB)), 320 * MIB),
