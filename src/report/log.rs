@@ -306,13 +306,19 @@ impl Record<'_> {
         if let Some(kind) = self.kind {
             push(line, &[",\"kind\":\"", kind_name(kind), "\""]);
         }
-        if let Some((strategy, _)) = self.moved.by_strategy().max_by_key(|(_, bytes)| *bytes) {
-            push(line, &[",\"strategy\":\"", strategy.name(), "\""]);
-        }
-        if self.moved.by_strategy().nth(1).is_some() {
-            let strategies: serde_json::Map<_, _> =
-                self.moved.by_strategy().map(|(s, bytes)| (s.name().to_owned(), bytes.into())).collect();
-            push(line, &[",\"strategies\":", &serde_json::Value::from(strategies).to_string()]);
+        let mut used = self.moved.by_strategy();
+        if let Some(first) = used.next() {
+            let rest: Vec<_> = used.collect();
+            let most = rest.iter().fold(first, |most, next| if next.1 >= most.1 { *next } else { most });
+            push(line, &[",\"strategy\":\"", most.0.name(), "\""]);
+            if !rest.is_empty() {
+                let strategies: serde_json::Map<_, _> = [first]
+                    .into_iter()
+                    .chain(rest)
+                    .map(|(s, bytes)| (s.name().to_owned(), bytes.into()))
+                    .collect();
+                push(line, &[",\"strategies\":", &serde_json::Value::from(strategies).to_string()]);
+            }
         }
         if !self.moved.step_downs.is_empty() {
             let steps: Vec<_> =
