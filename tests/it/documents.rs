@@ -1,4 +1,4 @@
-//! The documents name only files and options that exist.
+//! The documents name only files and options that exist, and one date of the release.
 
 use crate::generated::option_names;
 use crate::needs::trial;
@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("documents::links_lead_somewhere", &[], links_lead_somewhere),
         trial("documents::options_exist", &[], options_exist),
+        trial("documents::one_date", &[], one_date),
     ]
 }
 
@@ -76,4 +77,20 @@ fn options_exist() {
 fn options(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     words.filter_map(|word| word.strip_prefix("--")).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The changelog, the manual page and the Debian package are of the same day.
+fn one_date() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let after = |text: &str, start: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+        line.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let heading = format!("## [{}] - ", env!("CARGO_PKG_VERSION"));
+    let day = after(&read("CHANGELOG.md"), &heading).remove(0);
+    assert_eq!(after(&read("man/zcp.1"), ".TH ZCP 1 ").remove(0), day);
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let date = after(&read("release/debian/changelog"), " -- The zcp developers <zcp@localhost>  ");
+    let month = 1 + months.iter().position(|month| *month == date[2]).unwrap();
+    assert_eq!(format!("{}-{month:02}-{:0>2}", date[3], date[1]), day);
 }
