@@ -291,7 +291,16 @@ fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &Os
             check_output(words, file, sources, destination)?;
         }
     }
-    Ok(())
+    // The report replaces a name, but the log is written into the file.
+    match statistics.log.as_ref().filter(|log| inherited::number(log, true).is_none() && has_other_names(log)) {
+        Some(log) => Err(Failure::new(LOG, log).because("it has other names, which the copy may need".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether a file with content has several hard links.
+fn has_other_names(file: &OsStr) -> bool {
+    std::fs::metadata(file).is_ok_and(|file| file.is_file() && file.nlink() > 1 && file.len() > 0)
 }
 
 fn check_output(

@@ -5,7 +5,7 @@
 
 use super::bar::Bar;
 use super::progress_line::State;
-use super::speed::Speed;
+use super::speed::{Costs, Speed};
 use super::{Console, lock};
 use crate::options::{ProgressForm, When};
 use crate::sys::memory;
@@ -36,7 +36,7 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 const SOME: u64 = 100;
 /// How long samples count: for the displayed speed, and for the one that predicts the remaining time.
 const RATE_MEMORY: Duration = Duration::from_secs(3);
-const WORK_MEMORY: Duration = Duration::from_secs(10);
+const COSTS_MEMORY: Duration = Duration::from_secs(10);
 
 /// The meters of all workers, and the current file of one of them.
 #[derive(Debug, Default)]
@@ -58,15 +58,8 @@ pub struct Reading {
     pub moved: u64,
     /// Files done.
     pub files: u64,
-    /// The work that takes time, in bytes.
-    work: u64,
-}
-
-/// Returns the work of a number of bytes and files, in bytes: making a small file takes as long as moving some
-/// bytes.
-fn work(bytes: u64, files: u64) -> u64 {
-    const FILE: u64 = 64 << 10;
-    bytes.saturating_add(files.saturating_mul(FILE))
+    /// The bytes and files that took time.
+    worked: (u64, u64),
 }
 
 impl Meters {
@@ -82,12 +75,12 @@ impl Meters {
         lock(&self.all).iter().fold(Reading::default(), |sum, meter| {
             let (bytes, files) = (meter.bytes.get(), meter.files.get());
             let (passed, files_passed) = (meter.passed.get(), meter.files_passed.get());
-            let worked = work(bytes.saturating_sub(passed), files.saturating_sub(files_passed));
+            let worked = (bytes.saturating_sub(passed), files.saturating_sub(files_passed));
             Reading {
                 bytes: sum.bytes + bytes,
                 moved: sum.moved + meter.moved.get(),
                 files: sum.files + files,
-                work: sum.work + worked,
+                worked: (sum.worked.0 + worked.0, sum.worked.1 + worked.1),
             }
         })
     }
@@ -232,7 +225,7 @@ struct RunningCopy {
     start: Instant,
     total: Arc<Total>,
     rate: Speed,
-    work: Speed,
+    costs: Costs,
 }
 
 /// The thread of the display, which a small copy starts late. Dropping this ends it and removes the bar.
@@ -313,7 +306,7 @@ impl Watch {
             start,
             total: Arc::default(),
             rate: Speed::new(RATE_MEMORY, now, reading.moved),
-            work: Speed::new(WORK_MEMORY, now, reading.work),
+            costs: Costs::new(COSTS_MEMORY, now, reading.worked),
         }
     }
 
@@ -328,7 +321,7 @@ impl Watch {
             let over = is_over(ended, TICK);
             let (now, reading) = (Instant::now(), self.meters.read());
             running.rate.sample(now, reading.moved);
-            running.work.sample(now, reading.work);
+            running.costs.sample(now, reading.worked);
             if let Some(listener) = &self.listener {
                 (listener.0)(&running.progress(&reading));
             }
@@ -428,16 +421,17 @@ impl RunningCopy {
         let is_endless = self.total.endless.load(Ordering::Relaxed);
         let files_are_known = self.total.named.load(Ordering::Relaxed) && !is_endless;
         let files_left = progress.total_files - progress.files;
-        let to_do = match progress.total_is_known {
-            true => Some(work(progress.total_bytes - progress.bytes, files_left) as f64),
-            // Assume that the other files are as large as these.
+        let counted = progress.total_bytes - progress.bytes;
+        let bytes_left = match progress.total_is_known {
+            true => Some(counted),
+            // Assume that the other files are as large as these, or larger if that is known already.
             false if files_are_known && progress.files >= SOME => {
-                Some(files_left as f64 * (reading.work as f64 / progress.files as f64))
+                let size = progress.bytes as f64 / progress.files as f64;
+                Some(counted.max((files_left as f64 * size) as u64))
             }
             false => None,
         };
-        let speed = self.work.per_second().filter(|speed| *speed > 0.0);
-        let left = speed.zip(to_do).and_then(|(speed, to_do)| Duration::try_from_secs_f64(to_do / speed).ok());
+        let left = bytes_left.and_then(|bytes| self.costs.time_of(bytes, files_left));
         State {
             progress,
             left,

@@ -105,6 +105,11 @@ fn cannot_be_written() {
     let output = sandbox.zcp(["--log=a", "a", "c"]).output().unwrap();
     assert_eq!((output.status.code(), fs::read(sandbox.path("a")).unwrap()), (Some(1), b"1".to_vec()));
     assert!(!sandbox.path("c").exists());
+    sandbox.hard_link("a", "other");
+    let output = sandbox.zcp(["--log=other", "b", "c"]).output().unwrap();
+    let words = "zcp: cannot write log to 'other': it has other names, which the copy may need\n".to_owned();
+    assert_eq!((String::from_utf8(output.stderr).unwrap(), output.status.code()), (words, Some(1)));
+    assert_eq!(fs::read(sandbox.path("a")).unwrap(), b"1");
 }
 
 /// The blocks of code in a page, with the words behind the fence.
