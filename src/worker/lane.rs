@@ -232,6 +232,9 @@ impl Worker<'_> {
                     let Some(destination) = file.destination.take() else { continue };
                     let failure = self.give_up(&task, destination, &file.stat, error).err();
                     self.report_failed(&task, &file.stat, measure, failure);
+                    if error.interrupted {
+                        continue; // not tried
+                    }
                 }
             }
             self.count_done(before);

@@ -218,11 +218,15 @@ impl<'c> Worker<'c> {
         let before = self.meter.bytes.get();
         let ctx = self.ctx;
         let measure = self.measure();
+        let mut is_tried = true;
         self.record(&task, measure, |worker| {
             let answer = ctx.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
+            is_tried = !answer.as_ref().is_err_and(|failure| worker.is_interruption(failure));
             worker.report(&task, answer);
         });
-        self.count_done(before);
+        if is_tried {
+            self.count_done(before);
+        }
     }
 
     /// Counts a file for the progress bar. Skipped, linked and reflinked files and holes count as done too.

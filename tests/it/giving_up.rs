@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("giving_up::full", &[Need::Shm, Need::Strace], full),
         trial("giving_up::full_on_request", &[Need::Shm, Need::Strace], full_on_request),
         trial("giving_up::read_only", &[Need::Shm, Need::Strace], read_only),
+        trial("giving_up::counts_add_up", &[Need::Shm, Need::Strace], counts_add_up),
         trial("giving_up::attributes_are_no_full_disk", &[Need::Shm, Need::Strace], attributes_are_no_full_disk),
         trial("giving_up::fail_fast", &[Need::Shm, Need::Strace], fail_fast),
         trial("giving_up::last_line", &[], last_line),
@@ -55,6 +56,17 @@ fn full() {
         let last = "zcp: copied 2 files, failed 1, 7 files not tried; --keep-going tries the rest\n";
         assert!(said.ends_with(last), "{said}");
     }
+}
+
+/// Small files that were opened together with the one that failed are among those that were not tried.
+fn counts_add_up() {
+    let sandbox = ten_files();
+    let inject = ["-e", "inject=copy_file_range,sendfile:error=ENOSPC:when=3+"];
+    let output = strace::zcp(&sandbox, &inject, &["-r", "-j1", "--stats=json", "src", "dst"]).output;
+    let totals = &stats(&output)["totals"];
+    let figures = ["files", "failed", "left"].map(|name| totals[name].as_u64().unwrap());
+    assert!(figures[1] == 1 && figures[2] > 0, "{totals}");
+    assert_eq!(figures.iter().sum::<u64>(), 10, "{totals}");
 }
 
 fn full_on_request() {
