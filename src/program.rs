@@ -293,7 +293,8 @@ fn check_outputs(statistics: &Statistics, sources: &[OsString], destination: &Os
     }
     // The report replaces a name, but the log is written into the file.
     match statistics.log.as_ref().filter(|log| inherited::number(log, true).is_none() && has_other_names(log)) {
-        Some(log) => Err(Failure::new(LOG, log).because("it has other names, which the copy may need".to_owned())),
+        Some(log) => Err(Failure::new(Operation::WriteLog, log)
+            .because("it has other names, which the copy may need".to_owned())),
         None => Ok(()),
     }
 }
