@@ -3,7 +3,8 @@
 //! A batch is shared: a worker without other work takes names out of another worker's batch, one at a time.
 //! So batches can be large, and no worker is idle while there are names left.
 
-use crate::dir::{Fds, Hold};
+use crate::context::Fds;
+use crate::dir::Hold;
 use crate::sys::Kind;
 use crate::sys::dirents::{Dirent, Names};
 use std::ffi::{OsStr, OsString};

@@ -4,9 +4,9 @@
 
 use crate::backup;
 use crate::batch::Entry;
-use crate::context::Context;
+use crate::context::{Base, Context, Fds};
 use crate::decision::{self, Existing};
-use crate::dir::{Base, Fds, without_slashes};
+use crate::dir::without_slashes;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
 use crate::sys::at::{self, Follow};

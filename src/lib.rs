@@ -64,7 +64,8 @@
 //! | `walk` · `worker` | finds names and enters directories · copies everything else |
 //! | `existing` · `temporary` | facts about existing destinations · names of incomplete files |
 //! | `decision` · `backup` · `batch` | what to do with a name (pure) · names of backups · names of one directory |
-//! | `dir` · `context` | a pair of open directories · state that all threads share |
+//! | `dir` | a pair of directories, source and destination |
+//! | `context` | state that all threads share, such as the budget of open directories |
 //! | `report` | everything that is printed: messages, statistics, the bar |
 //! | `options` | the settled options |
 //! | `transfer` · `metadata` · `filter` | the ladder and its strategies · owner, mode, attributes, times · names to leave out |

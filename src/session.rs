@@ -1,8 +1,7 @@
 //! One copy, from its preparation to its end, and its effects on the process.
 
 pub use crate::context::Callback;
-use crate::context::{Context, MadeEarlier, MadeListener, Process, Prompter};
-use crate::dir::{Descriptors, Watched};
+use crate::context::{Context, Descriptors, MadeEarlier, MadeListener, Process, Prompter, Watched};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::Options;

@@ -5,57 +5,22 @@
 //! budget, because a tree may be deeper than RLIMIT_NOFILE allows: an unused directory may be closed. It is opened
 //! again by its name in its parent and verified by device and inode.
 
-mod descriptors;
 mod finish;
 mod hold;
-mod watched;
 
-pub use descriptors::Descriptors;
 pub use finish::{Extent, Finish};
 pub use hold::Hold;
-pub use watched::Watched;
 
-use crate::context::Context;
+use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable};
 use crate::error::{Failure, Operation};
-use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Result, io};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-
-/// An open directory, or the working directory.
-#[derive(Debug)]
-pub enum Base {
-    /// The working directory.
-    Cwd,
-    /// Any other directory.
-    Open(OwnedFd),
-    /// A directory that a dry run would make.
-    Absent,
-}
-
-impl AsFd for Base {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Base::Cwd => at::CWD,
-            Base::Open(fd) => fd.as_fd(),
-            Base::Absent => at::NOWHERE,
-        }
-    }
-}
-
-/// The two descriptors of a `Dir`.
-#[derive(Debug)]
-pub struct Fds {
-    /// The source.
-    pub src: Base,
-    /// The destination.
-    pub dst: Base,
-}
+use std::sync::{Arc, Weak};
 
 /// The position of a `Dir` in its parent.
 #[derive(Debug)]
@@ -79,14 +44,6 @@ pub fn without_slashes(name: &OsStr) -> &OsStr {
     OsStr::from_bytes(&bytes[..end])
 }
 
-/// A name at the destination. Two paths of the same name in the same directory are equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DestinationName {
-    directory: Option<FileId>,
-    /// The name in `directory`; the whole path if that is `None`.
-    path: OsString,
-}
-
 /// A directory being copied.
 #[derive(Debug)]
 pub struct Dir {
@@ -97,7 +54,7 @@ pub struct Dir {
     source_root: OsString,
     /// The path of the destination root, for messages.
     root: OsString,
-    fds: Mutex<Option<Arc<Fds>>>,
+    fds: Arc<FdSlot>,
     src_id: Option<FileId>,
     dst_id: Option<FileId>,
     /// The device number of the destination.
@@ -132,7 +89,7 @@ impl Dir {
             synced_with_others: false,
             source_root: without_slashes(&source_root).to_owned(),
             root: without_slashes(&root).to_owned(),
-            fds: Mutex::new(Some(Arc::new(Fds { src: source, dst: destination }))),
+            fds: FdSlot::open(Fds { src: source, dst: destination }),
             src_id: None,
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
@@ -153,7 +110,7 @@ impl Dir {
             synced_with_others,
             source_root: OsString::new(),
             root: OsString::new(),
-            fds: Mutex::new(Some(Arc::new(fds))),
+            fds: FdSlot::open(fds),
             src_id: Some(finish.source.id()),
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
@@ -163,13 +120,13 @@ impl Dir {
             holds: AtomicUsize::new(0),
         });
         let dir = Hold::new(&dir);
-        ctx.descriptors.opened(&dir);
+        ctx.descriptors.opened(&dir.fds);
         dir
     }
 
     /// Returns the type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
     pub fn destination_magic(&self) -> Option<u64> {
-        match &lock(&self.fds).as_ref()?.dst {
+        match &self.fds.get()?.dst {
             Base::Cwd => at::fs_magic(OsStr::new(".")).ok(),
             open => io::fs_magic(open).ok(),
         }
@@ -248,12 +205,12 @@ impl Dir {
     ///
     /// # Errors
     /// ENOENT if the name refers to another directory by now; those of open(2).
-    pub fn fds(self: &Arc<Dir>, ctx: &Context) -> Result<Arc<Fds>> {
+    pub fn fds(&self, ctx: &Context) -> Result<Arc<Fds>> {
         let mut closed = Vec::new();
-        let mut dir = self;
+        let mut dir: &Dir = self;
         let mut fds = loop {
-            match (&*lock(&dir.fds), &dir.place) {
-                (Some(fds), _) => break Arc::clone(fds),
+            match (dir.fds.get(), &dir.place) {
+                (Some(fds), _) => break fds,
                 (None, Some(place)) => {
                     closed.push(dir);
                     dir = &place.parent;
@@ -263,8 +220,8 @@ impl Dir {
         };
         for dir in closed.into_iter().rev() {
             fds = Arc::new(dir.reopen(&fds)?);
-            *lock(&dir.fds) = Some(Arc::clone(&fds));
-            ctx.descriptors.opened(dir);
+            dir.fds.set(Some(Arc::clone(&fds)));
+            ctx.descriptors.opened(&dir.fds);
         }
         Ok(fds)
     }
@@ -273,7 +230,7 @@ impl Dir {
     ///
     /// # Errors
     /// Those of [`Dir::fds`].
-    pub fn open(self: &Arc<Dir>, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
+    pub fn open(&self, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
         let cannot = |errno| Failure::new(Operation::Access, self.source_path(OsStr::new(""))).errno(errno);
         ctx.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
     }
@@ -296,8 +253,8 @@ impl Dir {
     /// Opens this directory again, if it was closed, by `..` of the directory `below`. In a deep tree that is one
     /// step, where from the root it would be one for each level. If it fails, [`Dir::fds`] opens the directory
     /// from the root.
-    fn reopen_from(self: &Arc<Dir>, ctx: &Context, below: &Fds) {
-        if self.place.is_none() || lock(&self.fds).is_some() {
+    fn reopen_from(&self, ctx: &Context, below: &Fds) {
+        if self.place.is_none() || self.fds.get().is_some() {
             return;
         }
         let up = |fd: &Base, id| {
@@ -305,8 +262,8 @@ impl Dir {
             at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
         };
         if let (Some(src), Some(dst)) = (up(&below.src, self.src_id), up(&below.dst, self.dst_id)) {
-            *lock(&self.fds) = Some(Arc::new(Fds { src, dst }));
-            ctx.descriptors.opened(self);
+            self.fds.set(Some(Arc::new(Fds { src, dst })));
+            ctx.descriptors.opened(&self.fds);
         }
     }
 
@@ -334,8 +291,7 @@ impl Dir {
         if ctx.stop.is_raised() {
             return; // its entries may be incomplete
         }
-        let open = lock(&self.fds).clone();
-        if let (Some(fds), Some(place)) = (open, &self.place) {
+        if let (Some(fds), Some(place)) = (self.fds.get(), &self.place) {
             place.parent.reopen_from(ctx, &fds);
         }
         if let (Some(finish), Some(place)) = (&self.finish, &self.place)
@@ -363,17 +319,18 @@ impl Dir {
         }
         if ctx.options.fsync && self.place.is_some() {
             match self.synced_with_others && ctx.syncs_whole && !ctx.watched.is_refused() {
-                true => ctx.watched.note_finished(self),
+                true => ctx.watched.note_finished(Arc::<Dir>::clone(self)),
                 false => self.sync(ctx),
             }
         }
         if self.place.is_some() {
-            *lock(&self.fds) = None;
+            self.fds.set(None);
         }
     }
+}
 
-    /// Syncs the names in the destination to the disk (fsync(2)).
-    pub fn sync(self: &Arc<Dir>, ctx: &Context) {
+impl Syncable for Dir {
+    fn sync(&self, ctx: &Context) {
         if let Err(errno) = self.fds(ctx).and_then(|fds| io::sync(&fds.dst))
             && errno != Errno::INVAL
         {

@@ -9,7 +9,8 @@
 use super::Job;
 use super::manifest::Manifest;
 use super::sweep::Mark;
-use crate::dir::{Dir, Fds};
+use crate::context::Fds;
+use crate::dir::Dir;
 use crate::error::{Failure, Operation};
 use crate::report::json::{bytes, from_bytes};
 use crate::sys::at::{self, Follow};

@@ -1,8 +1,8 @@
 //! Makes, opens and enters destination directories: the one way for trees, lists of names and parts of a job.
 
 use crate::backup;
-use crate::context::Context;
-use crate::dir::{Base, Dir, Fds, Finish, Hold, Place, without_slashes};
+use crate::context::{Base, Context, Fds};
+use crate::dir::{Dir, Finish, Hold, Place, without_slashes};
 use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::metadata::new_mode::NewDirectoryMode;

@@ -8,8 +8,8 @@
 use super::supply::{NameGroup, Supply};
 use super::{BATCH, Walker, is_excluded, level_below};
 use crate::batch::{Batch, Entries, Entry};
-use crate::context::Context;
-use crate::dir::{Extent, Fds, Hold};
+use crate::context::{Context, Fds};
+use crate::dir::{Extent, Hold};
 use crate::error::Operation;
 use crate::existing;
 use crate::filter::Level;

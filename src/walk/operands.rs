@@ -3,7 +3,8 @@
 use super::listed::List;
 use crate::backup;
 use crate::batch::Entry;
-use crate::dir::{Base, Dir, Hold, without_slashes};
+use crate::context::Base;
+use crate::dir::{Dir, Hold, without_slashes};
 use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::options::Options;

@@ -6,7 +6,8 @@
 
 use super::{Operand, Walker};
 use crate::batch::Entry;
-use crate::dir::{DestinationName, Dir, Fds};
+use crate::context::{DestinationName, Fds};
+use crate::dir::Dir;
 use crate::error::Operation;
 use crate::existing::{self, Location};
 use crate::options::Dereference;

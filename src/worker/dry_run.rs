@@ -6,8 +6,9 @@
 use super::special::cannot_make;
 use super::{Placement, Source, Task, Worker};
 use crate::backup;
+use crate::context::Base;
 use crate::decision::Existing;
-use crate::dir::{Base, without_slashes};
+use crate::dir::without_slashes;
 use crate::error::Operation;
 use crate::existing;
 use crate::report::{Failure, lock};

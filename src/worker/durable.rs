@@ -7,8 +7,8 @@
 
 use super::destination::Destination;
 use super::{Shared, Task, Worker};
-use crate::context::Context;
-use crate::dir::{Dir, Hold, Watched};
+use crate::context::{Context, Watched};
+use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::metadata::{Handle, times};
 use crate::report::{Failure, lock};

@@ -26,9 +26,9 @@ mod verify;
 
 use crate::backup;
 use crate::batch::{Batch, Entry};
-use crate::context::Context;
+use crate::context::{Context, Fds};
 use crate::decision::{self, Existing};
-use crate::dir::{Dir, Fds};
+use crate::dir::Dir;
 use crate::error::Operation;
 use crate::existing;
 use crate::metadata::apply::AttributePair;

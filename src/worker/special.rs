@@ -3,7 +3,7 @@
 use super::complete::Completion;
 use super::overtaken::Missed;
 use super::{Placement, Task, Worker};
-use crate::dir::Base;
+use crate::context::Base;
 use crate::error::{Failure, Operation};
 use crate::metadata::Handle;
 use crate::metadata::apply::AttributePair;

@@ -1,14 +1,21 @@
 //! `--fsync`: the file systems that are written to, and which of them can be synced as a whole.
 
-use super::Dir;
+use super::Context;
 use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result, io};
 use crate::transfer::route::FsKind;
 use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// A directory that can be synced by itself.
+pub trait Syncable: Debug + Send + Sync {
+    /// Syncs the names in the destination to the disk (fsync(2)), and reports a failure.
+    fn sync(&self, ctx: &Context);
+}
 
 /// The file systems to be written to the disk by syncfs(2), and the directories that rely on that.
 #[derive(Debug, Default)]
@@ -16,7 +23,7 @@ pub struct Watched {
     /// Each file system, by its device number.
     file_systems: Mutex<Vec<(u64, WholeHandle)>>,
     /// Directories that are finished but not yet synced.
-    finished: Mutex<Vec<Arc<Dir>>>,
+    finished: Mutex<Vec<Arc<dyn Syncable>>>,
     /// Whether syncfs(2) is unavailable, so that each file and directory is synced by itself from then on.
     is_refused: AtomicBool,
 }
@@ -49,8 +56,8 @@ impl Watched {
     }
 
     /// Adds a finished directory, whose file system will be synced.
-    pub(super) fn note_finished(&self, dir: &Arc<Dir>) {
-        lock(&self.finished).push(Arc::clone(dir));
+    pub fn note_finished(&self, dir: Arc<dyn Syncable>) {
+        lock(&self.finished).push(dir);
     }
 
     /// Syncs all file systems that can be synced as a whole. If syncfs(2) does not exist (old kernels), or a
@@ -69,7 +76,7 @@ impl Watched {
     }
 
     /// Returns whether syncfs(2) is unavailable.
-    pub(super) fn is_refused(&self) -> bool {
+    pub fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
 
@@ -79,7 +86,7 @@ impl Watched {
     }
 
     /// Returns the directories that have to be synced one by one after a refusal.
-    pub fn take_finished(&self) -> Vec<Arc<Dir>> {
+    pub fn take_finished(&self) -> Vec<Arc<dyn Syncable>> {
         std::mem::take(&mut *lock(&self.finished))
     }
 

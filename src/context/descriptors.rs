@@ -1,9 +1,10 @@
-//! The budget of open directories, because a tree may be deeper than RLIMIT_NOFILE allows.
+//! The descriptors of directories, and the budget of those that are open, because a tree may be deeper than
+//! RLIMIT_NOFILE allows.
 
-use super::Dir;
 use crate::report::lock;
-use crate::sys::proc;
+use crate::sys::{at, proc};
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -21,6 +22,57 @@ const TOGETHER: usize = 32;
 /// planned while they wait for a disk.
 const WAITING: usize = 16;
 
+/// An open directory, or the working directory.
+#[derive(Debug)]
+pub enum Base {
+    /// The working directory.
+    Cwd,
+    /// Any other directory.
+    Open(OwnedFd),
+    /// A directory that a dry run would make.
+    Absent,
+}
+
+impl AsFd for Base {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Base::Cwd => at::CWD,
+            Base::Open(fd) => fd.as_fd(),
+            Base::Absent => at::NOWHERE,
+        }
+    }
+}
+
+/// The two descriptors of a directory that is being copied.
+#[derive(Debug)]
+pub struct Fds {
+    /// The source.
+    pub src: Base,
+    /// The destination.
+    pub dst: Base,
+}
+
+/// The descriptors of a directory while it is open.
+#[derive(Debug)]
+pub struct FdSlot(Mutex<Option<Arc<Fds>>>);
+
+impl FdSlot {
+    /// Makes the slot of an open directory.
+    pub fn open(fds: Fds) -> Arc<FdSlot> {
+        Arc::new(FdSlot(Mutex::new(Some(Arc::new(fds)))))
+    }
+
+    /// Returns the descriptors, unless they were closed.
+    pub fn get(&self) -> Option<Arc<Fds>> {
+        lock(&self.0).clone()
+    }
+
+    /// Replaces the descriptors. The old ones are closed as soon as nobody uses them.
+    pub fn set(&self, fds: Option<Arc<Fds>>) {
+        let _old = std::mem::replace(&mut *lock(&self.0), fds);
+    }
+}
+
 /// The open directories and their limit.
 #[derive(Debug)]
 pub struct Descriptors {
@@ -30,7 +82,7 @@ pub struct Descriptors {
     together: usize,
     /// The number of further files that all workers may copy together.
     free: AtomicUsize,
-    open: Mutex<VecDeque<Weak<Dir>>>,
+    open: Mutex<VecDeque<Weak<FdSlot>>>,
 }
 
 impl Descriptors {
@@ -84,22 +136,22 @@ impl Descriptors {
 
     /// Adds an opened directory. If there are too many, the one that was opened first is closed as soon as no
     /// worker uses its descriptors.
-    pub(super) fn opened(&self, dir: &Arc<Dir>) {
+    pub fn opened(&self, slot: &Arc<FdSlot>) {
         // Closed, and perhaps dropped, only after the lock is released.
         let mut closed = Vec::new();
         let mut open = lock(&self.open);
-        open.push_back(Arc::downgrade(dir));
+        open.push_back(Arc::downgrade(slot));
         if open.len() > self.most {
             open.retain(|weak| {
-                let Some(dir) = weak.upgrade() else { return false };
-                let is_open = lock(&dir.fds).is_some();
-                closed.push((dir, None));
+                let Some(slot) = weak.upgrade() else { return false };
+                let is_open = lock(&slot.0).is_some();
+                closed.push((slot, None));
                 is_open
             });
         }
         while open.len() > self.most {
             if let Some(oldest) = open.pop_front().and_then(|weak| weak.upgrade()) {
-                let fds = lock(&oldest.fds).take();
+                let fds = lock(&oldest.0).take();
                 closed.push((oldest, fds));
             }
         }

@@ -1,6 +1,11 @@
 //! State that all workers and the walk share: options, reporter, and facts about the process.
 
-use crate::dir::{Descriptors, DestinationName, Watched};
+mod descriptors;
+mod watched;
+
+pub use descriptors::{Base, Descriptors, FdSlot, Fds};
+pub use watched::{Syncable, Watched};
+
 use crate::metadata::apply::{AttributeRules, Lost};
 use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
@@ -53,6 +58,15 @@ impl<F: ?Sized> Debug for Callback<F> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.write_str("Callback")
     }
+}
+
+/// A name at the destination. Two paths of the same name in the same directory are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DestinationName {
+    /// The directory, if it is known.
+    pub directory: Option<FileId>,
+    /// The name in `directory`; the whole path if that is `None`.
+    pub path: OsString,
 }
 
 /// Gets the source and the destination of each name that was made.
