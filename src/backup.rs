@@ -91,9 +91,6 @@ pub const TRIES: u32 = 1000;
 
 /// Renames a file to its backup and returns the backup's name, without its directory; `None` if the file is
 /// gone.
-///
-/// # Errors
-/// The errno of rename(2).
 pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
     repeat(backup, dir, file, |new_name, numbered| match numbered {
         true => at::rename_to_free(dir, file, new_name),
@@ -126,9 +123,6 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Resul
 
 /// Gives a file its own name back. With `by_link`, it never lost that name, and only the backup's name is
 /// removed.
-///
-/// # Errors
-/// The errno of rename(2) or unlink(2).
 pub fn undo(dir: BorrowedFd<'_>, file: &OsStr, backup: &OsStr, by_link: bool) -> Result<()> {
     let backup = beside(file, backup);
     if by_link { at::unlink(dir, &backup) } else { at::rename(dir, &backup, dir, file) }

@@ -178,9 +178,6 @@ pub struct Location {
 }
 
 /// Returns the location of `name`, which is relative to `base`.
-///
-/// # Errors
-/// Those of stat(2) on its directory.
 pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let parent = at::stat(base, backup::parent(name), Follow::Yes)?.id();
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
@@ -188,9 +185,6 @@ pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
 
 /// Returns the location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that
 /// names its directory counts as a directory of its own, so the same file may be named again through that link.
-///
-/// # Errors
-/// Those of stat(2) on its directory.
 pub fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let parent = at::stat(base, without_slashes(backup::parent(name)), Follow::No)?.id();
     Ok(Location { parent, name: backup::split(name).1.to_owned() })

@@ -53,9 +53,6 @@ pub fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
 }
 
 /// Creates a regular file under a new temporary name beside `name`, locked and open for writing.
-///
-/// # Errors
-/// Those of open(2).
 pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString, OwnedFd)> {
     make(name, |temporary| {
         let fd = at::create(dir, temporary, mode, true)?;
@@ -82,9 +79,6 @@ fn has_lost_its_name(fd: &OwnedFd, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
 }
 
 /// Replaces an existing name atomically with something that `make_it` makes.
-///
-/// # Errors
-/// Those of `make_it` and of rename(2).
 pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr) -> Result<()>) -> Result<()> {
     for _ in 0..backup::TRIES {
         let (temporary, ()) = make(name, &mut make_it)?;

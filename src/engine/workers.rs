@@ -89,7 +89,6 @@ impl<'w, 'c> Workers<'w, 'c> {
         leaves
     }
 
-    /// Returns the number of workers at work.
     pub(super) fn at_work(&self) -> usize {
         lock(&self.at_work).count
     }
@@ -111,7 +110,6 @@ impl<'w, 'c> Workers<'w, 'c> {
         waited.unwrap_or_else(PoisonError::into_inner).0.count == 0
     }
 
-    /// Ends the run.
     pub(super) fn into_work_done(self) -> WorkDone {
         let at_work = std::mem::take(&mut *lock(&self.at_work));
         WorkDone { stats: at_work.stats, peak_workers: at_work.peak }

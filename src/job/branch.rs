@@ -116,7 +116,6 @@ fn later_mode(ctx: &Context, facts: &DirFacts, opened: &Opened) -> Option<u32> {
     ctx.mode_policy().directory(facts.mode, false).later(given, now)
 }
 
-/// Enters a pair of open directories.
 fn enter(
     ctx: &Arc<Context>,
     parent: &Arc<Dir>,

@@ -32,7 +32,6 @@ use std::path::Path;
 /// The destination of a copy, by cp's rules at the time of the first plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JobDestination {
-    /// Absolute.
     pub(super) destination: OsString,
     /// Whether the destination existed then.
     pub(super) existed: bool,

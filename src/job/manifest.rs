@@ -20,7 +20,6 @@ pub(super) const SCHEMA: u64 = 3;
 /// A directory that every machine must find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
-    /// Absolute.
     pub(super) path: OsString,
     pub(super) id: FileId,
     /// The type of its file system (`f_type` of statfs(2)).
@@ -40,9 +39,6 @@ impl Root {
     /// Device numbers are compared only on the machine that made the plan, and only for a file system on a
     /// block device: a network file system gets another number with each mount. On FUSE, where inode numbers
     /// do not last, only the type is compared.
-    ///
-    /// # Errors
-    /// If the directory is missing or another one.
     pub(super) fn open(&self, same_machine: bool) -> Result<(OwnedFd, Stat), Failure> {
         let cannot = |errno| Failure::new(Operation::Access, &self.path).errno(errno);
         let fd = at::open_dir(at::CWD, &self.path, Follow::Yes).map_err(cannot)?;
@@ -170,7 +166,6 @@ impl Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Join {
     pub(super) number: u64,
-    /// The number of ranges.
     pub(super) ranges: u64,
     pub(super) facts: Facts,
     /// All its names. The parts copy the first one.

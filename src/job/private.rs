@@ -57,7 +57,6 @@ impl PrivateDir {
         }
     }
 
-    /// Opens a subdirectory.
     pub(super) fn below(&self, name: &str) -> Result<PrivateDir, Failure> {
         let path = self.path_of(name);
         match at::open_dir(&self.fd, OsStr::new(name), Follow::No) {
@@ -122,9 +121,6 @@ impl PrivateDir {
 
     /// Opens a file for reading; `None` if it does not exist. On a network file system, waits a while for
     /// another machine's new file to become visible.
-    ///
-    /// # Errors
-    /// Those of open(2), or that the file is not one of this job.
     pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Bounded<File>>, Failure> {
         let cannot = |errno| Failure::new(Operation::OpenSource, self.path_of(name)).errno(errno);
         let open = || {
@@ -225,12 +221,10 @@ impl PrivateDir {
     }
 }
 
-/// Makes a name for an incomplete file.
 fn temporary(name: &str) -> String {
     format!("{name}.{:032x}", proc::random())
 }
 
-/// Returns whether the owner is this user or root.
 fn is_trusted_owner(stat: &Stat) -> bool {
     stat.uid == proc::effective_uid() || stat.uid == 0
 }

@@ -31,7 +31,6 @@ const TRIES: u64 = 100;
 #[derive(Clone, Copy)]
 pub(super) struct RangedFile<'j> {
     pub(super) job: &'j Job,
-    /// The number of the join.
     pub(super) join: u64,
     /// The length of the whole file in bytes.
     pub(super) size: u64,
@@ -113,9 +112,6 @@ impl RangedFile<'_> {
     }
 
     /// Opens the file for writing and creates it if there is none.
-    ///
-    /// # Errors
-    /// If it cannot be opened or created.
     pub(super) fn open_or_make(&self, mark: &Mark, dir: &Dir, fds: &Fds) -> Result<(OwnedFd, OsString), Failure> {
         let mut latest = self.latest()?;
         for _ in 0..TRIES {
@@ -151,9 +147,6 @@ impl RangedFile<'_> {
     }
 
     /// Opens a published file; `None` if it does not exist, or with a warning if it was exchanged or changed.
-    ///
-    /// # Errors
-    /// If it cannot be opened.
     pub(super) fn open(&self, record: &RangeRecord, dir: &Dir, fds: &Fds) -> Result<Option<OwnedFd>, Failure> {
         let cannot =
             |errno| Failure::new(Operation::OpenDestination, dir.destination_path(&record.name)).errno(errno);

@@ -27,7 +27,6 @@ pub(super) struct PartResult {
 }
 
 impl PartResult {
-    /// Returns the number of failures that were reported.
     pub(super) fn failed(&self) -> u64 {
         self.stats["totals"]["failed"].as_u64().unwrap_or(1)
     }

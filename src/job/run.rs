@@ -25,9 +25,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Runs a part of a job.
-///
-/// # Errors
-/// If it cannot begin, or cannot record that the part is done.
 pub(super) fn run(job: &Job, part: u64, written: &Written) -> Result<Summary, Failure> {
     let Job { ctx, folder, .. } = job;
     // Do not wait for a result to become visible: most parts have none yet, and a part whose result is not

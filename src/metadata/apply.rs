@@ -98,9 +98,7 @@ enum Owned {
 /// The options and the facts about the process that attributes depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct AttributeRules {
-    /// The attributes to keep.
     pub keep: Preserve,
-    /// The file creation mask.
     pub umask: u32,
     /// The effective user id.
     pub uid: u32,
@@ -123,9 +121,6 @@ impl AttributeRules {
     }
 
     /// Sets a mode that is not the source's. With `--no-preserve=mode`, an inherited access control list is removed.
-    ///
-    /// # Errors
-    /// The errno of the call that failed.
     pub fn apply_plain_mode(&self, to: Handle<'_>, mode: u32) -> Result<(), Failure> {
         let answer = if self.keep.no_mode { xattr::remove_acl(to, xattr::ACL_ACCESS.as_ref()) } else { Ok(()) };
         let answer = answer.and_then(|()| super::set_mode(to, mode));

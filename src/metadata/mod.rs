@@ -19,7 +19,6 @@ use std::os::unix::ffi::OsStrExt;
 /// because a name may refer to another file now.
 #[derive(Clone, Copy, Debug)]
 pub enum Handle<'a> {
-    /// An open file or directory.
     Open(BorrowedFd<'a>),
     /// An O_PATH descriptor, of a symbolic link or special file ([`at::open_path`]), and if known its directory and its
     /// name there, by which attributes are read where /proc is not mounted.
@@ -82,7 +81,6 @@ pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool
     }
 }
 
-/// Returns whether the file has the owner and group of `stat`.
 fn has_owner(file: Handle<'_>, stat: &Stat) -> bool {
     self::stat(file).is_ok_and(|now| (now.uid, now.gid) == (stat.uid, stat.gid))
 }
@@ -106,9 +104,6 @@ fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()
 }
 
 /// Sets the permission bits. An O_PATH descriptor needs /proc, or Linux 6.6, for that.
-///
-/// # Errors
-/// The errno of the last call tried.
 pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
     match file {
         Handle::Open(fd) => match io::chmod(fd, mode) {

@@ -21,11 +21,9 @@ pub enum ModeRule {
 /// The options that determine the mode of every new name of a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct ModePolicy {
-    /// The final mode.
     pub rule: ModeRule,
     /// Whether the owner is set after creation.
     pub changes_owner: bool,
-    /// The file creation mask of this process.
     pub umask: u32,
 }
 
@@ -65,7 +63,6 @@ impl ModePolicy {
         self.changes_owner || self.rule != ModeRule::Masked
     }
 
-    /// Returns the mode of a regular file.
     pub fn file(&self, source: &Stat) -> NewMode {
         self.new_mode(source.permissions() & 0o777, 0o666, 0o666)
     }
@@ -80,7 +77,6 @@ impl ModePolicy {
         NewMode { create: 0o600, later }
     }
 
-    /// Returns the mode of a fifo, socket or device.
     pub fn special(&self, source: &Stat) -> NewMode {
         let bits = if self.closes() { 0o777 } else { 0o7777 };
         let default = if source.kind() == Kind::Socket { 0o777 } else { 0o666 };

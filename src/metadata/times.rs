@@ -11,9 +11,6 @@ use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 
 /// Sets the access and modification times to those of `stat`.
-///
-/// # Errors
-/// The errno of utimensat(2).
 pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
     let times = Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) };
     let answer = match file {
@@ -29,9 +26,6 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
 
 /// Sets a modification time by which the file is not taken for an up-to-date copy of `source`: the epoch, or else
 /// two days before the source's time. Where the file system can store neither, it is the current time.
-///
-/// # Errors
-/// The errno of utimensat(2) or fstat(2).
 pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> {
     const DAY: i64 = 86_400;
     for sec in [0, source.mtime.sec.saturating_sub(2 * DAY)] {
@@ -45,9 +39,6 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> {
 }
 
 /// Sets the modification time alone.
-///
-/// # Errors
-/// The errno of utimensat(2).
 pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Failure> {
     set_modification(file, timespec(time))
 }

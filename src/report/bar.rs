@@ -34,7 +34,6 @@ impl Bar {
         self.bar.tick();
     }
 
-    /// Removes the bar from the terminal.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -42,7 +41,6 @@ impl Bar {
 
 #[cfg(not(feature = "cli"))]
 impl Bar {
-    /// Whether this build can draw a bar.
     pub const EXISTS: bool = false;
 
     /// Makes a bar that draws nothing.
@@ -50,15 +48,12 @@ impl Bar {
         Bar {}
     }
 
-    /// Runs `print`.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         print()
     }
 
-    /// Draws nothing.
     pub fn draw(&self, _: String) {}
 
-    /// Does nothing.
     pub fn clear(&self) {}
 }
 

@@ -11,7 +11,6 @@ pub fn reason(name: &str) -> Option<Reason> {
     known.or_else(|| number(name)).or_else(ours)
 }
 
-/// Returns the symbolic name of the reason of a step-down.
 pub fn reason_name(reason: Reason) -> String {
     match reason {
         Reason::Errno(errno) => name(errno),

@@ -266,7 +266,6 @@ pub struct Record<'r> {
     pub source: Option<PathParts<'r>>,
     /// The path of the destination, if it is known.
     pub destination: Option<PathParts<'r>>,
-    /// The outcome.
     pub action: NameAction,
     /// Whether this is a dry run, so that it is the expected outcome.
     pub dry_run: bool,
@@ -278,7 +277,6 @@ pub struct Record<'r> {
     pub kind: Option<Kind>,
     /// How an existing destination differed.
     pub differences: Differences,
-    /// The bytes that were moved.
     pub moved: Moved,
     /// The time that a worker spent on the name, in nanoseconds.
     pub ns: u64,

@@ -110,7 +110,6 @@ impl Reporter {
         });
     }
 
-    /// Returns the console for messages, if there is one.
     pub fn console(&self) -> Option<&Console> {
         self.console.as_ref()
     }
@@ -157,13 +156,11 @@ impl Reporter {
         }
     }
 
-    /// Reports a warning.
     pub fn warn(&self, failure: Failure) {
         self.message(&failure);
         keep(&self.warned, failure);
     }
 
-    /// Returns the number of failures.
     pub fn failures(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }

@@ -22,7 +22,6 @@ pub struct Output {
 }
 
 impl Output {
-    /// Returns the process's stdout.
     pub fn stdout() -> Output {
         Output { held: Vec::new(), at_once: None, error: None, stop: None }
     }
@@ -41,7 +40,6 @@ impl Output {
         }
     }
 
-    /// Writes the buffer.
     pub fn flush(&mut self) {
         let held = std::mem::take(&mut self.held);
         let mut rest = held.as_slice();

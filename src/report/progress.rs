@@ -52,25 +52,20 @@ pub struct Meters {
 /// The sums of all meters: see [`Meter`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
-    /// Bytes done.
     pub bytes: u64,
-    /// Bytes moved.
     pub moved: u64,
-    /// Files done.
     pub files: u64,
     /// The bytes and files that took time.
     worked: (u64, u64),
 }
 
 impl Meters {
-    /// Adds the meter of a worker.
     pub fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::with_alarm(self.alarm.get().cloned()));
         lock(&self.all).push(Arc::clone(&meter));
         meter
     }
 
-    /// Adds up all meters.
     pub fn read(&self) -> Reading {
         lock(&self.all).iter().fold(Reading::default(), |sum, meter| {
             let (bytes, files) = (meter.bytes.get(), meter.files.get());
@@ -90,7 +85,6 @@ impl Meters {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
 
-    /// Sets the path of the current file.
     pub fn name(&self, path: OsString) {
         *lock(&self.current) = path;
     }
@@ -158,7 +152,6 @@ impl BarHandle {
         }
     }
 
-    /// Returns whether a bar was drawn.
     pub fn was_shown(&self) -> bool {
         self.shown.load(Ordering::Relaxed)
     }
@@ -204,19 +197,15 @@ pub type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
 /// The parts of the display.
 pub struct Watch {
-    /// The console to print on.
     pub console: Option<Console>,
-    /// The meters to read.
     pub meters: Arc<Meters>,
     /// Whether progress is shown.
     pub progress: When,
-    /// The form of the lines.
     pub form: ProgressForm,
     /// Set by SIGUSR1.
     pub request: StatusRequest,
     /// Counts ahead.
     pub estimate: Option<Estimate>,
-    /// A callback.
     pub listener: Option<Listener>,
 }
 
@@ -250,7 +239,6 @@ impl Debug for Watcher {
 }
 
 impl Watcher {
-    /// Starts the thread.
     pub fn start(watch: Watch) -> Watcher {
         let thread = Arc::new(Mutex::new(watch.spawn(Instant::now())));
         Watcher { thread, alarm: None, late: None }

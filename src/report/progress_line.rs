@@ -10,7 +10,6 @@ use std::time::Duration;
 /// The displayed state of a copy.
 #[derive(Clone, Debug, Default)]
 pub struct State<'s> {
-    /// The counters.
     pub progress: Progress,
     /// Whether the copy lasts as long as a stream, so that there are no totals.
     pub is_endless: bool,

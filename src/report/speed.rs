@@ -26,7 +26,6 @@ impl Speed {
         Speed { memory, last: (now, count), watched: Duration::ZERO, sum: 0.0, weight: 0.0 }
     }
 
-    /// Takes a sample.
     pub fn sample(&mut self, now: Instant, count: u64) {
         let passed = now.saturating_duration_since(self.last.0);
         if passed.is_zero() {

@@ -90,19 +90,15 @@ pub struct Left {
 /// The figures of a whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// The figures of all workers.
     pub stats: Stats,
     /// Whether this was a dry run. Then the figures are those of the copy that would be made.
     pub dry_run: bool,
     /// The time from the start of the walk to the last file.
     pub elapsed: Duration,
-    /// The number of workers.
     pub workers: usize,
     /// The largest number of batches that were copied at once.
     pub peak_in_flight: usize,
-    /// The number of failures.
     pub failed: u64,
-    /// The start of the copy.
     pub started: Option<Time>,
     /// The operands, as they were given.
     pub sources: Vec<OsString>,

@@ -20,7 +20,6 @@ impl<'a> Candidates<'a> {
         Candidates { route, index: 0, pair, credited: [false; Strategy::ALL.len()] }
     }
 
-    /// Returns whether the route has the strategy.
     pub(super) fn contains(&self, strategy: Strategy) -> bool {
         self.route.strategies.contains(&strategy)
     }

@@ -103,7 +103,6 @@ impl PipeLoad {
         }
     }
 
-    /// Returns whether the next load is a whole pipe.
     fn is_whole(&self) -> bool {
         match self.moved / LOAD_TRIAL {
             0 => false,
@@ -135,9 +134,7 @@ const LONGEST_FLUSH: Duration = Duration::from_millis(400);
 const FLUSH_TRIALS: [u64; 2] = [1 << 20, 4 << 20];
 /// The number of flushes after which both are tried again, because other programs may use the disk by then.
 const FLUSH_WINDOW: usize = 32;
-/// The fewest bytes of a flush.
 const LEAST_FLUSH: u64 = 1 << 20;
-/// The most bytes of a flush.
 const MOST_FLUSH: u64 = 256 << 20;
 
 /// The bytes to flush to the disk at once, so that a signal is handled soon.

@@ -33,9 +33,7 @@ pub(super) struct CopyLoop<'a, 'f> {
     /// Whether the destination's blocks are allocated first.
     preallocate: bool,
     account: &'a mut Account,
-    /// The forms of source and destination.
     forms: (Form, Form),
-    /// Whether either side is a stream.
     is_stream: bool,
     /// The sides that bypass the page cache.
     uncached: Sides,
@@ -505,7 +503,6 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         }
     }
 
-    /// Changes to the next strategy after a refusal.
     fn leave_refused(&mut self, errno: Errno, at: u64) -> Result<u64, TransferError> {
         let moved = self.step_down(errno.into(), errno, at)?;
         // A file without offsets may be mappable, but only reading it from its start finds its end.

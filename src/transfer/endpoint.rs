@@ -14,7 +14,6 @@ pub(super) enum Form {
     File,
     /// A pipe or a fifo: holds references to pages.
     Pipe,
-    /// A stream socket.
     Socket,
     /// A socket that keeps messages apart (SOCK_SEQPACKET, SOCK_DGRAM): a read that is too short loses the rest of
     /// a message.
@@ -87,7 +86,6 @@ impl Endpoint<'_> {
         }
     }
 
-    /// Waits if a call may block.
     pub(super) fn wait_if_needed(&self, write: bool, tally: &mut Tally) -> Result<()> {
         if self.may_block() { self.wait(write, tally) } else { Ok(()) }
     }

@@ -37,9 +37,7 @@ pub enum Side {
 /// The error that ended the copy of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferError {
-    /// The file that it concerns.
     pub side: Side,
-    /// The system's reason.
     pub errno: Errno,
     /// The last strategy of the route, if the kernel refused all of them.
     pub refused: Option<Strategy>,
@@ -169,8 +167,8 @@ pub struct Transfer<'a> {
     pub overwritten: bool,
 }
 
-/// The kind of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kind of a destination.
 pub enum DestinationKind {
     /// An empty regular file: bytes have offsets, and there may be holes.
     File,
@@ -180,7 +178,6 @@ pub enum DestinationKind {
 }
 
 impl<'a> Transfer<'a> {
-    /// Returns the forms of source and destination.
     pub(super) fn forms(&self) -> (Form, Form) {
         let dst = match &self.target {
             DestinationKind::File => Form::File,
@@ -189,7 +186,6 @@ impl<'a> Transfer<'a> {
         (Form::of_open(&self.stat, self.src), dst)
     }
 
-    /// Returns whether either side is a stream.
     pub(super) fn is_stream(&self) -> bool {
         !self.stat.is_regular() || self.target != DestinationKind::File
     }
@@ -199,7 +195,6 @@ impl<'a> Transfer<'a> {
         Offsets::new(source == Form::File, self.target == DestinationKind::File)
     }
 
-    /// Returns the current size of the source.
     pub(super) fn source_size(&self) -> Result<u64, TransferError> {
         at::fstat(self.src).map(|stat| stat.size).map_err(TransferError::source)
     }
@@ -226,7 +221,6 @@ impl<'a> Transfer<'a> {
 pub struct Outcome {
     /// The length of the destination in bytes.
     pub size: u64,
-    /// Whether the bytes were searched for zeros.
     pub searched_zeros: bool,
 }
 
@@ -398,9 +392,6 @@ impl Ladder {
     }
 
     /// Accounts for `bytes` by which the destination is now complete up to `at`.
-    ///
-    /// # Errors
-    /// Those of a flush to the disk.
     pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), TransferError> {
         self.meter.add(bytes);
         let left = if t.stat.is_regular() { t.stat.size.saturating_sub(at) } else { u64::MAX };
@@ -423,9 +414,6 @@ impl Ladder {
 
     /// Copies a range of `t.src` to the same offset of `t.dst`, which has its full length already and, in the
     /// range, only holes or the same bytes. Never by reflink, which clones whole files.
-    ///
-    /// # Errors
-    /// As for [`Ladder::copy`].
     pub fn copy_range(
         &mut self,
         t: &Transfer<'_>,
@@ -436,9 +424,6 @@ impl Ladder {
     }
 
     /// Copies the rest of `t.src` to `t.dst`, which ends at `start` and has the same bytes before.
-    ///
-    /// # Errors
-    /// As for [`Ladder::copy`].
     pub fn copy_from(
         &mut self,
         t: &Transfer<'_>,

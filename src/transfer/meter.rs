@@ -86,7 +86,6 @@ impl Alarm {
         Alarm { due, ring: Mutex::new(Some(Box::new(ring))) }
     }
 
-    /// Drops the action.
     pub fn disarm(&self) {
         drop(self.take());
     }

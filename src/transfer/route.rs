@@ -14,9 +14,7 @@ named! {
     pub enum FsKind {
         /// ext2, ext3 and ext4 share a magic number.
         Ext4 = "ext4",
-        /// XFS.
         Xfs = "xfs",
-        /// Btrfs.
         Btrfs = "btrfs",
         /// tmpfs, also /dev/shm.
         Tmpfs = "tmpfs",
@@ -26,11 +24,8 @@ named! {
         Fuse = "fuse",
         /// Any other file system, including /proc and /sys: sizes are not trusted.
         Other = "other",
-        /// A pipe or a fifo.
         Pipe = "pipe",
-        /// A socket.
         Socket = "socket",
-        /// A device.
         Device = "device",
     }
 }
@@ -127,7 +122,6 @@ impl SizeClass {
         }
     }
 
-    /// Returns the class of a length in bytes.
     pub fn of(bytes: u64) -> SizeClass {
         match bytes {
             ..=SMALL => SizeClass::Small,
@@ -153,13 +147,10 @@ pub enum Cloning {
 /// The properties by which a route is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Case {
-    /// The file system of the source.
     pub source: FsKind,
-    /// The file system of the destination.
     pub destination: FsKind,
     /// Whether both have the same `st_dev`.
     pub same_device: bool,
-    /// The size class of the source.
     pub size: SizeClass,
     /// Whether the destination existed before and has been truncated.
     pub overwritten: bool,
@@ -168,7 +159,6 @@ pub struct Case {
 }
 
 impl Case {
-    /// Returns the case of one regular file.
     pub fn new(source: FsKind, destination: FsKind, stat: &Stat, destination_dev: u64, overwritten: bool) -> Case {
         let same_device = stat.dev == destination_dev;
         Case { source, destination, same_device, size: SizeClass::of(stat.size), overwritten, uncached: false }
@@ -180,7 +170,6 @@ impl Case {
         Case { source, destination, same_device, size, overwritten, uncached }
     }
 
-    /// Returns the case of a stream.
     pub(super) fn stream(source: FsKind, destination: FsKind) -> Case {
         let (same_device, overwritten, uncached) = (false, false, false);
         Case { source, destination, same_device, size: SizeClass::Any, overwritten, uncached }

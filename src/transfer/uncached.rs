@@ -20,12 +20,10 @@ use std::os::fd::BorrowedFd;
 /// `RWF_DONTCACHE` of linux/fs.h.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// preadv2(2) with RWF_DONTCACHE.
 pub(super) fn read(fd: BorrowedFd<'_>, room: &mut [u8], at: u64, tally: &mut Tally) -> Result<usize> {
     tally.call(Call::Preadv2, || rustix::io::preadv2(fd, &mut [IoSliceMut::new(room)], at, DONTCACHE))
 }
 
-/// pwritev2(2) with RWF_DONTCACHE.
 pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8], at: u64, tally: &mut Tally) -> Result<usize> {
     tally.call(Call::Pwritev2, || rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], at, DONTCACHE))
 }

@@ -22,10 +22,8 @@ const ALIGNMENT: usize = 4096;
 /// The largest size of a file; no call may read beyond it.
 const LAST_OFFSET: u64 = i64::MAX as u64;
 
-/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// All bytes are the same.
     Same {
         /// Whether some bytes of the copy may have come from the page cache.
         from_cache: bool,
@@ -34,14 +32,12 @@ pub enum Finding {
     Differs(u64),
     /// One of the files could not be read.
     Unreadable(Side, Errno),
-    /// A stop was requested.
     Interrupted,
 }
 
 /// A copy that is open, for writing or reading, and its name, by which it is opened again without /proc.
 #[derive(Clone, Copy, Debug)]
 pub struct WrittenCopy<'a> {
-    /// The open file.
     pub fd: BorrowedFd<'a>,
     /// Its directory and its name there, if it has one.
     pub name: Option<(BorrowedFd<'a>, &'a OsStr)>,

@@ -14,7 +14,6 @@ use std::time::Instant;
 /// The ends of steps are multiples of this, so that the next folio is not split.
 const ALIGNMENT: u64 = 1 << 20;
 
-/// The flushes of one worker.
 #[derive(Debug)]
 pub(super) struct Writeback {
     stop: StopFlag,
@@ -40,7 +39,6 @@ impl Writeback {
         Writeback { stop, flush_size: FlushSize::default(), unwritten: 0, flush: None }
     }
 
-    /// Prepares for the copy of a file.
     pub(super) fn begin(&mut self) {
         (self.unwritten, self.flush) = (0, None);
     }
@@ -84,9 +82,6 @@ impl Writeback {
     }
 
     /// Waits for the running flush. Returns the offset up to which the file is on the disk, if there was one.
-    ///
-    /// # Errors
-    /// Those of fdatasync(2).
     pub(super) fn wait(&mut self) -> Result<Option<u64>> {
         let Some(Flush { number, end, bytes, thread }) = self.flush.take() else { return Ok(None) };
         let ns = thread.join().unwrap_or(Err(Errno::IO))?;

@@ -18,7 +18,6 @@ use std::sync::Arc;
 /// A destination directory, ready for its entries.
 #[derive(Debug)]
 pub struct Opened {
-    /// Its descriptor.
     pub base: Base,
     /// Whether this run made it.
     pub(super) made: bool,
@@ -33,13 +32,10 @@ pub struct Opened {
 /// A directory to be made or opened: a name in another directory, and its path for messages.
 #[derive(Clone, Copy)]
 pub struct TargetDirectory<'t> {
-    /// The directory that it is in.
     pub above: &'t Base,
-    /// Its name there.
     pub name: &'t OsStr,
     /// Its mode if it is made.
     pub mode: NewDirectoryMode,
-    /// Its path.
     pub path: &'t dyn Fn() -> OsString,
 }
 
@@ -91,9 +87,6 @@ impl TargetDirectory<'_> {
     }
 
     /// Opens the existing directory.
-    ///
-    /// # Errors
-    /// Those of open(2).
     pub fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
         let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot(Operation::Access))?;
         let stat = at::fstat(&fd).map_err(self.cannot(Operation::Stat))?;

@@ -477,13 +477,11 @@ impl<'c> Frontier<'c> {
         state.pending.is_empty() && state.supply.is_none() && state.finding == 0
     }
 
-    /// Returns the number of workers without a task.
     pub(super) fn idle(&self) -> usize {
         let state = lock(&self.state);
         state.sleeping + usize::from(state.spinning)
     }
 
-    /// Returns the largest number of batches that were in progress at once.
     pub(super) fn peak(&self) -> usize {
         lock(&self.state).peak
     }

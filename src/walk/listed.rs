@@ -35,9 +35,6 @@ pub struct List {
 
 impl List {
     /// Opens the list that the options name. Returns `None` if they name none.
-    ///
-    /// # Errors
-    /// The errno of open(2).
     pub(super) fn open(options: &Options) -> Option<Result<List, Failure>> {
         let end = options.name_end;
         Some(Ok(match options.files_from.clone()? {

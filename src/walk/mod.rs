@@ -72,7 +72,6 @@ pub struct Walk<'c> {
 struct Operand {
     /// The position on the command line.
     position: usize,
-    /// The depth of its directory.
     depth: usize,
     source: OsString,
     destination: OsString,
@@ -117,7 +116,6 @@ pub struct Work<'c> {
 }
 
 impl Work<'_> {
-    /// Returns the names.
     pub fn batch(&self) -> &Batch {
         &self.shared.batch
     }
@@ -172,7 +170,6 @@ impl Node {
 }
 
 impl<'c> Walk<'c> {
-    /// Makes a walk over the operands.
     pub fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let (several, operands_meet) = (roots.entries.len() > 1, roots.collide);
         if ctx.resumes() {
@@ -198,7 +195,6 @@ impl<'c> Walk<'c> {
         Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
     }
 
-    /// Makes a walker for one worker.
     pub fn walker(&self) -> Walker<'_, 'c> {
         Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default() }
     }
@@ -215,7 +211,6 @@ impl<'c> Walk<'c> {
 }
 
 impl<'c> Walker<'_, 'c> {
-    /// Returns the context of the copy.
     pub fn context(&self) -> &'c Arc<Context> {
         self.ctx
     }

@@ -40,7 +40,6 @@ pub enum Target {
 /// Operands that cannot be used, or an unusable destination. Nothing is copied.
 #[derive(Debug)]
 pub struct Unusable {
-    /// The message.
     pub failure: Failure,
     /// Whether the message refers to `--help`.
     pub hint: bool,
@@ -57,7 +56,6 @@ impl Unusable {
 pub struct Roots {
     /// The directory pair that contains the entries.
     pub dir: Hold,
-    /// The sources.
     pub entries: Vec<Entry>,
     /// Whether the sources are copied into a directory, not to names of their own.
     pub into_directory: bool,
@@ -125,9 +123,6 @@ fn largest(entry: &Entry) -> u64 {
 }
 
 /// Interprets the operands. This may change the options: `cp -f -b a a` makes a backup.
-///
-/// # Errors
-/// See [`Unusable`].
 pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
     if let Some(list) = List::open(options) {
         let list = list.map_err(|failure| Unusable { failure, hint: false })?;

@@ -111,7 +111,6 @@ impl<'t> Destination<'t> {
 
 /// The current name of an open destination.
 enum NameState<'t> {
-    /// Its final name.
     Final,
     /// No name. It gets this one at the end.
     None(FinalName<'t>),

@@ -65,9 +65,6 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Describes an open file.
-    ///
-    /// # Errors
-    /// The errno of fstat(2).
     pub(super) fn new(task: &Task<'_>, fd: &OwnedFd, source: &Stat, lacks_times: bool) -> Result<Waiting> {
         Ok(Waiting::of(task, &at::fstat(fd)?, source, lacks_times))
     }

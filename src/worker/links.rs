@@ -15,7 +15,6 @@ use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 
-/// A parked name of an inode.
 #[derive(Clone, Debug)]
 pub(super) struct WaitingName {
     pub(super) dir: Hold,
@@ -34,7 +33,6 @@ pub(super) enum Claim {
     Parked,
 }
 
-/// The location of the copy of an inode.
 #[derive(Clone, Debug)]
 pub(super) struct Copied {
     pub(super) dir: Arc<Dir>,
@@ -108,7 +106,6 @@ impl Links {
         parked
     }
 
-    /// Changes the location of the copy.
     pub(super) fn replaced(&self, id: FileId, copied: &Copied) {
         if let Some(inode) = lock(&self.0).get_mut(&id) {
             inode.state = LinkState::Copied(copied.clone());

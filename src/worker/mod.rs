@@ -61,7 +61,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Makes the state of a new run.
     pub fn new(several_operands: bool, operands_meet: bool) -> Shared {
         Shared { several_operands, operands_meet, ..Shared::default() }
     }
@@ -154,7 +153,6 @@ enum Placement {
 }
 
 impl<'c> Worker<'c> {
-    /// Makes a worker that has done nothing yet.
     pub fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
         if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
             && let Err(errno) = selinux::create_as(context)
@@ -185,7 +183,6 @@ impl<'c> Worker<'c> {
         }
     }
 
-    /// Returns the counts of the worker.
     pub fn into_stats(mut self) -> Stats {
         self.flush_records();
         self.stats.routes = self.ladder.into_routes();

@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 /// The whole file that a range belongs to.
 pub struct Whole<'p> {
-    /// Its directory.
     pub dir: &'p Arc<Dir>,
     /// Its name, which is also the final name of the copy.
     pub entry: &'p Entry,
@@ -118,9 +117,6 @@ impl Worker<'_> {
     }
 
     /// Links another name to the joined file.
-    ///
-    /// # Errors
-    /// A failure to make the link.
     pub fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
         let other = Whole { dir, entry: &entry, ..*whole };

@@ -208,7 +208,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Notes the kind of the source.
     pub(super) fn note_source(&mut self, source: &Stat) {
         self.recorder.name.kind = Some(source.kind());
     }
@@ -219,7 +218,6 @@ impl Worker<'_> {
         self.recorder.name.differences = Some(differences);
     }
 
-    /// Notes why the name is skipped.
     pub(super) fn note_skip(&mut self, why: &'static str) {
         self.recorder.name.why = Some(why);
     }

@@ -186,7 +186,6 @@ fn make_or_replace(
     }
 }
 
-/// Returns the message for a special file that cannot be made.
 pub(super) fn cannot_make(kind: Kind) -> Operation {
     if kind == Kind::Fifo { Operation::CreateFifo } else { Operation::CreateSpecialFile }
 }

@@ -32,9 +32,6 @@ impl Worker<'_> {
     }
 
     /// Compares a copy that was just written with its source. A copy that differs is given up.
-    ///
-    /// # Errors
-    /// As for [`Worker::verify`].
     pub(super) fn verify_written<'t>(
         &mut self,
         task: &Task<'_>,
@@ -55,9 +52,6 @@ impl Worker<'_> {
     }
 
     /// Compares a copy with its source, and counts it.
-    ///
-    /// # Errors
-    /// Those of [`Worker::verify_range`].
     pub(super) fn verify(
         &mut self,
         task: &Task<'_>,
@@ -99,9 +93,6 @@ impl Worker<'_> {
     }
 
     /// Returns whether an existing file has the source's content.
-    ///
-    /// # Errors
-    /// A source that cannot be opened.
     pub(super) fn has_content(
         &mut self,
         task: &Task<'_>,
