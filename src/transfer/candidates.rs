@@ -42,6 +42,15 @@ impl<'a> Candidates<'a> {
         place.is_some()
     }
 
+    pub(super) fn position(&self) -> usize {
+        self.index
+    }
+
+    /// Returns to an earlier position.
+    pub(super) fn return_to(&mut self, position: usize) {
+        self.index = position;
+    }
+
     /// Returns whether the route has this strategy after the one in use.
     pub(super) fn has_later(&self, strategy: Strategy) -> bool {
         self.route.strategies.iter().skip(self.index + 1).any(|other| *other == strategy)

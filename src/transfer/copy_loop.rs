@@ -10,7 +10,7 @@
 use super::candidates::Candidates;
 use super::chunk::CallSize;
 use super::endpoint::{Endpoint, Form, Offsets};
-use super::ladder::{DestinationKind, Ladder, Outcome, Side, Sparse, Transfer, TransferError};
+use super::ladder::{DestinationKind, FilePart, Ladder, Limits, Outcome, Side, Sparse, Transfer, TransferError};
 use super::route::{Cloning, FsKind, LARGE, Route, SMALL};
 use super::spans::{self, Next, ReportedHoles};
 use super::strategies::{copy_file_range, mmap, read_write, reflink, sendfile, splice};
@@ -19,7 +19,6 @@ use super::{Account, Reason, Step, Strategy};
 use crate::sys::{self, Errno, Stat, io};
 use read_write::Skipped;
 use std::cell::Cell;
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How often `read` may return 0 before the end: another process may truncate the file and fill it again.
@@ -41,6 +40,10 @@ pub(super) struct CopyLoop<'a, 'f> {
     true_size: bool,
     /// Whether runs of zeros become holes.
     zeros: bool,
+    /// Whether they did in any part of the file.
+    searched_zeros: bool,
+    /// The holes that were skipped.
+    reported: ReportedHoles,
     /// The position of the destination's descriptor, where sendfile writes.
     position: u64,
     /// The result of the first step, if it was made already.
@@ -55,8 +58,6 @@ pub(super) struct CopyLoop<'a, 'f> {
     offsets: Offsets,
     /// How often `read` has returned 0 too early since bytes were moved.
     dry: u32,
-    /// The holes that were skipped.
-    reported: ReportedHoles,
 }
 
 impl<'a, 'f> CopyLoop<'a, 'f> {
@@ -87,6 +88,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             filled: 0,
             offsets: t.offsets(forms.0),
             dry: 0,
+            searched_zeros: false,
             reported: ReportedHoles::default(),
         }
     }
@@ -106,54 +108,44 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         self
     }
 
-    /// Copies a regular file into an empty one.
-    pub(super) fn run(&mut self) -> Result<Outcome, TransferError> {
-        let sparse = self.ladder.limits.sparse;
-        let wanted = self.t.stat.size > 0 || self.ladder.limits.cloning == Cloning::Require;
-        if wanted && self.try_reflink()? {
-            return Ok(Outcome { size: self.t.stat.size, ..Outcome::default() });
+    /// Copies a regular file or a part of it. The outcome's size is the offset at which the copy ended.
+    pub(super) fn run(&mut self, part: FilePart) -> Result<Outcome, TransferError> {
+        let Limits { sparse, cloning, .. } = self.ladder.limits;
+        let (size, seems_sparse) = (self.t.stat.size, self.t.stat.seems_sparse());
+        let may_clone = part == FilePart::Whole && (size > 0 || cloning == Cloning::Require);
+        if may_clone && self.try_reflink()? {
+            return Ok(Outcome { size, ..Outcome::default() });
         }
-        let seems_sparse = self.t.stat.seems_sparse();
+        let is_whole = part == FilePart::Whole;
+        let (start, end) = match part {
+            FilePart::Whole => (0, None),
+            FilePart::From(start) => (start, None),
+            FilePart::Range(range) => (range.start, Some(range.end)),
+        };
         let wants_holes = sparse == Sparse::Always || sparse == Sparse::Auto && seems_sparse;
-        let makes_holes = wants_holes && self.can_make_holes();
+        let makes_holes = wants_holes && (end.is_some() || self.can_make_holes());
         self.zeros = makes_holes && sparse == Sparse::Always;
-        let size = if makes_holes && seems_sparse { self.copy_whole_sparse()? } else { self.copy_dense(0)? };
-        Ok(Outcome { size, searched_zeros: self.zeros })
-    }
-
-    /// Copies the rest of a regular file into one that ends at `start` and has the same bytes before.
-    pub(super) fn run_from(&mut self, start: u64) -> Result<Outcome, TransferError> {
-        let sparse = self.ladder.limits.sparse;
-        let seems_sparse = self.t.stat.seems_sparse();
-        let wants_holes = sparse == Sparse::Always || sparse == Sparse::Auto && seems_sparse;
-        let makes_holes = wants_holes && self.can_make_holes();
-        self.zeros = makes_holes && sparse == Sparse::Always;
-        let size = match makes_holes && seems_sparse {
-            false => self.copy_dense(start)?,
-            true => {
-                let size = match self.true_size || self.holes_are_credible() {
-                    true => self.copy_spans(start, None)?,
-                    false => self.search_zeros(start, None)?,
-                };
-                self.set_size(size)?;
-                size
+        self.searched_zeros = self.zeros;
+        let reached = if makes_holes && seems_sparse {
+            let known = is_whole || self.true_size;
+            let credible = known || spans::holes_are_credible(self.t.src, &self.t.stat, false);
+            let reached = self.copy_spans(start, end, credible)?;
+            if is_whole {
+                self.read_doubtful_holes(reached)?;
             }
+            reached
+        } else {
+            let allocated = end.is_none() && self.preallocate && io::preallocate(self.t.dst, size).is_ok();
+            let reached = self.move_bytes(start, end)?;
+            if allocated {
+                self.filled = self.filled.max(size); // if the source shrank, `set_size` frees the blocks behind the end
+            }
+            reached
         };
-        Ok(Outcome { size, searched_zeros: self.zeros })
-    }
-
-    /// Copies a range into a destination that has its full length and, in the range, only holes or these same
-    /// bytes. The outcome's size is the offset at which the copy ended.
-    pub(super) fn run_range(&mut self, range: Range<u64>) -> Result<Outcome, TransferError> {
-        let asked_for_holes = self.ladder.limits.sparse != Sparse::Never && self.t.stat.seems_sparse();
-        self.zeros = self.ladder.limits.sparse == Sparse::Always;
-        let believes = asked_for_holes && (self.true_size || self.holes_are_credible());
-        let size = match (asked_for_holes, believes) {
-            (true, true) => self.copy_spans(range.start, Some(range.end))?,
-            (true, false) => self.search_zeros(range.start, Some(range.end))?,
-            (false, _) => self.move_bytes(range.start, Some(range.end))?,
-        };
-        Ok(Outcome { size, searched_zeros: self.zeros })
+        if end.is_none() {
+            self.set_size(reached)?;
+        }
+        Ok(Outcome { size: reached, searched_zeros: self.searched_zeros })
     }
 
     /// Copies all bytes if either side is a stream.
@@ -207,87 +199,65 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
         }
     }
 
-    /// Copies a file from `start` to its end.
-    fn copy_dense(&mut self, start: u64) -> Result<u64, TransferError> {
-        let size = self.t.stat.size;
-        let allocated = self.preallocate && io::preallocate(self.t.dst, size).is_ok();
-        let end = self.move_bytes(start, None)?;
-        if allocated {
-            self.filled = self.filled.max(size); // if the source shrank, `set_size` frees the blocks behind the end
-        }
-        self.set_size(end)?;
-        Ok(end)
-    }
-
-    /// Copies a file with holes: each extent of data, then the holes if they are not credible. Finally sets the
-    /// length.
-    fn copy_whole_sparse(&mut self) -> Result<u64, TransferError> {
-        let size = self.copy_spans(0, None)?;
-        let reported = std::mem::take(&mut self.reported);
-        let data = size.saturating_sub(reported.bytes);
-        if !reported.holes.is_empty() && !spans::are_credible(&self.t.stat, data, self.true_size) {
-            self.account.holes -= reported.bytes;
-            self.ladder.meter.take_back(reported.bytes);
-            for hole in reported.holes {
-                let end = self.search_zeros(hole.start, Some(hole.end))?;
-                self.account.holes += hole.end.saturating_sub(end); // the source was truncated meanwhile
-            }
-        }
-        self.set_size(size)?;
-        Ok(size)
-    }
-
-    fn holes_are_credible(&self) -> bool {
-        let data = spans::data_bytes(self.t.src, self.t.stat.size);
-        spans::are_credible(&self.t.stat, data, self.true_size)
-    }
-
-    /// Reads a range whose reported holes are not credible, and leaves out runs of zeros. If the route does not
-    /// allow read/write, another strategy copies the range and fills the holes.
-    fn search_zeros(&mut self, from: u64, end: Option<u64>) -> Result<u64, TransferError> {
-        self.zeros |= self.candidates.skip_to(Strategy::ReadWrite);
-        self.move_bytes(from, end)
-    }
-
-    /// Copies the extents of data between `at` and `end`, or the end of the file. Returns the offset reached.
-    fn copy_spans(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, TransferError> {
+    /// Copies the extents of data between `at` and `end`, or the end of the file, and the holes between them.
+    /// Returns the offset reached.
+    fn copy_spans(&mut self, mut at: u64, end: Option<u64>, credible: bool) -> Result<u64, TransferError> {
         let until = end.unwrap_or(u64::MAX);
         while at < until {
-            match spans::next_span(self.t.src, at) {
-                Next::Data(span) if span.start < until => {
-                    self.skip_hole(at, span.start);
-                    let span_end = span.end.min(until);
-                    at = self.move_bytes(span.start, Some(span_end))?;
-                    if at < span_end {
-                        break; // the source shrank
-                    }
-                }
-                Next::Data(_) => {
-                    self.skip_hole(at, until);
-                    at = until;
-                }
+            let data = match spans::next_span(self.t.src, at) {
+                Next::Data(span) => span.start.min(until)..span.end.min(until),
+                Next::Unknown => return self.move_bytes(at, end),
                 Next::Hole => {
                     let hole_end = self.t.source_size()?.clamp(at, until);
-                    self.skip_hole(at, hole_end);
-                    at = hole_end;
-                    if !self.true_size && end.is_none() {
-                        at = self.move_bytes(at, None)?; // there may be data behind `st_size`
-                    }
-                    break;
+                    let at = self.pass_hole(at, hole_end, credible)?;
+                    let may_have_more = !self.true_size && end.is_none(); // behind `st_size`
+                    return if may_have_more { self.move_bytes(at, None) } else { Ok(at) };
                 }
-                Next::Unknown => {
-                    at = self.move_bytes(at, end)?;
-                    break;
-                }
+            };
+            at = self.pass_hole(at, data.start, credible)?;
+            if at == data.start {
+                at = self.move_bytes(at, Some(data.end))?;
+            }
+            if at < data.end {
+                break; // the source shrank
             }
         }
         Ok(at)
     }
 
-    fn skip_hole(&mut self, from: u64, to: u64) {
-        self.account.holes += to - from;
-        self.reported.add(from..to, self.true_size);
-        self.ladder.meter.pass(to - from);
+    /// Reads the holes of a whole file of `size` bytes after all, if they are not credible. They are checked after the
+    /// copy, because the file system may give another answer each time.
+    fn read_doubtful_holes(&mut self, size: u64) -> Result<(), TransferError> {
+        let reported = std::mem::take(&mut self.reported);
+        let data = size.saturating_sub(reported.bytes);
+        if reported.holes.is_empty() || spans::are_credible(&self.t.stat, data, self.true_size) {
+            return Ok(());
+        }
+        self.account.holes -= reported.bytes;
+        self.ladder.meter.take_back(reported.bytes);
+        for hole in reported.holes {
+            let end = self.pass_hole(hole.start, hole.end, false)?;
+            self.account.holes += hole.end.saturating_sub(end); // the source was truncated meanwhile
+        }
+        Ok(())
+    }
+
+    /// Leaves a hole out. One that is not credible is read, except for runs of zeros; if the route does not allow
+    /// read/write, another strategy copies it and fills it. Returns the offset reached.
+    fn pass_hole(&mut self, from: u64, to: u64, credible: bool) -> Result<u64, TransferError> {
+        if credible {
+            self.account.holes += to - from;
+            self.reported.add(from..to, self.true_size);
+            self.ladder.meter.pass(to - from);
+            return Ok(to);
+        }
+        let (position, zeros) = (self.candidates.position(), self.zeros);
+        self.zeros |= self.candidates.skip_to(Strategy::ReadWrite);
+        self.searched_zeros |= self.zeros;
+        let reached = self.move_bytes(from, Some(to))?;
+        self.candidates.return_to(position);
+        self.zeros = zeros;
+        Ok(reached)
     }
 
     /// Sets the destination's length, unless the writes have set it.

@@ -216,6 +216,27 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// A part of a regular file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePart {
+    /// All of it. The destination is empty.
+    Whole,
+    /// The rest. The destination ends at this offset and has the same bytes before.
+    From(u64),
+    /// A range. The destination has its full length and, in the range, only holes or the same bytes.
+    Range(Range<u64>),
+}
+
+impl FilePart {
+    fn range(&self, size: u64) -> Range<u64> {
+        match self {
+            FilePart::Whole => 0..size,
+            FilePart::From(start) => *start..size.max(*start),
+            FilePart::Range(range) => range.clone(),
+        }
+    }
+}
+
 /// The result of a copy; all but the size is for `--debug`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -282,48 +303,52 @@ impl Ladder {
     /// # Errors
     /// The first error that no strategy could avoid. The content of the destination is then unspecified.
     pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
-        self.begin(t);
-        let outcome = self.copy_whole(t, account)?;
-        self.end_writeback()?;
-        Ok(outcome)
+        self.copy_part(t, FilePart::Whole, account)
     }
 
-    fn begin(&mut self, t: &Transfer<'_>) {
+    /// Copies a part of `t.src` to the same offset of `t.dst`.
+    pub fn copy_part(
+        &mut self,
+        t: &Transfer<'_>,
+        part: FilePart,
+        account: &mut Account,
+    ) -> Result<Outcome, TransferError> {
         self.writeback.begin();
         let may_be_flushed = self.limits.durable || self.evictor.is_some();
         self.written_in_one = may_be_flushed
             && t.target == DestinationKind::File
             && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
+        let outcome = if t.is_stream() { self.copy_stream(t, account) } else { self.copy_file(t, part, account) }?;
+        self.writeback.wait().map_err(TransferError::destination)?;
+        Ok(outcome)
     }
 
-    fn end_writeback(&mut self) -> Result<(), TransferError> {
-        self.writeback.wait().map(drop).map_err(TransferError::destination)
-    }
-
-    fn begin_eviction(&mut self, t: &Transfer<'_>, range: Range<u64>) {
-        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor.begin(t, range);
-        }
-    }
-
-    fn end_eviction(&mut self, t: &Transfer<'_>, at: u64) -> Result<(), TransferError> {
-        let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) else { return Ok(()) };
-        evictor.end(t, at, !self.written_in_one).map_err(TransferError::destination)
-    }
-
-    fn copy_whole(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
-        if t.is_stream() {
-            return self.copy_stream(t, account);
-        }
+    fn copy_file(
+        &mut self,
+        t: &Transfer<'_>,
+        part: FilePart,
+        account: &mut Account,
+    ) -> Result<Outcome, TransferError> {
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
-        let sides = self.uncached_sides(t, [source, destination], account);
-        self.evicting = !sides.any();
+        let is_whole = part == FilePart::Whole;
+        let sides =
+            if is_whole { self.uncached_sides(t, [source, destination], account) } else { Sides::default() };
         let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
-        let route = self.route(Case { uncached: sides.any(), ..case }, Limits::route);
-        self.begin_eviction(t, 0..t.stat.size);
-        let outcome = CopyLoop::new(self, t, &route, account, source.sizes_are_true()).past_cache(sides).run()?;
-        self.end_eviction(t, outcome.size)?;
+        let mut route = self.route(Case { uncached: sides.any(), ..case }, Limits::route);
+        if !is_whole {
+            // A reflink clones whole files.
+            Arc::make_mut(&mut route).strategies.retain(|strategy| *strategy != Strategy::Reflink);
+        }
+        self.evicting = !sides.any();
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
+            evictor.begin(t, part.range(t.stat.size));
+        }
+        let copy = CopyLoop::new(self, t, &route, account, source.sizes_are_true());
+        let outcome = copy.past_cache(sides).run(part)?;
+        if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
+            evictor.end(t, outcome.size, !self.written_in_one).map_err(TransferError::destination)?;
+        }
         Ok(outcome)
     }
 
@@ -410,48 +435,6 @@ impl Ladder {
             limit.throttle(bytes, || self.stop.is_raised());
         }
         Ok(())
-    }
-
-    /// Copies a range of `t.src` to the same offset of `t.dst`, which has its full length already and, in the
-    /// range, only holes or the same bytes. Never by reflink, which clones whole files.
-    pub fn copy_range(
-        &mut self,
-        t: &Transfer<'_>,
-        range: Range<u64>,
-        account: &mut Account,
-    ) -> Result<Outcome, TransferError> {
-        self.copy_part(t, range.clone(), account, |copy| copy.run_range(range))
-    }
-
-    /// Copies the rest of `t.src` to `t.dst`, which ends at `start` and has the same bytes before.
-    pub fn copy_from(
-        &mut self,
-        t: &Transfer<'_>,
-        start: u64,
-        account: &mut Account,
-    ) -> Result<Outcome, TransferError> {
-        self.copy_part(t, start..t.stat.size.max(start), account, |copy| copy.run_from(start))
-    }
-
-    fn copy_part(
-        &mut self,
-        t: &Transfer<'_>,
-        range: Range<u64>,
-        account: &mut Account,
-        run: impl FnOnce(&mut CopyLoop<'_, '_>) -> Result<Outcome, TransferError>,
-    ) -> Result<Outcome, TransferError> {
-        let source = self.file_system(t.stat.dev, t.src);
-        let destination = self.file_system(t.dst_dev, t.dst);
-        let case = Case::new(source, destination, &t.stat, t.dst_dev, t.overwritten);
-        let mut route = Route::clone(&self.route(case, Limits::route));
-        route.strategies.retain(|strategy| *strategy != Strategy::Reflink);
-        self.evicting = true;
-        self.begin_eviction(t, range);
-        self.begin(t);
-        let outcome = run(&mut CopyLoop::new(self, t, &route, account, source.sizes_are_true()))?;
-        self.end_eviction(t, outcome.size)?;
-        self.end_writeback()?;
-        Ok(outcome)
     }
 
     /// Returns the file system of an open file with this device number. statfs is called once for each device.

@@ -46,6 +46,7 @@ const OVERHEAD: u64 = 1 << 14;
 pub(super) struct ReportedHoles {
     /// The holes, as long as they may have to be read.
     pub(super) holes: Vec<Range<u64>>,
+    /// The length of all holes.
     pub(super) bytes: u64,
 }
 
@@ -58,6 +59,12 @@ impl ReportedHoles {
             self.holes.push(hole);
         }
     }
+}
+
+/// Returns whether the source has no data where its file system reports a hole. If it had, a copy would have the
+/// hole as well. `known` says that the data ends at `st_size`.
+pub(super) fn holes_are_credible(src: BorrowedFd<'_>, stat: &Stat, known: bool) -> bool {
+    are_credible(stat, data_bytes(src, stat.size), known)
 }
 
 /// Returns whether the holes of a file with `data` bytes of data are credible. Data occupies blocks, so more
@@ -77,7 +84,7 @@ pub(super) fn are_credible(stat: &Stat, data: u64, known: bool) -> bool {
 }
 
 /// Returns the bytes of data in a file, by its file system; where that cannot tell, the rest counts as data.
-pub(super) fn data_bytes(src: BorrowedFd<'_>, size: u64) -> u64 {
+fn data_bytes(src: BorrowedFd<'_>, size: u64) -> u64 {
     let (mut at, mut data) = (0, 0);
     while at < size {
         let span = match next_span(src, at) {

@@ -10,7 +10,7 @@ use super::route::FsKind;
 use super::spans::{self, Next};
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Result, Stat, at, io, memory};
+use crate::sys::{Errno, Result, at, io, memory};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -138,7 +138,8 @@ impl Verifier {
         let stat = at::fstat(source).map_err(unreadable(Side::Source))?;
         let sparse =
             stat.seems_sparse() || at::fstat(&copy.fd).map_err(unreadable(Side::Destination))?.seems_sparse();
-        if !sparse || !holes_are_credible(source, &stat).map_err(unreadable(Side::Source))? {
+        let magic = io::fs_magic(source).map_err(unreadable(Side::Source))?;
+        if !sparse || !spans::holes_are_credible(source, &stat, FsKind::from_magic(magic).sizes_are_true()) {
             return self.compare_range(source, copy, range, stop);
         }
         let mut from = range.start;
@@ -238,13 +239,6 @@ fn write_and_drop(copy: WrittenCopy<'_>) -> Result<(OwnedFd, bool)> {
     let fd = open_when_written(copy)?;
     let from_cache = io::may_be_cached(&fd, at::fstat(&fd)?.size);
     Ok((fd, from_cache))
-}
-
-/// Returns whether the source has no data where its file system reports a hole. If it had, the copy would have
-/// the hole as well.
-fn holes_are_credible(source: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
-    let known = FsKind::from_magic(io::fs_magic(source)?).sizes_are_true();
-    Ok(spans::are_credible(stat, spans::data_bytes(source, stat.size), known))
 }
 
 /// An aligned buffer.

@@ -17,7 +17,7 @@ use crate::metadata::Handle;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Stat, io};
 use crate::transfer::Transfer;
-use crate::transfer::ladder::DestinationKind;
+use crate::transfer::ladder::{DestinationKind, FilePart};
 use crate::transfer::verify::WrittenCopy;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
@@ -59,7 +59,8 @@ impl Worker<'_> {
                 target: DestinationKind::File,
                 overwritten: false,
             };
-            let outcome = match worker.ladder.copy_range(&transfer, range.clone(), &mut worker.stats.account) {
+            let part = FilePart::Range(range.clone());
+            let outcome = match worker.ladder.copy_part(&transfer, part, &mut worker.stats.account) {
                 Ok(outcome) => outcome,
                 Err(error) if error.interrupted => return Ok(None),
                 Err(error) => {

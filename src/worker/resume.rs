@@ -13,6 +13,7 @@ use crate::metadata::Handle;
 use crate::metadata::xattr::{self, Wanted};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, io, proc};
+use crate::transfer::ladder::FilePart;
 use crate::transfer::route::FsKind;
 use crate::transfer::verify::Finding;
 use crate::transfer::{Outcome, Transfer, TransferError};
@@ -63,7 +64,7 @@ impl Worker<'_> {
         };
         io::truncate(&destination.fd, start).map_err(TransferError::destination)?;
         self.stats.bytes_kept += start;
-        self.ladder.copy_from(transfer, start, &mut self.stats.account)
+        self.ladder.copy_part(transfer, FilePart::From(start), &mut self.stats.account)
     }
 
     /// Returns whether a destination that seems complete really is.
