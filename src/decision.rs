@@ -9,7 +9,7 @@ use crate::sys::{Kind, Stat};
 use std::ffi::OsString;
 
 /// Facts about an existing destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
     /// The file that the copy would reach: the target of a symbolic link where cp follows it.
     pub stat: Stat,

@@ -60,16 +60,13 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
             other => other,
         },
         circular,
-        same_entry: false,
-        same_referent: false,
         writable: true,
-        just_made: false,
         time_kept: has_kept_time(ctx, dst, name, source, &stat),
         goes_if_other,
         untrusted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
         source_is_dots: matches!(backup::split(&entry.name).1.as_bytes(), b"." | b".."),
-        backup_is_source: false,
         is_descriptor: source.kind() == Kind::Socket && names_descriptor(entry),
+        ..Existing::default()
     };
     let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
     if related || options.action == Action::SymbolicLink {

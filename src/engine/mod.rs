@@ -105,12 +105,10 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
         warnings: ctx.reporter.kept_warnings(),
         started: Some(ctx.process.start),
         signal: ctx.stop.signal(),
-        sources: Vec::new(),
-        destination: None,
         interrupted: ctx.stop.is_raised() && !ctx.stop.has_given_up(),
         gave_up: ctx.stop.has_given_up(),
-        left: None,
         vanished,
+        ..Summary::default()
     }
 }
 

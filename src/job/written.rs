@@ -10,10 +10,9 @@ use crate::report::{Failure, lock};
 use crate::sys::interrupted::Bounded;
 use crate::sys::proc;
 use crate::sys::stale::StaleRetry;
-use std::collections::HashSet;
+use crate::walk::Fingerprints;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, OnceLock};
@@ -35,7 +34,7 @@ impl Written {
             let mut path = Vec::new();
             // A path cut off by a crash lacks its NUL and might be the prefix of another: ignore it.
             while file.read_until(0, &mut path).is_ok() && path.pop() == Some(0) {
-                earlier.add(&path);
+                earlier.insert(&path);
                 path.clear();
             }
         }
@@ -58,7 +57,7 @@ impl Written {
 
     /// Returns whether an earlier run of this part made a destination.
     pub(super) fn has_earlier(&self, path: &OsStr) -> bool {
-        self.earlier.get().is_some_and(|earlier| earlier.has(path.as_bytes()))
+        self.earlier.get().is_some_and(|earlier| earlier.contains(path.as_bytes()))
     }
 }
 
@@ -70,21 +69,4 @@ pub(super) fn forget(folder: &Folder, part: u64) -> Result<(), Failure> {
 fn of_part(folder: &Folder, part: u64) -> Result<Vec<String>, Failure> {
     let prefix = format!("{part}-");
     Ok(folder.written.names()?.into_iter().filter(|name| name.starts_with(&prefix)).collect())
-}
-
-/// A set of paths as fingerprints of 128 bits, which makes collisions practically impossible.
-#[derive(Debug, Default)]
-struct Fingerprints {
-    keys: (RandomState, RandomState),
-    set: HashSet<(u64, u64)>,
-}
-
-impl Fingerprints {
-    fn add(&mut self, path: &[u8]) {
-        self.set.insert((self.keys.0.hash_one(path), self.keys.1.hash_one(path)));
-    }
-
-    fn has(&self, path: &[u8]) -> bool {
-        !self.set.is_empty() && self.set.contains(&(self.keys.0.hash_one(path), self.keys.1.hash_one(path)))
-    }
 }

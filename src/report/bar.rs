@@ -16,7 +16,7 @@ impl Bar {
     pub const EXISTS: bool = true;
 
     /// Makes a bar that is drawn at most eight times a second.
-    pub fn new() -> Bar {
+    pub fn on_stderr() -> Bar {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         // The template is valid, so the default is never used.
         let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -43,8 +43,7 @@ impl Bar {
 impl Bar {
     pub const EXISTS: bool = false;
 
-    /// Makes a bar that draws nothing.
-    pub fn new() -> Bar {
+    pub fn on_stderr() -> Bar {
         Bar {}
     }
 
@@ -55,10 +54,4 @@ impl Bar {
     pub fn draw(&self, _: String) {}
 
     pub fn clear(&self) {}
-}
-
-impl Default for Bar {
-    fn default() -> Bar {
-        Bar::new()
-    }
 }

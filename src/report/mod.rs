@@ -198,14 +198,7 @@ fn keep(kept: &Mutex<Vec<Failure>>, failure: Failure) {
 
 /// Builds the line of `-v`: `'a' -> 'b'`, with the name of the backup if there is one.
 pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) -> Vec<u8> {
-    let mut line = quote::quoted(source);
-    line.extend_from_slice(b" -> ");
-    line.extend_from_slice(&quote::quoted(destination));
-    if let Some(backup) = backup {
-        line.extend_from_slice(b" (backup: ");
-        line.extend_from_slice(&quote::quoted(backup));
-        line.push(b')');
-    }
-    line.push(b'\n');
-    line
+    let kept = backup.map(|backup| [b" (backup: ".as_slice(), &quote::quoted(backup), b")"].concat());
+    let (source, destination) = (quote::quoted(source), quote::quoted(destination));
+    [&source, b" -> ".as_slice(), &destination, &kept.unwrap_or_default(), b"\n"].concat()
 }

@@ -374,7 +374,7 @@ impl Watch {
     }
 
     fn show_bar(&self) -> Bar {
-        let bar = Bar::new();
+        let bar = Bar::on_stderr();
         if let Some(console) = &self.console {
             *lock(&console.bar().bar) = Some(bar.clone());
             console.bar().shown.store(true, Ordering::Relaxed);

@@ -32,7 +32,7 @@ const FILES: usize = 64;
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// The pages that one worker has to drop.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Evictor {
     stop: StopFlag,
     /// The bytes to copy: a whole file, or one range of a file whose other ranges are copied by other processes.
@@ -52,16 +52,9 @@ pub(super) struct Evictor {
 
 impl Evictor {
     pub(super) fn new(stop: StopFlag) -> Evictor {
-        Evictor {
-            stop,
-            range: 0..0,
-            start: 0,
-            cached: VecDeque::new(),
-            any_cached: false,
-            flushed: 0,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-        }
+        let mut evictor = Evictor::default();
+        evictor.stop = stop;
+        evictor
     }
 
     /// Prepares for the copy of a range.

@@ -246,7 +246,7 @@ pub struct Outcome {
 }
 
 /// The resources and the knowledge that one worker keeps from file to file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ladder {
     pub(super) limits: Limits,
     pub(super) stop: StopFlag,
@@ -273,23 +273,8 @@ impl Ladder {
     /// Makes a ladder that adds to `meter` as bytes are copied, and stops when `stop` is raised.
     pub fn new(limits: Limits, stop: StopFlag, meter: Arc<Meter>) -> Ladder {
         let evictor = limits.drop_cache.then(|| Evictor::new(stop.clone()));
-        Ladder {
-            limits,
-            evictor,
-            evicting: false,
-            writeback: Writeback::new(stop.clone()),
-            written_in_one: false,
-            uncached: uncached::TriedPairs::default(),
-            stop,
-            meter,
-            pipe: Pipe::default(),
-            pipe_load: PipeLoad::default(),
-            buffer: Buffer::default(),
-            file_systems: Vec::new(),
-            routes: Vec::new(),
-            refused_here: Vec::new(),
-            refused_ever: Vec::new(),
-        }
+        let writeback = Writeback::new(stop.clone());
+        Ladder { limits, stop, meter, evictor, writeback, ..Ladder::default() }
     }
 
     /// Returns the routes that were taken and the number of files of each, for the statistics.

@@ -14,7 +14,7 @@ use std::time::Instant;
 /// The ends of steps are multiples of this, so that the next folio is not split.
 const ALIGNMENT: u64 = 1 << 20;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Writeback {
     stop: StopFlag,
     /// Kept from file to file, because it depends on the disk.
@@ -36,7 +36,7 @@ struct Flush {
 
 impl Writeback {
     pub(super) fn new(stop: StopFlag) -> Writeback {
-        Writeback { stop, flush_size: FlushSize::default(), unwritten: 0, flush: None }
+        Writeback { stop, ..Writeback::default() }
     }
 
     pub(super) fn begin(&mut self) {

@@ -91,13 +91,35 @@ fn failure(operation: Operation, name: &OsStr, error: &std::io::Error) -> Failur
     Failure::new(operation, name).errno(errno_of(error))
 }
 
+/// A set of paths, held as fingerprints of 128 bits, whose collisions are too unlikely to matter.
+#[derive(Debug, Default)]
+pub struct Fingerprints {
+    keys: (RandomState, RandomState),
+    set: HashSet<(u64, u64)>,
+}
+
+impl Fingerprints {
+    fn of(&self, path: &[u8]) -> (u64, u64) {
+        (self.keys.0.hash_one(path), self.keys.1.hash_one(path))
+    }
+
+    /// Adds a path. Returns false if the set had it already.
+    pub fn insert(&mut self, path: &[u8]) -> bool {
+        self.set.insert(self.of(path))
+    }
+
+    /// Returns whether the set has the path.
+    pub fn contains(&self, path: &[u8]) -> bool {
+        !self.set.is_empty() && self.set.contains(&self.of(path))
+    }
+}
+
 /// A list while it is read.
 #[derive(Debug)]
 pub(super) struct Listed {
     list: List,
     directories: Arc<ListedDirectories>,
-    seen: HashSet<(u64, u64)>,
-    keys: (RandomState, RandomState),
+    seen: Fingerprints,
     /// The first name of the next group, which is in another directory than the current group.
     next: Option<Vec<OsString>>,
 }
@@ -105,12 +127,7 @@ pub(super) struct Listed {
 impl Listed {
     pub(super) fn new(list: List, root: Hold) -> Listed {
         let directories = Arc::new(ListedDirectories { root, known: Mutex::default() });
-        Listed { list, directories, seen: HashSet::new(), keys: Default::default(), next: None }
-    }
-
-    /// Returns whether the name is new. A collision of 128-bit fingerprints is too unlikely to matter.
-    fn is_new(&mut self, path: &OsStr) -> bool {
-        self.seen.insert((self.keys.0.hash_one(path), self.keys.1.hash_one(path)))
+        Listed { list, directories, seen: Fingerprints::default(), next: None }
     }
 
     /// Returns the components of the next name that was not listed before.
@@ -122,7 +139,7 @@ impl Listed {
             match self.list.next()? {
                 Ok(parts) => {
                     let path = joined(&parts);
-                    if self.is_new(&path) {
+                    if self.seen.insert(path.as_bytes()) {
                         return Some(parts);
                     }
                     ctx.reporter.warn(Failure::new(Operation::RepeatedFile, path));

@@ -30,6 +30,7 @@ use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
 use frontier::{Discovery, FoundBatch, FoundIn, Frontier, FrontierTask, Later, Pending, SharedBatch, Unread};
+pub use listed::Fingerprints;
 use listed::Listed;
 use listing::Listing;
 use operands::Roots;

@@ -152,17 +152,9 @@ impl Worker<'_> {
             link: stat,
             source_link: stat,
             dereference: self.ctx.options.dereference,
-            circular: false,
-            same_entry: false,
-            same_referent: false,
             writable: true,
             just_made: true,
-            backup_is_source: false,
-            is_descriptor: false,
-            untrusted: false,
-            time_kept: false,
-            goes_if_other: false,
-            source_is_dots: false,
+            ..Existing::default()
         })
     }
 }
