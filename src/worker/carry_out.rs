@@ -7,8 +7,8 @@ use crate::decision::{Clear, Decision, Existing, Refusal, Skip};
 use crate::error::Operation;
 use crate::existing;
 use crate::report::{Failure, Prompt, quote};
-use crate::sys::Errno;
 use crate::sys::at::{self, Follow};
+use crate::sys::{Errno, Stat};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 
@@ -20,72 +20,102 @@ impl Worker<'_> {
         existing: Option<&Existing>,
         decision: Decision,
     ) -> Result<(), Failure> {
-        match decision {
+        if let Decision::Complete(then) = decision {
+            return match existing {
+                Some(existing) if self.is_complete(task, &source, existing)? => {
+                    self.leave_complete(task, source, existing)
+                }
+                _ => self.carry_out(task, source, existing, *then),
+            };
+        }
+        let prepared = self.prepare_name(task, &source.stat, existing, decision, None)?;
+        let Some((placement, backup)) = prepared else { return Ok(()) };
+        let answer = self.make(task, source, placement, backup.as_deref());
+        if let (Err(_), Some(backup), false) = (&answer, &backup, self.ctx.options.dry_run) {
+            self.un_back_up(task, backup);
+        }
+        answer
+    }
+
+    /// Asks, unlinks or backs up, as decided. Returns how to take the name, with the name of its backup, or `None` if
+    /// it is left alone. `overtaken` is the failure of an earlier try, if another process has taken the name since.
+    pub(super) fn prepare_name(
+        &mut self,
+        task: &Task<'_>,
+        source: &Stat,
+        existing: Option<&Existing>,
+        decision: Decision,
+        overtaken: Option<Failure>,
+    ) -> Result<Option<(Placement, Option<OsString>)>, Failure> {
+        // cp would not replace such a file either.
+        let is_final = match &decision {
+            Decision::Overwrite => !existing.is_some_and(is_harmless),
+            Decision::Ask(_, then) => **then == Decision::Make(Clear::Nothing),
+            Decision::Make(Clear::Nothing) | Decision::Merge => true,
+            _ => false,
+        };
+        let overtaken = match overtaken {
+            Some(failure) if is_final => return Err(failure),
+            overtaken => overtaken,
+        };
+        let atomic = self.ctx.options.atomic;
+        Ok(match decision {
             Decision::Ask(question, then) => {
                 let mode = existing.map_or(0, |existing| existing.stat.mode);
                 let prompt = prompt(question, &task.destination_path(), mode);
                 if self.ctx.options.dry_run {
                     let words = [b"would ask: ".as_slice(), prompt.text().trim_ascii(), b"\n"];
                     self.ctx.reporter.lines(&words.concat());
-                    return Ok(());
+                    return Ok(None);
                 }
                 match self.may_replace(task, &prompt) {
-                    true => self.carry_out(task, source, existing, *then),
-                    false => Ok(()),
+                    true => return self.prepare_name(task, source, existing, *then, overtaken),
+                    false => None,
                 }
             }
             Decision::Skip(skip) => {
-                if skip == Skip::UpToDate {
-                    self.link_up_to_date(task, &source.stat)?;
+                if skip == Skip::UpToDate && overtaken.is_none() {
+                    self.link_up_to_date(task, source)?;
                     self.note_skip("not newer");
                 }
-                self.skip_by(task, skip)
+                self.skip_by(task, skip)?;
+                None
             }
-            Decision::Complete(then) => match existing {
-                Some(existing) if self.is_complete(task, &source, existing)? => {
-                    self.leave_complete(task, source, existing)
-                }
-                _ => self.carry_out(task, source, existing, *then),
-            },
+            // Copying it again is always correct.
+            Decision::Complete(then) => return self.prepare_name(task, source, existing, *then, overtaken),
             Decision::Done => {
                 self.note_skip("same file");
-                Ok(())
+                None
             }
-            Decision::Merge => Ok(()), // only directories are merged
+            Decision::Merge => None, // only directories are merged
             Decision::Refuse(refusal) => {
                 if refusal == Refusal::UntrustedLink {
                     self.check_operand_link(task)?; // has a better message for a link that this run made
                 }
-                Err(refusal.failure(task.source_path(), task.destination_path()))
+                return Err(refusal.failure(task.source_path(), task.destination_path()));
             }
             Decision::Overwrite => {
                 let through = |existing: &Existing| Follow::from(existing.link.is_symlink());
-                let placement = existing
-                    .map_or(Placement::Create, |existing| Placement::Overwrite(existing.stat, through(existing)));
-                self.make(task, source, placement, None)
+                let overwrite = |existing: &Existing| Placement::Overwrite(existing.stat, through(existing));
+                Some((existing.map_or(Placement::Create, overwrite), None))
             }
-            Decision::Make(Clear::Nothing) => self.make(task, source, Placement::Create, None),
-            Decision::Make(Clear::Unlink) if self.ctx.options.atomic => {
+            Decision::Make(Clear::Nothing) => Some((Placement::Create, None)),
+            Decision::Make(Clear::Unlink) if atomic => {
                 self.cleared.set(true); // the rename does it
                 self.ctx.say_removed(|| task.destination_path());
-                self.make(task, source, Placement::Replace, None)
+                Some((Placement::Replace, None))
             }
             Decision::Make(Clear::Unlink) => {
                 self.source_taken.set(existing.is_some_and(|existing| existing.same_entry));
                 self.unlink(task)?;
-                self.make(task, source, Placement::Create, None)
+                Some((Placement::Create, None))
             }
             Decision::Make(Clear::Backup) => {
                 let backup = self.back_up(task)?;
-                let stays = self.ctx.options.atomic && backup.is_some();
-                let placement = if stays { Placement::Replace } else { Placement::Create };
-                let answer = self.make(task, source, placement, backup.as_deref());
-                if let (Err(_), Some(backup), false) = (&answer, &backup, self.ctx.options.dry_run) {
-                    self.un_back_up(task, backup);
-                }
-                answer
+                let stays = atomic && backup.is_some();
+                Some((if stays { Placement::Replace } else { Placement::Create }, backup))
             }
-        }
+        })
     }
 
     /// Prompts. If the answer is no, the file counts as skipped, and as a failure without a message.
@@ -158,4 +188,10 @@ impl Worker<'_> {
             self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
         }
     }
+}
+
+/// Returns whether a file that has just appeared may be written into. A file with several names may come from
+/// elsewhere: another user may have linked it here to have it overwritten.
+fn is_harmless(existing: &Existing) -> bool {
+    existing.link.is_regular() && existing.link.nlink <= 1
 }

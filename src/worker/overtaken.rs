@@ -3,12 +3,10 @@
 //! Several processes may copy to one place at once. A file that appeared in between is treated by the same
 //! rules as one that existed before: it is overwritten, skipped, backed up or asked about.
 
-use super::prompt::prompt;
 use super::{Placement, Task, Worker};
-use crate::decision::{self, Clear, Decision, Existing};
+use crate::decision::{self, Existing};
 use crate::error::{Failure, Operation};
 use crate::existing;
-use crate::sys::at::Follow;
 use crate::sys::{Errno, Stat};
 
 /// How often to decide about one name. Every further try means that another process changed the name in the
@@ -80,55 +78,7 @@ impl Worker<'_> {
         let Some(existing) = existing else { return Ok(Some(Placement::Create)) };
         let existing = Existing { just_made: self.made_by_earlier_operand(task, &existing.stat), ..existing };
         let decision = decision::decide(&self.ctx.options, source, Some(&existing));
-        self.placement_after(task, &existing, decision, failure)
+        let prepared = self.prepare_name(task, source, Some(&existing), decision, Some(failure))?;
+        Ok(prepared.map(|(placement, _)| placement))
     }
-
-    fn placement_after(
-        &mut self,
-        task: &Task<'_>,
-        existing: &Existing,
-        decision: Decision,
-        failure: Failure,
-    ) -> Result<Option<Placement>, Failure> {
-        let atomic = self.ctx.options.atomic;
-        match decision {
-            // The answer would change nothing: an existing name is a failure in any case.
-            Decision::Ask(_, then) if *then == Decision::Make(Clear::Nothing) => Err(failure),
-            Decision::Ask(question, then) => {
-                let prompt = prompt(question, &task.destination_path(), existing.stat.mode);
-                match self.may_replace(task, &prompt) {
-                    true => self.placement_after(task, existing, *then, failure),
-                    false => Ok(None),
-                }
-            }
-            Decision::Skip(skip) => self.skip_by(task, skip).map(|()| None),
-            // Copying it again is always correct.
-            Decision::Complete(then) => self.placement_after(task, existing, *then, failure),
-            Decision::Done => Ok(None),
-            Decision::Refuse(refusal) => Err(refusal.failure(task.source_path(), task.destination_path())),
-            Decision::Overwrite if is_harmless(existing) => {
-                Ok(Some(Placement::Overwrite(existing.stat, Follow::No)))
-            }
-            Decision::Make(Clear::Unlink) if atomic => {
-                self.ctx.say_removed(|| task.destination_path());
-                Ok(Some(Placement::Replace))
-            }
-            Decision::Make(Clear::Unlink) => {
-                self.unlink(task)?;
-                Ok(Some(Placement::Create))
-            }
-            Decision::Make(Clear::Backup) => {
-                let suffix = self.back_up(task)?;
-                Ok(Some(if atomic && suffix.is_some() { Placement::Replace } else { Placement::Create }))
-            }
-            // cp would not replace the existing file either.
-            Decision::Overwrite | Decision::Make(Clear::Nothing) | Decision::Merge => Err(failure),
-        }
-    }
-}
-
-/// Returns whether a file that has just appeared may be written into. A file with several names may come from
-/// elsewhere: another user may have linked it here to have it overwritten.
-pub(super) fn is_harmless(existing: &Existing) -> bool {
-    existing.link.is_regular() && existing.link.nlink <= 1
 }
