@@ -149,7 +149,8 @@ pub fn prepare<E: From<Error>>(
             }
             return match plan::refusal(&plan, &options) {
                 Some(failure) => Err(Error::Unusable(failure).into()),
-                None => Ok(Prepared { options, task: StepTask::Plan(plan) }),
+                // A plan copies nothing that could be synced.
+                None => Ok(Prepared { options: Options { fsync: false, ..options }, task: StepTask::Plan(plan) }),
             };
         }
         JobStep::Run { folder, part, arguments } => (folder, Some(part), arguments),

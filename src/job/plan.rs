@@ -25,6 +25,7 @@ use crate::walk::source_walk::{SourceEntry, SourceWalk};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
 
 /// The least size in bytes at which files are cut without `--split-over`: each range has a fixed cost.
 const LEAST_SPLIT: u64 = 16 << 20;
@@ -79,7 +80,7 @@ pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
 ///
 /// # Errors
 /// If there can be no plan. A failure about a single name is reported and recorded for `--finish`.
-pub(super) fn plan(ctx: &Context, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn plan(ctx: &Arc<Context>, plan: &Plan) -> Result<(), Failure> {
     let operands = plan.options.operands(plan.sources.clone(), plan.destination.clone());
     let (roots, folder, spool) = roots::resolve(ctx, operands, &plan.folder)?;
     let JobRoots { source: (source, source_fd), destination: (root, destination), existed, file } = roots;

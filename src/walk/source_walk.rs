@@ -1,12 +1,13 @@
 //! Walks all names below one source directory, with the stat(2) of each, and makes nothing.
 //!
 //! Each name is inspected once. The walk keeps the directories above the current one in memory, and the
-//! subdirectories that are not entered yet. Only the innermost directories stay open.
+//! subdirectories that are not entered yet.
 
+use super::directory::Opened;
 use super::listing::Listing;
 use super::{is_excluded, level_below};
 use crate::context::Context;
-use crate::dir::without_slashes;
+use crate::dir::{Base, Dir, Extent, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::filter;
 use crate::options::Dereference;
@@ -16,12 +17,9 @@ use crate::sys::stat::FileId;
 use crate::sys::{Errno, Kind, Result, Stat};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
-
-/// The most directories that are kept open.
-const OPEN: usize = 64;
 
 /// A name below the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +33,8 @@ pub struct SourceEntry {
 /// The walk. A directory comes before its contents.
 #[derive(Debug)]
 pub struct SourceWalk<'c> {
-    ctx: &'c Context,
-    /// The source as it was typed, for messages.
-    source: OsString,
-    root: OwnedFd,
-    root_dev: u64,
+    ctx: &'c Arc<Context>,
+    root: FileId,
     buf: EntryBuffer,
     first: Option<Stat>,
     levels: Vec<OpenLevel>,
@@ -49,10 +44,8 @@ pub struct SourceWalk<'c> {
 /// A directory above the current name.
 #[derive(Debug)]
 struct OpenLevel {
-    name: OsString,
-    id: FileId,
-    /// `None` for the root, and for a directory that was closed to save descriptors.
-    fd: Option<OwnedFd>,
+    /// Without a destination.
+    dir: Hold,
     listing: Option<Listing>,
     later: VecDeque<OsString>,
     /// The filter's view of the directory, if there are patterns.
@@ -63,25 +56,14 @@ struct OpenLevel {
 
 impl<'c> SourceWalk<'c> {
     /// Starts a walk through an open directory, which messages call `source`.
-    ///
-    /// # Errors
-    /// The errno of fstat(2), or of reading the directory.
-    pub fn new(ctx: &'c Context, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
+    pub fn new(ctx: &'c Arc<Context>, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
         let stat = at::fstat(&root)?;
         let mut buf = EntryBuffer::default();
         let listing = Some(Listing::open(root.as_fd(), &mut buf)?);
         let filter = level_below(ctx, None, OsStr::new(""), &root, &|| source.clone());
-        let top = OpenLevel {
-            filter,
-            name: OsString::new(),
-            id: stat.id(),
-            fd: None,
-            listing,
-            later: VecDeque::new(),
-            parent_len: 0,
-        };
-        let root_dev = stat.dev;
-        Ok(SourceWalk { ctx, source, root, root_dev, buf, first: Some(stat), levels: vec![top], path: Vec::new() })
+        let dir = Dir::roots((Base::Open(root), source), (Base::Absent, OsString::new()));
+        let top = OpenLevel { dir, listing, later: VecDeque::new(), filter, parent_len: 0 };
+        Ok(SourceWalk { ctx, root: stat.id(), buf, first: Some(stat), levels: vec![top], path: Vec::new() })
     }
 
     fn follow(&self) -> Follow {
@@ -98,98 +80,62 @@ impl<'c> SourceWalk<'c> {
         OsString::from_vec(path)
     }
 
-    fn fail(&self, operation: Operation, name: &OsStr, errno: Option<Errno>) {
-        let mut path = self.source.clone();
-        let below = self.below(name);
-        if !below.is_empty() {
-            path.push("/");
-            path.push(without_slashes(&below));
-        }
-        let failure = Failure::new(operation, path);
+    fn fail(&self, operation: Operation, dir: &Dir, name: &OsStr, errno: Option<Errno>) {
+        let failure = Failure::new(operation, dir.source_path(name));
         self.ctx.reporter.fail(match errno {
             Some(errno) => failure.errno(errno),
             None => failure,
         });
     }
 
-    /// Returns the descriptor of the current directory, which is reopened if necessary.
-    fn current_dir(&mut self) -> Result<BorrowedFd<'_>> {
-        let top = self.levels.len() - 1;
-        let open = self.levels.iter().rposition(|level| level.fd.is_some()).unwrap_or(0);
-        for at in open + 1..=top {
-            let (above, level) = (&self.levels[at - 1], &self.levels[at]);
-            let parent = above.fd.as_ref().unwrap_or(&self.root);
-            let fd = at::open_dir(parent, &level.name, self.follow())?;
-            if at::fstat(&fd)?.id() != level.id {
-                return Err(Errno::NOENT); // another directory has the name now
-            }
-            self.levels[at].fd = Some(fd);
-            self.close_above(at);
-        }
-        Ok(self.levels[top].fd.as_ref().unwrap_or(&self.root).as_fd())
-    }
-
-    fn close_above(&mut self, at: usize) {
-        if let Some(far) = at.checked_sub(OPEN) {
-            self.levels[far].fd = None;
-        }
-    }
-
     /// Descends into a subdirectory of the current directory.
     fn enter(&mut self, name: OsString) -> Option<SourceEntry> {
         let follow = self.follow();
-        let opened = self.current_dir().and_then(|dir| at::open_dir(dir, &name, follow));
+        let above = self.levels.last()?;
+        let parent = Arc::clone(&above.dir);
+        let opened = parent.fds(self.ctx).and_then(|fds| at::open_dir(&fds.src, &name, follow));
         let (fd, stat) = match opened.and_then(|fd| Ok((at::fstat(&fd)?, fd))) {
             Ok((stat, fd)) => (fd, stat),
             Err(errno) => {
-                self.fail(Operation::Access, &name, Some(errno));
+                self.fail(Operation::Access, &parent, &name, Some(errno));
                 return None;
             }
         };
-        if follow == Follow::Yes && self.levels.iter().any(|level| level.id == stat.id()) {
-            self.fail(Operation::CyclicLink, &name, None);
+        let is_above = |level: &OpenLevel| level.dir.source_id().unwrap_or(self.root) == stat.id();
+        if follow == Follow::Yes && self.levels.iter().any(is_above) {
+            self.fail(Operation::CyclicLink, &parent, &name, None);
             return None;
         }
-        let path = self.below(&name);
-        let above = self.levels.last().and_then(|level| level.filter.clone());
-        let printed = || [self.source.as_os_str(), path.as_os_str()].join(OsStr::new("/"));
-        let filter = level_below(self.ctx, above.as_ref(), &name, &fd, &printed);
-        let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root_dev;
+        let filter = level_below(self.ctx, above.filter.as_ref(), &name, &fd, &|| parent.source_path(&name));
+        let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root.dev;
         let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.buf)).transpose();
         let listing = listing.unwrap_or_else(|errno| {
-            self.fail(Operation::Access, &name, Some(errno));
+            self.fail(Operation::Access, &parent, &name, Some(errno));
             None
         });
-        let parent_len = self.path.len();
-        self.path = path.as_bytes().to_vec();
-        self.levels.push(OpenLevel {
-            filter,
-            name,
-            id: stat.id(),
-            fd: Some(fd),
-            listing,
-            later: VecDeque::new(),
-            parent_len,
-        });
-        self.close_above(self.levels.len() - 1);
+        let path = self.below(&name);
+        let parent_len = std::mem::replace(&mut self.path, path.as_bytes().to_vec()).len();
+        let finish = Finish { source: stat, made: true, extent: Extent::Nothing, mode: None };
+        let dir = Opened::absent().enter(self.ctx, &parent, (&name, &name), (fd, follow), finish);
+        self.levels.push(OpenLevel { dir, listing, later: VecDeque::new(), filter, parent_len });
         Some(SourceEntry { path, stat })
     }
 
     /// Inspects an entry of the current directory. A directory is kept for later.
     fn look(&mut self, name: OsString, hint: Option<Kind>) -> Option<SourceEntry> {
-        let follow = self.follow();
+        let level = self.levels.last()?;
         let stat = match hint {
             Some(Kind::Directory) => None,
-            _ => match self.current_dir().and_then(|dir| at::stat(dir, &name, follow)) {
+            _ => match level.dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &name, self.follow())) {
                 Ok(stat) => Some(stat).filter(|stat| !stat.is_dir()),
                 Err(errno) => {
-                    self.fail(Operation::Stat, &name, Some(errno));
+                    self.fail(Operation::Stat, &level.dir, &name, Some(errno));
                     return None;
                 }
             },
         };
-        let level = self.levels.last().and_then(|level| level.filter.as_deref());
-        if level.is_some() && is_excluded(self.ctx, level, &name, stat.is_none()) {
+        let filter = level.filter.as_deref();
+        if filter.is_some() && is_excluded(self.ctx, filter, &name, stat.is_none()) {
             return None;
         }
         match stat {
@@ -218,7 +164,8 @@ impl Iterator for SourceWalk<'_> {
                         let more = listing.read_on(&mut self.buf);
                         level.listing.take_if(|_| more != Ok(true));
                         if let Err(errno) = more {
-                            self.fail(Operation::Access, OsStr::new(""), Some(errno));
+                            let dir = Arc::clone(&level.dir);
+                            self.fail(Operation::Access, &dir, OsStr::new(""), Some(errno));
                         }
                         None
                     }
