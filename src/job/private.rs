@@ -58,19 +58,22 @@ impl PrivateDir {
     }
 
     pub(super) fn below(&self, name: &str) -> Result<PrivateDir, Failure> {
-        let path = self.path_of(name);
-        match at::open_dir(&self.fd, OsStr::new(name), Follow::No) {
-            Ok(fd) => PrivateDir { path, fd }.checked(),
-            Err(errno) => Err(Failure::new(Operation::Access, path).errno(errno)),
-        }
+        let opened = at::open_dir(&self.fd, OsStr::new(name), Follow::No);
+        let fd = opened.map_err(self.cannot(Operation::Access, name))?;
+        PrivateDir { path: self.path_of(name), fd }.checked()
     }
 
     /// Opens a subdirectory and makes it if it is missing.
     pub(super) fn make_below(&self, name: &str) -> Result<PrivateDir, Failure> {
         match at::mkdir(&self.fd, OsStr::new(name), 0o700) {
             Ok(()) | Err(Errno::EXIST) => self.below(name),
-            Err(errno) => Err(Failure::new(Operation::CreateDirectory, self.path_of(name)).errno(errno)),
+            Err(errno) => Err(self.cannot(Operation::CreateDirectory, name)(errno)),
         }
+    }
+
+    /// Returns a function that makes the failure of an operation on a file.
+    fn cannot(&self, operation: Operation, name: &str) -> impl Fn(Errno) -> Failure {
+        move |errno| Failure::new(operation, self.path_of(name)).errno(errno)
     }
 
     fn checked(self) -> Result<PrivateDir, Failure> {
@@ -99,9 +102,7 @@ impl PrivateDir {
     /// Those of open(2); EEXIST if the name is taken, even by a dangling link.
     pub(super) fn create(&self, name: &str) -> Result<Bounded<File>, Failure> {
         let answer = at::create_private(&self.fd, OsStr::new(name));
-        answer
-            .map(|fd| Bounded(fd.into()))
-            .map_err(|errno| Failure::new(Operation::Create, self.path_of(name)).errno(errno))
+        answer.map(|fd| Bounded(fd.into())).map_err(self.cannot(Operation::Create, name))
     }
 
     /// Creates a file in place of an existing one.
@@ -113,16 +114,13 @@ impl PrivateDir {
     }
 
     fn rename(&self, temporary: &str, name: &str) -> Result<(), Failure> {
-        at::rename(&self.fd, OsStr::new(temporary), &self.fd, OsStr::new(name)).map_err(|errno| {
-            let _ = self.remove(temporary);
-            Failure::new(Operation::Write, self.path_of(name)).errno(errno)
-        })
+        let renamed = at::rename(&self.fd, OsStr::new(temporary), &self.fd, OsStr::new(name));
+        renamed.inspect_err(|_| drop(self.remove(temporary))).map_err(self.cannot(Operation::Write, name))
     }
 
     /// Opens a file for reading; `None` if it does not exist. On a network file system, waits a while for
     /// another machine's new file to become visible.
     pub(super) fn read(&self, name: &str, stale_retry: &StaleRetry) -> Result<Option<Bounded<File>>, Failure> {
-        let cannot = |errno| Failure::new(Operation::OpenSource, self.path_of(name)).errno(errno);
         let open = || {
             let fd = at::open_read(&self.fd, OsStr::new(name), Follow::No, false)?;
             let stat = at::fstat(&fd)?;
@@ -131,7 +129,7 @@ impl PrivateDir {
         let (fd, stat) = match stale_retry.call(open) {
             Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(cannot(errno)),
+            Err(errno) => return Err(self.cannot(Operation::OpenSource, name)(errno)),
         };
         if !stat.is_regular() || !is_trusted_owner(&stat) {
             return Err(Failure::new(Operation::ForeignFile, self.path_of(name)));
@@ -146,7 +144,7 @@ impl PrivateDir {
     pub(super) fn remove(&self, name: &str) -> Result<(), Failure> {
         match at::unlink(&self.fd, OsStr::new(name)) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Failure::new(Operation::Remove, self.path_of(name)).errno(errno)),
+            Err(errno) => Err(self.cannot(Operation::Remove, name)(errno)),
         }
     }
 
@@ -166,7 +164,7 @@ impl PrivateDir {
     pub(super) fn sync(&self) -> Result<(), Failure> {
         for name in self.names()? {
             let synced = at::open_read(&self.fd, OsStr::new(&name), Follow::No, false).and_then(io::sync);
-            synced.map_err(|errno| Failure::new(Operation::Sync, self.path_of(&name)).errno(errno))?;
+            synced.map_err(self.cannot(Operation::Sync, &name))?;
         }
         match io::sync(&self.fd) {
             // A file system without data to write for a directory returns EINVAL.
@@ -202,21 +200,16 @@ impl PrivateDir {
         match answer {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(Failure::new(Operation::Write, self.path_of(name)).errno(errno)),
+            Err(errno) => Err(self.cannot(Operation::Write, name)(errno)),
         }
     }
 
     fn write_temporary(&self, name: &str, value: &Value) -> Result<String, Failure> {
         let temporary = temporary(name);
         let mut file = self.create(&temporary)?;
-        let written = writeln!(file, "{value}");
-        let closed = io::close(file.0.into());
-        let failure = |errno| {
-            let _ = self.remove(&temporary);
-            Failure::new(Operation::Write, self.path_of(name)).errno(errno)
-        };
-        written.map_err(|error| failure(errno_of(&error)))?;
-        closed.map_err(failure)?;
+        let written = writeln!(file, "{value}").map_err(|error| errno_of(&error));
+        let closed = written.and(io::close(file.0.into()));
+        closed.inspect_err(|_| drop(self.remove(&temporary))).map_err(self.cannot(Operation::Write, name))?;
         Ok(temporary)
     }
 }
