@@ -55,8 +55,8 @@ struct FrontierState<'c> {
     pending: Vec<Pending>,
     supply: Option<Box<dyn Supply<'c> + 'c>>,
     /// Batches that were found before the workers started.
-    ahead: VecDeque<FoundBatch<'c>>,
-    at_work: Vec<SharedBatch<'c>>,
+    ahead: VecDeque<Work<'c>>,
+    at_work: Vec<Work<'c>>,
     /// The number of workers that may still add something.
     finding: usize,
     sleeping: usize,
@@ -93,16 +93,18 @@ pub(super) struct Later {
 
 /// The next task of a worker.
 pub(super) enum FrontierTask<'c> {
+    Find(FindTask<'c>),
+    Copy(Work<'c>),
+}
+
+/// A task that finds names.
+pub(super) enum FindTask<'c> {
     /// Enter a directory, given as an entry of the node. The number is the position of its operand.
     Enter(Arc<Node>, Entry, usize),
     /// Read more entries of a directory.
     Read(Arc<Node>, Unread),
     /// Ask the supply for a group of names, then give the supply back.
     Ask(Box<dyn Supply<'c> + 'c>),
-    /// Copy the names of a batch.
-    Copy(SharedBatch<'c>),
-    /// Copy some names of a batch that belongs to another worker.
-    Help(SharedBatch<'c>),
 }
 
 /// The origin of the names of a batch.
@@ -114,17 +116,30 @@ pub(super) enum FoundIn<'c> {
     Supply(Arc<dyn NameGroup<'c> + 'c>),
 }
 
-/// A batch that no worker has taken yet.
-pub(super) struct FoundBatch<'c> {
-    pub(super) batch: Batch,
-    pub(super) found_in: FoundIn<'c>,
-}
-
-/// A batch whose names workers are copying.
+/// A batch of names for workers to copy.
 #[derive(Clone)]
-pub(super) struct SharedBatch<'c> {
+pub struct Work<'c> {
     pub(super) batch: Arc<Batch>,
     pub(super) found_in: FoundIn<'c>,
+    /// Whether the batch belongs to another worker, so that this one only helps for a moment. Then it looks again for
+    /// a directory to enter, or for a batch that needs help more.
+    pub helps: bool,
+}
+
+impl<'c> Work<'c> {
+    pub(super) fn new(batch: Batch, found_in: FoundIn<'c>) -> Work<'c> {
+        Work { batch: Arc::new(batch), found_in, helps: false }
+    }
+
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Returns the number of workers that are copying names of the batch. The frontier holds one more reference until
+    /// all names are taken.
+    pub fn workers(&self) -> usize {
+        Arc::strong_count(&self.batch) - 1
+    }
 }
 
 /// The findings of a worker.
@@ -132,15 +147,7 @@ pub(super) struct SharedBatch<'c> {
 pub(super) struct Discovery<'c> {
     /// A directory that was entered or read.
     pub(super) pending: Option<Pending>,
-    pub(super) batch: Option<FoundBatch<'c>>,
-}
-
-impl SharedBatch<'_> {
-    /// Returns the number of workers on the batch. The frontier holds one more reference until all names are
-    /// taken.
-    pub(super) fn workers(&self) -> usize {
-        Arc::strong_count(&self.batch) - 1
-    }
+    pub(super) batch: Option<Work<'c>>,
 }
 
 impl Later {
@@ -210,18 +217,18 @@ impl Pending {
         !self.later.is_empty() && its_turn && (alone || !self.node.one_at_a_time)
     }
 
-    fn read<'c>(&mut self, in_order: bool) -> Option<FrontierTask<'c>> {
+    fn read<'c>(&mut self, in_order: bool) -> Option<FindTask<'c>> {
         if !self.unread.is_ready() || (in_order && !self.later.is_empty()) {
             return None;
         }
         let unread = std::mem::replace(&mut self.unread, Unread::Taken);
-        Some(FrontierTask::Read(Arc::clone(&self.node), unread))
+        Some(FindTask::Read(Arc::clone(&self.node), unread))
     }
 
-    fn enter<'c>(&mut self) -> Option<FrontierTask<'c>> {
+    fn enter<'c>(&mut self) -> Option<FindTask<'c>> {
         let (position, entry) = self.later.pop(self.node.operand.position)?;
         self.node.entering.fetch_add(1, Ordering::Relaxed);
-        Some(FrontierTask::Enter(Arc::clone(&self.node), entry, position))
+        Some(FindTask::Enter(Arc::clone(&self.node), entry, position))
     }
 
     /// Drops the rest of an abandoned operand.
@@ -236,9 +243,9 @@ impl Pending {
 impl<'c> FrontierState<'c> {
     /// Returns the next task that finds names. Finished directories are moved to `spent`, so that the caller
     /// can drop them without the lock.
-    fn find(&mut self, in_order: bool, spent: &mut Vec<Pending>) -> Option<FrontierTask<'c>> {
+    fn find(&mut self, in_order: bool, spent: &mut Vec<Pending>) -> Option<FindTask<'c>> {
         if let Some(supply) = self.supply.take() {
-            return Some(FrontierTask::Ask(supply));
+            return Some(FindTask::Ask(supply));
         }
         let mut best: Option<(usize, usize)> = None;
         let mut at = self.pending.len();
@@ -283,17 +290,17 @@ impl<'c> FrontierState<'c> {
 
     /// Returns the batch with names left that has the fewest workers: two workers that make files in one
     /// directory wait for each other.
-    fn to_share(&self) -> Option<SharedBatch<'c>> {
+    fn to_share(&self) -> Option<Work<'c>> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
-        let has_names = |shared: &&SharedBatch<'_>| !shared.batch.is_taken() && shared.workers() < most;
-        self.at_work.iter().filter(has_names).min_by_key(|shared| shared.workers()).cloned()
+        let has_names = |work: &&Work<'_>| !work.batch.is_taken() && work.workers() < most;
+        let shared = self.at_work.iter().filter(has_names).min_by_key(|work| work.workers())?;
+        Some(Work { helps: true, ..shared.clone() })
     }
 
-    fn begin(&mut self, FoundBatch { batch, found_in }: FoundBatch<'c>) -> SharedBatch<'c> {
-        let shared = SharedBatch { batch: Arc::new(batch), found_in };
-        self.at_work.push(shared.clone());
+    fn begin(&mut self, work: Work<'c>) -> Work<'c> {
+        self.at_work.push(work.clone());
         self.peak = self.peak.max(self.at_work.len());
-        shared
+        work
     }
 
     /// Adds subdirectories to a directory, whether the frontier already knows it or not.
@@ -363,9 +370,9 @@ impl<'c> Frontier<'c> {
             let task = match state.find(self.in_order, &mut spent) {
                 Some(task) => {
                     state.finding += 1;
-                    Some(task)
+                    Some(FrontierTask::Find(task))
                 }
-                None => state.to_share().map(FrontierTask::Help),
+                None => state.to_share().map(FrontierTask::Copy),
             };
             if task.is_some() || !spent.is_empty() {
                 drop(state);
@@ -383,7 +390,7 @@ impl<'c> Frontier<'c> {
     }
 
     /// Returns the next task that finds names, for a single worker that does not copy yet.
-    pub(super) fn take_ahead(&self) -> Option<FrontierTask<'c>> {
+    pub(super) fn take_ahead(&self) -> Option<FindTask<'c>> {
         let mut spent = Vec::new();
         let mut state = lock(&self.state);
         let task = state.find(self.in_order, &mut spent);
@@ -426,7 +433,7 @@ impl<'c> Frontier<'c> {
     }
 
     /// Adds the result of a task. Returns the batch that the caller is to copy.
-    pub(super) fn add(&self, found: Discovery<'c>) -> Option<SharedBatch<'c>> {
+    pub(super) fn add(&self, found: Discovery<'c>) -> Option<Work<'c>> {
         let Discovery { pending, batch } = found;
         let mut news = batch.as_ref().map_or(0, |found| found.batch.entries().len());
         news += pending.as_ref().map_or(0, |pending| pending.later.len() + usize::from(pending.unread.is_ready()));
@@ -446,7 +453,7 @@ impl<'c> Frontier<'c> {
     }
 
     /// Adds batches that were found before the workers started.
-    pub(super) fn add_ahead(&self, batches: Vec<FoundBatch<'c>>) {
+    pub(super) fn add_ahead(&self, batches: Vec<Work<'c>>) {
         lock(&self.state).ahead.extend(batches);
     }
 

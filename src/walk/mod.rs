@@ -29,7 +29,8 @@ use crate::report::{Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
-use frontier::{Discovery, FoundBatch, FoundIn, Frontier, FrontierTask, Later, Pending, SharedBatch, Unread};
+pub use frontier::Work;
+use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Later, Pending, Unread};
 pub use listed::Fingerprints;
 use listed::Listed;
 use listing::Listing;
@@ -107,24 +108,6 @@ pub struct Walker<'w, 'c> {
     /// The buffer that listings are read into.
     room: EntryBuffer,
     stats: Stats,
-}
-
-/// A batch of names for a worker to copy.
-pub struct Work<'c> {
-    shared: SharedBatch<'c>,
-    /// Whether the batch belongs to another worker, so that this one only helps for a moment.
-    pub helps: bool,
-}
-
-impl Work<'_> {
-    pub fn batch(&self) -> &Batch {
-        &self.shared.batch
-    }
-
-    /// Returns the number of workers that are copying names of the batch.
-    pub fn workers(&self) -> usize {
-        self.shared.workers()
-    }
 }
 
 /// The result of entering a directory.
@@ -267,15 +250,12 @@ impl<'c> Walker<'_, 'c> {
     pub fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
-                FrontierTask::Copy(shared) => return Some(Work { shared, helps: false }),
-                // After helping, the worker looks again for a directory to enter, or for a batch that needs
-                // help more.
-                FrontierTask::Help(shared) => return Some(Work { shared, helps: true }),
-                task => {
+                FrontierTask::Copy(work) => return Some(work),
+                FrontierTask::Find(task) => {
                     let found = self.find(task);
-                    let shared = self.walk.frontier.add(found);
-                    if let Some(shared) = shared {
-                        return Some(Work { shared, helps: false });
+                    let work = self.walk.frontier.add(found);
+                    if work.is_some() {
+                        return work;
                     }
                 }
             }
@@ -285,7 +265,7 @@ impl<'c> Walker<'_, 'c> {
     /// Says that the worker leaves a batch. `directories` are entries that turned out to be directories
     /// although the listing said otherwise: file systems can report wrong types, and names can be exchanged.
     pub fn leave(&mut self, work: Work<'c>, directories: Vec<Entry>) {
-        let SharedBatch { batch, found_in } = &work.shared;
+        let Work { batch, found_in, .. } = &work;
         if batch.is_taken() {
             self.walk.frontier.remove(batch);
         }
@@ -311,20 +291,19 @@ impl<'c> Walker<'_, 'c> {
     }
 
     /// Carries out a task that finds names.
-    fn find(&mut self, task: FrontierTask<'c>) -> Discovery<'c> {
+    fn find(&mut self, task: FindTask<'c>) -> Discovery<'c> {
         match task {
-            FrontierTask::Copy(_) | FrontierTask::Help(_) => Discovery::default(),
-            FrontierTask::Ask(mut supply) => match supply.next_group(self.ctx) {
+            FindTask::Ask(mut supply) => match supply.next_group(self.ctx) {
                 Some(group) => {
                     self.walk.frontier.give_back(supply);
                     let batch = group.enter(self);
-                    let batch = batch.map(|batch| FoundBatch { batch, found_in: FoundIn::Supply(group) });
+                    let batch = batch.map(|batch| Work::new(batch, FoundIn::Supply(group)));
                     Discovery { batch, pending: None }
                 }
                 None => Discovery::default(),
             },
-            FrontierTask::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
-            FrontierTask::Enter(node, entry, position) => {
+            FindTask::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
+            FindTask::Enter(node, entry, position) => {
                 let entered = self.descend(&node, &entry, position);
                 node.entering.fetch_sub(1, Ordering::Relaxed);
                 match entered {
@@ -360,7 +339,7 @@ impl<'c> Walker<'_, 'c> {
     }
 
     /// Makes a batch of an entry that the listing called a directory by mistake.
-    fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<FoundBatch<'c>> {
+    fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<Work<'c>> {
         let level = node.level.as_deref();
         if level.is_some() && is_excluded(self.ctx, level, &entry.name, false) {
             self.stats.excluded += 1;
@@ -369,11 +348,11 @@ impl<'c> Walker<'_, 'c> {
         self.batch(node, Entries::Given(vec![Entry { hint: None, ..entry }]))
     }
 
-    fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<FoundBatch<'c>> {
+    fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<Work<'c>> {
         match node.dir.open(self.ctx) {
             Ok(fds) => {
                 let batch = Batch::new(node.dir.clone(), fds, entries);
-                Some(FoundBatch { batch, found_in: FoundIn::Directory(Arc::clone(node)) })
+                Some(Work::new(batch, FoundIn::Directory(Arc::clone(node))))
             }
             Err(failure) => {
                 self.ctx.reporter.fail(failure);
