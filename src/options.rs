@@ -214,6 +214,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Returns whether later runs may go by the times of the files that this run copies.
+    pub fn times_tell(&self) -> bool {
+        (self.preserve.timestamps || self.update) && !self.attributes_only
+    }
+
     /// Returns whether existing destinations are never replaced.
     pub fn never_replaces(&self) -> bool {
         matches!(self.if_exists, IfExists::Skip | IfExists::SkipFail)

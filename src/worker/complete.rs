@@ -67,7 +67,7 @@ impl Worker<'_> {
         let id = destination.before.map(|before| before.id());
         if let Err(errno) = io::close(destination.fd) {
             match waiting {
-                Ok(Some(waiting)) => waiting.give_up(self.ctx),
+                Ok(Some(waiting)) => waiting.mark_incomplete(self.ctx),
                 _ => self.mark_incomplete_by_name(task, id, source),
             }
             return Err(close_failed(task, errno));
@@ -140,7 +140,7 @@ impl Worker<'_> {
     /// Returns whether close(2) of the destination may report a write error. Returns false without a check if the
     /// answer would change nothing.
     fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
-        if !destination.is_unseen() && !self.times_tell() {
+        if !destination.is_unseen() && !self.ctx.options.times_tell() {
             return false;
         }
         let known = destination.before.map(|before| before.dev).or(task.dir.dst_dev);
@@ -192,11 +192,6 @@ impl Worker<'_> {
         answer.map_err(|error| self.attribute_failed(task, error)).is_ok()
     }
 
-    /// Returns whether later runs may go by the times of the files that this run copies.
-    fn times_tell(&self) -> bool {
-        (self.ctx.options.preserve.timestamps || self.ctx.options.update) && !self.ctx.options.attributes_only
-    }
-
     /// Cleans up after a failure: removes the file if it has no final name yet, else marks it as incomplete.
     pub(super) fn give_up_attempt(&self, task: &Task<'_>, destination: Destination<'_>, source: &Stat) {
         if destination.is_unseen() {
@@ -208,7 +203,7 @@ impl Worker<'_> {
 
     /// Sets times that no later run takes for complete.
     fn mark_incomplete(&self, file: Handle<'_>, source: &Stat) {
-        if self.times_tell() {
+        if self.ctx.options.times_tell() {
             let _ = times::set_apart(file, source);
         }
     }

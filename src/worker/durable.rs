@@ -131,21 +131,13 @@ impl Waiting {
     }
 
     /// Sets times that no later run takes for complete, because the file may not be on the disk.
-    fn mark_incomplete(&self, ctx: &Context) {
+    pub(super) fn mark_incomplete(&self, ctx: &Context) {
         let times = Stat { mtime: self.mtime, ..Stat::default() };
-        if (ctx.options.preserve.timestamps || ctx.options.update)
-            && !ctx.options.attributes_only
+        if ctx.options.times_tell()
             && let Ok(Some(held)) = self.hold(ctx)
         {
             let _ = times::set_apart(Handle::Path(held.as_fd(), None), &times);
         }
-    }
-}
-
-impl Waiting {
-    /// Marks the file as incomplete and releases its directory.
-    pub(super) fn give_up(self, ctx: &Context) {
-        self.mark_incomplete(ctx);
     }
 }
 
@@ -273,7 +265,7 @@ fn settle(
         file.mark_incomplete(ctx);
     }
     for file in files {
-        file.give_up(ctx);
+        file.mark_incomplete(ctx);
     }
 }
 
@@ -282,7 +274,7 @@ fn settle_each(ctx: &Context, files: Vec<Waiting>) {
     for mut file in files {
         if let Err(errno) = file.sync(ctx) {
             ctx.reporter.fail(cannot_sync(file.path(), errno));
-            file.give_up(ctx);
+            file.mark_incomplete(ctx);
             continue;
         }
         file.complete(ctx);
