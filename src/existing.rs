@@ -6,7 +6,7 @@ use crate::backup;
 use crate::batch::Entry;
 use crate::context::{Base, Context, Fds};
 use crate::decision::{self, Existing};
-use crate::dir::without_slashes;
+use crate::dir::{Dir, without_slashes};
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
 use crate::sys::at::{self, Follow};
@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 ///
 /// # Errors
 /// The errno of stat(2), except ENOENT.
-pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
+pub fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
     if matches!(fds.dst, Base::Absent) {
         return Ok(None); // a dry run did not make the directory
     }
@@ -61,6 +61,7 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
         },
         circular,
         writable: true,
+        just_made: is_just_made(ctx, dir, entry, &stat),
         time_kept: has_kept_time(ctx, dst, name, source, &stat),
         goes_if_other,
         untrusted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
@@ -89,6 +90,11 @@ pub fn look(ctx: &Context, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Op
             has_its_name && at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(is_source);
     }
     Ok(Some(existing))
+}
+
+/// Returns whether this run made the destination of an operand for an earlier one.
+pub fn is_just_made(ctx: &Context, dir: &Dir, entry: &Entry, stat: &Stat) -> bool {
+    entry.operand && ctx.made_for_operand(&dir.destination_name(entry.destination()), stat.id())
 }
 
 /// Returns whether an operand's source or destination is one of this process's descriptors, by a name such as

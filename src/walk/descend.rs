@@ -188,13 +188,8 @@ impl Walker<'_, '_> {
             None
         } else {
             let cannot_stat = |errno| Failure::new(Operation::Stat, destination_path()).errno(errno);
-            existing::look(self.ctx, &fds, entry, &source).map_err(cannot_stat)?
+            existing::look(self.ctx, parent, &fds, entry, &source).map_err(cannot_stat)?
         };
-        let just_made = |existing: &Existing| {
-            let name = || parent.destination_name(entry.destination());
-            self.walk.operands_meet && entry.operand && self.ctx.made_for_operand(&name(), existing.stat.id())
-        };
-        let existing = existing.map(|existing| Existing { just_made: just_made(&existing), ..existing });
         let decision = decision::decide(&self.ctx.options, &source, existing.as_ref());
         self.check_decision(parent, entry, &decision)?;
         if decision == Decision::Done || self.was_met(parent, entry, &fds, source.id(), &operand)? {
@@ -277,7 +272,7 @@ impl Walker<'_, '_> {
             match self.make_in_place_of(&decision, &wanted) {
                 Err(failure) if was_overtaken(&failure, wanted.name) && tries < TRIES => {
                     let cannot_stat = |errno| Failure::new(Operation::Stat, path()).errno(errno);
-                    existing = existing::look(self.ctx, fds, entry, source).map_err(cannot_stat)?;
+                    existing = existing::look(self.ctx, parent, fds, entry, source).map_err(cannot_stat)?;
                     decision = decision::decide(&self.ctx.options, source, existing.as_ref());
                     self.check_decision(parent, entry, &decision)?;
                 }

@@ -31,6 +31,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
 pub use frontier::Work;
 use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Later, Pending, Unread};
+#[cfg(feature = "cli")]
 pub use listed::Fingerprints;
 use listed::Listed;
 use listing::Listing;

@@ -122,6 +122,10 @@ impl Task<'_> {
         move |errno| Failure::new(operation, self.destination_path()).errno(errno)
     }
 
+    fn look_at_existing(&self, ctx: &Context, source: &Stat) -> Result<Option<Existing>, Failure> {
+        existing::look(ctx, self.dir, self.fds, self.entry, source).map_err(self.cannot(Operation::Stat))
+    }
+
     /// Returns the failure to make the destination a link to `earlier`.
     fn cannot_link(&self, earlier: OsString) -> Failure {
         Failure::new(Operation::CreateHardLink, self.destination_path()).and(earlier)
@@ -261,15 +265,7 @@ impl<'c> Worker<'c> {
             // The name was not a directory when the walk inspected it.
             return Err(Failure::replaced(task.source_path()));
         }
-        let existing = if task.dir.fresh {
-            None
-        } else {
-            existing::look(self.ctx, task.fds, task.entry, &source.stat).map_err(task.cannot(Operation::Stat))?
-        };
-        let existing = existing.map(|existing| Existing {
-            just_made: self.made_by_earlier_operand(task, &existing.stat),
-            ..existing
-        });
+        let existing = if task.dir.fresh { None } else { task.look_at_existing(self.ctx, &source.stat)? };
         let existing = existing.or_else(|| self.pretended(task));
         if let Some(existing) = &existing {
             self.note_existing(&source.stat, &existing.link);

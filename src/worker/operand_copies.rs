@@ -2,24 +2,19 @@
 
 use super::{Task, Worker};
 use crate::error::Operation;
+use crate::existing;
 use crate::report::{Failure, lock};
 use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 
 impl Worker<'_> {
-    pub(super) fn made_by_earlier_operand(&self, task: &Task<'_>, stat: &Stat) -> bool {
-        self.shared.operands_meet
-            && task.entry.operand
-            && self.ctx.made_for_operand(&task.dir.destination_name(task.entry.destination()), stat.id())
-    }
-
     /// Fails if an earlier operand made a symbolic link here, which must not be written through.
     pub(super) fn check_operand_link(&self, task: &Task<'_>) -> Result<(), Failure> {
         if !self.shared.operands_meet || !task.entry.operand || self.ctx.options.backup.is_some() {
             return Ok(());
         }
         match at::stat(&task.fds.dst, task.entry.destination(), Follow::No) {
-            Ok(stat) if stat.is_symlink() && self.made_by_earlier_operand(task, &stat) => {
+            Ok(stat) if stat.is_symlink() && existing::is_just_made(self.ctx, task.dir, task.entry, &stat) => {
                 Err(Failure::new(Operation::ThroughJustMadeLink, task.source_path()).and(task.destination_path()))
             }
             _ => Ok(()),

@@ -4,9 +4,8 @@
 //! rules as one that existed before: it is overwritten, skipped, backed up or asked about.
 
 use super::{Placement, Task, Worker};
-use crate::decision::{self, Existing};
-use crate::error::{Failure, Operation};
-use crate::existing;
+use crate::decision;
+use crate::error::Failure;
 use crate::sys::{Errno, Stat};
 
 /// How often to decide about one name. Every further try means that another process changed the name in the
@@ -73,10 +72,8 @@ impl Worker<'_> {
         source: &Stat,
         failure: Failure,
     ) -> Result<Option<Placement>, Failure> {
-        let existing =
-            existing::look(self.ctx, task.fds, task.entry, source).map_err(task.cannot(Operation::Stat))?;
+        let existing = task.look_at_existing(self.ctx, source)?;
         let Some(existing) = existing else { return Ok(Some(Placement::Create)) };
-        let existing = Existing { just_made: self.made_by_earlier_operand(task, &existing.stat), ..existing };
         let decision = decision::decide(&self.ctx.options, source, Some(&existing));
         let prepared = self.prepare_name(task, source, Some(&existing), decision, Some(failure))?;
         Ok(prepared.map(|(placement, _)| placement))
