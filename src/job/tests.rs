@@ -196,19 +196,6 @@ fn a_list_that_was_cut_off_is_damaged() {
 }
 
 #[test]
-fn files_of_a_job_are_made_and_never_written_over() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("victim"), "precious").unwrap();
-    std::os::unix::fs::symlink("victim", dir.path().join("link")).unwrap();
-    let private = PrivateDir::open(dir.path()).unwrap();
-    assert!(private.create("link").is_err() && private.create("victim").is_err());
-    assert!(private.read("link", &StaleRetry::default()).is_err());
-    private.write_json("link", &json!(1)).unwrap();
-    assert_eq!(private.read_json("link", &StaleRetry::default()), Ok(Some(json!(1))));
-    assert_eq!(std::fs::read(dir.path().join("victim")).unwrap(), b"precious");
-}
-
-#[test]
 fn what_is_published_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let private = PrivateDir::open(dir.path()).unwrap();
