@@ -27,7 +27,23 @@ pub enum Handle<'a> {
     Entry(BorrowedFd<'a>, &'a OsStr),
 }
 
-impl Handle<'_> {
+impl<'a> Handle<'a> {
+    /// Makes a call on the descriptor: `open`, or `by_path` if that is an O_PATH descriptor, which most calls refuse.
+    fn call<T>(
+        self,
+        open: impl FnOnce(BorrowedFd<'a>) -> sys::Result<T>,
+        by_path: impl FnOnce(BorrowedFd<'a>) -> sys::Result<T>,
+    ) -> sys::Result<T> {
+        match self {
+            Handle::Open(fd) => match open(fd) {
+                Err(Errno::BADF) => by_path(fd),
+                answer => answer,
+            },
+            Handle::Path(fd, _) => by_path(fd),
+            Handle::Entry(..) => Err(Errno::BADF),
+        }
+    }
+
     /// Returns a path of the file, through /proc (proc_pid_fd(5)), for calls that take no descriptor.
     fn path(&self) -> OsString {
         match self {
@@ -93,26 +109,12 @@ fn stat(file: Handle<'_>) -> sys::Result<Stat> {
 }
 
 fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()> {
-    match file {
-        Handle::Open(fd) => match io::chown(fd, uid, gid) {
-            Err(Errno::BADF) => at::chown(fd, OsStr::new(""), uid, gid),
-            answer => answer,
-        },
-        Handle::Path(fd, _) => at::chown(fd, OsStr::new(""), uid, gid),
-        Handle::Entry(..) => Err(Errno::BADF),
-    }
+    file.call(|fd| io::chown(fd, uid, gid), |fd| at::chown(fd, OsStr::new(""), uid, gid))
 }
 
 /// Sets the permission bits. An O_PATH descriptor needs /proc, or Linux 6.6, for that.
 pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
-    match file {
-        Handle::Open(fd) => match io::chmod(fd, mode) {
-            Err(Errno::BADF) => at::chmod(fd, mode),
-            answer => answer,
-        },
-        Handle::Path(fd, _) => at::chmod(fd, mode),
-        Handle::Entry(..) => Err(Errno::BADF),
-    }
+    file.call(|fd| io::chmod(fd, mode), |fd| at::chmod(fd, mode))
 }
 
 /// Gives a file the permission bits `mode` and the source's access control lists. A list that the source does not

@@ -206,28 +206,16 @@ fn compare(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl
 
 /// Creates or replaces an attribute.
 pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
-    let answer = retry_on_intr(|| match file {
-        Handle::Open(fd) => match fs::fsetxattr(fd, name, value, XattrFlags::empty()) {
-            Err(Errno::BADF) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
-            answer => answer,
-        },
-        Handle::Path(..) => fs::setxattr(file.path(), name, value, XattrFlags::empty()),
-        Handle::Entry(..) => Err(Errno::BADF),
-    });
+    let flags = XattrFlags::empty();
+    let open = |fd| fs::fsetxattr(fd, name, value, flags);
+    let answer = retry_on_intr(|| file.call(open, |_| fs::setxattr(file.path(), name, value, flags)));
     answer.map_err(at::without_proc)
 }
 
 /// Removes an attribute; false if there was none.
 pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
-    let answer = retry_on_intr(|| match file {
-        Handle::Open(fd) => match fs::fremovexattr(fd, name) {
-            Err(Errno::BADF) => fs::removexattr(file.path(), name),
-            answer => answer,
-        },
-        Handle::Path(..) => fs::removexattr(file.path(), name),
-        Handle::Entry(..) => Err(Errno::BADF),
-    });
-    match answer {
+    let open = |fd| fs::fremovexattr(fd, name);
+    match retry_on_intr(|| file.call(open, |_| fs::removexattr(file.path(), name))) {
         Ok(()) => Ok(true),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(at::without_proc(errno)),
