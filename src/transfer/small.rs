@@ -4,7 +4,7 @@
 //! is handed to the copy loop together with the answer of the call, so nothing is tried twice.
 
 use super::copy_loop::CopyLoop;
-use super::ladder::{Ladder, Limits, Outcome, Transfer, TransferError};
+use super::ladder::{FilePart, Ladder, Limits, Outcome, Transfer, TransferError};
 use super::route::Case;
 use super::strategies::{length, refuse_or_fail, step_of};
 use super::{Account, Call, Side, Step, Strategy};
@@ -76,7 +76,8 @@ impl Ladder {
         if step != Step::Moved(size) {
             files.read_clock(account);
             let route = self.route_at(files.route);
-            let outcome = CopyLoop::new(self, t, &route, account, true).after(files.strategy, step).run();
+            let outcome =
+                CopyLoop::new(self, t, &route, account, true).after(files.strategy, step).run(FilePart::Whole);
             files.since = Instant::now();
             return outcome;
         }

@@ -6,8 +6,8 @@
 use super::directory::Opened;
 use super::listing::Listing;
 use super::{is_excluded, level_below};
-use crate::context::Context;
-use crate::dir::{Base, Dir, Extent, Finish, Hold};
+use crate::context::{Base, Context};
+use crate::dir::{Dir, Extent, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::filter;
 use crate::options::Dereference;
