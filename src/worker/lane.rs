@@ -86,6 +86,16 @@ impl Worker<'_> {
         self.has_lane && self.has_lane_from(batch, source.dev, batch.fds.src.as_fd())
     }
 
+    /// Returns whether small files of this batch share the blocks of their sources. On xfs, two workers that each do
+    /// this for many files of one directory in a row wait for each other, which takes 1.14 of the time.
+    pub(super) fn clones(&mut self, batch: &Batch) -> bool {
+        let Some(dev) = batch.dir.dst_dev else { return false };
+        let destination = (dev, batch.fds.dst.as_fd());
+        // Operands come from several devices, probably also from this one.
+        let source = batch.dir.source_id().map_or(destination, |id| (id.dev, batch.fds.src.as_fd()));
+        self.ladder.tries_clone(source, destination)
+    }
+
     /// Returns whether plain files from the device of this descriptor are copied together.
     fn has_lane_from(&mut self, batch: &Batch, dev: u64, fd: BorrowedFd<'_>) -> bool {
         let Some(destination) = batch.dir.dst_dev else { return false };
