@@ -7,13 +7,15 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 
 /// The extended attribute that holds a file's context.
 pub const XATTR: &str = "security.selinux";
 
-/// Returns whether SELinux is active, enforcing or permissive: selinuxfs is mounted.
+/// Returns whether SELinux is active, enforcing or permissive: selinuxfs is mounted. Cached.
 pub fn is_enabled() -> bool {
-    at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok()
+    static ENABLED: OnceLock<bool> = OnceLock::new();
+    *ENABLED.get_or_init(|| at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok())
 }
 
 /// Sets the context of all files that this thread creates from now on (proc_pid_attr(5), `fscreate`).
