@@ -87,12 +87,12 @@ pub(crate) const INTENDED: &[Known] = &[
         },
     },
     Known {
-        why: "a leading directory of --parents that is copied into itself has another mode while it is filled",
+        why: "a leading directory of --parents that is copied into itself has another mode while it is filled, perhaps with its sticky bit",
         shows: |case, cp, zcp| {
             let notice = |run: &Run| run.says("into itself");
             let same_but_modes = differ_only(cp, zcp, |node| {
                 if node.mode & 0o170_000 == 0o040_000 {
-                    node.mode &= !0o077;
+                    node.mode &= !0o7077;
                 }
             });
             case.has("--parents") && notice(cp) && notice(zcp) && same_but_modes
