@@ -199,11 +199,16 @@ impl Worker<'_> {
 impl Shared {
     /// Syncs the remaining files of trees at the end, then the times that they get after that.
     pub fn make_files_durable(&self, ctx: &Context) {
-        if !ctx.syncs_whole || ctx.stop.is_raised() {
+        if !ctx.syncs_whole {
             return;
         }
         let mut timed = lock(&self.unsynced.timed);
         let files = std::mem::take(&mut lock(&self.unsynced.batch).files);
+        if ctx.stop.is_raised() {
+            // A failure or a signal ended the copy before these files were synced.
+            files.iter().for_each(|file| file.mark_incomplete(ctx));
+            return;
+        }
         let some = files.first().map(Waiting::path).unwrap_or_default();
         settle(ctx, &mut timed, files, ctx.watched.sync(), || some.clone());
         if !timed.is_empty() && !ctx.stop.is_raised() {

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("complete::not_if_fsync_failed_on_a_server", &fuse, server_fsync_failed),
         trial("complete::not_if_an_attribute_was_refused_by_a_server", &fuse, server_attribute_failed),
         trial("complete::not_if_syncfs_failed", &[Need::Strace], syncfs_failed),
+        trial("complete::not_if_a_failure_ended_the_copy_before_the_sync", &[], ended_before_sync),
         trial("complete::not_if_the_disk_was_full", &[Need::Root, Need::Mount("ext4")], thin_disk),
         trial("complete::each_is_synced_where_syncfs_does_not_reach", &fuse, server_is_synced),
         trial("complete::each_is_synced_where_syncfs_is_refused", &[Need::Strace], syncfs_refused),
@@ -138,6 +139,24 @@ fn syncfs_failed() {
         kept(&sandbox, "src").assert_same(&kept(&sandbox, "dst"));
         let output = sandbox.zcp(args.iter().chain(&["--stats=json"])).output().unwrap();
         assert_eq!(stats(&output)["totals"]["files"], 0, "{again:?}");
+    }
+}
+
+/// Files that wait for syncfs(2) when a failure ends the copy are not known to be on the disk.
+fn ended_before_sync() {
+    for options in [&["-a", "--resume"][..], &["-au"]] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/f", noise(5000)).dir("src").dir("dst");
+        let common = [options, &["-j1", "--fsync", "--stats=json", "src"]].concat();
+        let ended = sandbox.zcp(common.iter().chain(&["--fail-fast", "missing", "dst"])).output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert_eq!(stats(&ended)["totals"]["files"], 1, "{ended:?}");
+        for copied in [1, 0] {
+            let again = sandbox.zcp(common.iter().chain(&["dst"])).output().unwrap();
+            assert_done(&again);
+            assert_eq!(stats(&again)["totals"]["files"], copied, "{options:?}");
+            kept(&sandbox, "src").assert_same(&kept(&sandbox, "dst/src"));
+        }
     }
 }
 
