@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Splits a path into its directory (with the slash; empty if there is none) and its last component, without
 /// trailing slashes.
-pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
+pub(crate) fn split(name: &OsStr) -> (&OsStr, &OsStr) {
     let bytes = name.as_bytes();
     let end = bytes.iter().rposition(|b| *b != b'/').map_or(0, |last| last + 1);
     let start = bytes[..end].iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
@@ -17,16 +17,16 @@ pub fn split(name: &OsStr) -> (&OsStr, &OsStr) {
 }
 
 /// Returns the directory of a path, `.` if it has none.
-pub fn parent(path: &OsStr) -> &OsStr {
+pub(crate) fn parent(path: &OsStr) -> &OsStr {
     Some(split(path).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."))
 }
 
 /// The longest name of a backup that cp makes, in bytes. A longer name is shortened, unless only its number
 /// is incremented and gets no longer.
-pub const LONGEST_NAME: usize = 254;
+pub(crate) const LONGEST_NAME: usize = 254;
 
 /// Returns the name of the next backup of `name` in `dir`, without its directory.
-pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
+pub(crate) fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
     let base = split(name).1;
     if backup.control == BackupControl::Simple {
         return simple(backup, base);
@@ -47,7 +47,7 @@ pub fn name(backup: &Backup, dir: BorrowedFd<'_>, name: &OsStr) -> OsString {
 
 /// Returns the name of a simple backup. cp shortens it only if it has searched for numbered backups, and so knows
 /// the longest name that the directory allows.
-pub fn simple(backup: &Backup, base: &OsStr) -> OsString {
+pub(crate) fn simple(backup: &Backup, base: &OsStr) -> OsString {
     let name = [base.as_bytes(), backup.suffix.as_bytes()].concat();
     if backup.control == BackupControl::Simple { OsString::from_vec(name) } else { shortened(base, name) }
 }
@@ -81,17 +81,17 @@ fn next(digits: &[u8]) -> Vec<u8> {
 }
 
 /// Returns the path of `base` in the directory of `name`.
-pub fn beside(name: &OsStr, base: &OsStr) -> OsString {
+pub(crate) fn beside(name: &OsStr, base: &OsStr) -> OsString {
     OsString::from_vec([split(name).0.as_bytes(), base.as_bytes()].concat())
 }
 
 /// The number of names to try for a new file. Other processes do not take that many meanwhile, but a broken
 /// server may report EEXIST for ever.
-pub const TRIES: u32 = 1000;
+pub(crate) const TRIES: u32 = 1000;
 
 /// Renames a file to its backup and returns the backup's name, without its directory; `None` if the file is
 /// gone.
-pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
+pub(crate) fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
     repeat(backup, dir, file, |new_name, numbered| match numbered {
         true => at::rename_to_free(dir, file, new_name),
         false => at::rename(dir, file, dir, new_name),
@@ -103,7 +103,7 @@ pub fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option
 ///
 /// # Errors
 /// The errno of link(2), or of removing an earlier simple backup.
-pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
+pub(crate) fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
     // In a sticky directory, the link may be allowed although the file can then not be replaced, nor the
     // backup removed.
     match at::may_remove_from_sticky(dir, parent(file), file) {
@@ -123,7 +123,7 @@ pub fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Resul
 
 /// Gives a file its own name back. With `by_link`, it never lost that name, and only the backup's name is
 /// removed.
-pub fn undo(dir: BorrowedFd<'_>, file: &OsStr, backup: &OsStr, by_link: bool) -> Result<()> {
+pub(crate) fn undo(dir: BorrowedFd<'_>, file: &OsStr, backup: &OsStr, by_link: bool) -> Result<()> {
     let backup = beside(file, backup);
     if by_link { at::unlink(dir, &backup) } else { at::rename(dir, &backup, dir, file) }
 }

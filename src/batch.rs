@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A name to copy, in a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The name in the source directory.
     pub name: OsString,
     /// The name in the destination directory, if it differs.
@@ -26,7 +26,7 @@ pub struct Entry {
 
 impl Entry {
     /// Makes an entry for a name in a directory listing.
-    pub fn listed(found: Dirent<'_>) -> Entry {
+    pub(crate) fn listed(found: Dirent<'_>) -> Entry {
         Entry { name: found.name.to_owned(), new_name: None, hint: found.kind, operand: false }
     }
 
@@ -38,14 +38,14 @@ impl Entry {
     }
 
     /// Returns the name in the destination directory.
-    pub fn destination(&self) -> &OsStr {
+    pub(crate) fn destination(&self) -> &OsStr {
         self.new_name.as_ref().unwrap_or(&self.name)
     }
 }
 
 /// Entries in memory.
 #[derive(Debug)]
-pub enum Entries {
+pub(crate) enum Entries {
     /// Separate entries.
     Given(Vec<Entry>),
     /// A directory listing.
@@ -54,7 +54,7 @@ pub enum Entries {
 
 impl Entries {
     /// Returns the number of entries.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Entries::Given(entries) => entries.len(),
             Entries::Listed(names) => names.len(),
@@ -62,12 +62,12 @@ impl Entries {
     }
 
     /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns the entry at a position.
-    pub fn get(&self, at: usize) -> Option<Entry> {
+    pub(crate) fn get(&self, at: usize) -> Option<Entry> {
         match self {
             Entries::Given(entries) => entries.get(at).cloned(),
             Entries::Listed(names) => names.get(at).map(Entry::listed),
@@ -86,7 +86,7 @@ impl Entries {
 /// Names of one directory, copied by any worker that takes one. The directory is not finished before the last
 /// worker drops the batch.
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The directory of the names.
     pub dir: Hold,
     /// The open descriptors of the directory, which the batch keeps open.
@@ -97,27 +97,27 @@ pub struct Batch {
 
 impl Batch {
     /// Makes a batch from which no name has been taken.
-    pub fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
+    pub(crate) fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
         Batch { dir, fds, entries, next: AtomicUsize::new(0) }
     }
 
     /// Returns all names, taken or not.
-    pub fn entries(&self) -> &Entries {
+    pub(crate) fn entries(&self) -> &Entries {
         &self.entries
     }
 
     /// Writes the next name that no worker has taken into `entry`, which keeps its memory; false if there is none.
-    pub fn take(&self, entry: &mut Entry) -> bool {
+    pub(crate) fn take(&self, entry: &mut Entry) -> bool {
         !self.is_taken() && self.entries.read(self.next.fetch_add(1, Ordering::Relaxed), entry)
     }
 
     /// Returns the number of names that no worker has taken.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
     /// Returns whether all names have been taken.
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.left() == 0
     }
 }

@@ -133,7 +133,7 @@ impl Refusal {
 }
 
 /// Returns whether cp follows a symbolic link at the destination: only if it would write through it.
-pub fn follows_destination(options: &Options, source: &Stat) -> bool {
+pub(crate) fn follows_destination(options: &Options, source: &Stat) -> bool {
     let reads_content = source.is_regular() || (options.read_special && !source.is_dir() && !source.is_symlink());
     reads_content && options.action == Action::Copy && options.backup.is_none() && !options.remove_destination
 }

@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 ///
 /// # Errors
 /// The errno of stat(2), except ENOENT.
-pub fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
+pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
     if matches!(fds.dst, Base::Absent) {
         return Ok(None); // a dry run did not make the directory
     }
@@ -93,7 +93,7 @@ pub fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -
 }
 
 /// Returns whether this run made the destination of an operand for an earlier one.
-pub fn is_just_made(ctx: &Context, dir: &Dir, entry: &Entry, stat: &Stat) -> bool {
+pub(crate) fn is_just_made(ctx: &Context, dir: &Dir, entry: &Entry, stat: &Stat) -> bool {
     entry.operand && ctx.made_for_operand(&dir.destination_name(entry.destination()), stat.id())
 }
 
@@ -150,7 +150,7 @@ fn referent(
 
 /// Returns whether a symbolic link at the destination may be written through as cp does: it is older than this
 /// run, and only this user or root can have made it.
-pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
+pub(crate) fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
     /// The `f_type` of /proc, which makes its links (`/dev/fd/1`) when they are looked at.
     const PROC: u64 = 0x9FA0;
     let ours = |stat: &Stat| stat.uid == ctx.process.uid || stat.uid == 0;
@@ -168,33 +168,33 @@ pub fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> b
 
 /// Returns whether another user has replaced a directory that was just made. The new owner could then read files
 /// that the right directory would protect. Only file systems that store owners can tell.
-pub fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
+pub(crate) fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
     let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
     made.uid != ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
 }
 
 /// The position of a name. Two spellings of one entry of one directory are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Location {
+pub(crate) struct Location {
     parent: FileId,
     name: OsString,
 }
 
 /// Returns the location of `name`, which is relative to `base`.
-pub fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
+pub(crate) fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let parent = at::stat(base, backup::parent(name), Follow::Yes)?.id();
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
 /// Returns the location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that
 /// names its directory counts as a directory of its own, so the same file may be named again through that link.
-pub fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
+pub(crate) fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let parent = at::stat(base, without_slashes(backup::parent(name)), Follow::No)?.id();
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
 }
 
 /// Returns the directory itself and all directories above it.
-pub fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
+pub(crate) fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
     let mut above = HashSet::new();
     let mut up = OsString::from(".");
     while let Ok(stat) = at::stat(&dir, &up, Follow::Yes)
@@ -225,7 +225,7 @@ fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {
 }
 
 /// Returns whether the source is followed if it is a symbolic link.
-pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
+pub(crate) fn follows_source(options: &Options, entry: &Entry) -> Follow {
     Follow::from(match options.dereference {
         Dereference::Never => false,
         Dereference::CommandLine => entry.operand,
@@ -237,7 +237,7 @@ pub fn follows_source(options: &Options, entry: &Entry) -> Follow {
 ///
 /// # Errors
 /// The errno that creating it would probably give.
-pub fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
+pub(crate) fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
     if matches!(dir, Base::Absent) {
         return Ok(()); // a directory that a dry run did not make
     }

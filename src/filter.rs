@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The name of the files that `--gitignore` reads.
-pub const GITIGNORE: &str = ".gitignore";
+pub(crate) const GITIGNORE: &str = ".gitignore";
 
 /// The patterns of the command line, in order.
 #[derive(Clone, Debug, Default)]

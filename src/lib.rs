@@ -86,7 +86,7 @@
 //! Each worker counts in plain integers (`report::Stats`), which are added up at the end.
 
 // Some code is for the program alone.
-#![cfg_attr(not(feature = "cli"), allow(dead_code))]
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unreachable_pub))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("zcp copies by system calls that only Linux has; it can be built for Linux alone.");
@@ -117,9 +117,10 @@ mod walk;
 mod worker;
 
 pub use api::{Attribute, Cancel, CopyOptions, Error, Report, StrategyReport, copy};
+pub use error::Failure;
 pub use options::{Action, BackupControl, Dereference, OnFailure, ProgressForm, When};
 pub use report::progress::Progress;
-pub use report::{Console, Failure, Log, Prompt};
+pub use report::{Console, Log, Prompt};
 pub use transfer::Strategy;
 pub use transfer::ladder::Sparse;
 pub use transfer::route::Cloning;

@@ -133,7 +133,7 @@ pub enum OnFailure {
 const IGNORED_CONTEXT: &str = "warning: ignoring --context; it requires an SELinux-enabled kernel";
 const NO_SELINUX: &str = "cannot preserve security context without an SELinux-enabled kernel";
 /// The error for backups with options that never replace a file.
-pub const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
+pub(crate) const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
 /// All options of a copy, without the operands. The default is a command line without any option.
 #[derive(Clone, Debug, Default)]

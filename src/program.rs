@@ -15,7 +15,7 @@ use zcp::internals::{
 use zcp::{Cancel, Console, Error, Failure, Log, Report};
 
 /// Runs zcp in a process that did not start with Rust's own `main`. Returns the exit status.
-pub fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
+pub(crate) fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
     if let Err(errno) = begin() {
         let failure = Failure::from(Operation::OccupyDescriptor).errno(errno);
         Console::new("zcp").message(&failure);
@@ -32,7 +32,7 @@ const FAILURE: i32 = 1;
 /// Runs zcp. The first of `args` is the name that it was called by.
 ///
 /// The exit status is 0 or 1, as with cp. A signal that interrupted the copy is raised again at the end.
-pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
+pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     let console = Console::new(&cli::program_name(args.next().as_deref()));
     if let Some(words) = unseen_by(cfg!(target_feature = "crt-static"), preloads) {
         console.say(words.as_bytes());

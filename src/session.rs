@@ -1,6 +1,6 @@
 //! One copy, from its preparation to its end, and its effects on the process.
 
-pub use crate::context::Callback;
+pub(crate) use crate::context::Callback;
 use crate::context::{Context, Descriptors, MadeEarlier, MadeListener, Process, Prompter, Watched};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// The callbacks and the console that a copy works for.
 #[derive(Clone, Debug, Default)]
-pub struct Host {
+pub(crate) struct Host {
     /// The front end of a program. With a console, the copy catches signals and enlarges the table of
     /// descriptors. Without one, it leaves signals, the terminal and descriptors alone.
     pub console: Option<Console>,
@@ -36,7 +36,7 @@ pub struct Host {
 
 /// Facts about a copy before it begins.
 #[derive(Debug)]
-pub struct Outlook {
+pub(crate) struct Outlook {
     /// The expected duration.
     pub duration: Duration,
     /// Whether there may be work for several workers.
@@ -47,7 +47,7 @@ pub struct Outlook {
 
 /// A copy that is about to begin.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// State that all threads share.
     pub ctx: Arc<Context>,
     /// The operands to start from.
@@ -59,7 +59,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`Unusable`]: nothing can be copied at all.
-    pub fn prepare(
+    pub(crate) fn prepare(
         mut options: Options,
         operands: Operands,
         host: Host,
@@ -74,13 +74,13 @@ impl Session {
     }
 
     /// Performs the copy.
-    pub fn run(self) -> Summary {
+    pub(crate) fn run(self) -> Summary {
         engine::run(&self.ctx, self.roots)
     }
 }
 
 /// Prepares the process for a copy, and makes the state that its threads share.
-pub fn context(mut options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
+pub(crate) fn context(mut options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
     let Host { console, stop, listener, made_listener, made_earlier, prompter, log: _ } = host;
     let process = Process::look(console.is_some());
     if proc::preloads("libfakeroot") {

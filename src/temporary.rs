@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// # Errors
 /// Those of `make`, which is called again with another name after EEXIST.
-pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Result<(OsString, T)> {
+pub(crate) fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Result<(OsString, T)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let (parent, _) = backup::split(name);
     for _ in 0..backup::TRIES {
@@ -33,27 +33,27 @@ pub fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Resul
 
 /// Returns the serial number in the first temporary name of this process. It is random, so no other process can
 /// take the names first.
-pub fn first_serial() -> u64 {
+pub(crate) fn first_serial() -> u64 {
     static FIRST: OnceLock<u64> = OnceLock::new();
     // Without the highest bits, so that no process exhausts the numbers.
     *FIRST.get_or_init(|| u64::try_from(proc::random() >> 66).unwrap_or(0))
 }
 
 /// Returns the process and the serial number in a temporary name, or `None` if it is not one.
-pub fn maker(name: &OsStr) -> Option<(u32, u64)> {
+pub(crate) fn maker(name: &OsStr) -> Option<(u32, u64)> {
     let (process, serial) = name.to_str()?.strip_prefix(".zcp-")?.split_once('-')?;
     Some((process.parse().ok()?, serial.parse().ok()?))
 }
 
 /// Returns whether this process made the temporary name, given the serial number of its first one.
-pub fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
+pub(crate) fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
     const MOST: u64 = 1 << 40;
     let is_in_range = |serial: u64| serial.checked_sub(first_serial).is_some_and(|count| count < MOST);
     maker(name).is_some_and(|(maker, serial)| maker == process && is_in_range(serial))
 }
 
 /// Creates a regular file under a new temporary name beside `name`, locked and open for writing.
-pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString, OwnedFd)> {
+pub(crate) fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(OsString, OwnedFd)> {
     make(name, |temporary| {
         let fd = at::create(dir, temporary, mode, true)?;
         match io::lock(&fd) {
@@ -95,7 +95,7 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr
 
 /// Removes the temporary files of dead processes from a directory. Returns their names, each with its result.
 /// A file stays unless it is certainly left over.
-pub fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
+pub(crate) fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
     let Ok(names) = at::names(&dir, directory) else { return Vec::new() };
     let mut ours = names.into_iter().filter_map(|name| Some((maker(&name)?.0, name))).peekable();
     if ours.peek().is_none() {

@@ -29,7 +29,7 @@ const PRESET: &str = "ZCP_OPTS";
 
 /// A parsed command line.
 #[derive(Debug)]
-pub enum Request {
+pub(crate) enum Request {
     /// A copy.
     Copy(Box<Copy>),
     /// A step of a copy that several machines share.
@@ -40,7 +40,7 @@ pub enum Request {
 
 /// A copy, and the use of its report.
 #[derive(Debug)]
-pub struct Copy {
+pub(crate) struct Copy {
     /// The options of the library.
     pub options: CopyOptions,
     /// The files to copy.
@@ -55,7 +55,7 @@ pub struct Copy {
 
 /// The outputs for the statistics and the log of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// The form of the statistics on stdout (`--stats`).
     pub form: Option<StatsForm>,
     /// The file for statistics in JSON (`--stats-file`).
@@ -66,7 +66,7 @@ pub struct Statistics {
 
 /// The form of `--stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatsForm {
+pub(crate) enum StatsForm {
     /// A table for people.
     Text,
     /// One JSON object on one line.
@@ -75,7 +75,7 @@ pub enum StatsForm {
 
 /// A rejected command line.
 #[derive(Debug)]
-pub struct UsageError {
+pub(crate) struct UsageError {
     /// The message, of one or more lines.
     pub text: Vec<u8>,
     /// Whether the message refers to `--help`.
@@ -112,7 +112,7 @@ impl From<Error> for UsageError {
 }
 
 /// Returns the name that messages begin with: the program's name as it was called.
-pub fn program_name(argv0: Option<&OsStr>) -> String {
+pub(crate) fn program_name(argv0: Option<&OsStr>) -> String {
     let base = argv0.map(|name| name.as_bytes()).unwrap_or_default().rsplit(|b| *b == b'/').next();
     match base.map(String::from_utf8_lossy) {
         Some(name) if !name.is_empty() => name.into_owned(),
@@ -124,7 +124,7 @@ pub fn program_name(argv0: Option<&OsStr>) -> String {
 ///
 /// # Errors
 /// A [`UsageError`] with cp's message.
-pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageError> {
+pub(crate) fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageError> {
     let program = console.program();
     let called_cp = program == "cp";
     let manner = Manner { posix: std::env::var_os("POSIXLY_CORRECT").is_some(), cp: called_cp };
@@ -154,7 +154,7 @@ pub fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageErr
 ///
 /// # Errors
 /// Those of [`parse`], or the arguments are no copy's.
-pub fn parse_saved(args: Vec<OsString>, console: &Console) -> Result<CopyOptions, UsageError> {
+pub(crate) fn parse_saved(args: Vec<OsString>, console: &Console) -> Result<CopyOptions, UsageError> {
     match parse(args, console)? {
         Request::Copy(copy) => Ok(copy.options),
         _ => Err(UsageError::without_hint("the job's saved options do not describe a copy")),

@@ -22,7 +22,7 @@ const OUTPUT: &str = "Output (zcp)";
 const MACHINES: &str = "Many machines (zcp)";
 
 /// Makes clap's options, for help, the manual page and the completions.
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("zcp")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Copy SOURCE to DEST, or several SOURCEs into DIRECTORY: many files at once, each by the fastest strategy that the kernel offers")

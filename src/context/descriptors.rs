@@ -24,7 +24,7 @@ const WAITING: usize = 16;
 
 /// An open directory, or the working directory.
 #[derive(Debug)]
-pub enum Base {
+pub(crate) enum Base {
     /// The working directory.
     Cwd,
     /// Any other directory.
@@ -45,7 +45,7 @@ impl AsFd for Base {
 
 /// The two descriptors of a directory that is being copied.
 #[derive(Debug)]
-pub struct Fds {
+pub(crate) struct Fds {
     /// The source.
     pub src: Base,
     /// The destination.
@@ -54,28 +54,28 @@ pub struct Fds {
 
 /// The descriptors of a directory while it is open.
 #[derive(Debug)]
-pub struct FdSlot(Mutex<Option<Arc<Fds>>>);
+pub(crate) struct FdSlot(Mutex<Option<Arc<Fds>>>);
 
 impl FdSlot {
     /// Makes the slot of an open directory.
-    pub fn open(fds: Fds) -> Arc<FdSlot> {
+    pub(crate) fn open(fds: Fds) -> Arc<FdSlot> {
         Arc::new(FdSlot(Mutex::new(Some(Arc::new(fds)))))
     }
 
     /// Returns the descriptors, unless they were closed.
-    pub fn get(&self) -> Option<Arc<Fds>> {
+    pub(crate) fn get(&self) -> Option<Arc<Fds>> {
         lock(&self.0).clone()
     }
 
     /// Replaces the descriptors. The old ones are closed as soon as nobody uses them.
-    pub fn set(&self, fds: Option<Arc<Fds>>) {
+    pub(crate) fn set(&self, fds: Option<Arc<Fds>>) {
         let _old = std::mem::replace(&mut *lock(&self.0), fds);
     }
 }
 
 /// The open directories and their limit.
 #[derive(Debug)]
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     most: usize,
     reserved: usize,
     workers: usize,
@@ -88,7 +88,7 @@ pub struct Descriptors {
 impl Descriptors {
     /// Makes a budget that leaves each of `workers` enough descriptors for its files and its pipe. The number
     /// of workers is reduced if there are not enough.
-    pub fn new(workers: usize) -> Descriptors {
+    pub(crate) fn new(workers: usize) -> Descriptors {
         let limit = proc::descriptor_limit();
         let affordable = limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH;
         let workers = workers.min(affordable).max(1);
@@ -102,41 +102,41 @@ impl Descriptors {
     }
 
     /// Returns the number of workers for which the descriptors suffice.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
     /// Returns the number of small files that a worker may copy together.
-    pub fn together(&self) -> usize {
+    pub(crate) fn together(&self) -> usize {
         self.together.max(1)
     }
 
     /// Reserves descriptors for up to `files` files that are copied together. Returns the number reserved,
     /// which is smaller if there are more workers than planned.
-    pub fn reserve(&self, files: usize) -> usize {
+    pub(crate) fn reserve(&self, files: usize) -> usize {
         let reserve = |free: usize| Some(free - free.min(files));
         let free = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve);
         free.map_or(0, |free| free.min(files))
     }
 
     /// Gives back the descriptors of [`reserve`](Self::reserve).
-    pub fn release(&self, files: usize) {
+    pub(crate) fn release(&self, files: usize) {
         self.free.fetch_add(files, Ordering::Relaxed);
     }
 
     /// Returns the number of batches that may wait for a worker. Each one keeps two directories open.
-    pub fn batches_ahead(&self) -> usize {
+    pub(crate) fn batches_ahead(&self) -> usize {
         (proc::descriptor_limit().saturating_sub(64) / 2).max(1)
     }
 
     /// Returns the most descriptors that a run uses.
-    pub fn highest(&self) -> usize {
+    pub(crate) fn highest(&self) -> usize {
         2 * self.most + self.reserved
     }
 
     /// Adds an opened directory. If there are too many, the one that was opened first is closed as soon as no
     /// worker uses its descriptors.
-    pub fn opened(&self, slot: &Arc<FdSlot>) {
+    pub(crate) fn opened(&self, slot: &Arc<FdSlot>) {
         // Closed, and perhaps dropped, only after the lock is released.
         let mut closed = Vec::new();
         let mut open = lock(&self.open);

@@ -3,8 +3,8 @@
 mod descriptors;
 mod watched;
 
-pub use descriptors::{Base, Descriptors, FdSlot, Fds};
-pub use watched::{Syncable, Watched};
+pub(crate) use descriptors::{Base, Descriptors, FdSlot, Fds};
+pub(crate) use watched::{Syncable, Watched};
 
 use crate::metadata::apply::{AttributeRules, Lost};
 use crate::metadata::kept_times::KeptTimes;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 
 /// Facts about the process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Process {
+pub(crate) struct Process {
     /// The file creation mask.
     pub umask: u32,
     /// The effective user id.
@@ -38,7 +38,7 @@ pub struct Process {
 impl Process {
     /// Reads the facts. `alone` says that the process has no other thread, which might create a file while
     /// the umask is read by setting it.
-    pub fn look(alone: bool) -> Process {
+    pub(crate) fn look(alone: bool) -> Process {
         let umask = if alone { proc::umask() } else { proc::umask_among_threads() };
         let uid = proc::effective_uid();
         Process { umask, uid, privileged: uid == 0, start: proc::now() }
@@ -46,7 +46,7 @@ impl Process {
 }
 
 /// A callback that all threads share.
-pub struct Callback<F: ?Sized>(pub Arc<F>);
+pub(crate) struct Callback<F: ?Sized>(pub Arc<F>);
 
 impl<F: ?Sized> Clone for Callback<F> {
     fn clone(&self) -> Callback<F> {
@@ -62,7 +62,7 @@ impl<F: ?Sized> Debug for Callback<F> {
 
 /// A name at the destination. Two paths of the same name in the same directory are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DestinationName {
+pub(crate) struct DestinationName {
     /// The directory, if it is known.
     pub directory: Option<FileId>,
     /// The name in `directory`; the whole path if that is `None`.
@@ -70,18 +70,18 @@ pub struct DestinationName {
 }
 
 /// Gets the source and the destination of each name that was made.
-pub type MadeListener = Callback<dyn Fn(&Path, &Path) + Send + Sync>;
+pub(crate) type MadeListener = Callback<dyn Fn(&Path, &Path) + Send + Sync>;
 
 /// Tells whether an earlier run of a job made a destination: only such a destination may be taken for
 /// complete.
-pub type MadeEarlier = Callback<dyn Fn(&OsStr) -> bool + Send + Sync>;
+pub(crate) type MadeEarlier = Callback<dyn Fn(&OsStr) -> bool + Send + Sync>;
 
 /// Tells whether a file may be replaced.
-pub type Prompter = Callback<dyn Fn(&Prompt) -> bool + Send + Sync>;
+pub(crate) type Prompter = Callback<dyn Fn(&Prompt) -> bool + Send + Sync>;
 
 /// State that all threads share by reference.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     /// The options of the copy.
     pub options: Options,
     /// Receives all messages.
@@ -117,53 +117,53 @@ pub struct Context {
 
 impl Context {
     /// Returns whether files of killed runs are removed: not in a dry run.
-    pub fn resumes(&self) -> bool {
+    pub(crate) fn resumes(&self) -> bool {
         self.options.resume && !self.options.dry_run
     }
 
     /// Returns the rule for the modes of new names.
-    pub fn mode_policy(&self) -> ModePolicy {
+    pub(crate) fn mode_policy(&self) -> ModePolicy {
         self.options.preserve.mode_policy(self.process.umask)
     }
 
     /// Calls the listener with a name that was made.
-    pub fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
+    pub(crate) fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
         if let Some(made_listener) = &self.made_listener {
             (made_listener.0)(Path::new(&source()), Path::new(&destination()));
         }
     }
 
     /// Returns whether a destination that looks complete may be skipped. In a job, only if the job made it.
-    pub fn may_be_complete(&self, destination: impl FnOnce() -> OsString) -> bool {
+    pub(crate) fn may_be_complete(&self, destination: impl FnOnce() -> OsString) -> bool {
         self.made_earlier.as_ref().is_none_or(|made| (made.0)(&destination()))
     }
 
     /// Returns whether this run made the file `id` under this name for an earlier operand.
-    pub fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
+    pub(crate) fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
         // A dry run made nothing, so there is no file to compare.
         lock(&self.operand_copies).get(name).is_some_and(|made| self.options.dry_run || *made == id)
     }
 
     /// Prints the line of `-v` for a name that was removed.
-    pub fn say_removed(&self, path: impl FnOnce() -> OsString) {
+    pub(crate) fn say_removed(&self, path: impl FnOnce() -> OsString) {
         if self.options.verbose {
             self.reporter.lines(&[b"removed ".as_slice(), &quote::quoted(path()), b"\n"].concat());
         }
     }
 
     /// Asks whether a file may be replaced.
-    pub fn may_replace(&self, prompt: &Prompt) -> bool {
+    pub(crate) fn may_replace(&self, prompt: &Prompt) -> bool {
         self.prompter.as_ref().is_some_and(|prompter| (prompter.0)(prompt))
     }
 
     /// Returns the rules for attributes.
-    pub fn attribute_rules(&self) -> AttributeRules {
+    pub(crate) fn attribute_rules(&self) -> AttributeRules {
         let Process { umask, uid, privileged, .. } = self.process;
         AttributeRules { keep: self.options.preserve, umask, uid, privileged }
     }
 
     /// Reports an attribute that was not kept. A failure goes to `fail`.
-    pub fn report_lost(
+    pub(crate) fn report_lost(
         &self,
         lost: Lost,
         (source_path, path): (&dyn Fn() -> OsString, &dyn Fn() -> OsString),

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A directory that can be synced by itself.
-pub trait Syncable: Debug + Send + Sync {
+pub(crate) trait Syncable: Debug + Send + Sync {
     /// Syncs the names in the destination to the disk (fsync(2)), and reports a failure.
     fn sync(&self, ctx: &Context);
 }
 
 /// The file systems to be written to the disk by syncfs(2), and the directories that rely on that.
 #[derive(Debug, Default)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// Each file system, by its device number.
     file_systems: Mutex<Vec<(u64, WholeHandle)>>,
     /// Directories that are finished but not yet synced.
@@ -38,7 +38,7 @@ impl Watched {
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn add(&self, dev: u64, dir: impl AsFd) -> Result<bool> {
+    pub(crate) fn add(&self, dev: u64, dir: impl AsFd) -> Result<bool> {
         if self.is_refused() {
             return Ok(false);
         }
@@ -56,7 +56,7 @@ impl Watched {
     }
 
     /// Adds a finished directory, whose file system will be synced.
-    pub fn note_finished(&self, dir: Arc<dyn Syncable>) {
+    pub(crate) fn note_finished(&self, dir: Arc<dyn Syncable>) {
         lock(&self.finished).push(dir);
     }
 
@@ -65,7 +65,7 @@ impl Watched {
     ///
     /// # Errors
     /// The errno of the last file system that failed.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         let before = std::mem::take(&mut *lock(&self.finished));
         let answer = self.sync_file_systems();
         if answer.is_err_and(Self::is_refusal) {
@@ -76,17 +76,17 @@ impl Watched {
     }
 
     /// Returns whether syncfs(2) is unavailable.
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
 
     /// Returns whether an errno of syncfs(2) says that the call is unavailable.
-    pub fn is_refusal(errno: Errno) -> bool {
+    pub(crate) fn is_refusal(errno: Errno) -> bool {
         matches!(errno, Errno::NOSYS | Errno::PERM)
     }
 
     /// Returns the directories that have to be synced one by one after a refusal.
-    pub fn take_finished(&self) -> Vec<Arc<dyn Syncable>> {
+    pub(crate) fn take_finished(&self) -> Vec<Arc<dyn Syncable>> {
         std::mem::take(&mut *lock(&self.finished))
     }
 

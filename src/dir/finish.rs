@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 
 /// Which attributes of a source directory its destination gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub(crate) enum Extent {
     /// All preserved attributes.
     Full,
     /// All but extended attributes: the directory only leads to an operand (`--parents`).
@@ -22,7 +22,7 @@ pub enum Extent {
 
 /// The work to be done on a destination directory once its entries are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finish {
+pub(crate) struct Finish {
     /// The attributes of the source.
     pub source: Stat,
     /// Whether this run created the destination.

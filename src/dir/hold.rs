@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 /// Delays the finishing of a directory while there is work to do in it.
 #[derive(Debug)]
-pub struct Hold(Arc<Dir>);
+pub(crate) struct Hold(Arc<Dir>);
 
 impl Hold {
     /// Holds a directory: a new one, or one that another hold keeps during this call.
-    pub fn new(dir: &Arc<Dir>) -> Hold {
+    pub(crate) fn new(dir: &Arc<Dir>) -> Hold {
         Hold::keep(dir);
         Hold(Arc::clone(dir))
     }

@@ -8,8 +8,8 @@
 mod finish;
 mod hold;
 
-pub use finish::{Extent, Finish};
-pub use hold::Hold;
+pub(crate) use finish::{Extent, Finish};
+pub(crate) use hold::Hold;
 
 use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable};
 use crate::error::{Failure, Operation};
@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 
 /// The position of a `Dir` in its parent.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// The directory above.
     pub parent: Arc<Dir>,
     /// The name of the source in it.
@@ -38,7 +38,7 @@ pub struct Place {
 }
 
 /// Removes trailing slashes; `/` stays.
-pub fn without_slashes(name: &OsStr) -> &OsStr {
+pub(crate) fn without_slashes(name: &OsStr) -> &OsStr {
     let bytes = name.as_bytes();
     let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |last| last + 1);
     OsStr::from_bytes(&bytes[..end])
@@ -46,7 +46,7 @@ pub fn without_slashes(name: &OsStr) -> &OsStr {
 
 /// A directory being copied.
 #[derive(Debug)]
-pub struct Dir {
+pub(crate) struct Dir {
     /// The context for finishing. The root, which is never finished, has none.
     ctx: Weak<Context>,
     place: Option<Place>,
@@ -72,12 +72,12 @@ pub struct Dir {
 impl Dir {
     /// Makes the root of the operands: source names are relative to the working directory, destination names to
     /// `destination`, whose path in messages is `root`.
-    pub fn operands(destination: Base, root: OsString) -> Hold {
+    pub(crate) fn operands(destination: Base, root: OsString) -> Hold {
         Dir::roots((Base::Cwd, OsString::new()), (destination, root))
     }
 
     /// Makes a root: the two directories to which names are relative, with their paths for messages.
-    pub fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Hold {
+    pub(crate) fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Hold {
         let fresh = matches!(destination, Base::Absent);
         let dst_id = match &destination {
             Base::Cwd | Base::Absent => None,
@@ -101,7 +101,13 @@ impl Dir {
     }
 
     /// Makes a directory in another one, which it holds.
-    pub fn below(ctx: &Arc<Context>, place: Place, fds: Fds, dst_id: Option<FileId>, finish: Finish) -> Hold {
+    pub(crate) fn below(
+        ctx: &Arc<Context>,
+        place: Place,
+        fds: Fds,
+        dst_id: Option<FileId>,
+        finish: Finish,
+    ) -> Hold {
         Hold::keep(&place.parent);
         let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
         let dir = Arc::new(Dir {
@@ -125,7 +131,7 @@ impl Dir {
     }
 
     /// Returns the type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
-    pub fn destination_magic(&self) -> Option<u64> {
+    pub(crate) fn destination_magic(&self) -> Option<u64> {
         match &self.fds.get()?.dst {
             Base::Cwd => at::fs_magic(OsStr::new(".")).ok(),
             open => io::fs_magic(open).ok(),
@@ -133,43 +139,43 @@ impl Dir {
     }
 
     /// Device and inode of the source; `None` for a root.
-    pub fn source_id(&self) -> Option<FileId> {
+    pub(crate) fn source_id(&self) -> Option<FileId> {
         self.src_id
     }
 
     /// Device and inode of the destination; `None` for the working directory, and for one that a dry run would
     /// make.
-    pub fn destination_id(&self) -> Option<FileId> {
+    pub(crate) fn destination_id(&self) -> Option<FileId> {
         self.dst_id
     }
 
     /// Returns whether the directory only leads to an operand (`--parents`).
-    pub fn is_leading(&self) -> bool {
+    pub(crate) fn is_leading(&self) -> bool {
         self.finish.is_some_and(|finish| finish.extent != Extent::Full)
     }
 
     /// Returns the parent directory.
-    pub fn parent(&self) -> Option<&Arc<Dir>> {
+    pub(crate) fn parent(&self) -> Option<&Arc<Dir>> {
         self.place.as_ref().map(|place| &place.parent)
     }
 
     /// Returns the name of the source in its parent.
-    pub fn name(&self) -> Option<&OsStr> {
+    pub(crate) fn name(&self) -> Option<&OsStr> {
         self.place.as_ref().map(|place| &*place.name)
     }
 
     /// Returns the path of a source entry, for messages.
-    pub fn source_path(&self, name: &OsStr) -> OsString {
+    pub(crate) fn source_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.name, &self.top().source_root)
     }
 
     /// Returns the path of a destination entry, for messages.
-    pub fn destination_path(&self, name: &OsStr) -> OsString {
+    pub(crate) fn destination_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.new_name, &self.top().root)
     }
 
     /// Returns the identity of a name in the destination, for comparison.
-    pub fn destination_name(&self, name: &OsStr) -> DestinationName {
+    pub(crate) fn destination_name(&self, name: &OsStr) -> DestinationName {
         let name = without_slashes(name);
         let path = if self.dst_id.is_some() { name.to_owned() } else { self.destination_path(name) };
         DestinationName { directory: self.dst_id, path }
@@ -205,7 +211,7 @@ impl Dir {
     ///
     /// # Errors
     /// ENOENT if the name refers to another directory by now; those of open(2).
-    pub fn fds(&self, ctx: &Context) -> Result<Arc<Fds>> {
+    pub(crate) fn fds(&self, ctx: &Context) -> Result<Arc<Fds>> {
         let mut closed = Vec::new();
         let mut dir: &Dir = self;
         let mut fds = loop {
@@ -230,7 +236,7 @@ impl Dir {
     ///
     /// # Errors
     /// Those of [`Dir::fds`].
-    pub fn open(&self, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
+    pub(crate) fn open(&self, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
         let cannot = |errno| Failure::new(Operation::Access, self.source_path(OsStr::new(""))).errno(errno);
         ctx.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
     }
@@ -268,7 +274,7 @@ impl Dir {
     }
 
     /// After the failure of an operand: this directory and those above, which lead to it, get no attributes.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         let mut above = self.parent();
         while let Some(dir) = above {
@@ -279,7 +285,7 @@ impl Dir {
 
     /// Returns whether new entries are synced with their whole file system (`--fsync`); otherwise each file is
     /// synced by itself.
-    pub fn is_synced_with_others(&self, ctx: &Context, destination: impl AsFd) -> bool {
+    pub(crate) fn is_synced_with_others(&self, ctx: &Context, destination: impl AsFd) -> bool {
         match (&self.place, self.dst_dev) {
             (None, Some(dev)) => is_synced_with_others(ctx, dev, destination),
             (None, None) => false,

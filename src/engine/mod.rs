@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use workers::{WorkDone, Workers};
 
 /// Copies everything below the roots.
-pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
+pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1, roots.collide);
@@ -58,7 +58,7 @@ pub fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
 }
 
 /// Copies the entries of a supply. `magics` are the types of the file systems (`f_type` of statfs(2)).
-pub fn run_supply<'c>(
+pub(crate) fn run_supply<'c>(
     ctx: &'c Arc<Context>,
     shared: &'c Shared,
     supply: impl Supply<'c> + 'c,
@@ -150,7 +150,7 @@ fn wanted_workers(ctx: &Context) -> usize {
 
 /// Returns the progress display, or `None` without a console and a listener. `estimate` is called only if there
 /// is one.
-pub fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
+pub(crate) fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
     let console = ctx.reporter.console().cloned();
     if ctx.listener.is_none() && console.is_none() {
         return None;

@@ -59,7 +59,7 @@ impl Preserve {
 
 /// A copy whose content is complete, and its source.
 #[derive(Clone, Copy, Debug)]
-pub struct AttributePair<'a> {
+pub(crate) struct AttributePair<'a> {
     /// The source.
     pub from: Handle<'a>,
     /// The copy.
@@ -76,7 +76,7 @@ pub struct AttributePair<'a> {
 
 /// An attribute that was not kept. The failure lacks the path.
 #[derive(Clone, Debug)]
-pub enum Lost {
+pub(crate) enum Lost {
     /// This is a failure.
     Failed(Failure),
     /// This is worth a warning.
@@ -97,7 +97,7 @@ enum Owned {
 
 /// The options and the facts about the process that attributes depend on.
 #[derive(Clone, Copy, Debug)]
-pub struct AttributeRules {
+pub(crate) struct AttributeRules {
     pub keep: Preserve,
     pub umask: u32,
     /// The effective user id.
@@ -109,7 +109,7 @@ pub struct AttributeRules {
 impl AttributeRules {
     /// Gives a copy its source's attributes, except the times unless it is a directory. Passes each attribute
     /// that is not kept to `lost`. Returns false if the copy is incomplete because of that.
-    pub fn apply(&self, pair: &AttributePair<'_>, lost: &mut dyn FnMut(Lost)) -> bool {
+    pub(crate) fn apply(&self, pair: &AttributePair<'_>, lost: &mut dyn FnMut(Lost)) -> bool {
         let answer = self.apply_as_source(pair, lost).and_then(|all_kept| {
             let later = pair.later.filter(|_| !self.keep.mode);
             later.map_or(Ok(()), |mode| self.apply_plain_mode(pair.to, mode)).map(|()| all_kept)
@@ -121,7 +121,7 @@ impl AttributeRules {
     }
 
     /// Sets a mode that is not the source's. With `--no-preserve=mode`, an inherited access control list is removed.
-    pub fn apply_plain_mode(&self, to: Handle<'_>, mode: u32) -> Result<(), Failure> {
+    pub(crate) fn apply_plain_mode(&self, to: Handle<'_>, mode: u32) -> Result<(), Failure> {
         let answer = if self.keep.no_mode { xattr::remove_acl(to, xattr::ACL_ACCESS.as_ref()) } else { Ok(()) };
         let answer = answer.and_then(|()| super::set_mode(to, mode));
         answer.map_err(|errno| Failure::attribute(Operation::KeepPermissions, errno))

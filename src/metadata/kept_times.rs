@@ -22,7 +22,7 @@ const DAY: i64 = 86_400;
 
 /// The results of trials, by device number.
 #[derive(Debug, Default)]
-pub struct KeptTimes(Mutex<Vec<(u64, KnownTimes)>>);
+pub(crate) struct KeptTimes(Mutex<Vec<(u64, KnownTimes)>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct KnownTimes {
@@ -36,7 +36,7 @@ struct KnownTimes {
 impl KeptTimes {
     /// Returns whether the time of `copy` is the one that its file system stores for `source`. `hold` opens the
     /// copy for a trial; if it gives `None`, only earlier trials count.
-    pub fn is_kept(&self, source: Time, copy: &Stat, hold: impl FnOnce() -> Option<OwnedFd>) -> bool {
+    pub(crate) fn is_kept(&self, source: Time, copy: &Stat, hold: impl FnOnce() -> Option<OwnedFd>) -> bool {
         if source == copy.mtime {
             return true;
         }
@@ -57,7 +57,7 @@ impl KeptTimes {
     }
 
     /// Guesses without a trial, for a dry run: the copy's mtime and ctime have the same resolution.
-    pub fn seems_kept(source: Time, copy: &Stat) -> bool {
+    pub(crate) fn seems_kept(source: Time, copy: &Stat) -> bool {
         let is_multiple = |unit: i128| [copy.mtime, copy.ctime].iter().all(|time| nanoseconds(*time) % unit == 0);
         source == copy.mtime || UNITS.iter().any(|unit| cut(source, *unit) == copy.mtime && is_multiple(*unit))
     }

@@ -3,11 +3,11 @@
 //! `apply.rs` has the order in which a copy gets them. Nothing in this module prints. A failure is returned
 //! without the path, which the caller adds.
 
-pub mod apply;
-pub mod kept_times;
-pub mod new_mode;
-pub mod times;
-pub mod xattr;
+pub(crate) mod apply;
+pub(crate) mod kept_times;
+pub(crate) mod new_mode;
+pub(crate) mod times;
+pub(crate) mod xattr;
 
 use crate::error::{Failure, Operation};
 use crate::sys::{self, Errno, Kind, Stat, at, io};
@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 /// A file whose attributes are read or set. Owner, mode and extended attributes are only set through a descriptor,
 /// because a name may refer to another file now.
 #[derive(Clone, Copy, Debug)]
-pub enum Handle<'a> {
+pub(crate) enum Handle<'a> {
     Open(BorrowedFd<'a>),
     /// An O_PATH descriptor, of a symbolic link or special file ([`at::open_path`]), and if known its directory and its
     /// name there, by which attributes are read where /proc is not mounted.
@@ -85,7 +85,7 @@ fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: boo
 ///
 /// # Errors
 /// Those of chown(2), except EPERM and EINVAL for an unprivileged process, which are expected.
-pub fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Failure> {
+pub(crate) fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Failure> {
     match chown(file, Some(stat.uid), Some(stat.gid)) {
         Ok(()) => Ok(true),
         Err(_) if has_owner(file, stat) => Ok(true),
@@ -113,7 +113,7 @@ fn chown(file: Handle<'_>, uid: Option<u32>, gid: Option<u32>) -> sys::Result<()
 }
 
 /// Sets the permission bits. An O_PATH descriptor needs /proc, or Linux 6.6, for that.
-pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
+pub(crate) fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
     file.call(|fd| io::chmod(fd, mode), |fd| at::chmod(fd, mode))
 }
 
@@ -122,7 +122,7 @@ pub fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
 ///
 /// # Errors
 /// An ACL of the source cannot be read, or an ACL or the mode cannot be set.
-pub fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), Failure> {
+pub(crate) fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), Failure> {
     // The lists come first. The group bits of a mode are the mask of an access control list (acl(5)), so setting
     // the mode first would give rights to the group, or to those named by a list that is to be removed, until the
     // lists are set.

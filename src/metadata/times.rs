@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 
 /// Sets the access and modification times to those of `stat`.
-pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
+pub(crate) fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
     let times = Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) };
     let answer = match file {
         Handle::Entry(..) => match set_by_filetime(file, stat) {
@@ -26,7 +26,7 @@ pub fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
 
 /// Sets a modification time by which the file is not taken for an up-to-date copy of `source`: the epoch, or else
 /// two days before the source's time. Where the file system can store neither, it is the current time.
-pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> {
+pub(crate) fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> {
     const DAY: i64 = 86_400;
     for sec in [0, source.mtime.sec.saturating_sub(2 * DAY)] {
         set_modification(file, Timespec { tv_sec: sec, tv_nsec: 0 })?;
@@ -39,7 +39,7 @@ pub fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> {
 }
 
 /// Sets the modification time alone.
-pub fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Failure> {
+pub(crate) fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Failure> {
     set_modification(file, timespec(time))
 }
 

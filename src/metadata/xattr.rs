@@ -10,11 +10,11 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// The attribute of the access ACL (acl(5)).
-pub const ACL_ACCESS: &str = "system.posix_acl_access";
+pub(crate) const ACL_ACCESS: &str = "system.posix_acl_access";
 /// The attribute of file capabilities (capabilities(7)).
-pub const CAPABILITY: &str = "security.capability";
+pub(crate) const CAPABILITY: &str = "security.capability";
 /// The attribute of a directory's default ACL, which new entries inherit.
-pub const ACL_DEFAULT: &str = "system.posix_acl_default";
+pub(crate) const ACL_DEFAULT: &str = "system.posix_acl_default";
 
 /// Which attributes are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Wanted {
 ///
 /// `tell` also gets whether `-a` leaves the failure out ([`is_ordinary`]). An attribute of the source that cannot be
 /// read is lost, and so is one that a full or broken disk does not take.
-pub fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Failure, bool)) {
+pub(crate) fn copy(source: Handle<'_>, file: Handle<'_>, wanted: Wanted, mut tell: impl FnMut(Failure, bool)) {
     let names = match list(source) {
         Ok(names) => names,
         // Without /proc, the attributes of a symbolic link cannot be listed.
@@ -80,7 +80,7 @@ fn is_ordinary(name: &OsStr, errno: Errno) -> bool {
 
 /// Returns an access control list, or `None` if there is none. An error counts only if listxattr names the
 /// list: some file systems without support for lists give EINVAL.
-pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
+pub(crate) fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     let is_listed = |names: Vec<u8>| names.split(|byte| *byte == 0).any(|listed| listed == name.as_bytes());
     match get(file, name) {
         Err(_) if !list(file).map(is_listed)? => Ok(None),
@@ -90,7 +90,7 @@ pub fn get_acl(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
 
 /// Removes an access control list, if there is one. The file itself is checked, because the default list of its
 /// directory may have changed before or after the file was created.
-pub fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
+pub(crate) fn remove_acl(file: Handle<'_>, name: &OsStr) -> Result<()> {
     if get_acl(file, name) == Ok(None) {
         return Ok(()); // a check is cheaper than removing a list that is not there
     }
@@ -110,7 +110,7 @@ fn is_copied(name: &OsStr, wanted: Wanted) -> bool {
 }
 
 /// Returns an attribute's value, or `None` if the file does not have it or the file system does not support it.
-pub fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
+pub(crate) fn get(file: Handle<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
     match read(file, name) {
         Ok(value) => Ok(Some(value)),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
@@ -174,7 +174,7 @@ fn or_by_name(
 
 /// Returns whether the copy has the source's extended attributes, as far as they are `wanted`, and with `acl` its
 /// access control list. An attribute that cannot be read counts as different.
-pub fn are_same(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> bool {
+pub(crate) fn are_same(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> bool {
     compare(source, copy, kind, wanted, acl).unwrap_or(false)
 }
 
@@ -205,7 +205,7 @@ fn compare(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl
 }
 
 /// Creates or replaces an attribute.
-pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
+pub(crate) fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
     let flags = XattrFlags::empty();
     let open = |fd| fs::fsetxattr(fd, name, value, flags);
     let answer = retry_on_intr(|| file.call(open, |_| fs::setxattr(file.path(), name, value, flags)));
@@ -213,7 +213,7 @@ pub fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
 }
 
 /// Removes an attribute; false if there was none.
-pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
+pub(crate) fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
     let open = |fd| fs::fremovexattr(fd, name);
     match retry_on_intr(|| file.call(open, |_| fs::removexattr(file.path(), name))) {
         Ok(()) => Ok(true),
@@ -224,7 +224,7 @@ pub fn remove(file: Handle<'_>, name: &OsStr) -> Result<bool> {
 
 /// Returns whether new entries of a directory may inherit an ACL from it. True if that cannot be read, so that
 /// each entry is checked.
-pub fn has_default_acl(dir: Handle<'_>) -> bool {
+pub(crate) fn has_default_acl(dir: Handle<'_>) -> bool {
     !matches!(get_acl(dir, OsStr::new(ACL_DEFAULT)), Ok(None))
 }
 

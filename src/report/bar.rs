@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar on stderr. Clones draw the same bar.
 #[derive(Clone, Debug)]
-pub struct Bar {
+pub(crate) struct Bar {
     #[cfg(feature = "cli")]
     bar: ProgressBar,
 }
@@ -13,10 +13,10 @@ pub struct Bar {
 #[cfg(feature = "cli")]
 impl Bar {
     /// Whether this build can draw a bar.
-    pub const EXISTS: bool = true;
+    pub(crate) const EXISTS: bool = true;
 
     /// Makes a bar that is drawn at most eight times a second.
-    pub fn on_stderr() -> Bar {
+    pub(crate) fn on_stderr() -> Bar {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         // The template is valid, so the default is never used.
         let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -24,17 +24,17 @@ impl Bar {
     }
 
     /// Runs `print` while the bar is cleared.
-    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+    pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 
     /// Draws a line, which is cut at the width of the terminal.
-    pub fn draw(&self, line: String) {
+    pub(crate) fn draw(&self, line: String) {
         self.bar.set_message(line);
         self.bar.tick();
     }
 
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -4,14 +4,14 @@ use crate::error::errno::{NAMES, message, name};
 use crate::transfer::{Reason, Strategy};
 
 /// Returns the reason of a step-down with this name.
-pub fn reason(name: &str) -> Option<Reason> {
+pub(crate) fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
     let ours = || [Reason::EarlyEnd, Reason::Changed].into_iter().find(|reason| reason_name(*reason) == name);
     known.or_else(|| number(name)).or_else(ours)
 }
 
-pub fn reason_name(reason: Reason) -> String {
+pub(crate) fn reason_name(reason: Reason) -> String {
     match reason {
         Reason::Errno(errno) => name(errno),
         Reason::EarlyEnd => "EARLY_END".to_owned(),
@@ -20,7 +20,7 @@ pub fn reason_name(reason: Reason) -> String {
 }
 
 /// Returns the reason of a step-down in plain words.
-pub fn explain(strategy: Strategy, reason: Reason) -> String {
+pub(crate) fn explain(strategy: Strategy, reason: Reason) -> String {
     let errno = match reason {
         Reason::Errno(errno) => errno,
         Reason::EarlyEnd => {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Returns the summary in an object of `--stats=json`. Missing numbers count as 0. Failures are not read.
-pub fn summary(value: &Value) -> Summary {
+pub(crate) fn summary(value: &Value) -> Summary {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let total = |name: &str| number(&value["totals"][name]);
     let mut stats = Stats::default();

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Returns the JSON value of a byte string.
-pub fn bytes(text: &OsStr) -> Value {
+pub(crate) fn bytes(text: &OsStr) -> Value {
     match text.to_str() {
         Some(text) => json!(text),
         None => json!(text.as_bytes()),
@@ -14,7 +14,7 @@ pub fn bytes(text: &OsStr) -> Value {
 }
 
 /// Appends a path, given as its directory and its name: as [`bytes`] does.
-pub fn push_path(line: &mut Vec<u8>, directory: &[u8], name: &[u8]) {
+pub(crate) fn push_path(line: &mut Vec<u8>, directory: &[u8], name: &[u8]) {
     if is_plain(directory) && is_plain(name) {
         line.push(b'"');
         line.extend_from_slice(directory);
@@ -42,7 +42,7 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 /// Appends a number.
-pub fn push_number(line: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_number(line: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; 20];
     let mut length = 0;
     for digit in digits.iter_mut().rev() {
@@ -57,7 +57,7 @@ pub fn push_number(line: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Returns the byte string in a JSON value, or `None` if there is none.
-pub fn from_bytes(value: &Value) -> Option<OsString> {
+pub(crate) fn from_bytes(value: &Value) -> Option<OsString> {
     match value {
         Value::String(text) => Some(text.into()),
         Value::Array(numbers) => {

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
 /// Lines are written when there are this many bytes of them.
-pub const HELD: usize = 64 << 10;
+pub(crate) const HELD: usize = 64 << 10;
 
 /// Receives a record of each name of a copy, as one JSON object a line (`zcp --log`). Clones write to the same place.
 ///
@@ -119,7 +119,7 @@ impl Log {
 
 /// The failures of the name that a thread copies at the moment.
 #[derive(Debug, Default)]
-pub struct NameFailures {
+pub(crate) struct NameFailures {
     /// Whether anything failed, even without a message.
     pub any: bool,
     /// The first failure with a message.
@@ -134,7 +134,7 @@ thread_local! {
 
 /// Replaces the failures of the current name and returns the old ones. With `None`, each failure gets a record
 /// of its own.
-pub fn collect_failures(new: Option<NameFailures>) -> Option<NameFailures> {
+pub(crate) fn collect_failures(new: Option<NameFailures>) -> Option<NameFailures> {
     IN_HAND.replace(new)
 }
 
@@ -156,11 +156,11 @@ pub(super) fn name_has_vanished() -> bool {
 }
 
 /// The reason for skipping a name that was removed before it could be copied.
-pub const VANISHED: &str = "vanished";
+pub(crate) const VANISHED: &str = "vanished";
 
 /// The outcome of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NameAction {
+pub(crate) enum NameAction {
     /// A new file got the content of the source.
     #[default]
     Copied,
@@ -191,7 +191,7 @@ impl NameAction {
 
 /// The properties in which an existing destination differed from its source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Differences {
+pub(crate) struct Differences {
     /// The number of bytes.
     pub size: bool,
     /// The modification time.
@@ -200,7 +200,7 @@ pub struct Differences {
 
 /// The bytes that strategies moved for one name, and the strategies that it left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// Bytes by strategy, indexed by [`Strategy`].
     bytes: [u64; Strategy::ALL.len()],
     /// The strategies that were left, with the reasons.
@@ -216,19 +216,19 @@ impl Moved {
 
 /// The part of an account that a [`Moved`] is the difference of. It is taken for each name, so it is small.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Before {
+pub(crate) struct Before {
     bytes: [u64; Strategy::ALL.len()],
     noted: usize,
 }
 
 impl Before {
     /// Notes the state of an account.
-    pub fn of(account: &Account) -> Before {
+    pub(crate) fn of(account: &Account) -> Before {
         Before { bytes: bytes(account), noted: account.noted() }
     }
 
     /// Returns the difference to a later state of the account.
-    pub fn until(&self, after: &mut Account) -> Moved {
+    pub(crate) fn until(&self, after: &mut Account) -> Moved {
         let mut moved = Moved { bytes: bytes(after), step_downs: after.take_noted(self.noted) };
         moved.bytes.iter_mut().zip(self.bytes).for_each(|(is, was)| *is -= was);
         moved
@@ -241,14 +241,14 @@ fn bytes(account: &Account) -> [u64; Strategy::ALL.len()] {
 
 /// A path in two parts: its directory with a slash at the end, if it is known by itself, and the rest.
 #[derive(Clone, Copy, Debug)]
-pub struct PathParts<'r> {
+pub(crate) struct PathParts<'r> {
     directory: &'r [u8],
     name: &'r [u8],
 }
 
 impl<'r> PathParts<'r> {
     /// Takes the directory with a slash at the end, and the name in it.
-    pub fn new(directory: &'r [u8], name: &'r OsStr) -> PathParts<'r> {
+    pub(crate) fn new(directory: &'r [u8], name: &'r OsStr) -> PathParts<'r> {
         PathParts { directory, name: name.as_bytes() }
     }
 }
@@ -261,7 +261,7 @@ impl<'r> From<&'r OsStr> for PathParts<'r> {
 
 /// The content of one line.
 #[derive(Debug, Default)]
-pub struct Record<'r> {
+pub(crate) struct Record<'r> {
     /// The path of the source, if it is known.
     pub source: Option<PathParts<'r>>,
     /// The path of the destination, if it is known.
@@ -286,7 +286,7 @@ pub struct Record<'r> {
 
 impl Record<'_> {
     /// Appends the JSON object and a newline.
-    pub fn write_json(&self, line: &mut Vec<u8>) {
+    pub(crate) fn write_json(&self, line: &mut Vec<u8>) {
         push(line, &["{\"action\":\"", self.action.name(), "\",\"source\":"]);
         push_path(line, self.source);
         push(line, &[",\"destination\":"]);
@@ -333,7 +333,7 @@ impl Record<'_> {
     }
 
     /// Appends the line of `--itemize`. A failure has none, because it has a message.
-    pub fn write_item(&self, line: &mut Vec<u8>) {
+    pub(crate) fn write_item(&self, line: &mut Vec<u8>) {
         let kind = match self.kind {
             Some(Kind::Directory) => "d",
             Some(Kind::Symlink) => "L",

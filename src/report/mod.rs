@@ -3,23 +3,23 @@
 //! A message is one line, printed under a lock. Other modules pass facts; this module decides their wording,
 //! quoting and destination.
 
-pub mod bar;
-pub mod console;
-pub mod errno;
-pub mod gather;
-pub mod json;
-pub mod log;
-pub mod output;
-pub mod progress;
-pub mod progress_line;
-pub mod speed;
-pub mod stats;
-pub mod table;
+pub(crate) mod bar;
+pub(crate) mod console;
+pub(crate) mod errno;
+pub(crate) mod gather;
+pub(crate) mod json;
+pub(crate) mod log;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod progress_line;
+pub(crate) mod speed;
+pub(crate) mod stats;
+pub(crate) mod table;
 
-pub use crate::error::{Failure, quote};
+pub(crate) use crate::error::{Failure, quote};
 pub use console::{Console, Prompt};
 pub use log::Log;
-pub use stats::Stats;
+pub(crate) use stats::Stats;
 
 use crate::options::{OnFailure, Options};
 use crate::sys::Kind;
@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The most failures, and the most warnings, that the report keeps. All are printed and counted.
-pub const KEPT_FAILURES: usize = 1000;
+pub(crate) const KEPT_FAILURES: usize = 1000;
 
 /// Locks a mutex even if a thread panicked while it held the lock: the data guarded here stays valid.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -38,7 +38,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Receives all failures, warnings and lines.
 #[derive(Debug, Default)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     on_failure: OnFailure,
     ignore_vanished: bool,
     /// Raised when a failure ends the copy.
@@ -57,23 +57,27 @@ pub struct Reporter {
 impl Reporter {
     /// Makes a reporter that keeps messages and prints them on the console, if there is one. It raises `stop`
     /// after a failure that ends the copy.
-    pub fn new(console: Option<Console>, log: Option<Log>, options: &Options, stop: StopFlag) -> Reporter {
+    pub(crate) fn new(console: Option<Console>, log: Option<Log>, options: &Options, stop: StopFlag) -> Reporter {
         let Options { on_failure, ignore_vanished, itemize, dry_run, .. } = *options;
         Reporter { console, log, itemize, dry_run, on_failure, ignore_vanished, stop, ..Reporter::default() }
     }
 
     /// Returns whether each name gets a record.
-    pub fn records(&self) -> bool {
+    pub(crate) fn records(&self) -> bool {
         self.log.is_some() || self.itemize
     }
 
     /// Receives the records, if there is a log.
-    pub fn log(&self) -> Option<&Log> {
+    pub(crate) fn log(&self) -> Option<&Log> {
         self.log.as_ref()
     }
 
     /// Logs a directory that was made.
-    pub fn made_directory(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
+    pub(crate) fn made_directory(
+        &self,
+        source: impl FnOnce() -> OsString,
+        destination: impl FnOnce() -> OsString,
+    ) {
         if !self.records() {
             return;
         }
@@ -110,12 +114,12 @@ impl Reporter {
         });
     }
 
-    pub fn console(&self) -> Option<&Console> {
+    pub(crate) fn console(&self) -> Option<&Console> {
         self.console.as_ref()
     }
 
     /// Reports a failure. The exit status will be 1.
-    pub fn fail(&self, failure: Failure) {
+    pub(crate) fn fail(&self, failure: Failure) {
         if self.ignore_vanished && failure.is_vanished_entry() {
             self.vanished.fetch_add(1, Ordering::Relaxed);
             if self.records() && !log::name_has_vanished() {
@@ -135,7 +139,7 @@ impl Reporter {
     }
 
     /// Returns whether a failure ends the copy.
-    pub fn ends_copy(&self, failure: &Failure) -> bool {
+    pub(crate) fn ends_copy(&self, failure: &Failure) -> bool {
         match self.on_failure {
             OnFailure::KeepGoing => false,
             OnFailure::StopIfFull => failure.is_of_full_destination(),
@@ -144,39 +148,39 @@ impl Reporter {
     }
 
     /// Returns the number of entries that had vanished before they could be copied, if that is no failure.
-    pub fn vanished(&self) -> u64 {
+    pub(crate) fn vanished(&self) -> u64 {
         self.vanished.load(Ordering::Relaxed)
     }
 
     /// Counts a failure without a message, such as a declined prompt. The exit status will be 1.
-    pub fn fail_silently(&self) {
+    pub(crate) fn fail_silently(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         if self.records() {
             log::add_to_name(None);
         }
     }
 
-    pub fn warn(&self, failure: Failure) {
+    pub(crate) fn warn(&self, failure: Failure) {
         self.message(&failure);
         keep(&self.warned, failure);
     }
 
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
     /// Returns the first failures, for the statistics.
-    pub fn kept_failures(&self) -> Vec<Failure> {
+    pub(crate) fn kept_failures(&self) -> Vec<Failure> {
         lock(&self.kept).clone()
     }
 
     /// Returns the first warnings.
-    pub fn kept_warnings(&self) -> Vec<Failure> {
+    pub(crate) fn kept_warnings(&self) -> Vec<Failure> {
         lock(&self.warned).clone()
     }
 
     /// Prints one or more whole lines on stdout (`-v`, `--debug`).
-    pub fn lines(&self, lines: &[u8]) {
+    pub(crate) fn lines(&self, lines: &[u8]) {
         if let Some(console) = &self.console {
             console.print(lines);
         }
@@ -197,7 +201,7 @@ fn keep(kept: &Mutex<Vec<Failure>>, failure: Failure) {
 }
 
 /// Builds the line of `-v`: `'a' -> 'b'`, with the name of the backup if there is one.
-pub fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) -> Vec<u8> {
+pub(crate) fn copied_line(source: &OsStr, destination: &OsStr, backup: Option<&OsStr>) -> Vec<u8> {
     let kept = backup.map(|backup| [b" (backup: ".as_slice(), &quote::quoted(backup), b")"].concat());
     let (source, destination) = (quote::quoted(source), quote::quoted(destination));
     [&source, b" -> ".as_slice(), &destination, &kept.unwrap_or_default(), b"\n"].concat()

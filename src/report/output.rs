@@ -13,7 +13,7 @@ const HELD: usize = 16 << 10;
 
 /// A buffered stdout.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     held: Vec<u8>,
     at_once: Option<bool>,
     error: Option<Errno>,
@@ -22,17 +22,17 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn stdout() -> Output {
+    pub(crate) fn stdout() -> Output {
         Output { held: Vec::new(), at_once: None, error: None, stop: None }
     }
 
     /// Makes a reader that goes away stop the copy of `stop`, which then ends in good order.
-    pub fn stop_by(&mut self, stop: &StopFlag) {
+    pub(crate) fn stop_by(&mut self, stop: &StopFlag) {
         self.stop = Some(stop.clone());
     }
 
     /// Writes bytes, perhaps only to the buffer.
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         let at_once = *self.at_once.get_or_insert_with(|| std::io::stdout().is_terminal());
         if at_once || self.held.len() >= HELD {
@@ -40,7 +40,7 @@ impl Output {
         }
     }
 
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let held = std::mem::take(&mut self.held);
         let mut rest = held.as_slice();
         while !rest.is_empty() && self.error.is_none() {
@@ -61,7 +61,7 @@ impl Output {
 
     /// Handles the end of the reader. A broken pipe ends cp by SIGPIPE at once. std ignores SIGPIPE, so a
     /// copy can first remove its incomplete files.
-    pub fn reader_has_gone(&self) {
+    pub(crate) fn reader_has_gone(&self) {
         match &self.stop {
             _ if !start::dies_of_broken_pipe() => {}
             Some(stop) => stop.raise_broken_pipe(),
@@ -70,7 +70,7 @@ impl Output {
     }
 
     /// Returns the error of the first failed write.
-    pub fn error(&self) -> Option<Errno> {
+    pub(crate) fn error(&self) -> Option<Errno> {
         self.error
     }
 }

@@ -40,7 +40,7 @@ const COSTS_MEMORY: Duration = Duration::from_secs(10);
 
 /// The meters of all workers, and the current file of one of them.
 #[derive(Debug, Default)]
-pub struct Meters {
+pub(crate) struct Meters {
     all: Mutex<Vec<Arc<Meter>>>,
     current: Mutex<OsString>,
     /// Set by the display when it needs the name of the current file.
@@ -51,7 +51,7 @@ pub struct Meters {
 
 /// The sums of all meters: see [`Meter`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reading {
+pub(crate) struct Reading {
     pub bytes: u64,
     pub moved: u64,
     pub files: u64,
@@ -60,13 +60,13 @@ pub struct Reading {
 }
 
 impl Meters {
-    pub fn add(&self) -> Arc<Meter> {
+    pub(crate) fn add(&self) -> Arc<Meter> {
         let meter = Arc::new(Meter::with_alarm(self.alarm.get().cloned()));
         lock(&self.all).push(Arc::clone(&meter));
         meter
     }
 
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         lock(&self.all).iter().fold(Reading::default(), |sum, meter| {
             let (bytes, files) = (meter.bytes.get(), meter.files.get());
             let (passed, files_passed) = (meter.passed.get(), meter.files_passed.get());
@@ -81,11 +81,11 @@ impl Meters {
     }
 
     /// Returns whether the display needs a name: once for each reading of the meters.
-    pub fn wants_name(&self) -> bool {
+    pub(crate) fn wants_name(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
 
-    pub fn name(&self, path: OsString) {
+    pub(crate) fn name(&self, path: OsString) {
         *lock(&self.current) = path;
     }
 }
@@ -127,7 +127,7 @@ pub struct Progress {
 
 /// A callback that receives the progress a few times a second.
 #[derive(Clone)]
-pub struct Listener(pub Arc<dyn Fn(&Progress) + Send + Sync>);
+pub(crate) struct Listener(pub Arc<dyn Fn(&Progress) + Send + Sync>);
 
 impl Debug for Listener {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
@@ -137,7 +137,7 @@ impl Debug for Listener {
 
 /// Lets other output on the terminal pass the bar.
 #[derive(Clone, Debug, Default)]
-pub struct BarHandle {
+pub(crate) struct BarHandle {
     bar: Arc<Mutex<Option<Bar>>>,
     /// Whether a bar was ever drawn.
     shown: Arc<AtomicBool>,
@@ -145,14 +145,14 @@ pub struct BarHandle {
 
 impl BarHandle {
     /// Runs `print` while the bar is hidden. Only one thread prints at a time, so that lines stay whole.
-    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+    pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &*lock(&self.bar) {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
     }
 
-    pub fn was_shown(&self) -> bool {
+    pub(crate) fn was_shown(&self) -> bool {
         self.shown.load(Ordering::Relaxed)
     }
 }
@@ -193,10 +193,10 @@ impl Display {
 }
 
 /// Counts the amount to copy.
-pub type Estimate = Box<dyn FnOnce(&Total) + Send>;
+pub(crate) type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
 /// The parts of the display.
-pub struct Watch {
+pub(crate) struct Watch {
     pub console: Option<Console>,
     pub meters: Arc<Meters>,
     /// Whether progress is shown.
@@ -219,7 +219,7 @@ struct RunningCopy {
 
 /// The thread of the display, which a small copy starts late. Dropping this ends it and removes the bar.
 #[derive(Default)]
-pub struct Watcher {
+pub(crate) struct Watcher {
     thread: Arc<Mutex<Option<Thread>>>,
     alarm: Option<Arc<Alarm>>,
     /// The parts of a thread that is not started yet, and the start of the copy.
@@ -239,14 +239,14 @@ impl Debug for Watcher {
 }
 
 impl Watcher {
-    pub fn start(watch: Watch) -> Watcher {
+    pub(crate) fn start(watch: Watch) -> Watcher {
         let thread = Arc::new(Mutex::new(watch.spawn(Instant::now())));
         Watcher { thread, alarm: None, late: None }
     }
 
     /// Prepares the thread, which starts only if the copy takes long enough. Call it before the workers get their
     /// meters.
-    pub fn start_late(watch: Watch) -> Watcher {
+    pub(crate) fn start_late(watch: Watch) -> Watcher {
         let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
         let thread = Arc::default();
         let there = Arc::clone(&thread);

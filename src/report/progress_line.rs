@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The displayed state of a copy.
 #[derive(Clone, Debug, Default)]
-pub struct State<'s> {
+pub(crate) struct State<'s> {
     pub progress: Progress,
     /// Whether the copy lasts as long as a stream, so that there are no totals.
     pub is_endless: bool,
@@ -28,7 +28,7 @@ pub struct State<'s> {
 impl State<'_> {
     /// Returns the line for a terminal of `width` columns. It is ASCII except for the name, whose end may exceed
     /// the width.
-    pub fn bar(&self, width: usize) -> String {
+    pub(crate) fn bar(&self, width: usize) -> String {
         let Progress { bytes: done, files, total_bytes, total_files, total_is_known, .. } = self.progress;
         let name = shown(self.name);
         if width < 40 {
@@ -64,7 +64,7 @@ impl State<'_> {
     }
 
     /// Returns the line for a log, or for a reply to SIGUSR1. Its rate is the average since the start.
-    pub fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         let Progress { bytes: done, files, total_bytes, total_is_known, bytes_moved, .. } = self.progress;
         let mut line = format!("{}, {}", of_files(files), bytes(done));
         if let Some(percent) = self.percent().filter(|_| total_is_known && total_bytes > 0) {
@@ -76,7 +76,7 @@ impl State<'_> {
     }
 
     /// Returns the object of `--progress=json`, and a newline. Sizes are in bytes, times in nanoseconds.
-    pub fn json(&self, has_ended: bool) -> String {
+    pub(crate) fn json(&self, has_ended: bool) -> String {
         let Progress { bytes, files, total_bytes, total_files, total_is_known, bytes_moved } = self.progress;
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let object = serde_json::json!({

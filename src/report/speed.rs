@@ -9,7 +9,7 @@ const LEAST: Duration = Duration::from_millis(400);
 
 /// The rate of a counter, as an average in which older samples weigh less.
 #[derive(Debug)]
-pub struct Speed {
+pub(crate) struct Speed {
     /// The age at which the weight of a sample is 1/e, in seconds.
     memory: f64,
     last: (Instant, u64),
@@ -21,12 +21,12 @@ pub struct Speed {
 
 impl Speed {
     /// Starts at `now` with the counter at `count`. `memory` is the age at which a sample has little weight.
-    pub fn new(memory: Duration, now: Instant, count: u64) -> Speed {
+    pub(crate) fn new(memory: Duration, now: Instant, count: u64) -> Speed {
         let memory = memory.as_secs_f64();
         Speed { memory, last: (now, count), watched: Duration::ZERO, sum: 0.0, weight: 0.0 }
     }
 
-    pub fn sample(&mut self, now: Instant, count: u64) {
+    pub(crate) fn sample(&mut self, now: Instant, count: u64) {
         let passed = now.saturating_duration_since(self.last.0);
         if passed.is_zero() {
             return;
@@ -44,7 +44,7 @@ impl Speed {
     }
 
     /// Returns the rate per second, or `None` while there are too few samples.
-    pub fn per_second(&self) -> Option<f64> {
+    pub(crate) fn per_second(&self) -> Option<f64> {
         (self.watched >= LEAST).then(|| self.sum / self.weight)
     }
 }
@@ -52,7 +52,7 @@ impl Speed {
 /// The time that each byte and each file takes. It is fitted to the samples, so a tree of small files does not say that
 /// the large ones behind them take no time.
 #[derive(Debug)]
-pub struct Costs {
+pub(crate) struct Costs {
     memory: f64,
     last: (Instant, u64, u64),
     watched: Duration,
@@ -74,7 +74,7 @@ const PRIOR: f64 = 0.01;
 
 impl Costs {
     /// Starts at `now` with the counters at `bytes` and `files`.
-    pub fn new(memory: Duration, now: Instant, (bytes, files): (u64, u64)) -> Costs {
+    pub(crate) fn new(memory: Duration, now: Instant, (bytes, files): (u64, u64)) -> Costs {
         Costs {
             memory: memory.as_secs_f64(),
             last: (now, bytes, files),
@@ -89,7 +89,7 @@ impl Costs {
     }
 
     /// Takes a sample.
-    pub fn sample(&mut self, now: Instant, (bytes, files): (u64, u64)) {
+    pub(crate) fn sample(&mut self, now: Instant, (bytes, files): (u64, u64)) {
         let passed = now.saturating_duration_since(self.last.0);
         if passed.is_zero() {
             return;
@@ -122,7 +122,7 @@ impl Costs {
     }
 
     /// Returns the time that so many bytes and files take, or `None` while there are too few samples.
-    pub fn time_of(&self, bytes: u64, files: u64) -> Option<Duration> {
+    pub(crate) fn time_of(&self, bytes: u64, files: u64) -> Option<Duration> {
         let prior = PRIOR * (self.bytes_bytes + self.files_files);
         if self.watched < LEAST || prior == 0.0 {
             return None;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// The figures of one worker, or of all workers.
 #[derive(Clone, Debug, Default)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Regular files whose content was copied.
     pub files: u64,
     /// Directories that were made or merged into.
@@ -48,7 +48,7 @@ pub struct Stats {
 impl Stats {
     /// Adds the figures of another worker.
     #[must_use]
-    pub fn merge(mut self, mut other: Stats) -> Stats {
+    pub(crate) fn merge(mut self, mut other: Stats) -> Stats {
         for ((_, sum), (_, number)) in self.counters().into_iter().zip(other.counters()) {
             *sum += *number;
         }
@@ -80,7 +80,7 @@ impl Stats {
 
 /// Files that were not tried because a failure ended the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     /// The number of files, as far as they were counted.
     pub files: u64,
     /// Whether all files were counted.
@@ -89,7 +89,7 @@ pub struct Left {
 
 /// The figures of a whole run.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     pub stats: Stats,
     /// Whether this was a dry run. Then the figures are those of the copy that would be made.
     pub dry_run: bool,
@@ -122,7 +122,7 @@ pub struct Summary {
 
 impl Summary {
     /// Returns the object of `--stats=json`. Units are bytes, nanoseconds and counts.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let stats = &self.stats;
         let mut totals = json!({
             "failed": self.failed,
@@ -210,7 +210,7 @@ fn seconds(time: Time) -> f64 {
 
 /// Returns the object for a failure in `errors` or a warning in `warnings` of `--stats=json`, or the error in a
 /// record of `--log`.
-pub fn failure_json(failure: &Failure) -> Value {
+pub(crate) fn failure_json(failure: &Failure) -> Value {
     let (source, destination) = failure.names().unzip();
     json!({
         "message": failure.to_string(),

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Returns the whole text, at most 80 columns wide. With `colours`, the headings are bold.
-pub fn text(summary: &Summary, colours: bool) -> String {
+pub(crate) fn text(summary: &Summary, colours: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = totals(&mut out, summary);
@@ -29,7 +29,7 @@ fn with_headings(text: &str) -> String {
 }
 
 /// Returns the first line: files, bytes, time and speed.
-pub fn headline(summary: &Summary) -> String {
+pub(crate) fn headline(summary: &Summary) -> String {
     let stats = &summary.stats;
     if summary.dry_run {
         return format!("would copy {}, {}", of_files(stats.files), bytes(stats.bytes_logical));
@@ -49,7 +49,7 @@ pub fn headline(summary: &Summary) -> String {
 }
 
 /// Returns the final line with the outcome, after several failures or after one that ended the copy.
-pub fn outcome(summary: &Summary) -> Option<Vec<u8>> {
+pub(crate) fn outcome(summary: &Summary) -> Option<Vec<u8>> {
     let left = summary.left.filter(|left| left.files > 0);
     if summary.failed < 2 && left.is_none() {
         return None;
@@ -220,7 +220,7 @@ pub(super) fn of_files(n: u64) -> String {
 }
 
 /// Formats a number with thousands separators.
-pub fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -233,7 +233,7 @@ pub fn count(n: u64) -> String {
 }
 
 /// Formats a size in the largest binary unit that is not larger than the size.
-pub fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1024 {
         return format!("{n} B");
@@ -248,7 +248,7 @@ pub fn bytes(n: u64) -> String {
 }
 
 /// Formats a duration in a suitable unit.
-pub fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
         s if s >= 100.0 => format!("{s:.0} s"),

@@ -17,11 +17,11 @@ use std::os::unix::ffi::OsStringExt;
 pub const CWD: BorrowedFd<'static> = fs::CWD;
 
 /// A descriptor that makes lookups of relative names fail with EBADF.
-pub const NOWHERE: BorrowedFd<'static> = fs::ABS;
+pub(crate) const NOWHERE: BorrowedFd<'static> = fs::ABS;
 
 /// Whether a symbolic link at the end of a name is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follow {
+pub(crate) enum Follow {
     /// Act on the link itself.
     No,
     /// Act on the file that the link points to.
@@ -45,12 +45,12 @@ impl From<bool> for Follow {
 }
 
 /// fstatat(2).
-pub fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
+pub(crate) fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
     retry_on_intr(|| fs::statat(&dir, name, follow.at())).map(Stat::from)
 }
 
 /// Returns the type of the file system that holds `path`: `f_type` of statfs(2).
-pub fn fs_magic(path: &OsStr) -> Result<u64> {
+pub(crate) fn fs_magic(path: &OsStr) -> Result<u64> {
     retry_on_intr(|| fs::statfs(path)).map(|s| magic(&s))
 }
 
@@ -65,7 +65,7 @@ pub fn fstat(fd: impl AsFd) -> Result<Stat> {
 }
 
 /// Opens a file for reading. Unless `wait` is set, opening a fifo or a device does not block.
-pub fn open_read(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
+pub(crate) fn open_read(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::RDONLY | OFlags::NOCTTY | follow.open(), wait)
 }
 
@@ -81,7 +81,7 @@ fn open_existing(dir: impl AsFd, name: &OsStr, flags: OFlags, wait: bool) -> Res
 }
 
 /// Reads a whole regular file, which must be small enough for memory. `None` if the name is not a regular file.
-pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
     let file = match open_read(dir, name, Follow::No, false) {
         Ok(fd) => fd,
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
@@ -97,28 +97,28 @@ pub fn read_small(dir: impl AsFd, name: &OsStr) -> Result<Option<Vec<u8>>> {
 
 /// Opens an existing file for writing; neither creates nor truncates it. Unless `wait` is set, opening a fifo that
 /// has no reader fails with ENXIO instead of blocking.
-pub fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
+pub(crate) fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::WRONLY | OFlags::NOCTTY | follow.open(), wait)
 }
 
 /// Opens an existing file or device for reading and writing.
-pub fn open_read_write(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+pub(crate) fn open_read_write(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::RDWR | OFlags::NOCTTY, true)
 }
 
 /// Returns the path of an open file under /proc (proc_pid_fd(5)), for calls that take no descriptor.
-pub fn proc_path(fd: BorrowedFd<'_>) -> String {
+pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Turns the ENOENT of a call on [`proc_path`] into ENOSYS if /proc is not mounted, as in many chroots: the
 /// operation is unavailable, the file is not missing.
-pub fn without_proc(errno: Errno) -> Errno {
+pub(crate) fn without_proc(errno: Errno) -> Errno {
     if errno == Errno::NOENT && !has_proc() { Errno::NOSYS } else { errno }
 }
 
 /// Returns whether /proc is mounted.
-pub fn has_proc() -> bool {
+pub(crate) fn has_proc() -> bool {
     fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_ok()
 }
 
@@ -127,7 +127,7 @@ pub fn has_proc() -> bool {
 /// On overlayfs, opening a file for writing may copy it to the upper layer, which can change its device and inode
 /// numbers (for a hard link, and where the layers are on several file systems). Owner, mode, length and
 /// modification time stay the same, so they are compared there.
-pub fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
+pub(crate) fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
     let unchanged = |stat: &Stat| (stat.mode, stat.uid, stat.gid, stat.rdev, stat.size, stat.mtime);
     let was_moved = || unchanged(opened) == unchanged(met) && super::io::fs_magic(fd) == Ok(super::io::OVERLAYFS);
     opened.kind() == met.kind() && (opened.id() == met.id() || was_moved())
@@ -135,30 +135,30 @@ pub fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
 
 /// Opens the inode behind a name by O_PATH (open(2)), without following a symbolic link. The descriptor keeps
 /// referring to that inode, whatever happens to the name.
-pub fn open_path(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+pub(crate) fn open_path(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
 /// Opens by O_PATH the inode of an open file.
-pub fn open_path_of(fd: impl AsFd) -> Result<OwnedFd> {
+pub(crate) fn open_path_of(fd: impl AsFd) -> Result<OwnedFd> {
     open_path_followed(CWD, OsStr::new(&proc_path(fd.as_fd())))
 }
 
 /// Opens by O_PATH the inode behind a name, following a symbolic link.
-pub fn open_path_followed(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+pub(crate) fn open_path_followed(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(&dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
 }
 
 /// Opens for writing, and truncates in the same call, the file of an [`open_path`] descriptor.
-pub fn open_emptied(by_path: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn open_emptied(by_path: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = proc_path(by_path);
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
 }
 
 /// Creates a file for writing. With `exclusive` (O_EXCL) any existing name, also a symbolic link, gives EEXIST.
-pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Result<OwnedFd> {
+pub(crate) fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Result<OwnedFd> {
     let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
     if exclusive {
         flags |= OFlags::EXCL;
@@ -167,21 +167,21 @@ pub fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Resul
 }
 
 /// Creates a file for writing, or empties the file that has the name.
-pub fn create_or_empty(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+pub(crate) fn create_or_empty(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o666)))
 }
 
 /// Creates a file without a name in `directory`, for writing (O_TMPFILE). It disappears when it is closed, unless
 /// [`name_nameless`] gives it a name. Not every file system supports this.
-pub fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<OwnedFd> {
+pub(crate) fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(&dir, directory, flags, Mode::from_raw_mode(mode)))
 }
 
 /// Gives a file of [`create_nameless`] a name; EEXIST if the name is taken. Before Linux 6.10 only a privileged
 /// process may link by the descriptor alone; other processes need /proc (open(2), O_TMPFILE).
-pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
+pub(crate) fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::linkat(fd, "", &dir, name, AtFlags::EMPTY_PATH)) {
         Err(Errno::NOENT) => {
             let path = proc_path(fd.as_fd());
@@ -192,7 +192,7 @@ pub fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Result<()> {
 }
 
 /// Creates a file of mode 0600 for reading and writing; EEXIST if the name is taken, also by a symbolic link.
-pub fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+pub(crate) fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600)))
 }
@@ -200,7 +200,7 @@ pub fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
 /// Opens the inode of an open file again, for reading, whatever its name is now. With `direct`, reads bypass the
 /// page cache (O_DIRECT of open(2)); EINVAL where the file system does not support that. Without /proc the file is
 /// opened by `name`; ESTALE if another file has the name now.
-pub fn open_again(fd: impl AsFd, name: Option<(BorrowedFd<'_>, &OsStr)>, direct: bool) -> Result<OwnedFd> {
+pub(crate) fn open_again(fd: impl AsFd, name: Option<(BorrowedFd<'_>, &OsStr)>, direct: bool) -> Result<OwnedFd> {
     let path = proc_path(fd.as_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | if direct { OFlags::DIRECT } else { OFlags::empty() };
     let errno = match retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())) {
@@ -221,7 +221,7 @@ pub fn open_again(fd: impl AsFd, name: Option<(BorrowedFd<'_>, &OsStr)>, direct:
 /// Opens a terminal again with O_NONBLOCK, so that a read never blocks: Ctrl-C discards the typed input
 /// (termios(3), NOFLSH), also input that poll(2) has just reported. The flag is not set on `fd` itself, because
 /// other processes share that open file. Returns `fd` if it is not a terminal or cannot be opened again.
-pub fn without_waiting(fd: OwnedFd) -> OwnedFd {
+pub(crate) fn without_waiting(fd: OwnedFd) -> OwnedFd {
     if !rustix::termios::isatty(&fd) {
         return fd;
     }
@@ -232,7 +232,7 @@ pub fn without_waiting(fd: OwnedFd) -> OwnedFd {
 
 /// Opens a directory as the base of other names. A directory that may be searched but not read is opened by O_PATH
 /// (open(2)), which suffices for that.
-pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
+pub(crate) fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
     match retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty())) {
         Err(Errno::ACCESS) => retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
@@ -241,13 +241,13 @@ pub fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd>
 }
 
 /// Turns EBADF into EACCES for a directory that [`open_dir`] could open by O_PATH only: it may not be read.
-pub fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
+pub(crate) fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
     let by_path = || fs::fcntl_getfl(&dir).is_ok_and(|flags| flags.contains(OFlags::PATH));
     if errno == Errno::BADF && by_path() { Errno::ACCESS } else { errno }
 }
 
 /// Returns the names in a directory (getdents64(2)).
-pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
+pub(crate) fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
     let (mut names, mut room) = (Names::default(), EntryBuffer::default());
     while room.read(fd.as_fd(), &mut names)? {}
@@ -255,41 +255,41 @@ pub fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
 }
 
 /// mkdirat(2).
-pub fn mkdir(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
+pub(crate) fn mkdir(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
     retry_on_intr(|| fs::mkdirat(&dir, name, Mode::from_raw_mode(mode)))
 }
 
 /// unlinkat(2) of anything but a directory.
-pub fn unlink(dir: impl AsFd, name: &OsStr) -> Result<()> {
+pub(crate) fn unlink(dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::unlinkat(&dir, name, AtFlags::empty()))
 }
 
 /// symlinkat(2).
-pub fn symlink(target: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
+pub(crate) fn symlink(target: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::symlinkat(target, &dir, name))
 }
 
 /// Returns the whole target of a symbolic link (readlinkat(2)).
-pub fn read_link(dir: impl AsFd, name: &OsStr) -> Result<OsString> {
+pub(crate) fn read_link(dir: impl AsFd, name: &OsStr) -> Result<OsString> {
     let target = retry_on_intr(|| fs::readlinkat(&dir, name, Vec::new()))?;
     Ok(OsString::from_vec(target.into_bytes()))
 }
 
 /// linkat(2); `follow` applies to a symbolic link at `old`.
-pub fn link(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<()> {
+pub(crate) fn link(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<()> {
     let flags = if follow == Follow::Yes { AtFlags::SYMLINK_FOLLOW } else { AtFlags::empty() };
     retry_on_intr(|| fs::linkat(&old_dir, old, &dir, name, flags))
 }
 
 /// renameat(2).
-pub fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
+pub(crate) fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::renameat(&old_dir, old, &dir, name))
 }
 
 /// Renames a file if the new name is free; EEXIST otherwise. Where the file system lacks RENAME_NOREPLACE (FUSE
 /// without flags, NFS), the file is linked and its old name removed. Where it cannot link either, a plain rename
 /// may replace a file that another process puts there at the same moment.
-pub fn rename_to_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
+pub(crate) fn rename_to_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> {
     match retry_on_intr(|| fs::renameat_with(dir, old, dir, name, RenameFlags::NOREPLACE)) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
         // A seccomp(2) filter may refuse the call by EPERM. So may a sticky or append-only directory, where a second
@@ -313,7 +313,7 @@ fn rename_if_free(dir: BorrowedFd<'_>, old: &OsStr, name: &OsStr) -> Result<()> 
 }
 
 /// Checks whether the sticky bit of `parent` lets this process remove `name` from it; EPERM if not (unlink(2)).
-pub fn may_remove_from_sticky(dir: impl AsFd, parent: &OsStr, name: &OsStr) -> Result<()> {
+pub(crate) fn may_remove_from_sticky(dir: impl AsFd, parent: &OsStr, name: &OsStr) -> Result<()> {
     const STICKY: u32 = 0o1000;
     let above = stat(&dir, parent, Follow::Yes)?;
     let uid = super::proc::effective_uid();
@@ -324,7 +324,7 @@ pub fn may_remove_from_sticky(dir: impl AsFd, parent: &OsStr, name: &OsStr) -> R
 }
 
 /// mknodat(2) for fifos, sockets and devices.
-pub fn make_node(dir: impl AsFd, name: &OsStr, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
+pub(crate) fn make_node(dir: impl AsFd, name: &OsStr, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
     let file_type = match kind {
         Kind::Fifo => FileType::Fifo,
         Kind::Socket => FileType::Socket,
@@ -337,13 +337,13 @@ pub fn make_node(dir: impl AsFd, name: &OsStr, kind: Kind, mode: u32, rdev: u64)
 }
 
 /// fchownat(2) that does not follow symbolic links. An empty name means `dir` itself; `None` keeps an id.
-pub fn chown(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+pub(crate) fn chown(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     retry_on_intr(|| fs::chownat(&dir, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags))
 }
 
 /// Sets the permission bits of a file that an O_PATH descriptor holds: through /proc, else by fchmodat2(2).
-pub fn chmod(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
+pub(crate) fn chmod(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
     let path = proc_path(by_path);
     let bits = nix::sys::stat::Mode::from_bits_truncate(mode);
     let answer = libc_call(|| nix::sys::stat::fchmodat(CWD, path.as_str(), bits, FchmodatFlags::FollowSymlink));

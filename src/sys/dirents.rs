@@ -13,7 +13,7 @@ const ROOM: usize = 32 << 10;
 
 /// An entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dirent<'n> {
+pub(crate) struct Dirent<'n> {
     /// Never `.` or `..`.
     pub name: &'n OsStr,
     /// The inode number, on the file system of the directory.
@@ -24,7 +24,7 @@ pub struct Dirent<'n> {
 
 /// Entries of one directory. All names share one allocation, because a directory may have very many.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     text: Vec<u8>,
     entries: Vec<Slot>,
 }
@@ -40,30 +40,30 @@ struct Slot {
 
 impl Names {
     /// Returns the number of entries.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Returns whether there are no entries.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Returns the entry at a position.
-    pub fn get(&self, at: usize) -> Option<Dirent<'_>> {
+    pub(crate) fn get(&self, at: usize) -> Option<Dirent<'_>> {
         let slot = self.entries.get(at)?;
         let name = self.text.get(slot.start..)?.get(..slot.length.into())?;
         Some(Dirent { name: OsStr::from_bytes(name), ino: slot.ino, kind: slot.kind })
     }
 
     /// Returns whether no entry can be a directory, even if it is a symbolic link.
-    pub fn are_files(&self) -> bool {
+    pub(crate) fn are_files(&self) -> bool {
         let is_file = |kind| !matches!(kind, None | Some(Kind::Directory | Kind::Symlink));
         self.entries.iter().all(|entry| is_file(entry.kind))
     }
 
     /// Adds an entry. A name longer than 64 KiB would be truncated; no file system has one.
-    pub fn push(&mut self, entry: Dirent<'_>) {
+    pub(crate) fn push(&mut self, entry: Dirent<'_>) {
         let length = u16::try_from(entry.name.len()).unwrap_or(u16::MAX);
         let start = self.text.len();
         if self.entries.is_empty() {
@@ -76,18 +76,18 @@ impl Names {
     }
 
     /// Adds all entries of `others`.
-    pub fn append(&mut self, others: &Names) {
+    pub(crate) fn append(&mut self, others: &Names) {
         (0..others.len()).filter_map(|at| others.get(at)).for_each(|entry| self.push(entry));
     }
 
     /// Sorts the entries by inode number; the sort is stable.
-    pub fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         self.entries.sort_by_key(|entry| entry.ino);
     }
 
     /// Moves entries that were far from each other next to each other: takes one from each of `parts` equal parts
     /// in turn, in their order.
-    pub fn spread(&mut self, parts: usize) {
+    pub(crate) fn spread(&mut self, parts: usize) {
         let part = self.entries.len().div_ceil(parts).max(1);
         let taken = (0..part).flat_map(|at| self.entries.iter().skip(at).step_by(part).copied());
         self.entries = taken.collect();
@@ -96,7 +96,7 @@ impl Names {
 
 /// A reusable buffer for [`EntryBuffer::read`].
 #[derive(Debug, Default)]
-pub struct EntryBuffer(Vec<MaybeUninit<u8>>);
+pub(crate) struct EntryBuffer(Vec<MaybeUninit<u8>>);
 
 impl EntryBuffer {
     /// Adds the next entries of `dir` to `names`; false at the end. Reading continues at the position of the open
@@ -104,7 +104,7 @@ impl EntryBuffer {
     ///
     /// # Errors
     /// Those of getdents64(2); EACCES for a directory that may not be read.
-    pub fn read(&mut self, dir: BorrowedFd<'_>, names: &mut Names) -> Result<bool> {
+    pub(crate) fn read(&mut self, dir: BorrowedFd<'_>, names: &mut Names) -> Result<bool> {
         self.0.resize(ROOM, MaybeUninit::uninit());
         let mut entries = RawDir::new(dir, &mut self.0);
         let mut interruptions = Interruptions::default();

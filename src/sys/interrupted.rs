@@ -29,7 +29,7 @@ impl Interruptions {
 ///
 /// # Errors
 /// The errno of the call, or EINTR if it was interrupted too often.
-pub fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let mut interruptions = Interruptions::default();
     loop {
         match call() {

@@ -4,7 +4,7 @@ use super::{Errno, Result, proc};
 use nix::sys::resource::Resource;
 
 /// The stack size of a worker in bytes. The default would depend on the environment (`RUST_MIN_STACK`).
-pub const STACK: usize = 1 << 20;
+pub(crate) const STACK: usize = 1 << 20;
 
 /// The approximate memory of a worker in bytes: its stack, and two buffers of 1 MiB or an optional map of 8
 /// MiB.
@@ -13,14 +13,14 @@ const WORKER: u64 = 4 << 20;
 const OTHERS: u64 = 16 << 20;
 
 /// Returns the number of workers that fit into the address space; `usize::MAX` without a limit.
-pub fn affordable_workers() -> usize {
+pub(crate) fn affordable_workers() -> usize {
     let Ok(Some(limit)) = proc::soft_limit(Resource::RLIMIT_AS) else { return usize::MAX };
     let left = limit.saturating_sub(used()).saturating_sub(OTHERS);
     usize::try_from(left / WORKER).unwrap_or(usize::MAX).max(1)
 }
 
 /// Returns whether the address space has a limit.
-pub fn is_limited() -> bool {
+pub(crate) fn is_limited() -> bool {
     matches!(proc::soft_limit(Resource::RLIMIT_AS), Ok(Some(_)))
 }
 
@@ -35,7 +35,7 @@ fn used() -> u64 {
 ///
 /// # Errors
 /// ENOMEM, where an ordinary allocation would abort the program.
-pub fn buffer(len: usize) -> Result<Vec<u8>> {
+pub(crate) fn buffer(len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;
     bytes.resize(len, 0);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Returns the file creation mask. umask(2) can only be read by setting it, so other threads must not create
 /// files meanwhile.
-pub fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     let mask = process::umask(rustix::fs::Mode::empty());
     process::umask(mask);
     mask.as_raw_mode()
@@ -23,27 +23,27 @@ pub fn umask() -> u32 {
 
 /// Returns the file creation mask, where other threads may be creating files: `Umask` of proc_pid_status(5),
 /// from Linux 4.7, else by [`umask`].
-pub fn umask_among_threads() -> u32 {
+pub(crate) fn umask_among_threads() -> u32 {
     let status = read("/proc/self/status");
     let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or_else(umask)
 }
 
 /// Returns the time by the clock from which file systems take timestamps, which may lag by a tick (1 to 10 ms).
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     Time { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
 /// Returns whether the process has the rights of the owner on every file (CAP_FOWNER of capabilities(7)).
-pub fn ignores_owners() -> bool {
+pub(crate) fn ignores_owners() -> bool {
     let sets = rustix::thread::capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::FOWNER))
 }
 
 /// geteuid(2). By nix, because rustix takes for granted that the call succeeds, which a filter of seccomp(2) can
 /// prevent.
-pub fn effective_uid() -> u32 {
+pub(crate) fn effective_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
@@ -54,7 +54,7 @@ pub fn preloads(library: &str) -> bool {
 }
 
 /// How many descriptors the process may have open: the soft limit of RLIMIT_NOFILE.
-pub fn descriptor_limit() -> usize {
+pub(crate) fn descriptor_limit() -> usize {
     /// The default soft limit of the kernel (INR_OPEN_CUR in linux/fs.h).
     const DEFAULT: u64 = 1024;
     let limit = soft_limit(Resource::RLIMIT_NOFILE).unwrap_or(Some(DEFAULT));
@@ -75,24 +75,24 @@ pub(super) fn soft_limit(resource: Resource) -> Result<Option<u64>> {
 /// Makes room for `count` descriptors in the process's table. Call it while there is only one thread: with
 /// several threads, the kernel stops the opening thread for an RCU grace period (milliseconds) each time the
 /// table grows (expand_fdtable in fs/file.c).
-pub fn reserve_descriptors(count: usize) {
+pub(crate) fn reserve_descriptors(count: usize) {
     let highest = i32::try_from(count.min(descriptor_limit()).saturating_sub(1)).unwrap_or(i32::MAX);
     // Any descriptor will do; the duplicate is closed at once.
     let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
 }
 
 /// Returns the host name.
-pub fn host() -> String {
+pub(crate) fn host() -> String {
     first_line("/proc/sys/kernel/hostname")
 }
 
 /// Returns an identifier of this boot of this machine (`boot_id` of random(4)).
-pub fn machine() -> String {
+pub(crate) fn machine() -> String {
     first_line("/proc/sys/kernel/random/boot_id")
 }
 
 /// Returns an unpredictable number.
-pub fn random() -> u128 {
+pub(crate) fn random() -> u128 {
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     // std takes the keys of RandomState from the kernel (getrandom(2)).
     let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
@@ -112,19 +112,19 @@ pub(super) fn read(path: &str) -> String {
 }
 
 /// Returns whether a process with this id exists (kill(2) with signal 0).
-pub fn is_alive(process: u32) -> bool {
+pub(crate) fn is_alive(process: u32) -> bool {
     let pid = i32::try_from(process).ok().and_then(process::Pid::from_raw);
     pid.is_some_and(|pid| process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Returns the effective group id, which new files get unless their directory has the set-group-ID bit. Cached.
-pub fn effective_gid() -> u32 {
+pub(crate) fn effective_gid() -> u32 {
     static GID: OnceLock<u32> = OnceLock::new();
     *GID.get_or_init(|| nix::unistd::getegid().as_raw())
 }
 
 /// Returns whether this process may give its own files to a group: it is root, or a member of the group.
-pub fn may_give_group(gid: u32) -> bool {
+pub(crate) fn may_give_group(gid: u32) -> bool {
     static GROUPS: OnceLock<Vec<u32>> = OnceLock::new();
     let of_process = || {
         let more = process::getgroups().unwrap_or_default();
@@ -134,7 +134,7 @@ pub fn may_give_group(gid: u32) -> bool {
 }
 
 /// Returns whether syncfs(2) reports writeback errors, as it does from Linux 5.8.
-pub fn syncfs_reports() -> bool {
+pub(crate) fn syncfs_reports() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(5), Some(8))
@@ -142,7 +142,7 @@ pub fn syncfs_reports() -> bool {
 
 /// Returns the number of processors that the affinity mask and the control group of this process allow. Cached,
 /// because finding it out takes some fifteen system calls.
-pub fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
@@ -151,7 +151,7 @@ pub fn processors() -> usize {
 pub const SIGPIPE: i32 = signal_hook::consts::SIGPIPE;
 
 /// Ends the process by SIGPIPE.
-pub fn end_by_broken_pipe() {
+pub(crate) fn end_by_broken_pipe() {
     let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
 }
 
@@ -228,7 +228,7 @@ impl StopFlag {
 
 /// Resources that the process has used so far (getrusage(2)).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Input from block devices (`ru_inblock`).
     pub block_reads: i64,
     /// User and system time.
@@ -239,7 +239,7 @@ impl Usage {
     /// Returns the usage up to now, or zero if getrusage fails.
     // The field is a c_long, whose width differs between architectures.
     #[allow(clippy::unnecessary_cast)]
-    pub fn now() -> Usage {
+    pub(crate) fn now() -> Usage {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         let processor_time = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
@@ -249,14 +249,14 @@ impl Usage {
 
 /// A request for a progress report by SIGUSR1, as for dd(1).
 #[derive(Clone, Debug, Default)]
-pub struct StatusRequest(Arc<AtomicBool>);
+pub(crate) struct StatusRequest(Arc<AtomicBool>);
 
 impl StatusRequest {
     /// Catches SIGUSR1, which would otherwise end the process. If it is ignored, it stays ignored.
     ///
     /// # Errors
     /// The error of sigaction(2).
-    pub fn install() -> std::io::Result<StatusRequest> {
+    pub(crate) fn install() -> std::io::Result<StatusRequest> {
         let request = StatusRequest::default();
         if !raw::is_ignored(SIGUSR1) {
             signal_hook::flag::register(SIGUSR1, Arc::clone(&request.0))?;
@@ -265,19 +265,19 @@ impl StatusRequest {
     }
 
     /// Returns whether there was a request since the last call.
-    pub fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
 }
 
 /// Gives the calling thread the lowest CPU priority, nice 19 (on Linux setpriority(2) applies to a thread), and
 /// with it the lowest best-effort I/O priority (`IOPRIO_CLASS_NONE` in ioprio_set(2)).
-pub fn lowest_priority() {
+pub(crate) fn lowest_priority() {
     let _ = process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
 
 /// Returns whether the terminal that TERM names can return to the start of a line and write over it; see terminfo(5).
-pub fn terminal_has_cursor() -> bool {
+pub(crate) fn terminal_has_cursor() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 

@@ -11,14 +11,14 @@ use std::ptr;
 
 /// Ignores SIGPIPE (signal(2)), so that a write without a reader fails with EPIPE. Returns whether it was ignored
 /// before.
-pub fn ignore_broken_pipe() -> bool {
+pub(crate) fn ignore_broken_pipe() -> bool {
     // SAFETY: ignoring a signal installs no handler.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     before == libc::SIG_IGN
 }
 
 /// Returns whether a signal is ignored (sigaction(2)); false for an invalid number.
-pub fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: no action is set, and the kernel initializes `action` if it returns 0.
     unsafe {
@@ -31,7 +31,7 @@ pub fn is_ignored(signal: i32) -> bool {
 ///
 /// # Errors
 /// EBADF for a number that is not open.
-pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
+pub(crate) fn duplicate(number: RawFd) -> Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::BADF);
     }
@@ -42,7 +42,7 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
 
 /// Closes descriptors, successive numbers by one call (close_range(2), from Linux 5.9). Any error of close(2) is lost, so
 /// they must belong to files whose file system reports none.
-pub fn close_all(fds: &mut Vec<OwnedFd>) {
+pub(crate) fn close_all(fds: &mut Vec<OwnedFd>) {
     fds.sort_unstable_by_key(AsRawFd::as_raw_fd);
     while let Some(last) = fds.last().map(AsRawFd::as_raw_fd) {
         let follows = |(fd, index): (&OwnedFd, RawFd)| fd.as_raw_fd() == last - index;
@@ -82,7 +82,7 @@ struct Pages {
 ///
 /// # Errors
 /// ENOSYS before Linux 6.5; EPERM for a file of another user that may not be written.
-pub fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
+pub(crate) fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
     let range = Range { start, length };
     let mut pages = Pages::default();
     let fd = fd.as_fd().as_raw_fd();
@@ -96,7 +96,7 @@ pub fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
 ///
 /// # Errors
 /// Those of faccessat(2); EINVAL for a name with a NUL byte.
-pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+pub(crate) fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
     // SAFETY: the kernel reads the name up to its NUL byte and writes nothing.
     let answer = unsafe { libc::syscall(libc::SYS_faccessat, dir.as_raw_fd(), name.as_ptr(), libc::W_OK) };
@@ -107,7 +107,7 @@ pub fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
 ///
 /// # Errors
 /// Those of fchmodat(2); ENOSYS before Linux 6.6.
-pub fn change_mode(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
+pub(crate) fn change_mode(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
     const FCHMODAT2: libc::c_long = 452;
     // SAFETY: the kernel reads an empty string that is static, and writes nothing.
     let answer = unsafe { libc::syscall(FCHMODAT2, by_path.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
@@ -126,7 +126,12 @@ struct AttributeValue {
 ///
 /// # Errors
 /// Those of getxattr(2); ENOSYS before Linux 6.13; EINVAL for a name with a NUL byte.
-pub fn attribute_at(dir: BorrowedFd<'_>, name: &OsStr, attribute: &OsStr, room: &mut [u8]) -> Result<usize> {
+pub(crate) fn attribute_at(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    attribute: &OsStr,
+    room: &mut [u8],
+) -> Result<usize> {
     const GETXATTRAT: libc::c_long = 464;
     let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| Errno::INVAL);
     let (name, attribute) = (text(name)?, text(attribute)?);
@@ -154,7 +159,7 @@ pub fn attribute_at(dir: BorrowedFd<'_>, name: &OsStr, attribute: &OsStr, room: 
 ///
 /// # Errors
 /// Those of listxattr(2); ENOSYS before Linux 6.13; EINVAL for a name with a NUL byte.
-pub fn attributes_at(dir: BorrowedFd<'_>, name: &OsStr, room: &mut [u8]) -> Result<usize> {
+pub(crate) fn attributes_at(dir: BorrowedFd<'_>, name: &OsStr, room: &mut [u8]) -> Result<usize> {
     const LISTXATTRAT: libc::c_long = 465;
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
     // SAFETY: the kernel reads the name up to its NUL byte, and writes at most the length of `room` to it, which is
@@ -209,7 +214,7 @@ macro_rules! define_c_main {
 
 /// Makes all threads share one heap. By default glibc gives each thread an arena, which takes 64 MiB of the
 /// address space (mallopt(3), `M_ARENA_MAX`).
-pub fn share_one_heap() {
+pub(crate) fn share_one_heap() {
     // SAFETY: the call sets a number that malloc(3) reads when a thread needs an arena.
     #[cfg(target_env = "gnu")]
     unsafe {

@@ -10,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 /// The extended attribute that holds a file's context.
-pub const XATTR: &str = "security.selinux";
+pub(crate) const XATTR: &str = "security.selinux";
 
 /// Returns whether SELinux is active, enforcing or permissive: selinuxfs is mounted. Cached.
-pub fn is_enabled() -> bool {
+pub(crate) fn is_enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
     *ENABLED.get_or_init(|| at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok())
 }
@@ -22,7 +22,7 @@ pub fn is_enabled() -> bool {
 ///
 /// # Errors
 /// EINVAL for a context that the policy does not know, EACCES where the policy forbids it.
-pub fn create_as(context: &OsStr) -> Result<()> {
+pub(crate) fn create_as(context: &OsStr) -> Result<()> {
     // The kernel takes the context with its terminating NUL byte.
     let text = [context.as_bytes(), b"\0"].concat();
     let file = at::open_write(CWD, OsStr::new("/proc/thread-self/attr/fscreate"), Follow::No, true)?;

@@ -14,7 +14,7 @@ const WAITS: [u32; 5] = [10, 40, 150, 600, 2000];
 
 /// The waiting time that is left; by default none.
 #[derive(Debug, Default)]
-pub struct StaleRetry {
+pub(crate) struct StaleRetry {
     /// In milliseconds.
     left: AtomicU32,
     /// On a local file system, ENOENT is not repeated.
@@ -24,7 +24,7 @@ pub struct StaleRetry {
 
 impl StaleRetry {
     /// Waiting time for three names that stay missing. `missing_is_final`: there is no server, so ENOENT is final.
-    pub fn new(missing_is_final: bool) -> StaleRetry {
+    pub(crate) fn new(missing_is_final: bool) -> StaleRetry {
         StaleRetry { left: AtomicU32::new(3 * WAITS.iter().sum::<u32>()), missing_is_final, siblings: true }
     }
 
@@ -32,7 +32,7 @@ impl StaleRetry {
     ///
     /// # Errors
     /// Those of the last call.
-    pub fn call<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn call<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
         self.until(&mut call, |errno| self.may_pass(*errno))
     }
 
@@ -41,7 +41,7 @@ impl StaleRetry {
     ///
     /// # Errors
     /// Those of the last try.
-    pub fn operation<T, E>(
+    pub(crate) fn operation<T, E>(
         &self,
         mut operation: impl FnMut() -> std::result::Result<T, E>,
         reason: impl Fn(&E) -> Option<Errno>,
@@ -51,7 +51,7 @@ impl StaleRetry {
     }
 
     /// Returns whether other processes work on the same tree.
-    pub fn expects_siblings(&self) -> bool {
+    pub(crate) fn expects_siblings(&self) -> bool {
         self.siblings
     }
 

@@ -46,12 +46,12 @@ fn occupy_lowest() -> Result<()> {
 }
 
 /// Returns whether a standard descriptor (0, 1, 2) was closed when the program started.
-pub fn was_closed(number: i32) -> bool {
+pub(crate) fn was_closed(number: i32) -> bool {
     (0..3).contains(&number) && CLOSED.load(Ordering::Relaxed) >> number & 1 == 1
 }
 
 /// Returns whether a broken pipe ends the program, as SIGPIPE ends other programs. It is an ordinary error for
 /// the library, and where the parent ignores SIGPIPE, as systemd does.
-pub fn dies_of_broken_pipe() -> bool {
+pub(crate) fn dies_of_broken_pipe() -> bool {
     SIGPIPE_ENDS.load(Ordering::Relaxed)
 }

@@ -74,7 +74,7 @@ pub struct Stat {
 
 /// Returns whether a device number belongs to a block device of this machine. Network file systems and those in
 /// memory get an unnamed device (major 0) at each mount.
-pub fn is_on_block_device(dev: u64) -> bool {
+pub(crate) fn is_on_block_device(dev: u64) -> bool {
     rustix::fs::major(dev) != 0
 }
 

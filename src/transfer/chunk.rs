@@ -139,7 +139,7 @@ const MOST_FLUSH: u64 = 256 << 20;
 
 /// The bytes to flush to the disk at once, so that a signal is handled soon.
 #[derive(Clone, Copy, Debug)]
-pub struct FlushSize {
+pub(crate) struct FlushSize {
     bytes: u64,
     /// The size that would have been right for the last flush.
     last: u64,
@@ -157,18 +157,18 @@ impl Default for FlushSize {
 
 impl FlushSize {
     /// Returns the bytes after which a flush is due.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         FLUSH_TRIALS.get(self.begun % FLUSH_WINDOW).copied().unwrap_or(self.bytes)
     }
 
     /// Notes that a flush begins; returns its number.
-    pub fn begin(&mut self) -> usize {
+    pub(crate) fn begin(&mut self) -> usize {
         self.begun += 1;
         self.begun - 1
     }
 
     /// Learns from a flush of `bytes` that took `ns` nanoseconds.
-    pub fn learn(&mut self, number: usize, bytes: u64, ns: u64) {
+    pub(crate) fn learn(&mut self, number: usize, bytes: u64, ns: u64) {
         if let Some(trial) = self.tried.get_mut(number % FLUSH_WINDOW) {
             *trial = (bytes, ns);
             if number > 1 {

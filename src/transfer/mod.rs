@@ -24,29 +24,29 @@ macro_rules! named {
     };
 }
 
-pub mod account;
+pub(crate) mod account;
 mod candidates;
 mod chunk;
 mod copy_loop;
 mod endpoint;
 mod enlarge;
 mod evict;
-pub mod ladder;
-pub mod meter;
-pub mod rate_limit;
-pub mod route;
-pub mod small;
+pub(crate) mod ladder;
+pub(crate) mod meter;
+pub(crate) mod rate_limit;
+pub(crate) mod route;
+pub(crate) mod small;
 mod spans;
 mod strategies;
 mod uncached;
-pub mod verify;
+pub(crate) mod verify;
 mod writeback;
 
-pub use account::{Account, Call, Reason, Tally};
-pub use chunk::FlushSize;
-pub use ladder::{DestinationKind, Ladder, Limits, Outcome, Side, Transfer, TransferError};
+pub(crate) use account::{Account, Call, Reason, Tally};
+pub(crate) use chunk::FlushSize;
+pub(crate) use ladder::{DestinationKind, Ladder, Limits, Outcome, Side, Transfer, TransferError};
 pub use meter::Meter;
-pub use route::Route;
+pub(crate) use route::Route;
 
 use crate::sys::Errno;
 

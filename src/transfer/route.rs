@@ -105,11 +105,11 @@ named! {
 
 /// The most bytes of a file that one call moves. sendfile and copy_file_range work in chunks of this size inside
 /// the kernel (one default pipe), so larger files are faster through a pipe of 1 MiB.
-pub const SMALL: u64 = 64 << 10;
+pub(crate) const SMALL: u64 = 64 << 10;
 /// The least bytes for which preallocation pays on ext4. Two threads, 64 MiB in files of one size, CPU time with
 /// and without it: 128 KiB 36 and 38 ms, 256 KiB 22 and 27, 512 KiB 18 and 24. It also pays for a file that is
 /// overwritten (256 MiB: 53 ms and 104).
-pub const LARGE: u64 = 256 << 10;
+pub(crate) const LARGE: u64 = 256 << 10;
 
 impl SizeClass {
     /// Returns the least and the largest number of bytes of the class, if there is a largest.
@@ -188,7 +188,7 @@ pub struct Route {
 }
 
 /// Returns the route that measured best for the case, followed by the rest of the ladder.
-pub fn default_route(case: Case, cloning: Cloning) -> Route {
+pub(crate) fn default_route(case: Case, cloning: Cloning) -> Route {
     if cloning == Cloning::Require {
         return reflink_only();
     }
@@ -209,7 +209,7 @@ fn reflink_only() -> Route {
 }
 
 /// Returns the route of `--strategy`: exactly the listed strategies.
-pub fn forced_route(strategies: &[Strategy]) -> Route {
+pub(crate) fn forced_route(strategies: &[Strategy]) -> Route {
     Route { strategies: strategies.to_vec(), preallocate: false, why: "--strategy asked for it" }
 }
 

@@ -23,7 +23,7 @@ const ALIGNMENT: usize = 4096;
 const LAST_OFFSET: u64 = i64::MAX as u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub(crate) enum Finding {
     Same {
         /// Whether some bytes of the copy may have come from the page cache.
         from_cache: bool,
@@ -37,7 +37,7 @@ pub enum Finding {
 
 /// A copy that is open, for writing or reading, and its name, by which it is opened again without /proc.
 #[derive(Clone, Copy, Debug)]
-pub struct WrittenCopy<'a> {
+pub(crate) struct WrittenCopy<'a> {
     pub fd: BorrowedFd<'a>,
     /// Its directory and its name there, if it has one.
     pub name: Option<(BorrowedFd<'a>, &'a OsStr)>,
@@ -51,7 +51,7 @@ impl WrittenCopy<'_> {
 
 /// Compares files; its buffers are reused.
 #[derive(Debug, Default)]
-pub struct Verifier {
+pub(crate) struct Verifier {
     source: VerifyBuffer,
     copy: VerifyBuffer,
 }
@@ -59,7 +59,7 @@ pub struct Verifier {
 impl Verifier {
     /// Compares a range of a source, which is open for reading, with its copy, which is opened again. The range
     /// begins at a multiple of 4096 bytes.
-    pub fn compare(
+    pub(crate) fn compare(
         &mut self,
         source: BorrowedFd<'_>,
         copy: WrittenCopy<'_>,
@@ -80,7 +80,7 @@ impl Verifier {
     /// # Errors
     /// The finding, if the source could not be read or a stop was requested. For an unreadable copy, the length
     /// is 0.
-    pub fn common_start(
+    pub(crate) fn common_start(
         &mut self,
         source: BorrowedFd<'_>,
         copy: WrittenCopy<'_>,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// A destination directory, ready for its entries.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     pub base: Base,
     /// Whether this run made it.
     pub(super) made: bool,
@@ -31,7 +31,7 @@ pub struct Opened {
 
 /// A directory to be made or opened: a name in another directory, and its path for messages.
 #[derive(Clone, Copy)]
-pub struct TargetDirectory<'t> {
+pub(crate) struct TargetDirectory<'t> {
     pub above: &'t Base,
     pub name: &'t OsStr,
     /// Its mode if it is made.
@@ -54,7 +54,7 @@ impl TargetDirectory<'_> {
     ///
     /// # Errors
     /// EEXIST if the name is taken; those of mkdir(2).
-    pub fn make(&self, ctx: &Context, operation: Operation) -> Result<Opened, Failure> {
+    pub(crate) fn make(&self, ctx: &Context, operation: Operation) -> Result<Opened, Failure> {
         let (above, name) = (self.above, self.name);
         if ctx.options.dry_run {
             let answer = match at::stat(above, without_slashes(name), Follow::No) {
@@ -87,7 +87,7 @@ impl TargetDirectory<'_> {
     }
 
     /// Opens the existing directory.
-    pub fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
+    pub(crate) fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
         let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot(Operation::Access))?;
         let stat = at::fstat(&fd).map_err(self.cannot(Operation::Stat))?;
         let unfinished = || ctx.mode_policy().unfinished_directory(&self.mode, &stat);
@@ -103,7 +103,7 @@ impl Opened {
     }
 
     /// Wraps an existing directory that is open.
-    pub fn existing(fd: OwnedFd, stat: Stat, follow: Follow) -> Opened {
+    pub(crate) fn existing(fd: OwnedFd, stat: Stat, follow: Follow) -> Opened {
         Opened { base: Base::Open(fd), made: false, follow, stat: Some(stat), mode: None }
     }
 
@@ -114,7 +114,7 @@ impl Opened {
 
     /// Enters this directory and its source, which is open, in their parents. `names` are those of the source and
     /// of the destination there.
-    pub fn enter(
+    pub(crate) fn enter(
         self,
         ctx: &Arc<Context>,
         parent: &Arc<Dir>,

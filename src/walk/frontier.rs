@@ -118,7 +118,7 @@ pub(super) enum FoundIn<'c> {
 
 /// A batch of names for workers to copy.
 #[derive(Clone)]
-pub struct Work<'c> {
+pub(crate) struct Work<'c> {
     pub(super) batch: Arc<Batch>,
     pub(super) found_in: FoundIn<'c>,
     /// Whether the batch belongs to another worker, so that this one only helps for a moment. Then it looks again for
@@ -131,13 +131,13 @@ impl<'c> Work<'c> {
         Work { batch: Arc::new(batch), found_in, helps: false }
     }
 
-    pub fn batch(&self) -> &Batch {
+    pub(crate) fn batch(&self) -> &Batch {
         &self.batch
     }
 
     /// Returns the number of workers that are copying names of the batch. The frontier holds one more reference until
     /// all names are taken.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         Arc::strong_count(&self.batch) - 1
     }
 }

@@ -27,7 +27,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A list of names that is being read.
-pub struct List {
+pub(crate) struct List {
     names: Box<dyn Iterator<Item = std::io::Result<Vec<u8>>> + Send>,
     /// The name of the list, for messages.
     name: OsString,
@@ -93,7 +93,7 @@ fn failure(operation: Operation, name: &OsStr, error: &std::io::Error) -> Failur
 
 /// A set of paths, held as fingerprints of 128 bits, whose collisions are too unlikely to matter.
 #[derive(Debug, Default)]
-pub struct Fingerprints {
+pub(crate) struct Fingerprints {
     keys: (RandomState, RandomState),
     set: HashSet<(u64, u64)>,
 }
@@ -104,12 +104,12 @@ impl Fingerprints {
     }
 
     /// Adds a path. Returns false if the set had it already.
-    pub fn insert(&mut self, path: &[u8]) -> bool {
+    pub(crate) fn insert(&mut self, path: &[u8]) -> bool {
         self.set.insert(self.of(path))
     }
 
     /// Returns whether the set has the path.
-    pub fn contains(&self, path: &[u8]) -> bool {
+    pub(crate) fn contains(&self, path: &[u8]) -> bool {
         !self.set.is_empty() && self.set.contains(&self.of(path))
     }
 }

@@ -5,17 +5,17 @@
 //! order. The walk never touches the content of a file.
 
 mod descend;
-pub mod directory;
-pub mod estimate;
+pub(crate) mod directory;
+pub(crate) mod estimate;
 mod frontier;
 mod listed;
 mod listing;
-pub mod operands;
+pub(crate) mod operands;
 mod registry;
 mod resume;
 mod shows_copy;
-pub mod source_walk;
-pub mod supply;
+pub(crate) mod source_walk;
+pub(crate) mod supply;
 
 use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
@@ -29,10 +29,10 @@ use crate::report::{Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
-pub use frontier::Work;
+pub(crate) use frontier::Work;
 use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Later, Pending, Unread};
 #[cfg(feature = "cli")]
-pub use listed::Fingerprints;
+pub(crate) use listed::Fingerprints;
 use listed::Listed;
 use listing::Listing;
 use operands::Roots;
@@ -58,7 +58,7 @@ const LITTLE_ALONE: u64 = 16 << 20;
 
 /// The state of the walk that all workers share.
 #[derive(Debug)]
-pub struct Walk<'c> {
+pub(crate) struct Walk<'c> {
     ctx: &'c Arc<Context>,
     frontier: Frontier<'c>,
     /// Whether entries are taken strictly in listing order.
@@ -103,7 +103,7 @@ struct Node {
 
 /// A worker's access to the walk.
 #[derive(Debug)]
-pub struct Walker<'w, 'c> {
+pub(crate) struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
     ctx: &'c Arc<Context>,
     /// The buffer that listings are read into.
@@ -155,7 +155,7 @@ impl Node {
 }
 
 impl<'c> Walk<'c> {
-    pub fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
+    pub(crate) fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let (several, operands_meet) = (roots.entries.len() > 1, roots.collide);
         if ctx.resumes() {
             resume::sweep(ctx, &roots.dir, &roots.target_directory());
@@ -174,40 +174,40 @@ impl<'c> Walk<'c> {
     }
 
     /// Makes a walk over the names of a supply instead of a tree.
-    pub fn supplied(ctx: &'c Arc<Context>, supply: impl Supply<'c> + 'c) -> Walk<'c> {
+    pub(crate) fn supplied(ctx: &'c Arc<Context>, supply: impl Supply<'c> + 'c) -> Walk<'c> {
         let frontier = Frontier::of_supply(false, Box::new(supply));
         let (in_order, several, operands_meet) = (false, false, false);
         Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
     }
 
-    pub fn walker(&self) -> Walker<'_, 'c> {
+    pub(crate) fn walker(&self) -> Walker<'_, 'c> {
         Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default() }
     }
 
     /// Returns the number of workers without a task.
-    pub fn idle(&self) -> usize {
+    pub(crate) fn idle(&self) -> usize {
         self.frontier.idle()
     }
 
     /// Returns the largest number of batches that were in progress at once.
-    pub fn peak(&self) -> usize {
+    pub(crate) fn peak(&self) -> usize {
         self.frontier.peak()
     }
 }
 
 impl<'c> Walker<'_, 'c> {
-    pub fn context(&self) -> &'c Arc<Context> {
+    pub(crate) fn context(&self) -> &'c Arc<Context> {
         self.ctx
     }
 
     /// Returns the counts of the walk: directories and excluded names.
-    pub fn into_stats(self) -> Stats {
+    pub(crate) fn into_stats(self) -> Stats {
         self.stats
     }
 
     /// Returns whether one worker is enough for the whole copy: a single file, or a few small ones. The names
     /// found here are kept for the workers.
-    pub fn is_little(&mut self) -> bool {
+    pub(crate) fn is_little(&mut self) -> bool {
         let mut names = 0;
         let mut batches = Vec::new();
         let most_ahead = self.ctx.descriptors.batches_ahead();
@@ -248,7 +248,7 @@ impl<'c> Walker<'_, 'c> {
     }
 
     /// Returns the next batch to copy names of, or `None` at the end or after a signal.
-    pub fn next_batch(&mut self) -> Option<Work<'c>> {
+    pub(crate) fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
             match self.walk.frontier.take(&self.ctx.stop)? {
                 FrontierTask::Copy(work) => return Some(work),
@@ -265,7 +265,7 @@ impl<'c> Walker<'_, 'c> {
 
     /// Says that the worker leaves a batch. `directories` are entries that turned out to be directories
     /// although the listing said otherwise: file systems can report wrong types, and names can be exchanged.
-    pub fn leave(&mut self, work: Work<'c>, directories: Vec<Entry>) {
+    pub(crate) fn leave(&mut self, work: Work<'c>, directories: Vec<Entry>) {
         let Work { batch, found_in, .. } = &work;
         if batch.is_taken() {
             self.walk.frontier.remove(batch);

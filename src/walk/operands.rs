@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The operands of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operands {
+pub(crate) struct Operands {
     /// In the order of the command line.
     pub sources: Vec<OsString>,
     /// The destination; `target` says how to read it.
@@ -28,7 +28,7 @@ pub struct Operands {
 
 /// How to read the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// A directory to copy into if one exists, else a name.
     AsFound,
     /// A directory (`-t`).
@@ -53,7 +53,7 @@ impl Unusable {
 
 /// The starting point of the walk.
 #[derive(Debug)]
-pub struct Roots {
+pub(crate) struct Roots {
     /// The directory pair that contains the entries.
     pub dir: Hold,
     pub entries: Vec<Entry>,
@@ -71,7 +71,7 @@ pub struct Roots {
 impl Roots {
     /// Estimates how long the copy may take. One small file is done before a signal handler or a thread would
     /// be in place.
-    pub fn duration(&self) -> Duration {
+    pub(crate) fn duration(&self) -> Duration {
         const SHORT: u64 = 1 << 20;
         let largest = || self.entries.iter().map(largest).max().unwrap_or(0);
         match if self.are_many { u64::MAX } else { largest() } {
@@ -81,19 +81,19 @@ impl Roots {
     }
 
     /// Returns whether there is a single regular file to copy.
-    pub fn are_one_file(&self) -> bool {
+    pub(crate) fn are_one_file(&self) -> bool {
         !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
     }
 
     /// Returns the directory that the first operand is copied into, relative to [`Roots::dir`].
-    pub fn target_directory(&self) -> OsString {
+    pub(crate) fn target_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
         let (parent, _) = backup::split(name.unwrap_or_default());
         if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
     }
 
     /// Returns the `f_type` of statfs(2) for the first source and the destination, as far as they are known.
-    pub fn magics(&self) -> Vec<u64> {
+    pub(crate) fn magics(&self) -> Vec<u64> {
         let source = self.entries.first().and_then(|entry| at::fs_magic(&entry.name).ok());
         let parent = self.entries.first().map(|entry| backup::split(entry.destination()).0);
         let destination = match parent.filter(|parent| !parent.is_empty() && !self.into_directory) {
@@ -106,7 +106,7 @@ impl Roots {
 
 /// How long a copy may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duration {
+pub(crate) enum Duration {
     /// Too short to be interrupted.
     Moment,
     /// Long enough to be interrupted.
@@ -123,7 +123,7 @@ fn largest(entry: &Entry) -> u64 {
 }
 
 /// Interprets the operands. This may change the options: `cp -f -b a a` makes a backup.
-pub fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
+pub(crate) fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
     if let Some(list) = List::open(options) {
         let list = list.map_err(|failure| Unusable { failure, hint: false })?;
         return listed(operands, list, options);
@@ -295,7 +295,7 @@ fn may_meet(entries: &[Entry]) -> bool {
 /// Splits a `--parents` operand into its leading directories, outermost first, each with its name at the
 /// destination, and its last component. All parts keep their slashes: messages show the path as it was typed,
 /// and a link with a trailing slash is followed.
-pub fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
+pub(crate) fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
     let bytes = name.as_bytes();
     let (parent, base) = backup::split(name);
     let root = bytes.iter().take_while(|b| **b == b'/').count();

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// A name below the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceEntry {
+pub(crate) struct SourceEntry {
     /// Relative to the source; empty for the source itself.
     pub path: OsString,
     /// The attributes of the link or, if links are followed, of its target.
@@ -32,7 +32,7 @@ pub struct SourceEntry {
 
 /// The walk. A directory comes before its contents.
 #[derive(Debug)]
-pub struct SourceWalk<'c> {
+pub(crate) struct SourceWalk<'c> {
     ctx: &'c Arc<Context>,
     root: FileId,
     buf: EntryBuffer,
@@ -56,7 +56,7 @@ struct OpenLevel {
 
 impl<'c> SourceWalk<'c> {
     /// Starts a walk through an open directory, which messages call `source`.
-    pub fn new(ctx: &'c Arc<Context>, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
+    pub(crate) fn new(ctx: &'c Arc<Context>, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
         let stat = at::fstat(&root)?;
         let mut buf = EntryBuffer::default();
         let listing = Some(Listing::open(root.as_fd(), &mut buf)?);

@@ -7,13 +7,13 @@ use crate::report::Failure;
 use std::sync::Arc;
 
 /// A source of names. One worker at a time reads it, without entering directories.
-pub trait Supply<'c>: Send {
+pub(crate) trait Supply<'c>: Send {
     /// Returns the next group of names, or `None` at the end. Reports failures.
     fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'c> + 'c>>;
 }
 
 /// Names in one directory. The worker that took them enters it.
-pub trait NameGroup<'c>: Send + Sync {
+pub(crate) trait NameGroup<'c>: Send + Sync {
     /// Enters the directory, making it if it is missing. Returns `None` if nothing is to be copied there.
     /// Reports failures.
     fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch>;

@@ -198,7 +198,7 @@ impl Worker<'_> {
 
 impl Shared {
     /// Syncs the remaining files of trees at the end, then the times that they get after that.
-    pub fn make_files_durable(&self, ctx: &Context) {
+    pub(crate) fn make_files_durable(&self, ctx: &Context) {
         if !ctx.syncs_whole {
             return;
         }
@@ -217,7 +217,7 @@ impl Shared {
     }
 
     /// Syncs the directory that the operands are copied into. This is the last step.
-    pub fn make_name_durable(&self, ctx: &Context, top: &Arc<Dir>, directory: &OsStr) {
+    pub(crate) fn make_name_durable(&self, ctx: &Context, top: &Arc<Dir>, directory: &OsStr) {
         if ctx.stop.is_raised() {
             return;
         }

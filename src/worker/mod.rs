@@ -17,7 +17,7 @@ mod links;
 mod operand_copies;
 mod overtaken;
 mod prompt;
-pub mod range;
+pub(crate) mod range;
 mod record;
 mod resume;
 mod special;
@@ -48,7 +48,7 @@ use std::sync::atomic::AtomicBool;
 
 /// The state that the workers of one run share.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub(crate) struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
     several_operands: bool,
@@ -61,13 +61,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(several_operands: bool, operands_meet: bool) -> Shared {
+    pub(crate) fn new(several_operands: bool, operands_meet: bool) -> Shared {
         Shared { several_operands, operands_meet, ..Shared::default() }
     }
 }
 
 /// A worker, which copies the names of the batches that it gets.
-pub struct Worker<'c> {
+pub(crate) struct Worker<'c> {
     ctx: &'c Context,
     shared: &'c Shared,
     ladder: Ladder,
@@ -157,7 +157,7 @@ enum Placement {
 }
 
 impl<'c> Worker<'c> {
-    pub fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
+    pub(crate) fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
         if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
             && let Err(errno) = selinux::create_as(context)
         {
@@ -187,7 +187,7 @@ impl<'c> Worker<'c> {
         }
     }
 
-    pub fn into_stats(mut self) -> Stats {
+    pub(crate) fn into_stats(mut self) -> Stats {
         self.flush_records();
         self.stats.routes = self.ladder.into_routes();
         self.stats
@@ -195,7 +195,7 @@ impl<'c> Worker<'c> {
 
     /// Copies names of a batch until all are taken, or once if the worker only `helps`. `workers` returns the
     /// number of workers that share the batch. Returns the entries that turned out to be directories.
-    pub fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
+    pub(crate) fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
         let mut has_lane = self.has_lane(batch);
         let clones = has_lane && self.clones(batch);
         while !batch.is_taken() && !self.ctx.stop.is_raised() {

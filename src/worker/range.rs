@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// The whole file that a range belongs to.
-pub struct Whole<'p> {
+pub(crate) struct Whole<'p> {
     pub dir: &'p Arc<Dir>,
     /// Its name, which is also the final name of the copy.
     pub entry: &'p Entry,
@@ -39,7 +39,7 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// A failed copy, a changed source, or a copy that differs from it (`--verify`).
-    pub fn copy_range(
+    pub(crate) fn copy_range(
         &mut self,
         whole: &Whole<'_>,
         range: Range<u64>,
@@ -93,7 +93,7 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// A failure to name the file. Attributes that cannot be kept are reported as for any file.
-    pub fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
+    pub(crate) fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
             let (src, stat) = worker.open_planned(task, whole)?;
@@ -118,7 +118,7 @@ impl Worker<'_> {
     }
 
     /// Links another name to the joined file.
-    pub fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
+    pub(crate) fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
         let other = Whole { dir, entry: &entry, ..*whole };
         self.on(&other, |worker, task| {
@@ -134,7 +134,7 @@ impl Worker<'_> {
     }
 
     /// Returns whether the source is unchanged since the ranges were planned.
-    pub fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
+    pub(crate) fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
         self.on(whole, |worker, task| worker.open_planned(task, whole)).is_ok()
     }
 
