@@ -197,13 +197,11 @@ impl<'c> Worker<'c> {
     /// number of workers that share the batch. Returns the entries that turned out to be directories.
     pub(crate) fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
         let mut has_lane = self.has_lane(batch);
-        let clones = has_lane && self.clones(batch);
         while !batch.is_taken() && !self.ctx.stop.is_raised() {
             let length = if has_lane { self.lane_length(batch) } else { 1 };
             // Near the end, workers that share a batch take fewer names, so that they finish together.
             let most = match workers() {
                 0 | 1 => length,
-                _ if clones => 1,
                 several => (batch.left() / (2 * several)).clamp(1, length),
             };
             has_lane &= self.copy_together(batch, most, has_lane);
