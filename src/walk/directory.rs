@@ -50,7 +50,7 @@ impl TargetDirectory<'_> {
         move |errno| Failure::new(operation, (self.path)()).errno(errno)
     }
 
-    /// Makes the directory with a mode that lets entries be created in it. `words` is the message of a failure.
+    /// Makes the directory with a mode that lets entries be created in it. A failure names `operation`.
     ///
     /// # Errors
     /// EEXIST if the name is taken; those of mkdir(2).

@@ -117,7 +117,7 @@ impl Task<'_> {
         self.dir.destination_path(self.entry.destination())
     }
 
-    /// Returns a function that makes the failure of an operation on the destination. `words` has a `{}` for its path.
+    /// Returns a function that makes the failure of an operation on the destination.
     fn cannot(&self, operation: Operation) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(operation, self.destination_path()).errno(errno)
     }

@@ -70,24 +70,28 @@ pub(crate) const INTENDED: &[Known] = &[
     },
     Known {
         why: "if a leading directory of --parents is missing, cp leaves those before it with a mode between 0700 and \
-              the source's, zcp with 0700",
+              the source's, zcp with 0700; if the mode is not kept but the owner is, cp leaves 0700 or a mixture of \
+              both modes, zcp the default mode",
         shows: |case, cp, zcp| {
-            let mut widened = zcp.snapshot.clone();
-            for (name, node) in &mut widened.0 {
-                if node.mode == 0o040_700
-                    && let Some(theirs) = cp.snapshot.0.get(name)
-                {
-                    node.mode |= theirs.mode & 0o077;
+            let drops_mode = case.flags.iter().any(|flag| flag.starts_with("--no-preserve="));
+            let mut like_cp = zcp.snapshot.clone();
+            for (name, node) in &mut like_cp.0 {
+                let Some(theirs) = cp.snapshot.0.get(name).map(|node| node.mode) else { continue };
+                match node.mode {
+                    0o040_700 => node.mode |= theirs & 0o077,
+                    0o040_000..=0o040_777 if drops_mode => node.mode = node.mode & !0o777 | theirs & 0o777,
+                    _ => {}
                 }
             }
             case.has("--parents")
                 && zcp.says("failed to get attributes of")
                 && cp.snapshot != zcp.snapshot
-                && cp.snapshot == widened
+                && cp.snapshot == like_cp
         },
     },
     Known {
-        why: "a leading directory of --parents that is copied into itself has another mode while it is filled, perhaps with its sticky bit",
+        why: "a leading directory of --parents that is copied into itself has another mode while it is filled, perhaps \
+              with its sticky bit",
         shows: |case, cp, zcp| {
             let notice = |run: &Run| run.says("into itself");
             let same_but_modes = differ_only(cp, zcp, |node| {
