@@ -137,8 +137,15 @@ fn cache() {
             .take_while(|left| *left != (0, 0))
             .collect();
         assert!(left.len() < 5, "{strategy}: {left:?}");
-        std::fs::read(sandbox.path("src")).unwrap();
-        assert_eq!(copy(&told), (SIZE, 0), "{strategy}, and the source was there before");
+        // The kernel may reclaim a page meanwhile.
+        let left: Vec<_> = (0..3)
+            .map(|_| {
+                std::fs::read(sandbox.path("src")).unwrap();
+                copy(&told)
+            })
+            .take_while(|left| *left != (SIZE, 0))
+            .collect();
+        assert!(left.len() < 3, "{strategy}, and the source was there before: {left:?}");
     }
     cold(&sandbox, "src", noise(SIZE as usize));
     assert_eq!(copy(&["--cache=keep"]), (SIZE, SIZE), "else the figures above say nothing");
