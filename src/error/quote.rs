@@ -112,7 +112,7 @@ impl Segment<'_> {
                 b'#' | b'~' => *at == 0,
                 b'{' | b'}' => length == 1,
                 b'\'' | b' ' => true,
-                byte => byte.is_ascii_alphanumeric() || b"%+,-./:=@]_".contains(byte),
+                byte => byte.is_ascii_alphanumeric() || b"%+,-./:@]_".contains(byte),
             },
             Segment::Plain(..) => true,
         }
@@ -180,6 +180,7 @@ mod tests {
             (b"it's", "\"it's\""),
             (b"it's#", r"'it'\''s#'"),
             (b"it's{", r"'it'\''s{'"),
+            (b"it's=", r"'it'\''s='"),
             (b"a'b\"c", r#"'a'\''b"c'"#),
             (b"a\nb", r"'a'$'\n''b'"),
             (b"t\tx", r"'t'$'\t''x'"),
