@@ -23,6 +23,12 @@ fn forget_time_of_directory(node: &mut Node) {
     }
 }
 
+/// Whether the mode of the source is not kept.
+fn drops_mode(case: &Case) -> bool {
+    let dropped = case.flags.iter().filter_map(|flag| flag.strip_prefix("--no-preserve="));
+    dropped.flat_map(|words| words.split(',')).any(|word| matches!(word, "mode" | "all"))
+}
+
 /// Whether the run has made a backup of a symbolic link and put a directory in its place.
 fn has_replaced_link(run: &Run) -> bool {
     let is_kind = |node: &Node, kind| node.mode & 0o170_000 == kind;
@@ -73,13 +79,12 @@ pub(crate) const INTENDED: &[Known] = &[
               the source's, zcp with 0700; if the mode is not kept but the owner is, cp leaves 0700 or a mixture of \
               both modes, zcp the default mode",
         shows: |case, cp, zcp| {
-            let drops_mode = case.flags.iter().any(|flag| flag.starts_with("--no-preserve="));
             let mut like_cp = zcp.snapshot.clone();
             for (name, node) in &mut like_cp.0 {
                 let Some(theirs) = cp.snapshot.0.get(name).map(|node| node.mode) else { continue };
                 match node.mode {
                     0o040_700 => node.mode |= theirs & 0o077,
-                    0o040_000..=0o040_777 if drops_mode => node.mode = node.mode & !0o777 | theirs & 0o777,
+                    0o040_000..=0o040_777 if drops_mode(case) => node.mode = node.mode & !0o777 | theirs & 0o777,
                     _ => {}
                 }
             }
@@ -173,8 +178,7 @@ pub(crate) const INTENDED: &[Known] = &[
     Known {
         why: "with --no-preserve=mode cp keeps set-ID and sticky bits of fifos, which mean nothing",
         shows: |case, cp, zcp| {
-            let drops_mode = case.flags.iter().any(|flag| flag.starts_with("--no-preserve="));
-            drops_mode
+            drops_mode(case)
                 && differ_only(cp, zcp, |node| {
                     if node.mode & 0o170_000 == 0o010_000 {
                         node.mode &= !0o7000;
