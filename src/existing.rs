@@ -4,7 +4,7 @@
 
 use crate::backup;
 use crate::batch::Entry;
-use crate::context::{Base, Context, Fds};
+use crate::context::{Base, Context, Fds, Process};
 use crate::decision::{self, Existing};
 use crate::dir::{Dir, without_slashes};
 use crate::metadata::kept_times::KeptTimes;
@@ -64,7 +64,7 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
         just_made: is_just_made(ctx, dir, entry, &stat),
         time_kept: has_kept_time(ctx, dst, name, source, &stat),
         goes_if_other,
-        untrusted: link.is_symlink() && !is_trusted(ctx, dst, name, &link),
+        untrusted: link.is_symlink() && !is_trusted(&ctx.run.process, dst, name, &link),
         source_is_dots: matches!(backup::split(&entry.name).1.as_bytes(), b"." | b".."),
         is_descriptor: source.kind() == Kind::Socket && names_descriptor(entry),
         ..Existing::default()
@@ -124,7 +124,7 @@ fn has_kept_time(ctx: &Context, dst: BorrowedFd<'_>, name: &OsStr, source: &Stat
         return KeptTimes::seems_kept(source.mtime, stat);
     }
     let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|now| now.id() == stat.id());
-    ctx.kept_times.is_kept(source.mtime, stat, || at::open_path(dst, name).ok().filter(is_it))
+    ctx.run.kept_times.is_kept(source.mtime, stat, || at::open_path(dst, name).ok().filter(is_it))
 }
 
 /// Returns the status of the file that the copy would reach through the name.
@@ -150,10 +150,10 @@ fn referent(
 
 /// Returns whether a symbolic link at the destination may be written through as cp does: it is older than this
 /// run, and only this user or root can have made it.
-pub(crate) fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
+pub(crate) fn is_trusted(process: &Process, dst: impl AsFd, name: &OsStr, link: &Stat) -> bool {
     /// The `f_type` of /proc, which makes its links (`/dev/fd/1`) when they are looked at.
     const PROC: u64 = 0x9FA0;
-    let ours = |stat: &Stat| stat.uid == ctx.process.uid || stat.uid == 0;
+    let ours = |stat: &Stat| stat.uid == process.uid || stat.uid == 0;
     let Ok(dir) = at::open_dir(dst, backup::parent(name), Follow::Yes) else { return false };
     let older = || {
         let magic = io::fs_magic(&dir);
@@ -162,15 +162,15 @@ pub(crate) fn is_trusted(ctx: &Context, dst: impl AsFd, name: &OsStr, link: &Sta
         let clock_was_ahead = || link.ctime > proc::now() && magic.map(FsKind::from_magic) != Ok(FsKind::Remote);
         magic == Ok(PROC) || clock_was_ahead()
     };
-    let older = link.ctime < ctx.process.start || older();
+    let older = link.ctime < process.start || older();
     older && ours(link) && at::fstat(&dir).is_ok_and(|dir| ours(&dir))
 }
 
 /// Returns whether another user has replaced a directory that was just made. The new owner could then read files
 /// that the right directory would protect. Only file systems that store owners can tell.
-pub(crate) fn is_strange(ctx: &Context, made: &Stat, fd: impl AsFd) -> bool {
+pub(crate) fn is_strange(process: &Process, made: &Stat, fd: impl AsFd) -> bool {
     let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
-    made.uid != ctx.process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
+    made.uid != process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
 }
 
 /// The position of a name. Two spellings of one entry of one directory are equal.

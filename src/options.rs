@@ -296,6 +296,11 @@ impl Options {
         self.fsync && self.recursive && !self.atomic
     }
 
+    /// Returns whether files of killed runs are removed: not in a dry run.
+    pub(crate) fn resumes(&self) -> bool {
+        self.resume && !self.dry_run
+    }
+
     /// Returns whether each decision depends on earlier ones, so that one worker must copy all names in order:
     /// prompts, and backups, whose names are taken one after the other.
     pub fn needs_order(&self) -> bool {

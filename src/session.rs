@@ -1,38 +1,16 @@
 //! One copy, from its preparation to its end, and its effects on the process.
 
-pub(crate) use crate::context::Callback;
-use crate::context::{Context, Descriptors, MadeEarlier, MadeListener, Process, Prompter, Watched};
+use crate::context::{Context, Descriptors, MadeEarlier, Process, Run, Watched};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::Options;
-use crate::report::progress::Listener;
+use crate::report::Events;
 use crate::report::stats::Summary;
-use crate::report::{Console, Log, Reporter};
-use crate::sys::proc::{self, StatusRequest, StopFlag};
+use crate::sys::proc;
 use crate::sys::stale::StaleRetry;
 use crate::sys::{memory, raw};
 use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
 use std::sync::Arc;
-
-/// The callbacks and the console that a copy works for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Host {
-    /// The front end of a program. With a console, the copy catches signals and enlarges the table of
-    /// descriptors. Without one, it leaves signals, the terminal and descriptors alone.
-    pub console: Option<Console>,
-    /// A flag that stops the copy.
-    pub stop: StopFlag,
-    /// A callback for progress.
-    pub listener: Option<Listener>,
-    /// A callback for each name that was made.
-    pub made_listener: Option<MadeListener>,
-    /// In a job: tells which destinations the job has made before.
-    pub made_earlier: Option<MadeEarlier>,
-    /// Receives a record for each name.
-    pub log: Option<Log>,
-    /// A callback that allows a file to be replaced.
-    pub prompter: Option<Prompter>,
-}
 
 /// Facts about a copy before it begins.
 #[derive(Debug)]
@@ -43,6 +21,8 @@ pub(crate) struct Outlook {
     pub are_many: bool,
     /// Retries for copies that share a tree with other processes.
     pub stale_retry: StaleRetry,
+    /// In a job: tells which destinations the job has made before.
+    pub made_earlier: Option<MadeEarlier>,
 }
 
 /// A copy that is about to begin.
@@ -59,18 +39,13 @@ impl Session {
     ///
     /// # Errors
     /// See [`Unusable`]: nothing can be copied at all.
-    pub(crate) fn prepare(
-        mut options: Options,
-        operands: Operands,
-        host: Host,
-        reporter: Reporter,
-    ) -> Result<Session, Unusable> {
+    pub(crate) fn prepare(mut options: Options, operands: Operands, events: Events) -> Result<Session, Unusable> {
         let roots = operands::resolve(operands, &mut options)?;
         let are_many = roots.are_many;
         let is_slow = options.limits.rate_limit.is_some();
         let duration = if is_slow { Duration::Long } else { roots.duration() };
-        let outlook = Outlook { duration, are_many, stale_retry: StaleRetry::default() };
-        Ok(Session { ctx: context(options, host, reporter, outlook), roots })
+        let outlook = Outlook { duration, are_many, stale_retry: StaleRetry::default(), made_earlier: None };
+        Ok(Session { ctx: context(options, events, outlook), roots })
     }
 
     /// Performs the copy.
@@ -80,8 +55,8 @@ impl Session {
 }
 
 /// Prepares the process for a copy, and makes the state that its threads share.
-pub(crate) fn context(mut options: Options, host: Host, reporter: Reporter, outlook: Outlook) -> Arc<Context> {
-    let Host { console, stop, listener, made_listener, made_earlier, prompter, log: _ } = host;
+pub(crate) fn context(mut options: Options, mut events: Events, outlook: Outlook) -> Arc<Context> {
+    let (console, stop) = (events.console().cloned(), events.stop().clone());
     let process = Process::look(console.is_some());
     if proc::preloads("libfakeroot") {
         // fakeroot learns of a removal after it has happened. If another thread has made a file with the same inode
@@ -90,14 +65,13 @@ pub(crate) fn context(mut options: Options, host: Host, reporter: Reporter, outl
     }
     let workers = if outlook.are_many { options.jobs.unwrap_or_else(proc::processors) } else { 1 };
     let descriptors = Descriptors::new(workers);
-    let mut status = StatusRequest::default();
     if let Some(console) = &console {
         console.stop_by(&stop);
         // A signal must not end the program before it has removed its temporary files.
         if outlook.duration != Duration::Moment || options.atomic {
             let _ = stop.install();
         }
-        status = StatusRequest::install().unwrap_or_default();
+        events.answer_status_requests();
         if outlook.are_many {
             if memory::is_limited() {
                 raw::share_one_heap();
@@ -105,21 +79,16 @@ pub(crate) fn context(mut options: Options, host: Host, reporter: Reporter, outl
             proc::reserve_descriptors(descriptors.highest());
         }
     }
-    Arc::new(Context {
-        syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
-        watched: Watched::default(),
-        kept_times: KeptTimes::default(),
-        options,
-        reporter,
+    let run = Run {
         stop,
-        status,
-        listener,
-        made_listener,
-        made_earlier,
-        prompter,
         process,
         descriptors,
         stale_retry: outlook.stale_retry,
+        made_earlier: outlook.made_earlier,
+        syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
+        watched: Watched::default(),
+        kept_times: KeptTimes::default(),
         operand_copies: std::sync::Mutex::default(),
-    })
+    };
+    Arc::new(Context { options, events, run })
 }

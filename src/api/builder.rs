@@ -4,8 +4,9 @@
 use super::{Error, Report};
 use crate::options::{Dereference, Options, When};
 use crate::report::stats::Summary;
-use crate::report::{Failure, Reporter};
-use crate::session::{Host, Session};
+use crate::report::{Events, Failure, Receivers};
+use crate::session::Session;
+use crate::sys::proc::StopFlag;
 use crate::walk::operands::{Operands, Target};
 use std::ffi::{OsStr, OsString};
 
@@ -76,7 +77,8 @@ pub struct CopyOptions {
     pub(super) dereference: Option<Dereference>,
     pub(super) copy_contents: bool,
     target: Target,
-    pub(super) host: Host,
+    pub(super) receivers: Receivers,
+    pub(super) stop: StopFlag,
 }
 
 impl Default for CopyOptions {
@@ -93,7 +95,8 @@ impl CopyOptions {
             dereference: None,
             copy_contents: false,
             target: Target::AsFound,
-            host: Host::default(),
+            receivers: Receivers::default(),
+            stop: StopFlag::default(),
         }
     }
 
@@ -161,13 +164,12 @@ impl CopyOptions {
 
     fn run(&self, operands: Operands) -> Result<Report, Error> {
         let (options, warning) = self.settled()?;
-        let host = self.host.clone();
-        let reporter = Reporter::new(host.console.clone(), host.log.clone(), &options, host.stop.clone());
+        let events = Events::new(self.receivers.clone(), &options, self.stop.clone());
         if let Some(warning) = warning {
-            reporter.warn(warning);
+            events.warn(warning);
         }
         let (sources, destination) = (operands.sources.clone(), Some(operands.destination.clone()));
-        let summary = Session::prepare(options, operands, host, reporter)?.run();
+        let summary = Session::prepare(options, operands, events)?.run();
         Report::new(Summary { sources, destination, ..summary }).into_result()
     }
 

@@ -2,9 +2,8 @@
 
 use super::{Cancel, CopyOptions};
 use crate::options::{ProgressForm, When};
-use crate::report::progress::{Listener, Progress};
-use crate::report::{Console, Log};
-use crate::session::Callback;
+use crate::report::progress::Progress;
+use crate::report::{Callback, Console, Log};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ impl CopyOptions {
     /// Calls `listener` with the progress: from another thread, about eight times a second, and once at the
     /// end.
     pub fn on_progress(&mut self, listener: impl Fn(&Progress) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.host.listener = Some(Listener(Arc::new(listener)));
+        self.receivers.progress = Some(Callback(Arc::new(listener)));
         self
     }
 
@@ -36,13 +35,13 @@ impl CopyOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_each(&mut self, listener: impl Fn(&Path, &Path) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.host.made_listener = Some(Callback(Arc::new(listener)));
+        self.receivers.made = Some(Callback(Arc::new(listener)));
         self
     }
 
     /// Makes `cancel` stop the copy.
     pub fn cancel_by(&mut self, cancel: &Cancel) -> &mut CopyOptions {
-        self.host.stop = cancel.flag();
+        self.stop = cancel.flag();
         self
     }
 
@@ -52,7 +51,7 @@ impl CopyOptions {
     /// reserved in advance. The umask is read by setting it for a moment, so no other thread should create
     /// files at that moment.
     pub fn console(&mut self, console: &Console) -> &mut CopyOptions {
-        self.host.console = Some(console.clone());
+        self.receivers.console = Some(console.clone());
         self
     }
 
@@ -71,7 +70,7 @@ impl CopyOptions {
     /// Writes a record of each name to `log` (`--log`). It is complete when the copy has ended; check
     /// [`Log::take_error`] then.
     pub fn log(&mut self, log: &Log) -> &mut CopyOptions {
-        self.host.log = Some(log.clone());
+        self.receivers.log = Some(log.clone());
         self
     }
 

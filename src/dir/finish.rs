@@ -81,5 +81,5 @@ impl Finish {
 }
 
 fn report(ctx: &Context, lost: Lost, paths: Paths<'_>) {
-    ctx.report_lost(lost, paths, |failure| ctx.reporter.fail(failure));
+    ctx.events.lost(lost, paths, |failure| ctx.events.fail(failure));
 }

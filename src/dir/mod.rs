@@ -126,7 +126,7 @@ impl Dir {
             holds: AtomicUsize::new(0),
         });
         let dir = Hold::new(&dir);
-        ctx.descriptors.opened(&dir.fds);
+        ctx.run.descriptors.opened(&dir.fds);
         dir
     }
 
@@ -227,7 +227,7 @@ impl Dir {
         for dir in closed.into_iter().rev() {
             fds = Arc::new(dir.reopen(&fds)?);
             dir.fds.set(Some(Arc::clone(&fds)));
-            ctx.descriptors.opened(&dir.fds);
+            ctx.run.descriptors.opened(&dir.fds);
         }
         Ok(fds)
     }
@@ -238,7 +238,7 @@ impl Dir {
     /// Those of [`Dir::fds`].
     pub(crate) fn open(&self, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
         let cannot = |errno| Failure::new(Operation::Access, self.source_path(OsStr::new(""))).errno(errno);
-        ctx.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
+        ctx.run.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
     }
 
     fn reopen(&self, parent: &Fds) -> Result<Fds> {
@@ -269,7 +269,7 @@ impl Dir {
         };
         if let (Some(src), Some(dst)) = (up(&below.src, self.src_id), up(&below.dst, self.dst_id)) {
             self.fds.set(Some(Arc::new(Fds { src, dst })));
-            ctx.descriptors.opened(&self.fds);
+            ctx.run.descriptors.opened(&self.fds);
         }
     }
 
@@ -289,12 +289,12 @@ impl Dir {
         match (&self.place, self.dst_dev) {
             (None, Some(dev)) => is_synced_with_others(ctx, dev, destination),
             (None, None) => false,
-            (Some(_), _) => self.synced_with_others && !ctx.watched.is_refused(),
+            (Some(_), _) => self.synced_with_others && !ctx.run.watched.is_refused(),
         }
     }
 
     fn finish(self: &Arc<Dir>, ctx: &Context) {
-        if ctx.stop.is_raised() {
+        if ctx.run.stop.is_raised() {
             return; // its entries may be incomplete
         }
         if let (Some(fds), Some(place)) = (self.fds.get(), &self.place) {
@@ -319,13 +319,13 @@ impl Dir {
                 }
                 Err(errno) => {
                     let path = place.parent.destination_path(&place.new_name);
-                    ctx.reporter.fail(Failure::new(Operation::Access, path).errno(errno));
+                    ctx.events.fail(Failure::new(Operation::Access, path).errno(errno));
                 }
             }
         }
         if ctx.options.fsync && self.place.is_some() {
-            match self.synced_with_others && ctx.syncs_whole && !ctx.watched.is_refused() {
-                true => ctx.watched.note_finished(Arc::<Dir>::clone(self)),
+            match self.synced_with_others && ctx.run.syncs_whole && !ctx.run.watched.is_refused() {
+                true => ctx.run.watched.note_finished(Arc::<Dir>::clone(self)),
                 false => self.sync(ctx),
             }
         }
@@ -341,7 +341,7 @@ impl Syncable for Dir {
             && errno != Errno::INVAL
         {
             // File systems that have nothing to write for a directory give EINVAL.
-            ctx.reporter.fail(Failure::new(Operation::Sync, self.destination_path(OsStr::new(""))).errno(errno));
+            ctx.events.fail(Failure::new(Operation::Sync, self.destination_path(OsStr::new(""))).errno(errno));
         }
     }
 }
@@ -349,7 +349,7 @@ impl Syncable for Dir {
 /// Returns whether a directory is synced with its whole file system. If that cannot be opened for syncfs(2), each
 /// file and directory is synced by itself.
 fn is_synced_with_others(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
-    ctx.syncs_whole && ctx.watched.add(dev, dir).unwrap_or(false)
+    ctx.run.syncs_whole && ctx.run.watched.add(dev, dir).unwrap_or(false)
 }
 
 /// Drops a chain of thousands of parents without recursion.

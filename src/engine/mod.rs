@@ -41,9 +41,9 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     if is_small {
         workers = 1;
     }
-    // A copy that ends at once is not worth a thread for the display, unless a listener expects reports.
+    // A copy that ends at once is not worth a thread for the display, unless a callback expects the progress.
     let lasts = ctx.options.limits.rate_limit.is_some() || ctx.options.progress == When::Always;
-    let progress = watch.map(|watch| match (is_small || lone) && !lasts && watch.listener.is_none() {
+    let progress = watch.map(|watch| match (is_small || lone) && !lasts && watch.callback.is_none() {
         true => Watcher::start_late(watch),
         false => Watcher::start(watch),
     });
@@ -90,9 +90,9 @@ fn work<'c>(
 }
 
 fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) -> Summary {
-    let vanished = ctx.reporter.vanished();
+    let vanished = ctx.events.vanished();
     if vanished > 0 {
-        ctx.reporter.warn(Failure::new(Operation::Vanished, vanished.to_string()));
+        ctx.events.warn(Failure::new(Operation::Vanished, vanished.to_string()));
     }
     Summary {
         stats: done.stats,
@@ -100,13 +100,13 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
         elapsed,
         workers: done.peak_workers,
         peak_in_flight: walk.peak(),
-        failed: ctx.reporter.failures(),
-        failures: ctx.reporter.kept_failures(),
-        warnings: ctx.reporter.kept_warnings(),
-        started: Some(ctx.process.start),
-        signal: ctx.stop.signal(),
-        interrupted: ctx.stop.is_raised() && !ctx.stop.has_given_up(),
-        gave_up: ctx.stop.has_given_up(),
+        failed: ctx.events.failures(),
+        failures: ctx.events.kept_failures(),
+        warnings: ctx.events.kept_warnings(),
+        started: Some(ctx.run.process.start),
+        signal: ctx.run.stop.signal(),
+        interrupted: ctx.run.stop.is_raised() && !ctx.run.stop.has_given_up(),
+        gave_up: ctx.run.stop.has_given_up(),
         vanished,
         ..Summary::default()
     }
@@ -145,14 +145,14 @@ fn workers(ctx: &Context, roots: &Roots) -> usize {
 /// Returns the number of workers by `--jobs`, or else of processors, as far as descriptors and memory allow.
 fn wanted_workers(ctx: &Context) -> usize {
     let wanted = ctx.options.jobs.unwrap_or_else(proc::processors);
-    wanted.min(ctx.descriptors.workers()).min(memory::affordable_workers())
+    wanted.min(ctx.run.descriptors.workers()).min(memory::affordable_workers())
 }
 
-/// Returns the progress display, or `None` without a console and a listener. `estimate` is called only if there
+/// Returns the progress display, or `None` without a console and a callback. `estimate` is called only if there
 /// is one.
 pub(crate) fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
-    let console = ctx.reporter.console().cloned();
-    if ctx.listener.is_none() && console.is_none() {
+    let console = ctx.events.console().cloned();
+    if ctx.events.progress_callback().is_none() && console.is_none() {
         return None;
     }
     Some(Watch {
@@ -160,8 +160,8 @@ pub(crate) fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> E
         meters: Arc::clone(&shared.meters),
         progress: ctx.options.progress,
         form: ctx.options.progress_form,
-        request: ctx.status.clone(),
+        request: ctx.events.status().clone(),
         estimate: Some(estimate()),
-        listener: ctx.listener.clone(),
+        callback: ctx.events.progress_callback().cloned(),
     })
 }

@@ -41,7 +41,7 @@ impl WaitingSign {
     pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> WaitingSign {
         let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
         let remote = kinds.iter().any(|kind| matches!(kind, FsKind::Remote | FsKind::Fuse));
-        let syncs_files = ctx.options.fsync && !(ctx.syncs_whole && kinds.into_iter().all(FsKind::is_local));
+        let syncs_files = ctx.options.fsync && !(ctx.run.syncs_whole && kinds.into_iter().all(FsKind::is_local));
         if remote || syncs_files { WaitingSign::IdleProcessors } else { WaitingSign::BlockReads }
     }
 

@@ -60,7 +60,7 @@ impl<'j> Branch<'j> {
         self.below.truncate(common);
         for part in parts().skip(common) {
             let name = OsStr::from_bytes(part);
-            let dir = self.ctx.stale_retry.operation(|| self.go_down(name, facts), Failure::reason)?;
+            let dir = self.ctx.run.stale_retry.operation(|| self.go_down(name, facts), Failure::reason)?;
             self.below.push((name.to_owned(), dir));
         }
         Ok(self.here())
@@ -110,7 +110,7 @@ impl<'j> Branch<'j> {
 fn later_mode(ctx: &Context, facts: &DirFacts, opened: &Opened) -> Option<u32> {
     let now = opened.stat?.permissions();
     // The job gave the owner rights that the umask takes away, unless a default ACL replaces the umask.
-    let umask = ctx.process.umask & 0o700;
+    let umask = ctx.run.process.umask & 0o700;
     let is_masked = umask != 0 && !xattr::has_default_acl(Handle::Open(opened.base.as_fd()));
     let given = if is_masked { now & !umask } else { now };
     ctx.mode_policy().directory(facts.mode, false).later(given, now)
@@ -128,7 +128,7 @@ fn enter(
         None => Finish { source: *source, made: false, extent: Extent::Nothing, mode: None },
         Some(facts) => {
             if source.mtime != facts.mtime {
-                ctx.reporter.fail(Failure::new(Operation::ChangedSincePlan, parent.source_path(names.0)));
+                ctx.events.fail(Failure::new(Operation::ChangedSincePlan, parent.source_path(names.0)));
             }
             // The plan changed the current access time by reading the directory.
             let source = Stat { atime: facts.atime, ..*source };

@@ -52,7 +52,7 @@ pub(super) fn finish(job: &Job) -> Result<Summary, Failure> {
         all.workers = all.workers.max(part.workers);
         all.peak_in_flight = all.peak_in_flight.max(part.peak_in_flight);
     }
-    let summary = Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..all };
+    let summary = Summary { failed: ctx.events.failures(), failures: ctx.events.kept_failures(), ..all };
     job.folder.root.write_json(FINISHED, &summary.json())?;
     Ok(summary)
 }
@@ -61,7 +61,7 @@ fn results(job: &Job) -> Result<Vec<PartResult>, Failure> {
     let mut results = Vec::new();
     let mut missing = Vec::new();
     for part in 0..job.manifest.parts {
-        match PartResult::read(job, part, &job.ctx.stale_retry)? {
+        match PartResult::read(job, part, &job.ctx.run.stale_retry)? {
             Some(result) => results.push(result),
             None => missing.push(part.to_string()),
         }
@@ -91,7 +91,7 @@ impl Joiner<'_> {
     fn join_all(&self) -> Result<(Stats, HashSet<OsString>), Failure> {
         let Job { ctx, folder, .. } = self.job;
         let damaged = || Failure::new(Operation::Damaged, folder.root.path_of(JOINS));
-        let value = folder.root.read_json(JOINS, &ctx.stale_retry)?.ok_or_else(damaged)?;
+        let value = folder.root.read_json(JOINS, &ctx.run.stale_retry)?.ok_or_else(damaged)?;
         let joins = value.as_array().ok_or_else(damaged)?;
         let mut worker = Worker::new(ctx, self.shared);
         let mut waiting = HashSet::new();
@@ -101,7 +101,7 @@ impl Joiner<'_> {
                 let join = Join::parse(join).ok_or_else(damaged)?;
                 let ranged = RangedFile { job: self.job, join: join.number, size: join.facts.size };
                 if let Err(failure) = self.join(&mut worker, &mut branch, &join, &ranged) {
-                    ctx.reporter.fail(failure);
+                    ctx.events.fail(failure);
                 }
                 waiting.extend(ranged.latest()?.filter(|_| !ranged.is_marked(JOINED)).map(|record| record.name));
             }
@@ -200,7 +200,7 @@ impl Joiner<'_> {
             if good < all
                 && let Err(failure) = self.job.folder.results.remove(&format!("{part}.json"))
             {
-                self.job.ctx.reporter.fail(failure);
+                self.job.ctx.events.fail(failure);
             }
         }
     }
@@ -218,7 +218,7 @@ fn ranges_in(result: &PartResult, join: &Join, record: Option<&RangeRecord>) -> 
 /// Gives all directories their attributes and makes those without files. Returns their number.
 fn complete_directories(job: &Job) -> Result<u64, Failure> {
     let Job { ctx, folder, .. } = job;
-    let mut list = ListReader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.stale_retry)?;
+    let mut list = ListReader::<DirFacts>::open(&folder.root, DIRECTORIES, &ctx.run.stale_retry)?;
     let Some(root) = list.next().transpose()? else { return Ok(0) };
     if root.0 != ROOT {
         return Err(Failure::new(Operation::Damaged, folder.root.path_of(DIRECTORIES)));
@@ -227,13 +227,13 @@ fn complete_directories(job: &Job) -> Result<u64, Failure> {
     let mut directories = 1;
     for directory in list {
         let (path, facts) = directory?;
-        if ctx.stop.is_raised() {
+        if ctx.run.stop.is_raised() {
             branch.abandon();
             break;
         }
         match branch.enter(&path, Some(&facts)) {
             Ok(_) => directories += 1,
-            Err(failure) => ctx.reporter.fail(failure),
+            Err(failure) => ctx.events.fail(failure),
         }
     }
     Ok(directories)
@@ -248,11 +248,11 @@ fn report(job: &Job, results: &[PartResult]) {
     let of_plan = ("the plan".to_owned(), manifest.failed, manifest.errors.clone());
     for (step, failed, errors) in std::iter::once(of_plan).chain(of_parts) {
         for error in &errors {
-            ctx.reporter.fail(failure(&step, error));
+            ctx.events.fail(failure(&step, error));
         }
         let more = failed.saturating_sub(u64::try_from(errors.len()).unwrap_or(u64::MAX));
         if more > 0 {
-            ctx.reporter.fail(Failure::new(Operation::FurtherFailures, &step).and(more.to_string()));
+            ctx.events.fail(Failure::new(Operation::FurtherFailures, &step).and(more.to_string()));
         }
     }
 }

@@ -30,12 +30,12 @@ mod sweep;
 mod tests;
 mod written;
 
-use crate::context::{Callback, Context};
+use crate::context::Context;
 use crate::error::Operation;
 use crate::options::Options;
 use crate::report::stats::Summary;
-use crate::report::{Log, Reporter};
-use crate::session::{self, Host, Outlook};
+use crate::report::{Callback, Events, Log, Receivers};
+use crate::session::{self, Outlook};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{at, proc};
 use crate::transfer::route::FsKind;
@@ -101,7 +101,7 @@ struct Job {
 impl Job {
     /// Repeats an operation while changes by another machine may not be visible yet.
     fn retry<T>(&self, operation: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-        self.ctx.stale_retry.operation(operation, Failure::reason)
+        self.ctx.run.stale_retry.operation(operation, Failure::reason)
     }
 }
 
@@ -181,19 +181,22 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
         StepTask::Plan(_) => Vec::new(),
         StepTask::Work(_, manifest, _) => manifest.magics(),
     };
-    let outlook = Outlook { duration: Duration::Long, are_many: true, stale_retry: stale_retry(&magics) };
     let written = Arc::new(Written::default());
     let (noted, earlier) = (Arc::clone(&written), Arc::clone(&written));
-    let host = Host {
+    let receivers = Receivers {
         console: Some(console.clone()),
-        stop: cancel.flag(),
         log,
-        made_listener: Some(Callback(Arc::new(move |_, made| noted.note(made.as_os_str())))),
-        made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),
-        ..Host::default()
+        made: Some(Callback(Arc::new(move |_, made| noted.note(made.as_os_str())))),
+        ..Receivers::default()
     };
-    let reporter = Reporter::new(host.console.clone(), host.log.clone(), &options, host.stop.clone());
-    let ctx = session::context(options, host, reporter, outlook);
+    let outlook = Outlook {
+        duration: Duration::Long,
+        are_many: true,
+        stale_retry: stale_retry(&magics),
+        made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),
+    };
+    let events = Events::new(receivers, &options, cancel.flag());
+    let ctx = session::context(options, events, outlook);
     let job = |folder, manifest: Box<Manifest>| Job { ctx: Arc::clone(&ctx), folder, manifest: *manifest };
     let answer = match task {
         StepTask::Plan(plan) => plan::plan(&ctx, &plan).map(|()| Summary::default()),
@@ -201,10 +204,10 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
         StepTask::Work(folder, manifest, None) => finish::finish(&job(folder, manifest)),
     };
     let summary = answer.unwrap_or_else(|failure| {
-        ctx.reporter.fail(failure);
-        Summary { failed: ctx.reporter.failures(), failures: ctx.reporter.kept_failures(), ..Summary::default() }
+        ctx.events.fail(failure);
+        Summary { failed: ctx.events.failures(), failures: ctx.events.kept_failures(), ..Summary::default() }
     });
-    (Report::new(summary), ctx.reporter.failures())
+    (Report::new(summary), ctx.events.failures())
 }
 
 /// Makes a retry budget for file systems of these types (`f_type` of statfs(2)).

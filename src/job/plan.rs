@@ -92,16 +92,16 @@ pub(super) fn plan(ctx: &Arc<Context>, plan: &Plan) -> Result<(), Failure> {
             let cannot = |errno| Failure::new(Operation::Access, &source.path).errno(errno);
             let source_walk = SourceWalk::new(ctx, source_fd, source.path.clone()).map_err(cannot)?;
             let is_dir = |path: &OsStr| at::stat(&destination, path, Follow::No).is_ok_and(|stat| stat.is_dir());
-            list.walk(ctx, source_walk, &mut directories, |path| existed && is_dir(path))?;
+            list.walk(&ctx.options, source_walk, &mut directories, |path| existed && is_dir(path))?;
         }
     }
     directories.finish()?;
-    if ctx.stop.is_raised() {
+    if ctx.run.stop.is_raised() {
         return Ok(());
     }
     let SourceList { spool, totals } = list;
     let (name, new_name) = file.map(|(name, _, new_name)| (name, new_name)).unzip();
-    let split = split_over(ctx, plan, &totals);
+    let split = split_over(&ctx.options, plan, &totals);
     // A file that is written through a symbolic link is not cut into ranges.
     let is_link = |name: &OsString| {
         let name = new_name.as_ref().unwrap_or(name);
@@ -118,15 +118,15 @@ pub(super) fn plan(ctx: &Arc<Context>, plan: &Plan) -> Result<(), Failure> {
         destination: root,
         name,
         new_name,
-        failed: ctx.reporter.failures(),
-        errors: ctx.reporter.kept_failures().iter().map(failure_json).collect(),
+        failed: ctx.events.failures(),
+        errors: ctx.events.kept_failures().iter().map(failure_json).collect(),
         figures,
     })
 }
 
 /// Returns the size in bytes above which a file is cut into ranges.
-fn split_over(ctx: &Context, plan: &Plan, totals: &Totals) -> u64 {
-    let limits = &ctx.options.limits;
+fn split_over(options: &Options, plan: &Plan, totals: &Totals) -> u64 {
+    let limits = &options.limits;
     // A file that has to share its blocks is cloned as a whole.
     if limits.cloning == Cloning::Require || limits.forced.as_deref() == Some(&[Strategy::Reflink]) {
         return u64::MAX;
@@ -152,7 +152,7 @@ impl SourceList {
     /// Walks the source and writes directories and names to their files.
     fn walk(
         &mut self,
-        ctx: &Context,
+        options: &Options,
         source_walk: SourceWalk<'_>,
         directories: &mut ListWriter,
         existed: impl Fn(&OsStr) -> bool,
@@ -163,7 +163,7 @@ impl SourceList {
                 let path = if path.is_empty() { OsString::from(ROOT) } else { path };
                 directories.push(&path, &DirFacts::of(&stat, existed(&path)))?;
                 self.totals.directories += 1;
-            } else if let Some(group) = inodes.add(&stat, path, expected_names(ctx, &stat)) {
+            } else if let Some(group) = inodes.add(&stat, path, expected_names(options, &stat)) {
                 self.push(&group)?;
             }
         }
@@ -172,8 +172,7 @@ impl SourceList {
 }
 
 /// Returns the number of names of the inode that the plan has to collect.
-fn expected_names(ctx: &Context, stat: &Stat) -> u64 {
-    let options = &ctx.options;
+fn expected_names(options: &Options, stat: &Stat) -> u64 {
     match options.dereference {
         _ if !options.preserve.links => 1,
         // Each symbolic link may add a name, and `nlink` does not count those.

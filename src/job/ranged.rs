@@ -137,7 +137,7 @@ impl RangedFile<'_> {
             }
             // Another process published first: use its file.
             let _ = at::unlink(&fds.dst, &name);
-            latest = self.published(generation, &self.job.ctx.stale_retry)?;
+            latest = self.published(generation, &self.job.ctx.run.stale_retry)?;
             if latest.is_none() {
                 break;
             }
@@ -159,7 +159,7 @@ impl RangedFile<'_> {
             Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => Operation::NotMadeByJob,
             Err(errno) => return Err(cannot(errno)),
         };
-        self.job.ctx.reporter.warn(Failure::new(objection, dir.destination_path(&record.name)));
+        self.job.ctx.events.warn(Failure::new(objection, dir.destination_path(&record.name)));
         Ok(None)
     }
 

@@ -35,11 +35,11 @@ pub(super) fn run(job: &Job, part: u64, written: &Written) -> Result<Summary, Fa
     }
     let mark = Mark::set(job, part)?;
     if ctx.options.resume {
-        job.retry(|| written.begin(folder, part, &ctx.stale_retry))?;
+        job.retry(|| written.begin(folder, part, &ctx.run.stale_retry))?;
     }
     let start = Instant::now();
     let shared = Shared::new(false, false);
-    let open = || job.retry(|| ListReader::open(&folder.parts, &part.to_string(), &ctx.stale_retry));
+    let open = || job.retry(|| ListReader::open(&folder.parts, &part.to_string(), &ctx.run.stale_retry));
     let estimate = || {
         let list = open().ok();
         Box::new(move |total: &Total| count(list, total)) as Estimate
@@ -50,7 +50,7 @@ pub(super) fn run(job: &Job, part: u64, written: &Written) -> Result<Summary, Fa
     let (ranges, stats) = RangeCopier { job, mark: &mark, shared: &shared, done }.run(open()?)?;
     let summary = engine::run_supply(ctx, &shared, PartNames::new(job, open()?)?, job.manifest.magics());
     let summary = Summary { stats: summary.stats.merge(stats), elapsed: start.elapsed(), ..summary };
-    if ctx.stop.is_raised() {
+    if ctx.run.stop.is_raised() {
         return Ok(summary);
     }
     let result = PartResult { stats: summary.json(), ranges };
@@ -113,7 +113,7 @@ impl RangeCopier<'_> {
         let work = || {
             let mut worker = Worker::new(ctx, self.shared);
             let mut done = Vec::new();
-            while !ctx.stop.is_raised() {
+            while !ctx.run.stop.is_raised() {
                 let (facts, reached) = {
                     let (ranges, branch) = &mut *lock(&queue);
                     let Some((path, facts)) = ranges.next() else { break };
@@ -121,7 +121,7 @@ impl RangeCopier<'_> {
                 };
                 match reached.and_then(|(dir, name)| self.copy_to(&mut worker, &dir, &name, &facts)) {
                     Ok(copied) => done.extend(copied),
-                    Err(failure) => ctx.reporter.fail(failure),
+                    Err(failure) => ctx.events.fail(failure),
                 }
             }
             let (all, stats) = &mut *lock(&results);

@@ -10,7 +10,7 @@ use crate::context::{Context, Fds};
 use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::existing;
-use crate::report::{Failure, lock};
+use crate::report::{Events, Failure, lock};
 use crate::sys::at;
 use crate::walk::Walker;
 use crate::walk::supply::{NameGroup, Supply};
@@ -39,11 +39,11 @@ impl<'j> PartNames<'j> {
         Ok(PartNames { job, branch, list: list.filter(is_no_range).peekable() })
     }
 
-    fn next(&mut self, ctx: &Context) -> Option<(OsString, Facts)> {
+    fn next(&mut self, events: &Events) -> Option<(OsString, Facts)> {
         match self.list.next()? {
             Ok(found) => Some(found),
             Err(failure) => {
-                ctx.reporter.fail(failure);
+                events.fail(failure);
                 None
             }
         }
@@ -57,10 +57,10 @@ impl<'j> PartNames<'j> {
 
 impl<'j> Supply<'j> for PartNames<'j> {
     fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'j> + 'j>> {
-        let mut files = vec![self.next(ctx)?];
+        let mut files = vec![self.next(&ctx.events)?];
         let parent = backup::split(&files[0].0).0.to_owned();
         while files.len() < GROUP && self.next_is_in(&parent) {
-            files.extend(self.next(ctx));
+            files.extend(self.next(&ctx.events));
         }
         Some(Arc::new(PartGroup { job: self.job, branch: Arc::clone(&self.branch), files }))
     }
@@ -97,7 +97,7 @@ impl<'j> NameGroup<'j> for PartGroup<'j> {
                 (!entries.is_empty()).then(|| Batch::new(dir, fds, Entries::Given(entries)))
             }
             Err(failure) => {
-                ctx.reporter.fail(failure);
+                ctx.events.fail(failure);
                 None
             }
         }
@@ -109,17 +109,17 @@ impl<'j> NameGroup<'j> for PartGroup<'j> {
 fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -> bool {
     let path = || dir.source_path(&entry.name);
     let follow = existing::follows_source(&ctx.options, entry);
-    let now = match ctx.stale_retry.call(|| at::stat(&fds.src, &entry.name, follow)) {
+    let now = match ctx.run.stale_retry.call(|| at::stat(&fds.src, &entry.name, follow)) {
         Ok(now) => now,
         Err(errno) => {
             let failure = Failure::new(Operation::Stat, path()).errno(errno);
-            ctx.reporter.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
+            ctx.events.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
             return false;
         }
     };
     if !facts.still_hold(&now) {
         let failure = Failure::new(Operation::ChangedSincePlan, path());
-        ctx.reporter.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
+        ctx.events.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
     }
     !now.is_dir()
 }

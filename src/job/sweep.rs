@@ -99,7 +99,7 @@ fn parse(mark: &str) -> Option<(u64, u32, u64)> {
 fn sweep_part(job: &Job, part: u64, leftovers: &Leftovers) -> Result<(), Failure> {
     let mut branch = Branch::new(job, None)?;
     let mut last: Option<Arc<Dir>> = None;
-    for found in ListReader::<Facts>::open(&job.folder.parts, &part.to_string(), &job.ctx.stale_retry)? {
+    for found in ListReader::<Facts>::open(&job.folder.parts, &part.to_string(), &job.ctx.run.stale_retry)? {
         let (path, _) = found?;
         // Report only failures to remove a file, not directories that cannot be opened.
         let Ok((dir, _)) = branch.parent_of(&path) else { continue };
@@ -117,7 +117,7 @@ fn sweep_directory(ctx: &Context, dir: &Arc<Dir>, leftovers: &Leftovers) {
     let Ok(names) = at::names(&fds.dst, OsStr::new(".")) else { return };
     for name in names.iter().filter(|name| leftovers.has(name)) {
         if let Err(errno) = at::unlink(&fds.dst, name) {
-            ctx.reporter.fail(Failure::new(Operation::Remove, dir.destination_path(name)).errno(errno));
+            ctx.events.fail(Failure::new(Operation::Remove, dir.destination_path(name)).errno(errno));
         }
     }
 }

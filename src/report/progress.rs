@@ -4,6 +4,7 @@
 //! shows nothing. A second thread counts the files ahead; until it is done, the totals are open.
 
 use super::bar::Bar;
+use super::events::ProgressCallback;
 use super::progress_line::State;
 use super::speed::{Costs, Speed};
 use super::{Console, lock};
@@ -125,16 +126,6 @@ pub struct Progress {
     pub total_is_known: bool,
 }
 
-/// A callback that receives the progress a few times a second.
-#[derive(Clone)]
-pub(crate) struct Listener(pub Arc<dyn Fn(&Progress) + Send + Sync>);
-
-impl Debug for Listener {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Listener")
-    }
-}
-
 /// Lets other output on the terminal pass the bar.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BarHandle {
@@ -206,7 +197,7 @@ pub(crate) struct Watch {
     pub request: StatusRequest,
     /// Counts ahead.
     pub estimate: Option<Estimate>,
-    pub listener: Option<Listener>,
+    pub callback: Option<ProgressCallback>,
 }
 
 /// A running copy: its totals and its speeds.
@@ -302,7 +293,7 @@ impl Watch {
         let display = Display::of(self.progress, self.form);
         let (mut bar, mut next_line) = (None, display.interval());
         let mut running = self.begin(start);
-        if self.listener.is_some() {
+        if self.callback.is_some() {
             self.start_estimate(&running.total);
         }
         loop {
@@ -310,8 +301,8 @@ impl Watch {
             let (now, reading) = (Instant::now(), self.meters.read());
             running.rate.sample(now, reading.moved);
             running.costs.sample(now, reading.worked);
-            if let Some(listener) = &self.listener {
-                (listener.0)(&running.progress(&reading));
+            if let Some(callback) = &self.callback {
+                callback(&running.progress(&reading));
             }
             if over {
                 break;

@@ -45,7 +45,7 @@ impl Walker<'_, '_> {
         }
         answer.unwrap_or_else(|failure| {
             let (source, destination) = (above.dir.source_path(&entry.name), entry.destination());
-            self.ctx.reporter.fail(failure.of_names(source, above.dir.destination_path(destination)));
+            self.ctx.events.fail(failure.of_names(source, above.dir.destination_path(destination)));
             Entered::Nothing
         })
     }
@@ -110,17 +110,17 @@ impl Walker<'_, '_> {
         let dst = self.make_or_enter(&TargetDirectory { above: &fds.dst, name, mode, path: &destination_path })?;
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
-            self.ctx.made(source_path, destination_path);
-            self.ctx.reporter.made_directory(source_path, destination_path);
+            self.ctx.events.made(source_path, destination_path);
+            self.ctx.events.made_directory(source_path, destination_path);
         }
         if made && self.ctx.options.verbose {
             let (from, to) = (source_path(), destination_path());
             let (from, to) = (quote::shown(from.as_bytes()), quote::shown(to.as_bytes()));
-            self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b"\n"].concat());
+            self.ctx.events.lines(&[&from, b" -> ".as_slice(), &to, b"\n"].concat());
         }
         let finish = Finish { source, made, extent, mode: dst.mode };
         let dir = dst.enter(self.ctx, parent, (&part.name, part.destination()), (src, follow), finish);
-        if !made && self.ctx.resumes() {
+        if !made && self.ctx.options.resumes() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
         Ok(dir)
@@ -139,7 +139,7 @@ impl Walker<'_, '_> {
                 }
                 Ok(_) => {
                     let link = at::stat(above, name, Follow::No).ok().filter(Stat::is_symlink);
-                    if link.is_some_and(|link| !existing::is_trusted(self.ctx, above, name, &link)) {
+                    if link.is_some_and(|link| !existing::is_trusted(&self.ctx.run.process, above, name, &link)) {
                         return Err(Failure::new(Operation::ThroughUntrustedLink, path()));
                     }
                     return wanted.open(self.ctx, Follow::from(link.is_some()));
@@ -213,15 +213,15 @@ impl Walker<'_, '_> {
             if let Some(id) = dst.id().filter(|_| !parent.fresh || parent.is_leading()) {
                 self.note(parent, entry, &fds, id, position);
             }
-            self.ctx.made(source_path, destination_path);
-            self.ctx.reporter.made_directory(source_path, destination_path);
+            self.ctx.events.made(source_path, destination_path);
+            self.ctx.events.made_directory(source_path, destination_path);
             if self.ctx.options.verbose {
-                self.ctx.reporter.lines(&copied_line(&source_path(), &destination_path(), None));
+                self.ctx.events.lines(&copied_line(&source_path(), &destination_path(), None));
             }
         }
         if self.ctx.options.dry_run && entry.operand && made && operands::is_below_itself(entry, fds.dst.as_fd()) {
             // A real copy meets the directory that it made; a dry run made none.
-            self.ctx.reporter.fail(operand.meets_itself());
+            self.ctx.events.fail(operand.meets_itself());
         }
         self.stats.directories += 1;
         let elsewhere = self.ctx.options.one_file_system && source.dev != operand.dev;
@@ -233,7 +233,7 @@ impl Walker<'_, '_> {
         let names = (without_slashes(&entry.name), without_slashes(entry.destination()));
         let follow = if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow };
         let dir = dst.enter(self.ctx, parent, names, (src, follow), finish);
-        if !made && self.ctx.resumes() {
+        if !made && self.ctx.options.resumes() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
         let node = Node {
@@ -326,7 +326,7 @@ impl Walker<'_, '_> {
         }
         let Some(backup) = backup else {
             at::unlink(dst, name).map_err(failed)?;
-            self.ctx.say_removed(path);
+            self.ctx.events.removed(path);
             return make();
         };
         let kept = backup::make(backup, dst, name).map_err(failed)?;
@@ -336,7 +336,7 @@ impl Walker<'_, '_> {
             && let Some(kept) = kept
             && let Err(errno) = backup::undo(dst, name, &kept, false)
         {
-            self.ctx.reporter.fail(Failure::new(Operation::UndoBackup, path()).errno(errno));
+            self.ctx.events.fail(Failure::new(Operation::UndoBackup, path()).errno(errno));
         }
         made
     }
@@ -358,7 +358,7 @@ impl Walker<'_, '_> {
         match listing {
             Ok(listing) => Unread::Listing(listing),
             Err(errno) => {
-                self.ctx.reporter.fail(Failure::new(Operation::Access, path()).errno(errno));
+                self.ctx.events.fail(Failure::new(Operation::Access, path()).errno(errno));
                 Unread::Nothing
             }
         }

@@ -135,16 +135,16 @@ impl Listed {
         if self.next.is_some() {
             return self.next.take();
         }
-        while !ctx.stop.is_raised() {
+        while !ctx.run.stop.is_raised() {
             match self.list.next()? {
                 Ok(parts) => {
                     let path = joined(&parts);
                     if self.seen.insert(path.as_bytes()) {
                         return Some(parts);
                     }
-                    ctx.reporter.warn(Failure::new(Operation::RepeatedFile, path));
+                    ctx.events.warn(Failure::new(Operation::RepeatedFile, path));
                 }
-                Err(failure) => ctx.reporter.fail(failure),
+                Err(failure) => ctx.events.fail(failure),
             }
         }
         None
@@ -188,7 +188,7 @@ impl<'c> NameGroup<'c> for ListedGroup {
             None => Ok(None),
         });
         answer.unwrap_or_else(|failure| {
-            walker.ctx.reporter.fail(failure);
+            walker.ctx.events.fail(failure);
             None
         })
     }
@@ -256,7 +256,7 @@ impl Walker<'_, '_> {
         let Some(level) = directory.level.as_deref() else { return Some(entry) };
         let follow = existing::follows_source(&self.ctx.options, &entry);
         match at::stat(&fds.src, name, follow) {
-            Ok(stat) if is_excluded(self.ctx, Some(level), name, stat.is_dir()) => {
+            Ok(stat) if is_excluded(&self.ctx.options, Some(level), name, stat.is_dir()) => {
                 self.stats.excluded += 1;
                 None
             }
@@ -273,7 +273,7 @@ impl Walker<'_, '_> {
     }
 
     fn enter_listed(&mut self, above: &ListedDirectory, name: &OsStr) -> Result<Option<ListedDirectory>, Failure> {
-        if is_excluded(self.ctx, above.level.as_deref(), name, true) {
+        if is_excluded(&self.ctx.options, above.level.as_deref(), name, true) {
             self.stats.excluded += 1;
             return Ok(None);
         }

@@ -25,7 +25,8 @@ use crate::error::Operation;
 use crate::existing;
 use crate::filter::{self, Level};
 use crate::options::Dereference;
-use crate::report::{Failure, Stats};
+use crate::options::Options;
+use crate::report::{Events, Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
@@ -157,7 +158,7 @@ impl Node {
 impl<'c> Walk<'c> {
     pub(crate) fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let (several, operands_meet) = (roots.entries.len() > 1, roots.collide);
-        if ctx.resumes() {
+        if ctx.options.resumes() {
             resume::sweep(ctx, &roots.dir, &roots.target_directory());
         }
         let frontier = match roots.list {
@@ -210,11 +211,11 @@ impl<'c> Walker<'_, 'c> {
     pub(crate) fn is_little(&mut self) -> bool {
         let mut names = 0;
         let mut batches = Vec::new();
-        let most_ahead = self.ctx.descriptors.batches_ahead();
+        let most_ahead = self.ctx.run.descriptors.batches_ahead();
         while names <= FEW
             && batches.len() < most_ahead
             && self.stats.directories <= FEW as u64
-            && !self.ctx.stop.is_raised()
+            && !self.ctx.run.stop.is_raised()
             && let Some(task) = self.walk.frontier.take_ahead()
         {
             let mut found = self.find(task);
@@ -250,7 +251,7 @@ impl<'c> Walker<'_, 'c> {
     /// Returns the next batch to copy names of, or `None` at the end or after a signal.
     pub(crate) fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
-            match self.walk.frontier.take(&self.ctx.stop)? {
+            match self.walk.frontier.take(&self.ctx.run.stop)? {
                 FrontierTask::Copy(work) => return Some(work),
                 FrontierTask::Find(task) => {
                     let found = self.find(task);
@@ -276,7 +277,7 @@ impl<'c> Walker<'_, 'c> {
             FoundIn::Supply(group) => {
                 for entry in directories {
                     if let Err(failure) = group.enter_directory(self, batch, &entry) {
-                        self.ctx.reporter.fail(failure);
+                        self.ctx.events.fail(failure);
                     }
                 }
             }
@@ -285,7 +286,8 @@ impl<'c> Walker<'_, 'c> {
 
     fn add_directories(&mut self, node: &Arc<Node>, directories: Vec<Entry>) {
         let level = node.level.as_deref();
-        let is_excluded = |entry: &Entry| level.is_some() && is_excluded(self.ctx, level, &entry.name, true);
+        let is_excluded =
+            |entry: &Entry| level.is_some() && is_excluded(&self.ctx.options, level, &entry.name, true);
         let (excluded, wanted): (Vec<_>, Vec<_>) = directories.into_iter().partition(is_excluded);
         self.stats.excluded += excluded.len() as u64;
         self.walk.frontier.add_directories(node, wanted);
@@ -342,7 +344,7 @@ impl<'c> Walker<'_, 'c> {
     /// Makes a batch of an entry that the listing called a directory by mistake.
     fn batch_of_other(&mut self, node: &Arc<Node>, entry: Entry) -> Option<Work<'c>> {
         let level = node.level.as_deref();
-        if level.is_some() && is_excluded(self.ctx, level, &entry.name, false) {
+        if level.is_some() && is_excluded(&self.ctx.options, level, &entry.name, false) {
             self.stats.excluded += 1;
             return None;
         }
@@ -356,7 +358,7 @@ impl<'c> Walker<'_, 'c> {
                 Some(Work::new(batch, FoundIn::Directory(Arc::clone(node))))
             }
             Err(failure) => {
-                self.ctx.reporter.fail(failure);
+                self.ctx.events.fail(failure);
                 None
             }
         }
@@ -371,7 +373,7 @@ impl<'c> Walker<'_, 'c> {
     /// Warns that a pattern excludes an operand: a name that was typed was probably meant to be copied.
     fn warn_of_excluded_operand(&self, dir: &Arc<Dir>, entry: &Entry) {
         let path = dir.source_path(&entry.name);
-        self.ctx.reporter.warn(Failure::new(Operation::ExcludedOperand, path));
+        self.ctx.events.warn(Failure::new(Operation::ExcludedOperand, path));
     }
 
     fn sift_operands(
@@ -442,7 +444,7 @@ impl<'c> Walker<'_, 'c> {
                         true => node.operand.source.clone(),
                         false => node.dir.source_path(OsStr::new("")),
                     };
-                    self.ctx.reporter.fail(Failure::new(Operation::Access, path).errno(errno));
+                    self.ctx.events.fail(Failure::new(Operation::Access, path).errno(errno));
                     return names;
                 }
             }
@@ -453,7 +455,7 @@ impl<'c> Walker<'_, 'c> {
     /// listing is checked with stat first.
     fn is_listed_name_excluded(&self, node: &Node, found: &Dirent<'_>, is_dir: bool) -> bool {
         let Some(level) = node.level.as_deref() else { return false };
-        let excluded_as = |is_dir| is_excluded(self.ctx, Some(level), found.name, is_dir);
+        let excluded_as = |is_dir| is_excluded(&self.ctx.options, Some(level), found.name, is_dir);
         let is_as_listed = || {
             let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
             let fds = node.dir.fds(self.ctx);
@@ -489,7 +491,7 @@ impl<'c> Walker<'_, 'c> {
             Err(errno) => {
                 let path = dir.source_path(&entry.name);
                 let failure = Failure::new(Operation::Stat, &path).errno(errno);
-                self.ctx.reporter.fail(failure.of_names(path, dir.destination_path(entry.destination())));
+                self.ctx.events.fail(failure.of_names(path, dir.destination_path(entry.destination())));
                 return Class::Nothing;
             }
         };
@@ -503,7 +505,7 @@ impl<'c> Walker<'_, 'c> {
             && self.ctx.options.backup.is_none()
         {
             let path = dir.source_path(&entry.name);
-            self.ctx.reporter.warn(Failure::new(Operation::RepeatedFile, path));
+            self.ctx.events.warn(Failure::new(Operation::RepeatedFile, path));
             return Class::Nothing;
         }
         entry.hint = Some(stat.kind());
@@ -513,7 +515,7 @@ impl<'c> Walker<'_, 'c> {
     fn is_operand_excluded(&self, node: &Node, entry: &Entry, class: &Class) -> bool {
         // The leading directories of a --parents operand are not operands.
         let on_the_way = self.ctx.options.parents && node.is_root;
-        !on_the_way && is_excluded(self.ctx, None, &entry.name, matches!(class, Class::Directory))
+        !on_the_way && is_excluded(&self.ctx.options, None, &entry.name, matches!(class, Class::Directory))
     }
 }
 
@@ -526,7 +528,7 @@ fn level_below(
     path: &impl Fn() -> OsString,
 ) -> Option<Arc<Level>> {
     let filter = ctx.options.filter.as_ref()?;
-    let ignores = if filter.gitignore { gitignore(ctx, source, path) } else { None };
+    let ignores = if filter.gitignore { gitignore(&ctx.events, source, path) } else { None };
     Some(match above {
         Some(above) => filter.below(above, name, ignores.as_deref()),
         None => filter.top(ignores.as_deref()),
@@ -534,18 +536,18 @@ fn level_below(
 }
 
 /// Reads the `.gitignore` of a directory. As in git, one that is not a regular file has no effect.
-fn gitignore(ctx: &Context, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Option<Vec<u8>> {
+fn gitignore(events: &Events, dir: &impl AsFd, path: &impl Fn() -> OsString) -> Option<Vec<u8>> {
     let answer = at::read_small(dir, OsStr::new(filter::GITIGNORE));
     answer.unwrap_or_else(|errno| {
         let path = std::path::Path::new(&path()).join(filter::GITIGNORE);
-        ctx.reporter.fail(Failure::new(Operation::ReadDirectory, path).errno(errno));
+        events.fail(Failure::new(Operation::ReadDirectory, path).errno(errno));
         None
     })
 }
 
 /// Returns whether patterns exclude a name in a directory, or an operand if `level` is `None`.
-fn is_excluded(ctx: &Context, level: Option<&Level>, name: &OsStr, is_dir: bool) -> bool {
-    ctx.options.filter.as_ref().is_some_and(|filter| match level {
+fn is_excluded(options: &Options, level: Option<&Level>, name: &OsStr, is_dir: bool) -> bool {
+    options.filter.as_ref().is_some_and(|filter| match level {
         Some(level) => filter.excludes(level, name, is_dir),
         None => filter.excludes_operand(backup::split(name).1, is_dir),
     })

@@ -157,7 +157,7 @@ impl Walker<'_, '_> {
             return Err(operand.meets_itself());
         }
         if existing::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
-            self.ctx.reporter.warn(Failure::new(Operation::RepeatedDirectory, &operand.source));
+            self.ctx.events.warn(Failure::new(Operation::RepeatedDirectory, &operand.source));
             return Ok(true);
         }
         if self.follows_again(entry) {

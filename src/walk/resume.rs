@@ -15,9 +15,9 @@ pub(super) fn sweep(ctx: &Context, dir: &Arc<Dir>, directory: &OsStr) {
         let path = if directory == "." { PathBuf::from(name) } else { Path::new(directory).join(name) };
         let path = dir.destination_path(path.as_os_str());
         if let Err(errno) = done {
-            ctx.reporter.fail(Failure::new(Operation::Remove, path).errno(errno));
+            ctx.events.fail(Failure::new(Operation::Remove, path).errno(errno));
         } else {
-            ctx.say_removed(|| path);
+            ctx.events.removed(|| path);
         }
     }
 }

@@ -50,7 +50,7 @@ impl Walker<'_, '_> {
             !is_local(src.as_fd()) || !is_local(dst.as_fd())
         };
         // File systems use a clock that lags behind, and some keep whole seconds.
-        let has_changed = stat.ctime.sec + 1 >= self.ctx.process.start.sec;
+        let has_changed = stat.ctime.sec + 1 >= self.ctx.run.process.start.sec;
         let may_be = !entry.operand
             && !self.ctx.options.dry_run
             && above.dir.dst_dev.is_some_and(|dev| dev != stat.dev)

@@ -82,7 +82,7 @@ impl<'c> SourceWalk<'c> {
 
     fn fail(&self, operation: Operation, dir: &Dir, name: &OsStr, errno: Option<Errno>) {
         let failure = Failure::new(operation, dir.source_path(name));
-        self.ctx.reporter.fail(match errno {
+        self.ctx.events.fail(match errno {
             Some(errno) => failure.errno(errno),
             None => failure,
         });
@@ -135,7 +135,7 @@ impl<'c> SourceWalk<'c> {
             },
         };
         let filter = level.filter.as_deref();
-        if filter.is_some() && is_excluded(self.ctx, filter, &name, stat.is_none()) {
+        if filter.is_some() && is_excluded(&self.ctx.options, filter, &name, stat.is_none()) {
             return None;
         }
         match stat {
@@ -155,7 +155,7 @@ impl Iterator for SourceWalk<'_> {
         if let Some(stat) = self.first.take() {
             return Some(SourceEntry { path: OsString::new(), stat });
         }
-        while !self.ctx.stop.is_raised() {
+        while !self.ctx.run.stop.is_raised() {
             let level = self.levels.last_mut()?;
             let found = match level.listing.as_mut() {
                 Some(listing) => match listing.next().map(|entry| (entry.name.to_owned(), entry.kind)) {

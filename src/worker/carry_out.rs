@@ -65,7 +65,7 @@ impl Worker<'_> {
                 let prompt = prompt(question, &task.destination_path(), mode);
                 if self.ctx.options.dry_run {
                     let words = [b"would ask: ".as_slice(), prompt.text().trim_ascii(), b"\n"];
-                    self.ctx.reporter.lines(&words.concat());
+                    self.ctx.events.lines(&words.concat());
                     return Ok(None);
                 }
                 match self.may_replace(task, &prompt) {
@@ -102,7 +102,7 @@ impl Worker<'_> {
             Decision::Make(Clear::Nothing) => Some((Placement::Create, None)),
             Decision::Make(Clear::Unlink) if atomic => {
                 self.cleared.set(true); // the rename does it
-                self.ctx.say_removed(|| task.destination_path());
+                self.ctx.events.removed(|| task.destination_path());
                 Some((Placement::Replace, None))
             }
             Decision::Make(Clear::Unlink) => {
@@ -120,10 +120,10 @@ impl Worker<'_> {
 
     /// Prompts. If the answer is no, the file counts as skipped, and as a failure without a message.
     pub(super) fn may_replace(&mut self, task: &Task<'_>, prompt: &Prompt) -> bool {
-        let yes = self.ctx.may_replace(prompt);
+        let yes = self.ctx.events.ask(prompt);
         if !yes {
             let _ = self.skip_by(task, Skip::Exists);
-            self.ctx.reporter.fail_silently();
+            self.ctx.events.fail_silently();
         }
         yes
     }
@@ -140,7 +140,7 @@ impl Worker<'_> {
     pub(super) fn say_skipped(&self, task: &Task<'_>) {
         if self.ctx.options.debug {
             let line = [b"skipped ".as_slice(), &quote::quoted(task.destination_path()), b"\n"].concat();
-            self.ctx.reporter.lines(&line);
+            self.ctx.events.lines(&line);
         }
     }
 
@@ -156,7 +156,7 @@ impl Worker<'_> {
             at::unlink(dst, name)
         };
         match answer {
-            Ok(()) => self.ctx.say_removed(|| task.destination_path()),
+            Ok(()) => self.ctx.events.removed(|| task.destination_path()),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(Failure::new(Operation::Remove, task.destination_path()).errno(errno)),
         }
@@ -181,11 +181,11 @@ impl Worker<'_> {
         // With --atomic the name still exists, so only the backup's link is removed.
         let undone = backup::undo(task.fds.dst.as_fd(), task.entry.destination(), backup, self.ctx.options.atomic);
         if let Err(errno) = undone {
-            self.ctx.reporter.fail(Failure::new(Operation::UndoBackup, task.destination_path()).errno(errno));
+            self.ctx.events.fail(Failure::new(Operation::UndoBackup, task.destination_path()).errno(errno));
         } else if self.ctx.options.verbose {
             let from = quote::quoted(backup::beside(&task.destination_path(), backup));
             let to = quote::quoted(task.destination_path());
-            self.ctx.reporter.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
+            self.ctx.events.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
         }
     }
 }

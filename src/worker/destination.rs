@@ -297,7 +297,9 @@ impl Worker<'_> {
         let Some(link) = link.filter(|_| is_dangling()) else {
             return Err(Missed::Overtaken(cannot(task, Errno::EXIST)));
         };
-        if !self.ctx.options.write_through_dangling || !existing::is_trusted(self.ctx, dst, name, &link) {
+        if !self.ctx.options.write_through_dangling
+            || !existing::is_trusted(&self.ctx.run.process, dst, name, &link)
+        {
             return Err(Failure::new(Operation::ThroughDanglingLink, task.destination_path()).into());
         }
         Ok(())
@@ -365,7 +367,7 @@ impl Worker<'_> {
         let owned = at::fstat(fd).is_ok_and(is_owner) || metadata::set_owner(new, before, false) == Ok(true);
         let wanted = xattr::Wanted { all: true, context: true, without_capability: true };
         xattr::copy(old, new, wanted, |_, _| ());
-        let keeps_set_id = owned && self.ctx.process.privileged;
+        let keeps_set_id = owned && self.ctx.run.process.privileged;
         let mode = before.permissions() & if keeps_set_id { 0o7777 } else { 0o1777 };
         if let Err(error) = metadata::copy_mode(old, new, before.kind(), mode) {
             self.attribute_failed(task, error);
@@ -404,7 +406,7 @@ impl Worker<'_> {
 
     /// Returns whether another process has made an equal file in the meantime.
     fn is_done_by_sibling(&self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
-        if !self.ctx.stale_retry.expects_siblings() {
+        if !self.ctx.run.stale_retry.expects_siblings() {
             return false;
         }
         let theirs = at::stat(&task.fds.dst, task.entry.destination(), Follow::No);

@@ -145,7 +145,8 @@ impl Worker<'_> {
         let is_taken = self.ctx.options.dry_run
             && self.shared.operands_meet
             && task.entry.operand
-            && lock(&self.ctx.operand_copies).contains_key(&task.dir.destination_name(task.entry.destination()));
+            && lock(&self.ctx.run.operand_copies)
+                .contains_key(&task.dir.destination_name(task.entry.destination()));
         let stat = Stat { mode: 0o100_644, mtime: Time { sec: i64::MAX, nsec: 0 }, nlink: 1, ..Stat::default() };
         is_taken.then_some(Existing {
             stat,

@@ -121,12 +121,12 @@ impl Waiting {
         match self.hold(ctx) {
             Ok(Some(held)) => {
                 if let Err(error) = times::set(Handle::Path(held.as_fd(), None), &times) {
-                    ctx.reporter.fail(error.and(self.path()));
+                    ctx.events.fail(error.and(self.path()));
                 }
             }
             // Another process has replaced the file since, and sets the times of its own.
             Ok(None) | Err(Errno::NOENT) => {}
-            Err(errno) => ctx.reporter.fail(Failure::new(Operation::KeepTimes, self.path()).errno(errno)),
+            Err(errno) => ctx.events.fail(Failure::new(Operation::KeepTimes, self.path()).errno(errno)),
         }
     }
 
@@ -183,13 +183,13 @@ impl Worker<'_> {
         let mut timed = lock(&self.shared.unsynced.timed);
         let (number, files, bytes) = {
             let mut batch = lock(&self.shared.unsynced.batch);
-            if !batch.is_due() || self.ctx.stop.is_raised() {
+            if !batch.is_due() || self.ctx.run.stop.is_raised() {
                 return;
             }
             (batch.flush_size.begin(), std::mem::take(&mut batch.files), std::mem::take(&mut batch.bytes))
         };
         let start = Instant::now();
-        let answer = self.ctx.watched.sync();
+        let answer = self.ctx.run.watched.sync();
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         settle(self.ctx, &mut timed, files, answer, || task.destination_path());
         lock(&self.shared.unsynced.batch).flush_size.learn(number, bytes, ns);
@@ -199,26 +199,26 @@ impl Worker<'_> {
 impl Shared {
     /// Syncs the remaining files of trees at the end, then the times that they get after that.
     pub(crate) fn make_files_durable(&self, ctx: &Context) {
-        if !ctx.syncs_whole {
+        if !ctx.run.syncs_whole {
             return;
         }
         let mut timed = lock(&self.unsynced.timed);
         let files = std::mem::take(&mut lock(&self.unsynced.batch).files);
-        if ctx.stop.is_raised() {
+        if ctx.run.stop.is_raised() {
             // A failure or a signal ended the copy before these files were synced.
             files.iter().for_each(|file| file.mark_incomplete(ctx));
             return;
         }
         let some = files.first().map(Waiting::path).unwrap_or_default();
-        settle(ctx, &mut timed, files, ctx.watched.sync(), || some.clone());
-        if !timed.is_empty() && !ctx.stop.is_raised() {
-            settle(ctx, &mut timed, Vec::new(), ctx.watched.sync(), || some);
+        settle(ctx, &mut timed, files, ctx.run.watched.sync(), || some.clone());
+        if !timed.is_empty() && !ctx.run.stop.is_raised() {
+            settle(ctx, &mut timed, Vec::new(), ctx.run.watched.sync(), || some);
         }
     }
 
     /// Syncs the directory that the operands are copied into. This is the last step.
     pub(crate) fn make_name_durable(&self, ctx: &Context, top: &Arc<Dir>, directory: &OsStr) {
-        if ctx.stop.is_raised() {
+        if ctx.run.stop.is_raised() {
             return;
         }
         let fds = top.fds(ctx);
@@ -227,7 +227,7 @@ impl Shared {
         if let Err(errno) = answer
             && errno != Errno::INVAL
         {
-            ctx.reporter.fail(cannot_sync(top.destination_path(directory), errno));
+            ctx.events.fail(cannot_sync(top.destination_path(directory), errno));
         }
     }
 }
@@ -259,12 +259,12 @@ fn settle(
     let mut is_found = false;
     for file in files.iter().chain(timed.iter()) {
         if let Err(errno) = file.sync(ctx) {
-            ctx.reporter.fail(cannot_sync(file.path(), errno));
+            ctx.events.fail(cannot_sync(file.path(), errno));
             is_found = true;
         }
     }
     if !is_found {
-        ctx.reporter.fail(Failure::new(Operation::SyncFileSystem, some()).errno(errno));
+        ctx.events.fail(Failure::new(Operation::SyncFileSystem, some()).errno(errno));
     }
     for file in timed.drain(..) {
         file.mark_incomplete(ctx);
@@ -278,7 +278,7 @@ fn settle(
 fn settle_each(ctx: &Context, files: Vec<Waiting>) {
     for mut file in files {
         if let Err(errno) = file.sync(ctx) {
-            ctx.reporter.fail(cannot_sync(file.path(), errno));
+            ctx.events.fail(cannot_sync(file.path(), errno));
             file.mark_incomplete(ctx);
             continue;
         }
@@ -286,11 +286,11 @@ fn settle_each(ctx: &Context, files: Vec<Waiting>) {
         if file.lacks_times
             && let Err(errno) = file.sync(ctx)
         {
-            ctx.reporter.fail(cannot_sync(file.path(), errno));
+            ctx.events.fail(cannot_sync(file.path(), errno));
             file.mark_incomplete(ctx);
         }
     }
-    for dir in ctx.watched.take_finished() {
+    for dir in ctx.run.watched.take_finished() {
         dir.sync(ctx);
     }
 }

@@ -26,7 +26,7 @@ impl Worker<'_> {
     ) -> Result<bool, Failure> {
         let (stat, bytes) = (source.stat, self.stats.bytes_logical);
         let answer = self.copy_file_once(task, source, placement);
-        if !self.nameless_in_vain.take() || !stat.is_regular() || self.ctx.stop.is_raised() {
+        if !self.nameless_in_vain.take() || !stat.is_regular() || self.ctx.run.stop.is_raised() {
             return answer;
         }
         self.stats.bytes_logical = bytes;
@@ -133,18 +133,17 @@ impl Worker<'_> {
         let failure = error.failure(&task.source_path(), &task.destination_path());
         let is_new = destination.before.is_none();
         if error.interrupted && self.stays_to_be_continued(source, &destination) {
-            self.ctx.reporter.warn(Failure::new(Operation::Incomplete, task.destination_path()));
+            self.ctx.events.warn(Failure::new(Operation::Incomplete, task.destination_path()));
             self.give_up_attempt(task, destination, source);
         } else if error.interrupted && destination.is_overwritten_file() {
             if self.discard_overwritten(task, destination) {
-                let operation = match self.ctx.stop.has_given_up() {
+                let operation = match self.ctx.run.stop.has_given_up() {
                     true => Operation::RemovedAtEnd,
                     false => Operation::RemovedAtSignal,
                 };
-                self.ctx.reporter.warn(Failure::new(operation, task.destination_path()));
+                self.ctx.events.warn(Failure::new(operation, task.destination_path()));
             }
-        } else if error.interrupted || is_new && (error.refused.is_some() || self.ctx.reporter.ends_copy(&failure))
-        {
+        } else if error.interrupted || is_new && (error.refused.is_some() || self.ctx.events.ends_copy(&failure)) {
             self.discard(task, destination);
         } else {
             self.give_up_attempt(task, destination, source);
@@ -191,7 +190,7 @@ impl Worker<'_> {
         let value = [context.as_bytes(), b"\0"].concat();
         if let Err(errno) = metadata::xattr::set(to, OsStr::new(selinux::XATTR), &value) {
             let failure = Failure::new(Operation::SetContext, task.destination_path());
-            self.ctx.reporter.fail(failure.errno(errno));
+            self.ctx.events.fail(failure.errno(errno));
             return false;
         }
         true

@@ -81,7 +81,7 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
         && !has_more_steps
         && !is_compared
         && !is_limited
-        && !ctx.stale_retry.expects_siblings()
+        && !ctx.run.stale_retry.expects_siblings()
 }
 
 impl Worker<'_> {
@@ -104,7 +104,7 @@ impl Worker<'_> {
     /// Returns the number of files to copy together: one if the names were taken when files were last made.
     pub(super) fn lane_length(&self, batch: &Batch) -> usize {
         let meets_existing = self.lane.meets_existing && !batch.dir.fresh;
-        if meets_existing { 1 } else { self.ctx.descriptors.together() }
+        if meets_existing { 1 } else { self.ctx.run.descriptors.together() }
     }
 
     /// Takes names of a batch and copies them in order: up to `most` plain files together if `has_lane`, or all
@@ -112,10 +112,10 @@ impl Worker<'_> {
     /// or a fifo may occupy a worker while others copy the names after it. Returns false if the remaining files
     /// of the batch probably exist at the destination.
     pub(super) fn copy_together(&mut self, batch: &Batch, most: usize, has_lane: bool) -> bool {
-        let reserved = if has_lane { self.ctx.descriptors.reserve(most) } else { 0 };
+        let reserved = if has_lane { self.ctx.run.descriptors.reserve(most) } else { 0 };
         let mut lane = std::mem::take(&mut self.lane);
         let (mut used, mut other) = (0, None);
-        while other.is_none() && used < reserved.max(1) && !self.ctx.stop.is_raised() {
+        while other.is_none() && used < reserved.max(1) && !self.ctx.run.stop.is_raised() {
             if used == lane.files.len() {
                 lane.files.push(SmallFile::default());
             }
@@ -139,7 +139,7 @@ impl Worker<'_> {
             self.complete_files(batch, files);
             self.close_files(batch, files, &mut lane.closing);
         }
-        self.ctx.descriptors.release(reserved);
+        self.ctx.run.descriptors.release(reserved);
         if let (Some(source), Some(file)) = (other, rest.first()) {
             self.copy(&batch.dir, &batch.fds, &file.entry, source);
         }
@@ -192,7 +192,7 @@ impl Worker<'_> {
         raw::close_all(closing);
         for file in files {
             if let Some(fd) = file.src.take()
-                && !self.ctx.stop.is_raised()
+                && !self.ctx.run.stop.is_raised()
             {
                 let source = Source { stat: file.stat, fd: Some(fd) };
                 self.copy(&batch.dir, &batch.fds, &file.entry, Some(source));
@@ -204,7 +204,7 @@ impl Worker<'_> {
         let policy = self.ctx.mode_policy();
         let mut lines = Vec::new();
         for file in files {
-            if self.ctx.stop.is_raised() {
+            if self.ctx.run.stop.is_raised() {
                 break;
             }
             let NewMode { create, later } = policy.file(&file.stat);
@@ -217,7 +217,7 @@ impl Worker<'_> {
             }
         }
         if !lines.is_empty() {
-            self.ctx.reporter.lines(&lines);
+            self.ctx.events.lines(&lines);
         }
     }
 
@@ -259,7 +259,7 @@ impl Worker<'_> {
         let source = (first.stat.dev, first.src.as_ref()?.as_fd());
         let is_one_device = files.iter().all(|file| file.stat.dev == first.stat.dev);
         let destination = (batch.dir.dst_dev?, batch.fds.dst.as_fd());
-        let is_allowed = is_one_device && !self.ctx.reporter.records();
+        let is_allowed = is_one_device && !self.ctx.events.records();
         if is_allowed { self.ladder.small_files(source, destination) } else { None }
     }
 

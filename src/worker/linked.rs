@@ -71,7 +71,7 @@ impl Worker<'_> {
 
     /// Copies the next name of the inode after the first one failed.
     fn retry_parked(&mut self, id: FileId) {
-        while !self.ctx.stop.is_raised()
+        while !self.ctx.run.stop.is_raised()
             && let Some(parked) = self.shared.links.failed(id)
         {
             let mut done = false;
@@ -108,7 +108,7 @@ impl Worker<'_> {
             }
             Err(errno) => {
                 let path = name.dir.destination_path(entry.destination());
-                self.ctx.reporter.fail(Failure::new(Operation::Access, path).errno(errno));
+                self.ctx.events.fail(Failure::new(Operation::Access, path).errno(errno));
             }
         }
     }
@@ -132,7 +132,7 @@ impl Worker<'_> {
                 self.shared.links.replaced(id, &instead);
                 return Ok(Some(instead));
             }
-            Ok(true) => self.ctx.say_removed(|| task.destination_path()),
+            Ok(true) => self.ctx.events.removed(|| task.destination_path()),
             answer => {
                 answer.map_err(failure)?;
             }

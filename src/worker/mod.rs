@@ -161,12 +161,12 @@ impl<'c> Worker<'c> {
         if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
             && let Err(errno) = selinux::create_as(context)
         {
-            ctx.reporter.fail(Failure::new(Operation::SetDefaultContext, context).errno(errno));
+            ctx.events.fail(Failure::new(Operation::SetDefaultContext, context).errno(errno));
         }
         let meter = shared.meters.add();
         let mut stats = Stats::default();
         let recorder = record::Recorder::of(ctx, &mut stats.account);
-        let ladder = Ladder::new(ctx.options.limits.clone(), ctx.stop.clone(), Arc::clone(&meter));
+        let ladder = Ladder::new(ctx.options.limits.clone(), ctx.run.stop.clone(), Arc::clone(&meter));
         Worker {
             ctx,
             shared,
@@ -197,7 +197,7 @@ impl<'c> Worker<'c> {
     /// number of workers that share the batch. Returns the entries that turned out to be directories.
     pub(crate) fn run(&mut self, batch: &Batch, helps: bool, workers: impl Fn() -> usize) -> Vec<Entry> {
         let mut has_lane = self.has_lane(batch);
-        while !batch.is_taken() && !self.ctx.stop.is_raised() {
+        while !batch.is_taken() && !self.ctx.run.stop.is_raised() {
             let length = if has_lane { self.lane_length(batch) } else { 1 };
             // Near the end, workers that share a batch take fewer names, so that they finish together.
             let most = match workers() {
@@ -221,7 +221,7 @@ impl<'c> Worker<'c> {
         let measure = self.measure();
         let mut is_tried = true;
         self.record(&task, measure, |worker| {
-            let answer = ctx.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
+            let answer = ctx.run.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
             is_tried = !answer.as_ref().is_err_and(|failure| worker.is_interruption(failure));
             worker.report(&task, answer);
         });
@@ -247,7 +247,7 @@ impl<'c> Worker<'c> {
         if let Err(failure) = answer
             && !self.is_interruption(&failure)
         {
-            self.ctx.reporter.fail(failure.of_names(task.source_path(), task.destination_path()));
+            self.ctx.events.fail(failure.of_names(task.source_path(), task.destination_path()));
         }
     }
 
@@ -313,7 +313,7 @@ impl<'c> Worker<'c> {
         let mut text = std::mem::take(&mut self.held);
         text.extend(lines.concat());
         if !text.is_empty() {
-            self.ctx.reporter.lines(&text);
+            self.ctx.events.lines(&text);
         }
     }
 
@@ -349,10 +349,10 @@ impl<'c> Worker<'c> {
         Ok(())
     }
 
-    /// Tells the registry of operands' copies and the listener about a new name.
+    /// Tells the registry of operands' copies and the callback about a new name.
     fn tell_made(&self, task: &Task<'_>) {
         self.note_operand_copy(task);
-        self.ctx.made(|| task.source_path(), || task.destination_path());
+        self.ctx.events.made(|| task.source_path(), || task.destination_path());
     }
 
     /// Makes a copy of the source or a link to it, depending on the options and the file type. Returns false if
@@ -383,7 +383,7 @@ impl<'c> Worker<'c> {
         let paths: (&dyn Fn() -> OsString, &dyn Fn() -> OsString) =
             (&|| task.source_path(), &|| task.destination_path());
         let fail = |failure| self.report(task, Err(failure));
-        self.ctx.attribute_rules().apply(pair, &mut |lost| self.ctx.report_lost(lost, paths, fail))
+        self.ctx.attribute_rules().apply(pair, &mut |lost| self.ctx.events.lost(lost, paths, fail))
     }
 
     fn attribute_failed(&self, task: &Task<'_>, failure: Failure) {

@@ -29,7 +29,7 @@ impl Worker<'_> {
                 stat.or_else(|errno| if self.ctx.options.dry_run { Ok(Stat::default()) } else { Err(errno) })
         {
             let name = task.dir.destination_name(task.entry.destination());
-            lock(&self.ctx.operand_copies).insert(name, stat.id());
+            lock(&self.ctx.run.operand_copies).insert(name, stat.id());
         }
     }
 }

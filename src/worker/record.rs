@@ -35,7 +35,7 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn of(ctx: &Context, account: &mut Account) -> Recorder {
-        if ctx.reporter.records() {
+        if ctx.events.records() {
             account.note_step_downs();
         }
         let is_at_once = ctx.options.itemize && (ctx.options.verbose || std::io::stdout().is_terminal());
@@ -115,7 +115,7 @@ impl Worker<'_> {
     /// Starts to measure a name. Returns `None` if there is no log.
     pub(super) fn measure(&self) -> Option<Measure> {
         let measure = || Measure::Running(Instant::now(), Before::of(&self.stats.account));
-        self.ctx.reporter.records().then(measure)
+        self.ctx.events.records().then(measure)
     }
 
     /// Ends the measurement. The record is written later.
@@ -186,7 +186,7 @@ impl Worker<'_> {
         if self.ctx.options.itemize {
             record.write_item(items);
         }
-        if self.ctx.reporter.log().is_some() {
+        if self.ctx.events.log().is_some() {
             record.write_json(lines);
         }
         let is_late = end - *written.get_or_insert(start) >= MOST_DELAY;
@@ -198,12 +198,12 @@ impl Worker<'_> {
 
     /// Writes the lines that are held back.
     pub(super) fn flush_records(&mut self) {
-        if let Some(log) = self.ctx.reporter.log() {
+        if let Some(log) = self.ctx.events.log() {
             log.write(&self.recorder.lines);
             self.recorder.lines.clear();
         }
         if !self.recorder.items.is_empty() {
-            self.ctx.reporter.lines(&self.recorder.items);
+            self.ctx.events.lines(&self.recorder.items);
             self.recorder.items.clear();
         }
     }

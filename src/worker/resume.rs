@@ -56,12 +56,12 @@ impl Worker<'_> {
     ) -> Result<Outcome, TransferError> {
         let copy = destination.written_copy(task);
         let meter = &self.meter;
-        let start = match self.verifier.common_start(transfer.src, copy, &self.ctx.stop, |bytes| meter.pass(bytes))
-        {
-            Ok(start) => start,
-            Err(Finding::Unreadable(_, errno)) => return Err(TransferError::source(errno)),
-            Err(_) => return Err(TransferError::interruption()),
-        };
+        let start =
+            match self.verifier.common_start(transfer.src, copy, &self.ctx.run.stop, |bytes| meter.pass(bytes)) {
+                Ok(start) => start,
+                Err(Finding::Unreadable(_, errno)) => return Err(TransferError::source(errno)),
+                Err(_) => return Err(TransferError::interruption()),
+            };
         io::truncate(&destination.fd, start).map_err(TransferError::destination)?;
         self.stats.bytes_kept += start;
         self.ladder.copy_part(transfer, FilePart::From(start), &mut self.stats.account)
@@ -77,7 +77,7 @@ impl Worker<'_> {
         source: &Source,
         existing: &Existing,
     ) -> Result<bool, Failure> {
-        if !self.ctx.may_be_complete(|| task.destination_path()) {
+        if !self.ctx.run.may_be_complete(|| task.destination_path()) {
             return Ok(false);
         }
         let stat = &source.stat;
@@ -99,7 +99,7 @@ impl Worker<'_> {
     fn has_attributes(&self, task: &Task<'_>, source: &Source, existing: &Existing) -> bool {
         let keep = &self.ctx.options.preserve;
         let (stat, copy) = (&source.stat, &existing.stat);
-        let is_owner = !keep.ownership || stat.uid == copy.uid || !self.ctx.process.privileged;
+        let is_owner = !keep.ownership || stat.uid == copy.uid || !self.ctx.run.process.privileged;
         let has_group = !keep.ownership || stat.gid == copy.gid || !proc::may_give_group(stat.gid);
         // A process that cannot give a file to its owner does not make it set-ID either.
         let bits = if keep.ownership && stat.uid != copy.uid { 0o777 } else { 0o7777 };

@@ -73,7 +73,7 @@ impl Worker<'_> {
     }
 
     fn go_on(&self) -> Result<()> {
-        if self.ctx.stop.is_raised() { Err(Errno::INTR) } else { Ok(()) }
+        if self.ctx.run.stop.is_raised() { Err(Errno::INTR) } else { Ok(()) }
     }
 
     /// Returns whether a copy ends because the destination has no reader any more. Then a program dies quietly of
@@ -84,13 +84,13 @@ impl Worker<'_> {
         let is_broken = error.errno == Errno::PIPE && error.refused.is_none() && is_stream;
         let quietly = is_broken && start::dies_of_broken_pipe();
         if quietly {
-            self.ctx.stop.raise_broken_pipe();
+            self.ctx.run.stop.raise_broken_pipe();
         }
         quietly
     }
 
     /// Returns whether a failure only means that a signal interrupted the copy, which needs no message.
     pub(super) fn is_interruption(&self, failure: &Failure) -> bool {
-        self.ctx.stop.is_raised() && failure.has_errno(Errno::INTR)
+        self.ctx.run.stop.is_raised() && failure.has_errno(Errno::INTR)
     }
 }

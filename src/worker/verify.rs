@@ -75,7 +75,7 @@ impl Worker<'_> {
         range: Range<u64>,
     ) -> Result<(), Failure> {
         let cannot_read_back = task.cannot(Operation::ReadBack);
-        match self.verifier.compare(source.as_fd(), copy, range, &self.ctx.stop) {
+        match self.verifier.compare(source.as_fd(), copy, range, &self.ctx.run.stop) {
             Finding::Same { from_cache } => {
                 self.stats.verified_in_cache += u64::from(from_cache);
                 Ok(())
