@@ -161,7 +161,8 @@ fn copy(
         let _ = rustix::net::shutdown(dst, rustix::net::Shutdown::Write);
     }
     arrived()?;
-    let outcome = answer.map(|_| account.tally(strategy).clone()).map_err(|fault| fault.errno.to_string());
+    let outcome = answer.map(|_| account.tally(strategy).clone());
+    let outcome = outcome.map_err(|failure| failure.errno_name().unwrap_or_default());
     Ok(Run { wall: start.elapsed(), cpu, outcome })
 }
 

@@ -4,12 +4,12 @@ use crate::context::{Context, Descriptors, MadeEarlier, Process, Run, Watched};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::Options;
-use crate::report::Events;
 use crate::report::stats::Summary;
+use crate::report::{Events, Failure};
 use crate::sys::proc;
 use crate::sys::stale::StaleRetry;
 use crate::sys::{memory, raw};
-use crate::walk::operands::{self, Duration, Operands, Roots, Unusable};
+use crate::walk::operands::{self, Duration, Operands, Roots};
 use std::sync::Arc;
 
 /// Facts about a copy before it begins.
@@ -38,8 +38,8 @@ impl Session {
     /// Resolves the operands and prepares the process.
     ///
     /// # Errors
-    /// See [`Unusable`]: nothing can be copied at all.
-    pub(crate) fn prepare(mut options: Options, operands: Operands, events: Events) -> Result<Session, Unusable> {
+    /// Nothing can be copied at all.
+    pub(crate) fn prepare(mut options: Options, operands: Operands, events: Events) -> Result<Session, Failure> {
         let roots = operands::resolve(operands, &mut options)?;
         let are_many = roots.are_many;
         let is_slow = options.limits.rate_limit.is_some();

@@ -169,7 +169,7 @@ impl CopyOptions {
             events.warn(warning);
         }
         let (sources, destination) = (operands.sources.clone(), Some(operands.destination.clone()));
-        let summary = Session::prepare(options, operands, events)?.run();
+        let summary = Session::prepare(options, operands, events).map_err(Error::before_copy)?.run();
         Report::new(Summary { sources, destination, ..summary }).into_result()
     }
 

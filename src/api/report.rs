@@ -3,7 +3,6 @@
 use crate::report::stats::Summary;
 use crate::report::{Failure, table};
 use crate::transfer::{Call, Strategy};
-use crate::walk::operands::Unusable;
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
@@ -201,18 +200,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Makes the error of a copy that could not begin.
+    pub(super) fn before_copy(failure: Failure) -> Error {
+        if failure.is_usage() { Error::Usage(failure) } else { Error::Unusable(failure) }
+    }
+
     /// Returns the report of the copy, unless nothing was copied.
     pub fn report(&self) -> Option<&Report> {
         match self {
             Error::Usage(_) | Error::Unusable(_) => None,
             Error::Incomplete(report) | Error::Cancelled(report) => Some(report),
         }
-    }
-}
-
-impl From<Unusable> for Error {
-    fn from(Unusable { failure, hint }: Unusable) -> Error {
-        if hint { Error::Usage(failure) } else { Error::Unusable(failure) }
     }
 }
 

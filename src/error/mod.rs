@@ -34,6 +34,12 @@ enum About {
     Source,
     /// Accessing an entry of the source that was listed but does not exist any more.
     VanishedEntry,
+    /// Taking a name of the destination that another process took or removed meanwhile.
+    Overtaken,
+    /// Copying data until a stop was requested. EINTR alone does not say so, because any signal causes it.
+    Interruption,
+    /// Interpreting the command line.
+    Usage,
 }
 
 impl Failure {
@@ -52,6 +58,84 @@ impl Failure {
     /// Makes the failure of a name that became another file while it was copied.
     pub(crate) fn replaced(path: impl AsRef<OsStr>) -> Failure {
         Failure::new(Operation::ReplacedFile, path)
+    }
+
+    /// Makes the failure of a command line that cannot be meant.
+    pub(crate) fn usage(self) -> Failure {
+        Failure { about: About::Usage, ..self }
+    }
+
+    pub(crate) fn is_usage(&self) -> bool {
+        self.about == About::Usage
+    }
+
+    /// Makes a failure to read the source. [`between`](Self::between) adds the paths of this failure and the next
+    /// three.
+    pub(crate) fn reading(errno: Errno) -> Failure {
+        Failure::from(Operation::Read).errno(errno).of_source()
+    }
+
+    pub(crate) fn writing(errno: Errno) -> Failure {
+        Failure::from(Operation::Write).errno(errno)
+    }
+
+    /// Makes the failure of one call that reads and writes.
+    pub(crate) fn copying(errno: Errno) -> Failure {
+        Failure::from(Operation::CopyData).errno(errno)
+    }
+
+    /// Makes the failure for a requested stop.
+    pub(crate) fn interruption() -> Failure {
+        Failure { about: About::Interruption, ..Failure::copying(Errno::INTR) }
+    }
+
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.about == About::Interruption
+    }
+
+    pub(crate) fn is_of(&self, operation: Operation) -> bool {
+        self.operation == operation
+    }
+
+    /// Returns whether the kernel refused all strategies that were allowed.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::Clone
+                | Operation::CopyByCopyFileRange
+                | Operation::CopyBySplice
+                | Operation::CopyBySendfile
+                | Operation::CopyByMmap
+                | Operation::CopyByReadWrite
+        )
+    }
+
+    /// Adds the paths that the message of a failed transfer names.
+    #[must_use]
+    pub(crate) fn between(self, source: &OsStr, destination: &OsStr) -> Failure {
+        match self.operation {
+            Operation::Read => self.and(source),
+            Operation::Write | Operation::ReadBack => self.and(destination),
+            Operation::Clone => self.and(destination).and(source),
+            _ => self.and(source).and(destination),
+        }
+    }
+
+    /// Sets the errno of taking a name that was free a moment ago: EEXIST means that another process was faster.
+    #[must_use]
+    pub(crate) fn of_taking(self, errno: Errno) -> Failure {
+        let failure = self.errno(errno);
+        if errno == Errno::EXIST { failure.overtaken() } else { failure }
+    }
+
+    /// Says that another process has just changed the destination, so that it is decided about again.
+    #[must_use]
+    pub(crate) fn overtaken(self) -> Failure {
+        Failure { about: About::Overtaken, ..self }
+    }
+
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.about == About::Overtaken
     }
 
     /// Adds the next path of the message.
@@ -198,7 +282,7 @@ impl Failure {
     }
 
     /// Returns whether this errno is the system's reason.
-    pub fn has_errno(&self, errno: Errno) -> bool {
+    pub(crate) fn has_errno(&self, errno: Errno) -> bool {
         self.errno == Some(errno)
     }
 

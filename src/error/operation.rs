@@ -40,7 +40,6 @@ operations! {
     CopyData = "error copying {} to {}",
     Close = "failed to close {}",
     Clone = "failed to clone {} from {}",
-    CopyByReflink = "cannot copy {} to {} by reflink",
     CopyByCopyFileRange = "cannot copy {} to {} by copy_file_range",
     CopyBySplice = "cannot copy {} to {} by splice",
     CopyBySendfile = "cannot copy {} to {} by sendfile",

@@ -45,7 +45,7 @@ pub(super) fn resolve(
 ) -> Result<(JobRoots, Folder, Bounded<File>), Failure> {
     let mut options = ctx.options.clone();
     let key = key(&operands);
-    let roots = operands::resolve(operands, &mut options).map_err(|unusable| unusable.failure)?;
+    let roots = operands::resolve(operands, &mut options)?;
     let Some(entry) = roots.entries.into_iter().next() else {
         return Err(Failure::from(Operation::MissingOperand));
     };

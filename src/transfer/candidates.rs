@@ -1,7 +1,8 @@
 //! The position of one copy in its route.
 
-use super::ladder::{Ladder, Side, TransferError};
+use super::ladder::{Ladder, cannot_copy_by};
 use super::{Account, Reason, Route, Strategy};
+use crate::error::Failure;
 use crate::sys::Errno;
 
 /// The strategies that are left for one copy.
@@ -77,7 +78,7 @@ impl<'a> Candidates<'a> {
         account: &mut Account,
         reason: Reason,
         errno: Errno,
-    ) -> Result<(), TransferError> {
+    ) -> Result<(), Failure> {
         let Some(&strategy) = self.route.strategies.get(self.index) else { return Err(self.exhausted(errno)) };
         account.step_down(strategy, reason);
         ladder.learn(strategy, errno, self.pair);
@@ -89,7 +90,8 @@ impl<'a> Candidates<'a> {
     }
 
     /// Returns the error after all strategies were refused, the last one with this errno.
-    pub(super) fn exhausted(&self, errno: Errno) -> TransferError {
-        TransferError { refused: self.route.strategies.last().copied(), ..TransferError::at(Side::Both, errno) }
+    pub(super) fn exhausted(&self, errno: Errno) -> Failure {
+        let last = self.route.strategies.last();
+        last.map_or(Failure::copying(errno), |last| Failure::from(cannot_copy_by(*last)).errno(errno))
     }
 }

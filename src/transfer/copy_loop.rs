@@ -10,12 +10,13 @@
 use super::candidates::Candidates;
 use super::chunk::CallSize;
 use super::endpoint::{Endpoint, Form, Offsets};
-use super::ladder::{DestinationKind, FilePart, Ladder, Limits, Outcome, Side, Sparse, Transfer, TransferError};
+use super::ladder::{DestinationKind, FilePart, Ladder, Limits, Outcome, Sparse, Transfer};
 use super::route::{Cloning, FsKind, LARGE, Route, SMALL};
 use super::spans::{self, Next, ReportedHoles};
 use super::strategies::{copy_file_range, mmap, read_write, reflink, sendfile, splice};
 use super::uncached::Sides;
 use super::{Account, Reason, Step, Strategy};
+use crate::error::{Failure, Operation};
 use crate::sys::{self, Errno, Stat, io};
 use read_write::Skipped;
 use std::cell::Cell;
@@ -101,7 +102,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Continues after a first step, which `strategy` has made and counted.
     pub(super) fn after(mut self, strategy: Strategy, step: Step) -> Self {
-        if let (Strategy::Sendfile, Step::Moved(bytes)) = (strategy, step) {
+        if let (Strategy::Sendfile, &Step::Moved(bytes)) = (strategy, &step) {
             self.position = bytes;
         }
         self.first = Some(step);
@@ -109,7 +110,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     /// Copies a regular file or a part of it. The outcome's size is the offset at which the copy ended.
-    pub(super) fn run(&mut self, part: FilePart) -> Result<Outcome, TransferError> {
+    pub(super) fn run(&mut self, part: FilePart) -> Result<Outcome, Failure> {
         let Limits { sparse, cloning, .. } = self.ladder.limits;
         let (size, seems_sparse) = (self.t.stat.size, self.t.stat.seems_sparse());
         let may_clone = part == FilePart::Whole && (size > 0 || cloning == Cloning::Require);
@@ -149,7 +150,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     /// Copies all bytes if either side is a stream.
-    pub(super) fn run_stream(&mut self) -> Result<Outcome, TransferError> {
+    pub(super) fn run_stream(&mut self) -> Result<Outcome, Failure> {
         self.zeros = self.ladder.limits.sparse == Sparse::Always && self.t.target == DestinationKind::File;
         let size = self.move_bytes(0, None)?;
         self.set_size(size)?;
@@ -173,7 +174,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Tries a reflink, if the route begins with one. It clones whole files only, so nothing may be written before
     /// it.
-    fn try_reflink(&mut self) -> Result<bool, TransferError> {
+    fn try_reflink(&mut self) -> Result<bool, Failure> {
         if self.candidates.current(self.ladder) != Some(Strategy::Reflink) {
             return Ok(false);
         }
@@ -191,7 +192,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                 self.candidates.credit(self.account, Strategy::Reflink, n);
                 Ok(true)
             }
-            Step::Failed(error) => Err(TransferError { refused: Some(Strategy::Reflink), ..error }),
+            Step::Failed(failure) => Err(failure.renamed(Operation::Clone)),
             Step::Refused(errno) | Step::Unavailable(errno) => {
                 self.step_down(errno.into(), errno, 0).map(|_| false)
             }
@@ -201,7 +202,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Copies the extents of data between `at` and `end`, or the end of the file, and the holes between them.
     /// Returns the offset reached.
-    fn copy_spans(&mut self, mut at: u64, end: Option<u64>, credible: bool) -> Result<u64, TransferError> {
+    fn copy_spans(&mut self, mut at: u64, end: Option<u64>, credible: bool) -> Result<u64, Failure> {
         let until = end.unwrap_or(u64::MAX);
         while at < until {
             let data = match spans::next_span(self.t.src, at) {
@@ -227,7 +228,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Reads the holes of a whole file of `size` bytes after all, if they are not credible. They are checked after the
     /// copy, because the file system may give another answer each time.
-    fn read_doubtful_holes(&mut self, size: u64) -> Result<(), TransferError> {
+    fn read_doubtful_holes(&mut self, size: u64) -> Result<(), Failure> {
         let reported = std::mem::take(&mut self.reported);
         let data = size.saturating_sub(reported.bytes);
         if reported.holes.is_empty() || spans::are_credible(&self.t.stat, data, self.true_size) {
@@ -244,7 +245,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Leaves a hole out. One that is not credible is read, except for runs of zeros; if the route does not allow
     /// read/write, another strategy copies it and fills it. Returns the offset reached.
-    fn pass_hole(&mut self, from: u64, to: u64, credible: bool) -> Result<u64, TransferError> {
+    fn pass_hole(&mut self, from: u64, to: u64, credible: bool) -> Result<u64, Failure> {
         if credible || from == to {
             self.account.holes += to - from;
             self.reported.add(from..to, self.true_size);
@@ -261,16 +262,16 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     /// Sets the destination's length, unless the writes have set it.
-    fn set_size(&self, size: u64) -> Result<(), TransferError> {
+    fn set_size(&self, size: u64) -> Result<(), Failure> {
         if self.filled == size {
             return Ok(());
         }
-        io::truncate(self.t.dst, size).map_err(TransferError::destination)
+        io::truncate(self.t.dst, size).map_err(Failure::writing)
     }
 
     /// Moves the bytes from `at` to `end`, or to the end of the source. Returns the offset reached, which is less
     /// than `end` only if the source ends there.
-    fn move_bytes(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, TransferError> {
+    fn move_bytes(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, Failure> {
         let unknown = self.is_stream && !self.true_size;
         let mut known_end = end.unwrap_or(if unknown { u64::MAX } else { self.t.stat.size });
         self.dry = 0;
@@ -317,11 +318,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                     None => return Ok(at),
                 },
                 // A signal arrived; `check_stop` above sees whether it requested a stop.
-                Step::Refused(Errno::INTR) | Step::Failed(TransferError { errno: Errno::INTR, .. })
-                    if self.account.tally_mut(strategy).interruptions.may_retry() =>
-                {
-                    0
-                }
+                Step::Refused(Errno::INTR) if self.may_retry(strategy) => 0,
+                Step::Failed(failure) if failure.has_errno(Errno::INTR) && self.may_retry(strategy) => 0,
                 Step::Refused(Errno::AGAIN) if self.is_stream => {
                     io::pause();
                     0
@@ -330,10 +328,10 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                     return Err(self.stream_error(errno));
                 }
                 Step::Refused(errno) | Step::Unavailable(errno) => self.leave_refused(errno, at)?,
-                Step::Failed(TransferError { side: Side::Both, errno, .. }) if self.is_stream => {
-                    return Err(self.stream_error(errno));
+                Step::Failed(failure) => {
+                    let errno = failure.reason().filter(|_| self.is_stream && failure.is_of(Operation::CopyData));
+                    return Err(errno.map_or(failure, |errno| self.stream_error(errno)));
                 }
-                Step::Failed(error) => return Err(error),
             };
             at += moved;
         }
@@ -341,7 +339,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Returns the new size of a large file that has grown while it was copied. A small file is not checked:
     /// its copy is short, and the check would cost it a call.
-    fn grown_size(&self, at: u64) -> Result<Option<u64>, TransferError> {
+    fn grown_size(&self, at: u64) -> Result<Option<u64>, Failure> {
         if at < LARGE {
             return Ok(None);
         }
@@ -362,10 +360,14 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             && !sys::at::fstat(self.t.src).is_ok_and(quiet)
     }
 
+    fn may_retry(&mut self, strategy: Strategy) -> bool {
+        self.account.tally_mut(strategy).interruptions.may_retry()
+    }
+
     /// Counts a `read` that returned 0 before the end: another process may truncate the file and fill it again.
-    fn count_empty_read(&mut self) -> Result<u64, TransferError> {
+    fn count_empty_read(&mut self) -> Result<u64, Failure> {
         self.dry += 1;
-        if self.dry > MOST_EMPTY_READS { Err(TransferError::source(Errno::IO)) } else { Ok(0) }
+        if self.dry > MOST_EMPTY_READS { Err(Failure::reading(Errno::IO)) } else { Ok(0) }
     }
 
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
@@ -414,7 +416,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     /// Accounts for `bytes` by which the destination is now complete up to `at`.
-    fn record(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), TransferError> {
+    fn record(&mut self, strategy: Strategy, at: u64, bytes: u64) -> Result<(), Failure> {
         let skipped = std::mem::take(&mut self.skipped);
         self.filled = self.filled.max(skipped.written_to(at, bytes).unwrap_or(0));
         self.account.holes += skipped.bytes;
@@ -428,7 +430,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Returns whether a call that returned 0 has reached the end. For a file, only `read` or a trusted size
     /// proves that. A stream that is readable but has no bytes is at its end.
-    fn is_at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, TransferError> {
+    fn is_at_end(&mut self, strategy: Strategy, at: u64) -> Result<bool, Failure> {
         if self.ladder.pipe.has_rest() {
             return Ok(false);
         }
@@ -441,7 +443,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             Form::File if by_read => true,
             Form::File => !self.candidates.has_later(Strategy::ReadWrite) && src.ends_at(at, tally),
             Form::Pipe | Form::Socket | Form::Messages if !by_read => {
-                src.wait(false, tally).map_err(TransferError::source)?;
+                src.wait(false, tally).map_err(Failure::reading)?;
                 io::readable_bytes(src.fd).is_ok_and(|bytes| bytes == 0)
             }
             _ => true,
@@ -451,7 +453,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     /// Continues after a strategy returned 0, which is no proof of the end: `read` finds out, or the next strategy
     /// continues. Returns the bytes moved, `None` at the end. Bytes that are read to find out are written, because
     /// some files give them only once, and only to a read of more than one byte.
-    fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, TransferError> {
+    fn read_on(&mut self, strategy: Strategy, at: u64) -> Result<Option<u64>, Failure> {
         let early_end = Errno::NODATA;
         let has_to_be_read = self.forms.0 == Form::File && !self.true_size;
         if !has_to_be_read || !self.candidates.has_later(Strategy::ReadWrite) {
@@ -467,13 +469,13 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                 self.record(Strategy::ReadWrite, at + n, n)?;
                 Ok(Some(n))
             }
-            Step::Failed(error) if error.errno != Errno::INTR || !self.ladder.stop.is_raised() => Err(error),
+            Step::Failed(error) if !error.has_errno(Errno::INTR) || !self.ladder.stop.is_raised() => Err(error),
             Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
             Step::Dry => Ok(None),
         }
     }
 
-    fn leave_refused(&mut self, errno: Errno, at: u64) -> Result<u64, TransferError> {
+    fn leave_refused(&mut self, errno: Errno, at: u64) -> Result<u64, Failure> {
         let moved = self.step_down(errno.into(), errno, at)?;
         // A file without offsets may be mappable, but only reading it from its start finds its end.
         let lacks_offsets = errno == Errno::SPIPE && at == 0 && !self.is_stream;
@@ -484,7 +486,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     /// Changes to the next strategy. Returns the bytes of a stream that were moved out of the private pipe.
-    fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, TransferError> {
+    fn step_down(&mut self, reason: Reason, errno: Errno, at: u64) -> Result<u64, Failure> {
         self.candidates.step_down(self.ladder, self.account, reason, errno)?;
         let Some((pipe, left)) = self.ladder.pipe.take_rest() else { return Ok(0) };
         if !self.candidates.contains(Strategy::ReadWrite) {
@@ -495,7 +497,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     }
 
     /// Moves the bytes of a stream that are in the private pipe by read and write.
-    fn move_rest(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), TransferError> {
+    fn move_rest(&mut self, pipe: &OwnedFd, left: u64, at: u64) -> Result<(), Failure> {
         let mut moved = 0;
         while moved < left {
             let tally = self.account.tally_mut(Strategy::ReadWrite);
@@ -512,7 +514,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                 Step::Failed(error) => return Err(error),
                 // Unexpected: the pipe holds `left` bytes.
                 Step::Dry | Step::Refused(_) | Step::Unavailable(_) => {
-                    return Err(TransferError::source(Errno::IO));
+                    return Err(Failure::reading(Errno::IO));
                 }
             }
         }
@@ -521,15 +523,14 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Returns the failure of a call that reads and writes, assigned to the likely side: reading a file hardly
     /// ever fails, a peer often does, and only a destination can be full.
-    fn stream_error(&self, errno: Errno) -> TransferError {
-        let side = match (errno, self.forms) {
-            (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Side::Destination,
-            (_, (Form::File, Form::File)) => Side::Both,
-            (_, (Form::File, _)) => Side::Destination,
-            (_, (_, Form::File)) => Side::Source,
-            _ => Side::Both,
-        };
-        TransferError::at(side, errno)
+    fn stream_error(&self, errno: Errno) -> Failure {
+        match (errno, self.forms) {
+            (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::FBIG | Errno::PIPE, _) => Failure::writing(errno),
+            (_, (Form::File, Form::File)) => Failure::copying(errno),
+            (_, (Form::File, _)) => Failure::writing(errno),
+            (_, (_, Form::File)) => Failure::reading(errno),
+            _ => Failure::copying(errno),
+        }
     }
 }
 

@@ -18,70 +18,14 @@ use crate::error::{Failure, Operation};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, at, io};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// The file that a failure concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Reading failed.
-    Source,
-    /// Writing failed.
-    Destination,
-    /// One call read and wrote.
-    Both,
-}
-
-/// The error that ended the copy of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransferError {
-    pub side: Side,
-    pub errno: Errno,
-    /// The last strategy of the route, if the kernel refused all of them.
-    pub refused: Option<Strategy>,
-    /// Whether a stop was requested. EINTR alone does not say so, because any signal causes it.
-    pub interrupted: bool,
-}
-
-impl TransferError {
-    pub(super) fn at(side: Side, errno: Errno) -> TransferError {
-        TransferError { side, errno, refused: None, interrupted: false }
-    }
-
-    /// Makes the error for a requested stop.
-    pub fn interruption() -> TransferError {
-        TransferError { interrupted: true, ..TransferError::at(Side::Both, Errno::INTR) }
-    }
-
-    /// Makes a failure to read the source.
-    pub fn source(errno: Errno) -> TransferError {
-        TransferError::at(Side::Source, errno)
-    }
-
-    /// Makes a failure to write the destination.
-    pub fn destination(errno: Errno) -> TransferError {
-        TransferError::at(Side::Destination, errno)
-    }
-
-    /// Returns the failure, with cp's message. It names a forced strategy that was refused.
-    pub(crate) fn failure(self, source: &OsStr, destination: &OsStr) -> Failure {
-        let failure = match (self.refused, self.side) {
-            (Some(Strategy::Reflink), _) => Failure::new(Operation::Clone, destination).and(source),
-            (Some(strategy), _) => Failure::new(cannot_copy_by(strategy), source).and(destination),
-            (None, Side::Source) => Failure::new(Operation::Read, source),
-            (None, Side::Destination) => Failure::new(Operation::Write, destination),
-            (None, Side::Both) => Failure::new(Operation::CopyData, source).and(destination),
-        };
-        let failure = failure.errno(self.errno);
-        if self.side == Side::Source { failure.of_source() } else { failure }
-    }
-}
-
-fn cannot_copy_by(strategy: Strategy) -> Operation {
+/// Returns the operation that failed if the kernel refused this strategy, the last of its ladder.
+pub(super) fn cannot_copy_by(strategy: Strategy) -> Operation {
     match strategy {
-        Strategy::Reflink => Operation::CopyByReflink,
+        Strategy::Reflink => Operation::Clone,
         Strategy::CopyFileRange => Operation::CopyByCopyFileRange,
         Strategy::Splice => Operation::CopyBySplice,
         Strategy::Sendfile => Operation::CopyBySendfile,
@@ -195,8 +139,8 @@ impl<'a> Transfer<'a> {
         Offsets::new(source == Form::File, self.target == DestinationKind::File)
     }
 
-    pub(super) fn source_size(&self) -> Result<u64, TransferError> {
-        at::fstat(self.src).map(|stat| stat.size).map_err(TransferError::source)
+    pub(super) fn source_size(&self) -> Result<u64, Failure> {
+        at::fstat(self.src).map(|stat| stat.size).map_err(Failure::reading)
     }
 
     /// Returns the endpoints of source and destination; `stop` ends a wait for either.
@@ -287,7 +231,7 @@ impl Ladder {
     ///
     /// # Errors
     /// The first error that no strategy could avoid. The content of the destination is then unspecified.
-    pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
+    pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Failure> {
         self.copy_part(t, FilePart::Whole, account)
     }
 
@@ -297,23 +241,18 @@ impl Ladder {
         t: &Transfer<'_>,
         part: FilePart,
         account: &mut Account,
-    ) -> Result<Outcome, TransferError> {
+    ) -> Result<Outcome, Failure> {
         self.writeback.begin();
         let may_be_flushed = self.limits.durable || self.evictor.is_some();
         self.written_in_one = may_be_flushed
             && t.target == DestinationKind::File
             && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
         let outcome = if t.is_stream() { self.copy_stream(t, account) } else { self.copy_file(t, part, account) }?;
-        self.writeback.wait().map_err(TransferError::destination)?;
+        self.writeback.wait().map_err(Failure::writing)?;
         Ok(outcome)
     }
 
-    fn copy_file(
-        &mut self,
-        t: &Transfer<'_>,
-        part: FilePart,
-        account: &mut Account,
-    ) -> Result<Outcome, TransferError> {
+    fn copy_file(&mut self, t: &Transfer<'_>, part: FilePart, account: &mut Account) -> Result<Outcome, Failure> {
         let source = self.file_system(t.stat.dev, t.src);
         let destination = self.file_system(t.dst_dev, t.dst);
         let is_whole = part == FilePart::Whole;
@@ -332,13 +271,13 @@ impl Ladder {
         let copy = CopyLoop::new(self, t, &route, account, source.sizes_are_true());
         let outcome = copy.past_cache(sides).run(part)?;
         if let Some(evictor) = self.evictor.as_mut().filter(|_| self.evicting) {
-            evictor.end(t, outcome.size, !self.written_in_one).map_err(TransferError::destination)?;
+            evictor.end(t, outcome.size, !self.written_in_one).map_err(Failure::writing)?;
         }
         Ok(outcome)
     }
 
     /// Copies all bytes if either side is a stream.
-    fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, TransferError> {
+    fn copy_stream(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Failure> {
         let forms = t.forms();
         // One call moves as much as a default pipe holds in any case.
         let is_long = !t.stat.is_regular() || t.stat.size > SMALL;
@@ -402,11 +341,11 @@ impl Ladder {
     }
 
     /// Accounts for `bytes` by which the destination is now complete up to `at`.
-    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), TransferError> {
+    pub(super) fn moved(&mut self, t: &Transfer<'_>, at: u64, bytes: u64) -> Result<(), Failure> {
         self.meter.add(bytes);
         let left = if t.stat.is_regular() { t.stat.size.saturating_sub(at) } else { u64::MAX };
         let written = match self.flushes(t) {
-            true => self.writeback.add(t.dst, at, bytes, left).map_err(TransferError::destination)?,
+            true => self.writeback.add(t.dst, at, bytes, left).map_err(Failure::writing)?,
             false => None,
         };
         let evicts = self.evicts(t);
@@ -469,11 +408,11 @@ impl Ladder {
         strategies.iter().copied().find(|strategy| !self.is_known_refusal(*strategy, pair))
     }
 
-    pub(super) fn check_stop(&self) -> Result<(), TransferError> {
+    pub(super) fn check_stop(&self) -> Result<(), Failure> {
         if !self.stop.is_raised() {
             return Ok(());
         }
-        Err(TransferError::interruption())
+        Err(Failure::interruption())
     }
 
     /// Remembers a refusal that holds beyond this file: for the run, or for this pair of devices.

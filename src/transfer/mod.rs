@@ -44,10 +44,11 @@ mod writeback;
 
 pub(crate) use account::{Account, Call, Reason, Tally};
 pub(crate) use chunk::FlushSize;
-pub(crate) use ladder::{DestinationKind, Ladder, Limits, Outcome, Side, Transfer, TransferError};
+pub(crate) use ladder::{DestinationKind, Ladder, Limits, Outcome, Transfer};
 pub use meter::Meter;
 pub(crate) use route::Route;
 
+use crate::error::Failure;
 use crate::sys::Errno;
 
 named! {
@@ -72,7 +73,7 @@ named! {
 }
 
 /// The result of one step of a strategy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// This many bytes, at least one, are now in the destination.
     Moved(u64),
@@ -84,5 +85,5 @@ enum Step {
     /// offset.
     Unavailable(Errno),
     /// No strategy can copy the file.
-    Failed(TransferError),
+    Failed(Failure),
 }

@@ -4,10 +4,11 @@
 //! is handed to the copy loop together with the answer of the call, so nothing is tried twice.
 
 use super::copy_loop::CopyLoop;
-use super::ladder::{FilePart, Ladder, Limits, Outcome, Transfer, TransferError};
+use super::ladder::{FilePart, Ladder, Limits, Outcome, Transfer};
 use super::route::Case;
 use super::strategies::{length, refuse_or_fail, step_of};
-use super::{Account, Call, Side, Step, Strategy};
+use super::{Account, Call, Step, Strategy};
+use crate::error::Failure;
 use rustix::fs::{copy_file_range, ioctl_ficlone, sendfile};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -60,7 +61,7 @@ impl Ladder {
         files: &mut SmallFiles,
         t: &Transfer<'_>,
         account: &mut Account,
-    ) -> Result<Outcome, TransferError> {
+    ) -> Result<Outcome, Failure> {
         if self.first_strategy(files.route, files.pair) != Some(files.strategy) {
             return self.copy(t, account); // the kernel has refused it meanwhile
         }
@@ -102,7 +103,10 @@ fn move_whole(strategy: Strategy, t: &Transfer<'_>) -> (Call, Step) {
     match strategy {
         Strategy::Reflink => {
             let answer = ioctl_ficlone(t.dst, t.src);
-            (Call::Ficlone, answer.map_or_else(|errno| refuse_or_fail(errno, Side::Both), |()| Step::Moved(size)))
+            (
+                Call::Ficlone,
+                answer.map_or_else(|errno| refuse_or_fail(errno, Failure::copying), |()| Step::Moved(size)),
+            )
         }
         Strategy::CopyFileRange => {
             let answer = copy_file_range(t.src, Some(&mut 0), t.dst, Some(&mut 0), length(size));

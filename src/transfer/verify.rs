@@ -5,9 +5,9 @@
 //! the cache (ext4 with data=journal), the pages are written and dropped before, and a check tells whether they
 //! are gone. On tmpfs there is only the cache.
 
-use super::ladder::Side;
 use super::route::FsKind;
 use super::spans::{self, Next};
+use crate::error::{Failure, Operation};
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Result, at, io, memory};
@@ -22,17 +22,22 @@ const ALIGNMENT: usize = 4096;
 /// The largest size of a file; no call may read beyond it.
 const LAST_OFFSET: u64 = i64::MAX as u64;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
-    Same {
-        /// Whether some bytes of the copy may have come from the page cache.
-        from_cache: bool,
-    },
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Difference {
     /// The offset of the first byte that differs, or that only one file has.
-    Differs(u64),
-    /// One of the files could not be read.
-    Unreadable(Side, Errno),
-    Interrupted,
+    At(u64),
+    /// One of the files could not be read, or a stop was requested.
+    Unknown(Failure),
+}
+
+impl From<Failure> for Difference {
+    fn from(failure: Failure) -> Difference {
+        Difference::Unknown(failure)
+    }
+}
+
+fn cannot_read_back(errno: Errno) -> Failure {
+    Failure::from(Operation::ReadBack).errno(errno)
 }
 
 /// A copy that is open, for writing or reading, and its name, by which it is opened again without /proc.
@@ -58,43 +63,38 @@ pub(crate) struct Verifier {
 
 impl Verifier {
     /// Compares a range of a source, which is open for reading, with its copy, which is opened again. The range
-    /// begins at a multiple of 4096 bytes.
+    /// begins at a multiple of 4096 bytes. Returns whether some bytes of the copy may have come from the page cache.
     pub(crate) fn compare(
         &mut self,
         source: BorrowedFd<'_>,
         copy: WrittenCopy<'_>,
         range: Range<u64>,
         stop: &StopFlag,
-    ) -> Finding {
-        let uncached = self.open_uncached(copy).map_err(|errno| Finding::Unreadable(Side::Destination, errno));
-        let answer = uncached.and_then(|mut copy| {
-            self.compare_open(source, &mut copy, range, stop)?;
-            Ok(Finding::Same { from_cache: copy.from_cache })
-        });
-        answer.unwrap_or_else(|finding| finding)
+    ) -> std::result::Result<bool, Difference> {
+        let mut copy = self.open_uncached(copy).map_err(cannot_read_back)?;
+        self.compare_open(source, &mut copy, range, stop)?;
+        Ok(copy.from_cache)
     }
 
     /// Compares a source with an incomplete copy, both as they are now. Returns the length of their common start,
     /// in whole blocks. `compared` gets the length of each equal piece.
     ///
     /// # Errors
-    /// The finding, if the source could not be read or a stop was requested. For an unreadable copy, the length
-    /// is 0.
+    /// The source could not be read or a stop was requested. For an unreadable copy, the length is 0.
     pub(crate) fn common_start(
         &mut self,
         source: BorrowedFd<'_>,
         copy: WrittenCopy<'_>,
         stop: &StopFlag,
         compared: impl Fn(u64),
-    ) -> std::result::Result<u64, Finding> {
+    ) -> std::result::Result<u64, Failure> {
         let Ok(copy) = copy.open(false) else { return Ok(0) };
         let mut at = 0;
         loop {
             if stop.is_raised() {
-                return Err(Finding::Interrupted);
+                return Err(Failure::interruption());
             }
-            let unreadable = |errno| Finding::Unreadable(Side::Source, errno);
-            let ours = self.source.read(source, at, PIECE, false).map_err(unreadable)?;
+            let ours = self.source.read(source, at, PIECE, false).map_err(Failure::reading)?;
             let theirs = self.copy.read(copy.as_fd(), at, PIECE, false).unwrap_or_default();
             if ours.len() < PIECE || ours != theirs {
                 let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
@@ -133,12 +133,10 @@ impl Verifier {
         copy: &mut Uncached<'_>,
         range: Range<u64>,
         stop: &StopFlag,
-    ) -> std::result::Result<(), Finding> {
-        let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
-        let stat = at::fstat(source).map_err(unreadable(Side::Source))?;
-        let sparse =
-            stat.seems_sparse() || at::fstat(&copy.fd).map_err(unreadable(Side::Destination))?.seems_sparse();
-        let magic = io::fs_magic(source).map_err(unreadable(Side::Source))?;
+    ) -> std::result::Result<(), Difference> {
+        let stat = at::fstat(source).map_err(Failure::reading)?;
+        let sparse = stat.seems_sparse() || at::fstat(&copy.fd).map_err(cannot_read_back)?.seems_sparse();
+        let magic = io::fs_magic(source).map_err(Failure::reading)?;
         if !sparse || !spans::holes_are_credible(source, &stat, FsKind::from_magic(magic).sizes_are_true()) {
             return self.compare_range(source, copy, range, stop);
         }
@@ -160,9 +158,9 @@ impl Verifier {
                 return Ok(());
             }
         }
-        let ours = at::fstat(source).map_err(unreadable(Side::Source))?.size;
-        let theirs = at::fstat(&copy.fd).map_err(unreadable(Side::Destination))?.size;
-        if ours == theirs { Ok(()) } else { Err(Finding::Differs(ours.min(theirs))) }
+        let ours = at::fstat(source).map_err(Failure::reading)?.size;
+        let theirs = at::fstat(&copy.fd).map_err(cannot_read_back)?.size;
+        if ours == theirs { Ok(()) } else { Err(Difference::At(ours.min(theirs))) }
     }
 
     /// Compares a range, up to the end of the files.
@@ -172,11 +170,11 @@ impl Verifier {
         copy: &mut Uncached<'_>,
         range: Range<u64>,
         stop: &StopFlag,
-    ) -> std::result::Result<(), Finding> {
+    ) -> std::result::Result<(), Difference> {
         let mut at = range.start - range.start % ALIGNMENT as u64;
         while at < range.end {
             if stop.is_raised() {
-                return Err(Finding::Interrupted);
+                return Err(Failure::interruption().into());
             }
             let left = usize::try_from(range.end - at).unwrap_or(PIECE);
             let most = usize::try_from(LAST_OFFSET.saturating_sub(at)).unwrap_or(PIECE);
@@ -184,13 +182,12 @@ impl Verifier {
             if want == 0 {
                 return Ok(()); // `LAST_OFFSET` is reached
             }
-            let unreadable = |side| move |errno| Finding::Unreadable(side, errno);
-            let ours = self.source.read(source, at, want, false).map_err(unreadable(Side::Source))?;
+            let ours = self.source.read(source, at, want, false).map_err(Failure::reading)?;
             let theirs = read_back(&mut self.copy, copy, at, ours.len(), want);
-            let theirs = theirs.map_err(unreadable(Side::Destination))?;
+            let theirs = theirs.map_err(cannot_read_back)?;
             if ours != theirs {
                 let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
-                return Err(Finding::Differs(at + common as u64));
+                return Err(Difference::At(at + common as u64));
             }
             if ours.len() < want {
                 return Ok(()); // both end here

@@ -37,20 +37,6 @@ pub(crate) enum Target {
     Name,
 }
 
-/// Operands that cannot be used, or an unusable destination. Nothing is copied.
-#[derive(Debug)]
-pub struct Unusable {
-    pub failure: Failure,
-    /// Whether the message refers to `--help`.
-    pub hint: bool,
-}
-
-impl Unusable {
-    fn usage(failure: Failure) -> Unusable {
-        Unusable { failure, hint: true }
-    }
-}
-
 /// The starting point of the walk.
 #[derive(Debug)]
 pub(crate) struct Roots {
@@ -123,17 +109,13 @@ fn largest(entry: &Entry) -> u64 {
 }
 
 /// Interprets the operands. This may change the options: `cp -f -b a a` makes a backup.
-pub(crate) fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Unusable> {
+pub(crate) fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Failure> {
     if let Some(list) = List::open(options) {
-        let list = list.map_err(|failure| Unusable { failure, hint: false })?;
-        return listed(operands, list, options);
+        return listed(operands, list?, options);
     }
     let Operands { mut sources, destination, target } = operands;
     check_count(&sources)?;
-    let refusal = |words, errno| {
-        let failure = Failure::new(words, &destination).errno(errno);
-        Err(Unusable { failure, hint: false })
-    };
+    let refusal = |words, errno| Err(Failure::new(words, &destination).errno(errno));
     let is_name = target == Target::Name;
     match (!is_name).then(|| at::open_dir(at::CWD, &destination, Follow::Yes)) {
         Some(Ok(fd)) => Ok(into(sources, fd, destination, options)),
@@ -143,25 +125,25 @@ pub(crate) fn resolve(operands: Operands, options: &mut Options) -> Result<Roots
             // The second name was meant to be the destination, so the third is too many.
             Some(_) => {
                 let extra = sources.get(2).unwrap_or(&destination);
-                Err(Unusable::usage(Failure::new(Operation::ExtraOperand, extra)))
+                Err(Failure::new(Operation::ExtraOperand, extra).usage())
             }
             None => onto(sources.pop().unwrap_or_default(), destination, options),
         },
     }
 }
 
-fn check_count(sources: &[OsString]) -> Result<(), Unusable> {
+fn check_count(sources: &[OsString]) -> Result<(), Failure> {
     match sources {
-        [] => Err(Unusable::usage(Failure::from(Operation::MissingOperand))),
+        [] => Err(Failure::from(Operation::MissingOperand).usage()),
         _ => Ok(()),
     }
 }
 
 /// Handles `zcp SOURCE DEST`, where DEST is the name of the copy.
-fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> Result<Roots, Unusable> {
+fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> Result<Roots, Failure> {
     if options.parents {
         let words = "with --parents, the destination must be a directory";
-        return Err(Unusable::usage(Failure::plain(words)));
+        return Err(Failure::plain(words).usage());
     }
     // `cp -f -b a a` makes a backup of a.
     if options.force && source == destination {
@@ -197,17 +179,16 @@ fn directory_of(destination: OsString) -> (Base, OsString, OsString) {
 }
 
 /// Handles `zcp --files-from=LIST SOURCE DIRECTORY`: the list holds the names on both sides.
-fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Unusable> {
+fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Failure> {
     let Operands { mut sources, destination: target, target: kind } = operands;
     check_count(&sources)?;
     // The directory of -t has to exist, as with cp.
     let may_be_made = kind != Target::Directory;
     if let Some(extra) = sources.get(1) {
-        return Err(Unusable::usage(Failure::new(Operation::ExtraOperandOfList, extra)));
+        return Err(Failure::new(Operation::ExtraOperandOfList, extra).usage());
     }
     let source = sources.pop().unwrap_or_default();
-    let unusable =
-        |words, name: &OsStr, errno| Unusable { failure: Failure::new(words, name).errno(errno), hint: false };
+    let unusable = |words, name: &OsStr, errno| Failure::new(words, name).errno(errno);
     let src = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|e| unusable(Operation::Access, &source, e))?;
     let dst = match at::open_dir(at::CWD, &target, Follow::Yes) {
         Err(Errno::NOENT) if may_be_made && options.dry_run => Base::Absent,

@@ -7,7 +7,6 @@
 
 use super::destination::{Destination, WrittenFile};
 use super::durable::Waiting;
-use super::overtaken::Missed;
 use super::{Task, Worker};
 use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, times};
@@ -158,7 +157,7 @@ impl Worker<'_> {
         to: Handle<'_>,
         source: &Stat,
         state: Completion,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), Failure> {
         if state == Completion::Failed {
             self.mark_incomplete(to, source);
             return Ok(());
@@ -175,7 +174,7 @@ impl Worker<'_> {
             None => match times::set(to, source) {
                 Ok(()) => {}
                 Err(error) if error.has_errno(Errno::NOENT) && matches!(to, Handle::Entry(..)) => {
-                    return Err(Missed::Overtaken(error.and(task.destination_path())));
+                    return Err(error.and(task.destination_path()).overtaken());
                 }
                 Err(error) => {
                     self.attribute_failed(task, error);

@@ -5,7 +5,7 @@
 //! the file system does not support that, a temporary name. A file that replaces another has a temporary name
 //! and is renamed over it.
 
-use super::overtaken::{Missed, TRIES};
+use super::overtaken::TRIES;
 use super::{Placement, Task, Worker};
 use crate::error::{Failure, Operation};
 use crate::existing;
@@ -188,7 +188,7 @@ impl Worker<'_> {
         task: &Task<'t>,
         source: &Stat,
         placement: Placement,
-    ) -> Result<Destination<'t>, Missed> {
+    ) -> Result<Destination<'t>, Failure> {
         let options = &self.ctx.options;
         if let Placement::Overwrite(before, follow) = placement
             && let Some(answer) = self.open_stream_to_write(task, &before, follow)
@@ -253,10 +253,10 @@ impl Worker<'_> {
     }
 
     /// Truncates the existing file, if it is still the one that the decision was about.
-    fn clear<'t>(&self, task: &Task<'t>, fd: OwnedFd, met: &Stat) -> Result<Destination<'t>, Missed> {
+    fn clear<'t>(&self, task: &Task<'t>, fd: OwnedFd, met: &Stat) -> Result<Destination<'t>, Failure> {
         let before = at::fstat(&fd).map_err(task.cannot(Operation::CreateFile))?;
         if !at::is_still(&fd, &before, met) {
-            return Err(Missed::Overtaken(Failure::new(Operation::ReplacedDestination, task.destination_path())));
+            return Err(Failure::new(Operation::ReplacedDestination, task.destination_path()).overtaken());
         }
         let continued = self.continues == Some(before.dev) && before.is_regular() && before.size > 0;
         let keeps_content = continued || !before.is_regular() || self.ctx.options.attributes_only;
@@ -265,7 +265,7 @@ impl Worker<'_> {
         Ok(Destination { continued, ..Destination::new(fd, Some(before), None, NameState::Final) })
     }
 
-    fn create_destination<'t>(&self, task: &Task<'t>, source: &Stat) -> Result<Destination<'t>, Missed> {
+    fn create_destination<'t>(&self, task: &Task<'t>, source: &Stat) -> Result<Destination<'t>, Failure> {
         let NewMode { create, later } = self.ctx.mode_policy().file(source);
         let (fd, name) = if self.ctx.options.atomic {
             self.create_unseen(task, create)?
@@ -275,39 +275,39 @@ impl Worker<'_> {
         Ok(Destination::new(fd, None, later, name))
     }
 
-    fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Missed> {
+    fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         match at::create(dst, name, mode, true) {
             Ok(fd) => Ok(fd),
             Err(Errno::EXIST) => {
                 self.check_dangling(task)?;
-                at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno).into())
+                at::create(dst, name, mode, false).map_err(|errno| cannot(task, errno))
             }
             // The name ends in a slash, and there is no such directory.
-            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR).into()),
-            Err(errno) => Err(cannot(task, errno).into()),
+            Err(Errno::ISDIR) if name.as_bytes().ends_with(b"/") => Err(cannot(task, Errno::NOTDIR)),
+            Err(errno) => Err(cannot(task, errno)),
         }
     }
 
     /// Handles a name that exists after all. A dangling symbolic link is written through only in POSIX mode.
-    fn check_dangling(&self, task: &Task<'_>) -> Result<(), Missed> {
+    fn check_dangling(&self, task: &Task<'_>) -> Result<(), Failure> {
         let (dst, name) = (&task.fds.dst, task.entry.destination());
         let link = at::stat(dst, name, Follow::No).ok().filter(Stat::is_symlink);
         let is_dangling = || at::stat(dst, name, Follow::Yes).is_err();
         let Some(link) = link.filter(|_| is_dangling()) else {
-            return Err(Missed::Overtaken(cannot(task, Errno::EXIST)));
+            return Err(cannot(task, Errno::EXIST).overtaken());
         };
         if !self.ctx.options.write_through_dangling
             || !existing::is_trusted(&self.ctx.run.process, dst, name, &link)
         {
-            return Err(Failure::new(Operation::ThroughDanglingLink, task.destination_path()).into());
+            return Err(Failure::new(Operation::ThroughDanglingLink, task.destination_path()));
         }
         Ok(())
     }
 
     /// Makes a new file without its final name. The name is checked again when the file gets it. A dangling
     /// link is refused already now.
-    fn create_unseen<'t>(&self, task: &Task<'t>, mode: u32) -> Result<(OwnedFd, NameState<'t>), Missed> {
+    fn create_unseen<'t>(&self, task: &Task<'t>, mode: u32) -> Result<(OwnedFd, NameState<'t>), Failure> {
         let mut place = FinalName::of(task);
         if !task.dir.fresh && at::stat(&task.fds.dst, task.entry.destination(), Follow::No).is_ok() {
             self.check_dangling(task)?;
@@ -315,7 +315,7 @@ impl Worker<'_> {
         }
         let (dir, name) = place.get();
         if name.as_bytes().ends_with(b"/") {
-            return Err(cannot(task, Errno::NOTDIR).into());
+            return Err(cannot(task, Errno::NOTDIR));
         }
         let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
         // Without /proc a file can only be read back by its name.
@@ -338,8 +338,8 @@ impl Worker<'_> {
         task: &Task<'t>,
         before: Stat,
         follow: Follow,
-    ) -> Result<Destination<'t>, Missed> {
-        let failed = |errno| Missed::from(cannot(task, errno));
+    ) -> Result<Destination<'t>, Failure> {
+        let failed = |errno| cannot(task, errno);
         let place = match follow {
             Follow::Yes => FinalName::behind_link(task).map_err(failed)?,
             Follow::No => FinalName::of(task),
@@ -347,7 +347,7 @@ impl Worker<'_> {
         let (dir, name) = place.get();
         if !self.ctx.options.force {
             at::may_write(dir, name).map_err(|errno| match errno {
-                Errno::NOENT => Missed::Overtaken(cannot(task, errno)),
+                Errno::NOENT => cannot(task, errno).overtaken(),
                 errno => failed(errno),
             })?;
         }
@@ -389,8 +389,8 @@ impl Worker<'_> {
                 Err(Errno::EXIST) if self.is_done_by_sibling(task, destination) => return Ok(false),
                 Err(Errno::EXIST) if tries < TRIES && !destination.is_behind_link() => {
                     let failure = match self.check_dangling(task) {
-                        Err(Missed::Overtaken(failure)) => failure,
-                        Err(Missed::Failed(failure)) => return Err(failure),
+                        Err(failure) if failure.is_overtaken() => failure,
+                        Err(failure) => return Err(failure),
                         Ok(()) => return Err(cannot(task, Errno::EXIST)),
                     };
                     match self.decide_again(task, source, failure)? {

@@ -9,7 +9,7 @@ use crate::error::{Failure, Operation};
 use crate::metadata::apply::AttributePair;
 use crate::metadata::{self, Handle};
 use crate::sys::{Stat, at, io, selinux};
-use crate::transfer::{DestinationKind, Outcome, Strategy, Transfer, TransferError};
+use crate::transfer::{DestinationKind, Outcome, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -88,7 +88,7 @@ impl Worker<'_> {
         src: &OwnedFd,
         stat: &Stat,
         destination: &Destination<'_>,
-    ) -> Result<(), TransferError> {
+    ) -> Result<(), Failure> {
         let (dst_dev, target) = match (&destination.before, task.dir.dst_dev) {
             (Some(before), _) if before.is_regular() && destination.written != WrittenFile::Onwards => {
                 (before.dev, DestinationKind::File)
@@ -104,12 +104,12 @@ impl Worker<'_> {
             true => self.continue_content(task, &transfer, destination),
             false => self.ladder.copy(&transfer, &mut self.stats.account),
         };
-        if self.ctx.options.debug && answer.as_ref().is_err_and(|error| error.refused == Some(Strategy::Reflink)) {
+        if self.ctx.options.debug && answer.as_ref().is_err_and(|error| error.is_of(Operation::Clone)) {
             self.explain_failure(true);
         }
         let outcome: Outcome = answer?;
         if destination.written == WrittenFile::WholeForOthers {
-            io::seek_to(&destination.fd, outcome.size).map_err(TransferError::destination)?;
+            io::seek_to(&destination.fd, outcome.size).map_err(Failure::writing)?;
         }
         self.stats.bytes_logical += outcome.size;
         if let Some(before) = before {
@@ -127,15 +127,15 @@ impl Worker<'_> {
         task: &Task<'_>,
         destination: Destination<'_>,
         source: &Stat,
-        error: TransferError,
+        failure: Failure,
     ) -> Result<(), Failure> {
-        let quietly = self.ends_by_broken_pipe(error, &destination);
-        let failure = error.failure(&task.source_path(), &task.destination_path());
+        let quietly = self.ends_by_broken_pipe(&failure, &destination);
+        let failure = failure.between(&task.source_path(), &task.destination_path());
         let is_new = destination.before.is_none();
-        if error.interrupted && self.stays_to_be_continued(source, &destination) {
+        if failure.is_interruption() && self.stays_to_be_continued(source, &destination) {
             self.ctx.events.warn(Failure::new(Operation::Incomplete, task.destination_path()));
             self.give_up_attempt(task, destination, source);
-        } else if error.interrupted && destination.is_overwritten_file() {
+        } else if failure.is_interruption() && destination.is_overwritten_file() {
             if self.discard_overwritten(task, destination) {
                 let operation = match self.ctx.run.stop.has_given_up() {
                     true => Operation::RemovedAtEnd,
@@ -143,7 +143,9 @@ impl Worker<'_> {
                 };
                 self.ctx.events.warn(Failure::new(operation, task.destination_path()));
             }
-        } else if error.interrupted || is_new && (error.refused.is_some() || self.ctx.events.ends_copy(&failure)) {
+        } else if failure.is_interruption()
+            || is_new && (failure.is_refusal() || self.ctx.events.ends_copy(&failure))
+        {
             self.discard(task, destination);
         } else {
             self.give_up_attempt(task, destination, source);

@@ -21,7 +21,7 @@ use crate::sys::{Kind, Stat, at, io, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
 use crate::transfer::small::SmallFiles;
-use crate::transfer::{DestinationKind, Transfer, TransferError};
+use crate::transfer::{DestinationKind, Transfer};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The most names of a batch whose small files are cloned together. Several workers share a directory with more names.
@@ -236,11 +236,12 @@ impl Worker<'_> {
             };
             match answer {
                 Ok(()) => file.measure = measure.map(|measure| self.measured(measure)),
-                Err(error) => {
+                Err(failure) => {
                     let Some(destination) = file.destination.take() else { continue };
-                    let failure = self.give_up(&task, destination, &file.stat, error).err();
+                    let is_interruption = failure.is_interruption();
+                    let failure = self.give_up(&task, destination, &file.stat, failure).err();
                     self.report_failed(&task, &file.stat, measure, failure);
-                    if error.interrupted {
+                    if is_interruption {
                         continue; // not tried
                     }
                 }
@@ -268,7 +269,7 @@ impl Worker<'_> {
         small: &mut SmallFiles,
         (src, stat): (&OwnedFd, &Stat),
         (destination, dst_dev): (&Destination<'_>, u64),
-    ) -> Result<(), TransferError> {
+    ) -> Result<(), Failure> {
         let (src, dst) = (src.as_fd(), destination.fd.as_fd());
         let target = DestinationKind::File;
         let transfer = Transfer { src, stat: *stat, dst, dst_dev, target, overwritten: false };

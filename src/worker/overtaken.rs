@@ -6,39 +6,11 @@
 use super::{Placement, Task, Worker};
 use crate::decision;
 use crate::error::Failure;
-use crate::sys::{Errno, Stat};
+use crate::sys::Stat;
 
 /// How often to decide about one name. Every further try means that another process changed the name in the
 /// meantime.
 pub(super) const TRIES: u32 = 100;
-
-/// The reason why a destination's name was not taken.
-pub(super) enum Missed {
-    /// Another process made or removed it after it was inspected.
-    Overtaken(Failure),
-    /// Any other reason, which is final.
-    Failed(Failure),
-}
-
-impl Missed {
-    /// Classifies an error of taking a name: EEXIST means that the name was free a moment ago.
-    pub(super) fn because(errno: Errno, failure: Failure) -> Missed {
-        let failure = failure.errno(errno);
-        if errno == Errno::EXIST { Missed::Overtaken(failure) } else { Missed::Failed(failure) }
-    }
-
-    /// Returns the failure for callers that do not decide again.
-    pub(super) fn into_failure(self) -> Failure {
-        let (Missed::Overtaken(failure) | Missed::Failed(failure)) = self;
-        failure
-    }
-}
-
-impl From<Failure> for Missed {
-    fn from(failure: Failure) -> Missed {
-        Missed::Failed(failure)
-    }
-}
 
 impl Worker<'_> {
     /// Takes the destination's name with `take`, and decides again whenever another process was faster. Returns
@@ -48,18 +20,18 @@ impl Worker<'_> {
         task: &Task<'_>,
         source: &Stat,
         mut placement: Placement,
-        mut take: impl FnMut(&mut Self, Placement) -> Result<T, Missed>,
+        mut take: impl FnMut(&mut Self, Placement) -> Result<T, Failure>,
     ) -> Result<Option<T>, Failure> {
         for tries in 1.. {
             match take(self, placement) {
                 Ok(taken) => return Ok(Some(taken)),
-                Err(Missed::Overtaken(failure)) if tries < TRIES && !self.ctx.options.dry_run => {
+                Err(failure) if failure.is_overtaken() && tries < TRIES && !self.ctx.options.dry_run => {
                     match self.decide_again(task, source, failure)? {
                         Some(next) => placement = next,
                         None => break,
                     }
                 }
-                Err(Missed::Overtaken(failure) | Missed::Failed(failure)) => return Err(failure),
+                Err(failure) => return Err(failure),
             }
         }
         Ok(None)

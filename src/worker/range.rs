@@ -62,10 +62,8 @@ impl Worker<'_> {
             let part = FilePart::Range(range.clone());
             let outcome = match worker.ladder.copy_part(&transfer, part, &mut worker.stats.account) {
                 Ok(outcome) => outcome,
-                Err(error) if error.interrupted => return Ok(None),
-                Err(error) => {
-                    return Err(error.failure(&task.source_path(), &task.destination_path()));
-                }
+                Err(failure) if failure.is_interruption() => return Ok(None),
+                Err(failure) => return Err(failure.between(&task.source_path(), &task.destination_path())),
             };
             let after = at::fstat(&src).map_err(task.cannot_source(Operation::Fstat))?;
             if outcome.size != range.end || !(whole.is_same)(&after) {

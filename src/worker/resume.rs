@@ -4,7 +4,6 @@
 
 use super::complete::Completion;
 use super::destination::Destination;
-use super::overtaken::Missed;
 use super::{Placement, Source, Task, Worker};
 use crate::backup;
 use crate::decision::Existing;
@@ -15,8 +14,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, io, proc};
 use crate::transfer::ladder::FilePart;
 use crate::transfer::route::FsKind;
-use crate::transfer::verify::Finding;
-use crate::transfer::{Outcome, Transfer, TransferError};
+use crate::transfer::{Outcome, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -53,16 +51,12 @@ impl Worker<'_> {
         task: &Task<'_>,
         transfer: &Transfer<'_>,
         destination: &Destination,
-    ) -> Result<Outcome, TransferError> {
+    ) -> Result<Outcome, Failure> {
         let copy = destination.written_copy(task);
         let meter = &self.meter;
-        let start =
-            match self.verifier.common_start(transfer.src, copy, &self.ctx.run.stop, |bytes| meter.pass(bytes)) {
-                Ok(start) => start,
-                Err(Finding::Unreadable(_, errno)) => return Err(TransferError::source(errno)),
-                Err(_) => return Err(TransferError::interruption()),
-            };
-        io::truncate(&destination.fd, start).map_err(TransferError::destination)?;
+        let passed = |bytes| meter.pass(bytes);
+        let start = self.verifier.common_start(transfer.src, copy, &self.ctx.run.stop, passed)?;
+        io::truncate(&destination.fd, start).map_err(Failure::writing)?;
         self.stats.bytes_kept += start;
         self.ladder.copy_part(transfer, FilePart::From(start), &mut self.stats.account)
     }
@@ -151,7 +145,7 @@ impl Worker<'_> {
         match source.stat.kind() {
             Kind::Regular => self.finish_file(task, source, existing, has_metadata),
             _ if has_metadata => Ok(()),
-            _ => self.apply_special(task, &source.stat, None).map_err(Missed::into_failure),
+            _ => self.apply_special(task, &source.stat, None),
         }
     }
 

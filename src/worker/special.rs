@@ -1,7 +1,6 @@
 //! Copies symbolic links, fifos, sockets and devices, and makes links for -s and -l.
 
 use super::complete::Completion;
-use super::overtaken::Missed;
 use super::{Placement, Task, Worker};
 use crate::context::Base;
 use crate::error::{Failure, Operation};
@@ -29,7 +28,7 @@ impl Worker<'_> {
             .map_err(|errno| task.source_failure(Operation::ReadLink, errno))?;
         let failure = || Failure::new(Operation::CreateSymbolicLink, task.destination_path());
         let made = self.take_name(task, source, placement, |worker, placement| {
-            worker.symlink(task, &target, placement).map_err(|errno| Missed::because(errno, failure()))?;
+            worker.symlink(task, &target, placement).map_err(|errno| failure().of_taking(errno))?;
             worker.apply_special(task, source, None)
         })?;
         self.stats.symlinks += u64::from(made.is_some());
@@ -42,7 +41,7 @@ impl Worker<'_> {
         task: &Task<'_>,
         source: &Stat,
         later: Option<u32>,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
         let is_link = source.is_symlink();
         let has_mode = !is_link && (keep.mode || later.is_some() || keep.timestamps);
@@ -60,17 +59,17 @@ impl Worker<'_> {
 
     /// Opens a new link or special file with O_PATH, so that its attributes go to no other file: in another
     /// user's directory the name may have been replaced.
-    fn open_path(&self, task: &Task<'_>, source: &Stat) -> Result<OwnedFd, Missed> {
+    fn open_path(&self, task: &Task<'_>, source: &Stat) -> Result<OwnedFd, Failure> {
         let is_device = matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice);
         let rdev = if is_device { source.rdev } else { 0 };
         let cannot_stat = task.cannot(Operation::Stat);
         let made = match at::open_path(&task.fds.dst, task.entry.destination()) {
-            Err(Errno::NOENT) => return Err(Missed::Overtaken(cannot_stat(Errno::NOENT))),
+            Err(Errno::NOENT) => return Err(cannot_stat(Errno::NOENT).overtaken()),
             answer => answer.map_err(cannot_stat)?,
         };
         let stat = at::fstat(&made).map_err(cannot_stat)?;
         if (stat.kind(), stat.rdev) != (source.kind(), rdev) {
-            return Err(Failure::replaced(task.destination_path()).into());
+            return Err(Failure::replaced(task.destination_path()));
         }
         Ok(made)
     }
@@ -92,7 +91,7 @@ impl Worker<'_> {
         }
         let failure = || Failure::new(Operation::CreateSymbolicLinkTo, &destination).and(&source);
         let made = self.take_name(task, stat, placement, |worker, placement| {
-            worker.symlink(task, &source, placement).map_err(|errno| Missed::because(errno, failure()))?;
+            worker.symlink(task, &source, placement).map_err(|errno| failure().of_taking(errno))?;
             let keeps_times = worker.ctx.options.preserve.timestamps && !worker.ctx.options.dry_run;
             let to = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
             if keeps_times { worker.complete_special(task, to, stat, Completion::LacksTimes) } else { Ok(()) }
@@ -114,7 +113,7 @@ impl Worker<'_> {
             let over = options.force || options.if_exists == IfExists::Ask || placement == Placement::Replace;
             let old = (task.fds.src.as_fd(), task.entry.name.as_os_str());
             let failure = || task.cannot_link(task.source_path());
-            worker.link(task, old, task.follow, over).map_err(|errno| Missed::because(errno, failure()))
+            worker.link(task, old, task.follow, over).map_err(|errno| failure().of_taking(errno))
         })?;
         Ok(made.is_some())
     }
@@ -162,7 +161,7 @@ impl Worker<'_> {
         let made = self.take_name(task, source, placement, |worker, placement| {
             let make = |dst: BorrowedFd<'_>, name: &OsStr| at::make_node(dst, name, kind, create, rdev);
             make_or_replace(task, placement == Placement::Replace, make)
-                .map_err(|errno| Missed::because(errno, failure()))?;
+                .map_err(|errno| failure().of_taking(errno))?;
             worker.apply_special(task, source, later)
         })?;
         self.stats.special += u64::from(made.is_some());

@@ -10,7 +10,6 @@ use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Interruptions;
 use crate::sys::{Errno, Kind, Result, Stat, inherited, io, start};
-use crate::transfer::TransferError;
 use std::os::fd::OwnedFd;
 
 impl Worker<'_> {
@@ -78,10 +77,10 @@ impl Worker<'_> {
 
     /// Returns whether a copy ends because the destination has no reader any more. Then a program dies quietly of
     /// SIGPIPE, unless its parent made it ignore that signal.
-    pub(super) fn ends_by_broken_pipe(&self, error: TransferError, destination: &Destination<'_>) -> bool {
+    pub(super) fn ends_by_broken_pipe(&self, failure: &Failure, destination: &Destination<'_>) -> bool {
         // A FUSE file system may return EPIPE for a regular file.
         let is_stream = destination.before.as_ref().is_some_and(|before| !before.is_regular());
-        let is_broken = error.errno == Errno::PIPE && error.refused.is_none() && is_stream;
+        let is_broken = failure.has_errno(Errno::PIPE) && !failure.is_refusal() && is_stream;
         let quietly = is_broken && start::dies_of_broken_pipe();
         if quietly {
             self.ctx.run.stop.raise_broken_pipe();

@@ -3,10 +3,9 @@
 use super::destination::Destination;
 use super::{Source, Task, Worker};
 use crate::error::{Failure, Operation};
+use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Stat};
-use crate::transfer::Side;
-use crate::transfer::verify::{Finding, WrittenCopy};
+use crate::transfer::verify::{Difference, WrittenCopy};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -74,21 +73,16 @@ impl Worker<'_> {
         copy: WrittenCopy<'_>,
         range: Range<u64>,
     ) -> Result<(), Failure> {
-        let cannot_read_back = task.cannot(Operation::ReadBack);
+        let (source_path, path) = (task.source_path(), task.destination_path());
         match self.verifier.compare(source.as_fd(), copy, range, &self.ctx.run.stop) {
-            Finding::Same { from_cache } => {
+            Ok(from_cache) => {
                 self.stats.verified_in_cache += u64::from(from_cache);
                 Ok(())
             }
-            Finding::Differs(offset) => {
-                let failure = Failure::new(Operation::Differ, task.source_path()).and(task.destination_path());
-                Err(failure.and(offset.to_string()))
+            Err(Difference::At(offset)) => {
+                Err(Failure::from(Operation::Differ).between(&source_path, &path).and(offset.to_string()))
             }
-            Finding::Unreadable(Side::Source, errno) => {
-                Err(Failure::new(Operation::Read, task.source_path()).errno(errno))
-            }
-            Finding::Unreadable(_, errno) => Err(cannot_read_back(errno)),
-            Finding::Interrupted => Err(cannot_read_back(Errno::INTR)),
+            Err(Difference::Unknown(failure)) => Err(failure.between(&source_path, &path)),
         }
     }
 

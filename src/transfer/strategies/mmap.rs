@@ -5,7 +5,8 @@
 //! made, because another process may change them.
 #![allow(unsafe_code)]
 
-use super::{Call, Endpoint, Side, Step, Tally, refuse_or_fail};
+use super::{Call, Endpoint, Step, Tally, refuse_or_fail};
+use crate::error::Failure;
 use crate::sys::{self, Errno, raw};
 use crate::transfer::endpoint::Form;
 use nix::libc;
@@ -58,7 +59,7 @@ pub(crate) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tall
         Ok(0) => Step::Dry,
         Ok(n) => Step::Moved(n as u64),
         Err(Errno::FAULT) => Step::Refused(Errno::FAULT),
-        Err(errno) => refuse_or_fail(errno, Side::Destination),
+        Err(errno) => refuse_or_fail(errno, Failure::writing),
     }
 }
 

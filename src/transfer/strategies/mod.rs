@@ -8,16 +8,15 @@ pub(super) mod sendfile;
 pub(super) mod splice;
 
 use super::endpoint::Endpoint;
-use super::{Call, Side, Step, Tally, TransferError, uncached};
+use super::{Call, Step, Tally, uncached};
+use crate::error::Failure;
 use crate::sys::Errno;
 
 /// Returns the step for an errno of a strategy. Errors of the disk or the memory end the file; any other leads
 /// to the next strategy.
-pub(super) fn refuse_or_fail(errno: Errno, side: Side) -> Step {
+pub(super) fn refuse_or_fail(errno: Errno, failure: fn(Errno) -> Failure) -> Step {
     match errno {
-        Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => {
-            Step::Failed(TransferError::at(side, errno))
-        }
+        Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::ROFS => Step::Failed(failure(errno)),
         _ => Step::Refused(errno),
     }
 }
@@ -27,7 +26,7 @@ pub(super) fn step_of(answer: Result<usize, Errno>) -> Step {
     match answer {
         Ok(0) => Step::Dry,
         Ok(n) => Step::Moved(n as u64),
-        Err(errno) => refuse_or_fail(errno, Side::Both),
+        Err(errno) => refuse_or_fail(errno, Failure::copying),
     }
 }
 

@@ -1,6 +1,7 @@
 //! read and write through a buffer: the last strategy of the ladder, and the only one that every stream supports.
 
-use super::{Call, Endpoint, Step, Tally, TransferError, uncached};
+use super::{Call, Endpoint, Step, Tally, uncached};
+use crate::error::Failure;
 use crate::sys::{Errno, Result, Stat, io, memory};
 use crate::transfer::endpoint::Form;
 use crate::transfer::{Account, Strategy, spans};
@@ -73,7 +74,7 @@ pub(crate) fn step(
     tally: &mut Tally,
 ) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, tally) {
-        return Step::Failed(TransferError::source(errno));
+        return Step::Failed(Failure::reading(errno));
     }
     write_content(buffer, dst, at, tally)
 }
@@ -83,7 +84,7 @@ fn write_content(buffer: &Buffer, dst: Endpoint<'_>, at: u64, tally: &mut Tally)
         [] => Step::Dry,
         bytes => match write_all(bytes, dst, at, tally) {
             Ok(()) => Step::Moved(bytes.len() as u64),
-            Err(errno) => Step::Failed(TransferError::destination(errno)),
+            Err(errno) => Step::Failed(Failure::writing(errno)),
         },
     }
 }
@@ -99,7 +100,7 @@ pub(crate) fn read_on(
     other: Strategy,
 ) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, account.tally_mut(other)) {
-        return Step::Failed(TransferError::source(errno));
+        return Step::Failed(Failure::reading(errno));
     }
     write_content(buffer, dst, at, account.tally_mut(Strategy::ReadWrite))
 }
@@ -182,7 +183,7 @@ pub(crate) fn step_without_zeros(
     skipped: &mut Skipped,
 ) -> Step {
     if let Err(errno) = buffer.fill(src, at, len, tally) {
-        return Step::Failed(TransferError::source(errno));
+        return Step::Failed(Failure::reading(errno));
     }
     let bytes = buffer.content();
     for (zero, run) in spans::runs(bytes, block) {
@@ -195,7 +196,7 @@ pub(crate) fn step_without_zeros(
         }
         skipped.at_end = 0;
         if let Err(errno) = write_all(&bytes[run], dst, start, tally) {
-            return Step::Failed(TransferError::destination(errno));
+            return Step::Failed(Failure::writing(errno));
         }
     }
     if bytes.is_empty() { Step::Dry } else { Step::Moved(bytes.len() as u64) }

@@ -1,6 +1,7 @@
 //! ioctl(FICLONE): shares the blocks of a whole file (ioctl_ficlone(2)).
 
-use super::{Call, Side, Step, Tally, refuse_or_fail};
+use super::{Call, Step, Tally, refuse_or_fail};
+use crate::error::Failure;
 use rustix::fs::ioctl_ficlone;
 use std::os::fd::BorrowedFd;
 
@@ -8,6 +9,6 @@ use std::os::fd::BorrowedFd;
 pub(crate) fn clone_file(src: BorrowedFd<'_>, dst: BorrowedFd<'_>, size: u64, tally: &mut Tally) -> Step {
     match tally.call(Call::Ficlone, || ioctl_ficlone(dst, src)) {
         Ok(()) => Step::Moved(size),
-        Err(errno) => refuse_or_fail(errno, Side::Both),
+        Err(errno) => refuse_or_fail(errno, Failure::copying),
     }
 }

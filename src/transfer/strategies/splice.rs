@@ -4,7 +4,8 @@
 //! the pipe is discarded and the copy resumes at the offset that was written. Bytes of a stream cannot be read
 //! again, so the pipe keeps them until the caller takes them over ([`Pipe::take_rest`]).
 
-use super::{Call, Endpoint, Side, Step, Tally, length, refuse_or_fail, step_of};
+use super::{Call, Endpoint, Step, Tally, length, refuse_or_fail, step_of};
+use crate::error::Failure;
 use crate::sys::{Errno, io};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,7 +90,7 @@ pub(crate) fn step(
         Ok(filled) => filled,
         Err(errno) => {
             pipe.ends = Some(ends);
-            return refuse_or_fail(errno, Side::Source);
+            return refuse_or_fail(errno, Failure::reading);
         }
     };
     let (written, outcome) = drain(&ends, dst, at, filled, tally);
@@ -101,7 +102,7 @@ pub(crate) fn step(
     match outcome {
         _ if written > 0 => Step::Moved(written as u64),
         Ok(()) => Step::Dry,
-        Err(errno) => refuse_or_fail(errno, Side::Destination),
+        Err(errno) => refuse_or_fail(errno, Failure::writing),
     }
 }
 

@@ -90,7 +90,8 @@ fn transfer(ladder: &mut Ladder, dir: &Path, (from, to, len): (Place, Place, usi
         _ => None,
     };
     if let Some(errno) = refusal.filter(|_| len > 0) {
-        assert_eq!(outcome.map_err(|fault| fault.errno), Err(errno));
+        let errnos = outcome.map_err(|failure| failure.raw_os_error());
+        assert_eq!(errnos, Err(Some(errno.raw_os_error())));
         return;
     }
     assert_eq!(outcome.unwrap().size, len as u64);
