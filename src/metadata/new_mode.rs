@@ -64,7 +64,7 @@ impl ModePolicy {
     }
 
     pub fn file(&self, source: &Stat) -> NewMode {
-        self.new_mode(source.permissions() & 0o777, 0o666, 0o666)
+        self.new_mode(source.permissions() & 0o777, 0o666)
     }
 
     /// Returns the mode of a regular file that was created with mode 0600.
@@ -80,11 +80,10 @@ impl ModePolicy {
     pub fn special(&self, source: &Stat) -> NewMode {
         let bits = if self.closes() { 0o777 } else { 0o7777 };
         let default = if source.kind() == Kind::Socket { 0o777 } else { 0o666 };
-        self.new_mode(source.permissions() & bits, 0o666, default)
+        self.new_mode(source.permissions() & bits, default)
     }
 
-    fn new_mode(&self, permissions: u32, create: u32, default: u32) -> NewMode {
-        let permissions = if self.rule == ModeRule::Default { create } else { permissions };
+    fn new_mode(&self, permissions: u32, default: u32) -> NewMode {
         let withheld = if self.closes() { permissions & OTHERS } else { 0 };
         let later = match self.rule {
             ModeRule::Source => None,
@@ -222,8 +221,8 @@ mod tests {
     #[test]
     fn no_mode_is_the_default_of_the_kind() {
         let policy = ModePolicy { rule: ModeRule::Default, changes_owner: false, umask: 0o022 };
-        assert_eq!(policy.file(&source(0o100_000, 0o4700)), NewMode { create: 0o600, later: Some(0o644) });
-        assert_eq!(policy.special(&source(0o140_000, 0)), NewMode { create: 0o600, later: Some(0o755) });
+        assert_eq!(policy.file(&source(0o100_000, 0o4700)), NewMode { create: 0o700, later: Some(0o644) });
+        assert_eq!(policy.special(&source(0o140_000, 0)), NewMode { create: 0, later: Some(0o755) });
         let new = policy.directory(0o1700, false);
         assert_eq!((new.create, new.later(0o1700, 0o1700)), (0o1700, Some(0o1755)));
         assert_eq!(new.later(0o3700, 0o3700), Some(0o2755));

@@ -118,7 +118,13 @@ fn right_owner() {
 
 /// Like cp, zcp then opens the file to its owner alone.
 fn wrong_owner() {
-    for (errno, reason) in [("EPERM", "Operation not permitted"), ("ENOSYS", "Function not implemented")] {
+    let (keep, no_mode) = ("--preserve=ownership", "--no-preserve=mode");
+    for (errno, reason, keep) in [
+        ("EPERM", "Operation not permitted", &["-p"][..]),
+        ("ENOSYS", "Function not implemented", &["-p"]),
+        ("EPERM", "Operation not permitted", &[keep]),
+        ("EPERM", "Operation not permitted", &[keep, no_mode]),
+    ] {
         let sandbox = Sandbox::new();
         sandbox.file("src/f", "f").dir("src/d").fifo("src/p");
         for (name, mode) in [("src/f", 0o4751), ("src/d", 0o2771), ("src/p", 0o751)] {
@@ -126,13 +132,13 @@ fn wrong_owner() {
             sandbox.mode(name, mode);
         }
         let inject = format!("inject=fchown,fchownat,lchown,chown:error={errno}");
-        let trace = strace::zcp(&sandbox, &["-e", &inject], &["-rp", "-T", "src", "dst"]);
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &[keep, &["-r", "-T", "src", "dst"]].concat());
         let errors = String::from_utf8_lossy(&trace.output.stderr);
         for name in ["f", "d", "p"] {
             let words = format!("zcp: failed to preserve ownership for 'dst/{name}': {reason}\n");
             assert!(errors.contains(&words), "{errors}");
             let mode = fs::metadata(sandbox.path("dst").join(name)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o7777, 0o700, "{name}");
+            assert_eq!(mode & 0o7777, 0o700, "{keep:?} {name}");
         }
     }
 }
