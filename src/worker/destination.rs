@@ -20,6 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The most symbolic links to follow (MAXSYMLINKS of the kernel).
 const MOST_LINKS: usize = 40;
@@ -137,7 +138,7 @@ impl<'t> TemporaryName<'t> {
 impl Drop for TemporaryName<'_> {
     fn drop(&mut self) {
         if self.is_removed.get() {
-            let _ = at::unlink(self.place.get().0, &self.name);
+            let _ = unlink_closed(self.place.get().0, &self.name);
         }
     }
 }
@@ -506,9 +507,22 @@ fn unlink_and_close(dir: BorrowedFd<'_>, name: &OsStr, fd: OwnedFd) -> Result<()
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(_) => {
             drop(fd);
-            at::unlink(dir, name)
+            unlink_closed(dir, name)
         }
     }
+}
+
+/// Removes the name of a closed file. The kernel tells a FUSE server that a file was closed only after close(2) has
+/// returned. Until then, a server that refuses to remove open files refuses this one.
+fn unlink_closed(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    const WAITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+    for wait in WAITS {
+        match at::unlink(dir, name) {
+            Err(Errno::BUSY | Errno::PERM) => std::thread::sleep(Duration::from_millis(wait)),
+            answer => return answer,
+        }
+    }
+    at::unlink(dir, name)
 }
 
 fn cannot(task: &Task<'_>, errno: Errno) -> Failure {

@@ -71,8 +71,8 @@ impl Refusals {
     pub(crate) fn mount(self, sandbox: &Sandbox) -> BackgroundSession {
         sandbox.dir("served").dir("mount");
         let root = sandbox.path("served");
-        let server =
-            Server { refusals: self, paths: HashMap::from([(ROOT, vec![root])]), open: HashMap::new(), last: 0 };
+        let paths = HashMap::from([(ROOT, vec![root])]);
+        let server = Server { refusals: self, paths, open: HashMap::new(), last: 0, held: HashMap::new() };
         let options = [MountOption::FSName("refusing".into()), MountOption::AllowOther];
         fuser::spawn_mount2(server, sandbox.path("mount"), &options).unwrap()
     }
@@ -85,6 +85,8 @@ struct Server {
     open: HashMap<u64, Open>,
     /// The last number of an open file.
     last: u64,
+    /// How often the removal of a file is still refused: the kernel may report the end of a file late.
+    held: HashMap<u64, u32>,
 }
 
 struct Open {
@@ -248,6 +250,11 @@ impl Server {
         let path = self.child(parent, name)?;
         let id = path.symlink_metadata().map_err(errno)?.ino();
         if self.open.values().any(|open| open.id == id) {
+            self.held.insert(id, 3);
+            refused(self.refusals.unlink_open)?;
+        }
+        if let Some(left @ 1..) = self.held.get_mut(&id) {
+            *left -= 1;
             refused(self.refusals.unlink_open)?;
         }
         fs::remove_file(path).map_err(errno)
