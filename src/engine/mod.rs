@@ -8,7 +8,7 @@ mod workers;
 
 use crate::context::Context;
 use crate::error::{Failure, Operation};
-use crate::options::When;
+use crate::options::{OnFailure, When};
 use crate::report::progress::{Estimate, Total, Watch, Watcher};
 use crate::report::stats::{Left, Summary};
 use crate::sys::{memory, proc};
@@ -107,6 +107,7 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
         signal: ctx.run.stop.signal(),
         interrupted: ctx.run.stop.is_raised() && !ctx.run.stop.has_given_up(),
         gave_up: ctx.run.stop.has_given_up(),
+        fails_fast: ctx.options.on_failure == OnFailure::Stop,
         vanished,
         ..Summary::default()
     }

@@ -59,6 +59,13 @@ impl Stats {
         self
     }
 
+    /// Returns the number of bytes that are in no file that was copied to its end.
+    pub(super) fn unfinished(&self) -> u64 {
+        let account = &self.account;
+        let all = account.bytes_moved() + account.bytes_shared() + account.holes + self.bytes_kept;
+        all.saturating_sub(self.bytes_logical)
+    }
+
     /// Returns the plain numbers, by their names in `--stats=json`.
     pub(super) fn counters(&mut self) -> [(&'static str, &mut u64); 12] {
         [
@@ -114,6 +121,8 @@ pub(crate) struct Summary {
     pub interrupted: bool,
     /// Whether a failure ended it before everything was copied.
     pub gave_up: bool,
+    /// Whether any failure was to end it (`--fail-fast`).
+    pub fails_fast: bool,
     /// The files that were not tried then.
     pub left: Option<Left>,
     /// Entries that had vanished before they could be copied, if that is no failure (`--ignore-vanished`).
@@ -121,6 +130,10 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    pub(super) fn is_complete(&self) -> bool {
+        self.failed == 0 && !self.interrupted
+    }
+
     /// Returns the object of `--stats=json`. Units are bytes, nanoseconds and counts.
     pub(crate) fn json(&self) -> Value {
         let stats = &self.stats;

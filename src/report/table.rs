@@ -39,12 +39,14 @@ pub(crate) fn headline(summary: &Summary) -> String {
         0 | 1 => String::new(), // a rate of one file says nothing
         files => format!("{} files/s, ", count((files as f64 / seconds) as u64)),
     };
+    let unfinished = if summary.is_complete() { 0 } else { stats.unfinished() };
     format!(
-        "copied {}, {}, in {} ({files_a_second}{}/s)",
+        "copied {}, {}{}, in {} ({files_a_second}{}/s)",
         of_files(stats.files),
         bytes(stats.bytes_logical),
+        if unfinished > 0 { format!(", and {} of unfinished files", bytes(unfinished)) } else { String::new() },
         duration(summary.elapsed),
-        bytes((stats.bytes_logical as f64 / seconds) as u64),
+        bytes(((stats.bytes_logical + unfinished) as f64 / seconds) as u64),
     )
 }
 
@@ -69,7 +71,9 @@ pub(crate) fn outcome(summary: &Summary) -> Option<Vec<u8>> {
             format!(", {at_least}{} not tried", of_files(left.files))
         });
         line.extend_from_slice(left.unwrap_or_default().as_bytes());
-        line.extend_from_slice(b"; --keep-going tries the rest");
+        if !summary.fails_fast {
+            line.extend_from_slice(b"; --keep-going tries the rest");
+        }
     }
     Some(line)
 }

@@ -104,6 +104,8 @@ fn fail_fast() {
     let Trace { output, .. } = copy_to_full(&sandbox, "EIO", &["--fail-fast", "--stats=json"]);
     assert_eq!((output.status.code(), copied(&sandbox)), (Some(1), 2), "{output:?}");
     assert_eq!((&stats(&output)["gave_up"], &stats(&output)["totals"]["left"]), (&true.into(), &7.into()));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.ends_with("zcp: copied 2 files, failed 1, 7 files not tried\n"), "{said}");
     let sandbox = ten_files();
     let Trace { output, .. } = copy_to_full(&sandbox, "EIO", &[]);
     assert_eq!((output.status.code(), copied(&sandbox)), (Some(1), 10), "{output:?}");

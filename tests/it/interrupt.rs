@@ -89,7 +89,8 @@ fn new_file_goes() {
             let inject = format!("inject=splice:signal={signal}:when=3");
             let (trace, errors) = interrupt(&sandbox, &[&inject], &["--strategy=splice", "src", "dst"]);
             assert_eq!(trace.output.status.signal(), Some(number), "{errors}");
-            assert!(errors.starts_with("zcp: interrupted: copied 0 files, 0 B, in "), "{errors}");
+            assert!(errors.starts_with("zcp: interrupted: copied 0 files, 0 B, and "), "{errors}");
+            assert!(errors.contains(" KiB of unfinished files, in ") && !errors.contains("(0 B/s)"), "{errors}");
             assert!(!sandbox.path("dst").exists());
         }
     }
@@ -147,7 +148,10 @@ fn what_is_done_stays() {
     let inject = ["inject=splice:signal=TERM:when=60"];
     let (trace, errors) = interrupt(&sandbox, &inject, &["-rj1", "--strategy=splice", "src", "dst"]);
     assert_eq!(trace.output.status.signal(), Some(15));
-    assert!(errors.starts_with("zcp: interrupted: copied 1 file, 3.0 MiB, in "), "{errors}");
+    assert!(
+        errors.starts_with("zcp: interrupted: copied 1 file, 3.0 MiB, and 768.0 KiB of unfinished files, in "),
+        "{errors}"
+    );
     let names: Vec<_> = fs::read_dir(sandbox.path("dst")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 1);
     assert_eq!(fs::read(&names[0]).unwrap(), noise(3 << 20));
