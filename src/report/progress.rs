@@ -413,6 +413,7 @@ impl RunningCopy {
         let left = bytes_left.and_then(|bytes| self.costs.time_of(bytes, files_left));
         State {
             progress,
+            bytes_left,
             left,
             is_endless,
             files_are_known,
@@ -420,5 +421,28 @@ impl RunningCopy {
             rate: self.rate.per_second(),
             name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_names_are_enough_for_a_percent() {
+        let now = Instant::now();
+        let total = Arc::new(Total { files: AtomicU64::new(1000), ..Total::default() });
+        let (rate, costs) = (Speed::new(RATE_MEMORY, now, 0), Costs::new(COSTS_MEMORY, now, (0, 0)));
+        let running = RunningCopy { start: now, total, rate, costs };
+        let reading = Reading { bytes: 400 << 10, files: 400, ..Reading::default() };
+        let bar = || running.state(&reading, &OsString::new()).bar(120);
+        assert!(!bar().contains('%'), "{}", bar());
+        running.total.named.store(true, Ordering::Relaxed);
+        assert!(bar().starts_with("~40% ["), "{}", bar());
+        // The sizes of the rest turn out to be larger.
+        running.total.bytes.store(4 << 20, Ordering::Relaxed);
+        assert!(bar().starts_with(" ~9% ["), "{}", bar());
+        running.total.complete.store(true, Ordering::Relaxed);
+        assert!(bar().starts_with("  9% ["), "{}", bar());
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct State<'s> {
     pub elapsed: Duration,
     /// The current speed in moved bytes per second.
     pub rate: Option<f64>,
+    /// The bytes that remain. While the totals are open, this is an estimate.
+    pub bytes_left: Option<u64>,
     /// The remaining time at the current speed.
     pub left: Option<Duration>,
     /// The current source file, or empty.
@@ -39,7 +41,11 @@ impl State<'_> {
             let more = format!(" {} {} files", clock(self.elapsed), count(files));
             return format!("{} {rate}{} {name}", bytes(done), if width < 80 { "" } else { &more });
         }
-        let percent = self.percent().map(|percent| format!("{percent:>3}% ")).unwrap_or_default();
+        let percent = self.percent().map(|percent| match total_is_known {
+            true => format!("{percent:>3}% "),
+            false => format!("{:>4} ", format!("~{percent}%")),
+        });
+        let percent = percent.unwrap_or_default();
         let more = if total_is_known { "" } else { "+" };
         let amount = format!("{}/{}{more}", bytes(done), bytes(total_bytes));
         let left = self.left.map(|left| format!("ETA {}", clock(left))).unwrap_or_default();
@@ -96,14 +102,14 @@ impl State<'_> {
         format!("{object}\n")
     }
 
-    /// Returns the percentage of bytes that are done, rounded down, or `None` while the total is open.
+    /// Returns the percentage of bytes that are done, rounded down. It is an estimate while the totals are open.
     fn percent(&self) -> Option<u64> {
-        let Progress { bytes, files, total_bytes, total_files, total_is_known, .. } = self.progress;
-        let (done, all) = if total_bytes > 0 { (bytes, total_bytes) } else { (files, total_files.max(1)) };
+        let Progress { bytes, files, total_files, .. } = self.progress;
+        let all_bytes = u128::from(bytes) + u128::from(self.bytes_left?);
+        let (done, all) = if all_bytes > 0 { (bytes, all_bytes) } else { (files, total_files.max(1).into()) };
         // The copy is not complete before the last file has its name.
         let most = if files < total_files { 99 } else { 100 };
-        let percent = u128::from(done) * 100 / u128::from(all);
-        total_is_known.then(|| u64::try_from(percent).unwrap_or(most).min(most))
+        u64::try_from(u128::from(done) * 100 / all).ok().map(|percent| percent.min(most))
     }
 }
 
@@ -163,6 +169,7 @@ mod tests {
         State {
             progress,
             rate,
+            bytes_left: is_known.then(|| total - done),
             left,
             files_are_known: is_known,
             name,
@@ -199,6 +206,14 @@ mod tests {
             endless.bar(79).split("  ").next(),
             Some("2.0 KiB 1.5 GiB/s a/long/path/to/some/file/that/does/not/fit/into/the/line")
         );
+    }
+
+    #[test]
+    fn estimated_percent_is_marked() {
+        let mut state = State { bytes_left: Some(9 << 30), ..state(1 << 30, 5_000, 2 << 30, 50_000, false) };
+        assert!(state.bar(120).starts_with("~10% [") && !state.plain().contains('%'));
+        state.progress.bytes = 100 << 30;
+        assert!(state.bar(120).starts_with("~91% ["));
     }
 
     #[test]
