@@ -119,11 +119,16 @@ impl Segment<'_> {
     }
 }
 
-/// Appends the text as [`shown`] returns it.
-pub fn push_shown(line: &mut Vec<u8>, text: &[u8]) {
-    match text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        true => line.extend_from_slice(text),
-        false => line.extend(shown(text)),
+/// Appends the text without quotes. Bytes that could end the line or control a terminal are escaped.
+pub fn push_in_line(line: &mut Vec<u8>, text: &[u8]) {
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return line.extend_from_slice(text);
+    }
+    for piece in split(text, true) {
+        match piece {
+            Segment::Plain(text, _) => line.extend_from_slice(text),
+            Segment::Escape(text) => line.extend_from_slice(text.as_bytes()),
+        }
     }
 }
 

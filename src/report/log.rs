@@ -352,8 +352,8 @@ impl Record<'_> {
             NameAction::Skipped => push(line, &[".", kind, "          "]),
         }
         if let Some(path) = self.destination {
-            quote::push_shown(line, path.directory);
-            quote::push_shown(line, path.name);
+            quote::push_in_line(line, path.directory);
+            quote::push_in_line(line, path.name);
         }
         if self.kind == Some(Kind::Directory) {
             push(line, &["/"]);

@@ -160,6 +160,10 @@ fn itemize() {
     assert_eq!(lines, [">f+++++++++ dst/new", ">f.st...... dst/old", "cL+++++++++ dst/l"]);
     let output = sandbox.zcp(["-n", "-T", "--itemize", "src/new", "dst/new"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), ".f          dst/new (exists)\n");
+    sandbox.file("odd/a\n\u{1b}é", "1").dir("odd/b\n");
+    let output = sandbox.zcp(["-r", "-j1", "-T", "--itemize", "odd", "dst"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(">f+++++++++ dst/a\\n\\033é\n") && text.contains("cd+++++++++ dst/b\\n/\n"), "{text}");
 }
 
 fn run(sandbox: &Sandbox, args: &[&str]) -> BTreeMap<String, Value> {
