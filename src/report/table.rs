@@ -63,7 +63,7 @@ pub(crate) fn outcome(summary: &Summary) -> Option<Vec<u8>> {
     {
         line.extend_from_slice(b" (first: ");
         line.extend_from_slice(&first.text());
-        line.push(b')');
+        line.extend_from_slice(b"; --log=FILE lists all)");
     }
     if summary.gave_up {
         let left = left.map(|left| {

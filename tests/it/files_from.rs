@@ -82,7 +82,7 @@ fn spellings() {
          zcp: 'sub/../../outside' leads out of the source\n\
          zcp: warning: source file 'a' specified more than once\n\
          zcp: cannot stat 'src/missing': No such file or directory\n\
-         zcp: copied 4 files, failed 3 (first: '../outside' leads out of the source)\n"
+         zcp: copied 4 files, failed 3 (first: '../outside' leads out of the source; --log=FILE lists all)\n"
     );
 }
 

@@ -121,7 +121,7 @@ fn last_line() {
         String::from_utf8(output.stderr).unwrap()
     };
     let missing = |name: &str| format!("cannot stat '{name}': No such file or directory");
-    let last = format!("zcp: copied 1 file, failed 2 (first: {})\n", missing("x"));
+    let last = format!("zcp: copied 1 file, failed 2 (first: {}; --log=FILE lists all)\n", missing("x"));
     assert_eq!(said("zcp", &["a", "x", "dst"]), format!("zcp: {}\n", missing("x")));
     assert_eq!(
         said("zcp", &["a", "x", "y", "dst"]),
