@@ -109,7 +109,7 @@ impl Dir {
         finish: Finish,
     ) -> Hold {
         Hold::keep(&place.parent);
-        let synced_with_others = dst_id.is_some_and(|id| is_synced_with_others(ctx, id.dev, &fds.dst));
+        let synced_with_others = dst_id.is_some_and(|id| watch_file_system(ctx, id.dev, &fds.dst));
         let dir = Arc::new(Dir {
             ctx: Arc::downgrade(ctx),
             place: Some(place),
@@ -283,11 +283,11 @@ impl Dir {
         }
     }
 
-    /// Returns whether new entries are synced with their whole file system (`--fsync`); otherwise each file is
-    /// synced by itself.
-    pub(crate) fn is_synced_with_others(&self, ctx: &Context, destination: impl AsFd) -> bool {
+    /// Watches the file system of new entries, so that it can be synced as a whole (`--fsync`). Returns false if each
+    /// file has to be synced by itself.
+    pub(crate) fn watch_file_system(&self, ctx: &Context, destination: impl AsFd) -> bool {
         match (&self.place, self.dst_dev) {
-            (None, Some(dev)) => is_synced_with_others(ctx, dev, destination),
+            (None, Some(dev)) => watch_file_system(ctx, dev, destination),
             (None, None) => false,
             (Some(_), _) => self.synced_with_others && !ctx.run.watched.is_refused(),
         }
@@ -346,9 +346,9 @@ impl Syncable for Dir {
     }
 }
 
-/// Returns whether a directory is synced with its whole file system. If that cannot be opened for syncfs(2), each
-/// file and directory is synced by itself.
-fn is_synced_with_others(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
+/// Watches the file system of a directory. Returns false if it cannot be opened for syncfs(2), so that each file and
+/// directory has to be synced by itself.
+fn watch_file_system(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
     ctx.run.syncs_whole && ctx.run.watched.add(dev, dir).unwrap_or(false)
 }
 

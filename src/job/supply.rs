@@ -86,21 +86,14 @@ impl PartGroup<'_> {
 }
 
 impl<'j> NameGroup<'j> for PartGroup<'j> {
-    fn enter(&self, walker: &mut Walker<'_, 'j>) -> Option<Batch> {
-        let ctx = walker.context();
-        match self.reach().and_then(|dir| Ok((dir.open(ctx)?, dir))) {
-            Ok((fds, dir)) => {
-                let entry = |path: &OsStr, kind| self.job.manifest.entry(backup::split(path).1, kind);
-                let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));
-                let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));
-                let entries: Vec<_> = wanted.map(|(entry, _)| entry).collect();
-                (!entries.is_empty()).then(|| Batch::new(dir, fds, Entries::Given(entries)))
-            }
-            Err(failure) => {
-                ctx.events.fail(failure);
-                None
-            }
-        }
+    fn enter(&self, walker: &mut Walker<'_, 'j>) -> Result<Option<Batch>, Failure> {
+        let (ctx, dir) = (walker.context(), self.reach()?);
+        let fds = dir.open(ctx)?;
+        let entry = |path: &OsStr, kind| self.job.manifest.entry(backup::split(path).1, kind);
+        let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));
+        let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));
+        let entries = Entries::Given(wanted.map(|(entry, _)| entry).collect());
+        Ok(Some(Batch::new(dir, fds, entries)))
     }
 }
 

@@ -177,20 +177,12 @@ struct ListedGroup {
 }
 
 impl<'c> NameGroup<'c> for ListedGroup {
-    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch> {
-        let answer = self.directories.enter(walker, &self.parent).and_then(|entered| match entered {
-            Some(directory) => {
-                let fds = directory.dir.open(walker.ctx)?;
-                let entries = self.names.iter().filter_map(|name| walker.listed_entry(&directory, &fds, name));
-                let entries: Vec<_> = entries.collect();
-                Ok((!entries.is_empty()).then(|| Batch::new(directory.dir, fds, Entries::Given(entries))))
-            }
-            None => Ok(None),
-        });
-        answer.unwrap_or_else(|failure| {
-            walker.ctx.events.fail(failure);
-            None
-        })
+    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Result<Option<Batch>, Failure> {
+        let Some(directory) = self.directories.enter(walker, &self.parent)? else { return Ok(None) };
+        let fds = directory.dir.open(walker.ctx)?;
+        let entries = self.names.iter().filter_map(|name| walker.listed_entry(&directory, &fds, name));
+        let entries = Entries::Given(entries.collect());
+        Ok(Some(Batch::new(directory.dir, fds, entries)))
     }
 
     /// Makes only the directory itself.

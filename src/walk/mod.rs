@@ -299,9 +299,12 @@ impl<'c> Walker<'_, 'c> {
             FindTask::Ask(mut supply) => match supply.next_group(self.ctx) {
                 Some(group) => {
                     self.walk.frontier.give_back(supply);
-                    let batch = group.enter(self);
-                    let batch = batch.map(|batch| Work::new(batch, FoundIn::Supply(group)));
-                    Discovery { batch, pending: None }
+                    let batch = group.enter(self).unwrap_or_else(|failure| {
+                        self.ctx.events.fail(failure);
+                        None
+                    });
+                    let batch = batch.filter(|batch| !batch.is_taken());
+                    Discovery { batch: batch.map(|batch| Work::new(batch, FoundIn::Supply(group))), pending: None }
                 }
                 None => Discovery::default(),
             },

@@ -14,9 +14,8 @@ pub(crate) trait Supply<'c>: Send {
 
 /// Names in one directory. The worker that took them enters it.
 pub(crate) trait NameGroup<'c>: Send + Sync {
-    /// Enters the directory, making it if it is missing. Returns `None` if nothing is to be copied there.
-    /// Reports failures.
-    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Option<Batch>;
+    /// Enters the directory, making it if it is missing. Returns `None` if it is excluded.
+    fn enter(&self, walker: &mut Walker<'_, 'c>) -> Result<Option<Batch>, Failure>;
 
     /// Enters an entry of the batch that turned out to be a directory.
     ///

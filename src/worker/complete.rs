@@ -165,7 +165,7 @@ impl Worker<'_> {
         if !self.ctx.options.preserve.timestamps {
             return Ok(());
         }
-        let waiting = match self.syncs_whole(task) {
+        let waiting = match self.watch_file_system(task) {
             true => at::stat(&task.fds.dst, task.entry.destination(), Follow::No).ok(),
             false => None,
         };

@@ -142,15 +142,17 @@ impl Waiting {
 }
 
 impl Worker<'_> {
-    /// Returns whether files in the task's directory are synced together with the rest of their file system.
-    pub(super) fn syncs_whole(&self, task: &Task<'_>) -> bool {
-        task.dir.is_synced_with_others(self.ctx, &task.fds.dst)
+    /// Watches the file system of the task's directory for write errors from now on, so that it can be synced as a
+    /// whole. Returns false if each file has to be synced by itself.
+    pub(super) fn watch_file_system(&self, task: &Task<'_>) -> bool {
+        task.dir.watch_file_system(self.ctx, &task.fds.dst)
     }
 
     /// Returns whether the destination is synced together with others. A file behind a symbolic link may be on
     /// another file system.
     pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
-        self.syncs_whole(task) && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
+        self.watch_file_system(task)
+            && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
     }
 
     /// With `--fsync`, syncs this file alone.

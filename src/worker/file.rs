@@ -37,8 +37,7 @@ impl Worker<'_> {
         let (src, stat) = self.open_source(task, source)?;
         let before = if let Placement::Overwrite(before, _) = &placement { Some(before) } else { None };
         self.check_can_verify(task, &stat, before)?;
-        // Starts to watch the file system for write errors, if it will be synced whole.
-        self.syncs_whole(task);
+        self.watch_file_system(task);
         self.continues = self.continuing_device(task, &src, &stat);
         let answer = self.take_name(task, &stat, placement, |worker, placement| {
             worker.open_destination(task, &stat, placement)
