@@ -204,6 +204,7 @@ pub(crate) struct Watch {
 struct RunningCopy {
     start: Instant,
     total: Arc<Total>,
+    last: Reading,
     rate: Speed,
     costs: Costs,
 }
@@ -284,6 +285,7 @@ impl Watch {
         RunningCopy {
             start,
             total: Arc::default(),
+            last: reading,
             rate: Speed::new(RATE_MEMORY, now, reading.moved),
             costs: Costs::new(COSTS_MEMORY, now, reading.worked),
         }
@@ -299,8 +301,7 @@ impl Watch {
         loop {
             let over = is_over(ended, TICK);
             let (now, reading) = (Instant::now(), self.meters.read());
-            running.rate.sample(now, reading.moved);
-            running.costs.sample(now, reading.worked);
+            running.sample(now, reading);
             if let Some(callback) = &self.callback {
                 callback(&running.progress(&reading));
             }
@@ -381,6 +382,19 @@ impl Watch {
 }
 
 impl RunningCopy {
+    fn sample(&mut self, now: Instant, reading: Reading) {
+        let has_passed = (reading.bytes, reading.files) != (self.last.bytes, self.last.files);
+        if has_passed && reading.worked == self.last.worked {
+            // Comparing files, and leaving them alone, says nothing about the time that the rest takes.
+            self.rate.skip(now);
+            self.costs.skip(now);
+        } else {
+            self.rate.sample(now, reading.moved);
+            self.costs.sample(now, reading.worked);
+        }
+        self.last = reading;
+    }
+
     fn progress(&self, reading: &Reading) -> Progress {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let total = &self.total;
@@ -433,7 +447,7 @@ mod tests {
         let now = Instant::now();
         let total = Arc::new(Total { files: AtomicU64::new(1000), ..Total::default() });
         let (rate, costs) = (Speed::new(RATE_MEMORY, now, 0), Costs::new(COSTS_MEMORY, now, (0, 0)));
-        let running = RunningCopy { start: now, total, rate, costs };
+        let running = RunningCopy { start: now, total, last: Reading::default(), rate, costs };
         let reading = Reading { bytes: 400 << 10, files: 400, ..Reading::default() };
         let bar = || running.state(&reading, &OsString::new()).bar(120);
         assert!(!bar().contains('%'), "{}", bar());
@@ -444,5 +458,26 @@ mod tests {
         assert!(bar().starts_with(" ~9% ["), "{}", bar());
         running.total.complete.store(true, Ordering::Relaxed);
         assert!(bar().starts_with("  9% ["), "{}", bar());
+    }
+
+    #[test]
+    fn comparing_is_no_slow_copy() {
+        let start = Instant::now();
+        let (rate, costs) = (Speed::new(RATE_MEMORY, start, 0), Costs::new(COSTS_MEMORY, start, (0, 0)));
+        let mut running = RunningCopy { start, total: Arc::default(), last: Reading::default(), rate, costs };
+        let mut reading = Reading::default();
+        for tick in 1..=80 {
+            let (compares, bytes) = (tick <= 40, 10 << 20);
+            reading.bytes += bytes;
+            if !compares {
+                reading.moved += bytes;
+                reading.worked.0 += bytes;
+            }
+            running.sample(start + tick * TICK, reading);
+            let rate = running.rate.per_second();
+            assert!(rate.is_none_or(|rate| !compares && (8.3e7..8.5e7).contains(&rate)), "{tick}: {rate:?}");
+        }
+        let left = running.costs.time_of(800 << 20, 0);
+        assert!(left.is_some_and(|left| (9..11).contains(&left.as_secs())), "{left:?}");
     }
 }

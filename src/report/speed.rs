@@ -43,6 +43,11 @@ impl Speed {
         self.weight = self.weight * fading + (1.0 - fading);
     }
 
+    /// Leaves out the time since the last sample.
+    pub(crate) fn skip(&mut self, now: Instant) {
+        self.last.0 = now;
+    }
+
     /// Returns the rate per second, or `None` while there are too few samples.
     pub(crate) fn per_second(&self) -> Option<f64> {
         (self.watched >= LEAST).then(|| self.sum / self.weight)
@@ -119,6 +124,11 @@ impl Costs {
         for (sum, product) in sums {
             *sum = *sum * fading + product / work;
         }
+    }
+
+    /// Leaves out the time since the last sample.
+    pub(crate) fn skip(&mut self, now: Instant) {
+        self.last.0 = now;
     }
 
     /// Returns the time that so many bytes and files take, or `None` while there are too few samples.
