@@ -68,7 +68,6 @@ fn number<'n>(base: &OsStr, name: &'n OsStr) -> Option<&'n [u8]> {
     valid.then_some(digits)
 }
 
-/// Returns the next number, in digits.
 fn next(digits: &[u8]) -> Vec<u8> {
     let nines = digits.iter().rev().take_while(|digit| **digit == b'9').count();
     let mut next = digits[..digits.len() - nines].to_vec();
@@ -80,7 +79,6 @@ fn next(digits: &[u8]) -> Vec<u8> {
     next
 }
 
-/// Returns the path of `base` in the directory of `name`.
 pub(crate) fn beside(name: &OsStr, base: &OsStr) -> OsString {
     OsString::from_vec([split(name).0.as_bytes(), base.as_bytes()].concat())
 }
@@ -100,9 +98,6 @@ pub(crate) fn make(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result
 
 /// Links a file to the name of its backup, so that its own name is never missing. Returns the backup's name;
 /// `None` if the file is gone.
-///
-/// # Errors
-/// The errno of link(2), or of removing an earlier simple backup.
 pub(crate) fn make_by_link(backup: &Backup, dir: BorrowedFd<'_>, file: &OsStr) -> Result<Option<OsString>> {
     // In a sticky directory, the link may be allowed although the file can then not be replaced, nor the
     // backup removed.

@@ -11,21 +11,17 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A name to copy, in a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The name in the source directory.
     pub name: OsString,
     /// The name in the destination directory, if it differs.
     pub new_name: Option<OsString>,
     /// The kind by the directory listing; the worker checks it.
     pub hint: Option<Kind>,
-    /// Whether it is an operand from the command line.
     pub operand: bool,
 }
 
 impl Entry {
-    /// Makes an entry for a name in a directory listing.
     pub(crate) fn listed(found: Dirent<'_>) -> Entry {
         Entry { name: found.name.to_owned(), new_name: None, hint: found.kind, operand: false }
     }
@@ -37,23 +33,18 @@ impl Entry {
         (self.new_name, self.hint, self.operand) = (None, found.kind, false);
     }
 
-    /// Returns the name in the destination directory.
     pub(crate) fn destination(&self) -> &OsStr {
         self.new_name.as_ref().unwrap_or(&self.name)
     }
 }
 
-/// Entries in memory.
 #[derive(Debug)]
 pub(crate) enum Entries {
-    /// Separate entries.
     Given(Vec<Entry>),
-    /// A directory listing.
     Listed(Names),
 }
 
 impl Entries {
-    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         match self {
             Entries::Given(entries) => entries.len(),
@@ -61,12 +52,10 @@ impl Entries {
         }
     }
 
-    /// Returns whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the entry at a position.
     pub(crate) fn get(&self, at: usize) -> Option<Entry> {
         match self {
             Entries::Given(entries) => entries.get(at).cloned(),
@@ -87,7 +76,6 @@ impl Entries {
 /// worker drops the batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The directory of the names.
     pub dir: Hold,
     /// The open descriptors of the directory, which the batch keeps open.
     pub fds: Arc<Fds>,
@@ -96,12 +84,10 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Makes a batch from which no name has been taken.
     pub(crate) fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
         Batch { dir, fds, entries, next: AtomicUsize::new(0) }
     }
 
-    /// Returns all names, taken or not.
     pub(crate) fn entries(&self) -> &Entries {
         &self.entries
     }
@@ -116,7 +102,6 @@ impl Batch {
         self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
-    /// Returns whether all names have been taken.
     pub(crate) fn is_taken(&self) -> bool {
         self.left() == 0
     }

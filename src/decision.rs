@@ -8,7 +8,6 @@ use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
 use crate::sys::{Kind, Stat};
 use std::ffi::OsString;
 
-/// Facts about an existing destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
     /// The file that the copy would reach: the target of a symbolic link where cp follows it.
@@ -25,7 +24,6 @@ pub struct Existing {
     pub same_entry: bool,
     /// Whether both names, fully followed, are one file.
     pub same_referent: bool,
-    /// Whether the process may write to it.
     pub writable: bool,
     /// Whether its modification time is the source's, as far as its file system can store it.
     pub time_kept: bool,
@@ -44,7 +42,6 @@ pub struct Existing {
     pub is_descriptor: bool,
 }
 
-/// The decision about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Make the file, after clearing the name.
@@ -55,7 +52,6 @@ pub enum Decision {
     Merge,
     /// Ask, and carry out the inner decision if the user agrees.
     Ask(Question, Box<Decision>),
-    /// Leave the destination alone.
     Skip(Skip),
     /// An earlier run seems to have completed it. If that proves wrong, carry out the inner decision.
     Complete(Box<Decision>),
@@ -70,9 +66,7 @@ pub enum Decision {
 pub enum Clear {
     /// None: the name is free, or making the file replaces the old one (or fails).
     Nothing,
-    /// Rename it to its backup.
     Backup,
-    /// Unlink it.
     Unlink,
 }
 
@@ -87,21 +81,16 @@ pub enum Skip {
     UpToDate,
 }
 
-/// The words of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// "overwrite".
     Overwrite,
     /// "replace, overriding mode", if the file would be unlinked.
     ReplaceUnwritable,
-    /// "unwritable, try anyway".
     TryUnwritable,
 }
 
-/// The reason to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Source and destination are the same file.
     SameFile,
     /// A directory would replace a file of another kind.
     DirectoryOverOther,
@@ -109,14 +98,12 @@ pub enum Refusal {
     OtherOverDirectory,
     /// The copy of an earlier operand would be lost.
     JustMade,
-    /// The backup would overwrite the source.
     BackupIsSource,
     /// The copy would go through an untrusted symbolic link.
     UntrustedLink,
 }
 
 impl Refusal {
-    /// Returns the failure, with cp's message.
     pub fn failure(self, source: OsString, destination: OsString) -> Failure {
         let operation = match self {
             Refusal::SameFile => return Failure::new(Operation::SameFile, source).and(destination),
@@ -176,7 +163,6 @@ fn question(options: &Options, existing: &Existing) -> Question {
     }
 }
 
-/// Decides how to replace an existing destination.
 fn replace(options: &Options, source: &Stat, existing: &Existing) -> Decision {
     let target = &existing.stat;
     let written =

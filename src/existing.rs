@@ -19,9 +19,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Returns the facts about the entry's existing destination, or `None` if the name is free.
-///
-/// # Errors
-/// The errno of stat(2), except ENOENT.
 pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
     if matches!(fds.dst, Base::Absent) {
         return Ok(None); // a dry run did not make the directory
@@ -180,7 +177,6 @@ pub(crate) struct Location {
     name: OsString,
 }
 
-/// Returns the location of `name`, which is relative to `base`.
 pub(crate) fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
     let parent = at::stat(base, backup::parent(name), Follow::Yes)?.id();
     Ok(Location { parent, name: backup::split(name).1.to_owned() })
@@ -224,7 +220,6 @@ fn is_same_referent(fds: &Fds, entry: &Entry) -> bool {
     matches!((from, to), (Ok(from), Ok(to)) if from.id() == to.id())
 }
 
-/// Returns whether the source is followed if it is a symbolic link.
 pub(crate) fn follows_source(options: &Options, entry: &Entry) -> Follow {
     Follow::from(match options.dereference {
         Dereference::Never => false,
@@ -233,10 +228,7 @@ pub(crate) fn follows_source(options: &Options, entry: &Entry) -> Follow {
     })
 }
 
-/// Checks whether a name could be created.
-///
-/// # Errors
-/// The errno that creating it would probably give.
+/// Checks whether a name could be created. Fails with the errno that creating it would probably give.
 pub(crate) fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
     if matches!(dir, Base::Absent) {
         return Ok(()); // a directory that a dry run did not make

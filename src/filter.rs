@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The name of the files that `--gitignore` reads.
 pub(crate) const GITIGNORE: &str = ".gitignore";
 
 /// The patterns of the command line, in order.
@@ -33,26 +32,20 @@ pub struct Level {
 }
 
 impl Filter {
-    /// Excludes names that match `glob`. A leading `#` or `!` has no special meaning.
-    ///
-    /// # Errors
-    /// The glob is invalid; a message says why.
+    /// Excludes names that match `glob`. A leading `#` or `!` has no special meaning. Fails with a reason if the glob
+    /// is invalid.
     pub fn exclude(&mut self, glob: &OsStr) -> Result<(), String> {
         self.add(Pattern::new(glob.as_bytes(), false))
     }
 
-    /// Includes names that match `glob` and that earlier patterns exclude.
-    ///
-    /// # Errors
-    /// The glob is invalid; a message says why.
+    /// Includes names that match `glob` and that earlier patterns exclude. Fails with a reason if the glob is
+    /// invalid.
     pub fn include(&mut self, glob: &OsStr) -> Result<(), String> {
         self.add(Pattern::new(glob.as_bytes(), true))
     }
 
-    /// Adds the patterns of a file in the format of .gitignore.
-    ///
-    /// # Errors
-    /// The number of the first invalid line, from 1, and a message that says why.
+    /// Adds the patterns of a file in the format of .gitignore. Fails with the number of the first invalid line, from
+    /// 1, and a reason.
     pub fn exclude_from(&mut self, text: &[u8]) -> Result<(), (usize, String)> {
         for (line, number) in lines(text).zip(1..) {
             if let Some(pattern) = Pattern::of_line(line) {
@@ -73,7 +66,6 @@ impl Filter {
         Arc::new(Level { path: PathBuf::new(), ignores: patterns(ignores), above: None })
     }
 
-    /// Returns the level of a subdirectory.
     pub fn below(&self, above: &Arc<Level>, name: &OsStr, ignores: Option<&[u8]>) -> Arc<Level> {
         let path = above.path.join(name);
         Arc::new(Level { path, ignores: patterns(ignores), above: Some(Arc::clone(above)) })

@@ -91,25 +91,31 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("zcp copies by system calls that only Linux has; it can be built for Linux alone.");
 
+// Types that only `internals` shows need no documentation.
 mod api;
 mod backup;
 mod batch;
 mod context;
+#[allow(missing_docs)]
 mod decision;
 mod dir;
 mod engine;
 mod error;
 mod existing;
+#[allow(missing_docs)]
 mod filter;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod internals;
+#[allow(missing_docs)]
 #[cfg(feature = "cli")]
 mod job;
+#[allow(missing_docs)]
 mod metadata;
 mod options;
 mod report;
 mod session;
+#[allow(missing_docs)]
 mod sys;
 mod temporary;
 mod transfer;

@@ -242,10 +242,8 @@ impl Options {
     }
 
     /// Settles security contexts. On a kernel without SELinux, `--context` gives a warning, an explicit
-    /// `--preserve=context` is an error, and all others are ignored.
-    ///
-    /// # Errors
-    /// The words of the error. `Ok(Some)` holds those of the warning.
+    /// `--preserve=context` is an error, and all others are ignored. Fails with the words of the error. `Ok(Some)`
+    /// holds those of the warning.
     pub fn settle_context(&mut self) -> Result<Option<&'static str>, &'static str> {
         if !selinux::is_enabled() {
             let ignored = self.context.take().map(|_| IGNORED_CONTEXT);

@@ -163,7 +163,6 @@ impl Conclusion<'_> {
         i32::from(failed > 0 || noted.is_err() || log_error.is_some() || printed.is_err())
     }
 
-    /// Prints the statistics in the requested form.
     fn print_stats(&self, report: &Report) {
         let terminal =
             || if self.stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
@@ -203,11 +202,8 @@ impl Conclusion<'_> {
     }
 }
 
-/// The target of `--stats-file`.
 enum StatsFile {
-    /// The option was not given.
     None,
-    /// Standard output.
     Stdout,
     /// Another descriptor of this process.
     Descriptor(std::fs::File),
@@ -267,7 +263,6 @@ fn prepare_outputs(statistics: &Statistics, console: &Console) -> Result<(StatsF
     Ok((StatsFile::prepare(statistics)?, open_log(statistics, console)?))
 }
 
-/// Opens the file of `--log`, before anything is copied.
 fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, Failure> {
     let Some(file) = &statistics.log else { return Ok(None) };
     let opened = match inherited::number(file, true) {

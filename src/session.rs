@@ -15,9 +15,7 @@ use std::sync::Arc;
 /// Facts about a copy before it begins.
 #[derive(Debug)]
 pub(crate) struct Outlook {
-    /// The expected duration.
     pub duration: Duration,
-    /// Whether there may be work for several workers.
     pub are_many: bool,
     /// Retries for copies that share a tree with other processes.
     pub stale_retry: StaleRetry,
@@ -25,20 +23,14 @@ pub(crate) struct Outlook {
     pub made_earlier: Option<MadeEarlier>,
 }
 
-/// A copy that is about to begin.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// State that all threads share.
     pub ctx: Arc<Context>,
-    /// The operands to start from.
     pub roots: Roots,
 }
 
 impl Session {
-    /// Resolves the operands and prepares the process.
-    ///
-    /// # Errors
-    /// Nothing can be copied at all.
+    /// Resolves the operands and prepares the process. Fails if nothing can be copied at all.
     pub(crate) fn prepare(mut options: Options, operands: Operands, events: Events) -> Result<Session, Failure> {
         let roots = operands::resolve(operands, &mut options)?;
         let are_many = roots.are_many;
@@ -48,7 +40,6 @@ impl Session {
         Ok(Session { ctx: context(options, events, outlook), roots })
     }
 
-    /// Performs the copy.
     pub(crate) fn run(self) -> Summary {
         engine::run(&self.ctx, self.roots)
     }

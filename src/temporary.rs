@@ -12,10 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Makes something under a new temporary name beside `name`, and returns that name.
-///
-/// # Errors
-/// Those of `make`, which is called again with another name after EEXIST.
+/// Makes something under a new temporary name beside `name`, and returns that name. `make` is called again with
+/// another name after EEXIST.
 pub(crate) fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Result<(OsString, T)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let (parent, _) = backup::split(name);
@@ -45,7 +43,6 @@ pub(crate) fn maker(name: &OsStr) -> Option<(u32, u64)> {
     Some((process.parse().ok()?, serial.parse().ok()?))
 }
 
-/// Returns whether this process made the temporary name, given the serial number of its first one.
 pub(crate) fn is_made_by(name: &OsStr, process: u32, first_serial: u64) -> bool {
     const MOST: u64 = 1 << 40;
     let is_in_range = |serial: u64| serial.checked_sub(first_serial).is_some_and(|count| count < MOST);

@@ -38,7 +38,6 @@ pub(super) struct CommandLine {
     /// Whether patterns exclude names, and whether others include some of these again.
     pub(super) excludes: bool,
     pub(super) includes: bool,
-    /// The option that reads stdin, if one does.
     reads_stdin: Option<&'static str>,
     pub(super) suffix: Option<OsString>,
     pub(super) asking: Asking,
@@ -206,7 +205,6 @@ impl CommandLine {
     }
 }
 
-/// Fails if two options contradict each other.
 fn contradiction(options: &CopyOptions) -> Result<(), UsageError> {
     match options.check() {
         Err(error @ Error::Usage(_)) => Err(error.into()),

@@ -11,7 +11,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use zcp::internals::quote::shown;
 
-/// An option of the command line.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) option: &'static Opt,
@@ -19,7 +18,6 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Applies the option to the command line.
     pub(super) fn apply(&self, line: &mut CommandLine) -> Result<(), UsageError> {
         let value = self.value.as_deref();
         match self.option.effect {
@@ -32,7 +30,6 @@ impl Given {
     }
 }
 
-/// Parsed arguments.
 #[derive(Default)]
 pub(super) struct Arguments {
     /// The options before the first error, in order.
@@ -42,7 +39,6 @@ pub(super) struct Arguments {
     pub(super) error: Option<UsageError>,
 }
 
-/// The variants of the rules.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Manner {
     /// POSIXLY_CORRECT: the first operand ends the options.

@@ -21,7 +21,6 @@ Options in the environment variable ZCP_OPTS are read first, such as
 ZCP_OPTS='--jobs=4 --stats'. Options of cp and options that change what is
 copied are refused there. Under the name cp, zcp does not read ZCP_OPTS.";
 
-/// Returns the synopsis.
 pub(super) fn usage(program: &str) -> String {
     format!(
         "{program} [OPTION]... [-T] SOURCE DEST\n       \
@@ -50,7 +49,6 @@ pub(super) fn short(program: &str) -> String {
     few.after_help(MORE).render_help().to_string()
 }
 
-/// Renders the line of `--version`.
 pub(super) fn version(program: &str) -> String {
     format!("{program} (zcp) {}\n", env!("CARGO_PKG_VERSION"))
 }

@@ -16,7 +16,6 @@ use zcp::internals::{JobStep, Plan};
 /// The most parts of a plan. Each one takes memory, and two files in the job folder.
 const MOST_PARTS: u64 = 1_000_000;
 
-/// The job options as they were given.
 #[derive(Default)]
 pub(super) struct JobOptions {
     pub(super) plan: Option<OsString>,
@@ -35,7 +34,6 @@ enum Asked {
 }
 
 impl JobOptions {
-    /// Takes the requested step, if any.
     fn take_step(&mut self) -> Result<Option<Asked>, UsageError> {
         match (self.plan.take(), self.run.take(), self.finish.take()) {
             (None, None, None) => {

@@ -27,10 +27,8 @@ use zcp::{Console, CopyOptions, Error, Failure};
 /// to copy, not what: a script must be able to rely on the meaning of its command line.
 const PRESET: &str = "ZCP_OPTS";
 
-/// A parsed command line.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// A copy.
     Copy(Box<Copy>),
     /// A step of a copy that several machines share.
     Job(JobStep, Statistics),
@@ -38,25 +36,17 @@ pub(crate) enum Request {
     Print(String),
 }
 
-/// A copy, and the use of its report.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    /// The options of the library.
     pub options: CopyOptions,
-    /// The files to copy.
     pub sources: Vec<OsString>,
-    /// The destination.
     pub destination: OsString,
-    /// The outputs for statistics and the log.
     pub statistics: Statistics,
-    /// Whether `-v` was given.
     pub verbose: bool,
 }
 
-/// The outputs for the statistics and the log of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
-    /// The form of the statistics on stdout (`--stats`).
     pub form: Option<StatsForm>,
     /// The file for statistics in JSON (`--stats-file`).
     pub file: Option<OsString>,
@@ -67,16 +57,12 @@ pub(crate) struct Statistics {
 /// The form of `--stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatsForm {
-    /// A table for people.
     Text,
-    /// One JSON object on one line.
     Json,
 }
 
-/// A rejected command line.
 #[derive(Debug)]
 pub(crate) struct UsageError {
-    /// The message, of one or more lines.
     pub text: Vec<u8>,
     /// Whether the message refers to `--help`.
     pub hint: bool,
@@ -121,9 +107,6 @@ pub(crate) fn program_name(argv0: Option<&OsStr>) -> String {
 }
 
 /// Parses the arguments after the program's name, which is the name of `console`. Prompts will appear on it.
-///
-/// # Errors
-/// A [`UsageError`] with cp's message.
 pub(crate) fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, UsageError> {
     let program = console.program();
     let called_cp = program == "cp";
@@ -151,9 +134,6 @@ pub(crate) fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, U
 }
 
 /// Parses the arguments that the plan of a job holds, followed by those of a step.
-///
-/// # Errors
-/// Those of [`parse`], or the arguments are no copy's.
 pub(crate) fn parse_saved(args: Vec<OsString>, console: &Console) -> Result<CopyOptions, UsageError> {
     match parse(args, console)? {
         Request::Copy(copy) => Ok(copy.options),

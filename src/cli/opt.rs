@@ -8,12 +8,9 @@ use super::command_line::CommandLine;
 use clap::{Arg, ArgAction};
 use std::ffi::OsStr;
 
-/// The effect of an option on the command line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Effect {
-    /// The option takes no argument.
     Flag(fn(&mut CommandLine)),
-    /// The option requires an argument.
     Value(fn(&mut CommandLine, &OsStr) -> Result<(), UsageError>),
     /// The option may have an argument, given as `--option=ARGUMENT` only.
     OptionalValue(fn(&mut CommandLine, Option<&OsStr>) -> Result<(), UsageError>),
@@ -23,14 +20,12 @@ pub(super) enum Effect {
     Generate(fn(&OsStr) -> Result<String, UsageError>),
 }
 
-/// The kind of an option's argument, for completions.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ArgumentKind {
     /// A number or a pattern, for which there is nothing to offer.
     Free,
     File,
     Directory,
-    /// One of these words.
     Word(fn() -> Vec<&'static str>),
     /// Some of these words, separated by commas.
     List(fn() -> Vec<&'static str>),
@@ -51,7 +46,6 @@ pub(super) enum Scope {
     Step,
 }
 
-/// An option.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opt {
     /// The long name, or the letter if there is no long name.
@@ -60,7 +54,6 @@ pub(super) struct Opt {
     /// A second long name, hidden from help.
     alias: Option<&'static str>,
     short: Option<char>,
-    /// A second letter.
     short_alias: Option<char>,
     pub(super) effect: Effect,
     pub(super) value_name: &'static str,
@@ -69,7 +62,6 @@ pub(super) struct Opt {
     long_help: Option<&'static str>,
     pub(super) heading: &'static str,
     pub(super) scope: Scope,
-    /// Whether `-h` lists it.
     pub(super) in_short_help: bool,
     /// Whether the letter is zcp's own: under the name cp there is none.
     pub(super) letter_is_own: bool,
@@ -124,7 +116,6 @@ impl Opt {
         Opt { value_name, ..Opt::new(id, None, help, Effect::OptionalValue(effect)) }
     }
 
-    /// Makes an option that prints a text.
     pub(super) const fn print(id: &'static str, help: &'static str, text: fn(&str) -> String) -> Opt {
         Opt::new(id, None, help, Effect::Print(text))
     }
@@ -187,17 +178,14 @@ impl Opt {
         [self.short, self.short_alias].into_iter().flatten()
     }
 
-    /// Returns the long name without its alias.
     pub(super) fn long(&self) -> Option<&'static str> {
         self.long.then_some(self.id)
     }
 
-    /// Returns whether cp has this option.
     pub(super) fn is_cps(&self) -> bool {
         self.heading == super::options::CP
     }
 
-    /// Returns whether `ZCP_OPTS` may hold it.
     pub(super) fn may_be_preset(&self) -> bool {
         !self.is_cps() && matches!(self.scope, Scope::How | Scope::Run)
     }

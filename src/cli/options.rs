@@ -12,7 +12,6 @@ use clap::{Arg, Command};
 use std::ffi::OsStr;
 use zcp::{Cloning, Dereference, OnFailure, ProgressForm, When};
 
-/// The heading of cp's options.
 pub(super) const CP: &str = "Options of cp";
 // The headings of zcp's own options.
 const COPYING: &str = "Copying (zcp)";
@@ -491,7 +490,6 @@ const OWN_OPTIONS: &[Opt] = &[
     .under(MACHINES, Scope::Step),
 ];
 
-/// Stores the last argument of an option.
 fn keep(place: &mut Option<std::ffi::OsString>, value: &OsStr) -> Result<(), UsageError> {
     *place = Some(value.to_owned());
     Ok(())

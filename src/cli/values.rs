@@ -56,7 +56,6 @@ pub(super) const STRATEGIES: &Words<Strategy> = &[
 /// The attributes of `-p`, and of `--preserve` without a list.
 pub(super) const USUAL_ATTRIBUTES: [Attribute; 3] = [Attribute::Mode, Attribute::Ownership, Attribute::Timestamps];
 
-/// Parses a list of attributes for the option `what`.
 pub(super) fn attributes(what: &str, list: &OsStr) -> Result<Vec<Attribute>, UsageError> {
     list.as_bytes()
         .split(|b| *b == b',')
@@ -111,7 +110,6 @@ pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {
     })
 }
 
-/// Parses a number of workers.
 pub(super) fn jobs(value: &OsStr) -> Result<usize, UsageError> {
     match value.to_str().and_then(|text| text.parse().ok()) {
         Some(jobs @ 1..=1024) => Ok(jobs),

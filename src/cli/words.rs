@@ -9,9 +9,6 @@ use zcp::internals::quote::plainly_quoted;
 pub(super) type Words<T> = [(&'static str, T)];
 
 /// Returns the meaning of `word`, an argument of `what` (as the message calls it).
-///
-/// # Errors
-/// A [`UsageError`] that lists the valid words.
 pub(super) fn find<T: Copy + PartialEq>(what: &str, word: &OsStr, words: &Words<T>) -> Result<T, UsageError> {
     let text = word.as_bytes();
     if let Some((_, meaning)) = words.iter().find(|(name, _)| name.as_bytes() == text) {

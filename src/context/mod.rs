@@ -22,13 +22,10 @@ use std::sync::Mutex;
 /// Facts about the process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process {
-    /// The file creation mask.
     pub umask: u32,
-    /// The effective user id.
     pub uid: u32,
     /// Whether the process runs as root: then a failing chown is reported.
     pub privileged: bool,
-    /// The start of the copy.
     pub start: Time,
 }
 
@@ -45,7 +42,6 @@ impl Process {
 /// A name at the destination. Two paths of the same name in the same directory are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DestinationName {
-    /// The directory, if it is known.
     pub directory: Option<FileId>,
     /// The name in `directory`; the whole path if that is `None`.
     pub path: OsString,
@@ -55,14 +51,11 @@ pub(crate) struct DestinationName {
 /// complete.
 pub(crate) type MadeEarlier = Callback<dyn Fn(&OsStr) -> bool + Send + Sync>;
 
-/// The state of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// Raised by a signal.
     pub stop: StopFlag,
-    /// Umask and privileges.
     pub process: Process,
-    /// The budget of open directories.
     pub descriptors: Descriptors,
     /// Retries for copies that share a tree with other processes: their changes may take a while to become
     /// visible.
@@ -71,7 +64,6 @@ pub(crate) struct Run {
     pub made_earlier: Option<MadeEarlier>,
     /// Whether whole file systems are synced instead of single files (`--fsync`).
     pub syncs_whole: bool,
-    /// The file systems to sync.
     pub watched: Watched,
     /// The precision with which file systems store times.
     pub kept_times: KeptTimes,
@@ -95,18 +87,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Returns the rule for the modes of new names.
     pub(crate) fn mode_policy(&self) -> ModePolicy {
         self.options.preserve.mode_policy(self.run.process.umask)
     }
 
-    /// Returns the rules for attributes.
     pub(crate) fn attribute_rules(&self) -> AttributeRules {
         let Process { umask, uid, privileged, .. } = self.run.process;
         AttributeRules { keep: self.options.preserve, umask, uid, privileged }
     }
 
-    /// Returns whether this run made the file `id` under this name for an earlier operand.
     pub(crate) fn made_for_operand(&self, name: &DestinationName, id: FileId) -> bool {
         // A dry run made nothing, so there is no file to compare.
         lock(&self.run.operand_copies).get(name).is_some_and(|made| self.options.dry_run || *made == id)

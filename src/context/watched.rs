@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A directory that can be synced by itself.
 pub(crate) trait Syncable: Debug + Send + Sync {
     /// Syncs the names in the destination to the disk (fsync(2)), and reports a failure.
     fn sync(&self, ctx: &Context);
@@ -35,9 +34,6 @@ type WholeHandle = Option<Arc<OwnedFd>>;
 impl Watched {
     /// Adds the file system of a directory that is about to be written to. Returns whether it can be synced as a
     /// whole; otherwise each file and directory has to be synced by itself.
-    ///
-    /// # Errors
-    /// Those of open(2).
     pub(crate) fn add(&self, dev: u64, dir: impl AsFd) -> Result<bool> {
         if self.is_refused() {
             return Ok(false);
@@ -61,10 +57,8 @@ impl Watched {
     }
 
     /// Syncs all file systems that can be synced as a whole. If syncfs(2) does not exist (old kernels), or a
-    /// seccomp(2) filter refuses it, it is not used for the rest of the run.
-    ///
-    /// # Errors
-    /// The errno of the last file system that failed.
+    /// seccomp(2) filter refuses it, it is not used for the rest of the run. Returns the errno of the last one that
+    /// failed.
     pub(crate) fn sync(&self) -> Result<()> {
         let before = std::mem::take(&mut *lock(&self.finished));
         let answer = self.sync_file_systems();
@@ -75,7 +69,6 @@ impl Watched {
         answer
     }
 
-    /// Returns whether syncfs(2) is unavailable.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }

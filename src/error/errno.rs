@@ -19,7 +19,6 @@ pub(crate) const NAMES: &[(i32, &str)] = names![
     EDQUOT DQUOT, ECANCELED CANCELED, ECONNRESET CONNRESET, ENOTCONN NOTCONN,
 ];
 
-/// Returns the symbolic name of an errno, such as `EXDEV`.
 pub(crate) fn name(errno: i32) -> String {
     NAMES
         .iter()
@@ -27,7 +26,6 @@ pub(crate) fn name(errno: i32) -> String {
         .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
 }
 
-/// Returns the system's message for an errno.
 pub(crate) fn message(errno: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
     match text.find(" (os error") {

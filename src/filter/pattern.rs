@@ -3,7 +3,6 @@
 //! Patterns and names are bytes and need not be UTF-8. An invalid pattern, such as one with an unclosed bracket,
 //! matches nothing; [`Pattern::check`] says why it is invalid.
 
-/// A parsed pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     /// The pattern without a leading `!` and without a slash at its start or end.
@@ -164,7 +163,6 @@ fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: 
     if t == text.len() { MatchResult::Match } else { MatchResult::Differs }
 }
 
-/// A run of stars in a pattern.
 struct Star {
     /// The index of the byte after the run.
     end: usize,
@@ -174,7 +172,6 @@ struct Star {
     alone: bool,
 }
 
-/// The result of [`Star::reach`].
 enum Reach {
     /// The pattern continues with a slash, and the text has its next slash at this index.
     Slash(usize),
@@ -225,7 +222,6 @@ impl Star {
     }
 }
 
-/// A member of a bracket expression.
 #[derive(Clone, Copy)]
 enum Member<'p> {
     Byte(u8),

@@ -12,11 +12,8 @@ const VARIABLES: [(&str, u64); 5] = [
     ("PMI_RANK", 0),             // MPICH, Intel MPI, Slurm's PMI
 ];
 
-/// Returns the part that the environment names, read through `get`.
-///
-/// # Errors
-/// If no variable is set, one is no number, or two disagree. Two may disagree when one scheduler runs inside
-/// another; then only the user knows which one counts.
+/// Returns the part that the environment names, read through `get`. Fails if no variable is set, one is no number, or
+/// two disagree. Two may disagree when one scheduler runs inside another; then only the user knows which one counts.
 pub(super) fn part(get: impl Fn(&str) -> Option<OsString>) -> Result<u64, Failure> {
     let mut found: Option<(&str, u64)> = None;
     for (name, first) in VARIABLES {

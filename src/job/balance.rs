@@ -20,7 +20,6 @@ use std::ops::Range;
 /// Bundles per part. A bundle is at most a thirty-second of a part, unless a single item is more.
 const BUNDLES: u128 = 64;
 
-/// A number of bytes and of names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Weight {
     pub(super) bytes: u64,

@@ -26,11 +26,9 @@ pub(super) struct Facts {
     pub(super) kind: Kind,
     pub(super) size: u64,
     pub(super) mtime: Time,
-    /// The range, if only a range of the file is copied.
     pub(super) range: Option<PlannedRange>,
 }
 
-/// The facts about a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DirFacts {
     pub(super) mode: u32,
@@ -47,7 +45,6 @@ impl Facts {
         Facts { kind: stat.kind(), size: stat.size, mtime: stat.mtime, range: None }
     }
 
-    /// Returns whether the file still is as it was planned.
     pub(super) fn still_hold(&self, now: &Stat) -> bool {
         (self.kind, self.size, self.mtime) == (now.kind(), now.size, now.mtime)
     }

@@ -27,10 +27,8 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
-/// Completes a job.
-///
-/// # Errors
-/// If parts are missing; then nothing is done. Later failures are reported, and the rest is done.
+/// Completes a job. Fails if parts are missing; then nothing is done. Later failures are reported, and the rest is
+/// done.
 pub(super) fn finish(job: &Job) -> Result<Summary, Failure> {
     let ctx = &job.ctx;
     let results = results(job)?;
@@ -239,7 +237,6 @@ fn complete_directories(job: &Job) -> Result<u64, Failure> {
     Ok(directories)
 }
 
-/// Reports the failures of the plan and of the parts.
 fn report(job: &Job, results: &[PartResult]) {
     let Job { ctx, manifest, .. } = job;
     let of_parts = (0u64..).zip(results).map(|(part, result)| {

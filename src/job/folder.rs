@@ -33,7 +33,6 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JobDestination {
     pub(super) destination: OsString,
-    /// Whether the destination existed then.
     pub(super) existed: bool,
 }
 
@@ -58,10 +57,8 @@ pub(super) const JOINS: &str = "joins.json";
 pub(super) const FINISHED: &str = "finish.json";
 
 impl Folder {
-    /// Opens the folder of a job that has been planned.
-    ///
-    /// # Errors
-    /// If there is no complete plan, another version of zcp wrote it, or other users may write to it.
+    /// Opens the folder of a job that has been planned. Fails if there is no complete plan, another version of zcp
+    /// wrote it, or other users may write to it.
     pub(super) fn open(path: &Path, stale_retry: &StaleRetry) -> Result<(Folder, Manifest), Failure> {
         let root = stale_retry.operation(|| PrivateDir::open(path), Failure::reason)?;
         let Some(value) = root.read_json(MANIFEST, stale_retry)? else {
@@ -83,11 +80,8 @@ impl Folder {
         Ok(Folder { root, parts, ranges, results, running, written })
     }
 
-    /// Makes the folder, or empties one whose plan was never run, and begins the spool. A spool means that
-    /// the plan is not complete.
-    ///
-    /// # Errors
-    /// If parts have been run, the directory is no job folder, or other users may write to it.
+    /// Makes the folder, or empties one whose plan was never run, and begins the spool. A spool means that the plan
+    /// is not complete. Fails if parts have been run, the directory is no job folder, or other users may write to it.
     pub(super) fn prepare(path: &Path) -> Result<(Folder, Bounded<File>), Failure> {
         let root = PrivateDir::make(path)?;
         let names = root.names()?;
@@ -118,7 +112,6 @@ impl Folder {
         self.root.path()
     }
 
-    /// Returns the path of the spool, for messages.
     pub(super) fn spool(&self) -> std::path::PathBuf {
         self.root.path_of(SPOOL)
     }

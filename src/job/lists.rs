@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 /// The root, in a list of paths below it.
 pub(super) const ROOT: &str = ".";
 
-/// Makes a failure of `operation` on `path`, with the system's reason.
 pub(super) fn failed(operation: Operation, path: &Path, error: &io::Error) -> Failure {
     Failure::new(operation, path).errno(errno_of(error))
 }
@@ -42,7 +41,6 @@ impl ListWriter {
             .map_err(|error| failed(Operation::Write, &self.list, &error))
     }
 
-    /// Writes the buffered rest.
     pub(super) fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.names.flush().and_then(|()| self.facts.flush());
         flushed.map_err(|error| failed(Operation::Write, &self.list, &error))

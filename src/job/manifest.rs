@@ -79,7 +79,6 @@ pub(super) struct Manifest {
     pub(super) destination: Root,
     /// The name of a source that is a single file. Both roots are then the directories above.
     pub(super) name: Option<OsString>,
-    /// The new name of such a file.
     pub(super) new_name: Option<OsString>,
     /// The failures of the plan, and their objects in the form of `--stats=json`.
     pub(super) failed: u64,
@@ -131,7 +130,6 @@ impl Manifest {
         })
     }
 
-    /// Returns the paths of the source and of its copy.
     pub(super) fn operands(&self) -> (OsString, OsString) {
         let path = |root: &Root, name: &Option<OsString>| match name {
             Some(name) => Path::new(&root.path).join(name).into(),
@@ -145,7 +143,6 @@ impl Manifest {
         vec![self.source.magic, self.destination.magic]
     }
 
-    /// Returns the batch entry of a name in a list.
     pub(super) fn entry(&self, name: &OsStr, kind: Kind) -> Entry {
         let new_name = self.new_name.clone();
         Entry { name: name.to_owned(), operand: new_name.is_some(), new_name, hint: Some(kind) }
@@ -189,7 +186,6 @@ impl Join {
         Some(Join { number: value["number"].as_u64()?, ranges: value["ranges"].as_u64()?, facts, names })
     }
 
-    /// Returns the name that the parts copy.
     pub(super) fn first(&self) -> &OsStr {
         self.names.first().map(OsString::as_os_str).unwrap_or_default()
     }

@@ -48,14 +48,12 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use written::Written;
 
-/// One of the three steps, with its job folder.
 #[derive(Debug)]
 pub enum JobStep {
     /// `--plan=JOB --parts=N`.
     Plan(Plan),
     /// `--run=JOB`.
     Run {
-        /// The job folder.
         folder: OsString,
         /// `--part=K`, from 0, or `None` to take it from the environment.
         part: Option<u64>,
@@ -63,28 +61,17 @@ pub enum JobStep {
         arguments: Vec<OsString>,
     },
     /// `--finish=JOB`.
-    Finish {
-        /// The job folder.
-        folder: OsString,
-        /// Options of this run.
-        arguments: Vec<OsString>,
-    },
+    Finish { folder: OsString, arguments: Vec<OsString> },
 }
 
-/// A plan to make.
 #[derive(Debug)]
 pub struct Plan {
-    /// The job folder.
     pub folder: OsString,
-    /// The number of parts.
     pub parts: NonZeroU64,
     /// `--split-over`: files with more bytes are copied as byte ranges.
     pub split_over: Option<NonZeroU64>,
-    /// The options of the copy.
     pub options: Box<CopyOptions>,
-    /// The files to copy.
     pub sources: Vec<OsString>,
-    /// The destination.
     pub destination: OsString,
     /// The options that the other steps also use, as they would be typed.
     pub arguments: Vec<OsString>,
@@ -120,7 +107,6 @@ enum StepTask {
 }
 
 impl Prepared {
-    /// Returns the sources and the destination.
     pub fn operands(&self) -> (Vec<OsString>, OsString) {
         match &self.task {
             StepTask::Plan(plan) => (plan.sources.clone(), plan.destination.clone()),
@@ -132,10 +118,8 @@ impl Prepared {
     }
 }
 
-/// Reads the plan of a step and settles its options. `parse` parses the arguments that a plan holds.
-///
-/// # Errors
-/// If a plan may not be made, does not exist or cannot be read, or has no such part.
+/// Reads the plan of a step and settles its options. `parse` parses the arguments that a plan holds. Fails if a plan
+/// may not be made, does not exist or cannot be read, or has no such part.
 pub fn prepare<E: From<Error>>(
     step: JobStep,
     console: &Console,

@@ -35,7 +35,6 @@ const LEAST_RANGE: u64 = 4 << 20;
 /// mounts.
 const ALIGNMENT: u64 = 1 << 20;
 
-/// The totals of the walk.
 #[derive(Debug, Default)]
 struct Totals {
     size: Weight,
@@ -76,10 +75,7 @@ pub(super) fn refusal(plan: &Plan, options: &Options) -> Option<Failure> {
     reasons.into_iter().find(|(applies, _)| *applies).map(|(_, words)| Failure::plain(words))
 }
 
-/// Makes the plan.
-///
-/// # Errors
-/// If there can be no plan. A failure about a single name is reported and recorded for `--finish`.
+/// Makes the plan. A failure about a single name is reported and recorded for `--finish`.
 pub(super) fn plan(ctx: &Arc<Context>, plan: &Plan) -> Result<(), Failure> {
     let operands = plan.options.operands(plan.sources.clone(), plan.destination.clone());
     let (roots, folder, spool) = roots::resolve(ctx, operands, &plan.folder)?;
@@ -135,7 +131,6 @@ fn split_over(options: &Options, plan: &Plan, totals: &Totals) -> u64 {
     plan.split_over.map_or(quarter.max(LEAST_SPLIT), |size| size.get())
 }
 
-/// The names of the source, and what they add up to.
 struct SourceList {
     spool: SpoolWriter,
     totals: Totals,
@@ -171,7 +166,6 @@ impl SourceList {
     }
 }
 
-/// Returns the number of names of the inode that the plan has to collect.
 fn expected_names(options: &Options, stat: &Stat) -> u64 {
     match options.dereference {
         _ if !options.preserve.links => 1,

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 /// The permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// An open directory of a job.
 #[derive(Debug)]
 pub(super) struct PrivateDir {
     path: PathBuf,
@@ -35,10 +34,8 @@ impl AsFd for PrivateDir {
 }
 
 impl PrivateDir {
-    /// Opens the job folder. The user named it, so a symbolic link is followed.
-    ///
-    /// # Errors
-    /// If it does not exist, or other users may write to it.
+    /// Opens the job folder. The user named it, so a symbolic link is followed. Fails if it does not exist, or other
+    /// users may write to it.
     pub(super) fn open(path: &Path) -> Result<PrivateDir, Failure> {
         let cannot = |errno| Failure::new(Operation::Access, path).errno(errno);
         let fd = at::open_dir(at::CWD, path.as_os_str(), Follow::Yes).map_err(cannot)?;
@@ -63,7 +60,6 @@ impl PrivateDir {
         PrivateDir { path: self.path_of(name), fd }.checked()
     }
 
-    /// Opens a subdirectory and makes it if it is missing.
     pub(super) fn make_below(&self, name: &str) -> Result<PrivateDir, Failure> {
         match at::mkdir(&self.fd, OsStr::new(name), 0o700) {
             Ok(()) | Err(Errno::EXIST) => self.below(name),
@@ -71,7 +67,6 @@ impl PrivateDir {
         }
     }
 
-    /// Returns a function that makes the failure of an operation on a file.
     fn cannot(&self, operation: Operation, name: &str) -> impl Fn(Errno) -> Failure {
         move |errno| Failure::new(operation, self.path_of(name)).errno(errno)
     }
@@ -96,16 +91,12 @@ impl PrivateDir {
         self.path.join(name)
     }
 
-    /// Creates a file, open for reading and writing.
-    ///
-    /// # Errors
-    /// Those of open(2); EEXIST if the name is taken, even by a dangling link.
+    /// Creates a file, open for reading and writing. EEXIST if the name is taken, even by a dangling link.
     pub(super) fn create(&self, name: &str) -> Result<Bounded<File>, Failure> {
         let answer = at::create_private(&self.fd, OsStr::new(name));
         answer.map(|fd| Bounded(fd.into())).map_err(self.cannot(Operation::Create, name))
     }
 
-    /// Creates a file in place of an existing one.
     pub(super) fn replace(&self, name: &str) -> Result<Bounded<File>, Failure> {
         let temporary = temporary(name);
         let file = self.create(&temporary)?;

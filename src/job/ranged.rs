@@ -41,7 +41,6 @@ pub(super) struct RangedFile<'j> {
 pub(super) struct RangeRecord {
     /// The number of files that were published before.
     generation: u64,
-    /// The name in the directory of the destination.
     pub(super) name: OsString,
     /// 0 where inode numbers do not last.
     ino: u64,
@@ -189,7 +188,6 @@ impl RangedFile<'_> {
         self.job.manifest.identity(stat.ino) == record.ino && (!device_counts || stat.dev == record.dev)
     }
 
-    /// Returns whether `name` is the published file.
     pub(super) fn has_name(&self, record: &RangeRecord, dir: impl AsFd, name: &OsStr) -> bool {
         at::stat(dir, name, Follow::No).is_ok_and(|stat| self.is_same_inode(record, &stat))
     }

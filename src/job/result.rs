@@ -7,10 +7,8 @@ use crate::sys::stale::StaleRetry;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 
-/// A range that has been copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CopiedRange {
-    /// The number of the joined file.
     pub(super) join: u64,
     pub(super) start: u64,
     /// The name of the range file. Names are never reused: if that file gets lost, the next one does not seem
@@ -18,7 +16,6 @@ pub(super) struct CopiedRange {
     pub(super) file: OsString,
 }
 
-/// The result of a complete run of a part.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PartResult {
     /// The object of `--stats=json`.

@@ -19,11 +19,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-/// The source and the destination of a plan.
 pub(super) struct JobRoots {
     pub(super) source: (Root, OwnedFd),
     pub(super) destination: (Root, OwnedFd),
-    /// Whether the destination existed before.
     pub(super) existed: bool,
     /// The name, the status and the new name of a source that is a single file. The roots are then the directories
     /// above.
@@ -33,11 +31,8 @@ pub(super) struct JobRoots {
 /// Resolves the operands by cp's rules, prepares the job folder, and makes the destination. Also returns the folder
 /// and the empty spool in it.
 ///
-/// A repeated plan keeps the destination of the first one, although the directory that the first one made now
-/// exists.
-///
-/// # Errors
-/// Those of a copy (no source, no `-r`, a directory into itself ...) and those of the job folder.
+/// A repeated plan keeps the destination of the first one, although the directory that the first one made now exists.
+/// Fails as a copy does (no source, no `-r`, a directory into itself ...), and if the job folder cannot be used.
 pub(super) fn resolve(
     ctx: &Context,
     operands: Operands,
@@ -119,7 +114,6 @@ fn leads_into(path: &OsStr, source: &Stat) -> bool {
     open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::ancestors(&dir).contains(&source.id()))
 }
 
-/// Makes the root of the destination if it is missing.
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     let mode = ctx.mode_policy().directory(source.permissions(), false);

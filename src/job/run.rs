@@ -24,7 +24,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Runs a part of a job.
 pub(super) fn run(job: &Job, part: u64, written: &Written) -> Result<Summary, Failure> {
     let Job { ctx, folder, .. } = job;
     // Do not wait for a result to become visible: most parts have none yet, and a part whose result is not
@@ -92,7 +91,6 @@ struct RangeCopier<'j> {
     job: &'j Job,
     mark: &'j Mark,
     shared: &'j Shared,
-    /// The ranges that an earlier run has copied.
     done: Vec<CopiedRange>,
 }
 

@@ -102,7 +102,6 @@ pub(super) struct SpoolReader {
 }
 
 impl SpoolReader {
-    /// Continues at `at`, the start of a record.
     pub(super) fn seek(&mut self, at: u64) -> Result<(), Failure> {
         self.file.seek(SeekFrom::Start(at)).map_err(|error| failed(Operation::Read, &self.path, &error))?;
         self.at = at;

@@ -24,7 +24,6 @@ const GROUP: usize = 64;
 type Found = Result<(OsString, Facts), Failure>;
 type WholeFiles = Filter<ListReader<Facts>, fn(&Found) -> bool>;
 
-/// The names of one part.
 pub(super) struct PartNames<'j> {
     job: &'j Job,
     branch: Arc<Mutex<Branch<'j>>>,

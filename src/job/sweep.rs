@@ -24,7 +24,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// The mark of a run that has begun.
 pub(super) struct Mark {
     name: String,
     path: PathBuf,
@@ -32,7 +31,6 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Creates the mark of this process.
     pub(super) fn set(job: &Job, part: u64) -> Result<Mark, Failure> {
         let name = format!("{part}-{}-{}-{}", super::host(), std::process::id(), temporary::first_serial());
         let file = job.retry(|| job.folder.running.create(&name))?;

@@ -18,13 +18,11 @@ pub struct Preserve {
     pub mode: bool,
     /// `--no-preserve=mode`: new files get the default permissions minus the umask.
     pub no_mode: bool,
-    /// Owner and group.
     pub ownership: bool,
     /// Access and modification times.
     pub timestamps: bool,
     /// Hard links: names of one inode stay names of one inode.
     pub links: bool,
-    /// Extended attributes.
     pub xattr: bool,
     /// The SELinux context.
     pub context: bool,
@@ -36,7 +34,6 @@ pub struct Preserve {
 }
 
 impl Preserve {
-    /// Returns the rule for the modes of new names.
     pub fn mode_policy(&self, umask: u32) -> ModePolicy {
         let rule = match (self.mode, self.no_mode) {
             (true, _) => ModeRule::Source,
@@ -51,7 +48,6 @@ impl Preserve {
         !(self.mode || self.ownership || self.timestamps || self.xattr || self.context)
     }
 
-    /// Returns the extended attributes to copy.
     pub fn xattrs(&self) -> Wanted {
         Wanted { all: self.xattr, context: self.context, ..Wanted::default() }
     }
@@ -60,11 +56,8 @@ impl Preserve {
 /// A copy whose content is complete, and its source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttributePair<'a> {
-    /// The source.
     pub from: Handle<'a>,
-    /// The copy.
     pub to: Handle<'a>,
-    /// The attributes of the source.
     pub source: &'a Stat,
     /// The attributes of the copy before; `None` if it is new.
     pub before: Option<Stat>,
@@ -77,9 +70,7 @@ pub(crate) struct AttributePair<'a> {
 /// An attribute that was not kept. The failure lacks the path.
 #[derive(Clone, Debug)]
 pub(crate) enum Lost {
-    /// This is a failure.
     Failed(Failure),
-    /// This is worth a warning.
     Warned(Failure),
     /// This is a failure that cp does not report: the copy belongs to another user.
     Silently,
@@ -100,9 +91,7 @@ enum Owned {
 pub(crate) struct AttributeRules {
     pub keep: Preserve,
     pub umask: u32,
-    /// The effective user id.
     pub uid: u32,
-    /// Whether the process runs as root.
     pub privileged: bool,
 }
 

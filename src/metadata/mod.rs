@@ -64,9 +64,6 @@ impl<'a> Handle<'a> {
 
 /// Takes others' rights on an existing file away before its owner changes, because its old mode may grant more
 /// than the new owner wants. False if the process is not permitted to, so that setting the owner is pointless.
-///
-/// # Errors
-/// Any error other than an unprivileged process's EPERM.
 fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: bool) -> Result<bool, Failure> {
     match set_mode(file, before.permissions() & stat.permissions() & 0o700) {
         Ok(()) => Ok(true),
@@ -80,11 +77,9 @@ fn close_to_others(file: Handle<'_>, before: &Stat, stat: &Stat, privileged: boo
 /// Gives a file the source's owner and group. An error does not count if the file has them already, as some file
 /// systems refuse even that chown.
 ///
-/// If the process is not permitted to, the group alone is tried, as cp does. `Ok(false)` then means that the owner
-/// is not the source's, so that set-ID bits must not be set.
-///
-/// # Errors
-/// Those of chown(2), except EPERM and EINVAL for an unprivileged process, which are expected.
+/// If the process is not permitted to, the group alone is tried, as cp does. `Ok(false)` then means that the owner is
+/// not the source's, so that set-ID bits must not be set. Fails with errors of chown(2), except EPERM and EINVAL for
+/// an unprivileged process, which are expected.
 pub(crate) fn set_owner(file: Handle<'_>, stat: &Stat, privileged: bool) -> Result<bool, Failure> {
     match chown(file, Some(stat.uid), Some(stat.gid)) {
         Ok(()) => Ok(true),
@@ -119,9 +114,6 @@ pub(crate) fn set_mode(file: Handle<'_>, mode: u32) -> sys::Result<()> {
 
 /// Gives a file the permission bits `mode` and the source's access control lists. A list that the source does not
 /// have is removed: the file may have had it before, or got it from its directory's default.
-///
-/// # Errors
-/// An ACL of the source cannot be read, or an ACL or the mode cannot be set.
 pub(crate) fn copy_mode(source: Handle<'_>, file: Handle<'_>, kind: Kind, mode: u32) -> Result<(), Failure> {
     // The lists come first. The group bits of a mode are the mask of an access control list (acl(5)), so setting
     // the mode first would give rights to the group, or to those named by a list that is to be removed, until the

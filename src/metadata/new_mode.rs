@@ -7,7 +7,6 @@
 
 use crate::sys::{Kind, Stat};
 
-/// The final mode of new names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModeRule {
     /// The source's, with its access control list (`-p`).
@@ -22,7 +21,6 @@ pub enum ModeRule {
 #[derive(Clone, Copy, Debug)]
 pub struct ModePolicy {
     pub rule: ModeRule,
-    /// Whether the owner is set after creation.
     pub changes_owner: bool,
     pub umask: u32,
 }
@@ -37,7 +35,6 @@ pub struct NewMode {
     pub later: Option<u32>,
 }
 
-/// The mode of a new directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewDirectoryMode {
     /// The mode for mkdir(2). It always lets the owner fill the directory.

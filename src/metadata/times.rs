@@ -10,7 +10,6 @@ use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 
-/// Sets the access and modification times to those of `stat`.
 pub(crate) fn set(file: Handle<'_>, stat: &Stat) -> Result<(), Failure> {
     let times = Timestamps { last_access: timespec(stat.atime), last_modification: timespec(stat.mtime) };
     let answer = match file {
@@ -38,7 +37,6 @@ pub(crate) fn set_apart(file: Handle<'_>, source: &Stat) -> Result<(), Failure> 
     set_modification(file, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW })
 }
 
-/// Sets the modification time alone.
 pub(crate) fn set_modified(file: Handle<'_>, time: Time) -> Result<(), Failure> {
     set_modification(file, timespec(time))
 }

@@ -9,14 +9,12 @@ use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// The attribute of the access ACL (acl(5)).
 pub(crate) const ACL_ACCESS: &str = "system.posix_acl_access";
 /// The attribute of file capabilities (capabilities(7)).
 pub(crate) const CAPABILITY: &str = "security.capability";
 /// The attribute of a directory's default ACL, which new entries inherit.
 pub(crate) const ACL_DEFAULT: &str = "system.posix_acl_default";
 
-/// Which attributes are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `--preserve=xattr`: all but those that belong to the mode or the context.
@@ -204,7 +202,6 @@ fn compare(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl
     Ok(true)
 }
 
-/// Creates or replaces an attribute.
 pub(crate) fn set(file: Handle<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
     let flags = XattrFlags::empty();
     let open = |fd| fs::fsetxattr(fd, name, value, flags);

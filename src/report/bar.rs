@@ -12,7 +12,6 @@ pub(crate) struct Bar {
 
 #[cfg(feature = "cli")]
 impl Bar {
-    /// Whether this build can draw a bar.
     pub(crate) const EXISTS: bool = true;
 
     /// Makes a bar that is drawn at most eight times a second.
@@ -23,7 +22,6 @@ impl Bar {
         Bar { bar: bar.with_style(style) }
     }
 
-    /// Runs `print` while the bar is cleared.
     pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }

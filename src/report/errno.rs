@@ -3,7 +3,6 @@
 use crate::error::errno::{NAMES, message, name};
 use crate::transfer::{Reason, Strategy};
 
-/// Returns the reason of a step-down with this name.
 pub(crate) fn reason(name: &str) -> Option<Reason> {
     let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
     let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
@@ -19,7 +18,6 @@ pub(crate) fn reason_name(reason: Reason) -> String {
     }
 }
 
-/// Returns the reason of a step-down in plain words.
 pub(crate) fn explain(strategy: Strategy, reason: Reason) -> String {
     let errno = match reason {
         Reason::Errno(errno) => errno,

@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex};
 /// The most failures, and the most warnings, that the report keeps. All are printed and counted.
 const KEPT_FAILURES: usize = 1000;
 
-/// A callback that all threads share.
 pub(crate) struct Callback<F: ?Sized>(pub Arc<F>);
 
 impl<F: ?Sized> Clone for Callback<F> {
@@ -50,13 +49,11 @@ pub(crate) type MadeCallback = Callback<dyn Fn(&Path, &Path) + Send + Sync>;
 /// Tells whether a file may be replaced. Without one, the answer is no.
 pub(crate) type Prompter = Callback<dyn Fn(&Prompt) -> bool + Send + Sync>;
 
-/// The receivers of events. All are absent by default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receivers {
     /// The front end of a program. With a console, the copy catches signals and enlarges the table of
     /// descriptors. Without one, it leaves signals, the terminal and descriptors alone.
     pub console: Option<Console>,
-    /// Receives a record for each name.
     pub log: Option<Log>,
     pub progress: Option<ProgressCallback>,
     pub made: Option<MadeCallback>,
@@ -94,7 +91,6 @@ impl Events {
         self.status = StatusRequest::install().unwrap_or_default();
     }
 
-    /// Returns the flag that stops the copy.
     pub(crate) fn stop(&self) -> &StopFlag {
         &self.stop
     }
@@ -107,14 +103,12 @@ impl Events {
         self.receivers.progress.as_ref()
     }
 
-    /// Passes on a name that was made.
     pub(crate) fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
         if let Some(made) = &self.receivers.made {
             made(Path::new(&source()), Path::new(&destination()));
         }
     }
 
-    /// Asks whether a file may be replaced.
     pub(crate) fn ask(&self, prompt: &Prompt) -> bool {
         self.receivers.prompter.as_ref().is_some_and(|prompter| prompter(prompt))
     }
@@ -144,17 +138,14 @@ impl Events {
         }
     }
 
-    /// Returns whether each name gets a record.
     pub(crate) fn records(&self) -> bool {
         self.receivers.log.is_some() || self.itemize
     }
 
-    /// Receives the records, if there is a log.
     pub(crate) fn log(&self) -> Option<&Log> {
         self.receivers.log.as_ref()
     }
 
-    /// Logs a directory that was made.
     pub(crate) fn made_directory(
         &self,
         source: impl FnOnce() -> OsString,
@@ -220,7 +211,6 @@ impl Events {
         keep(&self.failures, failure);
     }
 
-    /// Returns whether a failure ends the copy.
     pub(crate) fn ends_copy(&self, failure: &Failure) -> bool {
         match self.on_failure {
             OnFailure::KeepGoing => false,
@@ -251,12 +241,10 @@ impl Events {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Returns the first failures, for the statistics.
     pub(crate) fn kept_failures(&self) -> Vec<Failure> {
         lock(&self.failures).clone()
     }
 
-    /// Returns the first warnings.
     pub(crate) fn kept_warnings(&self) -> Vec<Failure> {
         lock(&self.warnings).clone()
     }

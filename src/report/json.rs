@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Returns the JSON value of a byte string.
 pub(crate) fn bytes(text: &OsStr) -> Value {
     match text.to_str() {
         Some(text) => json!(text),
@@ -41,7 +40,6 @@ fn is_plain(text: &[u8]) -> bool {
     words.iter().all(|word| is_plain(u64::from_ne_bytes(*word))) && is_plain(u64::from_ne_bytes(last))
 }
 
-/// Appends a number.
 pub(crate) fn push_number(line: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; 20];
     let mut length = 0;

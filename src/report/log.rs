@@ -122,7 +122,6 @@ impl Log {
 pub(crate) struct NameFailures {
     /// Whether anything failed, even without a message.
     pub any: bool,
-    /// The first failure with a message.
     pub first: Option<Box<Failure>>,
     /// Whether the source was gone, which is no failure (`--ignore-vanished`).
     pub vanished: bool,
@@ -158,7 +157,6 @@ pub(super) fn name_has_vanished() -> bool {
 /// The reason for skipping a name that was removed before it could be copied.
 pub(crate) const VANISHED: &str = "vanished";
 
-/// The outcome of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum NameAction {
     /// A new file got the content of the source.
@@ -192,23 +190,18 @@ impl NameAction {
 /// The properties in which an existing destination differed from its source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Differences {
-    /// The number of bytes.
     pub size: bool,
-    /// The modification time.
     pub time: bool,
 }
 
 /// The bytes that strategies moved for one name, and the strategies that it left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// Bytes by strategy, indexed by [`Strategy`].
     bytes: [u64; Strategy::ALL.len()],
-    /// The strategies that were left, with the reasons.
     step_downs: Vec<(Strategy, Reason)>,
 }
 
 impl Moved {
-    /// Returns the strategies that moved bytes, with their bytes.
     fn by_strategy(&self) -> impl Iterator<Item = (Strategy, u64)> {
         Strategy::ALL.into_iter().map(|strategy| (strategy, self.bytes[strategy as usize])).filter(|(_, n)| *n > 0)
     }
@@ -222,7 +215,6 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Notes the state of an account.
     pub(crate) fn of(account: &Account) -> Before {
         Before { bytes: bytes(account), noted: account.noted() }
     }
@@ -259,12 +251,9 @@ impl<'r> From<&'r OsStr> for PathParts<'r> {
     }
 }
 
-/// The content of one line.
 #[derive(Debug, Default)]
 pub(crate) struct Record<'r> {
-    /// The path of the source, if it is known.
     pub source: Option<PathParts<'r>>,
-    /// The path of the destination, if it is known.
     pub destination: Option<PathParts<'r>>,
     pub action: NameAction,
     /// Whether this is a dry run, so that it is the expected outcome.
@@ -273,19 +262,15 @@ pub(crate) struct Record<'r> {
     pub range: Option<Range<u64>>,
     /// The reason for skipping the name.
     pub why: Option<&'static str>,
-    /// The kind of the source, if it was inspected.
     pub kind: Option<Kind>,
-    /// How an existing destination differed.
     pub differences: Differences,
     pub moved: Moved,
     /// The time that a worker spent on the name, in nanoseconds.
     pub ns: u64,
-    /// The first failure with a message.
     pub failure: Option<&'r Failure>,
 }
 
 impl Record<'_> {
-    /// Appends the JSON object and a newline.
     pub(crate) fn write_json(&self, line: &mut Vec<u8>) {
         push(line, &["{\"action\":\"", self.action.name(), "\",\"source\":"]);
         push_path(line, self.source);

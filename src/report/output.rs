@@ -11,13 +11,11 @@ use std::io::IsTerminal;
 /// The size of the buffer in bytes. A terminal gets each line at once.
 const HELD: usize = 16 << 10;
 
-/// A buffered stdout.
 #[derive(Debug)]
 pub(crate) struct Output {
     held: Vec<u8>,
     at_once: Option<bool>,
     error: Option<Errno>,
-    /// Stops the copy that prints.
     stop: Option<StopFlag>,
 }
 
@@ -69,7 +67,6 @@ impl Output {
         }
     }
 
-    /// Returns the error of the first failed write.
     pub(crate) fn error(&self) -> Option<Errno> {
         self.error
     }

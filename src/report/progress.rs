@@ -46,7 +46,6 @@ pub(crate) struct Meters {
     current: Mutex<OsString>,
     /// Set by the display when it needs the name of the current file.
     wanted: AtomicBool,
-    /// The alarm of all meters.
     alarm: OnceLock<Arc<Alarm>>,
 }
 
@@ -130,7 +129,6 @@ pub struct Progress {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BarHandle {
     bar: Arc<Mutex<Option<Bar>>>,
-    /// Whether a bar was ever drawn.
     shown: Arc<AtomicBool>,
 }
 
@@ -148,10 +146,8 @@ impl BarHandle {
     }
 }
 
-/// The form in which progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Display {
-    /// A bar on a terminal.
     Bar,
     /// A line every 15 seconds.
     Lines,
@@ -183,24 +179,19 @@ impl Display {
     }
 }
 
-/// Counts the amount to copy.
 pub(crate) type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
-/// The parts of the display.
 pub(crate) struct Watch {
     pub console: Option<Console>,
     pub meters: Arc<Meters>,
-    /// Whether progress is shown.
     pub progress: When,
     pub form: ProgressForm,
     /// Set by SIGUSR1.
     pub request: StatusRequest,
-    /// Counts ahead.
     pub estimate: Option<Estimate>,
     pub callback: Option<ProgressCallback>,
 }
 
-/// A running copy: its totals and its speeds.
 struct RunningCopy {
     start: Instant,
     total: Arc<Total>,
@@ -273,7 +264,6 @@ fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
 }
 
 impl Watch {
-    /// Starts the thread for a copy that began at `start`.
     fn spawn(self, start: Instant) -> Option<Thread> {
         let (end, ended) = channel();
         let thread = std::thread::Builder::new().name("progress".into()).stack_size(memory::STACK);

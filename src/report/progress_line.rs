@@ -7,7 +7,6 @@ use super::table::{bytes, count, duration, of_files};
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// The displayed state of a copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State<'s> {
     pub progress: Progress,
@@ -15,7 +14,6 @@ pub(crate) struct State<'s> {
     pub is_endless: bool,
     /// Whether all files were counted, perhaps without their sizes.
     pub files_are_known: bool,
-    /// The time since the start.
     pub elapsed: Duration,
     /// The current speed in moved bytes per second.
     pub rate: Option<f64>,
@@ -113,7 +111,6 @@ impl State<'_> {
     }
 }
 
-/// Returns a bar of `cells` cells between brackets.
 fn filled(cells: usize, percent: u64) -> String {
     let done = cells * usize::try_from(percent).unwrap_or(100) / 100;
     let head = if (1..cells).contains(&done) { ">" } else { "" };

@@ -78,7 +78,6 @@ const FILE: f64 = 65_536.0;
 const PRIOR: f64 = 0.01;
 
 impl Costs {
-    /// Starts at `now` with the counters at `bytes` and `files`.
     pub(crate) fn new(memory: Duration, now: Instant, (bytes, files): (u64, u64)) -> Costs {
         Costs {
             memory: memory.as_secs_f64(),
@@ -93,7 +92,6 @@ impl Costs {
         }
     }
 
-    /// Takes a sample.
     pub(crate) fn sample(&mut self, now: Instant, (bytes, files): (u64, u64)) {
         let passed = now.saturating_duration_since(self.last.0);
         if passed.is_zero() {

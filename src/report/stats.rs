@@ -12,14 +12,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// The figures of one worker, or of all workers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stats {
     /// Regular files whose content was copied.
     pub files: u64,
     /// Directories that were made or merged into.
     pub directories: u64,
-    /// Symbolic links that were made.
     pub symlinks: u64,
     /// Hard links that were made, instead of a second copy or by `-l`.
     pub hard_links: u64,
@@ -39,14 +37,12 @@ pub(crate) struct Stats {
     pub bytes_logical: u64,
     /// The bytes of copied files that an earlier run had written, and that were found to be the source's.
     pub bytes_kept: u64,
-    /// The work of each strategy.
     pub account: Account,
     /// The routes, each with its number of files.
     pub routes: BTreeMap<Case, (Route, u64)>,
 }
 
 impl Stats {
-    /// Adds the figures of another worker.
     #[must_use]
     pub(crate) fn merge(mut self, mut other: Stats) -> Stats {
         for ((_, sum), (_, number)) in self.counters().into_iter().zip(other.counters()) {
@@ -90,11 +86,9 @@ impl Stats {
 pub(crate) struct Left {
     /// The number of files, as far as they were counted.
     pub files: u64,
-    /// Whether all files were counted.
     pub all_counted: bool,
 }
 
-/// The figures of a whole run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
     pub stats: Stats,
@@ -107,15 +101,10 @@ pub(crate) struct Summary {
     pub peak_in_flight: usize,
     pub failed: u64,
     pub started: Option<Time>,
-    /// The operands, as they were given.
     pub sources: Vec<OsString>,
-    /// The destination, as it was given.
     pub destination: Option<OsString>,
-    /// The signal that ended the copy.
     pub signal: Option<i32>,
-    /// The first failures.
     pub failures: Vec<Failure>,
-    /// The first warnings.
     pub warnings: Vec<Failure>,
     /// Whether the copy was stopped before everything was copied.
     pub interrupted: bool,
@@ -123,7 +112,6 @@ pub(crate) struct Summary {
     pub gave_up: bool,
     /// Whether any failure was to end it (`--fail-fast`).
     pub fails_fast: bool,
-    /// The files that were not tried then.
     pub left: Option<Left>,
     /// Entries that had vanished before they could be copied, if that is no failure (`--ignore-vanished`).
     pub vanished: u64,
@@ -194,7 +182,6 @@ impl Summary {
     }
 }
 
-/// Returns the object for the reason of leaving a strategy.
 pub(super) fn step_down_json(strategy: Strategy, reason: Reason) -> Value {
     let why = errno::explain(strategy, reason);
     json!({"strategy": strategy.name(), "errno": errno::reason_name(reason), "reason": why})

@@ -17,7 +17,6 @@ pub(crate) fn text(summary: &Summary, colours: bool) -> String {
     if colours { with_headings(&out) } else { out }
 }
 
-/// Sets the headings in bold.
 fn with_headings(text: &str) -> String {
     let is_heading = |line: &str| {
         ["copied ", "would copy ", "strategy ", "refused", "tried first"].iter().any(|word| line.starts_with(word))
@@ -183,7 +182,6 @@ fn strategies(out: &mut String, summary: &Summary) -> std::fmt::Result {
     }
 }
 
-/// Lists the number of calls of each kind.
 fn calls(tally: &Tally) -> String {
     let made = Call::ALL.into_iter().zip(tally.calls).filter(|(_, n)| *n > 0);
     made.map(|(call, n)| format!("{} {}", count(n), call.label())).collect::<Vec<_>>().join(", ")
@@ -251,7 +249,6 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Formats a duration in a suitable unit.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {

@@ -22,7 +22,6 @@ pub(crate) const NOWHERE: BorrowedFd<'static> = fs::ABS;
 /// Whether a symbolic link at the end of a name is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follow {
-    /// Act on the link itself.
     No,
     /// Act on the file that the link points to.
     Yes,
@@ -44,7 +43,6 @@ impl From<bool> for Follow {
     }
 }
 
-/// fstatat(2).
 pub(crate) fn stat(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<Stat> {
     retry_on_intr(|| fs::statat(&dir, name, follow.at())).map(Stat::from)
 }
@@ -59,7 +57,6 @@ pub(super) fn magic(stat: &fs::StatFs) -> u64 {
     u64::from(stat.f_type as u32)
 }
 
-/// fstat(2).
 pub fn fstat(fd: impl AsFd) -> Result<Stat> {
     retry_on_intr(|| fs::fstat(&fd)).map(Stat::from)
 }
@@ -101,7 +98,6 @@ pub(crate) fn open_write(dir: impl AsFd, name: &OsStr, follow: Follow, wait: boo
     open_existing(dir, name, OFlags::WRONLY | OFlags::NOCTTY | follow.open(), wait)
 }
 
-/// Opens an existing file or device for reading and writing.
 pub(crate) fn open_read_write(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::RDWR | OFlags::NOCTTY, true)
 }
@@ -117,7 +113,6 @@ pub(crate) fn without_proc(errno: Errno) -> Errno {
     if errno == Errno::NOENT && !has_proc() { Errno::NOSYS } else { errno }
 }
 
-/// Returns whether /proc is mounted.
 pub(crate) fn has_proc() -> bool {
     fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_ok()
 }
@@ -140,7 +135,6 @@ pub(crate) fn open_path(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
 }
 
-/// Opens by O_PATH the inode of an open file.
 pub(crate) fn open_path_of(fd: impl AsFd) -> Result<OwnedFd> {
     open_path_followed(CWD, OsStr::new(&proc_path(fd.as_fd())))
 }
@@ -246,7 +240,6 @@ pub(crate) fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
     if errno == Errno::BADF && by_path() { Errno::ACCESS } else { errno }
 }
 
-/// Returns the names in a directory (getdents64(2)).
 pub(crate) fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
     let (mut names, mut room) = (Names::default(), EntryBuffer::default());
@@ -254,7 +247,6 @@ pub(crate) fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     Ok((0..names.len()).filter_map(|at| names.get(at)).map(|entry| entry.name.to_owned()).collect())
 }
 
-/// mkdirat(2).
 pub(crate) fn mkdir(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<()> {
     retry_on_intr(|| fs::mkdirat(&dir, name, Mode::from_raw_mode(mode)))
 }
@@ -264,7 +256,6 @@ pub(crate) fn unlink(dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::unlinkat(&dir, name, AtFlags::empty()))
 }
 
-/// symlinkat(2).
 pub(crate) fn symlink(target: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::symlinkat(target, &dir, name))
 }
@@ -281,7 +272,6 @@ pub(crate) fn link(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr
     retry_on_intr(|| fs::linkat(&old_dir, old, &dir, name, flags))
 }
 
-/// renameat(2).
 pub(crate) fn rename(old_dir: impl AsFd, old: &OsStr, dir: impl AsFd, name: &OsStr) -> Result<()> {
     retry_on_intr(|| fs::renameat(&old_dir, old, &dir, name))
 }

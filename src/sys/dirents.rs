@@ -11,7 +11,6 @@ use std::os::unix::ffi::OsStrExt;
 /// Bytes per call, enough for about a thousand names; glibc's readdir uses the same size.
 const ROOM: usize = 32 << 10;
 
-/// An entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dirent<'n> {
     /// Never `.` or `..`.
@@ -39,17 +38,14 @@ struct Slot {
 }
 
 impl Names {
-    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Returns whether there are no entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Returns the entry at a position.
     pub(crate) fn get(&self, at: usize) -> Option<Dirent<'_>> {
         let slot = self.entries.get(at)?;
         let name = self.text.get(slot.start..)?.get(..slot.length.into())?;
@@ -75,7 +71,6 @@ impl Names {
         self.entries.push(Slot { ino: entry.ino, start, length, kind: entry.kind });
     }
 
-    /// Adds all entries of `others`.
     pub(crate) fn append(&mut self, others: &Names) {
         (0..others.len()).filter_map(|at| others.get(at)).for_each(|entry| self.push(entry));
     }
@@ -94,16 +89,12 @@ impl Names {
     }
 }
 
-/// A reusable buffer for [`EntryBuffer::read`].
 #[derive(Debug, Default)]
 pub(crate) struct EntryBuffer(Vec<MaybeUninit<u8>>);
 
 impl EntryBuffer {
     /// Adds the next entries of `dir` to `names`; false at the end. Reading continues at the position of the open
-    /// directory, which duplicates of the descriptor share.
-    ///
-    /// # Errors
-    /// Those of getdents64(2); EACCES for a directory that may not be read.
+    /// directory, which duplicates of the descriptor share. EACCES for a directory that may not be read.
     pub(crate) fn read(&mut self, dir: BorrowedFd<'_>, names: &mut Names) -> Result<bool> {
         self.0.resize(ROOM, MaybeUninit::uninit());
         let mut entries = RawDir::new(dir, &mut self.0);

@@ -14,33 +14,21 @@ fn bounded(fd: OwnedFd) -> Bounded<File> {
 }
 
 /// Opens a file for reading.
-///
-/// # Errors
-/// Those of open(2).
 pub fn open(path: &Path) -> Result<Bounded<File>> {
     Ok(bounded(at::open_read(CWD, path.as_os_str(), Follow::Yes, true)?))
 }
 
 /// Creates a file for writing, or empties the file that has the name, as the `>` of a shell does.
-///
-/// # Errors
-/// Those of open(2).
 pub fn create(path: &Path) -> Result<Bounded<File>> {
     Ok(bounded(at::create_or_empty(CWD, path.as_os_str())?))
 }
 
-/// Creates a file for writing.
-///
-/// # Errors
-/// EEXIST if the name is taken, and those of open(2).
+/// Creates a file for writing. EEXIST if the name is taken.
 pub fn create_new(path: &Path) -> Result<Bounded<File>> {
     Ok(bounded(at::create(CWD, path.as_os_str(), 0o666, true)?))
 }
 
 /// Opens an existing file, device or fifo for writing, and empties a regular file.
-///
-/// # Errors
-/// Those of open(2), fstat(2) and ftruncate(2).
 pub fn overwrite(path: &Path) -> Result<Bounded<File>> {
     let fd = at::open_write(CWD, path.as_os_str(), Follow::Yes, true)?;
     if at::fstat(&fd)?.is_regular() {

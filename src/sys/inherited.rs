@@ -44,11 +44,8 @@ fn number_in(name: &OsStr) -> Option<RawFd> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-/// Duplicates a descriptor; position and flags stay shared with other holders of the open file. `None` if it is
-/// not open for writing, or for reading unless `write` is set.
-///
-/// # Errors
-/// EBADF if the number is not open.
+/// Duplicates a descriptor; position and flags stay shared with other holders of the open file. `None` if it is not
+/// open for writing, or for reading unless `write` is set. EBADF if the number is not open.
 pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     if start::was_closed(number) {
         return Err(Errno::BADF);
@@ -61,10 +58,7 @@ pub fn take(number: RawFd, write: bool) -> Result<Option<OwnedFd>> {
     Ok(Some(fd).filter(|_| suits && !flags.contains(OFlags::PATH)))
 }
 
-/// Returns whether the descriptor writes at the start of an empty file.
-///
-/// # Errors
-/// Those of fcntl(2), fstat(2) and lseek(2): ESPIPE for what has no position.
+/// Returns whether the descriptor writes at the start of an empty file. ESPIPE for what has no position.
 pub fn is_fresh(fd: &OwnedFd) -> Result<bool> {
     let appends = rustix::fs::fcntl_getfl(fd)?.contains(OFlags::APPEND);
     let empty = at::fstat(fd)?.size == 0;

@@ -19,16 +19,12 @@ impl Interruptions {
         self.0 <= MOST
     }
 
-    /// Notes progress.
     pub fn reset(&mut self) {
         self.0 = 0;
     }
 }
 
-/// Makes a call and retries it after each interruption.
-///
-/// # Errors
-/// The errno of the call, or EINTR if it was interrupted too often.
+/// Makes a call and retries it after each interruption. Fails with EINTR if it was interrupted too often.
 pub(crate) fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let mut interruptions = Interruptions::default();
     loop {

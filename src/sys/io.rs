@@ -37,7 +37,6 @@ pub(crate) fn seek_to(fd: impl AsFd, at: u64) -> Result<u64> {
     retry_on_intr(|| fs::seek(&fd, SeekFrom::Start(at)))
 }
 
-/// ftruncate(2).
 pub(crate) fn truncate(fd: impl AsFd, size: u64) -> Result<()> {
     retry_on_intr(|| fs::ftruncate(&fd, size))
 }
@@ -91,10 +90,8 @@ pub(crate) fn may_be_cached(fd: impl AsFd, size: u64) -> bool {
     }
 }
 
-/// Reads a byte if it is in the page cache (RWF_NOWAIT of preadv2(2)).
-///
-/// # Errors
-/// EAGAIN if the read would have to wait for the disk; EOPNOTSUPP where the file system cannot tell.
+/// Reads a byte if it is in the page cache (RWF_NOWAIT of preadv2(2)). EAGAIN if the read would have to wait for the
+/// disk; EOPNOTSUPP where the file system cannot tell.
 fn read_byte_without_waiting(fd: impl AsFd, at: u64) -> Result<usize> {
     let mut byte = [0];
     let room = &mut [std::io::IoSliceMut::new(&mut byte)];
@@ -146,7 +143,6 @@ pub(crate) fn flush(fd: impl AsFd) -> Result<()> {
     close(duplicate(fd.as_fd())?)
 }
 
-/// fsync(2).
 pub(crate) fn sync(fd: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::fsync(&fd))
 }
@@ -169,10 +165,8 @@ pub(crate) fn lock(fd: impl AsFd) -> Result<()> {
 const A_WHILE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Waits until a descriptor is readable (or writable), or its peer has closed (poll(2)). False after a signal or a
-/// short timeout, so that the caller can check whether it should stop.
-///
-/// # Errors
-/// Those of poll(2); EINTR after too many interruptions without a wait.
+/// short timeout, so that the caller can check whether it should stop. Fails with EINTR after too many interruptions
+/// without a wait.
 pub(crate) fn poll_a_while(fd: impl AsFd, write: bool, interruptions: &mut Interruptions) -> Result<bool> {
     let events = if write { PollFlags::OUT } else { PollFlags::IN };
     match poll(&mut [PollFd::new(&fd, events)], Some(&A_WHILE)) {

@@ -19,7 +19,6 @@ pub(crate) fn affordable_workers() -> usize {
     usize::try_from(left / WORKER).unwrap_or(usize::MAX).max(1)
 }
 
-/// Returns whether the address space has a limit.
 pub(crate) fn is_limited() -> bool {
     matches!(proc::soft_limit(Resource::RLIMIT_AS), Ok(Some(_)))
 }
@@ -31,10 +30,7 @@ fn used() -> u64 {
     pages.map_or(16 << 20, |pages| pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// Makes a buffer of `len` zeros.
-///
-/// # Errors
-/// ENOMEM, where an ordinary allocation would abort the program.
+/// Makes a buffer of `len` zeros. Fails with ENOMEM where an ordinary allocation would abort the program.
 pub(crate) fn buffer(len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;

@@ -20,5 +20,4 @@ pub(crate) mod stat;
 pub use rustix::io::Errno;
 pub(crate) use stat::{Kind, Stat, Time};
 
-/// The result of a system call.
 pub(crate) type Result<T> = std::result::Result<T, Errno>;

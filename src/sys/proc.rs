@@ -62,9 +62,6 @@ pub(crate) fn descriptor_limit() -> usize {
 }
 
 /// Returns the soft limit of a resource, or `None` if there is none.
-///
-/// # Errors
-/// Those of getrlimit(2).
 // The type of a limit differs between architectures.
 #[allow(clippy::useless_conversion)]
 pub(super) fn soft_limit(resource: Resource) -> Result<Option<u64>> {
@@ -81,7 +78,6 @@ pub(crate) fn reserve_descriptors(count: usize) {
     let _ = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), highest);
 }
 
-/// Returns the host name.
 pub(crate) fn host() -> String {
     first_line("/proc/sys/kernel/hostname")
 }
@@ -91,7 +87,6 @@ pub(crate) fn machine() -> String {
     first_line("/proc/sys/kernel/random/boot_id")
 }
 
-/// Returns an unpredictable number.
 pub(crate) fn random() -> u128 {
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     // std takes the keys of RandomState from the kernel (getrandom(2)).
@@ -150,7 +145,6 @@ pub(crate) fn processors() -> usize {
 /// The signal for a write to a pipe or socket without a reader.
 pub const SIGPIPE: i32 = signal_hook::consts::SIGPIPE;
 
-/// Ends the process by SIGPIPE.
 pub(crate) fn end_by_broken_pipe() {
     let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
 }
@@ -171,9 +165,6 @@ impl StopFlag {
     /// Makes the ending signals raise this flag. A second signal of the same number ends the process at once, by
     /// its default action. A signal that was ignored when the program started (as by nohup) stays ignored. SIGXFSZ
     /// is caught as well, so that exceeding RLIMIT_FSIZE is an ordinary failure (EFBIG).
-    ///
-    /// # Errors
-    /// The error of sigaction(2).
     pub fn install(&self) -> std::io::Result<()> {
         if !raw::is_ignored(SIGXFSZ) {
             signal_hook::flag::register(SIGXFSZ, Arc::default())?;
@@ -207,7 +198,6 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed) == GAVE_UP
     }
 
-    /// Returns whether a stop was requested.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
@@ -253,9 +243,6 @@ pub(crate) struct StatusRequest(Arc<AtomicBool>);
 
 impl StatusRequest {
     /// Catches SIGUSR1, which would otherwise end the process. If it is ignored, it stays ignored.
-    ///
-    /// # Errors
-    /// The error of sigaction(2).
     pub(crate) fn install() -> std::io::Result<StatusRequest> {
         let request = StatusRequest::default();
         if !raw::is_ignored(SIGUSR1) {

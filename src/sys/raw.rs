@@ -27,10 +27,8 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// Duplicates a descriptor number that need not be open (fcntl(2), `F_DUPFD_CLOEXEC`).
-///
-/// # Errors
-/// EBADF for a number that is not open.
+/// Duplicates a descriptor number that need not be open (fcntl(2), `F_DUPFD_CLOEXEC`). EBADF for a number that is not
+/// open.
 pub(crate) fn duplicate(number: RawFd) -> Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::BADF);
@@ -77,11 +75,9 @@ struct Pages {
     recently_evicted: u64,
 }
 
-/// Returns the number of pages in the page cache (cachestat(2)) among the `length` bytes of a file from `start`
-/// on. A length of 0 means to the end. Unlike a read, the call starts no read-ahead.
-///
-/// # Errors
-/// ENOSYS before Linux 6.5; EPERM for a file of another user that may not be written.
+/// Returns the number of pages in the page cache (cachestat(2)) among the `length` bytes of a file from `start` on. A
+/// length of 0 means to the end. Unlike a read, the call starts no read-ahead. ENOSYS before Linux 6.5; EPERM for a
+/// file of another user that may not be written.
 pub(crate) fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64> {
     let range = Range { start, length };
     let mut pages = Pages::default();
@@ -93,9 +89,6 @@ pub(crate) fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64
 }
 
 /// faccessat(2) for writing, by the real ids. Called directly, because libc's faccessat tries faccessat2(2) first.
-///
-/// # Errors
-/// Those of faccessat(2); EINVAL for a name with a NUL byte.
 pub(crate) fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
     // SAFETY: the kernel reads the name up to its NUL byte and writes nothing.
@@ -104,9 +97,7 @@ pub(crate) fn may_write_by_real_ids(dir: BorrowedFd<'_>, name: &OsStr) -> Result
 }
 
 /// fchmodat2(2) on an O_PATH descriptor, from Linux 6.6. Its number is the same on all architectures that Rust knows.
-///
-/// # Errors
-/// Those of fchmodat(2); ENOSYS before Linux 6.6.
+/// ENOSYS before Linux 6.6.
 pub(crate) fn change_mode(by_path: BorrowedFd<'_>, mode: u32) -> Result<()> {
     const FCHMODAT2: libc::c_long = 452;
     // SAFETY: the kernel reads an empty string that is static, and writes nothing.
@@ -122,10 +113,7 @@ struct AttributeValue {
     flags: u32,
 }
 
-/// getxattrat(2) without following a symbolic link, from Linux 6.13. Returns the length of the value.
-///
-/// # Errors
-/// Those of getxattr(2); ENOSYS before Linux 6.13; EINVAL for a name with a NUL byte.
+/// getxattrat(2) without following a symbolic link, from Linux 6.13. Returns the length of the value. ENOSYS before that.
 pub(crate) fn attribute_at(
     dir: BorrowedFd<'_>,
     name: &OsStr,
@@ -155,10 +143,7 @@ pub(crate) fn attribute_at(
     usize::try_from(answer).map_err(|_| last_error())
 }
 
-/// listxattrat(2) without following a symbolic link, from Linux 6.13. Returns the length of the list.
-///
-/// # Errors
-/// Those of listxattr(2); ENOSYS before Linux 6.13; EINVAL for a name with a NUL byte.
+/// listxattrat(2) without following a symbolic link, from Linux 6.13. Returns the length of the list. ENOSYS before that.
 pub(crate) fn attributes_at(dir: BorrowedFd<'_>, name: &OsStr, room: &mut [u8]) -> Result<usize> {
     const LISTXATTRAT: libc::c_long = 465;
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;

@@ -18,10 +18,8 @@ pub(crate) fn is_enabled() -> bool {
     *ENABLED.get_or_init(|| at::stat(CWD, OsStr::new("/sys/fs/selinux/enforce"), Follow::Yes).is_ok())
 }
 
-/// Sets the context of all files that this thread creates from now on (proc_pid_attr(5), `fscreate`).
-///
-/// # Errors
-/// EINVAL for a context that the policy does not know, EACCES where the policy forbids it.
+/// Sets the context of all files that this thread creates from now on (proc_pid_attr(5), `fscreate`). EINVAL for a
+/// context that the policy does not know, EACCES where the policy forbids it.
 pub(crate) fn create_as(context: &OsStr) -> Result<()> {
     // The kernel takes the context with its terminating NUL byte.
     let text = [context.as_bytes(), b"\0"].concat();

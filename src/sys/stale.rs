@@ -29,18 +29,12 @@ impl StaleRetry {
     }
 
     /// Repeats a call while it gives ENOENT or ESTALE and time is left.
-    ///
-    /// # Errors
-    /// Those of the last call.
     pub(crate) fn call<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
         self.until(&mut call, |errno| self.may_pass(*errno))
     }
 
     /// Like [`StaleRetry::call`], for an operation of several calls, which is also repeated on EEXIST: a sibling
     /// may have just made the name. `reason` gives the errno of a failure.
-    ///
-    /// # Errors
-    /// Those of the last try.
     pub(crate) fn operation<T, E>(
         &self,
         mut operation: impl FnMut() -> std::result::Result<T, E>,

@@ -16,9 +16,6 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 static SIGPIPE_ENDS: AtomicBool = AtomicBool::new(false);
 
 /// Ignores SIGPIPE, and opens a placeholder for each closed standard descriptor.
-///
-/// # Errors
-/// No placeholder can be opened.
 pub fn begin() -> Result<()> {
     SIGPIPE_ENDS.store(!raw::ignore_broken_pipe(), Ordering::Relaxed);
     let closed = closed();

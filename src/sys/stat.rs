@@ -2,7 +2,6 @@
 //!
 //! A type of this crate, so that decisions can be tested on values that no real file system returns.
 
-/// A timestamp of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
     /// Seconds since the epoch.
@@ -14,19 +13,12 @@ pub struct Time {
 /// The type of a file (`S_IFMT` of stat(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file.
     Regular,
-    /// A directory.
     Directory,
-    /// A symbolic link.
     Symlink,
-    /// A named pipe.
     Fifo,
-    /// A UNIX socket.
     Socket,
-    /// A character device.
     CharDevice,
-    /// A block device.
     BlockDevice,
     /// None of the types in inode(7).
     Unknown,
@@ -35,9 +27,7 @@ pub enum Kind {
 /// Device and inode number, which identify a file as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
-    /// `st_dev`.
     pub dev: u64,
-    /// `st_ino`.
     pub ino: u64,
 }
 
@@ -46,15 +36,12 @@ pub struct FileId {
 pub struct Stat {
     /// The device that holds the file.
     pub dev: u64,
-    /// The inode number.
     pub ino: u64,
     /// Type and permission bits.
     pub mode: u32,
     /// The number of hard links.
     pub nlink: u64,
-    /// The owner.
     pub uid: u32,
-    /// The group.
     pub gid: u32,
     /// The device that a special file refers to.
     pub rdev: u64,
@@ -64,7 +51,6 @@ pub struct Stat {
     pub blocks: u64,
     /// The preferred block size in bytes.
     pub blksize: u64,
-    /// Last access.
     pub atime: Time,
     /// Last change of the content.
     pub mtime: Time,
@@ -78,11 +64,9 @@ pub(crate) fn is_on_block_device(dev: u64) -> bool {
     rustix::fs::major(dev) != 0
 }
 
-/// The type bits of a mode (`S_IFMT`).
 const TYPE_BITS: u32 = 0o170_000;
 
 impl Stat {
-    /// Returns the type of the file.
     pub fn kind(&self) -> Kind {
         match self.mode & TYPE_BITS {
             0o100_000 => Kind::Regular,
@@ -96,17 +80,14 @@ impl Stat {
         }
     }
 
-    /// Returns whether it is a directory.
     pub fn is_dir(&self) -> bool {
         self.kind() == Kind::Directory
     }
 
-    /// Returns whether it is a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.kind() == Kind::Symlink
     }
 
-    /// Returns whether it is a regular file.
     pub fn is_regular(&self) -> bool {
         self.kind() == Kind::Regular
     }
@@ -116,7 +97,6 @@ impl Stat {
         self.kind() == Kind::CharDevice && self.rdev == 0x103
     }
 
-    /// Device and inode number.
     pub fn id(&self) -> FileId {
         FileId { dev: self.dev, ino: self.ino }
     }

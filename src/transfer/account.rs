@@ -13,25 +13,16 @@ named! {
     /// A system call that a strategy makes on the data. Its name is the one in the output of strace(1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Call {
-        /// ioctl(FICLONE).
         Ficlone = "ioctl",
-        /// copy_file_range(2).
         CopyFileRange = "copy_file_range",
         /// splice(2), into the pipe or out of it.
         Splice = "splice",
-        /// sendfile(2).
         Sendfile = "sendfile",
-        /// mmap(2).
         Mmap = "mmap",
-        /// munmap(2).
         Munmap = "munmap",
-        /// pread64(2).
         Pread = "pread64",
-        /// pwrite64(2).
         Pwrite = "pwrite64",
-        /// preadv2(2) with RWF_DONTCACHE.
         Preadv2 = "preadv2",
-        /// pwritev2(2) with RWF_DONTCACHE.
         Pwritev2 = "pwritev2",
         /// read(2), from a file without offsets.
         Read = "read",
@@ -43,7 +34,6 @@ named! {
 }
 
 impl Call {
-    /// Returns the name in the table of statistics.
     pub fn label(self) -> &'static str {
         if self == Call::Ficlone { "ioctl(FICLONE)" } else { self.name() }
     }
@@ -52,7 +42,6 @@ impl Call {
 /// Why a file left a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// The kernel refused with this errno.
     Errno(i32),
     /// The call returned 0, although the file has more bytes.
     EarlyEnd,
@@ -66,7 +55,6 @@ impl From<Errno> for Reason {
     }
 }
 
-/// The figures of one strategy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Files of which the strategy moved bytes. A file that several strategies moved counts for each.
@@ -78,7 +66,6 @@ pub struct Tally {
     pub by_reference: u64,
     /// Nanoseconds inside the calls.
     pub ns: u64,
-    /// The number of calls, indexed by [`Call`].
     pub calls: [u64; Call::ALL.len()],
     /// How often a copy changed to the next strategy, by reason. A strategy that is skipped because of a
     /// remembered refusal is not counted.
@@ -97,12 +84,10 @@ impl Tally {
         answer
     }
 
-    /// Returns the number of all calls.
     pub fn total_calls(&self) -> u64 {
         self.calls.iter().sum()
     }
 
-    /// Returns whether the strategy was used or tried.
     pub fn is_used(&self) -> bool {
         self.files > 0 || self.total_calls() > 0
     }
@@ -125,24 +110,20 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     tallies: [Tally; Strategy::ALL.len()],
-    /// Bytes of holes that were kept as holes.
     pub holes: u64,
     /// The latest step-downs, if the names that are copied are logged.
     noted: Option<Vec<(Strategy, Reason)>>,
 }
 
 impl Account {
-    /// Returns the tally of one strategy.
     pub fn tally(&self, strategy: Strategy) -> &Tally {
         &self.tallies[strategy as usize]
     }
 
-    /// Returns the tally of one strategy, for adding to it.
     pub fn tally_mut(&mut self, strategy: Strategy) -> &mut Tally {
         &mut self.tallies[strategy as usize]
     }
 
-    /// Returns the bytes moved by all strategies except reflink.
     pub fn bytes_moved(&self) -> u64 {
         Strategy::ALL.into_iter().filter(|s| *s != Strategy::Reflink).map(|s| self.tally(s).bytes).sum()
     }
@@ -152,12 +133,10 @@ impl Account {
         self.tally(Strategy::Reflink).bytes
     }
 
-    /// Notes each step-down from now on.
     pub fn note_step_downs(&mut self) {
         self.noted = Some(Vec::new());
     }
 
-    /// Counts a step-down.
     pub(super) fn step_down(&mut self, strategy: Strategy, reason: Reason) {
         *self.tally_mut(strategy).step_downs.entry(reason).or_default() += 1;
         if let Some(noted) = &mut self.noted {
@@ -165,7 +144,6 @@ impl Account {
         }
     }
 
-    /// Returns the number of step-downs that are noted.
     pub fn noted(&self) -> usize {
         self.noted.as_ref().map_or(0, Vec::len)
     }
@@ -178,7 +156,6 @@ impl Account {
         }
     }
 
-    /// Adds another worker's figures.
     pub fn merge(&mut self, other: &Account) {
         for (mine, theirs) in self.tallies.iter_mut().zip(&other.tallies) {
             mine.merge(theirs);

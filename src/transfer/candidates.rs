@@ -5,7 +5,6 @@ use super::{Account, Reason, Route, Strategy};
 use crate::error::Failure;
 use crate::sys::Errno;
 
-/// The strategies that are left for one copy.
 pub(super) struct Candidates<'a> {
     route: &'a Route,
     /// The strategy in use, as an index into the route.
@@ -47,12 +46,10 @@ impl<'a> Candidates<'a> {
         self.index
     }
 
-    /// Returns to an earlier position.
     pub(super) fn return_to(&mut self, position: usize) {
         self.index = position;
     }
 
-    /// Returns whether the route has this strategy after the one in use.
     pub(super) fn has_later(&self, strategy: Strategy) -> bool {
         self.route.strategies.iter().skip(self.index + 1).any(|other| *other == strategy)
     }
@@ -62,7 +59,6 @@ impl<'a> Candidates<'a> {
         self.index + 1 < self.route.strategies.len()
     }
 
-    /// Adds bytes to a strategy's tally.
     pub(super) fn credit(&mut self, account: &mut Account, strategy: Strategy, bytes: u64) {
         let first = !std::mem::replace(&mut self.credited[strategy as usize], true);
         let tally = account.tally_mut(strategy);

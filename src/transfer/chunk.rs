@@ -33,7 +33,6 @@ impl Default for CallSize {
 }
 
 impl CallSize {
-    /// Returns the most bytes for the next call.
     pub(super) fn bytes(self) -> u64 {
         self.bytes
     }
@@ -161,7 +160,6 @@ impl FlushSize {
         FLUSH_TRIALS.get(self.begun % FLUSH_WINDOW).copied().unwrap_or(self.bytes)
     }
 
-    /// Notes that a flush begins; returns its number.
     pub(crate) fn begin(&mut self) -> usize {
         self.begun += 1;
         self.begun - 1

@@ -25,7 +25,6 @@ use std::os::fd::{AsFd, OwnedFd};
 /// How often `read` may return 0 before the end: another process may truncate the file and fill it again.
 const MOST_EMPTY_READS: u32 = 3;
 
-/// The state of the copy of one file or stream.
 pub(super) struct CopyLoop<'a, 'f> {
     ladder: &'a mut Ladder,
     t: &'a Transfer<'f>,
@@ -35,7 +34,6 @@ pub(super) struct CopyLoop<'a, 'f> {
     account: &'a mut Account,
     forms: (Form, Form),
     is_stream: bool,
-    /// The sides that bypass the page cache.
     uncached: Sides,
     /// Whether the data ends at `st_size`.
     true_size: bool,
@@ -43,7 +41,6 @@ pub(super) struct CopyLoop<'a, 'f> {
     zeros: bool,
     /// Whether they did in any part of the file.
     searched_zeros: bool,
-    /// The holes that were skipped.
     reported: ReportedHoles,
     /// The position of the destination's descriptor, where sendfile writes.
     position: u64,
@@ -55,7 +52,6 @@ pub(super) struct CopyLoop<'a, 'f> {
     skipped: Skipped,
     /// The offset up to which the destination has been written, or allocated.
     filled: u64,
-    /// The sides that have offsets.
     offsets: Offsets,
     /// How often `read` has returned 0 too early since bytes were moved.
     dry: u32,

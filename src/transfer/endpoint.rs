@@ -56,22 +56,17 @@ pub(super) struct Endpoint<'a> {
     pub(super) has_offsets: &'a Cell<bool>,
     /// Whether read and write bypass the page cache.
     pub(super) uncached: bool,
-    /// Ends a wait.
     pub(super) stop: &'a StopFlag,
 }
 
 impl Endpoint<'_> {
-    /// Returns whether a call may have to wait for a peer.
     pub(super) fn may_block(&self) -> bool {
         !matches!(self.form, Form::File | Form::Null)
     }
 
     /// Waits until the file is readable or writable. This is also done for a blocking descriptor: a signal that
     /// requests a stop ends poll(2), but the kernel may restart a blocked read or write (signal(7)). O_NONBLOCK
-    /// cannot be set, because other processes share the open file.
-    ///
-    /// # Errors
-    /// EINTR if a stop was requested; those of poll(2).
+    /// cannot be set, because other processes share the open file. EINTR if a stop was requested.
     pub(super) fn wait(&self, write: bool, tally: &mut Tally) -> Result<()> {
         loop {
             if self.stop.is_raised() {
@@ -104,11 +99,8 @@ impl Endpoint<'_> {
         }
     }
 
-    /// After `refusal` of a call at offset `at`: makes later calls use the descriptor's position, if that is `at`
-    /// or can be set to it (SEEK_DATA may have moved it).
-    ///
-    /// # Errors
-    /// `refusal`, if the position is not known to be `at`; those of lseek(2).
+    /// After `refusal` of a call at offset `at`: makes later calls use the descriptor's position, if that is `at` or
+    /// can be set to it (SEEK_DATA may have moved it). Fails with `refusal` if the position is not known to be `at`.
     pub(super) fn give_up_offsets(&self, at: u64, refusal: Errno) -> Result<()> {
         let stands_there = match io::seek_to(self.fd, at) {
             Ok(position) => position == at,

@@ -57,7 +57,6 @@ impl Evictor {
         evictor
     }
 
-    /// Prepares for the copy of a range.
     pub(super) fn begin(&mut self, t: &Transfer<'_>, range: Range<u64>) {
         (self.flushed, self.any_cached) = (range.start, false);
         self.range = range;
@@ -109,10 +108,8 @@ impl Evictor {
     }
 
     /// Drops the remaining pages after the copy ended at `at`. With `later`, the file may be flushed together with
-    /// others, through a descriptor that stays open until then.
-    ///
-    /// # Errors
-    /// Those of fdatasync(2) on this file. A later fsync(2) on the same descriptor would not report them again.
+    /// others, through a descriptor that stays open until then. Fails with the errors of fdatasync(2) on this file,
+    /// because a later fsync(2) on the same descriptor would not report them again.
     pub(super) fn end(&mut self, t: &Transfer<'_>, at: u64, later: bool) -> Result<()> {
         if at > self.start {
             self.drop_window(t, at - self.start);

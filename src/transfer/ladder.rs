@@ -65,7 +65,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the route for a file, within the limits.
     pub(super) fn route(&self, case: Case) -> Route {
         let default = default_route(case, self.cloning);
         self.restrict(if case.uncached { uncached::route(default) } else { default })
@@ -134,7 +133,6 @@ impl<'a> Transfer<'a> {
         !self.stat.is_regular() || self.target != DestinationKind::File
     }
 
-    /// Returns the sides that have offsets, judged by their kind.
     pub(super) fn offsets(&self, source: Form) -> Offsets {
         Offsets::new(source == Form::File, self.target == DestinationKind::File)
     }
@@ -160,7 +158,6 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// A part of a regular file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FilePart {
     /// All of it. The destination is empty.
@@ -227,10 +224,8 @@ impl Ladder {
         taken.map(|(case, route, files)| (case, (Arc::unwrap_or_clone(route), files))).collect()
     }
 
-    /// Copies all data of `t.src` to `t.dst`.
-    ///
-    /// # Errors
-    /// The first error that no strategy could avoid. The content of the destination is then unspecified.
+    /// Copies all data of `t.src` to `t.dst`. After a failure, which no strategy could avoid, the content of the
+    /// destination is unspecified.
     pub fn copy(&mut self, t: &Transfer<'_>, account: &mut Account) -> Result<Outcome, Failure> {
         self.copy_part(t, FilePart::Whole, account)
     }
@@ -322,7 +317,6 @@ impl Ladder {
         self.writeback.unwritten()
     }
 
-    /// Returns whether files are flushed while they are copied.
     fn flushes(&self, t: &Transfer<'_>) -> bool {
         let wanted = self.limits.durable || self.evictor.is_some() && self.evicts(t);
         wanted && t.target == DestinationKind::File && !self.written_in_one
@@ -385,7 +379,6 @@ impl Ladder {
         self.route_at(index)
     }
 
-    /// Returns the index of the route for a case.
     pub(super) fn route_index(&mut self, case: Case, choose: fn(&Limits, Case) -> Route) -> usize {
         self.routes.iter().position(|(known, ..)| *known == case).unwrap_or_else(|| {
             self.routes.push((case, Arc::new(choose(&self.limits, case)), 0));
@@ -397,7 +390,6 @@ impl Ladder {
         Arc::clone(&self.routes[index].1)
     }
 
-    /// Counts a file that takes a route.
     pub(super) fn count_file(&mut self, index: usize) {
         self.routes[index].2 += 1;
     }

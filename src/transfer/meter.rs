@@ -11,7 +11,6 @@ use std::time::Instant;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -34,13 +33,10 @@ impl Counter {
 pub struct Meter {
     /// Bytes that are done: moved, shared or passed over.
     pub bytes: Counter,
-    /// Bytes moved.
     pub moved: Counter,
     /// Bytes that are passed over because they take no time: holes, and files that were left alone.
     pub passed: Counter,
-    /// Files done.
     pub files: Counter,
-    /// Files that were left alone.
     pub files_passed: Counter,
     alarm: Option<Arc<Alarm>>,
 }
@@ -51,7 +47,6 @@ impl Meter {
         Meter { alarm, ..Meter::default() }
     }
 
-    /// Adds bytes of a hole.
     pub fn pass(&self, bytes: u64) {
         self.bytes.add(bytes);
         self.passed.add(bytes);
@@ -63,7 +58,6 @@ impl Meter {
         self.passed.set(self.passed.get().saturating_sub(bytes));
     }
 
-    /// Adds moved bytes.
     pub fn add(&self, bytes: u64) {
         self.bytes.add(bytes);
         self.moved.add(bytes);

@@ -24,6 +24,7 @@ macro_rules! named {
     };
 }
 
+#[allow(missing_docs)]
 pub(crate) mod account;
 mod candidates;
 mod chunk;
@@ -32,9 +33,11 @@ mod endpoint;
 mod enlarge;
 mod evict;
 pub(crate) mod ladder;
+#[allow(missing_docs)]
 pub(crate) mod meter;
 pub(crate) mod rate_limit;
 pub(crate) mod route;
+#[allow(missing_docs)]
 pub(crate) mod small;
 mod spans;
 mod strategies;
@@ -72,7 +75,6 @@ named! {
     }
 }
 
-/// The result of one step of a strategy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// This many bytes, at least one, are now in the destination.

@@ -13,7 +13,6 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// The least number of calls a second.
 const STEPS: u64 = 20;
 
-/// A rate limit that workers share.
 #[derive(Debug)]
 pub struct RateLimit {
     /// Bytes a second.

@@ -89,7 +89,6 @@ impl FsKind {
 }
 
 named! {
-    /// The size of a file, for the choice of a route.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub enum SizeClass {
         /// Up to [`SMALL`] bytes: one call moves the file, and its overhead dominates.
@@ -144,12 +143,10 @@ pub enum Cloning {
     Forbid,
 }
 
-/// The properties by which a route is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Case {
     pub source: FsKind,
     pub destination: FsKind,
-    /// Whether both have the same `st_dev`.
     pub same_device: bool,
     pub size: SizeClass,
     /// Whether the destination existed before and has been truncated.
@@ -164,7 +161,6 @@ impl Case {
         Case { source, destination, same_device, size: SizeClass::of(stat.size), overwritten, uncached: false }
     }
 
-    /// Returns the case of small new files.
     pub(super) fn small((source, destination): (FsKind, FsKind), same_device: bool) -> Case {
         let (size, overwritten, uncached) = (SizeClass::Small, false, false);
         Case { source, destination, same_device, size, overwritten, uncached }
@@ -176,10 +172,8 @@ impl Case {
     }
 }
 
-/// The strategies for a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The strategies, in the order in which they are tried.
     pub strategies: Vec<Strategy>,
     /// Whether the destination's blocks are allocated before the first byte is written (fallocate(2)).
     pub preallocate: bool,

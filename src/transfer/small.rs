@@ -16,7 +16,6 @@ use std::time::Instant;
 /// The call that moves small files between two devices, and the time since the last reading of the clock.
 pub struct SmallFiles {
     strategy: Strategy,
-    /// The index of the route in the ladder.
     route: usize,
     pair: (u64, u64),
     since: Instant,
@@ -53,9 +52,6 @@ impl Ladder {
     }
 
     /// Copies one of them.
-    ///
-    /// # Errors
-    /// As for [`Ladder::copy`].
     pub fn copy_small(
         &mut self,
         files: &mut SmallFiles,
@@ -91,7 +87,6 @@ impl Ladder {
         Ok(Outcome { size, ..Outcome::default() })
     }
 
-    /// Ends the copy of small files.
     pub fn end_small_files(&self, files: &mut SmallFiles, account: &mut Account) {
         files.read_clock(account);
     }

@@ -46,7 +46,6 @@ const OVERHEAD: u64 = 1 << 14;
 pub(super) struct ReportedHoles {
     /// The holes, as long as they may have to be read.
     pub(super) holes: Vec<Range<u64>>,
-    /// The length of all holes.
     pub(super) bytes: u64,
 }
 

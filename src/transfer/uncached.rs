@@ -41,7 +41,6 @@ impl Sides {
     }
 }
 
-/// The pairs of devices that were tried.
 #[derive(Debug, Default)]
 pub(super) struct TriedPairs(Vec<((u64, u64), Sides)>);
 

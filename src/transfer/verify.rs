@@ -76,11 +76,9 @@ impl Verifier {
         Ok(copy.from_cache)
     }
 
-    /// Compares a source with an incomplete copy, both as they are now. Returns the length of their common start,
-    /// in whole blocks. `compared` gets the length of each equal piece.
-    ///
-    /// # Errors
-    /// The source could not be read or a stop was requested. For an unreadable copy, the length is 0.
+    /// Compares a source with an incomplete copy, both as they are now. Returns the length of their common start, in
+    /// whole blocks. `compared` gets the length of each equal piece. For an unreadable copy, the length is 0. Fails
+    /// if the source could not be read or a stop was requested.
     pub(crate) fn common_start(
         &mut self,
         source: BorrowedFd<'_>,
@@ -126,7 +124,6 @@ impl Verifier {
         Ok(Uncached { direct: direct.is_some(), fd: direct.unwrap_or(cached), written, from_cache })
     }
 
-    /// Returns the finding of a failure as the error.
     fn compare_open(
         &mut self,
         source: BorrowedFd<'_>,
@@ -238,7 +235,6 @@ fn write_and_drop(copy: WrittenCopy<'_>) -> Result<(OwnedFd, bool)> {
     Ok((fd, from_cache))
 }
 
-/// An aligned buffer.
 #[derive(Debug, Default)]
 struct VerifyBuffer {
     bytes: Vec<u8>,
@@ -281,6 +277,5 @@ struct Uncached<'c> {
     written: WrittenCopy<'c>,
     /// Whether `fd` was opened with O_DIRECT.
     direct: bool,
-    /// Whether reads may be served from the page cache.
     from_cache: bool,
 }

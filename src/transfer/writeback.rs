@@ -57,11 +57,9 @@ impl Writeback {
         self.flush_size.bytes() / ALIGNMENT * ALIGNMENT
     }
 
-    /// Accounts for `bytes` by which `dst` is now complete up to `end`, with `left` still to come. Begins a flush
-    /// if one is due. Returns the offset up to which the file is on the disk, if that has changed.
-    ///
-    /// # Errors
-    /// Those of fdatasync(2), which no later call would report again.
+    /// Accounts for `bytes` by which `dst` is now complete up to `end`, with `left` still to come. Begins a flush if
+    /// one is due. Returns the offset up to which the file is on the disk, if that has changed. Fails with the errors
+    /// of fdatasync(2), which no later call would report again.
     pub(super) fn add(&mut self, dst: BorrowedFd<'_>, end: u64, bytes: u64, left: u64) -> Result<Option<u64>> {
         self.unwritten += bytes;
         if self.unwritten < self.step() || left < ALIGNMENT {

@@ -19,7 +19,6 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub base: Base,
-    /// Whether this run made it.
     pub(super) made: bool,
     /// Whether a symbolic link leads to it.
     follow: Follow,
@@ -34,7 +33,6 @@ pub(crate) struct Opened {
 pub(crate) struct TargetDirectory<'t> {
     pub above: &'t Base,
     pub name: &'t OsStr,
-    /// Its mode if it is made.
     pub mode: NewDirectoryMode,
     pub path: &'t dyn Fn() -> OsString,
 }
@@ -50,10 +48,8 @@ impl TargetDirectory<'_> {
         move |errno| Failure::new(operation, (self.path)()).errno(errno)
     }
 
-    /// Makes the directory with a mode that lets entries be created in it. A failure names `operation`.
-    ///
-    /// # Errors
-    /// EEXIST if the name is taken; those of mkdir(2).
+    /// Makes the directory with a mode that lets entries be created in it. A failure names `operation`. EEXIST if the
+    /// name is taken.
     pub(crate) fn make(&self, ctx: &Context, operation: Operation) -> Result<Opened, Failure> {
         let (above, name) = (self.above, self.name);
         if ctx.options.dry_run {
@@ -86,7 +82,6 @@ impl TargetDirectory<'_> {
         Ok(Opened { made: true, mode, ..Opened::existing(dst, stat, Follow::No) })
     }
 
-    /// Opens the existing directory.
     pub(crate) fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
         let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot(Operation::Access))?;
         let stat = at::fstat(&fd).map_err(self.cannot(Operation::Stat))?;
@@ -102,12 +97,10 @@ impl Opened {
         Opened { base: Base::Absent, made: true, follow: Follow::No, stat: None, mode: None }
     }
 
-    /// Wraps an existing directory that is open.
     pub(crate) fn existing(fd: OwnedFd, stat: Stat, follow: Follow) -> Opened {
         Opened { base: Base::Open(fd), made: false, follow, stat: Some(stat), mode: None }
     }
 
-    /// Returns its device and inode, if it exists.
     pub(super) fn id(&self) -> Option<FileId> {
         self.stat.map(|stat| stat.id())
     }

@@ -26,10 +26,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// A list of names that is being read.
 pub(crate) struct List {
     names: Box<dyn Iterator<Item = std::io::Result<Vec<u8>>> + Send>,
-    /// The name of the list, for messages.
     name: OsString,
 }
 
@@ -108,13 +106,11 @@ impl Fingerprints {
         self.set.insert(self.of(path))
     }
 
-    /// Returns whether the set has the path.
     pub(crate) fn contains(&self, path: &[u8]) -> bool {
         !self.set.is_empty() && self.set.contains(&self.of(path))
     }
 }
 
-/// A list while it is read.
 #[derive(Debug)]
 pub(super) struct Listed {
     list: List,
@@ -168,7 +164,6 @@ impl<'c> Supply<'c> for Listed {
     }
 }
 
-/// Listed names in one directory.
 struct ListedGroup {
     directories: Arc<ListedDirectories>,
     /// The components of the directory's path below the source.

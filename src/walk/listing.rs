@@ -21,9 +21,6 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Starts to list a directory that has just been opened.
-    ///
-    /// # Errors
-    /// The errno of reading the directory.
     pub(super) fn open(dir: BorrowedFd<'_>, room: &mut EntryBuffer) -> Result<Listing> {
         let mut piece = Names::default();
         // Most directories are read by one call and need no descriptor of their own.
@@ -35,10 +32,8 @@ impl Listing {
         Ok(Listing { piece, next: 0, rest })
     }
 
-    /// Reads all entries into one piece and sorts it by inode number, as cp does.
-    ///
-    /// # Errors
-    /// The errno of reading the directory. Its entries are lost then.
+    /// Reads all entries into one piece and sorts it by inode number, as cp does. After a failure its entries are
+    /// lost.
     pub(super) fn sorted(mut self, room: &mut EntryBuffer) -> Result<Listing> {
         if let Some(dir) = self.rest.take() {
             while room.read(dir.as_fd(), &mut self.piece)? {}
@@ -64,10 +59,7 @@ impl Listing {
         self.rest.is_some()
     }
 
-    /// Reads the next piece after the current one is used up. Returns false at the end.
-    ///
-    /// # Errors
-    /// The errno of reading the directory. The listing ends then.
+    /// Reads the next piece after the current one is used up. Returns false at the end. A failure ends the listing.
     pub(super) fn read_on(&mut self, room: &mut EntryBuffer) -> Result<bool> {
         let Some(dir) = self.rest.take() else { return Ok(false) };
         (self.piece, self.next) = (Names::default(), 0);

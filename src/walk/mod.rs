@@ -57,21 +57,18 @@ const LITTLE: u64 = 1 << 20;
 /// The limit for a single file, which a second worker could not help with.
 const LITTLE_ALONE: u64 = 16 << 20;
 
-/// The state of the walk that all workers share.
 #[derive(Debug)]
 pub(crate) struct Walk<'c> {
     ctx: &'c Arc<Context>,
     frontier: Frontier<'c>,
     /// Whether entries are taken strictly in listing order.
     in_order: bool,
-    /// Whether there are several operands.
     several: bool,
     /// Whether two operands may get the same name at the destination, so that a repeated name deserves a warning.
     operands_meet: bool,
     registry: Registry,
 }
 
-/// An operand whose tree is being walked.
 #[derive(Debug, Default)]
 struct Operand {
     /// The position on the command line.
@@ -84,7 +81,6 @@ struct Operand {
     abandoned: AtomicBool,
 }
 
-/// A directory that was entered.
 #[derive(Debug)]
 struct Node {
     dir: Hold,
@@ -96,7 +92,6 @@ struct Node {
     entering: AtomicUsize,
     /// Whether it contains the operands.
     is_root: bool,
-    /// Whether it is an operand itself.
     is_operand: bool,
     /// Whether a subdirectory may be entered only after all earlier ones were walked.
     one_at_a_time: bool,
@@ -107,12 +102,10 @@ struct Node {
 pub(crate) struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
     ctx: &'c Arc<Context>,
-    /// The buffer that listings are read into.
     room: EntryBuffer,
     stats: Stats,
 }
 
-/// The result of entering a directory.
 enum Entered {
     Directory(Pending),
     /// The entry is not a directory, although the listing says so.
@@ -140,7 +133,6 @@ impl Operand {
 }
 
 impl Node {
-    /// Makes the node of the directory that contains the operands.
     fn root(dir: Hold) -> Node {
         Node {
             dir,
@@ -293,7 +285,6 @@ impl<'c> Walker<'_, 'c> {
         self.walk.frontier.add_directories(node, wanted);
     }
 
-    /// Carries out a task that finds names.
     fn find(&mut self, task: FindTask<'c>) -> Discovery<'c> {
         match task {
             FindTask::Ask(mut supply) => match supply.next_group(self.ctx) {
@@ -467,7 +458,6 @@ impl<'c> Walker<'_, 'c> {
         excluded_as(is_dir) && (excluded_as(!is_dir) || is_as_listed())
     }
 
-    /// Returns whether to enter an entry of a directory.
     fn is_directory(&self, node: &Node, found: &Dirent<'_>) -> bool {
         let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
         let looks_so = || {

@@ -15,18 +15,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The operands of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Operands {
     /// In the order of the command line.
     pub sources: Vec<OsString>,
     /// The destination; `target` says how to read it.
     pub destination: OsString,
-    /// How to read the destination.
     pub target: Target,
 }
 
-/// How to read the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A directory to copy into if one exists, else a name.
@@ -37,7 +34,6 @@ pub(crate) enum Target {
     Name,
 }
 
-/// The starting point of the walk.
 #[derive(Debug)]
 pub(crate) struct Roots {
     /// The directory pair that contains the entries.
@@ -48,7 +44,6 @@ pub(crate) struct Roots {
     /// Whether two sources may meet at the destination. Then they are copied in order, because the last one
     /// wins or the first one is protected.
     pub collide: bool,
-    /// A list of names instead of entries.
     pub list: Option<List>,
     /// Whether several workers may be useful: a directory to descend into, or several operands.
     pub are_many: bool,
@@ -66,7 +61,6 @@ impl Roots {
         }
     }
 
-    /// Returns whether there is a single regular file to copy.
     pub(crate) fn are_one_file(&self) -> bool {
         !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
     }
@@ -90,7 +84,6 @@ impl Roots {
     }
 }
 
-/// How long a copy may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duration {
     /// Too short to be interrupted.

@@ -22,12 +22,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// A directory of the registry, with the place that it was copied to or made at.
 #[derive(Clone, Debug)]
 struct Earlier {
-    /// The position of its operand.
     position: usize,
     location: Location,
     /// The location that cp compares with the names of sources; `None` if it cannot be determined.
     named: Option<Location>,
-    /// The destination, for messages.
     path: OsString,
 }
 

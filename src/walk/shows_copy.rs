@@ -29,7 +29,6 @@ const LONGEST: usize = 64;
 pub(super) struct Suspects(Vec<OsString>);
 
 impl Suspects {
-    /// Returns whether one of the paths exists now.
     pub(super) fn have_appeared(&self, source: impl AsFd) -> bool {
         self.0.iter().any(|path| at::stat(&source, path, Follow::No).is_ok())
     }
@@ -65,7 +64,6 @@ impl Walker<'_, '_> {
     }
 }
 
-/// Returns the components of the path of an entry below its operand.
 fn path_below_operand<'p>(above: &'p Node, name: &'p OsStr) -> Vec<&'p OsStr> {
     let dirs = std::iter::successors(Some(&*above.dir), |dir| dir.parent());
     let names = dirs.take(above.depth - above.operand.depth).filter_map(|dir| dir.name());

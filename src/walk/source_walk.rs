@@ -21,7 +21,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-/// A name below the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceEntry {
     /// Relative to the source; empty for the source itself.
@@ -50,7 +49,6 @@ struct OpenLevel {
     later: VecDeque<OsString>,
     /// The filter's view of the directory, if there are patterns.
     filter: Option<Arc<filter::Level>>,
-    /// The length of the path of its parent.
     parent_len: usize,
 }
 

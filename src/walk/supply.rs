@@ -17,10 +17,8 @@ pub(crate) trait NameGroup<'c>: Send + Sync {
     /// Enters the directory, making it if it is missing. Returns `None` if it is excluded.
     fn enter(&self, walker: &mut Walker<'_, 'c>) -> Result<Option<Batch>, Failure>;
 
-    /// Enters an entry of the batch that turned out to be a directory.
-    ///
-    /// # Errors
-    /// A group without directories fails with a message that the file was replaced.
+    /// Enters an entry of the batch that turned out to be a directory. A group without directories fails with a
+    /// message that the file was replaced.
     fn enter_directory(&self, _: &mut Walker<'_, 'c>, batch: &Batch, entry: &Entry) -> Result<(), Failure> {
         Err(Failure::replaced(batch.dir.source_path(&entry.name)))
     }

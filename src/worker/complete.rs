@@ -20,7 +20,6 @@ use std::os::fd::AsFd;
 pub(super) enum Completion {
     /// Only its times are missing.
     LacksTimes,
-    /// An operation failed and was reported.
     Failed,
     /// An earlier run completed it.
     Complete,
@@ -207,7 +206,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Marks a closed file as incomplete.
     fn mark_incomplete_by_name(&self, task: &Task<'_>, id: Option<FileId>, source: &Stat) {
         let held = at::open_path(&task.fds.dst, task.entry.destination());
         // The identity of a new file is unknown. A link that another user put there would have a second name.
@@ -221,7 +219,6 @@ impl Worker<'_> {
 }
 
 impl Destination<'_> {
-    /// Returns whether it is a regular file that only this copy writes.
     fn is_whole_file(&self) -> bool {
         self.written == WrittenFile::Whole && self.before.is_none_or(|before| before.is_regular())
     }

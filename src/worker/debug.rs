@@ -12,7 +12,6 @@ use crate::transfer::{Account, Call, Outcome, Strategy, Transfer};
 use std::fmt::Write;
 
 impl Worker<'_> {
-    /// Prints the changes of the account since `before`.
     pub(super) fn explain(&mut self, transfer: &Transfer<'_>, outcome: &Outcome, before: &Account) {
         let after = &self.stats.account;
         let stat = &transfer.stat;
@@ -88,7 +87,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns how a strategy was used for the current file.
     fn change(&self, before: &Account, strategy: Strategy) -> Change {
         let (was, is) = (before.tally(strategy), self.stats.account.tally(strategy));
         match (is.bytes > was.bytes, is.total_calls() > was.total_calls()) {

@@ -42,7 +42,6 @@ pub(super) struct Destination<'t> {
 /// The part of the destination that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WrittenFile {
-    /// The whole file.
     Whole,
     /// The whole file. The file offset moves along, because other processes share the descriptor.
     WholeForOthers,
@@ -94,7 +93,6 @@ impl<'t> Destination<'t> {
         }
     }
 
-    /// Returns the open file with its current name.
     pub(super) fn written_copy<'a>(&'a self, task: &'a Task<'_>) -> WrittenCopy<'a> {
         let name = match &self.name {
             NameState::Final => Some((task.fds.dst.as_fd(), task.entry.destination())),
@@ -110,7 +108,6 @@ impl<'t> Destination<'t> {
     }
 }
 
-/// The current name of an open destination.
 enum NameState<'t> {
     Final,
     /// No name. It gets this one at the end.

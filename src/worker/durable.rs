@@ -64,12 +64,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Describes an open file.
     pub(super) fn new(task: &Task<'_>, fd: &OwnedFd, source: &Stat, lacks_times: bool) -> Result<Waiting> {
         Ok(Waiting::of(task, &at::fstat(fd)?, source, lacks_times))
     }
 
-    /// Describes the file that `made` was read from.
     pub(super) fn of(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> Waiting {
         Waiting {
             dir: Arc::clone(task.dir),
@@ -100,7 +98,6 @@ impl Waiting {
         Ok(Some(held).filter(is_it))
     }
 
-    /// Syncs this file alone, by fsync(2).
     fn sync(&self, ctx: &Context) -> Result<()> {
         if !self.is_regular {
             return Ok(());
@@ -155,7 +152,6 @@ impl Worker<'_> {
             && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
     }
 
-    /// With `--fsync`, syncs this file alone.
     pub(super) fn sync_file(&self, task: &Task<'_>, fd: &OwnedFd) -> std::result::Result<(), Failure> {
         if !self.ctx.options.fsync {
             return Ok(());
@@ -167,7 +163,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Adds a file to those that are synced together.
     pub(super) fn sync_later(&self, task: &Task<'_>, file: Waiting) {
         let is_due = {
             let mut batch = lock(&self.shared.unsynced.batch);

@@ -39,12 +39,10 @@ pub(super) struct Lane {
     meets_existing: bool,
 }
 
-/// A plain file that is being copied.
 #[derive(Default)]
 struct SmallFile {
     entry: Entry,
     stat: Stat,
-    /// Open for reading.
     src: Option<OwnedFd>,
     /// `None` before it is made, and if making, filling or verifying it failed.
     destination: Option<Destination<'static>>,
@@ -52,7 +50,6 @@ struct SmallFile {
     measure: Option<Measure>,
 }
 
-/// An inspected entry.
 enum Candidate {
     /// A plain file, open for reading.
     Plain,

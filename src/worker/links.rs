@@ -27,7 +27,6 @@ pub(super) struct WaitingName {
 pub(super) enum Claim {
     /// Copy it, then call [`Links::copied`] or [`Links::failed`].
     First,
-    /// Link it to this copy.
     Link(Copied),
     /// Nothing: it is parked, and the worker that copies the inode will link it.
     Parked,

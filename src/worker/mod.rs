@@ -46,17 +46,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// The state that the workers of one run share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
     several_operands: bool,
-    /// Whether two operands may get the same name at the destination.
     operands_meet: bool,
     /// Whether naming a nameless file failed, so that new files get temporary names from then on.
     nameless_refused: AtomicBool,
-    /// The counters for the progress bar.
     pub meters: Arc<Meters>,
 }
 
@@ -66,7 +63,6 @@ impl Shared {
     }
 }
 
-/// A worker, which copies the names of the batches that it gets.
 pub(crate) struct Worker<'c> {
     ctx: &'c Context,
     shared: &'c Shared,
@@ -94,7 +90,6 @@ pub(crate) struct Worker<'c> {
     recorder: record::Recorder,
 }
 
-/// A name to copy, with its directories.
 struct Task<'a> {
     dir: &'a Arc<Dir>,
     fds: &'a Fds,
@@ -107,7 +102,6 @@ impl Task<'_> {
         self.dir.source_path(&self.entry.name)
     }
 
-    /// Makes the failure of an operation on the source.
     fn source_failure(&self, operation: Operation, errno: Errno) -> Failure {
         let failure = Failure::new(operation, self.source_path()).errno(errno);
         failure.of_entry(self.entry.operand, || at::stat(&self.fds.src, &self.entry.name, Follow::No))
@@ -117,7 +111,6 @@ impl Task<'_> {
         self.dir.destination_path(self.entry.destination())
     }
 
-    /// Returns a function that makes the failure of an operation on the destination.
     fn cannot(&self, operation: Operation) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(operation, self.destination_path()).errno(errno)
     }
@@ -126,7 +119,6 @@ impl Task<'_> {
         existing::look(ctx, self.dir, self.fds, self.entry, source).map_err(self.cannot(Operation::Stat))
     }
 
-    /// Returns the failure to make the destination a link to `earlier`.
     fn cannot_link(&self, earlier: OsString) -> Failure {
         Failure::new(Operation::CreateHardLink, self.destination_path()).and(earlier)
     }
@@ -145,7 +137,6 @@ struct Source {
     fd: Option<OwnedFd>,
 }
 
-/// How to take the destination's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
     /// Create a new file. The name must be free.

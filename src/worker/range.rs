@@ -24,7 +24,6 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-/// The whole file that a range belongs to.
 pub(crate) struct Whole<'p> {
     pub dir: &'p Arc<Dir>,
     /// Its name, which is also the final name of the copy.
@@ -36,9 +35,6 @@ pub(crate) struct Whole<'p> {
 impl Worker<'_> {
     /// Copies a range to the file that `open` returns, after checking that the source is as planned. Returns the
     /// name of that file, or `None` if a signal interrupted the copy.
-    ///
-    /// # Errors
-    /// A failed copy, a changed source, or a copy that differs from it (`--verify`).
     pub(crate) fn copy_range(
         &mut self,
         whole: &Whole<'_>,
@@ -86,11 +82,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Finishes a file whose ranges are all written, under a temporary name: sets its attributes and its final
-    /// name.
-    ///
-    /// # Errors
-    /// A failure to name the file. Attributes that cannot be kept are reported as for any file.
+    /// Finishes a file whose ranges are all written, under a temporary name: sets its attributes and its final name.
+    /// Fails if the file could not be named. Attributes that cannot be kept are reported as for any file.
     pub(crate) fn join(&mut self, whole: &Whole<'_>, fd: OwnedFd, temporary: &OsStr) -> Result<(), Failure> {
         self.on(whole, |worker, task| {
             let measure = worker.measure();
@@ -115,7 +108,6 @@ impl Worker<'_> {
         })
     }
 
-    /// Links another name to the joined file.
     pub(crate) fn link_joined(&mut self, whole: &Whole<'_>, dir: &Arc<Dir>, name: &OsStr) -> Result<(), Failure> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: None, operand: false };
         let other = Whole { dir, entry: &entry, ..*whole };
@@ -131,7 +123,6 @@ impl Worker<'_> {
         })
     }
 
-    /// Returns whether the source is unchanged since the ranges were planned.
     pub(crate) fn is_as_planned(&mut self, whole: &Whole<'_>) -> bool {
         self.on(whole, |worker, task| worker.open_planned(task, whole)).is_ok()
     }

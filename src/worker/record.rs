@@ -21,9 +21,7 @@ const MOST_DELAY: Duration = Duration::from_millis(100);
 /// The lines that a worker holds back, and facts about the current name.
 #[derive(Default)]
 pub(super) struct Recorder {
-    /// Lines of the log.
     lines: Vec<u8>,
-    /// Lines of `--itemize`.
     items: Vec<u8>,
     /// Whether each line is written at once: to a terminal, or among those of `-v`.
     is_at_once: bool,
@@ -52,7 +50,6 @@ struct DirectoryPaths {
 }
 
 impl DirectoryPaths {
-    /// Returns the paths of a name in a directory.
     fn of<'p>(&'p mut self, task: &'p Task<'_>) -> (PathParts<'p>, PathParts<'p>) {
         let with_slash = |path: OsString| {
             let mut path = path.into_vec();
@@ -80,15 +77,11 @@ struct Name {
     why: Option<&'static str>,
 }
 
-/// The measurement of one name.
 pub(super) enum Measure {
-    /// The name is being copied.
     Running(Instant, Before),
-    /// The content has been copied.
     Ended(Measured),
 }
 
-/// The measured copy of a name.
 pub(super) struct Measured {
     moved: Moved,
     start: Instant,
@@ -212,7 +205,6 @@ impl Worker<'_> {
         self.recorder.name.kind = Some(source.kind());
     }
 
-    /// Notes how the source differs from an existing destination.
     pub(super) fn note_existing(&mut self, source: &Stat, existing: &Stat) {
         let differences = Differences { size: source.size != existing.size, time: source.mtime != existing.mtime };
         self.recorder.name.differences = Some(differences);
@@ -237,10 +229,8 @@ impl Worker<'_> {
 
 /// A step of a file that several processes copy.
 pub(super) enum Part {
-    /// A range was copied.
     Range(Range<u64>),
     /// The file got its attributes and its name.
     Whole,
-    /// The file got another name.
     Link,
 }

@@ -61,10 +61,8 @@ impl Worker<'_> {
         self.ladder.copy_part(transfer, FilePart::From(start), &mut self.stats.account)
     }
 
-    /// Returns whether a destination that seems complete really is.
-    ///
-    /// # Errors
-    /// A source that cannot be opened to compare the content (`--verify`).
+    /// Returns whether a destination that seems complete really is. Fails if the source cannot be opened to compare
+    /// the content (`--verify`).
     pub(super) fn is_complete(
         &mut self,
         task: &Task<'_>,

@@ -62,10 +62,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Compares a range of a copy with its source.
-    ///
-    /// # Errors
-    /// The first difference, or an error of reading; EINTR if a signal interrupted it.
+    /// Compares a range of a copy with its source. Fails with the first difference; with EINTR if a signal
+    /// interrupted it.
     pub(super) fn verify_range(
         &mut self,
         task: &Task<'_>,
@@ -86,7 +84,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns whether an existing file has the source's content.
     pub(super) fn has_content(
         &mut self,
         task: &Task<'_>,

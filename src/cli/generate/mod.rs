@@ -14,7 +14,6 @@ use super::opt::{Effect, Opt};
 use super::options::options;
 use super::words::Words;
 
-/// A text that can be rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
     Man,
@@ -23,11 +22,9 @@ pub(super) enum Text {
     Fish,
 }
 
-/// The words of `--generate`.
 pub(super) const TEXTS: &Words<Text> =
     &[("man", Text::Man), ("bash", Text::Bash), ("zsh", Text::Zsh), ("fish", Text::Fish)];
 
-/// Renders a text.
 pub(super) fn render(text: Text) -> String {
     let table: Vec<&Opt> = options().collect();
     match text {

@@ -157,7 +157,6 @@ pub(crate) fn block_size(stat: &Stat) -> usize {
 /// Zeros that were read and not written.
 #[derive(Debug, Default)]
 pub(crate) struct Skipped {
-    /// The number of all zeros that were skipped.
     pub(crate) bytes: u64,
     /// The number of zeros skipped after the last write.
     pub(crate) at_end: u64,

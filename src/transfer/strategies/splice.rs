@@ -106,7 +106,6 @@ pub(crate) fn step(
     }
 }
 
-/// Fills the pipe by one call.
 fn fill(ends: &Ends, src: Endpoint<'_>, at: u64, len: u64, tally: &mut Tally) -> Result<usize, Errno> {
     src.wait_if_needed(false, tally)?;
     let mut from = at;
