@@ -2,28 +2,19 @@
 
 use crate::sys::Errno;
 
-/// Numbers and names (errno(3)) of the errnos that a copy may meet.
-macro_rules! names {
-    ($($name:ident $errno:ident),* $(,)?) => {
-        &[$((crate::sys::Errno::$errno.raw_os_error(), stringify!($name))),*]
-    };
+/// Returns the symbolic name (errno(3)), such as `EXDEV`, or `errno 524` if there is none.
+pub(crate) fn name(errno: i32) -> String {
+    match nix::errno::Errno::from_raw(errno) {
+        nix::errno::Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?}"),
+    }
 }
 
-pub(crate) const NAMES: &[(i32, &str)] = names![
-    EPERM PERM, ENOENT NOENT, EINTR INTR, EIO IO, ENXIO NXIO, E2BIG TOOBIG, EBADF BADF, EAGAIN AGAIN,
-    ENOMEM NOMEM, EACCES ACCESS, EFAULT FAULT, EBUSY BUSY, EEXIST EXIST, EXDEV XDEV, ENODEV NODEV,
-    ENOTDIR NOTDIR, EISDIR ISDIR, EINVAL INVAL, ENFILE NFILE, EMFILE MFILE, ENOTTY NOTTY, ETXTBSY TXTBSY,
-    EFBIG FBIG, ENOSPC NOSPC, ESPIPE SPIPE, EROFS ROFS, EMLINK MLINK, EPIPE PIPE, ERANGE RANGE,
-    EDEADLK DEADLK, ENAMETOOLONG NAMETOOLONG, ENOSYS NOSYS, ENOTEMPTY NOTEMPTY, ELOOP LOOP,
-    ENODATA NODATA, EOVERFLOW OVERFLOW, EOPNOTSUPP OPNOTSUPP, ETIMEDOUT TIMEDOUT, ESTALE STALE,
-    EDQUOT DQUOT, ECANCELED CANCELED, ECONNRESET CONNRESET, ENOTCONN NOTCONN,
-];
-
-pub(crate) fn name(errno: i32) -> String {
-    NAMES
-        .iter()
-        .find(|(number, _)| *number == errno)
-        .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).into())
+/// Returns the errno with this name.
+pub(crate) fn number(text: &str) -> Option<i32> {
+    /// The kernel's largest (MAX_ERRNO in linux/err.h).
+    const LARGEST: i32 = 4095;
+    (1..=LARGEST).find(|errno| name(*errno) == text)
 }
 
 pub(crate) fn message(errno: Errno) -> String {
@@ -31,5 +22,21 @@ pub(crate) fn message(errno: Errno) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        let names = [Errno::XDEV, Errno::OPNOTSUPP, Errno::AGAIN].map(|errno| name(errno.raw_os_error()));
+        assert_eq!(names, ["EXDEV", "EOPNOTSUPP", "EAGAIN"]);
+        assert_eq!(
+            (name(524), number("errno 524"), number("EARLY_END")),
+            ("errno 524".to_owned(), Some(524), None)
+        );
+        assert!((1..134).all(|errno| number(&name(errno)) == Some(errno)));
     }
 }

@@ -1,13 +1,11 @@
 //! Names of the reasons of step-downs, and explanations for them.
 
-use crate::error::errno::{NAMES, message, name};
+use crate::error::errno::{message, name, number};
 use crate::transfer::{Reason, Strategy};
 
 pub(crate) fn reason(name: &str) -> Option<Reason> {
-    let known = NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| Reason::Errno(*number));
-    let number = |text: &str| text.strip_prefix("errno ")?.parse().ok().map(Reason::Errno);
     let ours = || [Reason::EarlyEnd, Reason::Changed].into_iter().find(|reason| reason_name(*reason) == name);
-    known.or_else(|| number(name)).or_else(ours)
+    number(name).map(Reason::Errno).or_else(ours)
 }
 
 pub(crate) fn reason_name(reason: Reason) -> String {

@@ -213,7 +213,7 @@ impl<'c> Worker<'c> {
         let mut is_tried = true;
         self.record(&task, measure, |worker| {
             let answer = ctx.run.stale_retry.operation(|| worker.try_copy(&task, known.take()), Failure::reason);
-            is_tried = !answer.as_ref().is_err_and(|failure| worker.is_interruption(failure));
+            is_tried = !answer.as_ref().is_err_and(|failure| worker.is_due_to_stop(failure));
             worker.report(&task, answer);
         });
         if is_tried {
@@ -236,7 +236,7 @@ impl<'c> Worker<'c> {
     /// Reports a failure, unless a signal interrupted the copy.
     fn report(&self, task: &Task<'_>, answer: Result<(), Failure>) {
         if let Err(failure) = answer
-            && !self.is_interruption(&failure)
+            && !self.is_due_to_stop(&failure)
         {
             self.ctx.events.fail(failure.of_names(task.source_path(), task.destination_path()));
         }

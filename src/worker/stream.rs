@@ -88,8 +88,8 @@ impl Worker<'_> {
         quietly
     }
 
-    /// Returns whether a failure only means that a signal interrupted the copy, which needs no message.
-    pub(super) fn is_interruption(&self, failure: &Failure) -> bool {
+    /// Returns whether a call failed only because the copy was asked to stop, which needs no message.
+    pub(super) fn is_due_to_stop(&self, failure: &Failure) -> bool {
         self.ctx.run.stop.is_raised() && failure.has_errno(Errno::INTR)
     }
 }

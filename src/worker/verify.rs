@@ -41,7 +41,7 @@ impl Worker<'_> {
         match self.verify(task, source, destination.written_copy(task)) {
             Ok(()) => Ok(destination),
             Err(failure) => {
-                match self.is_interruption(&failure) && !self.stays_to_be_continued(stat, &destination) {
+                match self.is_due_to_stop(&failure) && !self.stays_to_be_continued(stat, &destination) {
                     true => self.discard(task, destination),
                     false => self.give_up_attempt(task, destination, stat),
                 }
