@@ -158,7 +158,7 @@ impl Worker<'_> {
         match answer {
             Ok(()) => self.ctx.events.removed(|| task.destination_path()),
             Err(Errno::NOENT) => {}
-            Err(errno) => return Err(Failure::new(Operation::Remove, task.destination_path()).errno(errno)),
+            Err(errno) => return Err(task.cannot(Operation::Remove)(errno)),
         }
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Worker<'_> {
         // With --atomic the name still exists, so only the backup's link is removed.
         let undone = backup::undo(task.fds.dst.as_fd(), task.entry.destination(), backup, self.ctx.options.atomic);
         if let Err(errno) = undone {
-            self.ctx.events.fail(Failure::new(Operation::UndoBackup, task.destination_path()).errno(errno));
+            self.ctx.events.fail(task.cannot(Operation::UndoBackup)(errno));
         } else if self.ctx.options.verbose {
             let from = quote::quoted(backup::beside(&task.destination_path(), backup));
             let to = quote::quoted(task.destination_path());

@@ -68,7 +68,7 @@ impl Worker<'_> {
                 Ok(Some(waiting)) => waiting.mark_incomplete(self.ctx),
                 _ => self.mark_incomplete_by_name(task, id, source),
             }
-            return Err(close_failed(task, errno));
+            return Err(task.cannot(Operation::Close)(errno));
         }
         if let Some(waiting) = waiting.map_err(task.cannot(Operation::Stat))? {
             self.sync_later(task, waiting);
@@ -104,7 +104,7 @@ impl Worker<'_> {
             self.give_times(task, Handle::Open(destination.fd.as_fd()), source);
         }
         self.sync_file(task, &destination.fd)?;
-        io::close(destination.fd).map_err(|errno| close_failed(task, errno))
+        io::close(destination.fd).map_err(task.cannot(Operation::Close))
     }
 
     /// Does everything that may still fail before the times are set, then sets the times.
@@ -117,7 +117,7 @@ impl Worker<'_> {
         later: bool,
     ) -> Result<Completion, Failure> {
         if self.may_fail_at_close(task, destination) {
-            io::flush(&destination.fd).map_err(|errno| close_failed(task, errno))?;
+            io::flush(&destination.fd).map_err(task.cannot(Operation::Close))?;
         }
         if later {
             return Ok(state);
@@ -222,8 +222,4 @@ impl Destination<'_> {
     fn is_whole_file(&self) -> bool {
         self.written == WrittenFile::Whole && self.before.is_none_or(|before| before.is_regular())
     }
-}
-
-fn close_failed(task: &Task<'_>, errno: Errno) -> Failure {
-    Failure::new(Operation::Close, task.destination_path()).errno(errno)
 }

@@ -27,11 +27,10 @@ impl Worker<'_> {
         source: &Source,
         placement: Placement,
     ) -> Result<(), Failure> {
-        let cannot = |words| move |errno| Failure::new(words, task.destination_path()).errno(errno);
         match source.stat.kind() {
             Kind::Symlink => {
                 let over = self.ctx.options.force;
-                self.foresee_name(task, over).map_err(cannot(Operation::CreateSymbolicLink))?;
+                self.foresee_name(task, over).map_err(task.cannot(Operation::CreateSymbolicLink))?;
                 self.stats.symlinks += 1;
             }
             kind if kind == Kind::Regular || self.ctx.options.read_special => {
@@ -43,7 +42,7 @@ impl Worker<'_> {
             }
             Kind::Unknown => return Err(Failure::new(Operation::UnknownType, task.source_path())),
             kind => {
-                self.foresee_name(task, false).map_err(cannot(cannot_make(kind)))?;
+                self.foresee_name(task, false).map_err(task.cannot(cannot_make(kind)))?;
                 self.stats.special += 1;
             }
         }
@@ -51,11 +50,12 @@ impl Worker<'_> {
     }
 
     fn foresee_file(&self, task: &Task<'_>, source: &Source, placement: Placement) -> Result<(), Failure> {
+        let cannot_open = task.cannot_source(Operation::OpenSource);
         if self.source_taken.get() {
-            return Err(Failure::new(Operation::OpenSource, task.source_path()).errno(Errno::NOENT));
+            return Err(cannot_open(Errno::NOENT));
         }
         if source.stat.kind() == Kind::Socket {
-            return Err(Failure::new(Operation::OpenSource, task.source_path()).errno(Errno::NXIO));
+            return Err(cannot_open(Errno::NXIO));
         }
         let before = if let Placement::Overwrite(before, _) = &placement { Some(before) } else { None };
         self.check_can_verify(task, &source.stat, before)?;
@@ -63,7 +63,7 @@ impl Worker<'_> {
             && source.fd.is_none()
             && let Err(errno) = at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
         {
-            return Err(Failure::new(Operation::OpenSource, task.source_path()).errno(errno));
+            return Err(cannot_open(errno));
         }
         self.foresee_clone(task, &source.stat)?;
         let (dst, name) = (&task.fds.dst, task.entry.destination());

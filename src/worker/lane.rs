@@ -223,7 +223,7 @@ impl Worker<'_> {
         let mut small = self.small_files(batch, files);
         for file in files {
             let (Some(src), Some(destination)) = (&file.src, &file.destination) else { continue };
-            let task = self.lane_task(batch, &file.entry);
+            let task = self.task(&batch.dir, &batch.fds, &file.entry);
             let before = self.meter.bytes.get();
             self.show(&task, &file.stat);
             let measure = self.measure();
@@ -282,7 +282,7 @@ impl Worker<'_> {
         }
         for file in files {
             let (Some(src), Some(destination)) = (&file.src, file.destination.take()) else { continue };
-            let task = self.lane_task(batch, &file.entry);
+            let task = self.task(&batch.dir, &batch.fds, &file.entry);
             match self.verify_written(&task, src, &file.stat, destination) {
                 Ok(destination) => file.destination = Some(destination),
                 Err(failure) => {
@@ -302,7 +302,7 @@ impl Worker<'_> {
     fn complete_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
         for file in files {
             let (Some(src), Some(destination)) = (&file.src, &file.destination) else { continue };
-            let task = self.lane_task(batch, &file.entry);
+            let task = self.task(&batch.dir, &batch.fds, &file.entry);
             self.record(&task, file.measure.take(), |worker| {
                 worker.note_source(&file.stat);
                 let state = Completion::of(worker.apply_metadata(&task, src, &file.stat, destination));
@@ -310,15 +310,6 @@ impl Worker<'_> {
                 worker.stats.files += 1;
                 worker.tell_made(&task);
             });
-        }
-    }
-
-    fn lane_task<'a>(&self, batch: &'a Batch, entry: &'a Entry) -> Task<'a> {
-        Task {
-            dir: &batch.dir,
-            fds: &batch.fds,
-            entry,
-            follow: existing::follows_source(&self.ctx.options, entry),
         }
     }
 }

@@ -5,7 +5,6 @@ use super::links::{self, Claim, Copied};
 use super::{Placement, Source, Task, Worker};
 use crate::batch::Entry;
 use crate::error::{Failure, Operation};
-use crate::existing;
 use crate::options::{Action, Dereference};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
@@ -96,18 +95,16 @@ impl Worker<'_> {
         name: &links::WaitingName,
         run: impl FnOnce(&mut Self, &Task<'_>) -> Result<(), Failure>,
     ) {
-        let entry = &name.entry;
-        let follow = existing::follows_source(&self.ctx.options, entry);
         match name.dir.fds(self.ctx) {
             Ok(fds) => {
-                let task = Task { dir: &name.dir, fds: &fds, entry, follow };
+                let task = self.task(&name.dir, &fds, &name.entry);
                 self.record(&task, self.measure(), |worker| {
                     let answer = run(worker, &task);
                     worker.report(&task, answer);
                 });
             }
             Err(errno) => {
-                let path = name.dir.destination_path(entry.destination());
+                let path = name.dir.destination_path(name.entry.destination());
                 self.ctx.events.fail(Failure::new(Operation::Access, path).errno(errno));
             }
         }

@@ -203,10 +203,13 @@ impl<'c> Worker<'c> {
         std::mem::take(&mut self.directories)
     }
 
+    fn task<'a>(&self, dir: &'a Arc<Dir>, fds: &'a Fds, entry: &'a Entry) -> Task<'a> {
+        Task { dir, fds, entry, follow: existing::follows_source(&self.ctx.options, entry) }
+    }
+
     /// Copies one entry. `known` is its source if it was opened or inspected already.
     fn copy(&mut self, dir: &Arc<Dir>, fds: &Fds, entry: &Entry, mut known: Option<Source>) {
-        let follow = existing::follows_source(&self.ctx.options, entry);
-        let task = Task { dir, fds, entry, follow };
+        let task = self.task(dir, fds, entry);
         let before = self.meter.bytes.get();
         let ctx = self.ctx;
         let measure = self.measure();

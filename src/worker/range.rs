@@ -12,7 +12,6 @@ use crate::batch::Entry;
 use crate::context::Fds;
 use crate::dir::Dir;
 use crate::error::{Failure, Operation};
-use crate::existing;
 use crate::metadata::Handle;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Stat, io};
@@ -136,8 +135,7 @@ impl Worker<'_> {
         let cannot_access =
             |errno| Failure::new(Operation::Access, dir.destination_path(entry.destination())).errno(errno);
         let fds = dir.fds(self.ctx).map_err(cannot_access)?;
-        let follow = existing::follows_source(&self.ctx.options, entry);
-        let task = Task { dir, fds: &fds, entry, follow };
+        let task = self.task(dir, &fds, entry);
         run(self, &task).map_err(|failure| failure.of_names(task.source_path(), task.destination_path()))
     }
 

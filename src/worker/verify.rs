@@ -94,7 +94,7 @@ impl Worker<'_> {
             Some(_) => None,
             None => Some(
                 at::open_read(&task.fds.src, &task.entry.name, task.follow, false)
-                    .map_err(|errno| Failure::new(Operation::OpenSource, task.source_path()).errno(errno))?,
+                    .map_err(task.cannot_source(Operation::OpenSource))?,
             ),
         };
         let Some(src) = opened.as_ref().or(source.fd.as_ref()) else { return Ok(false) };
