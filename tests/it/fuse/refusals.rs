@@ -13,8 +13,11 @@ use std::path::Path;
 use std::process::Output;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials =
-        vec![trial("fuse::half_overwritten_file_is_removed", &[Need::Fuse], half_overwritten_file_is_removed)];
+    let mut trials = vec![trial(
+        "fuse::half_overwritten_file_is_removed",
+        &[Need::Fuse, Need::Strace],
+        half_overwritten_file_is_removed,
+    )];
     for (name, refusals) in kinds() {
         trials.push(trial(format!("fuse::to::{name}"), &[Need::Fuse], move || copies_to(name, refusals)));
         trials.push(trial(format!("fuse::from::{name}"), &[Need::Fuse], move || copies_from(refusals)));

@@ -239,6 +239,15 @@ pub(crate) const OLD: &[Known] = &[
         },
     },
     Known {
+        why: "9.1 refuses to put a directory in the place of a file, or a file in that of a directory, before -b could \
+              make a backup",
+        shows: |case, cp, zcp| {
+            let is_refusal = |line: &&String| line.contains("cannot overwrite ") && line.contains("directory");
+            let refusals = |run: &Run| run.errors.iter().filter(is_refusal).count();
+            case.has_backup() && refusals(cp) > refusals(zcp)
+        },
+    },
+    Known {
         why: "9.1 garbles a name that holds a quote and ends in an escape",
         shows: |_, cp, _| {
             let garbled = |line: &String| line.contains(r"'\''") && line.contains(r"'$'\");
