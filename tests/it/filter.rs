@@ -169,12 +169,7 @@ fn not_entered() {
     let sandbox = Sandbox::new();
     sandbox.file("src/a", "").file("src/secret/b", "").mode("src/secret", 0o700).dir("out").mode("", 0o755);
     sandbox.mode("out", 0o777);
-    let zcp = tempfile::Builder::new().prefix("zcp-it-").tempdir().unwrap();
-    std::fs::set_permissions(zcp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // Another process makes the copy: a child that this process starts meanwhile would keep the file open for
-    // writing, and then it cannot be executed.
-    let copied = std::process::Command::new("cp").arg(crate::sandbox::ZCP).arg(zcp.path()).status();
-    assert!(copied.unwrap().success());
+    let zcp = crate::sandbox::program_for_others();
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(zcp.path().join("zcp"));
         command.current_dir(sandbox.path("")).uid(65534).gid(65534).args(args).output().unwrap()

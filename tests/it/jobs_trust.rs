@@ -202,8 +202,9 @@ fn another_user_at_the_folder() {
     let sandbox = Sandbox::new();
     sandbox.file("src/f", "f").mode("", 0o755);
     done(&plan(&sandbox, &["-a", "--parts=1", "src", "dst"]));
+    let zcp = crate::sandbox::program_for_others();
     let as_mallory = |step: &str| {
-        let mut command = std::process::Command::new(ZCP);
+        let mut command = std::process::Command::new(zcp.path().join("zcp"));
         command.args([step, "--part=0"].iter().take(if step == "--run=job" { 2 } else { 1 }));
         command.current_dir(sandbox.path("")).uid(MALLORY).gid(MALLORY).output().unwrap()
     };

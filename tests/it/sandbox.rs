@@ -26,6 +26,17 @@ pub(crate) struct Sandbox {
     born: FileTime,
 }
 
+/// Makes a directory with a copy of the program, `zcp`, that every user can execute, wherever the project lies.
+pub(crate) fn program_for_others() -> tempfile::TempDir {
+    let dir = tempfile::Builder::new().prefix("zcp-it-").tempdir().unwrap();
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // Another process makes the copy: a child that this process starts meanwhile would keep the file open for
+    // writing, and then it cannot be executed.
+    let copied = std::process::Command::new("cp").arg(ZCP).arg(dir.path()).status();
+    assert!(copied.unwrap().success());
+    dir
+}
+
 impl Sandbox {
     /// Makes it in the system's directory for temporary files.
     pub(crate) fn new() -> Sandbox {

@@ -120,8 +120,9 @@ fn splice_is_refused() {
         let option = format!("--strategy={strategy}");
         let mut command = super::zcp(&sandbox, &[&option, "/dev/stdin", to]);
         command.stdin(read).stdout(std::process::Stdio::piped());
-        let running = Running::start(command);
+        // zcp may end without reading it.
         File::from(write).write_all(b"message").unwrap();
+        let running = Running::start(command);
         let output = running.finish();
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr);
