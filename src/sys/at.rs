@@ -5,7 +5,7 @@
 use super::dirents::{EntryBuffer, Names};
 use super::interrupted::{Bounded, errno_of, retry_on_intr};
 use super::io::libc_call;
-use super::{Errno, Kind, Result, Stat};
+use super::{Errno, Kind, Result, Stat, proc, raw};
 use nix::sys::stat::FchmodatFlags;
 use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use std::ffi::{OsStr, OsString};
@@ -57,17 +57,30 @@ pub(super) fn magic(stat: &fs::StatFs) -> u64 {
     u64::from(stat.f_type as u32)
 }
 
+#[inline(always)]
 pub fn fstat(fd: impl AsFd) -> Result<Stat> {
-    retry_on_intr(|| fs::fstat(&fd)).map(Stat::from)
+    let call = || if proc::has_preloads() { fs::fstat(&fd) } else { raw::fstat(fd.as_fd()) };
+    retry_on_intr(call).map(Stat::from)
+}
+
+/// openat(2).
+#[inline(always)]
+fn openat(dir: impl AsFd, name: impl AsRef<OsStr>, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    match proc::has_preloads() {
+        true => fs::openat(dir, name.as_ref(), flags, mode),
+        false => raw::openat(dir.as_fd(), name.as_ref(), flags, mode),
+    }
 }
 
 /// Opens a file for reading. Unless `wait` is set, opening a fifo or a device does not block.
+#[inline(always)]
 pub(crate) fn open_read(dir: impl AsFd, name: &OsStr, follow: Follow, wait: bool) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::RDONLY | OFlags::NOCTTY | follow.open(), wait)
 }
 
+#[inline(always)]
 fn open_existing(dir: impl AsFd, name: &OsStr, flags: OFlags, wait: bool) -> Result<OwnedFd> {
-    let open = |more| retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::CLOEXEC | more, Mode::empty()));
+    let open = |more| retry_on_intr(|| openat(&dir, name, flags | OFlags::CLOEXEC | more, Mode::empty()));
     match open(if wait { OFlags::empty() } else { OFlags::NONBLOCK }) {
         // Another process, such as an NFS or SMB server, holds a lease on the file (fcntl(2), F_SETLEASE). The
         // kernel has the lease returned, or breaks it, while an open blocks; only an open that blocks gets the
@@ -132,7 +145,7 @@ pub(crate) fn is_still(fd: impl AsFd, opened: &Stat, met: &Stat) -> bool {
 /// referring to that inode, whatever happens to the name.
 pub(crate) fn open_path(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty()))
+    retry_on_intr(|| openat(&dir, name, flags, Mode::empty()))
 }
 
 pub(crate) fn open_path_of(fd: impl AsFd) -> Result<OwnedFd> {
@@ -141,36 +154,37 @@ pub(crate) fn open_path_of(fd: impl AsFd) -> Result<OwnedFd> {
 
 /// Opens by O_PATH the inode behind a name, following a symbolic link.
 pub(crate) fn open_path_followed(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
-    retry_on_intr(|| fs::openat(&dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
+    retry_on_intr(|| openat(&dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
 }
 
 /// Opens for writing, and truncates in the same call, the file of an [`open_path`] descriptor.
 pub(crate) fn open_emptied(by_path: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = proc_path(by_path);
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
-    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty()))
+    retry_on_intr(|| openat(CWD, &path, flags, Mode::empty()))
 }
 
 /// Creates a file for writing. With `exclusive` (O_EXCL) any existing name, also a symbolic link, gives EEXIST.
+#[inline(always)]
 pub(crate) fn create(dir: impl AsFd, name: &OsStr, mode: u32, exclusive: bool) -> Result<OwnedFd> {
     let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
     if exclusive {
         flags |= OFlags::EXCL;
     }
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))
+    retry_on_intr(|| openat(&dir, name, flags, Mode::from_raw_mode(mode)))
 }
 
 /// Creates a file for writing, or empties the file that has the name.
 pub(crate) fn create_or_empty(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o666)))
+    retry_on_intr(|| openat(&dir, name, flags, Mode::from_raw_mode(0o666)))
 }
 
 /// Creates a file without a name in `directory`, for writing (O_TMPFILE). It disappears when it is closed, unless
 /// [`name_nameless`] gives it a name. Not every file system supports this.
 pub(crate) fn create_nameless(dir: impl AsFd, directory: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::openat(&dir, directory, flags, Mode::from_raw_mode(mode)))
+    retry_on_intr(|| openat(&dir, directory, flags, Mode::from_raw_mode(mode)))
 }
 
 /// Gives a file of [`create_nameless`] a name; EEXIST if the name is taken. Before Linux 6.10 only a privileged
@@ -188,7 +202,7 @@ pub(crate) fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Resul
 /// Creates a file of mode 0600 for reading and writing; EEXIST if the name is taken, also by a symbolic link.
 pub(crate) fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::openat(&dir, name, flags, Mode::from_raw_mode(0o600)))
+    retry_on_intr(|| openat(&dir, name, flags, Mode::from_raw_mode(0o600)))
 }
 
 /// Opens the inode of an open file again, for reading, whatever its name is now. With `direct`, reads bypass the
@@ -197,7 +211,7 @@ pub(crate) fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
 pub(crate) fn open_again(fd: impl AsFd, name: Option<(BorrowedFd<'_>, &OsStr)>, direct: bool) -> Result<OwnedFd> {
     let path = proc_path(fd.as_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | if direct { OFlags::DIRECT } else { OFlags::empty() };
-    let errno = match retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())) {
+    let errno = match retry_on_intr(|| openat(CWD, &path, flags, Mode::empty())) {
         Err(errno) => without_proc(errno),
         answer => return answer,
     };
@@ -208,7 +222,7 @@ pub(crate) fn open_again(fd: impl AsFd, name: Option<(BorrowedFd<'_>, &OsStr)>, 
         return Err(Errno::STALE);
     }
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = retry_on_intr(|| fs::openat(dir, name, flags, Mode::empty()))?;
+    let opened = retry_on_intr(|| openat(dir, name, flags, Mode::empty()))?;
     if fstat(&opened)?.id() == id { Ok(opened) } else { Err(Errno::STALE) }
 }
 
@@ -221,15 +235,15 @@ pub(crate) fn without_waiting(fd: OwnedFd) -> OwnedFd {
     }
     let path = proc_path(fd.as_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::openat(CWD, &path, flags, Mode::empty())).unwrap_or(fd)
+    retry_on_intr(|| openat(CWD, &path, flags, Mode::empty())).unwrap_or(fd)
 }
 
 /// Opens a directory as the base of other names. A directory that may be searched but not read is opened by O_PATH
 /// (open(2)), which suffices for that.
 pub(crate) fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow.open();
-    match retry_on_intr(|| fs::openat(&dir, name, flags, Mode::empty())) {
-        Err(Errno::ACCESS) => retry_on_intr(|| fs::openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
+    match retry_on_intr(|| openat(&dir, name, flags, Mode::empty())) {
+        Err(Errno::ACCESS) => retry_on_intr(|| openat(&dir, name, flags | OFlags::PATH, Mode::empty())),
         other => other,
     }
 }

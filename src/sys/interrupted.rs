@@ -25,6 +25,7 @@ impl Interruptions {
 }
 
 /// Makes a call and retries it after each interruption. Fails with EINTR if it was interrupted too often.
+#[inline(always)]
 pub(crate) fn retry_on_intr<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     let mut interruptions = Interruptions::default();
     loop {

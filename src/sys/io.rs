@@ -1,7 +1,7 @@
 //! System calls on open files. Those that copy data are in `transfer`.
 
 use super::interrupted::{Interruptions, retry_on_intr};
-use super::{Errno, Result, raw};
+use super::{Errno, Result, proc, raw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,6 +9,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Returns the type of the file system that holds the file: `f_type` of fstatfs(2).
 pub(crate) fn fs_magic(fd: impl AsFd) -> Result<u64> {
     retry_on_intr(|| fs::fstatfs(&fd)).map(|s| super::at::magic(&s))
+}
+
+/// sendfile(2), for many small files.
+#[inline(always)]
+pub(crate) fn sendfile(dst: BorrowedFd<'_>, src: BorrowedFd<'_>, at: Option<&mut u64>, len: usize) -> Result<usize> {
+    if proc::has_preloads() { fs::sendfile(dst, src, at, len) } else { raw::sendfile(dst, src, at, len) }
+}
+
+/// FICLONE of ioctl(2), for many small files.
+#[inline(always)]
+pub(crate) fn ioctl_ficlone(dst: BorrowedFd<'_>, src: BorrowedFd<'_>) -> Result<()> {
+    if proc::has_preloads() { fs::ioctl_ficlone(dst, src) } else { raw::ioctl_ficlone(dst, src) }
 }
 
 /// Returns another descriptor of the same open file (dup(2)).

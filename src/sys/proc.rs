@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 /// Returns the file creation mask. umask(2) can only be read by setting it, so other threads must not create
@@ -51,6 +51,16 @@ pub(crate) fn effective_uid() -> u32 {
 pub fn preloads(library: &str) -> bool {
     let preloaded = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     preloaded.as_bytes().windows(library.len()).any(|part| part == library.as_bytes())
+}
+
+/// Returns whether ld.so(8) preloads any library, which expects to see system calls as calls of libc.
+#[inline]
+pub(crate) fn has_preloads() -> bool {
+    static HAS_PRELOADS: LazyLock<bool> = LazyLock::new(|| {
+        let is_static = cfg!(target_feature = "crt-static");
+        !is_static && std::env::var_os("LD_PRELOAD").is_some_and(|libraries| !libraries.is_empty())
+    });
+    *HAS_PRELOADS
 }
 
 /// How many descriptors the process may have open: the soft limit of RLIMIT_NOFILE.

@@ -3,11 +3,14 @@
 
 use super::{Errno, Result};
 use nix::libc;
+use rustix::fs::{Mode, OFlags};
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use syscalls::Sysno;
 
 /// Ignores SIGPIPE (signal(2)), so that a write without a reader fails with EPIPE. Returns whether it was ignored
 /// before.
@@ -53,6 +56,77 @@ pub(crate) fn close_all(fds: &mut Vec<OwnedFd>) {
         }
     }
 }
+
+/// openat(2) without libc. After a system call, each return to a caller is slow, because the kernel has overwritten the
+/// processor's record of callers (on x86: the return stack buffer); so the functions between this call and the loop
+/// that makes it are inlined. 20,000 small files take 0.92 of the time.
+///
+/// # Errors
+/// Those of openat(2).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn openat(dir: BorrowedFd<'_>, name: &OsStr, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    const ROOM: usize = 256;
+    let (name, mut room) = (name.as_bytes(), [0; ROOM]);
+    let Some(start) = room.get_mut(..name.len()).filter(|_| name.len() < ROOM && !name.contains(&0)) else {
+        return rustix::fs::openat(dir, name, flags, mode);
+    };
+    start.copy_from_slice(name);
+    // SAFETY: `room` ends with a NUL, and the kernel only reads it. It returns a new descriptor that nobody owns.
+    unsafe {
+        let (number, name, flags) = (dir.as_raw_fd(), room.as_ptr(), flags.bits());
+        let fd = syscalls::syscall!(Sysno::openat, number, name, flags, mode.bits()).map_err(errno)?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// fstat(2) without libc, see [`openat`].
+///
+/// # Errors
+/// Those of fstat(2).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn fstat(fd: BorrowedFd<'_>) -> Result<rustix::fs::Stat> {
+    let mut stat = MaybeUninit::<rustix::fs::Stat>::uninit();
+    // SAFETY: this is `struct stat` of the kernel on the two architectures, and the kernel fills all of it if it returns 0.
+    unsafe {
+        syscalls::syscall!(Sysno::fstat, fd.as_raw_fd(), stat.as_mut_ptr()).map_err(errno)?;
+        Ok(stat.assume_init())
+    }
+}
+
+/// sendfile(2) without libc, see [`openat`].
+///
+/// # Errors
+/// Those of sendfile(2).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn sendfile(dst: BorrowedFd<'_>, src: BorrowedFd<'_>, at: Option<&mut u64>, len: usize) -> Result<usize> {
+    let at = at.map_or(ptr::null_mut(), ptr::from_mut);
+    // SAFETY: the kernel reads and writes the offset at `at`, unless that is null.
+    unsafe { syscalls::syscall!(Sysno::sendfile, dst.as_raw_fd(), src.as_raw_fd(), at, len).map_err(errno) }
+}
+
+/// FICLONE of ioctl(2) without libc, see [`openat`].
+///
+/// # Errors
+/// Those of ioctl_ficlone(2).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn ioctl_ficlone(dst: BorrowedFd<'_>, src: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the request takes the number of a descriptor.
+    let answer = unsafe { syscalls::syscall!(Sysno::ioctl, dst.as_raw_fd(), libc::FICLONE, src.as_raw_fd()) };
+    answer.map(|_| ()).map_err(errno)
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn errno(errno: syscalls::Errno) -> Errno {
+    Errno::from_raw_os_error(errno.into_raw())
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) use rustix::fs::{fstat, ioctl_ficlone, openat, sendfile};
 
 /// The number of cachestat(2), from Linux 6.5; the same on all architectures that Rust supports.
 const CACHESTAT: libc::c_long = 451;

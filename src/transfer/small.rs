@@ -9,7 +9,8 @@ use super::route::Case;
 use super::strategies::{length, refuse_or_fail, step_of};
 use super::{Account, Call, Step, Strategy};
 use crate::error::Failure;
-use rustix::fs::{copy_file_range, ioctl_ficlone, sendfile};
+use crate::sys::io::{ioctl_ficlone, sendfile};
+use rustix::fs::copy_file_range;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
@@ -52,6 +53,7 @@ impl Ladder {
     }
 
     /// Copies one of them.
+    #[inline]
     pub fn copy_small(
         &mut self,
         files: &mut SmallFiles,
@@ -93,6 +95,7 @@ impl Ladder {
 }
 
 /// Makes the call that should move all bytes of a file into an empty one.
+#[inline(always)]
 fn move_whole(strategy: Strategy, t: &Transfer<'_>) -> (Call, Step) {
     let size = t.stat.size;
     match strategy {

@@ -1,5 +1,5 @@
-//! Libraries that are loaded before libc and replace its functions (ld.so(8), `LD_PRELOAD`): zcp calls libc, so
-//! they see its system calls.
+//! Libraries that are loaded before libc and replace its functions (ld.so(8), `LD_PRELOAD`): then zcp
+//! makes all its system calls through libc, so they see them.
 
 use crate::needs::{Need, trial};
 use crate::sandbox::{Sandbox, ZCP, noise};
