@@ -3,7 +3,7 @@
 //! A batch is shared: a worker without other work takes names out of another worker's batch, one at a time.
 //! So batches can be large, and no worker is idle while there are names left.
 
-use crate::context::Fds;
+use crate::context::TableFds;
 use crate::dir::Hold;
 use crate::sys::Kind;
 use crate::sys::dirents::{Dirent, Names};
@@ -72,37 +72,52 @@ impl Entries {
     }
 }
 
-/// Names of one directory, copied by any worker that takes one. The directory is not finished before the last
-/// worker drops the batch.
-#[derive(Debug)]
+/// Names of one directory, copied by any worker that takes one. All clones share the names. The directory is not
+/// finished before the last worker drops its clone.
+#[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub dir: Hold,
-    /// The open descriptors of the directory, which the batch keeps open.
-    pub fds: Arc<Fds>,
+    /// The open descriptors of the directory, in the table of the worker that uses this clone.
+    pub fds: Arc<TableFds>,
+    names: Arc<BatchNames>,
+}
+
+#[derive(Debug)]
+struct BatchNames {
     entries: Entries,
     next: AtomicUsize,
 }
 
 impl Batch {
-    pub(crate) fn new(dir: Hold, fds: Arc<Fds>, entries: Entries) -> Batch {
-        Batch { dir, fds, entries, next: AtomicUsize::new(0) }
+    pub(crate) fn new(dir: Hold, fds: Arc<TableFds>, entries: Entries) -> Batch {
+        Batch { dir, fds, names: Arc::new(BatchNames { entries, next: AtomicUsize::new(0) }) }
     }
 
     pub(crate) fn entries(&self) -> &Entries {
-        &self.entries
+        &self.names.entries
     }
 
     /// Writes the next name that no worker has taken into `entry`, which keeps its memory; false if there is none.
     pub(crate) fn take(&self, entry: &mut Entry) -> bool {
-        !self.is_taken() && self.entries.read(self.next.fetch_add(1, Ordering::Relaxed), entry)
+        !self.is_taken() && self.names.entries.read(self.names.next.fetch_add(1, Ordering::Relaxed), entry)
     }
 
     /// Returns the number of names that no worker has taken.
     pub(crate) fn left(&self) -> usize {
-        self.entries.len().saturating_sub(self.next.load(Ordering::Relaxed))
+        self.names.entries.len().saturating_sub(self.names.next.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_taken(&self) -> bool {
         self.left() == 0
+    }
+
+    /// Returns whether the other batch is a clone of this one.
+    pub(crate) fn is(&self, other: &Batch) -> bool {
+        Arc::ptr_eq(&self.names, &other.names)
+    }
+
+    /// Returns the number of clones.
+    pub(crate) fn clones(&self) -> usize {
+        Arc::strong_count(&self.names)
     }
 }

@@ -2,8 +2,10 @@
 //! RLIMIT_NOFILE allows.
 
 use crate::report::lock;
+use crate::sys::fd_table::{self, InTable};
 use crate::sys::{at, proc};
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -33,6 +35,12 @@ pub(crate) enum Base {
     Absent,
 }
 
+impl Base {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        if let Base::Open(fd) = self { Some(fd.as_fd()) } else { None }
+    }
+}
+
 impl AsFd for Base {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -52,24 +60,57 @@ pub(crate) struct Fds {
     pub dst: Base,
 }
 
-/// The descriptors of a directory while it is open.
+/// The descriptors of a directory in the table of one thread, which all threads may share.
+pub(crate) type TableFds = InTable<Fds>;
+
+/// In a thread with another table, any use of the descriptors fails with EBADF.
+impl Deref for TableFds {
+    type Target = Fds;
+
+    fn deref(&self) -> &Fds {
+        static NOWHERE: Fds = Fds { src: Base::Absent, dst: Base::Absent };
+        self.get().unwrap_or(&NOWHERE)
+    }
+}
+
+/// The descriptors of a directory while it is open, in each table that has it open: nearly always one.
 #[derive(Debug)]
-pub(crate) struct FdSlot(Mutex<Option<Arc<Fds>>>);
+pub(crate) struct FdSlot(Mutex<Vec<Arc<TableFds>>>);
 
 impl FdSlot {
     /// Makes the slot of an open directory.
     pub(crate) fn open(fds: Fds) -> Arc<FdSlot> {
-        Arc::new(FdSlot(Mutex::new(Some(Arc::new(fds)))))
+        Arc::new(FdSlot(Mutex::new(vec![Arc::new(InTable::new(fds))])))
     }
 
-    /// Returns the descriptors, unless they were closed.
-    pub(crate) fn get(&self) -> Option<Arc<Fds>> {
-        lock(&self.0).clone()
+    /// Returns the descriptors in this thread's table, unless they were closed.
+    pub(crate) fn get(&self) -> Option<Arc<TableFds>> {
+        lock(&self.0).iter().find(|fds| fds.is_here()).cloned()
     }
 
-    /// Replaces the descriptors. The old ones are closed as soon as nobody uses them.
-    pub(crate) fn set(&self, fds: Option<Arc<Fds>>) {
-        let _old = std::mem::replace(&mut *lock(&self.0), fds);
+    /// Returns paths that lead this thread to the source and to the destination, if another thread has them open in its
+    /// table.
+    pub(crate) fn paths(&self) -> Option<[String; 2]> {
+        let open = lock(&self.0).first().cloned()?;
+        let source = open.path_of(|fds| fds.src.descriptor())?;
+        let destination = open.path_of(|fds| fds.dst.descriptor())?;
+        Some([source, destination])
+    }
+
+    /// Adds the descriptors of a directory that this thread has opened again, and returns them.
+    fn add(&self, fds: Fds) -> Arc<TableFds> {
+        let fds = Arc::new(InTable::new(fds));
+        lock(&self.0).push(Arc::clone(&fds));
+        fds
+    }
+
+    /// Closes the descriptors as soon as nobody uses them.
+    pub(crate) fn close(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Vec<Arc<TableFds>> {
+        std::mem::take(&mut *lock(&self.0))
     }
 }
 
@@ -129,6 +170,13 @@ impl Descriptors {
         (proc::descriptor_limit().saturating_sub(64) / 2).max(1)
     }
 
+    /// Adds the descriptors of a directory that was closed, or is open in other threads' tables only.
+    pub(crate) fn opened_again(&self, slot: &Arc<FdSlot>, fds: Fds) -> Arc<TableFds> {
+        let fds = slot.add(fds);
+        self.opened(slot);
+        fds
+    }
+
     /// Returns the most descriptors that a run uses.
     pub(crate) fn highest(&self) -> usize {
         2 * self.most + self.reserved
@@ -137,6 +185,7 @@ impl Descriptors {
     /// Adds an opened directory. If there are too many, the one that was opened first is closed as soon as no
     /// worker uses its descriptors.
     pub(crate) fn opened(&self, slot: &Arc<FdSlot>) {
+        fd_table::close_left();
         // Closed, and perhaps dropped, only after the lock is released.
         let mut closed = Vec::new();
         let mut open = lock(&self.open);
@@ -144,14 +193,14 @@ impl Descriptors {
         if open.len() > self.most {
             open.retain(|weak| {
                 let Some(slot) = weak.upgrade() else { return false };
-                let is_open = lock(&slot.0).is_some();
-                closed.push((slot, None));
+                let is_open = !lock(&slot.0).is_empty();
+                closed.push((slot, Vec::new()));
                 is_open
             });
         }
         while open.len() > self.most {
             if let Some(oldest) = open.pop_front().and_then(|weak| weak.upgrade()) {
-                let fds = lock(&oldest.0).take();
+                let fds = oldest.take();
                 closed.push((oldest, fds));
             }
         }

@@ -3,7 +3,7 @@
 mod descriptors;
 mod watched;
 
-pub(crate) use descriptors::{Base, Descriptors, FdSlot, Fds};
+pub(crate) use descriptors::{Base, Descriptors, FdSlot, Fds, TableFds};
 pub(crate) use watched::{Syncable, Watched};
 
 use crate::metadata::apply::AttributeRules;

@@ -11,7 +11,7 @@ mod hold;
 pub(crate) use finish::{Extent, Finish};
 pub(crate) use hold::Hold;
 
-use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable};
+use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable, TableFds};
 use crate::error::{Failure, Operation};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
@@ -211,11 +211,11 @@ impl Dir {
     ///
     /// # Errors
     /// ENOENT if the name refers to another directory by now; those of open(2).
-    pub(crate) fn fds(&self, ctx: &Context) -> Result<Arc<Fds>> {
+    pub(crate) fn fds(&self, ctx: &Context) -> Result<Arc<TableFds>> {
         let mut closed = Vec::new();
         let mut dir: &Dir = self;
         let mut fds = loop {
-            match (dir.fds.get(), &dir.place) {
+            match (dir.fds.get().or_else(|| dir.take_over(ctx)), &dir.place) {
                 (Some(fds), _) => break fds,
                 (None, Some(place)) => {
                     closed.push(dir);
@@ -225,9 +225,7 @@ impl Dir {
             }
         };
         for dir in closed.into_iter().rev() {
-            fds = Arc::new(dir.reopen(&fds)?);
-            dir.fds.set(Some(Arc::clone(&fds)));
-            ctx.run.descriptors.opened(&dir.fds);
+            fds = ctx.run.descriptors.opened_again(&dir.fds, dir.reopen(&fds)?);
         }
         Ok(fds)
     }
@@ -236,9 +234,21 @@ impl Dir {
     ///
     /// # Errors
     /// Those of [`Dir::fds`].
-    pub(crate) fn open(&self, ctx: &Context) -> std::result::Result<Arc<Fds>, Failure> {
+    pub(crate) fn open(&self, ctx: &Context) -> std::result::Result<Arc<TableFds>, Failure> {
         let cannot = |errno| Failure::new(Operation::Access, self.source_path(OsStr::new(""))).errno(errno);
         ctx.run.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
+    }
+
+    /// Opens this directory again if another worker has it open in its own table of descriptors. `None` if not, or
+    /// without /proc; then the directory is opened by its name.
+    fn take_over(&self, ctx: &Context) -> Option<Arc<TableFds>> {
+        let [src, dst] = self.fds.paths()?;
+        let open = |path: String, id| {
+            let fd = at::open_dir(at::CWD, OsStr::new(&path), Follow::Yes).ok()?;
+            at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
+        };
+        let fds = Fds { src: open(src, self.src_id)?, dst: open(dst, self.dst_id)? };
+        Some(ctx.run.descriptors.opened_again(&self.fds, fds))
     }
 
     fn reopen(&self, parent: &Fds) -> Result<Fds> {
@@ -268,8 +278,7 @@ impl Dir {
             at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
         };
         if let (Some(src), Some(dst)) = (up(&below.src, self.src_id), up(&below.dst, self.dst_id)) {
-            self.fds.set(Some(Arc::new(Fds { src, dst })));
-            ctx.run.descriptors.opened(&self.fds);
+            ctx.run.descriptors.opened_again(&self.fds, Fds { src, dst });
         }
     }
 
@@ -330,7 +339,7 @@ impl Dir {
             }
         }
         if self.place.is_some() {
-            self.fds.set(None);
+            self.fds.close();
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::error::{Failure, Operation};
 use crate::options::{OnFailure, When};
 use crate::report::progress::{Estimate, Total, Watch, Watcher};
 use crate::report::stats::{Left, Summary};
-use crate::sys::{memory, proc};
+use crate::sys::{at, fd_table, memory, proc};
+use crate::transfer::route::FsKind;
 use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
 use crate::walk::{Walk, estimate};
@@ -30,7 +31,9 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let sources: Arc<[OsString]> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
     let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, Arc::clone(&sources)));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
-    let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, roots.magics()));
+    let kinds = roots.magics().into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
+    let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, &kinds));
+    let own_tables = has_own_tables(ctx, &kinds);
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
     let placement = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
@@ -47,7 +50,7 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
         true => Watcher::start_late(watch),
         false => Watcher::start(watch),
     });
-    let done = work(ctx, &shared, &walk, workers, waiting_sign);
+    let done = work(ctx, &shared, Workers::new(ctx, &shared, &walk, own_tables), workers, waiting_sign);
     if let Some((top, directory)) = placement {
         shared.make_name_durable(ctx, &top, &directory);
     }
@@ -66,25 +69,38 @@ pub(crate) fn run_supply<'c>(
 ) -> Summary {
     let start = Instant::now();
     let workers = wanted_workers(ctx);
-    let waiting_sign = ctx.options.jobs.is_none().then(|| scaling::WaitingSign::of(ctx, magics));
+    let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
+    let waiting_sign = ctx.options.jobs.is_none().then(|| scaling::WaitingSign::of(ctx, &kinds));
     let walk = Walk::supplied(ctx, supply);
-    let done = work(ctx, shared, &walk, workers, waiting_sign);
+    let done = work(ctx, shared, Workers::new(ctx, shared, &walk, false), workers, waiting_sign);
     summary(ctx, done, &walk, start.elapsed())
 }
 
-fn work<'c>(
-    ctx: &'c Context,
-    shared: &'c Shared,
-    walk: &Walk<'c>,
+/// Returns whether each worker has its own table of descriptors. Not in a library, whose caller expects that a
+/// descriptor is closed for all threads at once; not beside preloaded libraries, which may share descriptors between
+/// threads; not without /proc, by which a worker opens the directories of another one; and not where the workers share
+/// descriptors to sync. For a server, opening directories once for each worker would be slower.
+fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
+    ctx.events.console().is_some()
+        && !ctx.options.fsync
+        && !proc::has_preloads()
+        && at::has_proc()
+        && kinds.iter().all(|kind| kind.is_local())
+}
+
+fn work(
+    ctx: &Context,
+    shared: &Shared,
+    workers: Workers<'_, '_>,
     count: usize,
     waiting_sign: Option<scaling::WaitingSign>,
 ) -> WorkDone {
-    let workers = Workers::new(ctx, shared, walk);
     match waiting_sign {
         Some(sign) if count > 1 => scaling::adaptive(&workers, count, sign),
         None if count > 1 => scaling::fixed(&workers, count),
         _ => workers.work(),
     }
+    fd_table::close_left();
     shared.make_files_durable(ctx);
     workers.into_work_done()
 }

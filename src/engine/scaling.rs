@@ -36,12 +36,10 @@ pub(super) enum WaitingSign {
 }
 
 impl WaitingSign {
-    /// Returns the sign for the options and the types of the file systems of a source and of the destination
-    /// (`f_type` of statfs(2)).
-    pub(super) fn of(ctx: &Context, magics: Vec<u64>) -> WaitingSign {
-        let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
+    /// Returns the sign for the options and the file systems of a source and of the destination.
+    pub(super) fn of(ctx: &Context, kinds: &[FsKind]) -> WaitingSign {
         let remote = kinds.iter().any(|kind| matches!(kind, FsKind::Remote | FsKind::Fuse));
-        let syncs_files = ctx.options.fsync && !(ctx.run.syncs_whole && kinds.into_iter().all(FsKind::is_local));
+        let syncs_files = ctx.options.fsync && !(ctx.run.syncs_whole && kinds.iter().all(|kind| kind.is_local()));
         if remote || syncs_files { WaitingSign::IdleProcessors } else { WaitingSign::BlockReads }
     }
 
@@ -125,7 +123,7 @@ fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingS
 fn spawn<'s>(workers: &'s Workers<'_, '_>, scope: &Scope<'s>, count: usize) {
     for _ in 0..count {
         workers.add_worker();
-        scope.spawn(|_| workers.work_counted());
+        scope.spawn(|_| workers.work_in_pool());
     }
 }
 

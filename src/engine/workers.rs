@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::report::{Stats, lock};
+use crate::sys::fd_table;
 use crate::walk::Walk;
 use crate::worker::{Shared, Worker};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,8 @@ pub(super) struct Workers<'w, 'c> {
     all_done: Condvar,
     /// The wanted number of workers: a worker leaves if more are at work.
     wanted: AtomicUsize,
+    /// Whether each worker of a pool has its own table of descriptors.
+    own_tables: bool,
 }
 
 /// The number of workers at work, and the statistics of those that have left.
@@ -35,7 +38,12 @@ pub(super) struct WorkDone {
 }
 
 impl<'w, 'c> Workers<'w, 'c> {
-    pub(super) fn new(ctx: &'c Context, shared: &'c Shared, walk: &'w Walk<'c>) -> Workers<'w, 'c> {
+    pub(super) fn new(
+        ctx: &'c Context,
+        shared: &'c Shared,
+        walk: &'w Walk<'c>,
+        own_tables: bool,
+    ) -> Workers<'w, 'c> {
         Workers {
             ctx,
             shared,
@@ -43,6 +51,7 @@ impl<'w, 'c> Workers<'w, 'c> {
             at_work: Mutex::default(),
             all_done: Condvar::new(),
             wanted: AtomicUsize::new(usize::MAX),
+            own_tables,
         }
     }
 
@@ -59,15 +68,23 @@ impl<'w, 'c> Workers<'w, 'c> {
         at_work.peak = at_work.peak.max(at_work.count);
     }
 
-    /// Works as a worker that [`add_worker`](Self::add_worker) has counted.
-    pub(super) fn work_counted(&self) {
+    /// Works on a thread of a pool as a worker that [`add_worker`](Self::add_worker) has counted.
+    pub(super) fn work_in_pool(&self) {
+        if self.own_tables {
+            fd_table::separate();
+        }
+        self.work_counted();
+    }
+
+    fn work_counted(&self) {
         let mut worker = Worker::new(self.ctx, self.shared);
         let mut walker = self.walk.walker();
         let mut left_early = false;
         while !left_early && let Some(work) = walker.next_batch() {
             let directories = worker.run(work.batch(), work.helps, || work.workers());
             walker.leave(work, directories);
-            left_early = self.leave_if_unwanted();
+            fd_table::close_left();
+            left_early = self.leave_if_unwanted(|| walker.must_stay());
         }
         let stats = worker.into_stats().merge(walker.into_stats());
         let mut at_work = lock(&self.at_work);
@@ -78,9 +95,9 @@ impl<'w, 'c> Workers<'w, 'c> {
         }
     }
 
-    fn leave_if_unwanted(&self) -> bool {
+    fn leave_if_unwanted(&self, must_stay: impl Fn() -> bool) -> bool {
         let wanted = self.wanted.load(Ordering::Relaxed);
-        if wanted == usize::MAX {
+        if wanted == usize::MAX || must_stay() {
             return false;
         }
         let mut at_work = lock(&self.at_work);

@@ -115,9 +115,10 @@ pub(crate) fn open_read_write(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
     open_existing(dir, name, OFlags::RDWR | OFlags::NOCTTY, true)
 }
 
-/// Returns the path of an open file under /proc (proc_pid_fd(5)), for calls that take no descriptor.
+/// Returns the path of an open file under /proc (proc_pid_fd(5)), for calls that take no descriptor. The thread may have
+/// a table of descriptors of its own, which /proc/self does not show.
 pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+    format!("/proc/thread-self/fd/{}", fd.as_raw_fd())
 }
 
 /// Turns the ENOENT of a call on [`proc_path`] into ENOSYS if /proc is not mounted, as in many chroots: the
@@ -127,7 +128,7 @@ pub(crate) fn without_proc(errno: Errno) -> Errno {
 }
 
 pub(crate) fn has_proc() -> bool {
-    fs::statat(CWD, "/proc/self/fd", AtFlags::empty()).is_ok()
+    fs::statat(CWD, "/proc/thread-self/fd", AtFlags::empty()).is_ok()
 }
 
 /// Returns whether an open file is the one that stat(2) found under its name a moment ago.

@@ -13,7 +13,12 @@ pub(crate) fn fs_magic(fd: impl AsFd) -> Result<u64> {
 
 /// sendfile(2), for many small files.
 #[inline(always)]
-pub(crate) fn sendfile(dst: BorrowedFd<'_>, src: BorrowedFd<'_>, at: Option<&mut u64>, len: usize) -> Result<usize> {
+pub(crate) fn sendfile(
+    dst: BorrowedFd<'_>,
+    src: BorrowedFd<'_>,
+    at: Option<&mut u64>,
+    len: usize,
+) -> Result<usize> {
     if proc::has_preloads() { fs::sendfile(dst, src, at, len) } else { raw::sendfile(dst, src, at, len) }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod at;
 pub(crate) mod dirents;
+pub(crate) mod fd_table;
 pub mod files;
 pub mod inherited;
 pub(crate) mod interrupted;

@@ -101,7 +101,12 @@ pub(super) fn fstat(fd: BorrowedFd<'_>) -> Result<rustix::fs::Stat> {
 /// Those of sendfile(2).
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-pub(super) fn sendfile(dst: BorrowedFd<'_>, src: BorrowedFd<'_>, at: Option<&mut u64>, len: usize) -> Result<usize> {
+pub(super) fn sendfile(
+    dst: BorrowedFd<'_>,
+    src: BorrowedFd<'_>,
+    at: Option<&mut u64>,
+    len: usize,
+) -> Result<usize> {
     let at = at.map_or(ptr::null_mut(), ptr::from_mut);
     // SAFETY: the kernel reads and writes the offset at `at`, unless that is null.
     unsafe { syscalls::syscall!(Sysno::sendfile, dst.as_raw_fd(), src.as_raw_fd(), at, len).map_err(errno) }
@@ -127,6 +132,16 @@ fn errno(errno: syscalls::Errno) -> Errno {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) use rustix::fs::{fstat, ioctl_ficlone, openat, sendfile};
+
+/// Gives this thread a copy of its table of descriptors, which it shared with other threads (unshare(2), CLONE_FILES).
+///
+/// # Errors
+/// EPERM where a filter of seccomp(2) forbids the call, as in many containers; ENOMEM.
+pub(super) fn leave_descriptor_table() -> Result<()> {
+    // SAFETY: the only caller, `fd_table::separate`, says which descriptors other threads can still use: those that
+    // were open before, and none that was opened since, because `InTable` hides them.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }
+}
 
 /// The number of cachestat(2), from Linux 6.5; the same on all architectures that Rust supports.
 const CACHESTAT: libc::c_long = 451;

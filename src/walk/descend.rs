@@ -14,6 +14,7 @@ use crate::existing;
 use crate::options::Dereference;
 use crate::report::{Failure, copied_line, quote};
 use crate::sys::at::{self, Follow};
+use crate::sys::fd_table::Table;
 use crate::sys::{Errno, Kind, Stat, io};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -245,6 +246,7 @@ impl Walker<'_, '_> {
             is_root: false,
             is_operand: entry.operand,
             one_at_a_time: false,
+            table: Table::current(),
         };
         Ok(Entered::Directory(Pending { node: Arc::new(node), unread, later: Later::default() }))
     }

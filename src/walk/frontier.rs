@@ -119,7 +119,7 @@ pub(super) enum FoundIn<'c> {
 /// A batch of names for workers to copy.
 #[derive(Clone)]
 pub(crate) struct Work<'c> {
-    pub(super) batch: Arc<Batch>,
+    pub(super) batch: Batch,
     pub(super) found_in: FoundIn<'c>,
     /// Whether the batch belongs to another worker, so that this one only helps for a moment. Then it looks again for
     /// a directory to enter, or for a batch that needs help more.
@@ -128,7 +128,7 @@ pub(crate) struct Work<'c> {
 
 impl<'c> Work<'c> {
     pub(super) fn new(batch: Batch, found_in: FoundIn<'c>) -> Work<'c> {
-        Work { batch: Arc::new(batch), found_in, helps: false }
+        Work { batch, found_in, helps: false }
     }
 
     pub(crate) fn batch(&self) -> &Batch {
@@ -138,7 +138,7 @@ impl<'c> Work<'c> {
     /// Returns the number of workers that are copying names of the batch. The frontier holds one more reference until
     /// all names are taken.
     pub(crate) fn workers(&self) -> usize {
-        Arc::strong_count(&self.batch) - 1
+        self.batch.clones() - 1
     }
 }
 
@@ -193,7 +193,16 @@ impl Later {
 
 impl Unread {
     fn is_ready(&self) -> bool {
-        !matches!(self, Unread::Taken | Unread::Nothing)
+        match self {
+            Unread::Operands(..) => true,
+            Unread::Listing(listing) => listing.is_here(),
+            Unread::Taken | Unread::Nothing => false,
+        }
+    }
+
+    /// Returns whether only another worker can read it.
+    fn is_elsewhere(&self) -> bool {
+        matches!(self, Unread::Listing(listing) if !listing.is_here())
     }
 }
 
@@ -247,32 +256,34 @@ impl<'c> FrontierState<'c> {
         if let Some(supply) = self.supply.take() {
             return Some(FindTask::Ask(supply));
         }
+        self.drop_abandoned(spent);
+        // The deepest directory of this worker's; without one, the highest of another worker's, which probably
+        // contains the most and has to be opened again.
+        let count = self.pending.len();
+        let own = (0..count).rev().map(|at| (at, true));
+        let others = (0..count).map(|at| (at, false));
         let mut best: Option<(usize, usize)> = None;
-        let mut at = self.pending.len();
-        while at > 0 && best.is_none_or(|(others, _)| others > 0) {
-            at -= 1;
+        for (at, is_own) in own.chain(others) {
+            if self.pending[at].node.is_here() != is_own {
+                continue;
+            }
             let is_full = self.pending[at].is_full();
             let is_read = matches!(self.pending[at].unread, Unread::Taken);
             let many_listings = (is_full || is_read) && self.many_are_partly_listed();
             let pending = &mut self.pending[at];
-            if pending.node.operand.is_abandoned() {
-                pending.give_up();
-                if pending.is_spent() {
-                    spent.push(self.pending.remove(at));
-                    best = best.map(|(others, best)| (others, best - 1));
-                    continue;
-                }
-            }
             if (!is_full || many_listings)
                 && let Some(task) = pending.read(in_order)
             {
                 return Some(task);
             }
-            let others = pending.node.entering.load(Ordering::Relaxed);
+            let entering = pending.node.entering.load(Ordering::Relaxed);
             if pending.may_enter(in_order, self.finding == 0, many_listings)
-                && best.is_none_or(|(fewest, _)| others < fewest)
+                && best.is_none_or(|(fewest, _)| entering < fewest)
             {
-                best = Some((others, at));
+                best = Some((entering, at));
+                if entering == 0 {
+                    break;
+                }
             }
         }
         let (_, at) = best?;
@@ -283,9 +294,24 @@ impl<'c> FrontierState<'c> {
         task
     }
 
+    fn drop_abandoned(&mut self, spent: &mut Vec<Pending>) {
+        let is_abandoned = |pending: &mut Pending| {
+            pending.node.operand.is_abandoned() && {
+                pending.give_up();
+                pending.is_spent()
+            }
+        };
+        spent.extend(self.pending.extract_if(.., is_abandoned));
+    }
+
     fn many_are_partly_listed(&self) -> bool {
         let is_partly = |pending: &&Pending| matches!(pending.unread, Unread::Taken | Unread::Listing(_));
         self.pending.iter().rev().filter(is_partly).nth(PARTLY_LISTED - 1).is_some()
+    }
+
+    /// Returns whether another worker will read more of a listing.
+    fn others_read_on(&self) -> bool {
+        self.pending.iter().any(|pending| pending.unread.is_elsewhere())
     }
 
     /// Returns the batch with names left that has the fewest workers: two workers that make files in one
@@ -353,12 +379,13 @@ impl<'c> Frontier<'c> {
 
     /// Returns the next task of a worker. Waits as long as other workers may still find one. Returns `None` at
     /// the end and after a stop request.
-    pub(super) fn take(&self, stop: &StopFlag) -> Option<FrontierTask<'c>> {
+    pub(super) fn take(&self, stop: &StopFlag, may_help: bool) -> Option<FrontierTask<'c>> {
         let mut looked = false;
         let mut state = lock(&self.state);
         loop {
             if stop.is_raised() {
                 let left = (std::mem::take(&mut state.pending), state.supply.take());
+                self.changed.notify_all();
                 drop(state);
                 drop(left);
                 return None;
@@ -372,7 +399,8 @@ impl<'c> Frontier<'c> {
                     state.finding += 1;
                     Some(FrontierTask::Find(task))
                 }
-                None => state.to_share().map(FrontierTask::Copy),
+                None if may_help => state.to_share().map(FrontierTask::Copy),
+                None => None,
             };
             if task.is_some() || !spent.is_empty() {
                 drop(state);
@@ -381,7 +409,9 @@ impl<'c> Frontier<'c> {
                     return task;
                 }
                 state = lock(&self.state);
-            } else if state.finding == 0 {
+            } else if state.finding == 0 && !state.others_read_on() {
+                // Others may have waited for a listing of this worker's that ended early.
+                self.changed.notify_all();
                 return None;
             } else {
                 state = self.wait(state, &mut looked);
@@ -471,11 +501,17 @@ impl<'c> Frontier<'c> {
     }
 
     /// Removes a batch whose names are all taken.
-    pub(super) fn remove(&self, batch: &Arc<Batch>) {
+    pub(super) fn remove(&self, batch: &Batch) {
         let mut state = lock(&self.state);
-        let at = state.at_work.iter().position(|other| Arc::ptr_eq(&other.batch, batch));
+        let at = state.at_work.iter().position(|other| other.batch.is(batch));
         // The caller holds the batch as well, so its directory is not finished under the lock.
         at.map(|at| state.at_work.swap_remove(at));
+    }
+
+    /// Returns whether no other worker could read on in a listing that this one has begun.
+    pub(super) fn needs_this_worker(&self) -> bool {
+        let reads = |pending: &Pending| matches!(&pending.unread, Unread::Listing(listing) if listing.is_mine());
+        lock(&self.state).pending.iter().any(reads)
     }
 
     /// Returns whether nothing is left to find.

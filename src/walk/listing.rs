@@ -6,7 +6,8 @@
 //! even if told not to descend.)
 
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
-use crate::sys::{Result, io};
+use crate::sys::fd_table::InTable;
+use crate::sys::{Errno, Result, io};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The entries of a directory, which are read piece by piece.
@@ -16,7 +17,7 @@ pub(super) struct Listing {
     /// The number of entries handed out from the piece.
     next: usize,
     /// The directory, if it may have entries after this piece.
-    rest: Option<OwnedFd>,
+    rest: Option<InTable<OwnedFd>>,
 }
 
 impl Listing {
@@ -25,7 +26,7 @@ impl Listing {
         let mut piece = Names::default();
         // Most directories are read by one call and need no descriptor of their own.
         let more = room.read(dir, &mut piece)? && room.read(dir, &mut piece)?;
-        let rest = if more { Some(io::duplicate(dir)?) } else { None };
+        let rest = if more { Some(InTable::new(io::duplicate(dir)?)) } else { None };
         // Sort by inode number: most file systems lay files out in that order, which takes 0.85 of the time
         // from a cold disk.
         piece.sort();
@@ -35,7 +36,8 @@ impl Listing {
     /// Reads all entries into one piece and sorts it by inode number, as cp does. After a failure its entries are
     /// lost.
     pub(super) fn sorted(mut self, room: &mut EntryBuffer) -> Result<Listing> {
-        if let Some(dir) = self.rest.take() {
+        if let Some(rest) = self.rest.take() {
+            let dir = rest.get().ok_or(Errno::BADF)?;
             while room.read(dir.as_fd(), &mut self.piece)? {}
             self.piece.sort();
         }
@@ -59,12 +61,23 @@ impl Listing {
         self.rest.is_some()
     }
 
+    /// Returns whether this thread can read on: only the one that opened the directory, if it has a table of
+    /// descriptors of its own.
+    pub(super) fn is_here(&self) -> bool {
+        self.rest.as_ref().is_none_or(InTable::is_here)
+    }
+
+    /// Returns whether this thread alone can read on.
+    pub(super) fn is_mine(&self) -> bool {
+        self.rest.as_ref().is_some_and(InTable::is_mine)
+    }
+
     /// Reads the next piece after the current one is used up. Returns false at the end. A failure ends the listing.
     pub(super) fn read_on(&mut self, room: &mut EntryBuffer) -> Result<bool> {
-        let Some(dir) = self.rest.take() else { return Ok(false) };
+        let Some(rest) = self.rest.take() else { return Ok(false) };
         (self.piece, self.next) = (Names::default(), 0);
-        let more = room.read(dir.as_fd(), &mut self.piece)?;
-        self.rest = more.then_some(dir);
+        let more = room.read(rest.get().ok_or(Errno::BADF)?.as_fd(), &mut self.piece)?;
+        self.rest = more.then_some(rest);
         Ok(more)
     }
 }

@@ -30,6 +30,7 @@ use crate::report::{Events, Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
+use crate::sys::fd_table::Table;
 pub(crate) use frontier::Work;
 use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Later, Pending, Unread};
 #[cfg(feature = "cli")]
@@ -95,6 +96,8 @@ struct Node {
     is_operand: bool,
     /// Whether a subdirectory may be entered only after all earlier ones were walked.
     one_at_a_time: bool,
+    /// The table of descriptors of the worker that opened the directory.
+    table: Table,
 }
 
 /// A worker's access to the walk.
@@ -104,6 +107,8 @@ pub(crate) struct Walker<'w, 'c> {
     ctx: &'c Arc<Context>,
     room: EntryBuffer,
     stats: Stats,
+    /// Whether it copies names of other workers' batches.
+    may_help: bool,
 }
 
 enum Entered {
@@ -143,7 +148,13 @@ impl Node {
             is_root: true,
             is_operand: false,
             one_at_a_time: false,
+            table: Table::current(),
         }
+    }
+
+    /// Returns whether this worker has opened the directory, or shares descriptors with the one that has.
+    fn is_here(&self) -> bool {
+        self.table.is_here()
     }
 }
 
@@ -174,7 +185,7 @@ impl<'c> Walk<'c> {
     }
 
     pub(crate) fn walker(&self) -> Walker<'_, 'c> {
-        Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default() }
+        Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default(), may_help: true }
     }
 
     /// Returns the number of workers without a task.
@@ -243,8 +254,11 @@ impl<'c> Walker<'_, 'c> {
     /// Returns the next batch to copy names of, or `None` at the end or after a signal.
     pub(crate) fn next_batch(&mut self) -> Option<Work<'c>> {
         loop {
-            match self.walk.frontier.take(&self.ctx.run.stop)? {
-                FrontierTask::Copy(work) => return Some(work),
+            match self.walk.frontier.take(&self.ctx.run.stop, self.may_help)? {
+                FrontierTask::Copy(work) => match self.open_here(work) {
+                    None => self.may_help = false,
+                    work => return work,
+                },
                 FrontierTask::Find(task) => {
                     let found = self.find(task);
                     let work = self.walk.frontier.add(found);
@@ -254,6 +268,20 @@ impl<'c> Walker<'_, 'c> {
                 }
             }
         }
+    }
+
+    /// Opens the directory of another worker's batch in this worker's table of descriptors. Returns `None` if that
+    /// fails: then the batch is left to the others.
+    fn open_here(&self, mut work: Work<'c>) -> Option<Work<'c>> {
+        if !work.batch.fds.is_here() {
+            work.batch.fds = work.batch.dir.fds(self.ctx).ok()?;
+        }
+        Some(work)
+    }
+
+    /// Returns whether the worker must stay, because others cannot read on in a listing that it has begun.
+    pub(crate) fn must_stay(&self) -> bool {
+        self.walk.frontier.needs_this_worker()
     }
 
     /// Says that the worker leaves a batch. `directories` are entries that turned out to be directories

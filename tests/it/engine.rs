@@ -36,6 +36,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("engine::a_clone_needs_no_thread", &needs, a_clone_needs_no_thread));
     trials.push(trial("engine::workers_agree", &[], workers_agree));
+    trials.push(trial("engine::workers_have_their_own_descriptors", &[Need::Strace], own_descriptors));
+    trials.push(trial("engine::workers_share_descriptors_if_they_must", &[Need::Strace], shared_descriptors));
     trials.push(trial("engine::link_to_the_copy", &[], link_to_the_copy));
     // Run it with `cargo test -- --ignored wide_200000`.
     trials.push(trial("engine::wide_200000", &[], || wide(200_000, 1024, 8)).with_ignored_flag(true));
@@ -222,6 +224,45 @@ fn a_clone_needs_no_thread() {
         });
     // A copy of 0.2 s is worth a second thread.
     assert_eq!((auto, read), (1, 2));
+}
+
+/// Makes a tree in which workers have to help each other, and to enter directories that others have found.
+fn shared_work() -> Sandbox {
+    let sandbox = smoke::mixed("src");
+    for index in 0..3000 {
+        let dir =
+            if index < 2000 { "wide".to_owned() } else { format!("{}/{}/{}", index % 3, index % 7, index % 31) };
+        sandbox.file(format!("src/{dir}/{index}"), noise(index * 3));
+    }
+    sandbox
+}
+
+/// Copies a tree with several workers under strace. Returns the number of threads that left the shared table of
+/// descriptors.
+fn apart(sandbox: &Sandbox, options: &[&str], args: &[&str]) -> usize {
+    let trace =
+        strace::zcp(sandbox, &[&["-e", "trace=unshare"], options].concat(), &[args, &["src", "dst"]].concat());
+    assert_done(&trace.output);
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+    fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    trace.threads_with("unshare(CLONE_FILES)")
+}
+
+/// Each of several workers opens files in a table of descriptors of its own.
+fn own_descriptors() {
+    let sandbox = shared_work();
+    for (jobs, count) in [("-aj1", 0), ("-aj2", 2), ("-aj8", 8)] {
+        assert_eq!(apart(&sandbox, &[], &[jobs]), count, "{jobs}");
+    }
+}
+
+/// Descriptors are shared where a filter of seccomp(2) forbids unshare(2), as in containers, where a preloaded library
+/// may share them, and where workers sync each other's files.
+fn shared_descriptors() {
+    let sandbox = shared_work();
+    assert_eq!(apart(&sandbox, &["-e", "inject=unshare:error=EPERM"], &["-aj4"]), 4);
+    assert_eq!(apart(&sandbox, &["-E", "LD_PRELOAD=libc.so.6"], &["-aj4"]), 0);
+    assert_eq!(apart(&sandbox, &[], &["-aj4", "--fsync"]), 0);
 }
 
 /// The result does not depend on which worker copies a file, or which comes first to a hard link.

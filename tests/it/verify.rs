@@ -74,7 +74,7 @@ fn second_opening(sandbox: &Sandbox, args: &[&str]) -> usize {
     assert_done(&trace.output);
     // The thread of the progress bar has a log of its own, in any order.
     let mut openings = trace.lines().filter(|line| line.starts_with("openat("));
-    openings.position(|line| line.contains("\"/proc/self/fd/")).unwrap() + 1
+    openings.position(|line| line.contains("\"/proc/thread-self/fd/")).unwrap() + 1
 }
 
 /// Stops zcp between writing and reading back, and returns its output.

@@ -227,7 +227,7 @@ fn place(path: &Path, root: &Path) -> Option<String> {
     if path.starts_with("pipe:") {
         return Some("pipe".into());
     }
-    if path.starts_with("/proc/self/fd") {
+    if path.starts_with("/proc/thread-self/fd") {
         return Some("by descriptor".into());
     }
     let mut parts = path.strip_prefix(root).ok()?.components();

@@ -1,0 +1,242 @@
+//! The tables of descriptors of threads.
+//!
+//! The threads of a process share one table and pay for it: opening and closing take its lock, and every other call
+//! counts a reference to the open file. [`separate`] gives a thread a table of its own, which starts as a copy of the
+//! shared one. From then on, the numbers that one thread gets mean nothing, or other files, to the others. So what
+//! several threads can reach is wrapped in [`InTable`], which remembers the table, hides its descriptors from other
+//! threads, and is closed by the thread that opened it.
+
+use super::raw;
+use rustix::process::Pid;
+use std::cell::Cell;
+use std::fmt::{Debug, Formatter};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// The table that descriptors were opened in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// The one of all threads that did not leave it, while the thread of this number had not yet left it. Its table, and
+    /// those of later numbers, started with these descriptors.
+    Shared(u32),
+    /// The one of a thread that left it: the number of the thread here and in the system (gettid(2)).
+    Own(u32, Pid),
+}
+
+/// The number of the next thread that gets a table of its own.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    static OWN: Cell<Option<(u32, Pid)>> = const { Cell::new(None) };
+}
+
+/// Values that other threads dropped, with the tables of their descriptors.
+static LEFT: Mutex<Vec<(Table, Box<dyn Send>)>> = Mutex::new(Vec::new());
+static ANY_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Gives this thread a table of descriptors of its own (unshare(2), CLONE_FILES), if the system allows it.
+pub(crate) fn separate() {
+    if OWN.get().is_none() {
+        // Before the copy is made: a descriptor that another thread opens from now on may be missing in it.
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        if raw::leave_descriptor_table().is_ok() {
+            OWN.set(Some((number, rustix::thread::gettid())));
+        }
+    }
+}
+
+/// Adds a value for the thread that opened its descriptors.
+fn leave(table: Table, value: Box<dyn Send>) {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).push((table, value));
+    ANY_LEFT.store(true, Ordering::Release);
+}
+
+/// Closes descriptors of this thread's table that other threads dropped.
+pub(crate) fn close_left() {
+    if ANY_LEFT.load(Ordering::Acquire) {
+        let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mine, others) =
+            std::mem::take(&mut *left).into_iter().partition::<Vec<_>, _>(|(table, _)| table.is_current());
+        ANY_LEFT.store(!others.is_empty(), Ordering::Release);
+        *left = others;
+        drop(left);
+        drop(mine);
+    }
+}
+
+impl Table {
+    /// Returns the table of this thread.
+    pub(crate) fn current() -> Table {
+        OWN.get().map_or_else(
+            || Table::Shared(NEXT.load(Ordering::SeqCst)),
+            |(number, thread)| Table::Own(number, thread),
+        )
+    }
+
+    fn is_current(self) -> bool {
+        match (self, OWN.get()) {
+            (Table::Shared(_), own) => own.is_none(),
+            (Table::Own(number, _), own) => own.is_some_and(|(own, _)| own == number),
+        }
+    }
+
+    /// Returns whether this thread can use descriptors that were opened in the table.
+    pub(crate) fn is_here(self) -> bool {
+        match (self, OWN.get()) {
+            (Table::Shared(next), Some((own, _))) => next <= own,
+            _ => self.is_current(),
+        }
+    }
+}
+
+/// A value with descriptors of one table. Threads with another table cannot see it, and leave it to its own thread when
+/// they drop it.
+pub(crate) struct InTable<T: Send + 'static> {
+    table: Table,
+    value: Option<T>,
+}
+
+impl<T: Send> InTable<T> {
+    /// Wraps a value whose descriptors this thread has opened.
+    pub(crate) fn new(value: T) -> InTable<T> {
+        InTable { table: Table::current(), value: Some(value) }
+    }
+
+    /// Returns whether the descriptors are in this thread's table.
+    pub(crate) fn is_here(&self) -> bool {
+        self.table.is_here()
+    }
+
+    /// Returns whether no other thread can use the descriptors.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.table.is_current() && matches!(self.table, Table::Own(..))
+    }
+
+    /// Returns a path that leads any thread of the process to the file of a descriptor (proc_pid_fd(5)). The descriptor
+    /// stays open while this value lives, unless the thread that opened it ends.
+    pub(crate) fn path_of(&self, descriptor: impl FnOnce(&T) -> Option<BorrowedFd<'_>>) -> Option<String> {
+        let number = descriptor(self.value.as_ref()?)?.as_raw_fd();
+        let thread = match self.table {
+            Table::Shared(_) => rustix::process::getpid(),
+            Table::Own(_, thread) => thread,
+        };
+        Some(format!("/proc/self/task/{thread}/fd/{number}"))
+    }
+
+    /// Returns the value, if its descriptors are in this thread's table.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.is_here())
+    }
+}
+
+impl<T: Send> Drop for InTable<T> {
+    fn drop(&mut self) {
+        if !self.table.is_current()
+            && let Some(value) = self.value.take()
+        {
+            leave(self.table, Box::new(value));
+        }
+    }
+}
+
+impl<T: Send + Debug> Debug for InTable<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("InTable").field(&self.table).field(&self.value).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::FdFlags;
+    use std::fs::File;
+    use std::os::fd::{AsFd, RawFd};
+
+    fn open() -> InTable<File> {
+        InTable::new(tempfile::tempfile().unwrap())
+    }
+
+    fn number(file: &InTable<File>) -> RawFd {
+        file.value.as_ref().unwrap().as_raw_fd()
+    }
+
+    fn is_open(file: &InTable<File>) -> bool {
+        file.get().is_some_and(|file| rustix::io::fcntl_getfd(file.as_fd()) == Ok(FdFlags::CLOEXEC))
+    }
+
+    fn is_number_open(number: RawFd) -> bool {
+        std::fs::read_link(format!("/proc/thread-self/fd/{number}")).is_ok()
+    }
+
+    /// Runs `work` on a thread with its own table.
+    fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                separate();
+                assert!(OWN.get().is_some(), "unshare(2) is forbidden");
+                work()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_new_table_has_the_descriptors_of_before_and_none_of_after() {
+        let before = open();
+        let (later, done) = std::sync::mpsc::channel::<InTable<File>>();
+        let (started, starts) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let before = &before;
+            scope.spawn(move || {
+                separate();
+                assert!(is_open(before) && !before.is_mine());
+                started.send(()).unwrap();
+                let after = done.recv().unwrap();
+                assert!(after.get().is_none());
+            });
+            starts.recv().unwrap();
+            later.send(open()).unwrap();
+        });
+        assert!(is_open(&before));
+    }
+
+    #[test]
+    fn other_threads_leave_a_descriptor_to_its_own() {
+        let (here, there) = std::sync::mpsc::channel::<InTable<File>>();
+        let (dropped, is_dropped) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let file = there.recv().unwrap();
+                assert!(!file.is_here() && file.get().is_none());
+                drop(file);
+                close_left();
+                dropped.send(()).unwrap();
+            });
+            apart(move || {
+                let file = open();
+                let number = number(&file);
+                assert!(is_open(&file) && file.is_mine());
+                here.send(file).unwrap();
+                is_dropped.recv().unwrap();
+                assert!(is_number_open(number));
+                close_left();
+                assert!(!is_number_open(number));
+            });
+        });
+    }
+
+    #[test]
+    fn a_thread_apart_does_not_close_descriptors_of_the_others() {
+        let file = open();
+        let number = number(&file);
+        apart(move || {
+            assert!(is_open(&file));
+            drop(file);
+            close_left();
+        });
+        assert!(is_number_open(number));
+        close_left();
+        assert!(!is_number_open(number));
+    }
+}
