@@ -250,15 +250,13 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts to move files from the device of the first by one call each. `None` where a log wants the time of each
-    /// file.
+    /// Starts to move files from the device of the first by one call each.
     fn small_files(&mut self, batch: &Batch, files: &[SmallFile]) -> Option<SmallFiles> {
         let first = files.first()?;
         let source = (first.stat.dev, first.src.as_ref()?.as_fd());
         let is_one_device = files.iter().all(|file| file.stat.dev == first.stat.dev);
         let destination = (batch.dir.dst_dev?, batch.fds.dst.as_fd());
-        let is_allowed = is_one_device && !self.ctx.events.records();
-        if is_allowed { self.ladder.small_files(source, destination) } else { None }
+        if is_one_device { self.ladder.small_files(source, destination) } else { None }
     }
 
     fn move_small(
