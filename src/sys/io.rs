@@ -115,13 +115,15 @@ fn read_byte_without_waiting(fd: impl AsFd, at: u64) -> Result<usize> {
     rustix::io::preadv2(&fd, room, at, rustix::io::ReadWriteFlags::NOWAIT)
 }
 
-/// Returns whether O_DIRECT reads of the file bypass the page cache (STATX_DIOALIGN of statx(2)). Some file
-/// systems accept the flag and read through the cache anyway. `None` if the file system does not report it.
-pub(crate) fn reads_directly(fd: impl AsFd) -> Option<bool> {
+/// Returns the device number of a file, and whether O_DIRECT reads of it bypass the page cache (STATX_DIOALIGN of
+/// statx(2)). Some file systems accept the flag and read through the cache anyway. `None` if the file system does
+/// not report it.
+pub(crate) fn reads_directly(fd: impl AsFd) -> Result<(u64, Option<bool>)> {
     let wanted = fs::StatxFlags::DIOALIGN;
-    let answer = retry_on_intr(|| fs::statx(&fd, "", fs::AtFlags::EMPTY_PATH, wanted)).ok()?;
+    let answer = retry_on_intr(|| fs::statx(&fd, "", fs::AtFlags::EMPTY_PATH, wanted))?;
     let told = answer.stx_mask & wanted.bits() != 0;
-    told.then_some(answer.stx_dio_mem_align != 0)
+    let dev = fs::makedev(answer.stx_dev_major, answer.stx_dev_minor);
+    Ok((dev, told.then_some(answer.stx_dio_mem_align != 0)))
 }
 
 /// syncfs(2): writes all data of the file system to the disk. It reports writeback errors since `fd` was opened;

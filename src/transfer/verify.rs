@@ -3,20 +3,28 @@
 //! The copy is not read from the page cache, which only holds what was meant to be written, but from the disk, by
 //! O_DIRECT, which first writes dirty pages. Where a file system does not support O_DIRECT, or may serve it from
 //! the cache (ext4 with data=journal), the pages are written and dropped before, and a check tells whether they
-//! are gone. On tmpfs there is only the cache.
+//! are gone. On tmpfs there is only the cache. [`Uncached::open`] decides between these ways.
+//!
+//! Each direct read waits for the disk. So two readers share a large file, and workers that wait become more (see
+//! `engine/scaling.rs`).
 
 use super::route::FsKind;
 use super::spans::{self, Next};
 use crate::error::{Failure, Operation};
 use crate::sys::interrupted::retry_on_intr;
 use crate::sys::proc::StopFlag;
-use crate::sys::{Errno, Result, at, io, memory};
+use crate::sys::{Errno, Result, Stat, at, io, memory};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-/// The bytes to compare at once.
-const PIECE: usize = 1 << 20;
+/// The bytes that a reader compares at once. An interruption waits for one piece of each reader.
+const PIECE: usize = 512 << 10;
+/// The least bytes for two readers.
+const LARGE: u64 = 8 << 20;
 /// The alignment of offsets, lengths and memory for O_DIRECT: the largest that a device requires (open(2), NOTES).
 const ALIGNMENT: usize = 4096;
 /// The largest size of a file; no call may read beyond it.
@@ -57,23 +65,42 @@ impl WrittenCopy<'_> {
 /// Compares files; its buffers are reused.
 #[derive(Debug, Default)]
 pub(crate) struct Verifier {
+    /// Whether other workers copy files of the same directory. They read while this one waits for the disk.
+    pub(crate) has_company: bool,
     source: VerifyBuffer,
     copy: VerifyBuffer,
 }
 
 impl Verifier {
     /// Compares a range of a source, which is open for reading, with its copy, which is opened again. The range
-    /// begins at a multiple of 4096 bytes. Returns whether some bytes of the copy may have come from the page cache.
+    /// begins at a multiple of 4096 bytes. `file_system` returns the file system of an open file with a device
+    /// number. Returns whether some bytes of the copy may have come from the page cache.
     pub(crate) fn compare(
         &mut self,
-        source: BorrowedFd<'_>,
-        copy: WrittenCopy<'_>,
+        (source, stat): (BorrowedFd<'_>, &Stat),
+        written: WrittenCopy<'_>,
         range: Range<u64>,
         stop: &StopFlag,
+        mut file_system: impl FnMut(u64, BorrowedFd<'_>) -> FsKind,
     ) -> std::result::Result<bool, Difference> {
-        let mut copy = self.open_uncached(copy).map_err(cannot_read_back)?;
-        self.compare_open(source, &mut copy, range, stop)?;
-        Ok(copy.from_cache)
+        let mut copy = Uncached::open(written, &mut self.copy, &mut file_system).map_err(cannot_read_back)?;
+        let has_holes = stat.seems_sparse() && {
+            let stat = at::fstat(source).map_err(Failure::reading)?;
+            spans::holes_are_credible(source, &stat, file_system(stat.dev, source).sizes_are_true())
+        };
+        let is_large = stat.size.min(range.end).saturating_sub(range.start) >= LARGE;
+        let two_readers = is_large && !self.has_company && !memory::is_limited();
+        let mut compare = |copy: &Uncached| {
+            let pair = Pair { source, copy, two_readers, stop };
+            let range = range.clone();
+            if has_holes { self.compare_data(&pair, range) } else { self.compare_range(&pair, range) }
+        };
+        let mut answer = compare(&copy);
+        if copy.is_refused.load(Ordering::Relaxed) {
+            copy = Uncached::dropped(written).map_err(cannot_read_back)?;
+            answer = compare(&copy);
+        }
+        answer.map(|()| copy.from_cache)
     }
 
     /// Compares a source with an incomplete copy, both as they are now. Returns the length of their common start, in
@@ -105,42 +132,12 @@ impl Verifier {
         }
     }
 
-    fn open_uncached<'c>(&mut self, written: WrittenCopy<'c>) -> Result<Uncached<'c>> {
-        let copy = written.fd;
-        let kind = FsKind::from_magic(io::fs_magic(copy)?);
-        // On these file systems a direct read writes dirty pages first, and then reads the disk.
-        let is_trusted = match kind {
-            FsKind::Ext4 => io::reads_directly(copy) == Some(true),
-            FsKind::Xfs => io::reads_directly(copy) != Some(false),
-            _ => false,
-        };
-        let direct = written.open(true).ok();
-        if is_trusted && let Some(fd) = direct {
-            return Ok(Uncached { fd, written, direct: true, from_cache: false });
-        }
-        // btrfs may serve a direct read from the cache (compressed or inline extents); others are unknown.
-        let direct = direct.filter(|fd| self.copy.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
-        let (cached, from_cache) = write_and_drop(written)?;
-        Ok(Uncached { direct: direct.is_some(), fd: direct.unwrap_or(cached), written, from_cache })
-    }
-
-    fn compare_open(
-        &mut self,
-        source: BorrowedFd<'_>,
-        copy: &mut Uncached<'_>,
-        range: Range<u64>,
-        stop: &StopFlag,
-    ) -> std::result::Result<(), Difference> {
-        let stat = at::fstat(source).map_err(Failure::reading)?;
-        let sparse = stat.seems_sparse() || at::fstat(&copy.fd).map_err(cannot_read_back)?.seems_sparse();
-        let magic = io::fs_magic(source).map_err(Failure::reading)?;
-        if !sparse || !spans::holes_are_credible(source, &stat, FsKind::from_magic(magic).sizes_are_true()) {
-            return self.compare_range(source, copy, range, stop);
-        }
+    /// Compares what is data in either file, and the lengths.
+    fn compare_data(&mut self, pair: &Pair<'_>, range: Range<u64>) -> std::result::Result<(), Difference> {
         let mut from = range.start;
         loop {
-            let ours = spans::next_span(source, from);
-            let theirs = spans::next_span(copy.fd.as_fd(), from);
+            let ours = spans::next_span(pair.source, from);
+            let theirs = spans::next_span(pair.copy.fd.as_fd(), from);
             // A hole reads as zeros, so only ranges that are holes in both files need no comparison.
             let span = match (ours, theirs) {
                 (Next::Unknown, _) | (_, Next::Unknown) => from..u64::MAX,
@@ -150,48 +147,173 @@ impl Verifier {
                 (Next::Data(_), Next::Data(theirs)) => theirs,
             };
             from = span.end;
-            self.compare_range(source, copy, span.start..from.min(range.end), stop)?;
+            self.compare_range(pair, span.start..from.min(range.end))?;
             if from >= range.end {
                 return Ok(());
             }
         }
-        let ours = at::fstat(source).map_err(Failure::reading)?.size;
-        let theirs = at::fstat(&copy.fd).map_err(cannot_read_back)?.size;
+        let ours = at::fstat(pair.source).map_err(Failure::reading)?.size;
+        let theirs = at::fstat(&pair.copy.fd).map_err(cannot_read_back)?.size;
         if ours == theirs { Ok(()) } else { Err(Difference::At(ours.min(theirs))) }
     }
 
     /// Compares a range, up to the end of the files.
-    fn compare_range(
-        &mut self,
-        source: BorrowedFd<'_>,
-        copy: &mut Uncached<'_>,
-        range: Range<u64>,
-        stop: &StopFlag,
-    ) -> std::result::Result<(), Difference> {
-        let mut at = range.start - range.start % ALIGNMENT as u64;
-        while at < range.end {
-            if stop.is_raised() {
-                return Err(Failure::interruption().into());
+    fn compare_range(&mut self, pair: &Pair<'_>, range: Range<u64>) -> std::result::Result<(), Difference> {
+        let pieces = Pieces::of(range);
+        thread::scope(|scope| {
+            if pair.two_readers {
+                // Without a thread, this one reads all.
+                let other = thread::Builder::new().stack_size(memory::STACK);
+                let _ = other.spawn_scoped(scope, || Verifier::default().compare_pieces(pair, &pieces));
             }
-            let left = usize::try_from(range.end - at).unwrap_or(PIECE);
-            let most = usize::try_from(LAST_OFFSET.saturating_sub(at)).unwrap_or(PIECE);
-            let want = left.min(PIECE).next_multiple_of(ALIGNMENT).min(most);
-            if want == 0 {
-                return Ok(()); // `LAST_OFFSET` is reached
+            self.compare_pieces(pair, &pieces);
+        });
+        pieces.answer()
+    }
+
+    /// Compares one piece after another, until none is left or one differs.
+    fn compare_pieces(&mut self, pair: &Pair<'_>, pieces: &Pieces) {
+        while let Some(at) = pieces.take() {
+            match self.compare_piece(pair, at, pieces.end) {
+                Ok(true) => {}
+                Ok(false) => pieces.end(),
+                Err(difference) => pieces.end_with(at, difference),
             }
-            let ours = self.source.read(source, at, want, false).map_err(Failure::reading)?;
-            let theirs = read_back(&mut self.copy, copy, at, ours.len(), want);
-            let theirs = theirs.map_err(cannot_read_back)?;
-            if ours != theirs {
-                let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
-                return Err(Difference::At(at + common as u64));
-            }
-            if ours.len() < want {
-                return Ok(()); // both end here
-            }
-            at += want as u64;
         }
-        Ok(())
+    }
+
+    /// Compares the piece at an offset. Returns false if both files end in it.
+    fn compare_piece(&mut self, pair: &Pair<'_>, at: u64, end: u64) -> std::result::Result<bool, Difference> {
+        if pair.stop.is_raised() {
+            return Err(Failure::interruption().into());
+        }
+        let left = usize::try_from(end - at).unwrap_or(PIECE);
+        let most = usize::try_from(LAST_OFFSET.saturating_sub(at)).unwrap_or(PIECE);
+        let want = left.min(PIECE).next_multiple_of(ALIGNMENT).min(most);
+        let ours = self.source.read(pair.source, at, want, false).map_err(Failure::reading)?;
+        // The kernel fills what a direct read asks for beyond the end of the file with zeros, which takes time.
+        let enough = (ours.len() + 1).next_multiple_of(ALIGNMENT).min(want);
+        let copy = pair.copy;
+        let theirs = match self.copy.read(copy.fd.as_fd(), at, enough, copy.direct) {
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) if copy.direct => return Err(copy.refuse()),
+            Ok(theirs) if copy.direct && theirs.len() < ours.len() => return Err(copy.refuse()),
+            theirs => theirs.map_err(cannot_read_back)?,
+        };
+        if ours != theirs {
+            let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
+            return Err(Difference::At(at + common as u64));
+        }
+        Ok(ours.len() == want)
+    }
+}
+
+/// Two files that are compared.
+struct Pair<'a> {
+    source: BorrowedFd<'a>,
+    copy: &'a Uncached,
+    two_readers: bool,
+    stop: &'a StopFlag,
+}
+
+/// The pieces of a range, which readers take in order.
+struct Pieces {
+    next: AtomicU64,
+    end: u64,
+    /// The first difference that was found, and the offset of its piece.
+    first: Mutex<Option<(u64, Difference)>>,
+}
+
+impl Pieces {
+    fn of(range: Range<u64>) -> Pieces {
+        let start = range.start - range.start % ALIGNMENT as u64;
+        Pieces { next: AtomicU64::new(start), end: range.end.min(LAST_OFFSET), first: Mutex::default() }
+    }
+
+    fn take(&self) -> Option<u64> {
+        let at = self.next.fetch_add(PIECE as u64, Ordering::Relaxed);
+        (at < self.end).then_some(at)
+    }
+
+    /// Lets no reader take another piece.
+    fn end(&self) {
+        self.next.store(self.end, Ordering::Relaxed);
+    }
+
+    /// Ends with a difference in the piece at an offset. The pieces before it are taken, so their readers report
+    /// theirs.
+    fn end_with(&self, at: u64, difference: Difference) {
+        self.end();
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.as_ref().is_none_or(|(other, _)| at < *other) {
+            *first = Some((at, difference));
+        }
+    }
+
+    fn answer(self) -> std::result::Result<(), Difference> {
+        let first = self.first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        first.map_or(Ok(()), |(_, difference)| Err(difference))
+    }
+}
+
+/// A copy, opened to be read from the disk.
+struct Uncached {
+    fd: OwnedFd,
+    /// Whether `fd` was opened with O_DIRECT.
+    direct: bool,
+    /// Whether a direct read was refused, or gave fewer bytes than the source has.
+    is_refused: AtomicBool,
+    /// Whether reads may be served from the page cache.
+    from_cache: bool,
+}
+
+impl Uncached {
+    fn new(fd: OwnedFd, direct: bool, from_cache: bool) -> Uncached {
+        Uncached { fd, direct, is_refused: AtomicBool::new(false), from_cache }
+    }
+
+    /// Opens a copy in the way that its file system needs. A trial read uses `room`.
+    fn open(
+        copy: WrittenCopy<'_>,
+        room: &mut VerifyBuffer,
+        mut file_system: impl FnMut(u64, BorrowedFd<'_>) -> FsKind,
+    ) -> Result<Uncached> {
+        let facts = io::reads_directly(copy.fd).map(|(dev, directly)| (file_system(dev, copy.fd), directly));
+        // A direct read that can be trusted writes dirty pages first, and then reads the disk.
+        let is_trusted = match facts {
+            Ok((FsKind::Ext4, directly)) => directly == Some(true),
+            Ok((FsKind::Xfs, directly)) => directly != Some(false),
+            Ok((FsKind::Tmpfs, _)) => return Uncached::cached(copy.open(false)?),
+            _ => false,
+        };
+        let direct = copy.open(true).ok();
+        if is_trusted && let Some(fd) = direct {
+            return Ok(Uncached::new(fd, true, false));
+        }
+        // btrfs may serve a direct read from the cache (compressed or inline extents); others are unknown.
+        let direct = direct.filter(|fd| room.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
+        let dropped = Uncached::dropped(copy)?;
+        Ok(match direct {
+            Some(fd) => Uncached::new(fd, true, dropped.from_cache),
+            None => dropped,
+        })
+    }
+
+    /// Writes a copy to the disk, drops its pages, and opens it without O_DIRECT.
+    fn dropped(copy: WrittenCopy<'_>) -> Result<Uncached> {
+        io::sync_data(copy.fd)?;
+        io::drop_pages(copy.fd, 0, 0);
+        Uncached::cached(open_when_written(copy)?)
+    }
+
+    fn cached(fd: OwnedFd) -> Result<Uncached> {
+        let from_cache = io::may_be_cached(&fd, at::fstat(&fd)?.size);
+        Ok(Uncached::new(fd, false, from_cache))
+    }
+
+    /// Notes that direct reads are refused. The caller compares the files again, without them.
+    fn refuse(&self) -> Difference {
+        self.is_refused.store(true, Ordering::Relaxed);
+        cannot_read_back(Errno::INVAL).into()
     }
 }
 
@@ -202,37 +324,6 @@ fn open_when_written(copy: WrittenCopy<'_>) -> Result<OwnedFd> {
         io::flush(copy.fd)?;
         copy.open(false)
     })
-}
-
-/// Reads a piece of a copy whose source has `expected` bytes there. If O_DIRECT is refused, or gives fewer bytes,
-/// reads without it.
-fn read_back<'p>(
-    piece: &'p mut VerifyBuffer,
-    copy: &mut Uncached<'_>,
-    at: u64,
-    expected: usize,
-    want: usize,
-) -> Result<&'p [u8]> {
-    if copy.direct {
-        match piece.read(copy.fd.as_fd(), at, want, true).map(<[u8]>::len) {
-            Ok(length) if length >= expected => return Ok(piece.content()),
-            Ok(_) | Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            Err(errno) => return Err(errno),
-        }
-        let (fd, from_cache) = write_and_drop(copy.written)?;
-        *copy = Uncached { fd, direct: false, from_cache: copy.from_cache | from_cache, ..*copy };
-    }
-    piece.read(copy.fd.as_fd(), at, want, false)
-}
-
-/// Writes a file to the disk, drops its pages, and opens it for reading. Returns whether some pages may still be
-/// cached.
-fn write_and_drop(copy: WrittenCopy<'_>) -> Result<(OwnedFd, bool)> {
-    io::sync_data(copy.fd)?;
-    io::drop_pages(copy.fd, 0, 0);
-    let fd = open_when_written(copy)?;
-    let from_cache = io::may_be_cached(&fd, at::fstat(&fd)?.size);
-    Ok((fd, from_cache))
 }
 
 #[derive(Debug, Default)]
@@ -269,13 +360,4 @@ impl VerifyBuffer {
     fn content(&self) -> &[u8] {
         self.bytes.get(self.content.clone()).unwrap_or_default()
     }
-}
-
-/// A copy, opened to be read from the disk.
-struct Uncached<'c> {
-    fd: OwnedFd,
-    written: WrittenCopy<'c>,
-    /// Whether `fd` was opened with O_DIRECT.
-    direct: bool,
-    from_cache: bool,
 }

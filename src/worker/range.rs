@@ -69,7 +69,7 @@ impl Worker<'_> {
             }
             if worker.ctx.options.verify {
                 let copy = WrittenCopy { fd: dst.as_fd(), name: Some((task.fds.dst.as_fd(), &name)) };
-                match worker.verify_range(task, &src, copy, range.clone()) {
+                match worker.verify_range(task, (&src, &stat), copy, range.clone()) {
                     Err(failure) if worker.is_due_to_stop(&failure) => return Ok(None),
                     compared => compared?,
                 }

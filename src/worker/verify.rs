@@ -7,7 +7,7 @@ use crate::sys::Stat;
 use crate::sys::at::{self, Follow};
 use crate::transfer::verify::{Difference, WrittenCopy};
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 impl Worker<'_> {
     /// Fails if the source can be read only once, or the destination cannot be read back. Such files are not
@@ -38,7 +38,7 @@ impl Worker<'_> {
         stat: &Stat,
         destination: Destination<'t>,
     ) -> Result<Destination<'t>, Failure> {
-        match self.verify(task, source, destination.written_copy(task)) {
+        match self.verify(task, (source, stat), destination.written_copy(task)) {
             Ok(()) => Ok(destination),
             Err(failure) => {
                 match self.is_due_to_stop(&failure) && !self.stays_to_be_continued(stat, &destination) {
@@ -54,7 +54,7 @@ impl Worker<'_> {
     pub(super) fn verify(
         &mut self,
         task: &Task<'_>,
-        source: impl AsFd,
+        source: (&OwnedFd, &Stat),
         copy: WrittenCopy<'_>,
     ) -> Result<(), Failure> {
         self.verify_range(task, source, copy, 0..u64::MAX)?;
@@ -67,20 +67,20 @@ impl Worker<'_> {
     pub(super) fn verify_range(
         &mut self,
         task: &Task<'_>,
-        source: impl AsFd,
+        source: (&OwnedFd, &Stat),
         copy: WrittenCopy<'_>,
         range: Range<u64>,
     ) -> Result<(), Failure> {
-        let (source_path, path) = (task.source_path(), task.destination_path());
-        match self.verifier.compare(source.as_fd(), copy, range, &self.ctx.run.stop) {
+        let source = (source.0.as_fd(), source.1);
+        let file_system = |dev, fd: BorrowedFd<'_>| self.ladder.file_system(dev, fd);
+        let between = |failure: Failure| failure.between(&task.source_path(), &task.destination_path());
+        match self.verifier.compare(source, copy, range, &self.ctx.run.stop, file_system) {
             Ok(from_cache) => {
                 self.stats.verified_in_cache += u64::from(from_cache);
                 Ok(())
             }
-            Err(Difference::At(offset)) => {
-                Err(Failure::from(Operation::Differ).between(&source_path, &path).and(offset.to_string()))
-            }
-            Err(Difference::Unknown(failure)) => Err(failure.between(&source_path, &path)),
+            Err(Difference::At(offset)) => Err(between(Operation::Differ.into()).and(offset.to_string())),
+            Err(Difference::Unknown(failure)) => Err(between(failure)),
         }
     }
 
@@ -103,7 +103,7 @@ impl Worker<'_> {
             return Ok(false);
         };
         let name = Some((task.fds.dst.as_fd(), task.entry.destination()));
-        Ok(self.verify(task, src, WrittenCopy { fd: copy.as_fd(), name }).is_ok())
+        Ok(self.verify(task, (src, &source.stat), WrittenCopy { fd: copy.as_fd(), name }).is_ok())
     }
 }
 
