@@ -87,7 +87,7 @@ pub(super) fn adaptive(workers: &Workers<'_, '_>, processors: usize, waiting_sig
         let mut since = Instant::now();
         while !workers.wait(TICK) {
             let now = Usage::now();
-            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.is_idle() {
+            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.are_enough() {
                 // The threads for more workers are created only now.
                 return enlarged(workers, processors, waiting_sign);
             }
@@ -109,13 +109,14 @@ fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingS
             wanted =
                 if waiting { (wanted * waiting_sign.growth()).min(most) } else { (wanted - 1).max(processors) };
             workers.set_wanted(wanted);
-            spawn(workers, scope, wanted.saturating_sub(workers.at_work()));
+            let more = if waiting { wanted.saturating_sub(workers.at_work()) } else { 0 };
+            spawn(workers, scope, more);
             let (usage, since) = (Usage::now(), Instant::now());
             if workers.wait(TICK) {
                 break;
             }
-            waiting =
-                waiting_sign.is_waiting(&usage, &Usage::now(), since.elapsed(), processors) && !workers.is_idle();
+            waiting = waiting_sign.is_waiting(&usage, &Usage::now(), since.elapsed(), processors)
+                && !workers.are_enough();
         }
     });
 }

@@ -110,9 +110,9 @@ impl<'w, 'c> Workers<'w, 'c> {
         lock(&self.at_work).count
     }
 
-    /// Returns whether any worker has nothing to do.
-    pub(super) fn is_idle(&self) -> bool {
-        self.walk.idle() > 0
+    /// Returns whether one more worker would have nothing to do.
+    pub(super) fn are_enough(&self) -> bool {
+        self.walk.has_enough_workers()
     }
 
     /// Sets the wanted number of workers. Superfluous workers leave after their current batch.

@@ -309,6 +309,11 @@ impl<'c> FrontierState<'c> {
         self.pending.iter().rev().filter(is_partly).nth(PARTLY_LISTED - 1).is_some()
     }
 
+    /// Returns whether nothing is left to find.
+    fn is_over(&self) -> bool {
+        self.pending.is_empty() && self.supply.is_none() && self.finding == 0
+    }
+
     /// Returns whether another worker will read more of a listing.
     fn others_read_on(&self) -> bool {
         self.pending.iter().any(|pending| pending.unread.is_elsewhere())
@@ -514,15 +519,16 @@ impl<'c> Frontier<'c> {
         lock(&self.state).pending.iter().any(reads)
     }
 
-    /// Returns whether nothing is left to find.
     pub(super) fn is_over(&self) -> bool {
-        let state = lock(&self.state);
-        state.pending.is_empty() && state.supply.is_none() && state.finding == 0
+        lock(&self.state).is_over()
     }
 
-    pub(super) fn idle(&self) -> usize {
+    /// Returns whether one more worker would have nothing to do.
+    pub(super) fn has_enough_workers(&self) -> bool {
         let state = lock(&self.state);
-        state.sleeping + usize::from(state.spinning)
+        let is_idle = state.sleeping > 0 || state.spinning;
+        let mut batches = state.ahead.iter().chain(&state.at_work);
+        is_idle || state.is_over() && batches.all(|work| work.batch.is_taken())
     }
 
     pub(super) fn peak(&self) -> usize {

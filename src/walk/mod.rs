@@ -188,9 +188,9 @@ impl<'c> Walk<'c> {
         Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default(), may_help: true }
     }
 
-    /// Returns the number of workers without a task.
-    pub(crate) fn idle(&self) -> usize {
-        self.frontier.idle()
+    /// Returns whether one more worker would have nothing to do.
+    pub(crate) fn has_enough_workers(&self) -> bool {
+        self.frontier.has_enough_workers()
     }
 
     /// Returns the largest number of batches that were in progress at once.
