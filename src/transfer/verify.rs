@@ -361,3 +361,21 @@ impl VerifyBuffer {
         self.bytes.get(self.content.clone()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_counts_whichever_is_found_first() {
+        for order in [[0, 1], [1, 0]] {
+            let pieces = Pieces::of(0..u64::MAX);
+            let starts = [pieces.take().unwrap(), pieces.take().unwrap()];
+            for index in order {
+                pieces.end_with(starts[index], Difference::At(starts[index] + 7));
+            }
+            assert_eq!(pieces.take(), None);
+            assert_eq!(pieces.answer(), Err(Difference::At(7)));
+        }
+    }
+}

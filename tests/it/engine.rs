@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("engine::one_worker_needs_no_pool", &[Need::Strace], one_worker_needs_no_pool));
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("engine::a_clone_needs_no_thread", &needs, a_clone_needs_no_thread));
+    trials.push(trial("engine::no_worker_without_names", &[Need::Mount("ext4")], no_worker_without_names));
     trials.push(trial("engine::workers_agree", &[], workers_agree));
     trials.push(trial("engine::workers_have_their_own_descriptors", &[Need::Strace], own_descriptors));
     trials.push(trial("engine::workers_share_descriptors_if_they_must", &[Need::Strace], shared_descriptors));
@@ -47,6 +48,16 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A sandbox for trees of many names, in memory if possible, so that no journal of a disk slows it down.
 fn roomy() -> Sandbox {
     if Path::new(SHM).is_dir() { Sandbox::within(SHM) } else { Sandbox::new() }
+}
+
+/// While one worker waits for the disk in the last file, the others do not become more.
+fn no_worker_without_names() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    sandbox.file("src/large", noise(64 << 20)).file("src/small", noise(100));
+    let output = sandbox.zcp(["-r", "--verify", "--stats=json", "src", "dst"]).output().unwrap();
+    assert_done(&output);
+    let processors = std::thread::available_parallelism().unwrap().get() as u64;
+    assert!(stats(&output)["workers"].as_u64().unwrap() <= processors, "{}", stats(&output));
 }
 
 /// Runs zcp with at most `limit` open files.

@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("verify::file_flipped", &[Need::Strace, Need::Shm], file_flipped),
         trial("verify::ranges_of_a_job", &[Need::Strace, Need::Shm], ranges_of_a_job),
         trial("verify::longest_file", &[Need::Mount("xfs")], longest_file),
+        trial("verify::reads_no_more_than_the_file", &[Need::Strace, Need::Mount("ext4")], reads_no_more),
         trial("verify::direct_reads_refused_midway", &[Need::Strace, Need::Mount("ext4")], direct_refused_midway),
         trial("verify::disk_flipped::journaled_data", &[Need::Strace, Need::Mount("ext4")], journaled_data),
     ];
@@ -41,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Need::Strace, Need::Mount("xfs")];
     trials.push(trial("verify::disk_flipped::on_xfs", &needs, || disk_flipped("xfs", "splice")));
     let needs = [Need::Strace, Need::Mount("btrfs")];
-    trials.push(trial("verify::file_flipped_on_btrfs", &needs, || flip(mounted("btrfs").unwrap(), &[])));
+    trials.push(trial("verify::file_flipped_on_btrfs", &needs, || flip(mounted("btrfs").unwrap(), 3 << 20)));
     trials
 }
 
@@ -148,20 +149,21 @@ fn places(image: &Path, block: &[u8]) -> Vec<u64> {
 }
 
 /// A byte of the copy changes in the usual way, through the file system.
-fn flip(place: impl AsRef<Path>, args: &[&str]) {
+fn flip(place: impl AsRef<Path>, size: usize) {
     let sandbox = Sandbox::within(place);
-    sandbox.file("src", noise(3 << 20)).dir("to");
-    let trace = stopped_before_reading(&sandbox, args, "to/dst", |_| {
+    sandbox.file("src", noise(size)).dir("to");
+    let trace = stopped_before_reading(&sandbox, &[], "to/dst", |_| {
         let dst = File::options().write(true).open(sandbox.path("to/dst")).unwrap();
         dst.write_all_at(&[noise(OFFSET + 1)[OFFSET] ^ 4], OFFSET as u64).unwrap();
     });
     assert_differs(&trace, "to/dst");
-    assert_eq!(fs::metadata(sandbox.path("to/dst")).unwrap().len(), 3 << 20);
+    assert_eq!(fs::metadata(sandbox.path("to/dst")).unwrap().len(), size as u64);
 }
 
-/// A changed byte on tmpfs, and with `--atomic` over an old file, which then stays.
+/// A changed byte on tmpfs, also in a file that two threads read, and with `--atomic` over an old file, which then stays.
 fn file_flipped() {
-    flip(SHM, &[]);
+    flip(SHM, 3 << 20);
+    flip(SHM, 16 << 20);
     let sandbox = Sandbox::within(SHM);
     sandbox.file("src", noise(3 << 20)).file("to/dst", "old").file("to/dst-probe", "old");
     let trace = stopped_before_reading(&sandbox, &["--atomic"], "to/dst", |_| {
@@ -284,6 +286,16 @@ fn cannot_read_back() {
     let trace = strace::zcp(&sandbox, &options, &["--verify", "src", "dst"]);
     assert_eq!(String::from_utf8_lossy(&trace.output.stderr), "zcp: cannot read back 'dst': Input/output error\n");
     assert_eq!(trace.output.status.code(), Some(1));
+}
+
+/// The kernel would fill what a direct read asks for beyond the end of the file with zeros.
+fn reads_no_more() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    sandbox.file("src/one", noise(5000)).file("src/page", noise(4096));
+    let trace = strace::zcp(&sandbox, &["-e", "trace=pread64"], &["-r", "--verify", "src", "dst"]);
+    assert_done(&trace.output);
+    let reads: Vec<_> = trace.lines().filter(|line| line.contains("/dst/")).collect();
+    assert_eq!(reads.iter().filter(|line| line.contains(", 8192, 0) = ")).count(), 2, "{reads:?}");
 }
 
 /// If O_DIRECT is refused in the middle of a file, the rest is read without it, still from the disk.
