@@ -3,7 +3,7 @@
 
 use crate::report::lock;
 use crate::sys::fd_table::{self, InTable};
-use crate::sys::{at, proc};
+use crate::sys::{Result, at, proc};
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,8 +36,12 @@ pub(crate) enum Base {
 }
 
 impl Base {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        if let Base::Open(fd) = self { Some(fd.as_fd()) } else { None }
+    fn fetch(&self, thread: &fd_table::OtherThread) -> Result<Base> {
+        Ok(match self {
+            Base::Open(fd) => Base::Open(thread.fetch(fd.as_fd())?),
+            Base::Cwd => Base::Cwd,
+            Base::Absent => Base::Absent,
+        })
     }
 }
 
@@ -88,18 +92,18 @@ impl FdSlot {
         lock(&self.0).iter().find(|fds| fds.is_here()).cloned()
     }
 
-    /// Returns paths that lead this thread to the source and to the destination, if another thread has them open in its
-    /// table.
-    pub(crate) fn paths(&self) -> Option<[String; 2]> {
+    /// Returns descriptors in this thread's table, if another thread has the directory open and they can be fetched.
+    pub(crate) fn fetch(&self) -> Option<TableFds> {
         let open = lock(&self.0).first().cloned()?;
-        let source = open.path_of(|fds| fds.src.descriptor())?;
-        let destination = open.path_of(|fds| fds.dst.descriptor())?;
-        Some([source, destination])
+        let fetch = |fds: &Fds, thread: &fd_table::OtherThread| {
+            Ok(Fds { src: fds.src.fetch(thread)?, dst: fds.dst.fetch(thread)? })
+        };
+        open.fetch(fetch).ok()
     }
 
     /// Adds the descriptors of a directory that this thread has opened again, and returns them.
-    fn add(&self, fds: Fds) -> Arc<TableFds> {
-        let fds = Arc::new(InTable::new(fds));
+    fn add(&self, fds: TableFds) -> Arc<TableFds> {
+        let fds = Arc::new(fds);
         lock(&self.0).push(Arc::clone(&fds));
         fds
     }
@@ -171,7 +175,7 @@ impl Descriptors {
     }
 
     /// Adds the descriptors of a directory that was closed, or is open in other threads' tables only.
-    pub(crate) fn opened_again(&self, slot: &Arc<FdSlot>, fds: Fds) -> Arc<TableFds> {
+    pub(crate) fn opened_again(&self, slot: &Arc<FdSlot>, fds: TableFds) -> Arc<TableFds> {
         let fds = slot.add(fds);
         self.opened(slot);
         fds

@@ -14,6 +14,7 @@ pub(crate) use hold::Hold;
 use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable, TableFds};
 use crate::error::{Failure, Operation};
 use crate::sys::at::{self, Follow};
+use crate::sys::fd_table::InTable;
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Result, io};
 use std::ffi::{OsStr, OsString};
@@ -215,7 +216,7 @@ impl Dir {
         let mut closed = Vec::new();
         let mut dir: &Dir = self;
         let mut fds = loop {
-            match (dir.fds.get().or_else(|| dir.take_over(ctx)), &dir.place) {
+            match (dir.open_fds(ctx), &dir.place) {
                 (Some(fds), _) => break fds,
                 (None, Some(place)) => {
                     closed.push(dir);
@@ -225,7 +226,7 @@ impl Dir {
             }
         };
         for dir in closed.into_iter().rev() {
-            fds = ctx.run.descriptors.opened_again(&dir.fds, dir.reopen(&fds)?);
+            fds = ctx.run.descriptors.opened_again(&dir.fds, InTable::new(dir.reopen(&fds)?));
         }
         Ok(fds)
     }
@@ -239,16 +240,10 @@ impl Dir {
         ctx.run.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
     }
 
-    /// Opens this directory again if another worker has it open in its own table of descriptors. `None` if not, or
-    /// without /proc; then the directory is opened by its name.
-    fn take_over(&self, ctx: &Context) -> Option<Arc<TableFds>> {
-        let [src, dst] = self.fds.paths()?;
-        let open = |path: String, id| {
-            let fd = at::open_dir(at::CWD, OsStr::new(&path), Follow::Yes).ok()?;
-            at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
-        };
-        let fds = Fds { src: open(src, self.src_id)?, dst: open(dst, self.dst_id)? };
-        Some(ctx.run.descriptors.opened_again(&self.fds, fds))
+    /// Returns the descriptors if this worker, or another one, has the directory open.
+    fn open_fds(&self, ctx: &Context) -> Option<Arc<TableFds>> {
+        let fetch = || self.fds.fetch().map(|fds| ctx.run.descriptors.opened_again(&self.fds, fds));
+        self.fds.get().or_else(fetch)
     }
 
     fn reopen(&self, parent: &Fds) -> Result<Fds> {
@@ -270,7 +265,7 @@ impl Dir {
     /// step, where from the root it would be one for each level. If it fails, [`Dir::fds`] opens the directory
     /// from the root.
     fn reopen_from(&self, ctx: &Context, below: &Fds) {
-        if self.place.is_none() || self.fds.get().is_some() {
+        if self.place.is_none() || self.open_fds(ctx).is_some() {
             return;
         }
         let up = |fd: &Base, id| {
@@ -278,7 +273,7 @@ impl Dir {
             at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
         };
         if let (Some(src), Some(dst)) = (up(&below.src, self.src_id), up(&below.dst, self.dst_id)) {
-            ctx.run.descriptors.opened_again(&self.fds, Fds { src, dst });
+            ctx.run.descriptors.opened_again(&self.fds, InTable::new(Fds { src, dst }));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Failure, Operation};
 use crate::options::{OnFailure, When};
 use crate::report::progress::{Estimate, Total, Watch, Watcher};
 use crate::report::stats::{Left, Summary};
-use crate::sys::{at, fd_table, memory, proc};
+use crate::sys::{fd_table, memory, proc};
 use crate::transfer::route::FsKind;
 use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
@@ -78,14 +78,14 @@ pub(crate) fn run_supply<'c>(
 
 /// Returns whether each worker has its own table of descriptors. Not in a library, whose caller expects that a
 /// descriptor is closed for all threads at once; not beside preloaded libraries, which may share descriptors between
-/// threads; not without /proc, by which a worker opens the directories of another one; and not where the workers share
-/// descriptors to sync. For a server, opening directories once for each worker would be slower.
+/// threads; not before Linux 6.9, because no worker could continue what another one has opened; and not where the workers
+/// share descriptors to sync. For a server, opening directories once for each worker would be slower.
 fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
     ctx.events.console().is_some()
         && !ctx.options.fsync
         && !proc::has_preloads()
-        && at::has_proc()
         && kinds.iter().all(|kind| kind.is_local())
+        && fd_table::can_fetch()
 }
 
 fn work(

@@ -68,7 +68,8 @@ impl<'w, 'c> Workers<'w, 'c> {
         at_work.peak = at_work.peak.max(at_work.count);
     }
 
-    /// Works on a thread of a pool as a worker that [`add_worker`](Self::add_worker) has counted.
+    /// Works on a thread of a pool as a worker that [`add_worker`](Self::add_worker) has counted. The thread, and so its
+    /// table of descriptors, outlives the work of all workers.
     pub(super) fn work_in_pool(&self) {
         if self.own_tables {
             fd_table::separate();
@@ -84,7 +85,7 @@ impl<'w, 'c> Workers<'w, 'c> {
             let directories = worker.run(work.batch(), work.helps, || work.workers());
             walker.leave(work, directories);
             fd_table::close_left();
-            left_early = self.leave_if_unwanted(|| walker.must_stay());
+            left_early = self.leave_if_unwanted();
         }
         let stats = worker.into_stats().merge(walker.into_stats());
         let mut at_work = lock(&self.at_work);
@@ -95,9 +96,9 @@ impl<'w, 'c> Workers<'w, 'c> {
         }
     }
 
-    fn leave_if_unwanted(&self, must_stay: impl Fn() -> bool) -> bool {
+    fn leave_if_unwanted(&self) -> bool {
         let wanted = self.wanted.load(Ordering::Relaxed);
-        if wanted == usize::MAX || must_stay() {
+        if wanted == usize::MAX {
             return false;
         }
         let mut at_work = lock(&self.at_work);

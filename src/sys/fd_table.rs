@@ -4,13 +4,16 @@
 //! counts a reference to the open file. [`separate`] gives a thread a table of its own, which starts as a copy of the
 //! shared one. From then on, the numbers that one thread gets mean nothing, or other files, to the others. So what
 //! several threads can reach is wrapped in [`InTable`], which remembers the table, hides its descriptors from other
-//! threads, and is closed by the thread that opened it.
+//! threads, and is closed by the thread that opened it. Other threads get descriptors of their own for the same open
+//! files by [`InTable::fetch`].
+//!
+//! A thread that is started by a thread with its own table shares that table, and must not use an [`InTable`].
 
-use super::raw;
-use rustix::process::Pid;
+use super::{Errno, Result, raw};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::cell::Cell;
 use std::fmt::{Debug, Formatter};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -43,6 +46,33 @@ pub(crate) fn separate() {
         if raw::leave_descriptor_table().is_ok() {
             OWN.set(Some((number, rustix::thread::gettid())));
         }
+    }
+}
+
+/// Returns whether a thread can fetch descriptors from the table of another one.
+pub(crate) fn can_fetch() -> bool {
+    let fetch = |thread: OtherThread| thread.fetch(thread.0.as_fd());
+    OtherThread::of(rustix::thread::gettid()).and_then(fetch).is_ok()
+}
+
+/// A thread whose descriptors are fetched.
+pub(crate) struct OtherThread(OwnedFd);
+
+impl OtherThread {
+    /// # Errors
+    /// EINVAL before Linux 6.9; EMFILE.
+    fn of(thread: Pid) -> Result<OtherThread> {
+        /// PIDFD_THREAD of pidfd_open(2), which rustix does not name: the thread, not its process.
+        const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(nix::libc::O_EXCL.cast_unsigned());
+        pidfd_open(thread, THREAD).map(OtherThread)
+    }
+
+    /// Returns a new descriptor of this thread for an open file of the other one (pidfd_getfd(2)).
+    ///
+    /// # Errors
+    /// EPERM where a filter of seccomp(2) forbids the call; EMFILE.
+    pub(crate) fn fetch(&self, descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
+        pidfd_getfd(&self.0, descriptor.as_raw_fd(), PidfdGetfdFlags::empty())
     }
 }
 
@@ -108,20 +138,18 @@ impl<T: Send> InTable<T> {
         self.table.is_here()
     }
 
-    /// Returns whether no other thread can use the descriptors.
-    pub(crate) fn is_mine(&self) -> bool {
-        self.table.is_current() && matches!(self.table, Table::Own(..))
-    }
-
-    /// Returns a path that leads any thread of the process to the file of a descriptor (proc_pid_fd(5)). The descriptor
-    /// stays open while this value lives, unless the thread that opened it ends.
-    pub(crate) fn path_of(&self, descriptor: impl FnOnce(&T) -> Option<BorrowedFd<'_>>) -> Option<String> {
-        let number = descriptor(self.value.as_ref()?)?.as_raw_fd();
+    /// Makes this thread's own value from one of another thread, which must not have ended.
+    ///
+    /// # Errors
+    /// Those of `fetch` and pidfd_open(2).
+    pub(crate) fn fetch(&self, fetch: impl FnOnce(&T, &OtherThread) -> Result<T>) -> Result<InTable<T>> {
         let thread = match self.table {
+            // The first thread of the process never leaves the shared table.
             Table::Shared(_) => rustix::process::getpid(),
             Table::Own(_, thread) => thread,
         };
-        Some(format!("/proc/self/task/{thread}/fd/{number}"))
+        let value = self.value.as_ref().ok_or(Errno::BADF)?;
+        Ok(InTable::new(fetch(value, &OtherThread::of(thread)?)?))
     }
 
     /// Returns the value, if its descriptors are in this thread's table.
@@ -190,7 +218,7 @@ mod tests {
             let before = &before;
             scope.spawn(move || {
                 separate();
-                assert!(is_open(before) && !before.is_mine());
+                assert!(is_open(before));
                 started.send(()).unwrap();
                 let after = done.recv().unwrap();
                 assert!(after.get().is_none());
@@ -216,7 +244,7 @@ mod tests {
             apart(move || {
                 let file = open();
                 let number = number(&file);
-                assert!(is_open(&file) && file.is_mine());
+                assert!(is_open(&file));
                 here.send(file).unwrap();
                 is_dropped.recv().unwrap();
                 assert!(is_number_open(number));

@@ -53,12 +53,14 @@ pub fn preloads(library: &str) -> bool {
     preloaded.as_bytes().windows(library.len()).any(|part| part == library.as_bytes())
 }
 
-/// Returns whether ld.so(8) preloads any library, which expects to see system calls as calls of libc.
+/// Returns whether ld.so(8) preloads or audits with any library, which expects to see system calls as calls of libc.
 #[inline]
 pub(crate) fn has_preloads() -> bool {
     static HAS_PRELOADS: LazyLock<bool> = LazyLock::new(|| {
         let is_static = cfg!(target_feature = "crt-static");
-        !is_static && std::env::var_os("LD_PRELOAD").is_some_and(|libraries| !libraries.is_empty())
+        let names_libraries = |name| std::env::var_os(name).is_some_and(|libraries| !libraries.is_empty());
+        let for_all = || std::fs::metadata("/etc/ld.so.preload").is_ok_and(|file| file.len() > 0);
+        !is_static && (names_libraries("LD_PRELOAD") || names_libraries("LD_AUDIT") || for_all())
     });
     *HAS_PRELOADS
 }

@@ -194,15 +194,9 @@ impl Later {
 impl Unread {
     fn is_ready(&self) -> bool {
         match self {
-            Unread::Operands(..) => true,
-            Unread::Listing(listing) => listing.is_here(),
+            Unread::Operands(..) | Unread::Listing(_) => true,
             Unread::Taken | Unread::Nothing => false,
         }
-    }
-
-    /// Returns whether only another worker can read it.
-    fn is_elsewhere(&self) -> bool {
-        matches!(self, Unread::Listing(listing) if !listing.is_here())
     }
 }
 
@@ -314,11 +308,6 @@ impl<'c> FrontierState<'c> {
         self.pending.is_empty() && self.supply.is_none() && self.finding == 0
     }
 
-    /// Returns whether another worker will read more of a listing.
-    fn others_read_on(&self) -> bool {
-        self.pending.iter().any(|pending| pending.unread.is_elsewhere())
-    }
-
     /// Returns the batch with names left that has the fewest workers: two workers that make files in one
     /// directory wait for each other.
     fn to_share(&self) -> Option<Work<'c>> {
@@ -414,9 +403,7 @@ impl<'c> Frontier<'c> {
                     return task;
                 }
                 state = lock(&self.state);
-            } else if state.finding == 0 && !state.others_read_on() {
-                // Others may have waited for a listing of this worker's that ended early.
-                self.changed.notify_all();
+            } else if state.finding == 0 {
                 return None;
             } else {
                 state = self.wait(state, &mut looked);
@@ -511,12 +498,6 @@ impl<'c> Frontier<'c> {
         let at = state.at_work.iter().position(|other| other.batch.is(batch));
         // The caller holds the batch as well, so its directory is not finished under the lock.
         at.map(|at| state.at_work.swap_remove(at));
-    }
-
-    /// Returns whether no other worker could read on in a listing that this one has begun.
-    pub(super) fn needs_this_worker(&self) -> bool {
-        let reads = |pending: &Pending| matches!(&pending.unread, Unread::Listing(listing) if listing.is_mine());
-        lock(&self.state).pending.iter().any(reads)
     }
 
     pub(super) fn is_over(&self) -> bool {

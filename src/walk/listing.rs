@@ -61,20 +61,12 @@ impl Listing {
         self.rest.is_some()
     }
 
-    /// Returns whether this thread can read on: only the one that opened the directory, if it has a table of
-    /// descriptors of its own.
-    pub(super) fn is_here(&self) -> bool {
-        self.rest.as_ref().is_none_or(InTable::is_here)
-    }
-
-    /// Returns whether this thread alone can read on.
-    pub(super) fn is_mine(&self) -> bool {
-        self.rest.as_ref().is_some_and(InTable::is_mine)
-    }
-
     /// Reads the next piece after the current one is used up. Returns false at the end. A failure ends the listing.
     pub(super) fn read_on(&mut self, room: &mut EntryBuffer) -> Result<bool> {
-        let Some(rest) = self.rest.take() else { return Ok(false) };
+        let Some(mut rest) = self.rest.take() else { return Ok(false) };
+        if !rest.is_here() {
+            rest = rest.fetch(|dir, thread| thread.fetch(dir.as_fd()))?;
+        }
         (self.piece, self.next) = (Names::default(), 0);
         let more = room.read(rest.get().ok_or(Errno::BADF)?.as_fd(), &mut self.piece)?;
         self.rest = more.then_some(rest);

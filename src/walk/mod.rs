@@ -279,11 +279,6 @@ impl<'c> Walker<'_, 'c> {
         Some(work)
     }
 
-    /// Returns whether the worker must stay, because others cannot read on in a listing that it has begun.
-    pub(crate) fn must_stay(&self) -> bool {
-        self.walk.frontier.needs_this_worker()
-    }
-
     /// Says that the worker leaves a batch. `directories` are entries that turned out to be directories
     /// although the listing said otherwise: file systems can report wrong types, and names can be exchanged.
     pub(crate) fn leave(&mut self, work: Work<'c>, directories: Vec<Entry>) {

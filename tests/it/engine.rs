@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 /// The name of each level. A path of 500 levels is longer than PATH_MAX.
 const LEVEL: &str = "directory";
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("engine::workers_agree", &[], workers_agree));
     trials.push(trial("engine::workers_have_their_own_descriptors", &[Need::Strace], own_descriptors));
     trials.push(trial("engine::workers_share_descriptors_if_they_must", &[Need::Strace], shared_descriptors));
+    trials.push(trial("engine::a_fifo_delays_no_other_file", &[], a_fifo_delays_no_other_file));
     trials.push(trial("engine::link_to_the_copy", &[], link_to_the_copy));
     // Run it with `cargo test -- --ignored wide_200000`.
     trials.push(trial("engine::wide_200000", &[], || wide(200_000, 1024, 8)).with_ignored_flag(true));
@@ -251,8 +253,11 @@ fn shared_work() -> Sandbox {
 /// Copies a tree with several workers under strace. Returns the number of threads that left the shared table of
 /// descriptors.
 fn apart(sandbox: &Sandbox, options: &[&str], args: &[&str]) -> usize {
-    let trace =
-        strace::zcp(sandbox, &[&["-e", "trace=unshare"], options].concat(), &[args, &["src", "dst"]].concat());
+    let trace = strace::zcp(
+        sandbox,
+        &[&["-e", "trace=unshare,pidfd_open,pidfd_getfd"], options].concat(),
+        &[args, &["src", "dst"]].concat(),
+    );
     assert_done(&trace.output);
     sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
     fs::remove_dir_all(sandbox.path("dst")).unwrap();
@@ -274,6 +279,36 @@ fn shared_descriptors() {
     assert_eq!(apart(&sandbox, &["-e", "inject=unshare:error=EPERM"], &["-aj4"]), 4);
     assert_eq!(apart(&sandbox, &["-E", "LD_PRELOAD=libc.so.6"], &["-aj4"]), 0);
     assert_eq!(apart(&sandbox, &[], &["-aj4", "--fsync"]), 0);
+    // Before Linux 6.9, and where a filter forbids it, a worker cannot get the descriptors of another one.
+    assert_eq!(apart(&sandbox, &["-e", "inject=pidfd_open:error=EINVAL"], &["-aj4"]), 0);
+    assert_eq!(apart(&sandbox, &["-e", "inject=pidfd_getfd:error=EPERM"], &["-aj4"]), 0);
+}
+
+/// While a worker waits for the writer of a fifo, others copy the rest of its directory, although that worker has begun
+/// to list it.
+fn a_fifo_delays_no_other_file() {
+    const FILES: usize = 5000;
+    const LONGEST: Duration = Duration::from_secs(60);
+    let sandbox = Sandbox::new();
+    let long = "n".repeat(200);
+    for index in 0..FILES {
+        sandbox.file(format!("src/{index}{long}"), "");
+    }
+    sandbox.fifo("src/fifo");
+    let args = ["-rT", "--copy-contents", "-j2", "src", "dst"];
+    let zcp = std::process::Command::new(ZCP).args(args).current_dir(sandbox.path("")).spawn().unwrap();
+    let mut fifo = fs::File::options().write(true).open(sandbox.path("src/fifo")).unwrap();
+    let start = Instant::now();
+    let count = || fs::read_dir(sandbox.path("dst")).map_or(0, Iterator::count);
+    while count() < FILES && start.elapsed() < LONGEST {
+        std::thread::yield_now();
+    }
+    let copied = count();
+    fifo.write_all(b"1").unwrap();
+    drop(fifo);
+    assert_done(&zcp.wait_with_output().unwrap());
+    assert_eq!(copied, FILES);
+    assert_eq!(fs::read(sandbox.path("dst/fifo")).unwrap(), b"1");
 }
 
 /// The result does not depend on which worker copies a file, or which comes first to a hard link.
