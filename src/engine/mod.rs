@@ -38,9 +38,10 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let placement = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
     let mut first_walker = walk.walker();
-    // A copy that waits for a server gains by a second worker, however small it is.
-    let is_small =
-        waiting_sign.is_some_and(|waiting_sign| !waiting_sign.expects_waiting()) && first_walker.is_little();
+    // A copy that waits for a server gains by a second worker, however small it is. With --context, directories must be
+    // made by workers, which set the context for their threads.
+    let may_be_small = |sign: scaling::WaitingSign| !sign.expects_waiting() && ctx.options.context.is_none();
+    let is_small = waiting_sign.is_some_and(may_be_small) && first_walker.is_little();
     if is_small {
         workers = 1;
     }

@@ -36,7 +36,8 @@ use crate::options::Action;
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
 use crate::sys::at::{self, Follow};
-use crate::sys::{Errno, Kind, Stat, selinux};
+use crate::sys::selinux::CreationContext;
+use crate::sys::{Errno, Kind, Stat};
 use crate::transfer::verify::Verifier;
 use crate::transfer::{Ladder, Meter};
 use links::Links;
@@ -88,6 +89,7 @@ pub(crate) struct Worker<'c> {
     continues: Option<u64>,
     lane: lane::Lane,
     recorder: record::Recorder,
+    _creation_context: Option<CreationContext>,
 }
 
 struct Task<'a> {
@@ -149,11 +151,11 @@ enum Placement {
 
 impl<'c> Worker<'c> {
     pub(crate) fn new(ctx: &'c Context, shared: &'c Shared) -> Worker<'c> {
-        if let Some(context) = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run)
-            && let Err(errno) = selinux::create_as(context)
-        {
-            ctx.events.fail(Failure::new(Operation::SetDefaultContext, context).errno(errno));
-        }
+        let context = ctx.options.context.as_ref().filter(|_| !ctx.options.dry_run);
+        let creation_context = context.and_then(|context| {
+            let cannot = |errno| Failure::new(Operation::SetDefaultContext, context).errno(errno);
+            CreationContext::set(context).map_err(|errno| ctx.events.fail(cannot(errno))).ok()
+        });
         let meter = shared.meters.add();
         let mut stats = Stats::default();
         let recorder = record::Recorder::of(ctx, &mut stats.account);
@@ -175,6 +177,7 @@ impl<'c> Worker<'c> {
             continues: None,
             lane: lane::Lane::default(),
             recorder,
+            _creation_context: creation_context,
         }
     }
 

@@ -2,7 +2,7 @@
 //! file.
 
 use crate::needs::{Need, SHM, mounted, trial};
-use crate::sandbox::{Sandbox, assert_done, noise};
+use crate::sandbox::{Sandbox, ZCP, assert_done, noise};
 use crate::strace;
 use libtest_mimic::Trial;
 use std::fs;
@@ -12,6 +12,7 @@ use std::path::Path;
 pub(crate) fn trials() -> Vec<Trial> {
     let mounts = [Need::Root, Need::Mount("btrfs"), Need::Mount("ext4")];
     let acl = [Need::Strace, Need::Program("setfacl")];
+    let context = [Need::Root, Need::Strace, Need::Namespaces];
     let property = [Need::Root, Need::Mount("btrfs"), Need::Program("chattr")];
     vec![
         trial("attributes::one_unsupported_does_not_end_the_others", &mounts, one_unsupported),
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("attributes::listing_that_is_missing_is_empty", &[Need::Strace], no_listing),
         trial("attributes::messages_name_the_source", &[Need::Strace], source_is_named),
         trial("attributes::atomic_takes_no_capability_over", &[Need::Root, Need::Shm], no_capability),
+        trial("attributes::creation_context_lasts_for_a_copy", &context, creation_context),
         trial("attributes::atomic_takes_no_set_id_over", &[Need::Root, Need::Program("setpriv")], no_set_id),
     ]
 }
@@ -38,6 +40,32 @@ fn value(path: &Path, name: &str) -> Option<Vec<u8>> {
     let length = rustix::fs::lgetxattr(path, name, &mut room[..]).ok()?;
     room.truncate(length);
     Some(room)
+}
+
+/// With `--context`, each worker sets the context of its thread before anything is made, and takes it back at its end. A
+/// mount and an injected success make zcp believe that there is SELinux.
+fn creation_context() {
+    let script = "mount -t tmpfs none /sys/fs && mkdir /sys/fs/selinux && : >/sys/fs/selinux/enforce && \
+                  exec strace -ff -y -o log/of -e trace=write,mkdirat,openat -e inject=write:retval=2:when=1+2 \"$0\" \"$@\"";
+    for jobs in [&["-j1"][..], &["-j2"], &[]] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src/below/file", "content").dir("log");
+        let mut command = sandbox.command("unshare");
+        command.args(["-m", "sh", "-c", script, ZCP]).args(jobs).args(["-r", "--context=x", "src", "dst"]);
+        assert_done(&command.output().unwrap());
+        let mut settings = 0;
+        for (_, text) in strace::logs(&sandbox.path("log")) {
+            let is_write = |line: &str, context: &str| line.contains(&format!("/attr/fscreate>, \"{context}\""));
+            let makes = |line: &str| line.starts_with("mkdirat(") || line.contains("O_CREAT");
+            let writes = |context| text.lines().filter(|line| is_write(line, context)).count();
+            assert_eq!(writes(r"x\0"), writes(r"\0"), "{jobs:?}: {text}");
+            settings += writes(r"x\0");
+            let set = text.lines().position(|line| is_write(line, r"x\0"));
+            let made = text.lines().position(makes);
+            assert!(made.is_none_or(|made| set.is_some_and(|set| set < made)), "{jobs:?}: {text}");
+        }
+        assert!(settings > 0, "{jobs:?}");
+    }
 }
 
 /// Another run that copies to the same place may give a directory its default access control list while files
