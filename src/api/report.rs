@@ -193,9 +193,11 @@ pub enum Error {
     Usage(Failure),
     /// The destination, or another file that was named, cannot be used. Nothing was copied.
     Unusable(Failure),
-    /// Something failed; the rest was copied.
+    /// Something failed. The rest was copied, unless [`CopyOptions::on_failure`](super::CopyOptions::on_failure) ended
+    /// the copy.
     Incomplete(Report),
-    /// [`Cancel`](super::Cancel) stopped the copy. Files copied before are complete.
+    /// [`Cancel`](super::Cancel), or a signal caught for a [`Console`](crate::Console), stopped the copy. Files copied
+    /// before are complete.
     Cancelled(Report),
 }
 
@@ -221,8 +223,9 @@ impl Display for Error {
             Error::Usage(failure) | Error::Unusable(failure) => failure.fmt(f),
             Error::Cancelled(_) => f.write_str("the copy was cancelled"),
             Error::Incomplete(report) => match (report.failures().first(), report.failed()) {
-                (None, failed) => write!(f, "{failed} files were not copied as asked for"),
+                (None, failed) => write!(f, "not everything was copied as asked for (failures: {failed})"),
                 (Some(first), 1) => first.fmt(f),
+                (Some(first), 2) => write!(f, "{first} (and 1 more failure)"),
                 (Some(first), failed) => write!(f, "{first} (and {} more failures)", failed - 1),
             },
         }

@@ -174,7 +174,7 @@ fn incomplete() {
     assert!(about.contains(&sources[2].as_os_str()), "{about:?}");
     let missing = report.failures().iter().find(|failure| failure.raw_os_error().is_some()).unwrap();
     assert_eq!(missing.errno_name().as_deref(), Some("ENOENT"));
-    assert!(error.to_string().ends_with("(and 1 more failures)"), "{error}");
+    assert!(error.to_string().ends_with("(and 1 more failure)"), "{error}");
     assert_eq!(std::fs::read(sandbox.path("into/a")).unwrap(), b"a");
 }
 
