@@ -234,7 +234,7 @@ const OWN_OPTIONS: &[Opt] = &[
         "jobs",
         Some('j'),
         "N",
-        "Copy with N workers; 1 keeps cp's order (default: one per processor, more while they wait)",
+        "Copy with N workers, 1 to 1024; 1 keeps cp's order (default: one per processor, more while they wait)",
         |line, workers| {
             line.copy.jobs(values::jobs(workers)?);
             Ok(())

@@ -115,7 +115,7 @@ pub(super) fn jobs(value: &OsStr) -> Result<usize, UsageError> {
         Some(jobs @ 1..=1024) => Ok(jobs),
         _ => {
             let value = plainly_quoted(value.as_bytes());
-            Err(UsageError::new([b"invalid number of jobs: ".as_slice(), &value].concat()))
+            Err(UsageError::new([b"invalid number of jobs: ".as_slice(), &value, b" (1 to 1024)"].concat()))
         }
     }
 }

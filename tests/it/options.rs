@@ -124,7 +124,7 @@ fn preset_refuses() {
     sandbox.file("a", "1");
     for (preset, words) in [
         ("-r", "--recursive is not allowed there: it is an option of cp"),
-        ("-jb", "invalid number of jobs: 'b'"),
+        ("-jb", "invalid number of jobs: 'b' (1 to 1024)"),
         ("--stats -d", "-d is not allowed there: it is an option of cp"),
         ("--exclude=*.o", "--exclude is not allowed there: it is about what is copied"),
         ("--dry-run", "--dry-run is not allowed there: it is about what is copied"),
