@@ -94,7 +94,7 @@ named! {
         /// Up to [`SMALL`] bytes: one call moves the file, and its overhead dominates.
         Small = "up to 64 KiB",
         /// Less than [`LARGE`] bytes.
-        Medium = "up to 256 KiB",
+        Medium = "under 256 KiB",
         /// [`LARGE`] bytes and more: the size of page cache folios dominates.
         Large = "256 KiB and more",
         /// A stream on either side, of any length.
