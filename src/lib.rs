@@ -27,7 +27,7 @@
 //!
 //! # Cargo features
 //! `cli`, on by default, is the program and its progress bar. A program that only needs the library leaves it out, and
-//! with it the crates clap and indicatif; a [`Console`] then prints lines in place of the bar:
+//! with it clap, clap_mangen, indicatif and strsim; a [`Console`] then prints lines in place of the bar:
 //!
 //! ```toml
 //! [dependencies]

@@ -135,7 +135,8 @@ const NO_SELINUX: &str = "cannot preserve security context without an SELinux-en
 /// The error for backups with options that never replace a file.
 pub(crate) const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
-/// All options of a copy, without the operands. The default is a command line without any option.
+/// All options of a copy, without the operands. [`CopyOptions`](crate::CopyOptions) and the program's `CommandLine` set
+/// further defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Copy directories (`-r`).

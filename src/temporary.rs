@@ -1,8 +1,8 @@
 //! Temporary names of incomplete files.
 //!
 //! All of them are `.zcp-PID-N`, in the directory of the final name, so that the files of a killed run can be
-//! found. A regular file is locked (flock(2)) while it has such a name. If nobody holds the lock, the program
-//! is dead.
+//! found. A regular file of a copy is locked (flock(2)) while it has such a name; the file of `--stats-file` is not. If
+//! nobody holds the lock of a copy's file, the program is dead.
 
 use crate::backup;
 use crate::sys::at::{self, Follow};

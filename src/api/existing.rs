@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 setters! {
-    /// Replaces an existing file only if the source was modified later (`--update`).
+    /// Replaces an existing file only if the source was modified later (`-u`, `--update=older`).
     update(yes: bool) { update }
 
     /// Removes an existing file that cannot be opened, and creates a new one (`-f`).

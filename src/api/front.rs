@@ -47,9 +47,11 @@ impl CopyOptions {
 
     /// Makes the copy the main task of this process, as `zcp` does. Messages are printed on `console` at
     /// once, and are in the report as well. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2 and SIGXCPU
-    /// cancel the copy (see [`Cancel::reraise`]). SIGUSR1 prints a line of progress. Space for descriptors is
-    /// reserved in advance. The umask is read by setting it for a moment, so no other thread should create
-    /// files at that moment.
+    /// cancel the copy (see [`Cancel::reraise`]). SIGUSR1 prints a line of progress. Files beyond RLIMIT_FSIZE fail
+    /// instead of ending the process (SIGXFSZ is caught). Space for descriptors is reserved in advance. Each of several
+    /// workers may get its own table of descriptors (unshare(2)). Under RLIMIT_AS all threads share one heap
+    /// (M_ARENA_MAX). The umask is read by setting it for a moment, so no other thread should create files at that
+    /// moment.
     pub fn console(&mut self, console: &Console) -> &mut CopyOptions {
         self.receivers.console = Some(console.clone());
         self
@@ -80,8 +82,9 @@ impl CopyOptions {
         self
     }
 
-    /// Shows progress on the console (`--progress`): a bar if stderr is a terminal, else a line from time to
-    /// time. By default, nothing is shown.
+    /// Shows progress on the console (`--progress`). With [`When::Auto`], shows a bar if stderr is a terminal, else
+    /// nothing. With [`When::Always`], prints a line every 15 seconds where there is no terminal. The default is
+    /// [`When::Never`].
     pub fn progress(&mut self, when: When) -> &mut CopyOptions {
         self.options.progress = when;
         self

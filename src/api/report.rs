@@ -20,7 +20,8 @@ pub struct StrategyReport {
     pub files: u64,
     /// Bytes that it wrote to destinations, or, for a reflink, bytes that are now shared.
     pub bytes: u64,
-    /// The time spent in its system calls, added over all workers.
+    /// The time spent in its system calls and, for small files that are copied together, also between the calls; added
+    /// over all workers.
     pub time: Duration,
     /// The system calls that it made on the data, by their names in strace(1), with their numbers.
     pub calls: Vec<(&'static str, u64)>,

@@ -21,7 +21,7 @@ setters! {
 
 impl CopyOptions {
     /// Moves data only by these strategies, in this order (`--strategy`). A file that they cannot copy is a
-    /// failure. By default, the fastest known strategy comes first and all the others follow.
+    /// failure. By default, the fastest known strategy comes first, and others follow, down to read and write.
     ///
     /// # Examples
     /// ```
@@ -46,8 +46,8 @@ impl CopyOptions {
         self
     }
 
-    /// Limits the speed of all workers together, in bytes per second (`--bwlimit`). All copies made with
-    /// these options and their clones share the limit.
+    /// Limits the speed of all workers together, in bytes per second (`--bwlimit`); 0 counts as 1. All copies made
+    /// with these options and their clones share the limit.
     pub fn bandwidth_limit(&mut self, bytes_per_second: u64) -> &mut CopyOptions {
         self.options.limits.rate_limit = Some(Arc::new(RateLimit::new(bytes_per_second)));
         self

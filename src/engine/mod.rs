@@ -1,7 +1,7 @@
 //! Starts the workers of a walk and adds up their statistics.
 //!
 //! A single worker runs on the caller's thread, in cp's order. There is only one if a decision depends on
-//! earlier ones: prompts, backups, operands that collide at the destination.
+//! earlier ones: prompts, backups, operands that may meet at the destination, a destination inside a source.
 
 mod scaling;
 mod workers;
@@ -79,8 +79,9 @@ pub(crate) fn run_supply<'c>(
 
 /// Returns whether each worker has its own table of descriptors. Not in a library, whose caller expects that a
 /// descriptor is closed for all threads at once; not beside preloaded libraries, which may share descriptors between
-/// threads; not before Linux 6.9, because no worker could continue what another one has opened; and not where the workers
-/// share descriptors to sync. For a server, opening directories once for each worker would be slower.
+/// threads; not before Linux 6.9, because no worker could continue what another one has opened; not where the workers
+/// share descriptors to sync; and not for other file systems: with a server, opening directories once for each worker
+/// would be slower.
 fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
     ctx.events.console().is_some()
         && !ctx.options.fsync

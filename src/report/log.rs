@@ -98,7 +98,7 @@ impl Log {
         }
     }
 
-    /// Takes the error of the first failed write.
+    /// Takes the error of the first failed write. `None` for a log on a console: [`Console::finish`] reports that.
     pub fn take_error(&self) -> Option<std::io::Error> {
         match &self.0 {
             Sink::File(file) => lock(file).error.take(),

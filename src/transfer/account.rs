@@ -64,7 +64,7 @@ pub struct Tally {
     /// The part of `bytes` that went as references to pages, without a copy by the CPU, into a socket, a pipe or
     /// /dev/null.
     pub by_reference: u64,
-    /// Nanoseconds inside the calls.
+    /// Nanoseconds inside the calls and, for small files that are copied together (`small.rs`), also between the calls.
     pub ns: u64,
     pub calls: [u64; Call::ALL.len()],
     /// How often a copy changed to the next strategy, by reason. A strategy that is skipped because of a
@@ -110,6 +110,7 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     tallies: [Tally; Strategy::ALL.len()],
+    /// Bytes in holes.
     pub holes: u64,
     /// The latest step-downs, if the names that are copied are logged.
     noted: Option<Vec<(Strategy, Reason)>>,

@@ -1,7 +1,8 @@
 //! The routes: the strategies for a pair of file systems or streams and a size, in order, and the reason.
 //!
-//! Every line of the table was measured (see docs/speed.md). Correctness does not depend on it, because
-//! every route ends with the rest of the ladder.
+//! The routes of local file systems and streams were measured (examples/zero_copy.rs, tests/bench); those of servers
+//! were not. Correctness does not depend on them: all but those of `--reflink=always` and `--strategy` end with read
+//! and write.
 
 use super::Strategy;
 use crate::sys::Stat;
