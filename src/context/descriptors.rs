@@ -64,10 +64,11 @@ pub(crate) struct Fds {
     pub dst: Base,
 }
 
-/// The descriptors of a directory in the table of one thread, which all threads may share.
+/// The descriptors of a directory in the table of the thread that opened them. Any thread may hold the value; in another
+/// table the descriptors read as closed.
 pub(crate) type TableFds = InTable<Fds>;
 
-/// In a thread with another table, any use of the descriptors fails with EBADF.
+/// In another table, any use of the descriptors fails with EBADF.
 impl Deref for TableFds {
     type Target = Fds;
 

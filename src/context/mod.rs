@@ -53,7 +53,7 @@ pub(crate) type MadeEarlier = Callback<dyn Fn(&OsStr) -> bool + Send + Sync>;
 
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Raised by a signal.
+    /// Raised by a signal, by the caller, or by a failure that ends the copy.
     pub stop: StopFlag,
     pub process: Process,
     pub descriptors: Descriptors,

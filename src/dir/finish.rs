@@ -68,8 +68,8 @@ impl Finish {
         let _ = rules.apply(&pair, &mut |lost| report(ctx, lost, paths));
     }
 
-    /// Finishes a directory that leads to an operand which cannot be copied: it only gets the default mode of a
-    /// new directory.
+    /// Finishes a directory that leads to an operand that failed: it gets no attributes, except the default mode with
+    /// `--no-preserve=mode`.
     pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
         let rules = ctx.attribute_rules();
         if let Some(mode) = self.mode.filter(|_| rules.keep.no_mode)

@@ -65,7 +65,8 @@ pub(crate) struct Dir {
     finish: Option<Finish>,
     /// Whether the destination is synced with its whole file system (`--fsync`).
     synced_with_others: bool,
-    /// Whether the destination gets no attributes, because the operand that it leads to failed.
+    /// Whether an operand that the directory leads to failed: then it gets no attributes, except the default mode with
+    /// `--no-preserve=mode`.
     abandoned: AtomicBool,
     holds: AtomicUsize,
 }
@@ -277,7 +278,8 @@ impl Dir {
         }
     }
 
-    /// After the failure of an operand: this directory and those above, which lead to it, get no attributes.
+    /// Marks this directory and those above as leading to an operand that failed: they get no attributes, except the
+    /// default mode with `--no-preserve=mode`.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         let mut above = self.parent();

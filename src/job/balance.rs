@@ -17,7 +17,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-/// Bundles per part. A bundle is at most a thirty-second of a part, unless a single item is more.
+/// Bundles per part. A bundle has at most a 64th of a part's load, so at most a 32nd of its bytes or files, unless a
+/// single item or range is more.
 const BUNDLES: u128 = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! | `parts/K.names`, `parts/K.facts` | the files of part K |
 //! | `directories.names`, `directories.facts` | all directories, parents first |
 //! | `joins.json` | the files that are copied in byte ranges |
-//! | `ranges/N-G` | the file that holds the ranges of joined file N (`ranged.rs`) |
+//! | `ranges/N-G` | the record of the G-th file in the destination that takes the ranges of joined file N (`ranged.rs`) |
 //! | `results/K.json` | the result of the last complete run of part K; marks the part as done |
 //! | `running/K-HOST-PID-...` | a run of part K that has not ended (`sweep.rs`) |
 //! | `written/K-...` | the names that a run of part K has made (`written.rs`) |

@@ -20,8 +20,8 @@ use std::sync::{Mutex, PoisonError};
 /// The table that descriptors were opened in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Table {
-    /// The one of all threads that did not leave it, while the thread of this number had not yet left it. Its table, and
-    /// those of later numbers, started with these descriptors.
+    /// The shared table, before thread N got a table of its own. The tables of thread N and of later threads began as
+    /// copies, so they have these descriptors too.
     Shared(u32),
     /// The one of a thread that left it: the number of the thread here and in the system (gettid(2)).
     Own(u32, Pid),

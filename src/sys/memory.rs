@@ -6,8 +6,8 @@ use nix::sys::resource::Resource;
 /// The stack size of a worker in bytes. The default would depend on the environment (`RUST_MIN_STACK`).
 pub(crate) const STACK: usize = 1 << 20;
 
-/// The approximate memory of a worker in bytes: its stack, and two buffers of 1 MiB or an optional map of 8
-/// MiB.
+/// The approximate memory of a worker in bytes: a stack, a copy buffer and two buffers to compare, of 3 MiB together. A
+/// map of 8 MiB (mmap) does not count: if it fails, the next strategy copies.
 const WORKER: u64 = 4 << 20;
 /// Bytes reserved for names and for threads that are not workers.
 const OTHERS: u64 = 16 << 20;

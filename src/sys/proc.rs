@@ -168,8 +168,7 @@ const ENDING: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2, SI
 /// The value of a [`StopFlag`] that a failure raised; no signal has this number.
 const GAVE_UP: usize = usize::MAX - 1;
 
-/// A request to stop the copy, by a signal or by the caller. 0: none; a positive `i32`: that signal; `usize::MAX`:
-/// the caller.
+/// A request to stop the copy. 0: none; a positive `i32`: that signal; `GAVE_UP`: a failure; `usize::MAX`: the caller.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 

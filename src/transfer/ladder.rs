@@ -113,7 +113,7 @@ pub struct Transfer<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// The kind of a destination.
 pub enum DestinationKind {
-    /// An empty regular file: bytes have offsets, and there may be holes.
+    /// A regular file that is written at offsets; it may have holes.
     File,
     /// Anything else, with its fstat. This may be a regular file that is written at the descriptor's position, as
     /// after `>>` in a shell.
@@ -181,7 +181,7 @@ impl FilePart {
 /// The result of a copy; all but the size is for `--debug`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The length of the destination in bytes.
+    /// The offset at which the copy ended; for a whole file, its length in bytes.
     pub size: u64,
     pub searched_zeros: bool,
 }

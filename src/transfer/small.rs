@@ -52,7 +52,7 @@ impl Ladder {
         is_one_call.then(|| SmallFiles { strategy, route, pair, since: Instant::now() })
     }
 
-    /// Copies one of them.
+    /// Copies one small file.
     #[inline]
     pub fn copy_small(
         &mut self,

@@ -1,9 +1,9 @@
 //! The frontier: directories that were found but not yet entered, and the batches in progress.
 //!
-//! Its mutex is held to take a task and to add findings, never during a system call. The deepest directory is
-//! taken first, unless other workers are entering subdirectories of the same parent: two mkdir calls in one
-//! directory wait for each other. Memory is therefore bounded by the number of workers, the depth of the tree
-//! and the size of one directory, not by the size of the tree.
+//! Its mutex is held to take a task and to add findings, never during a system call. A worker takes the deepest
+//! directory that is open in its own table of descriptors, else the highest of another worker, unless other workers are
+//! entering subdirectories of the same parent: two mkdir calls in one directory wait for each other. Memory is therefore
+//! bounded by the number of workers, the depth of the tree and the size of one directory, not by the size of the tree.
 
 use super::Node;
 use super::listing::Listing;
@@ -31,8 +31,7 @@ const FULL: usize = 4096;
 
 /// The number of parts of a directory's listing, in the order of inode numbers, from which subdirectories are
 /// entered in turn. xfs has at least as many allocation groups, each with a lock, and a directory's files are in
-/// one of them. Two workers in the same one wait for each other: 20,000 small files shared by reflink took 1.25
-/// times as long.
+/// one of them. Two workers in the same one wait for each other (measured in docs/many-cores.md).
 const AREAS: usize = 4;
 
 /// The most workers that share a batch while other workers still enter directories, which probably contain more
@@ -41,7 +40,7 @@ const SHARED_BY: usize = 8;
 
 /// The work that is left to find, shared by all workers.
 pub(super) struct Frontier<'c> {
-    /// Whether entries are taken strictly in listing order.
+    /// Whether entries are taken in cp's order, as in [`super::Walk`].
     in_order: bool,
     state: Mutex<FrontierState<'c>>,
     changed: Condvar,
@@ -51,7 +50,7 @@ pub(super) struct Frontier<'c> {
 
 #[derive(Default)]
 struct FrontierState<'c> {
-    /// Sorted by depth; taken from the end.
+    /// Sorted by depth.
     pending: Vec<Pending>,
     supply: Option<Box<dyn Supply<'c> + 'c>>,
     /// Batches that were found before the workers started.
@@ -251,8 +250,8 @@ impl<'c> FrontierState<'c> {
             return Some(FindTask::Ask(supply));
         }
         self.drop_abandoned(spent);
-        // The deepest directory of this worker's; without one, the highest of another worker's, which probably
-        // contains the most and has to be opened again.
+        // The deepest directory that this worker has open, else the highest that another one has open: it probably
+        // contains the most, and has to be opened again.
         let count = self.pending.len();
         let own = (0..count).rev().map(|at| (at, true));
         let others = (0..count).map(|at| (at, false));

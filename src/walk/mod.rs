@@ -45,7 +45,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use supply::Supply;
 
-/// The most names in a batch; one piece of a listing may exceed it slightly.
+/// The most names in a batch where order matters, and in a group of `--files-from`. Any other batch from a listing is one
+/// piece of it.
 const BATCH: usize = 1024;
 /// The most operands that one worker looks at before it shares them, if order does not matter.
 const OPERANDS: usize = 64;
@@ -62,7 +63,8 @@ const LITTLE_ALONE: u64 = 16 << 20;
 pub(crate) struct Walk<'c> {
     ctx: &'c Arc<Context>,
     frontier: Frontier<'c>,
-    /// Whether entries are taken strictly in listing order.
+    /// Whether entries are taken in cp's order: by inode number, each subdirectory with its contents before the next
+    /// entry.
     in_order: bool,
     several: bool,
     /// Whether two operands may get the same name at the destination, so that a repeated name deserves a warning.

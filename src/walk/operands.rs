@@ -41,8 +41,8 @@ pub(crate) struct Roots {
     pub entries: Vec<Entry>,
     /// Whether the sources are copied into a directory, not to names of their own.
     pub into_directory: bool,
-    /// Whether two sources may meet at the destination. Then they are copied in order, because the last one
-    /// wins or the first one is protected.
+    /// Whether order matters: two sources may meet at the destination, or the destination is inside a source. Then one
+    /// worker copies in cp's order.
     pub collide: bool,
     pub list: Option<List>,
     /// Whether several workers may be useful: a directory to descend into, or several operands.
