@@ -1,25 +1,12 @@
 //! The names of backups, simple and numbered, and the renaming to them.
 
 use crate::options::{Backup, BackupControl};
+use crate::path::{beside, parent, split};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
-/// Splits a path into its directory (with the slash; empty if there is none) and its last component, without
-/// trailing slashes.
-pub(crate) fn split(name: &OsStr) -> (&OsStr, &OsStr) {
-    let bytes = name.as_bytes();
-    let end = bytes.iter().rposition(|b| *b != b'/').map_or(0, |last| last + 1);
-    let start = bytes[..end].iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
-    (OsStr::from_bytes(&bytes[..start]), OsStr::from_bytes(&bytes[start..end]))
-}
-
-/// Returns the directory of a path, `.` if it has none.
-pub(crate) fn parent(path: &OsStr) -> &OsStr {
-    Some(split(path).0).filter(|parent| !parent.is_empty()).unwrap_or(OsStr::new("."))
-}
 
 /// The longest name of a backup that cp makes, in bytes. A longer name is shortened, unless only its number
 /// is incremented and gets no longer.
@@ -77,10 +64,6 @@ fn next(digits: &[u8]) -> Vec<u8> {
     }
     next.resize(next.len() + nines, b'0');
     next
-}
-
-pub(crate) fn beside(name: &OsStr, base: &OsStr) -> OsString {
-    OsString::from_vec([split(name).0.as_bytes(), base.as_bytes()].concat())
 }
 
 /// The number of names to try for a new file. Other processes do not take that many meanwhile, but a broken
@@ -148,18 +131,6 @@ fn repeat(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_split_at_the_last_component() {
-        let check = |name: &str, parent: &str, base: &str| {
-            assert_eq!(split(OsStr::new(name)), (OsStr::new(parent), OsStr::new(base)), "{name}");
-        };
-        check("a", "", "a");
-        check("d/a", "d/", "a");
-        check("d/a//", "d/", "a");
-        check("/a", "/", "a");
-        check("/", "", "");
-    }
 
     #[test]
     fn names_that_are_too_long_are_shortened_as_by_cp() {

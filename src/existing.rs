@@ -6,9 +6,10 @@ use crate::backup;
 use crate::batch::Entry;
 use crate::context::{Base, Context, Fds, Process};
 use crate::decision::{self, Existing};
-use crate::dir::{Dir, without_slashes};
+use crate::dir::Dir;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::{Action, BackupControl, Dereference, IfExists, Options};
+use crate::path::{self, without_slashes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Kind, Result, Stat, inherited, io, proc};
@@ -62,7 +63,7 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
         time_kept: has_kept_time(ctx, dst, name, source, &stat),
         goes_if_other,
         untrusted: link.is_symlink() && !is_trusted(&ctx.run.process, dst, name, &link),
-        source_is_dots: matches!(backup::split(&entry.name).1.as_bytes(), b"." | b".."),
+        source_is_dots: matches!(path::split(&entry.name).1.as_bytes(), b"." | b".."),
         is_descriptor: source.kind() == Kind::Socket && names_descriptor(entry),
         ..Existing::default()
     };
@@ -80,11 +81,11 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
     if let Some(backup) = &options.backup
         && backup.control != BackupControl::Numbered
     {
-        let backup = backup::simple(backup, backup::split(name).1);
+        let backup = backup::simple(backup, path::split(name).1);
         let has_its_name = entry.name.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(backup.as_bytes());
         let is_source = |stat: Stat| stat.id() == source.id();
         existing.backup_is_source =
-            has_its_name && at::stat(dst, &backup::beside(name, &backup), Follow::Yes).is_ok_and(is_source);
+            has_its_name && at::stat(dst, &path::beside(name, &backup), Follow::Yes).is_ok_and(is_source);
     }
     Ok(Some(existing))
 }
@@ -151,7 +152,7 @@ pub(crate) fn is_trusted(process: &Process, dst: impl AsFd, name: &OsStr, link: 
     /// The `f_type` of /proc, which makes its links (`/dev/fd/1`) when they are looked at.
     const PROC: u64 = 0x9FA0;
     let ours = |stat: &Stat| stat.uid == process.uid || stat.uid == 0;
-    let Ok(dir) = at::open_dir(dst, backup::parent(name), Follow::Yes) else { return false };
+    let Ok(dir) = at::open_dir(dst, path::parent(name), Follow::Yes) else { return false };
     let older = || {
         let magic = io::fs_magic(&dir);
         // A link with a future time was made before the clock was set back, unless another machine set the
@@ -178,15 +179,15 @@ pub(crate) struct Location {
 }
 
 pub(crate) fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
-    let parent = at::stat(base, backup::parent(name), Follow::Yes)?.id();
-    Ok(Location { parent, name: backup::split(name).1.to_owned() })
+    let parent = at::stat(base, path::parent(name), Follow::Yes)?.id();
+    Ok(Location { parent, name: path::split(name).1.to_owned() })
 }
 
 /// Returns the location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that
 /// names its directory counts as a directory of its own, so the same file may be named again through that link.
 pub(crate) fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
-    let parent = at::stat(base, without_slashes(backup::parent(name)), Follow::No)?.id();
-    Ok(Location { parent, name: backup::split(name).1.to_owned() })
+    let parent = at::stat(base, without_slashes(path::parent(name)), Follow::No)?.id();
+    Ok(Location { parent, name: path::split(name).1.to_owned() })
 }
 
 /// Returns the directory itself and all directories above it.
@@ -205,7 +206,7 @@ pub(crate) fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
 /// is named through a link (`a/link/.`) counts as another directory, as in cp, which then continues with its
 /// entries.
 fn is_same_entry(fds: &Fds, entry: &Entry, is_directory: bool) -> bool {
-    let base = |name| backup::split(name).1;
+    let base = |name| path::split(name).1;
     let locate = |dir: &Base, name| match is_directory {
         true => location_as_named(dir, name),
         false => location(dir, name),
@@ -233,5 +234,5 @@ pub(crate) fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
     if matches!(dir, Base::Absent) {
         return Ok(()); // a directory that a dry run did not make
     }
-    at::may_write(dir, backup::parent(name))
+    at::may_write(dir, path::parent(name))
 }

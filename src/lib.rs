@@ -69,7 +69,7 @@
 //! | `report` | everything that is printed: messages, statistics, the bar |
 //! | `options` | the settled options |
 //! | `transfer` · `metadata` · `filter` | the ladder and its strategies · owner, mode, attributes, times · names to leave out |
-//! | `error` | failures: operation, paths, reason |
+//! | `error` · `path` | failures: operation, paths, reason · the parts of a path |
 //! | `sys` | thin wrappers of system calls |
 //!
 //! ## The course of a copy
@@ -113,6 +113,7 @@ mod job;
 #[allow(missing_docs)]
 mod metadata;
 mod options;
+mod path;
 mod report;
 mod session;
 #[allow(missing_docs)]

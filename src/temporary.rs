@@ -5,6 +5,7 @@
 //! nobody holds the lock of a copy's file, the program is dead.
 
 use crate::backup;
+use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result, io, proc};
 use std::ffi::{OsStr, OsString};
@@ -16,11 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// another name after EEXIST.
 pub(crate) fn make<T>(name: &OsStr, mut make: impl FnMut(&OsStr) -> Result<T>) -> Result<(OsString, T)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let (parent, _) = backup::split(name);
     for _ in 0..backup::TRIES {
         let serial = first_serial() + SERIAL.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = OsString::from(parent);
-        temporary.push(format!(".zcp-{}-{serial}", std::process::id()));
+        let temporary = path::beside(name, OsStr::new(&format!(".zcp-{}-{serial}", std::process::id())));
         match make(&temporary) {
             Err(Errno::EXIST) => {}
             answer => return answer.map(|made| (temporary, made)),

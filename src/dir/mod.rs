@@ -13,6 +13,7 @@ pub(crate) use hold::Hold;
 
 use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable, TableFds};
 use crate::error::{Failure, Operation};
+use crate::path::without_slashes;
 use crate::sys::at::{self, Follow};
 use crate::sys::fd_table::InTable;
 use crate::sys::stat::FileId;
@@ -36,13 +37,6 @@ pub(crate) struct Place {
     pub follow_source: Follow,
     /// Whether the destination was reached through a symbolic link.
     pub follow_destination: Follow,
-}
-
-/// Removes trailing slashes; `/` stays.
-pub(crate) fn without_slashes(name: &OsStr) -> &OsStr {
-    let bytes = name.as_bytes();
-    let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |last| last + 1);
-    OsStr::from_bytes(&bytes[..end])
 }
 
 /// A directory being copied.

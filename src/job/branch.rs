@@ -7,12 +7,12 @@
 use super::Job;
 use super::facts::DirFacts;
 use super::lists::ROOT;
-use crate::backup;
 use crate::context::{Base, Context};
 use crate::dir::{Dir, Extent, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, xattr};
 use crate::options::Dereference;
+use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, proc};
 use crate::walk::directory::{Opened, TargetDirectory};
@@ -46,7 +46,7 @@ impl<'j> Branch<'j> {
 
     /// Enters the directory that contains a path; returns it and the name in it.
     pub(super) fn parent_of<'p>(&mut self, path: &'p OsStr) -> Result<(&Hold, &'p OsStr), Failure> {
-        let (parent, name) = backup::split(path);
+        let (parent, name) = path::split(path);
         Ok((self.enter(parent, None)?, name))
     }
 

@@ -13,10 +13,10 @@ use super::manifest::Join;
 use super::ranged::{JOINED, JOINING, RangeRecord, RangedFile};
 use super::result::{CopiedRange, PartResult};
 use super::sweep::sweep;
-use crate::backup;
 use crate::context::Base;
 use crate::dir::Dir;
 use crate::error::Operation;
+use crate::path;
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, gather};
 use crate::sys::{Kind, Stat};
@@ -38,7 +38,7 @@ pub(super) fn finish(job: &Job) -> Result<Summary, Failure> {
     let directories = complete_directories(job)?;
     if ctx.options.fsync {
         // `--plan` made the destination root, so its name still has to be synced.
-        let (above, _) = backup::split(&job.manifest.destination.path);
+        let (above, _) = path::split(&job.manifest.destination.path);
         shared.make_name_durable(ctx, &Dir::operands(Base::Cwd, OsString::new()), above);
     }
     report(job, &results);

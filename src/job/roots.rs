@@ -2,12 +2,11 @@
 
 use super::folder::{Folder, JobDestination};
 use super::manifest::Root;
-use crate::backup;
 use crate::batch::Entry;
 use crate::context::{Base, Context};
-use crate::dir::without_slashes;
 use crate::error::{Failure, Operation};
 use crate::existing;
+use crate::path::{self, without_slashes};
 use crate::report::json::bytes;
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Bounded;
@@ -76,7 +75,7 @@ pub(super) fn resolve(
         make(ctx, &entry, &stat, &destination)?;
         JobRoots { source, destination: open(&destination)?, existed, file: None }
     } else {
-        let ((from, name), (to, new_name)) = (backup::split(&source), backup::split(&destination));
+        let ((from, name), (to, new_name)) = (path::split(&source), path::split(&destination));
         let file = Some((name.to_owned(), stat, new_name.to_owned()));
         JobRoots { source: open(from)?, destination: open(to)?, existed: true, file }
     };
@@ -109,7 +108,7 @@ fn absolute(path: &OsStr) -> Result<OsString, Failure> {
 
 /// Returns whether `path`, or the directory that it would be made in, is the source or below it.
 fn leads_into(path: &OsStr, source: &Stat) -> bool {
-    let parent = backup::split(path).0;
+    let parent = path::split(path).0;
     let open = |path| at::open_dir(at::CWD, path, Follow::Yes);
     open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::ancestors(&dir).contains(&source.id()))
 }

@@ -4,12 +4,12 @@ use super::Job;
 use super::branch::Branch;
 use super::facts::Facts;
 use super::lists::ListReader;
-use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::{Context, Fds};
 use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::existing;
+use crate::path;
 use crate::report::{Events, Failure, lock};
 use crate::sys::at;
 use crate::walk::Walker;
@@ -50,14 +50,14 @@ impl<'j> PartNames<'j> {
 
     /// Returns whether the next name is in the directory `parent`, so that it fits the same group.
     fn next_is_in(&mut self, parent: &OsStr) -> bool {
-        matches!(self.list.peek(), Some(Ok((next, _))) if backup::split(next).0 == parent)
+        matches!(self.list.peek(), Some(Ok((next, _))) if path::split(next).0 == parent)
     }
 }
 
 impl<'j> Supply<'j> for PartNames<'j> {
     fn next_group(&mut self, ctx: &Context) -> Option<Arc<dyn NameGroup<'j> + 'j>> {
         let mut files = vec![self.next(&ctx.events)?];
-        let parent = backup::split(&files[0].0).0.to_owned();
+        let parent = path::split(&files[0].0).0.to_owned();
         while files.len() < GROUP && self.next_is_in(&parent) {
             files.extend(self.next(&ctx.events));
         }
@@ -88,7 +88,7 @@ impl<'j> NameGroup<'j> for PartGroup<'j> {
     fn enter(&self, walker: &mut Walker<'_, 'j>) -> Result<Option<Batch>, Failure> {
         let (ctx, dir) = (walker.context(), self.reach()?);
         let fds = dir.open(ctx)?;
-        let entry = |path: &OsStr, kind| self.job.manifest.entry(backup::split(path).1, kind);
+        let entry = |path: &OsStr, kind| self.job.manifest.entry(path::split(path).1, kind);
         let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));
         let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));
         let entries = Entries::Given(wanted.map(|(entry, _)| entry).collect());

@@ -1,12 +1,12 @@
 //! Makes, opens and enters destination directories: the one way for trees, lists of names and parts of a job.
 
-use crate::backup;
 use crate::context::{Base, Context, Fds};
-use crate::dir::{Dir, Finish, Hold, Place, without_slashes};
+use crate::dir::{Dir, Finish, Hold, Place};
 use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::metadata::new_mode::NewDirectoryMode;
 use crate::metadata::{self, Handle};
+use crate::path::{self, without_slashes};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Stat};
@@ -40,7 +40,7 @@ pub(crate) struct TargetDirectory<'t> {
 /// Returns whether mkdir(2) never makes a directory of this name, as in `--parents a/.` and `--parents a/b/..`. cp
 /// reports that as an error too.
 pub(super) fn always_exists(name: &OsStr) -> bool {
-    matches!(backup::split(name).1.as_bytes(), b"." | b"..")
+    matches!(path::split(name).1.as_bytes(), b"." | b"..")
 }
 
 impl TargetDirectory<'_> {

@@ -3,9 +3,9 @@
 //! The count goes by path and can be wrong: the tree may change, or a path may be too long. The copy itself never
 //! relies on it.
 
-use crate::backup;
 use crate::filter::{Filter, GITIGNORE, Level};
 use crate::options::{Dereference, Options};
+use crate::path;
 use crate::report::progress::Estimate;
 use crate::sys::{at, proc};
 use std::ffi::{OsStr, OsString};
@@ -93,7 +93,7 @@ impl Trail {
     fn is_wanted(&mut self, depth: usize, path: &Path, is_dir: bool) -> bool {
         let Some(filter) = &self.filter else { return true };
         self.levels.truncate(depth);
-        let name = backup::split(path.as_os_str()).1;
+        let name = path::split(path.as_os_str()).1;
         let above = self.levels.last();
         let excluded = match above {
             Some(level) => filter.excludes(level, name, is_dir),

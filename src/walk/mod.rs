@@ -17,7 +17,6 @@ mod shows_copy;
 pub(crate) mod source_walk;
 pub(crate) mod supply;
 
-use crate::backup;
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::Context;
 use crate::dir::{Dir, Hold};
@@ -26,6 +25,7 @@ use crate::existing;
 use crate::filter::{self, Level};
 use crate::options::Dereference;
 use crate::options::Options;
+use crate::path;
 use crate::report::{Events, Failure, Stats};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
@@ -567,7 +567,7 @@ fn gitignore(events: &Events, dir: &impl AsFd, path: &impl Fn() -> OsString) -> 
 fn is_excluded(options: &Options, level: Option<&Level>, name: &OsStr, is_dir: bool) -> bool {
     options.filter.as_ref().is_some_and(|filter| match level {
         Some(level) => filter.excludes(level, name, is_dir),
-        None => filter.excludes_operand(backup::split(name).1, is_dir),
+        None => filter.excludes_operand(path::split(name).1, is_dir),
     })
 }
 

@@ -4,10 +4,11 @@ use super::listed::List;
 use crate::backup;
 use crate::batch::Entry;
 use crate::context::Base;
-use crate::dir::{Dir, Hold, without_slashes};
+use crate::dir::{Dir, Hold};
 use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::options::Options;
+use crate::path::{self, without_slashes};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use std::collections::HashSet;
@@ -68,14 +69,13 @@ impl Roots {
     /// Returns the directory that the first operand is copied into, relative to [`Roots::dir`].
     pub(crate) fn target_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
-        let (parent, _) = backup::split(name.unwrap_or_default());
-        if parent.is_empty() { OsString::from(".") } else { parent.to_owned() }
+        path::parent(name.unwrap_or_default()).to_owned()
     }
 
     /// Returns the `f_type` of statfs(2) for the first source and the destination, as far as they are known.
     pub(crate) fn magics(&self) -> Vec<u64> {
         let source = self.entries.first().and_then(|entry| at::fs_magic(&entry.name).ok());
-        let parent = self.entries.first().map(|entry| backup::split(entry.destination()).0);
+        let parent = self.entries.first().map(|entry| path::split(entry.destination()).0);
         let destination = match parent.filter(|parent| !parent.is_empty() && !self.into_directory) {
             Some(parent) => at::fs_magic(parent).ok(),
             None => self.dir.destination_magic(),
@@ -143,7 +143,7 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
         let regular = at::stat(at::CWD, &destination, Follow::Yes).is_ok_and(|stat: Stat| stat.is_regular());
         if let Some(backup) = options.backup.as_ref().filter(|_| regular) {
             let base = backup::name(backup, at::CWD, &destination);
-            destination = backup::beside(&destination, &base);
+            destination = path::beside(&destination, &base);
             options.backup = None;
         }
     }
@@ -161,7 +161,7 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
 fn directory_of(destination: OsString) -> (Base, OsString, OsString) {
     /// The longest path that the kernel takes, in bytes (PATH_MAX without its NUL).
     const LONGEST_PATH: usize = 4095;
-    let (parent, _) = backup::split(&destination);
+    let (parent, _) = path::split(&destination);
     if parent.len() + backup::LONGEST_NAME >= LONGEST_PATH
         && let Ok(fd) = at::open_dir(at::CWD, parent, Follow::Yes)
     {
@@ -237,7 +237,7 @@ fn are_many(entries: &[Entry], options: &Options) -> bool {
 /// Returns the name in the target directory: the last component, or `.` for `..`, so that its entries are not
 /// copied to the target's parent.
 fn target_name(source: &OsStr) -> OsString {
-    match backup::split(source).1 {
+    match path::split(source).1 {
         base if base == ".." || base.is_empty() => OsString::from("."),
         base => base.to_owned(),
     }
@@ -254,8 +254,7 @@ fn is_below(entries: &[Entry], destination: BorrowedFd<'_>) -> bool {
 
 /// Returns whether an entry, with its destination relative to `dst`, would be copied into itself.
 pub(super) fn is_below_itself(entry: &Entry, dst: BorrowedFd<'_>) -> bool {
-    let parent = Some(backup::split(entry.destination()).0).filter(|parent| !parent.is_empty());
-    let parent = at::open_dir(dst, parent.unwrap_or(OsStr::new(".")), Follow::Yes);
+    let parent = at::open_dir(dst, path::parent(entry.destination()), Follow::Yes);
     parent.is_ok_and(|parent| is_below(std::slice::from_ref(entry), parent.as_fd()))
 }
 
@@ -271,7 +270,7 @@ fn may_meet(entries: &[Entry]) -> bool {
 /// and a link with a trailing slash is followed.
 pub(crate) fn leading(name: &OsStr) -> (Vec<Entry>, Entry) {
     let bytes = name.as_bytes();
-    let (parent, base) = backup::split(name);
+    let (parent, base) = path::split(name);
     let root = bytes.iter().take_while(|b| **b == b'/').count();
     let mut at = 0;
     let mut next = |end: usize| {

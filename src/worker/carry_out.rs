@@ -6,6 +6,7 @@ use crate::backup;
 use crate::decision::{Clear, Decision, Existing, Refusal, Skip};
 use crate::error::Operation;
 use crate::existing;
+use crate::path;
 use crate::report::{Failure, Prompt, quote};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
@@ -183,7 +184,7 @@ impl Worker<'_> {
         if let Err(errno) = undone {
             self.ctx.events.fail(task.cannot(Operation::UndoBackup)(errno));
         } else if self.ctx.options.verbose {
-            let from = quote::quoted(backup::beside(&task.destination_path(), backup));
+            let from = quote::quoted(path::beside(&task.destination_path(), backup));
             let to = quote::quoted(task.destination_path());
             self.ctx.events.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
         }

@@ -11,10 +11,11 @@ use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle, xattr};
+use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, inherited, io};
+use crate::temporary;
 use crate::transfer::verify::WrittenCopy;
-use crate::{backup, temporary};
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -166,13 +167,10 @@ impl<'t> FinalName<'t> {
                 Err(Errno::INVAL | Errno::NOENT) => return Ok(place),
                 Err(errno) => return Err(errno),
             };
-            let (parent, base) = backup::split(&target);
             // A relative target is relative to the directory of the link.
-            let (own, _) = backup::split(name);
-            let up = [own.as_bytes(), parent.as_bytes()].concat();
-            let parent = if parent.as_bytes().starts_with(b"/") { parent } else { OsStr::from_bytes(&up) };
-            let parent = if parent.is_empty() { OsStr::new(".") } else { parent };
-            place.elsewhere = Some((at::open_dir(dir, parent, Follow::Yes)?, base.to_owned()));
+            let target = if target.as_bytes().starts_with(b"/") { target } else { path::beside(name, &target) };
+            let parent = at::open_dir(dir, path::parent(&target), Follow::Yes)?;
+            place.elsewhere = Some((parent, path::split(&target).1.to_owned()));
         }
         Err(Errno::LOOP)
     }
@@ -315,12 +313,11 @@ impl Worker<'_> {
         if name.as_bytes().ends_with(b"/") {
             return Err(cannot(task, Errno::NOTDIR));
         }
-        let parent = Some(backup::split(name).0).filter(|parent| !parent.is_empty());
         // Without /proc a file can only be read back by its name.
         let needs_name = self.ctx.options.verify && !at::has_proc();
         if !needs_name
             && !self.shared.nameless_refused.load(Ordering::Relaxed)
-            && let Ok(fd) = at::create_nameless(dir, parent.unwrap_or(OsStr::new(".")), mode)
+            && let Ok(fd) = at::create_nameless(dir, path::parent(name), mode)
         {
             return Ok((fd, NameState::None(place)));
         }

@@ -5,12 +5,11 @@
 
 use super::special::cannot_make;
 use super::{Placement, Source, Task, Worker};
-use crate::backup;
 use crate::context::Base;
 use crate::decision::Existing;
-use crate::dir::without_slashes;
 use crate::error::Operation;
 use crate::existing;
+use crate::path::{self, without_slashes};
 use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat, Time, io};
@@ -112,8 +111,7 @@ impl Worker<'_> {
 
     /// Opens the directory of the destination, or the nearest existing directory above it.
     fn existing_directory(&self, task: &Task<'_>) -> Option<OwnedFd> {
-        let parent = backup::split(task.entry.destination()).0;
-        let (mut dir, mut name) = (task.dir, if parent.is_empty() { OsStr::new(".") } else { parent });
+        let (mut dir, mut name) = (task.dir, path::parent(task.entry.destination()));
         loop {
             let fds = dir.fds(self.ctx).ok()?;
             if !matches!(fds.dst, Base::Absent) {

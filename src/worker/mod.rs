@@ -24,7 +24,6 @@ mod special;
 mod stream;
 mod verify;
 
-use crate::backup;
 use crate::batch::{Batch, Entry};
 use crate::context::{Context, Fds};
 use crate::decision::{self, Existing};
@@ -33,6 +32,7 @@ use crate::error::Operation;
 use crate::existing;
 use crate::metadata::apply::AttributePair;
 use crate::options::Action;
+use crate::path;
 use crate::report::progress::Meters;
 use crate::report::{Failure, Stats, copied_line};
 use crate::sys::at::{self, Follow};
@@ -327,7 +327,7 @@ impl<'c> Worker<'c> {
         self.check_operand_link(task)?;
         if self.ctx.options.verbose {
             let destination = task.destination_path();
-            let kept = backup.map(|backup| backup::beside(&destination, backup));
+            let kept = backup.map(|backup| path::beside(&destination, backup));
             self.held = copied_line(&task.source_path(), &destination, kept.as_deref());
             if !self.ctx.options.debug {
                 self.say(&[]);

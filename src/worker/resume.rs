@@ -5,11 +5,11 @@
 use super::complete::Completion;
 use super::destination::Destination;
 use super::{Placement, Source, Task, Worker};
-use crate::backup;
 use crate::decision::Existing;
 use crate::error::{Failure, Operation};
 use crate::metadata::Handle;
 use crate::metadata::xattr::{self, Wanted};
+use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Kind, Stat, io, proc};
 use crate::transfer::ladder::FilePart;
@@ -32,8 +32,7 @@ impl Worker<'_> {
         if !is_wanted || !source.is_regular() || source.size < CONTINUED {
             return None;
         }
-        let parent = Some(backup::split(task.entry.destination()).0).filter(|parent| !parent.is_empty());
-        let directory = at::open_dir(&task.fds.dst, parent.unwrap_or(OsStr::new(".")), Follow::Yes).ok()?;
+        let directory = at::open_dir(&task.fds.dst, path::parent(task.entry.destination()), Follow::Yes).ok()?;
         let dev = at::fstat(&directory).ok()?.dev;
         let (src, dst) = ((source.dev, src.as_fd()), (dev, directory.as_fd()));
         let is_slow = !self.ladder.tries_clone(src, dst) && self.ladder.file_system(dst.0, dst.1) != FsKind::Fuse;

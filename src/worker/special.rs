@@ -8,9 +8,10 @@ use crate::metadata::Handle;
 use crate::metadata::apply::AttributePair;
 use crate::metadata::new_mode::NewMode;
 use crate::options::IfExists;
+use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Kind, Stat};
-use crate::{backup, temporary};
+use crate::temporary;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -190,7 +191,7 @@ pub(super) fn cannot_make(kind: Kind) -> Operation {
 }
 
 fn is_in_working_directory(destination: &OsStr) -> bool {
-    let (parent, _) = backup::split(destination);
+    let (parent, _) = path::split(destination);
     if parent.is_empty() {
         return true;
     }

@@ -25,7 +25,7 @@ const ROOMS: [&[&str]; 17] = [
     &["report"],
     &["options"],
     &["transfer", "metadata", "filter"],
-    &["error"],
+    &["error", "path"],
     &["sys"],
 ];
 
