@@ -19,6 +19,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+/// How often to try to take one name. Every further try means that another process changed the name in the
+/// meantime.
+pub(crate) const TRIES: u32 = 100;
+
 /// Returns the facts about the entry's existing destination, or `None` if the name is free.
 pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
     if matches!(fds.dst, Base::Absent) {

@@ -5,7 +5,7 @@
 pub use crate::error::{Operation, quote};
 pub use crate::job::{JobStep, Plan, Prepared, perform, prepare};
 pub use crate::sys::Errno;
-pub use crate::sys::at::{CWD, may_write};
+pub use crate::sys::at::{CWD, MOST_LINKS, may_write};
 pub use crate::sys::files;
 pub use crate::sys::inherited;
 pub use crate::sys::interrupted::{Bounded, errno_of};

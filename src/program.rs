@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zcp::internals::{
-    Bounded, CWD, Errno, Operation, Prepared, SIGPIPE, begin, errno_of, files, inherited, may_write, perform,
-    preloads, prepare,
+    Bounded, CWD, Errno, MOST_LINKS, Operation, Prepared, SIGPIPE, begin, errno_of, files, inherited, may_write,
+    perform, preloads, prepare,
 };
 use zcp::{Cancel, Console, Error, Failure, Log, Report};
 
@@ -354,8 +354,7 @@ fn cannot_write(operation: Operation, file: &OsStr, error: &std::io::Error) -> F
 
 /// Follows symbolic links. The last one may lead to a free name.
 fn followed(mut path: PathBuf) -> PathBuf {
-    // The limit of path_resolution(7).
-    for _ in 0..40 {
+    for _ in 0..MOST_LINKS {
         let Ok(target) = std::fs::read_link(&path) else { break };
         path = path.parent().unwrap_or(Path::new("")).join(target);
     }

@@ -4,6 +4,7 @@ use super::json;
 use super::progress::Progress;
 use super::quote;
 use super::table::{bytes, count, duration, of_files};
+use crate::transfer::nanoseconds;
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -82,7 +83,6 @@ impl State<'_> {
     /// Returns the object of `--progress=json`, and a newline. Sizes are in bytes, times in nanoseconds.
     pub(crate) fn json(&self, has_ended: bool) -> String {
         let Progress { bytes, files, total_bytes, total_files, total_is_known, bytes_moved } = self.progress;
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let object = serde_json::json!({
             "schema": 2,
             "elapsed_ns": nanoseconds(self.elapsed),

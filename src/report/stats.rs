@@ -6,7 +6,7 @@ use super::json::bytes;
 use super::{Failure, errno};
 use crate::sys::Time;
 use crate::transfer::route::{Case, Route};
-use crate::transfer::{Account, Call, Reason, Strategy};
+use crate::transfer::{Account, Call, Reason, Strategy, nanoseconds};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -140,7 +140,7 @@ impl Summary {
             "schema": 2,
             "version": env!("CARGO_PKG_VERSION"),
             "dry_run": self.dry_run,
-            "elapsed_ns": u64::try_from(self.elapsed.as_nanos()).unwrap_or(u64::MAX),
+            "elapsed_ns": nanoseconds(self.elapsed),
             "workers": self.workers,
             "peak_in_flight": self.peak_in_flight,
             "totals": totals,

@@ -19,6 +19,9 @@ pub const CWD: BorrowedFd<'static> = fs::CWD;
 /// A descriptor that makes lookups of relative names fail with EBADF.
 pub(crate) const NOWHERE: BorrowedFd<'static> = fs::ABS;
 
+/// The most symbolic links to follow (path_resolution(7), MAXSYMLINKS of the kernel).
+pub const MOST_LINKS: usize = 40;
+
 /// Whether a symbolic link at the end of a name is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follow {

@@ -14,8 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 /// `links` is set.
 pub fn number(name: &OsStr, links: bool) -> Option<RawFd> {
     let mut name = name.to_owned();
-    // As many links as path_resolution(7) allows.
-    for _ in 0..40 {
+    for _ in 0..at::MOST_LINKS {
         if let Some(number) = number_in(&name) {
             return Some(number);
         }

@@ -7,7 +7,12 @@ use super::Strategy;
 use crate::sys::Errno;
 use crate::sys::interrupted::Interruptions;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Returns a time as the statistics have it.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 named! {
     /// A system call that a strategy makes on the data. Its name is the one in the output of strace(1).
@@ -79,7 +84,7 @@ impl Tally {
     pub fn call<T>(&mut self, call: Call, make: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let answer = make();
-        self.ns += u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.ns += nanoseconds(start.elapsed());
         self.calls[call as usize] += 1;
         answer
     }

@@ -3,6 +3,7 @@
 //!
 //! `Ladder::most_bytes` takes the least of the limits in force.
 
+use super::nanoseconds;
 use std::time::Duration;
 
 // A caught signal does not interrupt a call that moves data: copy_file_range and sendfile continue until they have
@@ -188,10 +189,6 @@ impl FlushSize {
         let answer = (short * many).saturating_sub(long * few) / many.saturating_sub(few).max(1);
         u64::try_from(answer).unwrap_or(u64::MAX)
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ mod uncached;
 pub(crate) mod verify;
 mod writeback;
 
-pub(crate) use account::{Account, Call, Reason, Tally};
+pub(crate) use account::{Account, Call, Reason, Tally, nanoseconds};
 pub(crate) use chunk::FlushSize;
 pub(crate) use ladder::{DestinationKind, Ladder, Limits, Outcome, Transfer};
 pub use meter::Meter;

@@ -7,7 +7,7 @@ use super::copy_loop::CopyLoop;
 use super::ladder::{FilePart, Ladder, Limits, Outcome, Transfer};
 use super::route::Case;
 use super::strategies::{length, refuse_or_fail, step_of};
-use super::{Account, Call, Step, Strategy};
+use super::{Account, Call, Step, Strategy, nanoseconds};
 use crate::error::Failure;
 use crate::sys::io::{ioctl_ficlone, sendfile};
 use rustix::fs::copy_file_range;
@@ -26,8 +26,7 @@ impl SmallFiles {
     /// Adds the time since the last reading to that of the strategy.
     fn read_clock(&mut self, account: &mut Account) {
         let now = Instant::now();
-        let ns = (now - self.since).as_nanos();
-        account.tally_mut(self.strategy).ns += u64::try_from(ns).unwrap_or(u64::MAX);
+        account.tally_mut(self.strategy).ns += nanoseconds(now - self.since);
         self.since = now;
     }
 }

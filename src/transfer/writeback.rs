@@ -4,7 +4,7 @@
 //! is flushed in steps, each of which is short, and signals are checked between them. `--cache=drop` can only drop
 //! pages that are on the disk. A thread waits for the disk while the next step is copied.
 
-use super::FlushSize;
+use super::{FlushSize, nanoseconds};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Result, io, memory};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -91,5 +91,5 @@ impl Writeback {
 fn flush(file: OwnedFd) -> Result<u64> {
     let start = Instant::now();
     io::sync_data(file)?;
-    Ok(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    Ok(nanoseconds(start.elapsed()))
 }

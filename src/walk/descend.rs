@@ -10,7 +10,7 @@ use crate::context::Fds;
 use crate::decision::{self, Clear, Decision, Existing};
 use crate::dir::{Dir, Extent, Finish, Hold};
 use crate::error::Operation;
-use crate::existing;
+use crate::existing::{self, TRIES};
 use crate::options::Dereference;
 use crate::path::without_slashes;
 use crate::report::{Failure, copied_line, quote};
@@ -22,10 +22,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-
-/// How often to try to make or open one directory. Every further try means that another process changed the
-/// name in the meantime.
-const TRIES: u32 = 100;
 
 /// Returns whether mkdir failed because another process has just taken the name.
 fn was_overtaken(failure: &Failure, name: &OsStr) -> bool {

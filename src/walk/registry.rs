@@ -10,9 +10,8 @@ use crate::context::{DestinationName, Fds};
 use crate::dir::Dir;
 use crate::error::Operation;
 use crate::existing::{self, Location};
-use crate::options::Dereference;
 use crate::report::{Failure, lock};
-use crate::sys::at;
+use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -168,11 +167,7 @@ impl Walker<'_, '_> {
     /// Returns whether a directory may be copied several times, because followed links may lead to it on several
     /// paths.
     fn follows_again(&self, entry: &Entry) -> bool {
-        match self.ctx.options.dereference {
-            Dereference::Always => true,
-            Dereference::CommandLine => entry.operand,
-            Dereference::Never => false,
-        }
+        existing::follows_source(&self.ctx.options, entry) == Follow::Yes
     }
 }
 

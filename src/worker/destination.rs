@@ -5,10 +5,9 @@
 //! the file system does not support that, a temporary name. A file that replaces another has a temporary name
 //! and is renamed over it.
 
-use super::overtaken::TRIES;
 use super::{Placement, Task, Worker};
 use crate::error::{Failure, Operation};
-use crate::existing;
+use crate::existing::{self, TRIES};
 use crate::metadata::new_mode::NewMode;
 use crate::metadata::{self, Handle, xattr};
 use crate::path;
@@ -22,9 +21,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// The most symbolic links to follow (MAXSYMLINKS of the kernel).
-const MOST_LINKS: usize = 40;
 
 /// The destination, open for writing. If it is dropped without its final name, its temporary name is removed.
 pub(super) struct Destination<'t> {
@@ -160,7 +156,7 @@ impl<'t> FinalName<'t> {
     /// Resolves a symbolic link under the task's name. The name that it leads to may be free.
     fn behind_link(task: &Task<'t>) -> Result<FinalName<'t>, Errno> {
         let mut place = FinalName::of(task);
-        for _ in 0..MOST_LINKS {
+        for _ in 0..at::MOST_LINKS {
             let (dir, name) = place.get();
             let target = match at::read_link(dir, name) {
                 Ok(target) => target,

@@ -15,7 +15,7 @@ use crate::report::{Failure, lock};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use crate::sys::{Errno, Result, Stat, Time, io};
-use crate::transfer::FlushSize;
+use crate::transfer::{FlushSize, nanoseconds};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -187,7 +187,7 @@ impl Worker<'_> {
         };
         let start = Instant::now();
         let answer = self.ctx.run.watched.sync();
-        let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let ns = nanoseconds(start.elapsed());
         settle(self.ctx, &mut timed, files, answer, || task.destination_path());
         lock(&self.shared.unsynced.batch).flush_size.learn(number, bytes, ns);
     }

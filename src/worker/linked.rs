@@ -5,6 +5,7 @@ use super::links::{self, Claim, Copied};
 use super::{Placement, Source, Task, Worker};
 use crate::batch::Entry;
 use crate::error::{Failure, Operation};
+use crate::existing;
 use crate::options::{Action, Dereference};
 use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
@@ -20,11 +21,7 @@ impl Worker<'_> {
     /// Returns how many names of the source to expect, if links are kept and it may have several.
     pub(super) fn tracked_names(&self, entry: &Entry, source: &Stat) -> Option<u64> {
         let options = &self.ctx.options;
-        let followed = match options.dereference {
-            Dereference::Never => false,
-            Dereference::CommandLine => entry.operand,
-            Dereference::Always => true,
-        };
+        let followed = existing::follows_source(options, entry) == Follow::Yes;
         // With -l each name is a link to its own source, which replaces another file only with -f.
         if !options.preserve.links || options.action == Action::HardLink || (source.nlink < 2 && !followed) {
             return None;

@@ -6,11 +6,8 @@
 use super::{Placement, Task, Worker};
 use crate::decision;
 use crate::error::Failure;
+use crate::existing::TRIES;
 use crate::sys::Stat;
-
-/// How often to decide about one name. Every further try means that another process changed the name in the
-/// meantime.
-pub(super) const TRIES: u32 = 100;
 
 impl Worker<'_> {
     /// Takes the destination's name with `take`, and decides again whenever another process was faster. Returns

@@ -7,7 +7,7 @@ use crate::options::Action;
 use crate::report::Stats;
 use crate::report::log::{self, Before, Differences, Moved, NameAction, NameFailures, PathParts, Record};
 use crate::sys::{Kind, Stat};
-use crate::transfer::Account;
+use crate::transfer::{Account, nanoseconds};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::ops::Range;
@@ -174,7 +174,7 @@ impl Worker<'_> {
         let Measured { moved, start, end } = measure.end(&mut self.stats.account);
         let Recorder { lines, items, is_at_once, written, paths, name: _ } = &mut self.recorder;
         let (source, destination) = paths.of(task);
-        let ns = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX);
+        let ns = nanoseconds(end - start);
         let record = Record { source: Some(source), destination: Some(destination), moved, ns, ..record };
         if self.ctx.options.itemize {
             record.write_item(items);
