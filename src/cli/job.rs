@@ -6,7 +6,7 @@
 use super::command_line::CommandLine;
 use super::getopt::Given;
 use super::opt::Scope;
-use super::{Copy, Request, UsageError};
+use super::{Copy, Request, UsageError, values};
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
@@ -139,13 +139,8 @@ fn number(word: &OsStr) -> Option<u64> {
     word.to_str()?.parse().ok()
 }
 
-/// Parses a number of bytes, with K, M, G, T for powers of 1024.
 fn size(word: &OsStr) -> Option<NonZeroU64> {
-    let text = word.to_str()?;
-    let shift = ["K", "M", "G", "T"].iter().position(|unit| text.ends_with(unit)).map(|at| 10 * (at + 1));
-    let digits = if shift.is_some() { text.get(..text.len() - 1)? } else { text };
-    let number: u64 = digits.parse().ok()?;
-    NonZeroU64::new(number.checked_mul(1 << shift.unwrap_or(0))?)
+    NonZeroU64::new(values::bytes(word.to_str()?)?)
 }
 
 fn invalid(what: &str, word: &OsStr) -> UsageError {
@@ -185,7 +180,7 @@ mod tests {
     #[test]
     fn a_plan_keeps_what_is_about_the_copy() {
         let args =
-            ["-av", "-j3", "--plan=j", "--parts", "7", "--sparse=always", "--split-over=64M", "a", "-t", "b"];
+            ["-av", "-j3", "--plan=j", "--parts", "7", "--sparse=always", "--split-over=64MiB", "a", "-t", "b"];
         let Ok(JobStep::Plan(plan)) = parsed(&args) else { panic!("no plan") };
         assert_eq!(plan.arguments, ["--archive", "--sparse=always"]);
         assert_eq!((plan.parts.get(), plan.split_over.map(NonZeroU64::get)), (7, Some(64 << 20)));

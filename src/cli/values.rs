@@ -75,9 +75,9 @@ pub(super) fn strategies(list: &OsStr) -> Result<Vec<Strategy>, UsageError> {
     Ok(found)
 }
 
-/// Parses a rate in bytes per second: a number, possibly with a fraction, and a unit. K, M, G and KiB, MiB, GiB
+/// Parses a number of bytes, at least one: a number, possibly with a fraction, and a unit. K, M, G and KiB, MiB, GiB
 /// are powers of 1024; kB, MB, GB are powers of 1000.
-pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {
+pub(super) fn bytes(text: &str) -> Option<u64> {
     const UNITS: &[(&str, f64)] = &[
         ("", 1.0),
         ("B", 1.0),
@@ -95,14 +95,16 @@ pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {
         ("GiB", 1073741824.0),
         ("TiB", 1099511627776.0),
     ];
-    let parsed = value.to_str().and_then(|text| {
-        let text = text.strip_suffix("/s").unwrap_or(text);
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let (number, unit) = text.split_at(end);
-        let factor = UNITS.iter().find(|(name, _)| *name == unit || unit == name.to_lowercase())?.1;
-        let rate = number.parse::<f64>().ok()? * factor;
-        (1.0..1e18).contains(&rate).then_some(rate as u64)
-    });
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit || unit == name.to_lowercase())?.1;
+    let bytes = number.parse::<f64>().ok()? * factor;
+    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
+}
+
+/// Parses a rate in bytes per second.
+pub(super) fn rate(value: &OsStr) -> Result<u64, UsageError> {
+    let parsed = value.to_str().and_then(|text| bytes(text.strip_suffix("/s").unwrap_or(text)));
     parsed.ok_or_else(|| {
         let value = plainly_quoted(value.as_bytes());
         let hint = b" (bytes a second, such as 500K, 20MiB, 1.5GB)".as_slice();
