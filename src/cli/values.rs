@@ -44,14 +44,15 @@ pub(super) const ATTRIBUTES: &Words<Attribute> = &[
     ("all", Attribute::All),
 ];
 /// No word may be an abbreviation of another.
-pub(super) const STRATEGIES: &Words<Strategy> = &[
-    ("reflink", Strategy::Reflink),
-    ("copy_file_range", Strategy::CopyFileRange),
-    ("splice", Strategy::Splice),
-    ("sendfile", Strategy::Sendfile),
-    ("mmap", Strategy::Mmap),
-    ("read_write", Strategy::ReadWrite),
-];
+pub(super) const STRATEGIES: &Words<Strategy> = &{
+    let mut words = [("", Strategy::Reflink); Strategy::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = (Strategy::ALL[at].name(), Strategy::ALL[at]);
+        at += 1;
+    }
+    words
+};
 
 /// The attributes of `-p`, and of `--preserve` without a list.
 pub(super) const USUAL_ATTRIBUTES: [Attribute; 3] = [Attribute::Mode, Attribute::Ownership, Attribute::Timestamps];

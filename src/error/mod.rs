@@ -97,19 +97,6 @@ impl Failure {
         self.operation == operation
     }
 
-    /// Returns whether the kernel refused all strategies that were allowed.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(
-            self.operation,
-            Operation::Clone
-                | Operation::CopyByCopyFileRange
-                | Operation::CopyBySplice
-                | Operation::CopyBySendfile
-                | Operation::CopyByMmap
-                | Operation::CopyByReadWrite
-        )
-    }
-
     /// Adds the paths that the message of a failed transfer names.
     #[must_use]
     pub(crate) fn between(self, source: &OsStr, destination: &OsStr) -> Failure {

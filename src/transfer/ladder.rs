@@ -34,6 +34,11 @@ pub(super) fn cannot_copy_by(strategy: Strategy) -> Operation {
     }
 }
 
+/// Returns whether a copy failed because the kernel refused all strategies that were allowed.
+pub(crate) fn all_strategies_refused(failure: &Failure) -> bool {
+    Strategy::ALL.into_iter().any(|strategy| failure.is_of(cannot_copy_by(strategy)))
+}
+
 /// The treatment of holes (`--sparse`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -15,7 +15,7 @@ macro_rules! named {
             pub const ALL: [$type; [$($name),*].len()] = [$($type::$variant),*];
 
             /// Returns the name in the statistics.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $($type::$variant => $name,)*
                 }

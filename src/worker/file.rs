@@ -9,6 +9,7 @@ use crate::error::{Failure, Operation};
 use crate::metadata::apply::AttributePair;
 use crate::metadata::{self, Handle};
 use crate::sys::{Stat, at, io, selinux};
+use crate::transfer::ladder::all_strategies_refused;
 use crate::transfer::{DestinationKind, Outcome, Transfer};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -143,7 +144,7 @@ impl Worker<'_> {
                 self.ctx.events.warn(Failure::new(operation, task.destination_path()));
             }
         } else if failure.is_interruption()
-            || is_new && (failure.is_refusal() || self.ctx.events.ends_copy(&failure))
+            || is_new && (all_strategies_refused(&failure) || self.ctx.events.ends_copy(&failure))
         {
             self.discard(task, destination);
         } else {

@@ -10,6 +10,7 @@ use crate::report::Failure;
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Interruptions;
 use crate::sys::{Errno, Kind, Result, Stat, inherited, io, start};
+use crate::transfer::ladder::all_strategies_refused;
 use std::os::fd::OwnedFd;
 
 impl Worker<'_> {
@@ -80,7 +81,7 @@ impl Worker<'_> {
     pub(super) fn ends_by_broken_pipe(&self, failure: &Failure, destination: &Destination<'_>) -> bool {
         // A FUSE file system may return EPIPE for a regular file.
         let is_stream = destination.before.as_ref().is_some_and(|before| !before.is_regular());
-        let is_broken = failure.has_errno(Errno::PIPE) && !failure.is_refusal() && is_stream;
+        let is_broken = failure.has_errno(Errno::PIPE) && !all_strategies_refused(failure) && is_stream;
         let quietly = is_broken && start::dies_of_broken_pipe();
         if quietly {
             self.ctx.run.stop.raise_broken_pipe();
