@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-/// The most descriptors of one worker: a source, a destination, two ends of a pipe and the two directories of
-/// its batch. A worker that enters a directory has two directories and a listing open instead of the two files.
-const EACH: usize = 7;
+/// The most descriptors of one worker: a source, a destination, two ends of a pipe and the two directories of its
+/// batch (6); while it enters a directory, two directories and a listing instead of the two files (7). One more is
+/// open for a moment, such as the directory of a link.
+const EACH: usize = 8;
 /// Descriptors for unfinished listings, stdio and those inherited from the parent.
-const FOR_ALL: usize = 16;
+const FOR_ALL: usize = 20;
 /// The least budget in directories, of two descriptors each.
 const LEAST: usize = 2;
 /// The most small files, of two descriptors each, that a worker copies together. Relative time for 20,000 files
@@ -136,8 +137,7 @@ impl Descriptors {
     /// of workers is reduced if there are not enough.
     pub(crate) fn new(workers: usize) -> Descriptors {
         let limit = proc::descriptor_limit();
-        let affordable = limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH;
-        let workers = workers.min(affordable).max(1);
+        let workers = workers.min(Descriptors::affordable_workers(limit)).max(1);
         let single = FOR_ALL + EACH * workers;
         let files = (limit.saturating_sub(single) / 8).min(TOGETHER * workers.max(WAITING));
         let together = (files / workers).min(TOGETHER);
@@ -145,6 +145,11 @@ impl Descriptors {
         let most = (limit.saturating_sub(reserved) / 2).clamp(LEAST, 400);
         let free = AtomicUsize::new(files);
         Descriptors { most, reserved, workers, together, free, open: Mutex::default() }
+    }
+
+    /// Returns the number of workers for which `limit` descriptors suffice.
+    pub(crate) fn affordable_workers(limit: usize) -> usize {
+        limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH
     }
 
     /// Returns the number of workers for which the descriptors suffice.

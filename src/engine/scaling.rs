@@ -7,7 +7,7 @@
 //! synced at the same time share a commit of the journal.
 
 use super::workers::Workers;
-use crate::context::Context;
+use crate::context::{Context, Descriptors};
 use crate::sys::memory;
 use crate::sys::proc::{self, Usage};
 use crate::transfer::route::FsKind;
@@ -55,8 +55,7 @@ impl WaitingSign {
 
     fn most(self, processors: usize) -> usize {
         let each = if self == WaitingSign::IdleProcessors { FOR_SERVER } else { FOR_DISK };
-        // Each needs descriptors: two directories, two files, a pipe.
-        let affordable = proc::descriptor_limit().saturating_sub(24) / 8;
+        let affordable = Descriptors::affordable_workers(proc::descriptor_limit());
         (each * processors).min(MOST).min(affordable).min(memory::affordable_workers()).max(processors)
     }
 
