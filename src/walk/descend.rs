@@ -18,7 +18,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::fd_table::Table;
 use crate::sys::{Errno, Kind, Stat, io};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -26,6 +26,30 @@ use std::sync::atomic::AtomicUsize;
 /// Returns whether mkdir failed because another process has just taken the name.
 fn was_overtaken(failure: &Failure, name: &OsStr) -> bool {
     failure.has_errno(Errno::EXIST) && !always_exists(name)
+}
+
+/// Opens the source of a directory. `None` if a listed name is not a directory.
+fn open_source(
+    parent: &Dir,
+    fds: &Fds,
+    entry: &Entry,
+    follow: Follow,
+) -> Result<Option<(OwnedFd, Stat)>, Failure> {
+    let cannot = |operation, errno| {
+        let failure = Failure::new(operation, parent.source_path(&entry.name)).errno(errno);
+        failure.of_entry(entry.operand, || at::stat(&fds.src, &entry.name, Follow::No))
+    };
+    let cannot_stat = |errno| cannot(Operation::Stat, errno);
+    match at::open_dir(&fds.src, &entry.name, follow) {
+        Ok(src) => {
+            let source = at::fstat(&src).map_err(cannot_stat)?;
+            Ok(Some((src, source)))
+        }
+        Err(errno) => match at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)? {
+            stat if !stat.is_dir() && !entry.operand => Ok(None),
+            _ => Err(cannot(Operation::Access, errno)),
+        },
+    }
 }
 
 impl Walker<'_, '_> {
@@ -108,20 +132,42 @@ impl Walker<'_, '_> {
         let dst = self.make_or_enter(&TargetDirectory { above: &fds.dst, name, mode, path: &destination_path })?;
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
-            self.ctx.events.made(source_path, destination_path);
-            self.ctx.events.made_directory(source_path, destination_path);
-        }
-        if made && self.ctx.options.verbose {
-            let (from, to) = (source_path(), destination_path());
-            let (from, to) = (quote::shown(from.as_bytes()), quote::shown(to.as_bytes()));
-            self.ctx.events.lines(&[&from, b" -> ".as_slice(), &to, b"\n"].concat());
+            self.tell_made(source_path, destination_path, |from, to| {
+                let (from, to) = (quote::shown(from.as_bytes()), quote::shown(to.as_bytes()));
+                [&from, b" -> ".as_slice(), &to, b"\n"].concat()
+            });
         }
         let finish = Finish { source, made, extent, mode: dst.mode };
-        let dir = dst.enter(self.ctx, parent, (&part.name, part.destination()), (src, follow), finish);
-        if !made && self.ctx.options.resumes() {
+        Ok(self.enter(dst, parent, (&part.name, part.destination()), (src, follow), finish))
+    }
+
+    fn tell_made(
+        &self,
+        source_path: impl Fn() -> OsString + Copy,
+        destination_path: impl Fn() -> OsString + Copy,
+        line: impl FnOnce(&OsStr, &OsStr) -> Vec<u8>,
+    ) {
+        self.ctx.events.made(source_path, destination_path);
+        self.ctx.events.made_directory(source_path, destination_path);
+        if self.ctx.options.verbose {
+            self.ctx.events.lines(&line(&source_path(), &destination_path()));
+        }
+    }
+
+    /// Enters an open directory. One that existed is first cleaned of the files of a killed run.
+    fn enter(
+        &self,
+        dst: Opened,
+        parent: &Arc<Dir>,
+        names: (&OsStr, &OsStr),
+        src: (OwnedFd, Follow),
+        finish: Finish,
+    ) -> Hold {
+        let dir = dst.enter(self.ctx, parent, names, src, finish);
+        if !finish.made && self.ctx.options.resumes() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
-        Ok(dir)
+        dir
     }
 
     /// Makes the destination of a leading directory, or opens it if it exists, even if another process has just
@@ -157,23 +203,8 @@ impl Walker<'_, '_> {
         let destination_path = || parent.destination_path(entry.destination());
         let fds =
             parent.fds(self.ctx).map_err(|errno| Failure::new(Operation::Access, source_path()).errno(errno))?;
-        let cannot = |words, errno| {
-            let failure = Failure::new(words, source_path()).errno(errno);
-            failure.of_entry(entry.operand, || at::stat(&fds.src, &entry.name, Follow::No))
-        };
-        let cannot_stat = |errno| cannot(Operation::Stat, errno);
         let follow = existing::follows_source(&self.ctx.options, entry);
-        let src = match at::open_dir(&fds.src, &entry.name, follow) {
-            Ok(src) => src,
-            Err(errno) => {
-                let stat = at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
-                if !stat.is_dir() && !entry.operand {
-                    return Ok(Entered::Other);
-                }
-                return Err(cannot(Operation::Access, errno));
-            }
-        };
-        let source = at::fstat(&src).map_err(cannot_stat)?;
+        let Some((src, source)) = open_source(parent, &fds, entry, follow)? else { return Ok(Entered::Other) };
         if !self.ctx.options.recursive {
             return Err(Failure::new(Operation::OmitDirectory, source_path()));
         }
@@ -211,11 +242,7 @@ impl Walker<'_, '_> {
             if let Some(id) = dst.id().filter(|_| !parent.fresh || parent.is_leading()) {
                 self.note(parent, entry, &fds, id, position);
             }
-            self.ctx.events.made(source_path, destination_path);
-            self.ctx.events.made_directory(source_path, destination_path);
-            if self.ctx.options.verbose {
-                self.ctx.events.lines(&copied_line(&source_path(), &destination_path(), None));
-            }
+            self.tell_made(source_path, destination_path, |from, to| copied_line(from, to, None));
         }
         if self.ctx.options.dry_run && entry.operand && made && operands::is_below_itself(entry, fds.dst.as_fd()) {
             // A real copy meets the directory that it made; a dry run made none.
@@ -230,12 +257,8 @@ impl Walker<'_, '_> {
         let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
         let names = (without_slashes(&entry.name), without_slashes(entry.destination()));
         let follow = if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow };
-        let dir = dst.enter(self.ctx, parent, names, (src, follow), finish);
-        if !made && self.ctx.options.resumes() {
-            resume::sweep(self.ctx, &dir, OsStr::new("."));
-        }
         let node = Node {
-            dir,
+            dir: self.enter(dst, parent, names, (src, follow), finish),
             operand,
             level,
             depth: above.depth + 1,
