@@ -291,46 +291,50 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             // Beyond a size that is not trusted, request a buffer's size.
             let len = if at < known_end { (known_end - at).min(self.call_size.bytes()) } else { SMALL };
             let len = self.ladder.most_bytes(self.t, at, len);
-            let before = self.account.tally(strategy).ns;
-            let moved = match self.step(strategy, at, len) {
-                Step::Moved(n) if self.is_torn(strategy, at + n) => {
-                    self.filled = self.filled.max(at + n); // if the source ends before that, `set_size` truncates
-                    self.step_down(Reason::Changed, Errno::AGAIN, at)?
-                }
-                Step::Moved(n) => {
-                    let ns = self.account.tally(strategy).ns - before;
-                    self.call_size.learn(n, ns);
-                    if strategy == Strategy::Splice && !self.is_stream {
-                        self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
-                    }
-                    self.dry = 0;
-                    self.record(strategy, at + n, n)?;
-                    n
-                }
-                Step::Dry if self.is_at_end(strategy, at)? => return Ok(at),
-                Step::Dry if strategy == Strategy::ReadWrite => self.count_empty_read()?,
-                Step::Dry => match self.read_on(strategy, at)? {
-                    Some(n) => n,
-                    None => return Ok(at),
-                },
-                // A signal arrived; `check_stop` above sees whether it requested a stop.
-                Step::Refused(Errno::INTR) if self.may_retry(strategy) => 0,
-                Step::Failed(failure) if failure.has_errno(Errno::INTR) && self.may_retry(strategy) => 0,
-                Step::Refused(Errno::AGAIN) if self.is_stream => {
-                    io::pause();
-                    0
-                }
-                Step::Refused(errno) if self.is_stream && !is_refusal(errno) => {
-                    return Err(self.stream_error(errno));
-                }
-                Step::Refused(errno) | Step::Unavailable(errno) => self.leave_refused(errno, at)?,
-                Step::Failed(failure) => {
-                    let errno = failure.reason().filter(|_| self.is_stream && failure.is_of(Operation::CopyData));
-                    return Err(errno.map_or(failure, |errno| self.stream_error(errno)));
-                }
-            };
-            at += moved;
+            match self.make_step(strategy, at, len)? {
+                Some(moved) => at += moved,
+                None => return Ok(at),
+            }
         }
+    }
+
+    /// Makes a step. Returns the bytes moved, which may be none, or `None` at the end of the source.
+    fn make_step(&mut self, strategy: Strategy, at: u64, len: u64) -> Result<Option<u64>, Failure> {
+        let before = self.account.tally(strategy).ns;
+        Ok(Some(match self.step(strategy, at, len) {
+            Step::Moved(n) if self.is_torn(strategy, at + n) => {
+                self.filled = self.filled.max(at + n); // if the source ends before that, `set_size` truncates
+                self.step_down(Reason::Changed, Errno::AGAIN, at)?
+            }
+            Step::Moved(n) => {
+                let ns = self.account.tally(strategy).ns - before;
+                self.call_size.learn(n, ns);
+                if strategy == Strategy::Splice && !self.is_stream {
+                    self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
+                }
+                self.dry = 0;
+                self.record(strategy, at + n, n)?;
+                n
+            }
+            Step::Dry if self.is_at_end(strategy, at)? => return Ok(None),
+            Step::Dry if strategy == Strategy::ReadWrite => self.count_empty_read()?,
+            Step::Dry => return self.read_on(strategy, at),
+            // A signal arrived; the next `check_stop` sees whether it requested a stop.
+            Step::Refused(Errno::INTR) if self.may_retry(strategy) => 0,
+            Step::Failed(failure) if failure.has_errno(Errno::INTR) && self.may_retry(strategy) => 0,
+            Step::Refused(Errno::AGAIN) if self.is_stream => {
+                io::pause();
+                0
+            }
+            Step::Refused(errno) if self.is_stream && !is_refusal(errno) => {
+                return Err(self.stream_error(errno));
+            }
+            Step::Refused(errno) | Step::Unavailable(errno) => self.leave_refused(errno, at)?,
+            Step::Failed(failure) => {
+                let errno = failure.reason().filter(|_| self.is_stream && failure.is_of(Operation::CopyData));
+                return Err(errno.map_or(failure, |errno| self.stream_error(errno)));
+            }
+        }))
     }
 
     /// Returns the new size of a large file that has grown while it was copied. A small file is not checked:
