@@ -3,11 +3,11 @@
 use super::prompt::prompt;
 use super::{Placement, Source, Task, Worker};
 use crate::backup;
-use crate::decision::{Clear, Decision, Existing, Refusal, Skip};
+use crate::decision::{Clear, Decision, Existing, Question, Refusal, Skip};
 use crate::error::Operation;
 use crate::existing;
 use crate::path;
-use crate::report::{Failure, Prompt, quote};
+use crate::report::{Failure, quote};
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat};
 use std::ffi::{OsStr, OsString};
@@ -48,32 +48,16 @@ impl Worker<'_> {
         decision: Decision,
         overtaken: Option<Failure>,
     ) -> Result<Option<(Placement, Option<OsString>)>, Failure> {
-        // cp would not replace such a file either.
-        let is_final = match &decision {
-            Decision::Overwrite => !existing.is_some_and(is_harmless),
-            Decision::Ask(_, then) => **then == Decision::Make(Clear::Nothing),
-            Decision::Make(Clear::Nothing) | Decision::Merge => true,
-            _ => false,
-        };
         let overtaken = match overtaken {
-            Some(failure) if is_final => return Err(failure),
+            Some(failure) if is_final(&decision, existing) => return Err(failure),
             overtaken => overtaken,
         };
         let atomic = self.ctx.options.atomic;
         Ok(match decision {
-            Decision::Ask(question, then) => {
-                let mode = existing.map_or(0, |existing| existing.stat.mode);
-                let prompt = prompt(question, &task.destination_path(), mode);
-                if self.ctx.options.dry_run {
-                    let words = [b"would ask: ".as_slice(), prompt.text().trim_ascii(), b"\n"];
-                    self.ctx.events.lines(&words.concat());
-                    return Ok(None);
-                }
-                match self.may_replace(task, &prompt) {
-                    true => return self.prepare_name(task, source, existing, *then, overtaken),
-                    false => None,
-                }
-            }
+            Decision::Ask(question, then) => match self.user_agrees(task, question, existing) {
+                true => return self.prepare_name(task, source, existing, *then, overtaken),
+                false => None,
+            },
             Decision::Skip(skip) => {
                 if skip == Skip::UpToDate && overtaken.is_none() {
                     self.link_up_to_date(task, source)?;
@@ -119,9 +103,17 @@ impl Worker<'_> {
         })
     }
 
-    /// Prompts. If the answer is no, the file counts as skipped, and as a failure without a message.
-    pub(super) fn may_replace(&mut self, task: &Task<'_>, prompt: &Prompt) -> bool {
-        let yes = self.ctx.events.ask(prompt);
+    /// Asks the question; a dry run shows it only. If the answer is no, the file counts as skipped, and as a failure
+    /// without a message.
+    fn user_agrees(&mut self, task: &Task<'_>, question: Question, existing: Option<&Existing>) -> bool {
+        let mode = existing.map_or(0, |existing| existing.stat.mode);
+        let prompt = prompt(question, &task.destination_path(), mode);
+        if self.ctx.options.dry_run {
+            let words = [b"would ask: ".as_slice(), prompt.text().trim_ascii(), b"\n"];
+            self.ctx.events.lines(&words.concat());
+            return false;
+        }
+        let yes = self.ctx.events.ask(&prompt);
         if !yes {
             let _ = self.skip_by(task, Skip::Exists);
             self.ctx.events.fail_silently();
@@ -188,6 +180,16 @@ impl Worker<'_> {
             let to = quote::quoted(task.destination_path());
             self.ctx.events.lines(&[&from, b" -> ".as_slice(), &to, b" (unbackup)\n"].concat());
         }
+    }
+}
+
+/// Returns whether a name that another process has just taken is left to it. cp would not replace such a file either.
+fn is_final(decision: &Decision, existing: Option<&Existing>) -> bool {
+    match decision {
+        Decision::Overwrite => !existing.is_some_and(is_harmless),
+        Decision::Ask(_, then) => **then == Decision::Make(Clear::Nothing),
+        Decision::Make(Clear::Nothing) | Decision::Merge => true,
+        _ => false,
     }
 }
 
