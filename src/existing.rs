@@ -82,16 +82,19 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
     if options.if_exists == IfExists::Ask {
         existing.writable = at::may_write(dst, name).is_ok();
     }
-    if let Some(backup) = &options.backup
-        && backup.control != BackupControl::Numbered
-    {
-        let backup = backup::simple(backup, path::split(name).1);
-        let has_its_name = entry.name.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(backup.as_bytes());
-        let is_source = |stat: Stat| stat.id() == source.id();
-        existing.backup_is_source =
-            has_its_name && at::stat(dst, &path::beside(name, &backup), Follow::Yes).is_ok_and(is_source);
-    }
+    existing.backup_is_source = backup_is_source(options, dst, entry, source);
     Ok(Some(existing))
+}
+
+/// Returns whether a simple backup of the destination would replace the source.
+fn backup_is_source(options: &Options, dst: BorrowedFd<'_>, entry: &Entry, source: &Stat) -> bool {
+    let wanted = options.backup.as_ref().filter(|backup| backup.control != BackupControl::Numbered);
+    let Some(backup) = wanted else { return false };
+    let name = entry.destination();
+    let backup = backup::simple(backup, path::split(name).1);
+    let has_its_name = entry.name.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(backup.as_bytes());
+    let is_source = |stat: Stat| stat.id() == source.id();
+    has_its_name && at::stat(dst, &path::beside(name, &backup), Follow::Yes).is_ok_and(is_source)
 }
 
 /// Returns whether this run made the destination of an operand for an earlier one.
