@@ -50,7 +50,7 @@
 //!
 //! ## Modules
 //! From the outermost to the innermost; the first two belong to the program (`src/main.rs`). Each module imports
-//! only those further down; modules on one line do not import each other (`tests/it/rooms.rs` checks this).
+//! only those further down; modules on one line do not import each other (`tests/it/modules.rs` checks this).
 //!
 //! | module | content |
 //! |---|---|

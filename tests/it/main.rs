@@ -38,6 +38,7 @@ mod like_gnu;
 mod limits;
 mod log;
 mod matrix;
+mod modules;
 mod needs;
 mod options;
 mod oracle;
@@ -45,7 +46,6 @@ mod pty;
 mod races;
 mod report;
 mod resume;
-mod rooms;
 mod sandbox;
 mod smoke;
 mod snapshot;
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         races::trials(),
         report::trials(),
         resume::trials(),
-        rooms::trials(),
+        modules::trials(),
         strategies::trials(),
         jobs::trials(),
         jobs_engines::trials(),

@@ -1,4 +1,4 @@
-//! Checks the structure of the source: which room (module) may use which, where certain crates are named, the
+//! Checks the structure of the source: which module may use which, where certain crates are named, the
 //! length of files, and the first words of doc comments.
 
 use crate::needs::trial;
@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms, from the top downwards, as the table in src/lib.rs has them. Each may use only those on later
-/// lines. Rooms on one line do not use each other.
-const ROOMS: [&[&str]; 17] = [
+/// The modules, from the top downwards, as the table in src/lib.rs has them. Each may use only those on later
+/// lines. Modules on one line do not use each other.
+const MODULES: [&[&str]; 17] = [
     &["program"],
     &["cli"],
     &["internals"],
@@ -45,14 +45,14 @@ const MOST_LINES: usize = 800;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("rooms::order", &[], order),
-        trial("rooms::table", &[], table),
-        trial("rooms::all_are_named", &[], all_are_named),
-        trial("rooms::crates", &[], crates),
-        trial("rooms::lengths", &[], lengths),
-        trial("rooms::headings", &[], headings),
-        trial("rooms::doc_comments", &[], doc_comments),
-        trial("rooms::type_names", &[], type_names),
+        trial("modules::order", &[], order),
+        trial("modules::table", &[], table),
+        trial("modules::all_are_named", &[], all_are_named),
+        trial("modules::crates", &[], crates),
+        trial("modules::lengths", &[], lengths),
+        trial("modules::headings", &[], headings),
+        trial("modules::doc_comments", &[], doc_comments),
+        trial("modules::type_names", &[], type_names),
     ]
 }
 
@@ -81,18 +81,18 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(|line| line.split("//").next().unwrap_or_default())
 }
 
-fn room_of(file: &str) -> &str {
+fn module_of(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap()
 }
 
-fn line_of(room: &str) -> Option<usize> {
-    ROOMS.iter().position(|line| line.contains(&room))
+fn line_of(module: &str) -> Option<usize> {
+    MODULES.iter().position(|line| line.contains(&module))
 }
 
 /// The names after each `crate::`, and each `zcp::` of the program, including those of a group in braces.
-fn rooms_used(text: &str) -> Vec<String> {
+fn modules_used(text: &str) -> Vec<String> {
     let text: String = code(text).collect::<Vec<_>>().join("\n").replace("zcp::", "crate::");
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for rest in text.split("crate::").skip(1) {
         let names = match rest.strip_prefix('{') {
             Some(group) => group.split('}').next().unwrap().split(',').map(str::trim).collect(),
@@ -100,19 +100,19 @@ fn rooms_used(text: &str) -> Vec<String> {
         };
         let words =
             names.iter().map(|name| name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap());
-        rooms.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
+        modules.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
     }
-    rooms
+    modules
 }
 
 fn order() {
     let mut wrong = Vec::new();
     for (file, text) in sources().iter().filter(|(file, _)| !matches!(file.as_str(), "main.rs" | "lib.rs")) {
-        let from = room_of(file);
-        for to in rooms_used(text).iter().filter(|to| *to != from) {
+        let from = module_of(file);
+        for to in modules_used(text).iter().filter(|to| *to != from) {
             // A type at the root of the crate belongs to its public interface.
-            let room = if to.starts_with(char::is_uppercase) { "api" } else { to };
-            if line_of(from) >= line_of(room) {
+            let module = if to.starts_with(char::is_uppercase) { "api" } else { to };
+            if line_of(from) >= line_of(module) {
                 wrong.push(format!("{file} uses {to}"));
             }
         }
@@ -129,7 +129,7 @@ fn table() {
         rows.push(names.split(" · ").map(|name| name.trim_matches('`').to_owned()).collect::<Vec<_>>());
     }
     let held: Vec<Vec<String>> =
-        ROOMS.iter().map(|line| line.iter().map(|room| (*room).to_owned()).collect()).collect();
+        MODULES.iter().map(|line| line.iter().map(|module| (*module).to_owned()).collect()).collect();
     assert_eq!(rows, held);
 }
 
@@ -156,7 +156,7 @@ fn type_names() {
 
 fn all_are_named() {
     for file in sources().keys().filter(|file| !matches!(file.as_str(), "main.rs" | "lib.rs")) {
-        assert!(line_of(room_of(file)).is_some(), "{file} is in no room of the table");
+        assert!(line_of(module_of(file)).is_some(), "{file} belongs to no module of the table");
     }
 }
 
