@@ -30,7 +30,7 @@ pub(crate) struct Finish {
     /// The attributes to set.
     pub extent: Extent,
     /// The final mode, if it is not the source's.
-    pub mode: Option<u32>,
+    pub final_mode: Option<u32>,
 }
 
 /// The paths of the source and of the destination, for messages.
@@ -42,7 +42,7 @@ impl Finish {
         if self.extent == Extent::Nothing || ctx.options.dry_run {
             return false;
         }
-        keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.mode.is_some()
+        keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.final_mode.is_some()
     }
 
     pub(super) fn apply(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
@@ -61,7 +61,7 @@ impl Finish {
             to: Handle::Open(fds.dst.as_fd()),
             source: &self.source,
             before,
-            later: self.mode,
+            final_mode: self.final_mode,
             is_leading: self.extent == Extent::Leading,
         };
         // A later run enters a directory again in any case, so nothing marks it as incomplete.
@@ -72,7 +72,7 @@ impl Finish {
     /// `--no-preserve=mode`.
     pub(super) fn apply_to_abandoned(&self, ctx: &Context, fds: &Fds, paths: Paths<'_>) {
         let rules = ctx.attribute_rules();
-        if let Some(mode) = self.mode.filter(|_| rules.keep.no_mode)
+        if let Some(mode) = self.final_mode.filter(|_| rules.keep.no_mode)
             && let Err(error) = rules.apply_plain_mode(Handle::Open(fds.dst.as_fd()), mode)
         {
             report(ctx, Lost::Failed(error), paths);

@@ -107,13 +107,13 @@ impl<'j> Branch<'j> {
 }
 
 /// Returns the final mode of a directory that the job made, if the source's mode is not copied.
-fn later_mode(ctx: &Context, facts: &DirFacts, opened: &Opened) -> Option<u32> {
+fn final_mode(ctx: &Context, facts: &DirFacts, opened: &Opened) -> Option<u32> {
     let now = opened.stat?.permissions();
     // The job gave the owner rights that the umask takes away, unless a default ACL replaces the umask.
     let umask = ctx.run.process.umask & 0o700;
     let is_masked = umask != 0 && !xattr::has_default_acl(Handle::Open(opened.base.as_fd()));
     let given = if is_masked { now & !umask } else { now };
-    ctx.mode_policy().directory(facts.mode, false).later(given, now)
+    ctx.mode_policy().directory(facts.mode, false).final_mode(given, now)
 }
 
 fn enter(
@@ -125,15 +125,15 @@ fn enter(
     facts: Option<&DirFacts>,
 ) -> Hold {
     let finish = match facts {
-        None => Finish { source: *source, made: false, extent: Extent::Nothing, mode: None },
+        None => Finish { source: *source, made: false, extent: Extent::Nothing, final_mode: None },
         Some(facts) => {
             if source.mtime != facts.mtime {
                 ctx.events.fail(Failure::new(Operation::ChangedSincePlan, parent.source_path(names.0)));
             }
             // The plan changed the current access time by reading the directory.
             let source = Stat { atime: facts.atime, ..*source };
-            let mode = if facts.existed { None } else { later_mode(ctx, facts, &opened) };
-            Finish { source, made: !facts.existed, extent: Extent::Full, mode }
+            let final_mode = if facts.existed { None } else { final_mode(ctx, facts, &opened) };
+            Finish { source, made: !facts.existed, extent: Extent::Full, final_mode }
         }
     };
     opened.enter(ctx, parent, names, (src, follow), finish)

@@ -62,7 +62,7 @@ pub(crate) struct AttributePair<'a> {
     /// The attributes of the copy before; `None` if it is new.
     pub before: Option<Stat>,
     /// The final mode if it is not the source's and not set yet.
-    pub later: Option<u32>,
+    pub final_mode: Option<u32>,
     /// Whether the copy is a directory that only leads to an operand (`--parents`).
     pub is_leading: bool,
 }
@@ -100,8 +100,8 @@ impl AttributeRules {
     /// that is not kept to `lost`. Returns false if the copy is incomplete because of that.
     pub(crate) fn apply(&self, pair: &AttributePair<'_>, lost: &mut dyn FnMut(Lost)) -> bool {
         let answer = self.apply_as_source(pair, lost).and_then(|all_kept| {
-            let later = pair.later.filter(|_| !self.keep.mode);
-            later.map_or(Ok(()), |mode| self.apply_plain_mode(pair.to, mode)).map(|()| all_kept)
+            let final_mode = pair.final_mode.filter(|_| !self.keep.mode);
+            final_mode.map_or(Ok(()), |mode| self.apply_plain_mode(pair.to, mode)).map(|()| all_kept)
         });
         answer.unwrap_or_else(|error| {
             lost(Lost::Failed(error));

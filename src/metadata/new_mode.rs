@@ -32,7 +32,7 @@ pub struct NewMode {
     pub create: u32,
     /// The mode to set once owner and attributes are set. `None` if the file is created with it, or gets the
     /// source's mode together with its access control list.
-    pub later: Option<u32>,
+    pub final_mode: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +66,12 @@ impl ModePolicy {
 
     /// Returns the mode of a regular file that was created with mode 0600.
     pub fn closed_file(&self, source: &Stat) -> NewMode {
-        let later = match self.rule {
+        let final_mode = match self.rule {
             ModeRule::Source => None,
             ModeRule::Default => Some(0o666 & !self.umask),
             ModeRule::Masked => Some(source.permissions() & 0o777 & !self.umask),
         };
-        NewMode { create: 0o600, later }
+        NewMode { create: 0o600, final_mode }
     }
 
     pub fn special(&self, source: &Stat) -> NewMode {
@@ -82,12 +82,12 @@ impl ModePolicy {
 
     fn new_mode(&self, permissions: u32, default: u32) -> NewMode {
         let withheld = if self.closes() { permissions & OTHERS } else { 0 };
-        let later = match self.rule {
+        let final_mode = match self.rule {
             ModeRule::Source => None,
             ModeRule::Default => Some(default & !self.umask),
             ModeRule::Masked => (withheld & !self.umask != 0).then_some(permissions & 0o777 & !self.umask),
         };
-        NewMode { create: permissions & !withheld, later }
+        NewMode { create: permissions & !withheld, final_mode }
     }
 
     /// Returns the mode of a directory whose source has these permission bits. A leading directory
@@ -127,7 +127,7 @@ impl ModePolicy {
 impl NewDirectoryMode {
     /// Returns the mode to set at the end on a directory that mkdir(2) created with mode `given` and whose mode
     /// is `now`, or `None` if that is right already. Not used where the source's mode is copied.
-    pub fn later(&self, given: u32, now: u32) -> Option<u32> {
+    pub fn final_mode(&self, given: u32, now: u32) -> Option<u32> {
         let last = self.last_mode(given);
         // Under this rule a call is needed even if the mode is right: an inherited access control list must be
         // removed.
@@ -172,7 +172,7 @@ mod tests {
     fn last(policy: &ModePolicy, new: NewMode, source: &Stat) -> u32 {
         match policy.rule {
             ModeRule::Source => source.permissions(),
-            _ => new.later.unwrap_or(new.create & !policy.umask),
+            _ => new.final_mode.unwrap_or(new.create & !policy.umask),
         }
     }
 
@@ -207,22 +207,22 @@ mod tests {
     #[test]
     fn without_wishes_modes_are_what_the_umask_leaves() {
         let policy = ModePolicy { rule: ModeRule::Masked, changes_owner: false, umask: 0o022 };
-        assert_eq!(policy.file(&source(0o100_000, 0o4775)), NewMode { create: 0o775, later: None });
+        assert_eq!(policy.file(&source(0o100_000, 0o4775)), NewMode { create: 0o775, final_mode: None });
         let owned = ModePolicy { changes_owner: true, ..policy };
-        assert_eq!(owned.file(&source(0o100_000, 0o4775)), NewMode { create: 0o700, later: Some(0o755) });
-        assert_eq!(owned.file(&source(0o100_000, 0o620)), NewMode { create: 0o600, later: None });
+        assert_eq!(owned.file(&source(0o100_000, 0o4775)), NewMode { create: 0o700, final_mode: Some(0o755) });
+        assert_eq!(owned.file(&source(0o100_000, 0o620)), NewMode { create: 0o600, final_mode: None });
         let new = ModePolicy { umask: 0, ..policy }.directory(0o077, false);
-        assert_eq!((new.create, new.later(0o755, 0o755)), (0o755, Some(0o077)));
+        assert_eq!((new.create, new.final_mode(0o755, 0o755)), (0o755, Some(0o077)));
     }
 
     #[test]
     fn no_mode_is_the_default_of_the_kind() {
         let policy = ModePolicy { rule: ModeRule::Default, changes_owner: false, umask: 0o022 };
-        assert_eq!(policy.file(&source(0o100_000, 0o4700)), NewMode { create: 0o700, later: Some(0o644) });
-        assert_eq!(policy.special(&source(0o140_000, 0)), NewMode { create: 0, later: Some(0o755) });
+        assert_eq!(policy.file(&source(0o100_000, 0o4700)), NewMode { create: 0o700, final_mode: Some(0o644) });
+        assert_eq!(policy.special(&source(0o140_000, 0)), NewMode { create: 0, final_mode: Some(0o755) });
         let new = policy.directory(0o1700, false);
-        assert_eq!((new.create, new.later(0o1700, 0o1700)), (0o1700, Some(0o1755)));
-        assert_eq!(new.later(0o3700, 0o3700), Some(0o2755));
-        assert_eq!(policy.directory(0o1700, true).later(0o1700, 0o1700), Some(0o755));
+        assert_eq!((new.create, new.final_mode(0o1700, 0o1700)), (0o1700, Some(0o1755)));
+        assert_eq!(new.final_mode(0o3700, 0o3700), Some(0o2755));
+        assert_eq!(policy.directory(0o1700, true).final_mode(0o1700, 0o1700), Some(0o755));
     }
 }

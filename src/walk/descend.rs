@@ -1,7 +1,7 @@
 //! Enters directories: inspects the destination, makes or opens it, and lists the source.
 
 use super::directory::{Opened, TargetDirectory, always_exists};
-use super::frontier::{Later, Pending, Unread};
+use super::frontier::{Pending, Subdirectories, Unread};
 use super::listing::Listing;
 use super::{Entered, Node, Operand, Walker, level_below, operands, resume};
 use crate::backup;
@@ -88,7 +88,7 @@ impl Walker<'_, '_> {
         }
         let node = Arc::new(Node { is_root: false, depth: 1, ..Node::root(dir) });
         let unread = Unread::Operands(position, vec![last].into_iter());
-        Ok(Pending { node, unread, later: Later::default() })
+        Ok(Pending { node, unread, subdirectories: Subdirectories::default() })
     }
 
     /// Returns how to treat the leading directories: if all of them exist, they stay as they are.
@@ -137,7 +137,7 @@ impl Walker<'_, '_> {
                 [&from, b" -> ".as_slice(), &to, b"\n"].concat()
             });
         }
-        let finish = Finish { source, made, extent, mode: dst.mode };
+        let finish = Finish { source, made, extent, final_mode: dst.final_mode };
         Ok(self.enter(dst, parent, (&part.name, part.destination()), (src, follow), finish))
     }
 
@@ -254,7 +254,7 @@ impl Walker<'_, '_> {
         let level = level_below(self.ctx, above.level.as_ref(), &entry.name, &src, &source_path);
         // A directory that a dry run did not make is empty, no matter which operand would make it first.
         let made = made || dst.stat.is_none();
-        let finish = Finish { source, made, extent: Extent::Full, mode: dst.mode };
+        let finish = Finish { source, made, extent: Extent::Full, final_mode: dst.final_mode };
         let names = (without_slashes(&entry.name), without_slashes(entry.destination()));
         let follow = if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow };
         let node = Node {
@@ -268,7 +268,7 @@ impl Walker<'_, '_> {
             one_at_a_time: false,
             table: Table::current(),
         };
-        Ok(Entered::Directory(Pending { node: Arc::new(node), unread, later: Later::default() }))
+        Ok(Entered::Directory(Pending { node: Arc::new(node), unread, subdirectories: Subdirectories::default() }))
     }
 
     /// Makes the destination of a directory, or opens it to merge into it, even if another process has just

@@ -25,7 +25,7 @@ pub(crate) struct Opened {
     /// Its status; `None` if a dry run did not make it.
     pub stat: Option<Stat>,
     /// The final mode, if it differs from the current one.
-    pub(super) mode: Option<u32>,
+    pub(super) final_mode: Option<u32>,
 }
 
 /// A directory to be made or opened: a name in another directory, and its path for messages.
@@ -77,28 +77,28 @@ impl TargetDirectory<'_> {
             // An unreadable directory was opened with O_PATH only.
             dst = at::open_dir(&dst, OsStr::new("."), Follow::No).map_err(cannot_stat)?;
         }
-        let mode = self.mode.later(given, given | 0o700);
+        let final_mode = self.mode.final_mode(given, given | 0o700);
         let stat = Stat { mode: stat.mode | 0o700, ..stat };
-        Ok(Opened { made: true, mode, ..Opened::existing(dst, stat, Follow::No) })
+        Ok(Opened { made: true, final_mode, ..Opened::existing(dst, stat, Follow::No) })
     }
 
     pub(crate) fn open(&self, ctx: &Context, follow: Follow) -> Result<Opened, Failure> {
         let fd = at::open_dir(self.above, self.name, follow).map_err(self.cannot(Operation::Access))?;
         let stat = at::fstat(&fd).map_err(self.cannot(Operation::Stat))?;
         let unfinished = || ctx.mode_policy().unfinished_directory(&self.mode, &stat);
-        let mode = if ctx.options.resume { unfinished() } else { None };
-        Ok(Opened { mode, ..Opened::existing(fd, stat, follow) })
+        let final_mode = if ctx.options.resume { unfinished() } else { None };
+        Ok(Opened { final_mode, ..Opened::existing(fd, stat, follow) })
     }
 }
 
 impl Opened {
     /// Stands for a directory that a dry run would make.
     pub(super) fn absent() -> Opened {
-        Opened { base: Base::Absent, made: true, follow: Follow::No, stat: None, mode: None }
+        Opened { base: Base::Absent, made: true, follow: Follow::No, stat: None, final_mode: None }
     }
 
     pub(crate) fn existing(fd: OwnedFd, stat: Stat, follow: Follow) -> Opened {
-        Opened { base: Base::Open(fd), made: false, follow, stat: Some(stat), mode: None }
+        Opened { base: Base::Open(fd), made: false, follow, stat: Some(stat), final_mode: None }
     }
 
     pub(super) fn id(&self) -> Option<FileId> {

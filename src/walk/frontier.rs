@@ -67,7 +67,7 @@ struct FrontierState<'c> {
 pub(super) struct Pending {
     pub(super) node: Arc<Node>,
     pub(super) unread: Unread,
-    pub(super) later: Later,
+    pub(super) subdirectories: Subdirectories,
 }
 
 /// The unread entries of a directory.
@@ -84,7 +84,7 @@ pub(super) enum Unread {
 
 /// Subdirectories that were found but not yet entered.
 #[derive(Default)]
-pub(super) struct Later {
+pub(super) struct Subdirectories {
     operands: VecDeque<(usize, Entry)>,
     names: Names,
     next: usize,
@@ -149,7 +149,7 @@ pub(super) struct Discovery<'c> {
     pub(super) batch: Option<Work<'c>>,
 }
 
-impl Later {
+impl Subdirectories {
     pub(super) fn push_operand(&mut self, position: usize, entry: Entry) {
         self.operands.push_back((position, entry));
     }
@@ -171,7 +171,7 @@ impl Later {
         self.len() == 0
     }
 
-    fn append(&mut self, mut other: Later) {
+    fn append(&mut self, mut other: Subdirectories) {
         self.operands.append(&mut other.operands);
         if self.next == self.names.len() {
             (self.names, self.next) = (other.names, other.next);
@@ -201,12 +201,14 @@ impl Unread {
 
 impl Pending {
     fn is_spent(&self) -> bool {
-        self.later.is_empty() && matches!(self.unread, Unread::Nothing)
+        self.subdirectories.is_empty() && matches!(self.unread, Unread::Nothing)
     }
 
     /// Returns whether enough subdirectories were found that some should be entered before more are read.
     fn is_full(&self) -> bool {
-        matches!(self.unread, Unread::Listing(_)) && !self.later.is_empty() && self.later.names.len() >= FULL
+        matches!(self.unread, Unread::Listing(_))
+            && !self.subdirectories.is_empty()
+            && self.subdirectories.names.len() >= FULL
     }
 
     /// Returns whether a worker may enter the next subdirectory.
@@ -216,11 +218,11 @@ impl Pending {
             Unread::Taken => !in_order && !many_listings,
             _ => in_order || self.is_full() && !many_listings,
         };
-        !self.later.is_empty() && its_turn && (alone || !self.node.one_at_a_time)
+        !self.subdirectories.is_empty() && its_turn && (alone || !self.node.one_at_a_time)
     }
 
     fn read<'c>(&mut self, in_order: bool) -> Option<FindTask<'c>> {
-        if !self.unread.is_ready() || (in_order && !self.later.is_empty()) {
+        if !self.unread.is_ready() || (in_order && !self.subdirectories.is_empty()) {
             return None;
         }
         let unread = std::mem::replace(&mut self.unread, Unread::Taken);
@@ -228,14 +230,14 @@ impl Pending {
     }
 
     fn enter<'c>(&mut self) -> Option<FindTask<'c>> {
-        let (position, entry) = self.later.pop(self.node.operand.position)?;
+        let (position, entry) = self.subdirectories.pop(self.node.operand.position)?;
         self.node.entering.fetch_add(1, Ordering::Relaxed);
         Some(FindTask::Enter(Arc::clone(&self.node), entry, position))
     }
 
     /// Drops the rest of an abandoned operand.
     fn give_up(&mut self) {
-        self.later = Later::default();
+        self.subdirectories = Subdirectories::default();
         if self.unread.is_ready() {
             self.unread = Unread::Nothing;
         }
@@ -327,7 +329,7 @@ impl<'c> FrontierState<'c> {
         let is_it = |other: &&mut Pending| Arc::ptr_eq(&other.node, &pending.node);
         match self.pending.iter_mut().find(is_it) {
             Some(known) => {
-                known.later.append(pending.later);
+                known.subdirectories.append(pending.subdirectories);
                 None
             }
             None => self.add(pending),
@@ -343,7 +345,7 @@ impl<'c> FrontierState<'c> {
             Some(at) => {
                 let known = &mut self.pending[at];
                 known.unread = pending.unread;
-                known.later.append(pending.later);
+                known.subdirectories.append(pending.subdirectories);
                 known.is_spent().then(|| self.pending.remove(at))
             }
             None if pending.is_spent() => Some(pending),
@@ -457,7 +459,9 @@ impl<'c> Frontier<'c> {
     pub(super) fn add(&self, found: Discovery<'c>) -> Option<Work<'c>> {
         let Discovery { pending, batch } = found;
         let mut news = batch.as_ref().map_or(0, |found| found.batch.entries().len());
-        news += pending.as_ref().map_or(0, |pending| pending.later.len() + usize::from(pending.unread.is_ready()));
+        news += pending
+            .as_ref()
+            .map_or(0, |pending| pending.subdirectories.len() + usize::from(pending.unread.is_ready()));
         let mut state = lock(&self.state);
         state.finding -= 1;
         let spent = pending.and_then(|pending| state.add(pending));
@@ -480,9 +484,9 @@ impl<'c> Frontier<'c> {
 
     /// Adds directories that the listing did not show as directories. The caller takes a task next.
     pub(super) fn add_directories(&self, node: &Arc<Node>, directories: Vec<Entry>) {
-        let mut later = Later::default();
-        directories.into_iter().for_each(|entry| later.push_operand(node.operand.position, entry));
-        let pending = Pending { node: Arc::clone(node), unread: Unread::Nothing, later };
+        let mut subdirectories = Subdirectories::default();
+        directories.into_iter().for_each(|entry| subdirectories.push_operand(node.operand.position, entry));
+        let pending = Pending { node: Arc::clone(node), unread: Unread::Nothing, subdirectories };
         let mut state = lock(&self.state);
         let spent = state.add_to(pending);
         self.additions.fetch_add(1, Ordering::Relaxed);

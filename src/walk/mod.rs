@@ -32,7 +32,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
 use crate::sys::fd_table::Table;
 pub(crate) use frontier::Work;
-use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Later, Pending, Unread};
+use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Pending, Subdirectories, Unread};
 #[cfg(feature = "cli")]
 pub(crate) use listed::Fingerprints;
 use listed::Listed;
@@ -173,7 +173,7 @@ impl<'c> Walk<'c> {
                 let one_at_a_time = several && ctx.options.dereference == Dereference::Always;
                 let node = Arc::new(Node { one_at_a_time, ..Node::root(roots.dir) });
                 let unread = Unread::Operands(0, roots.entries.into_iter());
-                Frontier::of_tree(in_order, Pending { node, unread, later: Later::default() })
+                Frontier::of_tree(in_order, Pending { node, unread, subdirectories: Subdirectories::default() })
             }
         };
         Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
@@ -324,7 +324,9 @@ impl<'c> Walker<'_, 'c> {
                 }
                 None => Discovery::default(),
             },
-            FindTask::Read(node, unread) => self.sift(Pending { node, unread, later: Later::default() }),
+            FindTask::Read(node, unread) => {
+                self.sift(Pending { node, unread, subdirectories: Subdirectories::default() })
+            }
             FindTask::Enter(node, entry, position) => {
                 let entered = self.descend(&node, &entry, position);
                 node.entering.fetch_sub(1, Ordering::Relaxed);
@@ -350,7 +352,7 @@ impl<'c> Walker<'_, 'c> {
             Unread::Listing(listing) => {
                 let names = self.sift_listing(&mut pending, listing);
                 if !self.walk.in_order {
-                    pending.later.spread();
+                    pending.subdirectories.spread();
                 }
                 Entries::Listed(names)
             }
@@ -385,8 +387,8 @@ impl<'c> Walker<'_, 'c> {
 
     /// Returns whether enough names were found for now. In order, a directory is entered before the next entry is
     /// looked at.
-    fn is_enough(&self, later: &Later, names: usize, most: usize) -> bool {
-        names >= most || (self.walk.in_order && !later.is_empty())
+    fn is_enough(&self, subdirectories: &Subdirectories, names: usize, most: usize) -> bool {
+        names >= most || (self.walk.in_order && !subdirectories.is_empty())
     }
 
     /// Warns that a pattern excludes an operand: a name that was typed was probably meant to be copied.
@@ -405,7 +407,7 @@ impl<'c> Walker<'_, 'c> {
         let most = if self.walk.in_order { 1 } else { OPERANDS };
         let mut batch = Vec::new();
         let mut position = first;
-        while !self.is_enough(&pending.later, position - first, most) {
+        while !self.is_enough(&pending.subdirectories, position - first, most) {
             let Some(mut entry) = operands.next() else { return batch };
             match self.classify_operand(&pending.node, &mut entry) {
                 class @ (Class::Directory | Class::Other)
@@ -418,7 +420,7 @@ impl<'c> Walker<'_, 'c> {
                     if self.walk.several && !self.walk.in_order {
                         self.walk.registry.expect(position);
                     }
-                    pending.later.push_operand(position, entry);
+                    pending.subdirectories.push_operand(position, entry);
                 }
                 Class::Other => batch.push(entry),
                 Class::Nothing => {}
@@ -436,20 +438,20 @@ impl<'c> Walker<'_, 'c> {
                 names = listing.take_files().unwrap_or(names);
             }
             let most = if self.walk.in_order { BATCH } else { usize::MAX };
-            while !self.is_enough(&pending.later, names.len(), most)
+            while !self.is_enough(&pending.subdirectories, names.len(), most)
                 && let Some(found) = listing.next()
             {
                 let is_dir = self.is_directory(&pending.node, &found);
                 if self.is_listed_name_excluded(&pending.node, &found, is_dir) {
                     self.stats.excluded += 1;
                 } else if is_dir {
-                    pending.later.push(found);
+                    pending.subdirectories.push(found);
                 } else {
                     names.push(found);
                 }
             }
-            let is_enough = self.is_enough(&pending.later, names.len(), most);
-            if is_enough || (listing.has_more() && !(names.is_empty() && pending.later.is_empty())) {
+            let is_enough = self.is_enough(&pending.subdirectories, names.len(), most);
+            if is_enough || (listing.has_more() && !(names.is_empty() && pending.subdirectories.is_empty())) {
                 pending.unread = Unread::Listing(listing);
                 return names;
             }

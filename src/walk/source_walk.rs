@@ -46,7 +46,7 @@ struct OpenLevel {
     /// Without a destination.
     dir: Hold,
     listing: Option<Listing>,
-    later: VecDeque<OsString>,
+    subdirectories: VecDeque<OsString>,
     /// The filter's view of the directory, if there are patterns.
     filter: Option<Arc<filter::Level>>,
     parent_len: usize,
@@ -60,7 +60,7 @@ impl<'c> SourceWalk<'c> {
         let listing = Some(Listing::open(root.as_fd(), &mut buf)?);
         let filter = level_below(ctx, None, OsStr::new(""), &root, &|| source.clone());
         let dir = Dir::roots((Base::Open(root), source), (Base::Absent, OsString::new()));
-        let top = OpenLevel { dir, listing, later: VecDeque::new(), filter, parent_len: 0 };
+        let top = OpenLevel { dir, listing, subdirectories: VecDeque::new(), filter, parent_len: 0 };
         Ok(SourceWalk { ctx, root: stat.id(), buf, first: Some(stat), levels: vec![top], path: Vec::new() })
     }
 
@@ -113,9 +113,9 @@ impl<'c> SourceWalk<'c> {
         });
         let path = self.below(&name);
         let parent_len = std::mem::replace(&mut self.path, path.as_bytes().to_vec()).len();
-        let finish = Finish { source: stat, made: true, extent: Extent::Nothing, mode: None };
+        let finish = Finish { source: stat, made: true, extent: Extent::Nothing, final_mode: None };
         let dir = Opened::absent().enter(self.ctx, &parent, (&name, &name), (fd, follow), finish);
-        self.levels.push(OpenLevel { dir, listing, later: VecDeque::new(), filter, parent_len });
+        self.levels.push(OpenLevel { dir, listing, subdirectories: VecDeque::new(), filter, parent_len });
         Some(SourceEntry { path, stat })
     }
 
@@ -139,7 +139,7 @@ impl<'c> SourceWalk<'c> {
         match stat {
             Some(stat) => Some(SourceEntry { path: self.below(&name), stat }),
             None => {
-                self.levels.last_mut()?.later.push_back(name);
+                self.levels.last_mut()?.subdirectories.push_back(name);
                 None
             }
         }
@@ -168,7 +168,7 @@ impl Iterator for SourceWalk<'_> {
                         None
                     }
                 },
-                None => match level.later.pop_front() {
+                None => match level.subdirectories.pop_front() {
                     Some(name) => self.enter(name),
                     None => {
                         self.path.truncate(level.parent_len);

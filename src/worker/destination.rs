@@ -28,7 +28,7 @@ pub(super) struct Destination<'t> {
     /// The attributes of the existing file, which the copy keeps; `None` for a new file.
     pub(super) before: Option<Stat>,
     /// The mode that a new file still has to get, unless it gets the source's.
-    pub(super) later: Option<u32>,
+    pub(super) final_mode: Option<u32>,
     pub(super) written: WrittenFile,
     /// Whether the existing file keeps its content for now, because an interrupted run may have left it.
     pub(super) continued: bool,
@@ -47,13 +47,13 @@ pub(super) enum WrittenFile {
 }
 
 impl<'t> Destination<'t> {
-    fn new(fd: OwnedFd, before: Option<Stat>, later: Option<u32>, name: NameState<'t>) -> Destination<'t> {
-        Destination { fd, before, later, written: WrittenFile::Whole, continued: false, name }
+    fn new(fd: OwnedFd, before: Option<Stat>, final_mode: Option<u32>, name: NameState<'t>) -> Destination<'t> {
+        Destination { fd, before, final_mode, written: WrittenFile::Whole, continued: false, name }
     }
 
     /// Wraps a new file that already has its name.
-    pub(super) fn created(fd: OwnedFd, later: Option<u32>) -> Destination<'t> {
-        Destination::new(fd, None, later, NameState::Final)
+    pub(super) fn created(fd: OwnedFd, final_mode: Option<u32>) -> Destination<'t> {
+        Destination::new(fd, None, final_mode, NameState::Final)
     }
 
     /// Wraps a file under a temporary name whose ranges are all written. It keeps that name until it is renamed,
@@ -62,12 +62,12 @@ impl<'t> Destination<'t> {
         task: &Task<'t>,
         fd: OwnedFd,
         before: Option<Stat>,
-        later: Option<u32>,
+        final_mode: Option<u32>,
         temporary: OsString,
     ) -> Destination<'t> {
         let name = TemporaryName::new(FinalName::of(task), temporary, true);
         name.is_removed.set(false);
-        Destination::new(fd, before, later, NameState::Temporary(name))
+        Destination::new(fd, before, final_mode, NameState::Temporary(name))
     }
 
     /// Wraps a complete existing file, whose attributes are still to be set.
@@ -202,12 +202,12 @@ impl Worker<'_> {
             },
             Placement::Create => self.create_destination(task, source),
             Placement::Replace => {
-                let NewMode { create, later } = self.ctx.mode_policy().file(source);
+                let NewMode { create, final_mode } = self.ctx.mode_policy().file(source);
                 let (dir, name) = (task.fds.dst.as_fd(), task.entry.destination());
                 let (temporary, fd) =
                     temporary::create(dir, name, create).map_err(task.cannot(Operation::CreateFile))?;
                 let name = TemporaryName::new(FinalName::of(task), temporary, true);
-                Ok(Destination::new(fd, None, later, NameState::Temporary(name)))
+                Ok(Destination::new(fd, None, final_mode, NameState::Temporary(name)))
             }
         }
     }
@@ -258,13 +258,13 @@ impl Worker<'_> {
     }
 
     fn create_destination<'t>(&self, task: &Task<'t>, source: &Stat) -> Result<Destination<'t>, Failure> {
-        let NewMode { create, later } = self.ctx.mode_policy().file(source);
+        let NewMode { create, final_mode } = self.ctx.mode_policy().file(source);
         let (fd, name) = if self.ctx.options.atomic {
             self.create_unseen(task, create)?
         } else {
             (self.create(task, create)?, NameState::Final)
         };
-        Ok(Destination::new(fd, None, later, name))
+        Ok(Destination::new(fd, None, final_mode, name))
     }
 
     fn create(&self, task: &Task<'_>, mode: u32) -> Result<OwnedFd, Failure> {

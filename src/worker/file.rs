@@ -166,12 +166,12 @@ impl Worker<'_> {
         destination: &Destination<'_>,
     ) -> bool {
         let before = destination.before;
-        let later = before.map_or(destination.later, |before| self.unfinished_mode(&before, stat));
-        if before.is_none() && later.is_none() && self.ctx.options.preserve.keeps_nothing() {
+        let final_mode = before.map_or(destination.final_mode, |before| self.unfinished_mode(&before, stat));
+        if before.is_none() && final_mode.is_none() && self.ctx.options.preserve.keeps_nothing() {
             return true;
         }
         let (from, to) = (Handle::Open(src.as_fd()), Handle::Open(destination.fd.as_fd()));
-        let pair = AttributePair { from, to, source: stat, before, later, is_leading: false };
+        let pair = AttributePair { from, to, source: stat, before, final_mode, is_leading: false };
         let has_context = self.apply_context(task, to, destination);
         self.apply(task, &pair) && has_context
     }
@@ -181,7 +181,7 @@ impl Worker<'_> {
     fn unfinished_mode(&self, before: &Stat, source: &Stat) -> Option<u32> {
         let policy = self.ctx.mode_policy();
         let new = policy.file(source);
-        new.later.filter(|_| self.ctx.options.resume && policy.may_be_unfinished(&new, before))
+        new.final_mode.filter(|_| self.ctx.options.resume && policy.may_be_unfinished(&new, before))
     }
 
     /// Sets the context of `--context=CTX` on an existing file. A new file was created with it.

@@ -204,9 +204,9 @@ impl Worker<'_> {
             if self.ctx.run.stop.is_raised() {
                 break;
             }
-            let NewMode { create, later } = policy.file(&file.stat);
+            let NewMode { create, final_mode } = policy.file(&file.stat);
             let Ok(fd) = at::create(&batch.fds.dst, file.entry.destination(), create, true) else { continue };
-            (file.destination, file.made) = (Some(Destination::created(fd, later)), true);
+            (file.destination, file.made) = (Some(Destination::created(fd, final_mode)), true);
             if self.ctx.options.verbose {
                 let source = batch.dir.source_path(&file.entry.name);
                 let destination = batch.dir.destination_path(file.entry.destination());

@@ -96,8 +96,8 @@ impl Worker<'_> {
                 }
                 _ => None,
             };
-            let later = worker.ctx.mode_policy().closed_file(&stat).later.filter(|_| before.is_none());
-            let destination = Destination::joined(task, fd, before, later, temporary.to_owned());
+            let final_mode = worker.ctx.mode_policy().closed_file(&stat).final_mode.filter(|_| before.is_none());
+            let destination = Destination::joined(task, fd, before, final_mode, temporary.to_owned());
             let state = Completion::of(worker.apply_metadata(task, &src, &stat, &destination));
             worker.commit(task, destination, &stat, state)?;
             worker.stats.files += 1;

@@ -36,16 +36,16 @@ impl Worker<'_> {
         Ok(made.is_some())
     }
 
-    /// Sets the attributes of a symbolic link or a special file. `later` is the mode that it still lacks.
+    /// Sets the attributes of a symbolic link or a special file. `final_mode` is the mode that it still lacks.
     pub(super) fn apply_special(
         &mut self,
         task: &Task<'_>,
         source: &Stat,
-        later: Option<u32>,
+        final_mode: Option<u32>,
     ) -> Result<(), Failure> {
         let keep = &self.ctx.options.preserve;
         let is_link = source.is_symlink();
-        let has_mode = !is_link && (keep.mode || later.is_some() || keep.timestamps);
+        let has_mode = !is_link && (keep.mode || final_mode.is_some() || keep.timestamps);
         let entry = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
         if !(has_mode || keep.ownership || keep.xattr || keep.context) {
             return self.complete_special(task, entry, source, Completion::LacksTimes);
@@ -53,7 +53,7 @@ impl Worker<'_> {
         let made = self.open_path(task, source)?;
         let to = Handle::Path(made.as_fd(), Some((task.fds.dst.as_fd(), task.entry.destination())));
         let from = Handle::Entry(task.fds.src.as_fd(), &task.entry.name);
-        let pair = AttributePair { from, to, source, before: None, later, is_leading: false };
+        let pair = AttributePair { from, to, source, before: None, final_mode, is_leading: false };
         let all_kept = self.apply(task, &pair);
         self.complete_special(task, if is_link { entry } else { to }, source, Completion::of(all_kept))
     }
@@ -156,14 +156,14 @@ impl Worker<'_> {
         source: &Stat,
         placement: Placement,
     ) -> Result<bool, Failure> {
-        let NewMode { create, later } = self.ctx.mode_policy().special(source);
+        let NewMode { create, final_mode } = self.ctx.mode_policy().special(source);
         let (kind, rdev) = (source.kind(), source.rdev);
         let failure = || Failure::new(cannot_make(kind), task.destination_path());
         let made = self.take_name(task, source, placement, |worker, placement| {
             let make = |dst: BorrowedFd<'_>, name: &OsStr| at::make_node(dst, name, kind, create, rdev);
             make_or_replace(task, placement == Placement::Replace, make)
                 .map_err(|errno| failure().of_taking(errno))?;
-            worker.apply_special(task, source, later)
+            worker.apply_special(task, source, final_mode)
         })?;
         self.stats.special += u64::from(made.is_some());
         Ok(made.is_some())
