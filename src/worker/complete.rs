@@ -6,7 +6,7 @@
 //! that neither `--resume` nor `-u` takes it for complete. Nothing else sets the times of a copy.
 
 use super::destination::{Destination, WrittenFile};
-use super::durable::Waiting;
+use super::durable::UnsyncedFile;
 use super::{Task, Worker};
 use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, times};
@@ -61,17 +61,17 @@ impl Worker<'_> {
             self.mark_incomplete(Handle::Open(destination.fd.as_fd()), source);
         }
         let lacks_times = state == Completion::LacksTimes && self.ctx.options.preserve.timestamps;
-        let waiting = later.then(|| Waiting::new(task, &destination.fd, source, lacks_times)).transpose();
+        let unsynced = later.then(|| UnsyncedFile::new(task, &destination.fd, source, lacks_times)).transpose();
         let id = destination.before.map(|before| before.id());
         if let Err(errno) = io::close(destination.fd) {
-            match waiting {
-                Ok(Some(waiting)) => waiting.mark_incomplete(self.ctx),
+            match unsynced {
+                Ok(Some(unsynced)) => unsynced.mark_incomplete(self.ctx),
                 _ => self.mark_incomplete_by_name(task, id, source),
             }
             return Err(task.cannot(Operation::Close)(errno));
         }
-        if let Some(waiting) = waiting.map_err(task.cannot(Operation::Stat))? {
-            self.sync_later(task, waiting);
+        if let Some(unsynced) = unsynced.map_err(task.cannot(Operation::Stat))? {
+            self.sync_later(task, unsynced);
         }
         Ok(true)
     }
@@ -164,12 +164,12 @@ impl Worker<'_> {
         if !self.ctx.options.preserve.timestamps {
             return Ok(());
         }
-        let waiting = match self.watch_file_system(task) {
+        let made = match self.watch_file_system(task) {
             true => at::stat(&task.fds.dst, task.entry.destination(), Follow::No).ok(),
             false => None,
         };
-        match waiting {
-            Some(made) => self.sync_later(task, Waiting::of(task, &made, source, true)),
+        match made {
+            Some(made) => self.sync_later(task, UnsyncedFile::of(task, &made, source, true)),
             None => match times::set(to, source) {
                 Ok(()) => {}
                 Err(error) if error.has_errno(Errno::NOENT) && matches!(to, Handle::Entry(..)) => {

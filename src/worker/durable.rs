@@ -22,22 +22,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// The most files that are synced together. Their names are kept until then.
-const BATCH: usize = 1 << 16;
+const MOST_TOGETHER: usize = 1 << 16;
 /// The bytes written for a file besides its content: its inode and its name.
 const BESIDE: u64 = 4096;
 
 /// Files that are written but may not be on the disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    batch: Mutex<SyncGroup>,
+    group: Mutex<SyncGroup>,
     /// Files that got their times after the last sync. Only the next sync makes these durable. The worker that
     /// syncs holds the lock.
-    timed: Mutex<Vec<Waiting>>,
+    timed: Mutex<Vec<UnsyncedFile>>,
 }
 
 #[derive(Debug, Default)]
 struct SyncGroup {
-    files: Vec<Waiting>,
+    files: Vec<UnsyncedFile>,
     bytes: u64,
     flush_size: FlushSize,
 }
@@ -45,13 +45,13 @@ struct SyncGroup {
 impl SyncGroup {
     /// Returns whether to sync now. syncfs(2) cannot be interrupted, so it should not have much to write.
     fn is_due(&self) -> bool {
-        self.files.len() >= BATCH || self.bytes >= self.flush_size.bytes()
+        self.files.len() >= MOST_TOGETHER || self.bytes >= self.flush_size.bytes()
     }
 }
 
 /// A file that will be synced together with others.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct UnsyncedFile {
     dir: Arc<Dir>,
     name: OsString,
     id: FileId,
@@ -63,13 +63,13 @@ pub(super) struct Waiting {
     mtime: Time,
 }
 
-impl Waiting {
-    pub(super) fn new(task: &Task<'_>, fd: &OwnedFd, source: &Stat, lacks_times: bool) -> Result<Waiting> {
-        Ok(Waiting::of(task, &at::fstat(fd)?, source, lacks_times))
+impl UnsyncedFile {
+    pub(super) fn new(task: &Task<'_>, fd: &OwnedFd, source: &Stat, lacks_times: bool) -> Result<UnsyncedFile> {
+        Ok(UnsyncedFile::of(task, &at::fstat(fd)?, source, lacks_times))
     }
 
-    pub(super) fn of(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> Waiting {
-        Waiting {
+    pub(super) fn of(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> UnsyncedFile {
+        UnsyncedFile {
             dir: Arc::clone(task.dir),
             name: task.entry.destination().to_owned(),
             id: made.id(),
@@ -87,15 +87,15 @@ impl Waiting {
 
     /// Opens this file with O_PATH, or through a symbolic link if it was written through one. Returns `None` if
     /// another file has its name.
-    fn hold(&self, ctx: &Context) -> Result<Option<OwnedFd>> {
+    fn open_path(&self, ctx: &Context) -> Result<Option<OwnedFd>> {
         let fds = self.dir.fds(ctx)?;
         let is_it = |fd: &OwnedFd| at::fstat(fd).is_ok_and(|stat| stat.id() == self.id);
-        let held = at::open_path(&fds.dst, &self.name)?;
-        if is_it(&held) {
-            return Ok(Some(held));
+        let opened = at::open_path(&fds.dst, &self.name)?;
+        if is_it(&opened) {
+            return Ok(Some(opened));
         }
-        let held = at::open_read(&fds.dst, &self.name, Follow::Yes, false)?;
-        Ok(Some(held).filter(is_it))
+        let opened = at::open_read(&fds.dst, &self.name, Follow::Yes, false)?;
+        Ok(Some(opened).filter(is_it))
     }
 
     fn sync(&self, ctx: &Context) -> Result<()> {
@@ -115,9 +115,9 @@ impl Waiting {
 
     fn give_times(&self, ctx: &Context) {
         let times = Stat { atime: self.atime, mtime: self.mtime, ..Stat::default() };
-        match self.hold(ctx) {
-            Ok(Some(held)) => {
-                if let Err(error) = times::set(Handle::Path(held.as_fd(), None), &times) {
+        match self.open_path(ctx) {
+            Ok(Some(opened)) => {
+                if let Err(error) = times::set(Handle::Path(opened.as_fd(), None), &times) {
                     ctx.events.fail(error.and(self.path()));
                 }
             }
@@ -131,9 +131,9 @@ impl Waiting {
     pub(super) fn mark_incomplete(&self, ctx: &Context) {
         let times = Stat { mtime: self.mtime, ..Stat::default() };
         if ctx.options.times_tell()
-            && let Ok(Some(held)) = self.hold(ctx)
+            && let Ok(Some(opened)) = self.open_path(ctx)
         {
-            let _ = times::set_apart(Handle::Path(held.as_fd(), None), &times);
+            let _ = times::set_apart(Handle::Path(opened.as_fd(), None), &times);
         }
     }
 }
@@ -163,33 +163,33 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn sync_later(&self, task: &Task<'_>, file: Waiting) {
+    pub(super) fn sync_later(&self, task: &Task<'_>, file: UnsyncedFile) {
         let is_due = {
-            let mut batch = lock(&self.shared.unsynced.batch);
-            batch.bytes += BESIDE + if file.is_regular { self.ladder.unwritten() } else { 0 };
-            batch.files.push(file);
-            batch.is_due()
+            let mut group = lock(&self.shared.unsynced.group);
+            group.bytes += BESIDE + if file.is_regular { self.ladder.unwritten() } else { 0 };
+            group.files.push(file);
+            group.is_due()
         };
         if is_due {
-            self.sync_batch(task);
+            self.sync_group(task);
         }
     }
 
     /// Syncs the files so far, unless another worker has just done that.
-    fn sync_batch(&self, task: &Task<'_>) {
+    fn sync_group(&self, task: &Task<'_>) {
         let mut timed = lock(&self.shared.unsynced.timed);
         let (number, files, bytes) = {
-            let mut batch = lock(&self.shared.unsynced.batch);
-            if !batch.is_due() || self.ctx.run.stop.is_raised() {
+            let mut group = lock(&self.shared.unsynced.group);
+            if !group.is_due() || self.ctx.run.stop.is_raised() {
                 return;
             }
-            (batch.flush_size.begin(), std::mem::take(&mut batch.files), std::mem::take(&mut batch.bytes))
+            (group.flush_size.begin(), std::mem::take(&mut group.files), std::mem::take(&mut group.bytes))
         };
         let start = Instant::now();
         let answer = self.ctx.run.watched.sync();
         let ns = nanoseconds(start.elapsed());
         settle(self.ctx, &mut timed, files, answer, || task.destination_path());
-        lock(&self.shared.unsynced.batch).flush_size.learn(number, bytes, ns);
+        lock(&self.shared.unsynced.group).flush_size.learn(number, bytes, ns);
     }
 }
 
@@ -200,13 +200,13 @@ impl Shared {
             return;
         }
         let mut timed = lock(&self.unsynced.timed);
-        let files = std::mem::take(&mut lock(&self.unsynced.batch).files);
+        let files = std::mem::take(&mut lock(&self.unsynced.group).files);
         if ctx.run.stop.is_raised() {
             // A failure or a signal ended the copy before these files were synced.
             files.iter().for_each(|file| file.mark_incomplete(ctx));
             return;
         }
-        let some = files.first().map(Waiting::path).unwrap_or_default();
+        let some = files.first().map(UnsyncedFile::path).unwrap_or_default();
         settle(ctx, &mut timed, files, ctx.run.watched.sync(), || some.clone());
         if !timed.is_empty() && !ctx.run.stop.is_raised() {
             settle(ctx, &mut timed, Vec::new(), ctx.run.watched.sync(), || some);
@@ -235,8 +235,8 @@ impl Shared {
 /// path of one of the files.
 fn settle(
     ctx: &Context,
-    timed: &mut Vec<Waiting>,
-    files: Vec<Waiting>,
+    timed: &mut Vec<UnsyncedFile>,
+    files: Vec<UnsyncedFile>,
     answer: Result<()>,
     some: impl FnOnce() -> OsString,
 ) {
@@ -272,7 +272,7 @@ fn settle(
 }
 
 /// Settles the files one by one, if syncfs(2) does not exist.
-fn settle_each(ctx: &Context, files: Vec<Waiting>) {
+fn settle_each(ctx: &Context, files: Vec<UnsyncedFile>) {
     for mut file in files {
         if let Err(errno) = file.sync(ctx) {
             ctx.events.fail(cannot_sync(file.path(), errno));
