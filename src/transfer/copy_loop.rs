@@ -54,7 +54,7 @@ pub(super) struct CopyLoop<'a, 'f> {
     filled: u64,
     offsets: Offsets,
     /// How often `read` has returned 0 too early since bytes were moved.
-    dry: u32,
+    empty_reads: u32,
 }
 
 impl<'a, 'f> CopyLoop<'a, 'f> {
@@ -84,7 +84,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             skipped: Skipped::default(),
             filled: 0,
             offsets: t.offsets(forms.0),
-            dry: 0,
+            empty_reads: 0,
             searched_zeros: false,
             reported: ReportedHoles::default(),
         }
@@ -192,7 +192,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             Step::Refused(errno) | Step::Unavailable(errno) => {
                 self.step_down(errno.into(), errno, 0).map(|_| false)
             }
-            Step::Dry => Ok(false),
+            Step::ReturnedZero => Ok(false),
         }
     }
 
@@ -270,7 +270,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
     fn move_bytes(&mut self, mut at: u64, end: Option<u64>) -> Result<u64, Failure> {
         let unknown = self.is_stream && !self.true_size;
         let mut known_end = end.unwrap_or(if unknown { u64::MAX } else { self.t.stat.size });
-        self.dry = 0;
+        self.empty_reads = 0;
         // Since the last call holes may have been skipped, and SEEK_DATA moves the position.
         self.offsets = self.t.offsets(self.forms.0);
         loop {
@@ -312,13 +312,13 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                 if strategy == Strategy::Splice && !self.is_stream {
                     self.ladder.pipe_load.learn(self.t.stat.size, n, ns);
                 }
-                self.dry = 0;
+                self.empty_reads = 0;
                 self.record(strategy, at + n, n)?;
                 n
             }
-            Step::Dry if self.is_at_end(strategy, at)? => return Ok(None),
-            Step::Dry if strategy == Strategy::ReadWrite => self.count_empty_read()?,
-            Step::Dry => return self.read_on(strategy, at),
+            Step::ReturnedZero if self.is_at_end(strategy, at)? => return Ok(None),
+            Step::ReturnedZero if strategy == Strategy::ReadWrite => self.count_empty_read()?,
+            Step::ReturnedZero => return self.read_on(strategy, at),
             // A signal arrived; the next `check_stop` sees whether it requested a stop.
             Step::Refused(Errno::INTR) if self.may_retry(strategy) => 0,
             Step::Failed(failure) if failure.has_errno(Errno::INTR) && self.may_retry(strategy) => 0,
@@ -366,8 +366,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Counts a `read` that returned 0 before the end: another process may truncate the file and fill it again.
     fn count_empty_read(&mut self) -> Result<u64, Failure> {
-        self.dry += 1;
-        if self.dry > MOST_EMPTY_READS { Err(Failure::reading(Errno::IO)) } else { Ok(0) }
+        self.empty_reads += 1;
+        if self.empty_reads > MOST_EMPTY_READS { Err(Failure::reading(Errno::IO)) } else { Ok(0) }
     }
 
     fn step(&mut self, strategy: Strategy, at: u64, len: u64) -> Step {
@@ -387,10 +387,10 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             // After other strategies it can still clone the whole file. A size that is not trusted may be 0, and
             // the clone may be longer.
             Strategy::Reflink if at == 0 => match reflink::clone_file(src.fd, dst.fd, self.t.stat.size, tally) {
-                Step::Moved(0) => Step::Dry,
+                Step::Moved(0) => Step::ReturnedZero,
                 step => step,
             },
-            Strategy::Reflink if at >= self.t.stat.size => Step::Dry,
+            Strategy::Reflink if at >= self.t.stat.size => Step::ReturnedZero,
             Strategy::Reflink => Step::Refused(Errno::INVAL),
             Strategy::CopyFileRange => copy_file_range::step(src, dst, at, len, tally),
             // The kernel reads into as many pages as it can allocate at once, which may be too few for a message
@@ -471,7 +471,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
             }
             Step::Failed(error) if !error.has_errno(Errno::INTR) || !self.ladder.stop.is_raised() => Err(error),
             Step::Failed(_) | Step::Refused(_) | Step::Unavailable(_) => Ok(Some(0)),
-            Step::Dry => Ok(None),
+            Step::ReturnedZero => Ok(None),
         }
     }
 
@@ -513,7 +513,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                 }
                 Step::Failed(error) => return Err(error),
                 // Unexpected: the pipe holds `left` bytes.
-                Step::Dry | Step::Refused(_) | Step::Unavailable(_) => {
+                Step::ReturnedZero | Step::Refused(_) | Step::Unavailable(_) => {
                     return Err(Failure::reading(Errno::IO));
                 }
             }

@@ -80,7 +80,7 @@ enum Step {
     /// This many bytes, at least one, are now in the destination.
     Moved(u64),
     /// The call returned 0. Only from `read` does that mean the end of the file.
-    Dry,
+    ReturnedZero,
     /// The kernel does not support the call for these files: the next strategy continues at the same offset.
     Refused(Errno),
     /// The strategy could not get a resource, such as a map or a pipe: the next strategy continues at the same

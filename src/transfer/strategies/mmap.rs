@@ -28,7 +28,7 @@ pub(crate) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tall
         Ok(stat) => stat.size,
         Err(errno) => return Step::Unavailable(errno),
     };
-    let Some(left @ 1..) = size.checked_sub(at) else { return Step::Dry };
+    let Some(left @ 1..) = size.checked_sub(at) else { return Step::ReturnedZero };
     if let Err(errno) = dst.wait_if_needed(true, tally) {
         return Step::Refused(errno);
     }
@@ -56,7 +56,7 @@ pub(crate) fn step(src: Endpoint<'_>, dst: Endpoint<'_>, at: u64, len: u64, tall
     // SAFETY: `map` and `mapped` are the mapping above, and nothing uses it after this.
     let _ = tally.call(Call::Munmap, || unsafe { munmap(map, mapped) });
     match answer {
-        Ok(0) => Step::Dry,
+        Ok(0) => Step::ReturnedZero,
         Ok(n) => Step::Moved(n as u64),
         Err(Errno::FAULT) => Step::Refused(Errno::FAULT),
         Err(errno) => refuse_or_fail(errno, Failure::writing),

@@ -24,7 +24,7 @@ pub(super) fn refuse_or_fail(errno: Errno, failure: fn(Errno) -> Failure) -> Ste
 /// Returns the step for the answer of a call that reads and writes.
 pub(super) fn step_of(answer: Result<usize, Errno>) -> Step {
     match answer {
-        Ok(0) => Step::Dry,
+        Ok(0) => Step::ReturnedZero,
         Ok(n) => Step::Moved(n as u64),
         Err(errno) => refuse_or_fail(errno, Failure::copying),
     }

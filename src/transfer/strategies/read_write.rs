@@ -81,7 +81,7 @@ pub(crate) fn step(
 
 fn write_content(buffer: &Buffer, dst: Endpoint<'_>, at: u64, tally: &mut Tally) -> Step {
     match buffer.content() {
-        [] => Step::Dry,
+        [] => Step::ReturnedZero,
         bytes => match write_all(bytes, dst, at, tally) {
             Ok(()) => Step::Moved(bytes.len() as u64),
             Err(errno) => Step::Failed(Failure::writing(errno)),
@@ -198,5 +198,5 @@ pub(crate) fn step_without_zeros(
             return Step::Failed(Failure::writing(errno));
         }
     }
-    if bytes.is_empty() { Step::Dry } else { Step::Moved(bytes.len() as u64) }
+    if bytes.is_empty() { Step::ReturnedZero } else { Step::Moved(bytes.len() as u64) }
 }

@@ -85,7 +85,7 @@ pub(crate) fn step(
     let filled = match if rest > 0 { Ok(rest) } else { fill(&ends, src, at, len, tally) } {
         Ok(0) => {
             pipe.ends = Some(ends);
-            return Step::Dry;
+            return Step::ReturnedZero;
         }
         Ok(filled) => filled,
         Err(errno) => {
@@ -101,7 +101,7 @@ pub(crate) fn step(
     }
     match outcome {
         _ if written > 0 => Step::Moved(written as u64),
-        Ok(()) => Step::Dry,
+        Ok(()) => Step::ReturnedZero,
         Err(errno) => refuse_or_fail(errno, Failure::writing),
     }
 }
