@@ -195,7 +195,7 @@ impl Descriptors {
     /// Adds an opened directory. If there are too many, the one that was opened first is closed as soon as no
     /// worker uses its descriptors.
     pub(crate) fn opened(&self, slot: &Arc<FdSlot>) {
-        fd_table::close_left();
+        fd_table::close_dropped();
         // Closed, and perhaps dropped, only after the lock is released.
         let mut closed = Vec::new();
         let mut open = lock(&self.open);

@@ -102,7 +102,7 @@ fn work(
         None if count > 1 => scaling::fixed(&workers, count),
         _ => workers.work(),
     }
-    fd_table::close_left();
+    fd_table::close_dropped();
     shared.make_files_durable(ctx);
     workers.into_work_done()
 }

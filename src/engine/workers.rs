@@ -84,7 +84,7 @@ impl<'w, 'c> Workers<'w, 'c> {
         while !left_early && let Some(work) = walker.next_batch() {
             let directories = worker.run(work.batch(), work.helps, || work.workers());
             walker.leave(work, directories);
-            fd_table::close_left();
+            fd_table::close_dropped();
             left_early = self.leave_if_unwanted();
         }
         let stats = worker.into_stats().merge(walker.into_stats());

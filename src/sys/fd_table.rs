@@ -35,8 +35,8 @@ thread_local! {
 }
 
 /// Values that other threads dropped, with the tables of their descriptors.
-static LEFT: Mutex<Vec<(Table, Box<dyn Send>)>> = Mutex::new(Vec::new());
-static ANY_LEFT: AtomicBool = AtomicBool::new(false);
+static DROPPED_ELSEWHERE: Mutex<Vec<(Table, Box<dyn Send>)>> = Mutex::new(Vec::new());
+static ANY_DROPPED: AtomicBool = AtomicBool::new(false);
 
 /// Gives this thread a table of descriptors of its own (unshare(2), CLONE_FILES), if the system allows it.
 pub(crate) fn separate() {
@@ -77,20 +77,20 @@ impl OtherThread {
 }
 
 /// Adds a value for the thread that opened its descriptors.
-fn leave(table: Table, value: Box<dyn Send>) {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner).push((table, value));
-    ANY_LEFT.store(true, Ordering::Release);
+fn drop_later(table: Table, value: Box<dyn Send>) {
+    DROPPED_ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).push((table, value));
+    ANY_DROPPED.store(true, Ordering::Release);
 }
 
 /// Closes descriptors of this thread's table that other threads dropped.
-pub(crate) fn close_left() {
-    if ANY_LEFT.load(Ordering::Acquire) {
-        let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn close_dropped() {
+    if ANY_DROPPED.load(Ordering::Acquire) {
+        let mut dropped = DROPPED_ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner);
         let (mine, others) =
-            std::mem::take(&mut *left).into_iter().partition::<Vec<_>, _>(|(table, _)| table.is_current());
-        ANY_LEFT.store(!others.is_empty(), Ordering::Release);
-        *left = others;
-        drop(left);
+            std::mem::take(&mut *dropped).into_iter().partition::<Vec<_>, _>(|(table, _)| table.is_current());
+        ANY_DROPPED.store(!others.is_empty(), Ordering::Release);
+        *dropped = others;
+        drop(dropped);
         drop(mine);
     }
 }
@@ -163,7 +163,7 @@ impl<T: Send> Drop for InTable<T> {
         if !self.table.is_current()
             && let Some(value) = self.value.take()
         {
-            leave(self.table, Box::new(value));
+            drop_later(self.table, Box::new(value));
         }
     }
 }
@@ -238,7 +238,7 @@ mod tests {
                 let file = there.recv().unwrap();
                 assert!(!file.is_here() && file.get().is_none());
                 drop(file);
-                close_left();
+                close_dropped();
                 dropped.send(()).unwrap();
             });
             apart(move || {
@@ -248,7 +248,7 @@ mod tests {
                 here.send(file).unwrap();
                 is_dropped.recv().unwrap();
                 assert!(is_number_open(number));
-                close_left();
+                close_dropped();
                 assert!(!is_number_open(number));
             });
         });
@@ -261,10 +261,10 @@ mod tests {
         apart(move || {
             assert!(is_open(&file));
             drop(file);
-            close_left();
+            close_dropped();
         });
         assert!(is_number_open(number));
-        close_left();
+        close_dropped();
         assert!(!is_number_open(number));
     }
 }
