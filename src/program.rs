@@ -2,7 +2,7 @@
 //! documented interface of the library, as any other program could. Only the steps of a copy that several
 //! machines share use the module `job`.
 
-use crate::cli::{self, Copy, Request, Statistics, StatsForm, UsageError};
+use crate::cli::{self, CopyRequest, Request, Statistics, StatsForm, UsageError};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -87,8 +87,8 @@ fn unseen_by(is_static: bool, is_preloaded: impl Fn(&str) -> bool) -> Option<&'s
     }
 }
 
-fn copy(console: &Console, request: Copy) -> i32 {
-    let Copy { mut options, sources, destination, statistics, verbose } = request;
+fn copy(console: &Console, request: CopyRequest) -> i32 {
+    let CopyRequest { mut options, sources, destination, statistics, verbose } = request;
     let cancel = Cancel::new();
     let outputs =
         check_outputs(&statistics, &sources, &destination).and_then(|()| prepare_outputs(&statistics, console));

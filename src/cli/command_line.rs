@@ -2,7 +2,7 @@
 //! options wins, and contradictions are refused.
 
 use super::job::JobOptions;
-use super::{Copy, Statistics, UsageError, values, words};
+use super::{CopyRequest, Statistics, UsageError, values, words};
 use std::ffi::{OsStr, OsString};
 use zcp::internals::quote::quoted;
 use zcp::{Action, BackupControl, Console, CopyOptions, Error, OnFailure, When};
@@ -172,7 +172,7 @@ impl CommandLine {
     }
 
     /// Makes a copy of these operands. The options must be settled.
-    pub(super) fn into_copy(mut self, mut names: Vec<OsString>) -> Result<Copy, UsageError> {
+    pub(super) fn into_copy(mut self, mut names: Vec<OsString>) -> Result<CopyRequest, UsageError> {
         self.copy.check()?; // as in cp, this error comes first
         if names.is_empty() {
             return Err(UsageError::new("missing file operand"));
@@ -195,7 +195,7 @@ impl CommandLine {
         match destination {
             Some(destination) if !names.is_empty() => {
                 let CommandLine { copy: options, statistics, verbose, .. } = self;
-                Ok(Copy { options, sources: names, destination, statistics, verbose })
+                Ok(CopyRequest { options, sources: names, destination, statistics, verbose })
             }
             only => {
                 let only = quoted(only.unwrap_or_default());

@@ -6,7 +6,7 @@
 use super::command_line::CommandLine;
 use super::getopt::Given;
 use super::opt::Scope;
-use super::{Copy, Request, UsageError, values};
+use super::{CopyRequest, Request, UsageError, values};
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
@@ -109,7 +109,7 @@ fn plan(
         None => None,
     };
     let arguments = typed(given, &[Scope::What, Scope::How]);
-    let Copy { options, sources, destination, .. } = line.into_copy(operands)?;
+    let CopyRequest { options, sources, destination, .. } = line.into_copy(operands)?;
     Ok(Plan { folder, parts, split_over, options: Box::new(options), sources, destination, arguments })
 }
 

@@ -29,7 +29,7 @@ const PRESET: &str = "ZCP_OPTS";
 
 #[derive(Debug)]
 pub(crate) enum Request {
-    Copy(Box<Copy>),
+    Copy(Box<CopyRequest>),
     /// A step of a copy that several machines share.
     Job(JobStep, Statistics),
     /// Text for stdout, from --help or --version.
@@ -37,7 +37,7 @@ pub(crate) enum Request {
 }
 
 #[derive(Debug)]
-pub(crate) struct Copy {
+pub(crate) struct CopyRequest {
     pub options: CopyOptions,
     pub sources: Vec<OsString>,
     pub destination: OsString,
