@@ -108,8 +108,8 @@ fn to_socket(
 ) -> std::io::Result<Run> {
     let here = here.into();
     let mut reader = reader(there.into())?;
-    let target = DestinationKind::Stream(fstat(&here)?);
-    copy(strategy, source, &here.try_clone()?, target, || {
+    let destination_kind = DestinationKind::Stream(fstat(&here)?);
+    copy(strategy, source, &here.try_clone()?, destination_kind, || {
         drop(here);
         reader.wait().map(drop)
     })
@@ -138,7 +138,7 @@ fn copy(
     strategy: Strategy,
     source: &Path,
     dst: &OwnedFd,
-    target: DestinationKind,
+    destination_kind: DestinationKind,
     arrived: impl FnOnce() -> std::io::Result<()>,
 ) -> std::io::Result<Run> {
     let src = File::open(source)?;
@@ -147,7 +147,7 @@ fn copy(
         stat: fstat(&src)?,
         dst: dst.as_fd(),
         dst_dev: fstat(dst)?.dev,
-        target,
+        destination_kind,
         overwritten: false,
     };
     let limits = Limits { forced: Some(vec![strategy]), ..Limits::default() };
@@ -156,7 +156,7 @@ fn copy(
     let (start, cpu) = (Instant::now(), cpu_time());
     let answer = ladder.copy(&transfer, &mut account);
     let cpu = cpu_time().saturating_sub(cpu);
-    if target != DestinationKind::File {
+    if destination_kind != DestinationKind::File {
         // The reader sees the end of the data, although other processes still have the descriptor.
         let _ = rustix::net::shutdown(dst, rustix::net::Shutdown::Write);
     }

@@ -15,7 +15,7 @@ use crate::options::Dereference;
 use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Stat, proc};
-use crate::walk::directory::{Opened, TargetDirectory};
+use crate::walk::directory::{Opened, WantedDirectory};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -84,7 +84,7 @@ impl<'j> Branch<'j> {
         let src = at::open_dir(&fds.src, name, follow_source).map_err(cannot_access)?;
         let source = at::fstat(&src).map_err(cannot_access)?;
         let mode = self.ctx.mode_policy().directory(source.permissions(), false);
-        let wanted = TargetDirectory { above: &fds.dst, name, mode, path: &path };
+        let wanted = WantedDirectory { above: &fds.dst, name, mode, path: &path };
         let follow = Follow::from(self.ctx.options.keep_directory_symlink);
         let opened = match wanted.open(self.ctx, follow) {
             Err(failure) if matches!(failure.reason(), Some(Errno::NOENT | Errno::STALE)) => {

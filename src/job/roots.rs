@@ -11,7 +11,7 @@ use crate::report::json::bytes;
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Bounded;
 use crate::sys::{Errno, Stat};
-use crate::walk::directory::TargetDirectory;
+use crate::walk::directory::WantedDirectory;
 use crate::walk::operands::{self, Operands};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -116,7 +116,7 @@ fn leads_into(path: &OsStr, source: &Stat) -> bool {
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     let mode = ctx.mode_policy().directory(source.permissions(), false);
-    let wanted = TargetDirectory { above: &Base::Cwd, name: path, mode, path: &|| path.to_owned() };
+    let wanted = WantedDirectory { above: &Base::Cwd, name: path, mode, path: &|| path.to_owned() };
     match wanted.make(ctx, Operation::CreateDirectory) {
         Err(failure) if failure.has_errno(Errno::EXIST) => {
             match is_dir(Follow::No) || ctx.options.keep_directory_symlink && is_dir(Follow::Yes) {

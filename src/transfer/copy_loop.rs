@@ -147,7 +147,8 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
     /// Copies all bytes if either side is a stream.
     pub(super) fn run_stream(&mut self) -> Result<Outcome, Failure> {
-        self.zeros = self.ladder.limits.sparse == Sparse::Always && self.t.target == DestinationKind::File;
+        self.zeros =
+            self.ladder.limits.sparse == Sparse::Always && self.t.destination_kind == DestinationKind::File;
         let size = self.move_bytes(0, None)?;
         self.set_size(size)?;
         Ok(Outcome { size, searched_zeros: self.zeros })

@@ -110,7 +110,7 @@ pub struct Transfer<'a> {
     /// The device number of the destination.
     pub dst_dev: u64,
     /// Whether the destination is a file or a stream.
-    pub target: DestinationKind,
+    pub destination_kind: DestinationKind,
     /// Whether the destination existed before and has just been truncated.
     pub overwritten: bool,
 }
@@ -127,7 +127,7 @@ pub enum DestinationKind {
 
 impl<'a> Transfer<'a> {
     pub(super) fn forms(&self) -> (Form, Form) {
-        let dst = match &self.target {
+        let dst = match &self.destination_kind {
             DestinationKind::File => Form::File,
             DestinationKind::Stream(stat) => Form::of_open(stat, self.dst),
         };
@@ -135,11 +135,11 @@ impl<'a> Transfer<'a> {
     }
 
     pub(super) fn is_stream(&self) -> bool {
-        !self.stat.is_regular() || self.target != DestinationKind::File
+        !self.stat.is_regular() || self.destination_kind != DestinationKind::File
     }
 
     pub(super) fn offsets(&self, source: Form) -> Offsets {
-        Offsets::new(source == Form::File, self.target == DestinationKind::File)
+        Offsets::new(source == Form::File, self.destination_kind == DestinationKind::File)
     }
 
     pub(super) fn source_size(&self) -> Result<u64, Failure> {
@@ -245,7 +245,7 @@ impl Ladder {
         self.writeback.begin();
         let may_be_flushed = self.limits.durable || self.evictor.is_some();
         self.written_in_one = may_be_flushed
-            && t.target == DestinationKind::File
+            && t.destination_kind == DestinationKind::File
             && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
         let outcome = if t.is_stream() { self.copy_stream(t, account) } else { self.copy_file(t, part, account) }?;
         self.writeback.wait().map_err(Failure::writing)?;
@@ -324,11 +324,11 @@ impl Ladder {
 
     fn flushes(&self, t: &Transfer<'_>) -> bool {
         let wanted = self.limits.durable || self.evictor.is_some() && self.evicts(t);
-        wanted && t.target == DestinationKind::File && !self.written_in_one
+        wanted && t.destination_kind == DestinationKind::File && !self.written_in_one
     }
 
     fn evicts(&self, t: &Transfer<'_>) -> bool {
-        self.evicting && t.stat.is_regular() && t.target == DestinationKind::File
+        self.evicting && t.stat.is_regular() && t.destination_kind == DestinationKind::File
     }
 
     /// Returns the most bytes to request from one call at `at`: the least of `len` and the limits in force.

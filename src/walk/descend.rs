@@ -1,6 +1,6 @@
 //! Enters directories: inspects the destination, makes or opens it, and lists the source.
 
-use super::directory::{Opened, TargetDirectory, always_exists};
+use super::directory::{Opened, WantedDirectory, always_exists};
 use super::frontier::{Pending, Subdirectories, Unread};
 use super::listing::Listing;
 use super::{Entered, Node, Operand, Walker, level_below, operands, resume};
@@ -129,7 +129,7 @@ impl Walker<'_, '_> {
         let source = at::fstat(&src).map_err(no_attributes)?;
         let mode = self.ctx.mode_policy().directory(source.permissions(), true);
         let name = without_slashes(part.destination());
-        let dst = self.make_or_enter(&TargetDirectory { above: &fds.dst, name, mode, path: &destination_path })?;
+        let dst = self.make_or_enter(&WantedDirectory { above: &fds.dst, name, mode, path: &destination_path })?;
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             self.tell_made(source_path, destination_path, |from, to| {
@@ -172,8 +172,8 @@ impl Walker<'_, '_> {
 
     /// Makes the destination of a leading directory, or opens it if it exists, even if another process has just
     /// made it.
-    fn make_or_enter(&self, wanted: &TargetDirectory<'_>) -> Result<Opened, Failure> {
-        let TargetDirectory { above, name, path, .. } = *wanted;
+    fn make_or_enter(&self, wanted: &WantedDirectory<'_>) -> Result<Opened, Failure> {
+        let WantedDirectory { above, name, path, .. } = *wanted;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -283,7 +283,7 @@ impl Walker<'_, '_> {
     ) -> Result<Opened, Failure> {
         let path = || parent.destination_path(entry.destination());
         let mode = self.ctx.mode_policy().directory(source.permissions(), false);
-        let wanted = TargetDirectory { above: &fds.dst, name: entry.destination(), mode, path: &path };
+        let wanted = WantedDirectory { above: &fds.dst, name: entry.destination(), mode, path: &path };
         let mut tries = 0;
         loop {
             tries += 1;
@@ -333,14 +333,14 @@ impl Walker<'_, '_> {
     }
 
     /// Makes a directory. A file of that name is first renamed to its backup or removed.
-    fn make_in_place_of(&self, decision: &Decision, wanted: &TargetDirectory<'_>) -> Result<Opened, Failure> {
+    fn make_in_place_of(&self, decision: &Decision, wanted: &WantedDirectory<'_>) -> Result<Opened, Failure> {
         let make = || wanted.make(self.ctx, Operation::CreateDirectory);
         let (words, backup) = match (decision, &self.ctx.options.backup) {
             (Decision::Make(Clear::Backup), Some(backup)) => (Operation::BackUp, Some(backup)),
             (Decision::Make(Clear::Unlink), _) => (Operation::Remove, None),
             _ => return make(),
         };
-        let TargetDirectory { above, path, .. } = *wanted;
+        let WantedDirectory { above, path, .. } = *wanted;
         let (dst, name) = (above.as_fd(), without_slashes(wanted.name));
         let failed = |errno| Failure::new(words, path()).errno(errno);
         if self.ctx.options.dry_run {

@@ -30,7 +30,7 @@ pub(crate) struct Opened {
 
 /// A directory to be made or opened: a name in another directory, and its path for messages.
 #[derive(Clone, Copy)]
-pub(crate) struct TargetDirectory<'t> {
+pub(crate) struct WantedDirectory<'t> {
     pub above: &'t Base,
     pub name: &'t OsStr,
     pub mode: NewDirectoryMode,
@@ -43,7 +43,7 @@ pub(super) fn always_exists(name: &OsStr) -> bool {
     matches!(path::split(name).1.as_bytes(), b"." | b"..")
 }
 
-impl TargetDirectory<'_> {
+impl WantedDirectory<'_> {
     fn cannot(&self, operation: Operation) -> impl Fn(Errno) -> Failure + Copy {
         move |errno| Failure::new(operation, (self.path)()).errno(errno)
     }

@@ -89,7 +89,7 @@ impl Worker<'_> {
         stat: &Stat,
         destination: &Destination<'_>,
     ) -> Result<(), Failure> {
-        let (dst_dev, target) = match (&destination.before, task.dir.dst_dev) {
+        let (dst_dev, destination_kind) = match (&destination.before, task.dir.dst_dev) {
             (Some(before), _) if before.is_regular() && destination.written != WrittenFile::Onwards => {
                 (before.dev, DestinationKind::File)
             }
@@ -98,7 +98,7 @@ impl Worker<'_> {
             (None, None) => (at::fstat(&destination.fd).map_or(0, |stat| stat.dev), DestinationKind::File),
         };
         let (dst, overwritten) = (destination.fd.as_fd(), destination.before.is_some());
-        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst, dst_dev, target, overwritten };
+        let transfer = Transfer { src: src.as_fd(), stat: *stat, dst, dst_dev, destination_kind, overwritten };
         let before = self.ctx.options.debug.then(|| self.stats.account.clone());
         let answer = match destination.continued {
             true => self.continue_content(task, &transfer, destination),

@@ -266,8 +266,8 @@ impl Worker<'_> {
         (destination, dst_dev): (&Destination<'_>, u64),
     ) -> Result<(), Failure> {
         let (src, dst) = (src.as_fd(), destination.fd.as_fd());
-        let target = DestinationKind::File;
-        let transfer = Transfer { src, stat: *stat, dst, dst_dev, target, overwritten: false };
+        let destination_kind = DestinationKind::File;
+        let transfer = Transfer { src, stat: *stat, dst, dst_dev, destination_kind, overwritten: false };
         let outcome = self.ladder.copy_small(small, &transfer, &mut self.stats.account)?;
         self.stats.bytes_logical += outcome.size;
         Ok(())

@@ -51,7 +51,7 @@ impl Worker<'_> {
                 stat,
                 dst: dst.as_fd(),
                 dst_dev: before.dev,
-                target: DestinationKind::File,
+                destination_kind: DestinationKind::File,
                 overwritten: false,
             };
             let part = FilePart::Range(range.clone());

@@ -287,7 +287,7 @@ fn ladder() {
             stat,
             dst: dst_file.as_fd(),
             dst_dev: stat.dev,
-            target: DestinationKind::File,
+            destination_kind: DestinationKind::File,
             overwritten: false,
         };
         let mut account = Account::default();

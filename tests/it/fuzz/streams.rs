@@ -75,10 +75,16 @@ fn transfer(ladder: &mut Ladder, dir: &Path, (from, to, len): (Place, Place, usi
     let bytes = noise(len);
     let ((src, feeder), (dst, reader)) = (source(from, dir, &bytes), destination(to, dir));
     let (stat, there) = (fstat(&src).unwrap(), fstat(&dst).unwrap());
-    let target = if to == Place::File { DestinationKind::File } else { DestinationKind::Stream(there) };
+    let destination_kind = if to == Place::File { DestinationKind::File } else { DestinationKind::Stream(there) };
     let (src_fd, dst_fd) = (src.as_fd(), dst.as_fd());
-    let transfer =
-        Transfer { src: src_fd, stat, dst: dst_fd, dst_dev: there.dev, target, overwritten: to != Place::File };
+    let transfer = Transfer {
+        src: src_fd,
+        stat,
+        dst: dst_fd,
+        dst_dev: there.dev,
+        destination_kind,
+        overwritten: to != Place::File,
+    };
     let mut account = Account::default();
     let outcome = ladder.copy(&transfer, &mut account);
     drop((src, dst));
