@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 
 /// Which attributes of a source directory its destination gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum AttributeScope {
     /// All preserved attributes.
     Full,
     /// All but extended attributes: the directory only leads to an operand (`--parents`).
@@ -28,7 +28,7 @@ pub(crate) struct Finish {
     /// Whether this run created the destination.
     pub made: bool,
     /// The attributes to set.
-    pub extent: Extent,
+    pub scope: AttributeScope,
     /// The final mode, if it is not the source's.
     pub final_mode: Option<u32>,
 }
@@ -39,7 +39,7 @@ type Paths<'p> = (&'p dyn Fn() -> OsString, &'p dyn Fn() -> OsString);
 impl Finish {
     pub(super) fn is_needed(&self, ctx: &Context) -> bool {
         let keep = &ctx.options.preserve;
-        if self.extent == Extent::Nothing || ctx.options.dry_run {
+        if self.scope == AttributeScope::Nothing || ctx.options.dry_run {
             return false;
         }
         keep.mode || keep.ownership || keep.timestamps || keep.xattr || keep.context || self.final_mode.is_some()
@@ -62,7 +62,7 @@ impl Finish {
             source: &self.source,
             before,
             final_mode: self.final_mode,
-            is_leading: self.extent == Extent::Leading,
+            is_leading: self.scope == AttributeScope::Leading,
         };
         // A later run enters a directory again in any case, so nothing marks it as incomplete.
         let _ = rules.apply(&pair, &mut |lost| report(ctx, lost, paths));

@@ -8,7 +8,7 @@
 mod finish;
 mod hold;
 
-pub(crate) use finish::{Extent, Finish};
+pub(crate) use finish::{AttributeScope, Finish};
 pub(crate) use hold::Hold;
 
 use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable, TableFds};
@@ -147,7 +147,7 @@ impl Dir {
 
     /// Returns whether the directory only leads to an operand (`--parents`).
     pub(crate) fn is_leading(&self) -> bool {
-        self.finish.is_some_and(|finish| finish.extent != Extent::Full)
+        self.finish.is_some_and(|finish| finish.scope != AttributeScope::Full)
     }
 
     /// Returns the parent directory.

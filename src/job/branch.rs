@@ -8,7 +8,7 @@ use super::Job;
 use super::facts::DirFacts;
 use super::lists::ROOT;
 use crate::context::{Base, Context};
-use crate::dir::{Dir, Extent, Finish, Hold};
+use crate::dir::{AttributeScope, Dir, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, xattr};
 use crate::options::Dereference;
@@ -125,7 +125,7 @@ fn enter(
     facts: Option<&DirFacts>,
 ) -> Hold {
     let finish = match facts {
-        None => Finish { source: *source, made: false, extent: Extent::Nothing, final_mode: None },
+        None => Finish { source: *source, made: false, scope: AttributeScope::Nothing, final_mode: None },
         Some(facts) => {
             if source.mtime != facts.mtime {
                 ctx.events.fail(Failure::new(Operation::ChangedSincePlan, parent.source_path(names.0)));
@@ -133,7 +133,7 @@ fn enter(
             // The plan changed the current access time by reading the directory.
             let source = Stat { atime: facts.atime, ..*source };
             let final_mode = if facts.existed { None } else { final_mode(ctx, facts, &opened) };
-            Finish { source, made: !facts.existed, extent: Extent::Full, final_mode }
+            Finish { source, made: !facts.existed, scope: AttributeScope::Full, final_mode }
         }
     };
     opened.enter(ctx, parent, names, (src, follow), finish)

@@ -8,7 +8,7 @@ use crate::backup;
 use crate::batch::Entry;
 use crate::context::Fds;
 use crate::decision::{self, Clear, Decision, Existing};
-use crate::dir::{Dir, Extent, Finish, Hold};
+use crate::dir::{AttributeScope, Dir, Finish, Hold};
 use crate::error::Operation;
 use crate::existing::{self, TRIES};
 use crate::options::Dereference;
@@ -77,10 +77,10 @@ impl Walker<'_, '_> {
     fn descend_to(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Pending, Failure> {
         let root = &above.dir;
         let (leading, last) = operands::leading(&entry.name);
-        let extent = self.leading_extent(root, entry, &leading)?;
+        let scope = self.leading_scope(root, entry, &leading)?;
         let mut dir = root.clone();
         for part in leading {
-            let below = self.recreate(&dir, &part, extent);
+            let below = self.recreate(&dir, &part, scope);
             if below.is_err() {
                 dir.abandon();
             }
@@ -92,32 +92,37 @@ impl Walker<'_, '_> {
     }
 
     /// Returns how to treat the leading directories: if all of them exist, they stay as they are.
-    fn leading_extent(&self, root: &Arc<Dir>, entry: &Entry, leading: &[Entry]) -> Result<Extent, Failure> {
+    fn leading_scope(&self, root: &Arc<Dir>, entry: &Entry, leading: &[Entry]) -> Result<AttributeScope, Failure> {
         let way: OsString = leading.iter().map(Entry::destination).collect();
         let way = without_slashes(&way);
         if way.is_empty() {
-            return Ok(Extent::Nothing);
+            return Ok(AttributeScope::Nothing);
         }
         let source_path = || root.source_path(&entry.name);
         let cannot_stat = |errno| Failure::new(Operation::Stat, source_path()).errno(errno);
         let fds = root.fds(self.ctx).map_err(cannot_stat)?;
         match at::stat(&fds.dst, way, Follow::Yes) {
             // A killed run may have left them unfinished.
-            Ok(stat) if stat.is_dir() && self.ctx.options.resume => Ok(Extent::Leading),
+            Ok(stat) if stat.is_dir() && self.ctx.options.resume => Ok(AttributeScope::Leading),
             Ok(stat) if stat.is_dir() => {
                 let follow = existing::follows_source(&self.ctx.options, entry);
                 at::stat(&fds.src, &entry.name, follow).map_err(cannot_stat)?;
-                Ok(Extent::Nothing)
+                Ok(AttributeScope::Nothing)
             }
             Ok(_) => {
                 let path = root.destination_path(way);
                 Err(Failure::new(Operation::NotDirectory, path))
             }
-            Err(_) => Ok(Extent::Leading),
+            Err(_) => Ok(AttributeScope::Leading),
         }
     }
 
-    pub(super) fn recreate(&mut self, parent: &Arc<Dir>, part: &Entry, extent: Extent) -> Result<Hold, Failure> {
+    pub(super) fn recreate(
+        &mut self,
+        parent: &Arc<Dir>,
+        part: &Entry,
+        scope: AttributeScope,
+    ) -> Result<Hold, Failure> {
         let source_path = || without_slashes(&parent.source_path(&part.name)).to_owned();
         let destination_path = || without_slashes(&parent.destination_path(part.destination())).to_owned();
         let no_attributes = |errno| Failure::new(Operation::GetAttributes, source_path()).errno(errno);
@@ -137,7 +142,7 @@ impl Walker<'_, '_> {
                 [&from, b" -> ".as_slice(), &to, b"\n"].concat()
             });
         }
-        let finish = Finish { source, made, extent, final_mode: dst.final_mode };
+        let finish = Finish { source, made, scope, final_mode: dst.final_mode };
         Ok(self.enter(dst, parent, (&part.name, part.destination()), (src, follow), finish))
     }
 
@@ -254,7 +259,7 @@ impl Walker<'_, '_> {
         let level = level_below(self.ctx, above.level.as_ref(), &entry.name, &src, &source_path);
         // A directory that a dry run did not make is empty, no matter which operand would make it first.
         let made = made || dst.stat.is_none();
-        let finish = Finish { source, made, extent: Extent::Full, final_mode: dst.final_mode };
+        let finish = Finish { source, made, scope: AttributeScope::Full, final_mode: dst.final_mode };
         let names = (without_slashes(&entry.name), without_slashes(entry.destination()));
         let follow = if entry.name.as_bytes().ends_with(b"/") { Follow::Yes } else { follow };
         let node = Node {

@@ -9,7 +9,7 @@ use super::supply::{NameGroup, Supply};
 use super::{BATCH, Walker, is_excluded, level_below};
 use crate::batch::{Batch, Entries, Entry};
 use crate::context::{Context, Fds};
-use crate::dir::{Extent, Hold};
+use crate::dir::{AttributeScope, Hold};
 use crate::error::Operation;
 use crate::existing;
 use crate::filter::Level;
@@ -265,7 +265,7 @@ impl Walker<'_, '_> {
             return Ok(None);
         }
         let entry = Entry { name: name.to_owned(), new_name: None, hint: Some(Kind::Directory), operand: false };
-        let dir = self.recreate(&above.dir, &entry, Extent::Full)?;
+        let dir = self.recreate(&above.dir, &entry, AttributeScope::Full)?;
         self.stats.directories += 1;
         let fds = dir.open(self.ctx)?;
         let path = || dir.source_path(OsStr::new(""));

@@ -7,7 +7,7 @@ use super::directory::Opened;
 use super::listing::Listing;
 use super::{is_excluded, level_below};
 use crate::context::{Base, Context};
-use crate::dir::{Dir, Extent, Finish, Hold};
+use crate::dir::{AttributeScope, Dir, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::filter;
 use crate::options::Dereference;
@@ -113,7 +113,7 @@ impl<'c> SourceWalk<'c> {
         });
         let path = self.below(&name);
         let parent_len = std::mem::replace(&mut self.path, path.as_bytes().to_vec()).len();
-        let finish = Finish { source: stat, made: true, extent: Extent::Nothing, final_mode: None };
+        let finish = Finish { source: stat, made: true, scope: AttributeScope::Nothing, final_mode: None };
         let dir = Opened::absent().enter(self.ctx, &parent, (&name, &name), (fd, follow), finish);
         self.levels.push(OpenLevel { dir, listing, subdirectories: VecDeque::new(), filter, parent_len });
         Some(SourceEntry { path, stat })
