@@ -215,8 +215,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns whether later runs may go by the times of the files that this run copies.
-    pub fn times_tell(&self) -> bool {
+    /// Returns whether a later run decides by the times of a copy whether it is complete.
+    pub fn times_mark_completion(&self) -> bool {
         (self.preserve.timestamps || self.update) && !self.attributes_only
     }
 
@@ -228,7 +228,7 @@ impl Options {
     /// Derives options from other options: which links are followed by default, and whether special files are
     /// read (`copy_contents` is about those in a tree). Filling holes forbids sharing blocks. `--resume`
     /// keeps times, because it recognises complete files by them.
-    pub fn complete(&mut self, dereference: Option<Dereference>, copy_contents: bool) {
+    pub fn derive_dependent(&mut self, dereference: Option<Dereference>, copy_contents: bool) {
         let links = self.action == Action::HardLink;
         let default = if self.recursive && !links { Dereference::Never } else { Dereference::Always };
         self.dereference = dereference.unwrap_or(default);
@@ -239,7 +239,7 @@ impl Options {
         self.preserve.timestamps |= self.resume;
         self.replace_other_kinds = self.resume;
         self.fsync &= !self.dry_run;
-        self.limits.durable = self.fsync;
+        self.limits.fsync = self.fsync;
     }
 
     /// Settles security contexts. On a kernel without SELinux, `--context` gives a warning, an explicit
@@ -291,12 +291,12 @@ impl Options {
     /// Returns whether whole file systems are synced (syncfs(2)) instead of single files: one wait for thousands
     /// of files. Not for single files, because syncfs also writes all other data of the file system. Not with
     /// `--atomic`, where each file is synced before it gets its name.
-    pub fn syncs_whole(&self) -> bool {
+    pub fn wants_syncfs(&self) -> bool {
         self.fsync && self.recursive && !self.atomic
     }
 
     /// Returns whether files of killed runs are removed: not in a dry run.
-    pub(crate) fn resumes(&self) -> bool {
+    pub(crate) fn removes_leftovers(&self) -> bool {
         self.resume && !self.dry_run
     }
 

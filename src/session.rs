@@ -76,7 +76,7 @@ pub(crate) fn context(mut options: Options, mut events: Events, outlook: Outlook
         descriptors,
         stale_retry: outlook.stale_retry,
         made_earlier: outlook.made_earlier,
-        syncs_whole: options.syncs_whole() && proc::syncfs_reports(),
+        syncs_whole: options.wants_syncfs() && proc::syncfs_reports(),
         watched: Watched::default(),
         kept_times: KeptTimes::default(),
         operand_copies: std::sync::Mutex::default(),

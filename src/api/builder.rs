@@ -180,7 +180,7 @@ impl CopyOptions {
     /// Returns the options with all their consequences, and perhaps a warning.
     pub(crate) fn settled(&self) -> Result<(Options, Option<Failure>), Error> {
         let mut options = self.options.clone();
-        options.complete(self.dereference, self.copy_contents);
+        options.derive_dependent(self.dereference, self.copy_contents);
         if let Some(words) = options.contradiction() {
             return Err(Error::Usage(Failure::plain(words)));
         }

@@ -66,7 +66,7 @@ pub struct Limits {
     /// `--cache=drop`: drop the pages that the copy brings into the page cache.
     pub drop_cache: bool,
     /// `--fsync`: files are synced at the end, by a call that no signal interrupts.
-    pub durable: bool,
+    pub fsync: bool,
 }
 
 impl Limits {
@@ -243,7 +243,7 @@ impl Ladder {
         account: &mut Account,
     ) -> Result<Outcome, Failure> {
         self.writeback.begin();
-        let may_be_flushed = self.limits.durable || self.evictor.is_some();
+        let may_be_flushed = self.limits.fsync || self.evictor.is_some();
         self.written_in_one = may_be_flushed
             && t.destination_kind == DestinationKind::File
             && self.file_system(t.dst_dev, t.dst) == FsKind::Fuse;
@@ -323,7 +323,7 @@ impl Ladder {
     }
 
     fn flushes(&self, t: &Transfer<'_>) -> bool {
-        let wanted = self.limits.durable || self.evictor.is_some() && self.evicts(t);
+        let wanted = self.limits.fsync || self.evictor.is_some() && self.evicts(t);
         wanted && t.destination_kind == DestinationKind::File && !self.written_in_one
     }
 

@@ -42,7 +42,7 @@ impl Ladder {
         let pair = (source.0, destination.0);
         let kinds = (self.file_system(source.0, source.1), self.file_system(destination.0, destination.1));
         let limits = &self.limits;
-        if !kinds.0.sizes_are_true() || limits.durable || limits.drop_cache || limits.rate_limit.is_some() {
+        if !kinds.0.sizes_are_true() || limits.fsync || limits.drop_cache || limits.rate_limit.is_some() {
             return None;
         }
         let route = self.route_index(Case::small(kinds, pair.0 == pair.1), Limits::route);

@@ -169,7 +169,7 @@ impl Walker<'_, '_> {
         finish: Finish,
     ) -> Hold {
         let dir = dst.enter(self.ctx, parent, names, src, finish);
-        if !finish.made && self.ctx.options.resumes() {
+        if !finish.made && self.ctx.options.removes_leftovers() {
             resume::sweep(self.ctx, &dir, OsStr::new("."));
         }
         dir

@@ -163,7 +163,7 @@ impl Node {
 impl<'c> Walk<'c> {
     pub(crate) fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let (several, operands_meet) = (roots.entries.len() > 1, roots.collide);
-        if ctx.options.resumes() {
+        if ctx.options.removes_leftovers() {
             resume::sweep(ctx, &roots.dir, &roots.target_directory());
         }
         let frontier = match roots.list {

@@ -138,7 +138,7 @@ impl Worker<'_> {
     /// Returns whether close(2) of the destination may report a write error. Returns false without a check if the
     /// answer would change nothing.
     fn may_fail_at_close(&mut self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
-        if !destination.is_unseen() && !self.ctx.options.times_tell() {
+        if !destination.is_unseen() && !self.ctx.options.times_mark_completion() {
             return false;
         }
         let known = destination.before.map(|before| before.dev).or(task.dir.dst_dev);
@@ -201,7 +201,7 @@ impl Worker<'_> {
 
     /// Sets times that no later run takes for complete.
     fn mark_incomplete(&self, file: Handle<'_>, source: &Stat) {
-        if self.ctx.options.times_tell() {
+        if self.ctx.options.times_mark_completion() {
             let _ = times::set_apart(file, source);
         }
     }

@@ -130,7 +130,7 @@ impl UnsyncedFile {
     /// Sets times that no later run takes for complete, because the file may not be on the disk.
     pub(super) fn mark_incomplete(&self, ctx: &Context) {
         let times = Stat { mtime: self.mtime, ..Stat::default() };
-        if ctx.options.times_tell()
+        if ctx.options.times_mark_completion()
             && let Ok(Some(opened)) = self.open_path(ctx)
         {
             let _ = times::set_apart(Handle::Path(opened.as_fd(), None), &times);
