@@ -76,7 +76,7 @@ impl OtherThread {
     }
 }
 
-/// Adds a value for the thread that opened its descriptors.
+/// Keeps a value until the thread that opened its descriptors can drop it.
 fn drop_later(table: Table, value: Box<dyn Send>) {
     DROPPED_ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).push((table, value));
     ANY_DROPPED.store(true, Ordering::Release);

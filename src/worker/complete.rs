@@ -45,8 +45,8 @@ impl Worker<'_> {
         if !destination.is_whole_file() {
             return self.commit_stream(task, destination, source, state).map(|()| true);
         }
-        let later = self.is_synced_later(task, &destination);
-        let state = match self.secure(task, &destination, source, state, later) {
+        let synced_later = self.is_synced_later(task, &destination);
+        let state = match self.secure(task, &destination, source, state, synced_later) {
             Ok(state) => state,
             Err(failure) => {
                 self.give_up_attempt(task, destination, source);
@@ -61,7 +61,8 @@ impl Worker<'_> {
             self.mark_incomplete(Handle::Open(destination.fd.as_fd()), source);
         }
         let lacks_times = state == Completion::LacksTimes && self.ctx.options.preserve.timestamps;
-        let unsynced = later.then(|| UnsyncedFile::new(task, &destination.fd, source, lacks_times)).transpose();
+        let unsynced =
+            synced_later.then(|| UnsyncedFile::new(task, &destination.fd, source, lacks_times)).transpose();
         let id = destination.before.map(|before| before.id());
         if let Err(errno) = io::close(destination.fd) {
             match unsynced {
@@ -114,12 +115,12 @@ impl Worker<'_> {
         destination: &Destination<'_>,
         source: &Stat,
         state: Completion,
-        later: bool,
+        synced_later: bool,
     ) -> Result<Completion, Failure> {
         if self.may_fail_at_close(task, destination) {
             io::flush(&destination.fd).map_err(task.cannot(Operation::Close))?;
         }
-        if later {
+        if synced_later {
             return Ok(state);
         }
         // A file without its final name cannot be taken for complete, so one sync is enough.
