@@ -27,7 +27,7 @@ use workers::{WorkDone, Workers};
 pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
     let mut workers = workers(ctx, &roots);
-    let shared = Shared::new(roots.entries.len() > 1, roots.collide);
+    let shared = Shared::new(roots.entries.len() > 1, roots.operands_collide);
     let sources: Arc<[OsString]> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
     let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, Arc::clone(&sources)));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
@@ -155,7 +155,7 @@ fn count_left(ctx: &Context, shared: &Shared, sources: Arc<[OsString]>) -> Optio
 
 /// Returns the number of workers: one if order matters or there is nothing to share.
 fn workers(ctx: &Context, roots: &Roots) -> usize {
-    if ctx.options.needs_order() || roots.collide || !roots.are_many {
+    if ctx.options.needs_order() || roots.operands_collide || !roots.are_many {
         return 1;
     }
     wanted_workers(ctx)

@@ -370,7 +370,7 @@ impl Walker<'_, '_> {
 
     /// Returns whether this is the first directory at that path. Only a dry run has to remember.
     fn is_first_to_make(&self, path: &impl Fn() -> OsString) -> bool {
-        let remembers = self.ctx.options.dry_run && (self.walk.several || self.ctx.options.parents);
+        let remembers = self.ctx.options.dry_run && (self.walk.several_operands || self.ctx.options.parents);
         !remembers || self.walk.registry.note_dry_run(path())
     }
 

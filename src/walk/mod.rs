@@ -66,9 +66,9 @@ pub(crate) struct Walk<'c> {
     /// Whether entries are taken in cp's order: by inode number, each subdirectory with its contents before the next
     /// entry.
     in_order: bool,
-    several: bool,
+    several_operands: bool,
     /// Whether two operands may get the same name at the destination, so that a repeated name deserves a warning.
-    operands_meet: bool,
+    operands_collide: bool,
     registry: Registry,
 }
 
@@ -162,7 +162,7 @@ impl Node {
 
 impl<'c> Walk<'c> {
     pub(crate) fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
-        let (several, operands_meet) = (roots.entries.len() > 1, roots.collide);
+        let (several_operands, operands_collide) = (roots.entries.len() > 1, roots.operands_collide);
         if ctx.options.removes_leftovers() {
             resume::sweep(ctx, &roots.dir, &roots.target_directory());
         }
@@ -170,20 +170,20 @@ impl<'c> Walk<'c> {
             Some(list) => Frontier::of_supply(in_order, Box::new(Listed::new(list, roots.dir))),
             None => {
                 // If links are followed, one operand may lead into the copy of another.
-                let one_at_a_time = several && ctx.options.dereference == Dereference::Always;
+                let one_at_a_time = several_operands && ctx.options.dereference == Dereference::Always;
                 let node = Arc::new(Node { one_at_a_time, ..Node::root(roots.dir) });
                 let unread = Unread::Operands(0, roots.entries.into_iter());
                 Frontier::of_tree(in_order, Pending { node, unread, subdirectories: Subdirectories::default() })
             }
         };
-        Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
+        Walk { ctx, frontier, in_order, several_operands, operands_collide, registry: Registry::default() }
     }
 
     /// Makes a walk over the names of a supply instead of a tree.
     pub(crate) fn supplied(ctx: &'c Arc<Context>, supply: impl Supply<'c> + 'c) -> Walk<'c> {
         let frontier = Frontier::of_supply(false, Box::new(supply));
-        let (in_order, several, operands_meet) = (false, false, false);
-        Walk { ctx, frontier, in_order, several, operands_meet, registry: Registry::default() }
+        let (in_order, several_operands, operands_collide) = (false, false, false);
+        Walk { ctx, frontier, in_order, several_operands, operands_collide, registry: Registry::default() }
     }
 
     pub(crate) fn walker(&self) -> Walker<'_, 'c> {
@@ -417,7 +417,7 @@ impl<'c> Walker<'_, 'c> {
                     self.warn_of_excluded_operand(&pending.node.dir, &entry);
                 }
                 Class::Directory => {
-                    if self.walk.several && !self.walk.in_order {
+                    if self.walk.several_operands && !self.walk.in_order {
                         self.walk.registry.expect(position);
                     }
                     pending.subdirectories.push_operand(position, entry);
@@ -519,7 +519,7 @@ impl<'c> Walker<'_, 'c> {
             return Class::Directory;
         }
         // One file may be copied to several names, and several files to one name.
-        if self.walk.operands_meet
+        if self.walk.operands_collide
             && let Ok(location) = existing::location_as_named(at::CWD, &dir.source_path(&entry.name))
             && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()

@@ -44,7 +44,7 @@ pub(crate) struct Roots {
     pub into_directory: bool,
     /// Whether order matters: two sources may meet at the destination, or the destination is inside a source. Then one
     /// worker copies in cp's order.
-    pub collide: bool,
+    pub operands_collide: bool,
     pub list: Option<List>,
     /// Whether several workers may be useful: a directory to descend into, or several operands.
     pub are_many: bool,
@@ -149,10 +149,10 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
     }
     let (base, root, name) = directory_of(destination);
     let entries = vec![Entry { name: source, new_name: Some(name), hint: None, operand: true }];
-    let collide = options.recursive && entries.iter().any(|entry| is_below_itself(entry, base.as_fd()));
+    let operands_collide = options.recursive && entries.iter().any(|entry| is_below_itself(entry, base.as_fd()));
     let are_many = are_many(&entries, options);
     let dir = Dir::operands(base, root);
-    Ok(Roots { dir, entries, into_directory: false, collide, list: None, are_many })
+    Ok(Roots { dir, entries, into_directory: false, operands_collide, list: None, are_many })
 }
 
 /// Returns the directory that a destination is relative to, its path for messages, and the name in it. Normally that is
@@ -197,7 +197,14 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Fa
         opened => Base::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?),
     };
     let dir = Dir::roots((Base::Open(src), source), (dst, target));
-    Ok(Roots { dir, entries: Vec::new(), into_directory: true, collide: false, list: Some(list), are_many: true })
+    Ok(Roots {
+        dir,
+        entries: Vec::new(),
+        into_directory: true,
+        operands_collide: false,
+        list: Some(list),
+        are_many: true,
+    })
 }
 
 /// Handles `zcp SOURCE... DIRECTORY`.
@@ -213,7 +220,7 @@ fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Optio
             Entry { name, new_name: Some(new_name), hint: None, operand: true }
         })
         .collect();
-    let collide = options.parents && entries.len() > 1
+    let operands_collide = options.parents && entries.len() > 1
         || may_meet(&entries)
         || (options.recursive && is_below(&entries, fd.as_fd()));
     let are_many = are_many(&entries, options);
@@ -221,7 +228,7 @@ fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Optio
         dir: Dir::operands(Base::Open(fd), target),
         entries,
         into_directory: true,
-        collide,
+        operands_collide,
         list: None,
         are_many,
     }

@@ -141,7 +141,7 @@ impl Worker<'_> {
     /// Returns the file that an earlier operand would have made here if this were not a dry run.
     pub(super) fn pretended(&self, task: &Task<'_>) -> Option<Existing> {
         let is_taken = self.ctx.options.dry_run
-            && self.shared.operands_meet
+            && self.shared.operands_collide
             && task.entry.operand
             && lock(&self.ctx.run.operand_copies)
                 .contains_key(&task.dir.destination_name(task.entry.destination()));

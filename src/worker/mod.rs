@@ -52,15 +52,15 @@ pub(crate) struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
     several_operands: bool,
-    operands_meet: bool,
+    operands_collide: bool,
     /// Whether naming a nameless file failed, so that new files get temporary names from then on.
     nameless_refused: AtomicBool,
     pub meters: Arc<Meters>,
 }
 
 impl Shared {
-    pub(crate) fn new(several_operands: bool, operands_meet: bool) -> Shared {
-        Shared { several_operands, operands_meet, ..Shared::default() }
+    pub(crate) fn new(several_operands: bool, operands_collide: bool) -> Shared {
+        Shared { several_operands, operands_collide, ..Shared::default() }
     }
 }
 

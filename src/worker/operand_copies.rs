@@ -10,7 +10,7 @@ use crate::sys::at::{self, Follow};
 impl Worker<'_> {
     /// Fails if an earlier operand made a symbolic link here, which must not be written through.
     pub(super) fn check_operand_link(&self, task: &Task<'_>) -> Result<(), Failure> {
-        if !self.shared.operands_meet || !task.entry.operand || self.ctx.options.backup.is_some() {
+        if !self.shared.operands_collide || !task.entry.operand || self.ctx.options.backup.is_some() {
             return Ok(());
         }
         match at::stat(&task.fds.dst, task.entry.destination(), Follow::No) {
@@ -22,7 +22,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn note_operand_copy(&self, task: &Task<'_>) {
-        if self.shared.operands_meet
+        if self.shared.operands_collide
             && task.entry.operand
             && let stat = at::stat(&task.fds.dst, task.entry.destination(), Follow::No)
             && let Ok(stat) =
