@@ -9,13 +9,13 @@ use crate::report::{Events, Failure};
 use crate::sys::proc;
 use crate::sys::stale::StaleRetry;
 use crate::sys::{memory, raw};
-use crate::walk::operands::{self, Duration, Operands, Roots};
+use crate::walk::operands::{self, ExpectedTime, Operands, Roots};
 use std::sync::Arc;
 
 /// Facts about a copy before it begins.
 #[derive(Debug)]
 pub(crate) struct Outlook {
-    pub duration: Duration,
+    pub expected_time: ExpectedTime,
     pub are_many: bool,
     /// Retries for copies that share a tree with other processes.
     pub stale_retry: StaleRetry,
@@ -35,8 +35,8 @@ impl Session {
         let roots = operands::resolve(operands, &mut options)?;
         let are_many = roots.are_many;
         let is_slow = options.limits.rate_limit.is_some();
-        let duration = if is_slow { Duration::Long } else { roots.duration() };
-        let outlook = Outlook { duration, are_many, stale_retry: StaleRetry::default(), made_earlier: None };
+        let expected_time = if is_slow { ExpectedTime::Long } else { roots.expected_time() };
+        let outlook = Outlook { expected_time, are_many, stale_retry: StaleRetry::default(), made_earlier: None };
         Ok(Session { ctx: context(options, events, outlook), roots })
     }
 
@@ -59,7 +59,7 @@ pub(crate) fn context(mut options: Options, mut events: Events, outlook: Outlook
     if let Some(console) = &console {
         console.stop_by(&stop);
         // A signal must not end the program before it has removed its temporary files.
-        if outlook.duration != Duration::Moment || options.atomic {
+        if outlook.expected_time != ExpectedTime::Moment || options.atomic {
             let _ = stop.install();
         }
         events.answer_status_requests();

@@ -39,7 +39,7 @@ use crate::session::{self, Outlook};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{at, proc};
 use crate::transfer::route::FsKind;
-use crate::walk::operands::Duration;
+use crate::walk::operands::ExpectedTime;
 use crate::{Cancel, Console, CopyOptions, Error, Failure, Report};
 use folder::Folder;
 use manifest::Manifest;
@@ -174,7 +174,7 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
         ..Receivers::default()
     };
     let outlook = Outlook {
-        duration: Duration::Long,
+        expected_time: ExpectedTime::Long,
         are_many: true,
         stale_retry: stale_retry(&magics),
         made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),

@@ -53,17 +53,17 @@ pub(crate) struct Roots {
 impl Roots {
     /// Estimates how long the copy may take. One small file is done before a signal handler or a thread would
     /// be in place.
-    pub(crate) fn duration(&self) -> Duration {
+    pub(crate) fn expected_time(&self) -> ExpectedTime {
         const SHORT: u64 = 1 << 20;
-        let largest = || self.entries.iter().map(largest).max().unwrap_or(0);
+        let largest = || self.entries.iter().map(length_or_max).max().unwrap_or(0);
         match if self.are_many { u64::MAX } else { largest() } {
-            SHORT.. => Duration::Long,
-            _ => Duration::Moment,
+            SHORT.. => ExpectedTime::Long,
+            _ => ExpectedTime::Moment,
         }
     }
 
     pub(crate) fn are_one_file(&self) -> bool {
-        !self.are_many && self.entries.iter().all(|entry| largest(entry) < u64::MAX)
+        !self.are_many && self.entries.iter().all(|entry| length_or_max(entry) < u64::MAX)
     }
 
     /// Returns the directory that the first operand is copied into, relative to [`Roots::dir`].
@@ -85,7 +85,7 @@ impl Roots {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Duration {
+pub(crate) enum ExpectedTime {
     /// Too short to be interrupted.
     Moment,
     /// Long enough to be interrupted.
@@ -93,7 +93,7 @@ pub(crate) enum Duration {
 }
 
 /// Returns the length of an operand: 0 if it is missing, and the maximum for anything but a regular file.
-fn largest(entry: &Entry) -> u64 {
+fn length_or_max(entry: &Entry) -> u64 {
     match at::stat(at::CWD, &entry.name, Follow::Yes) {
         Ok(stat) if stat.is_regular() => stat.size,
         Ok(_) => u64::MAX,
