@@ -29,7 +29,7 @@ pub struct Existing {
     pub time_kept: bool,
     /// Whether it is replaced if it is of another kind than the source, instead of being written into or
     /// through.
-    pub goes_if_other: bool,
+    pub replaced_if_other_kind: bool,
     /// Whether this run made it for an earlier operand.
     pub just_made: bool,
     /// Whether it is a symbolic link that another user may have made, or that was made during the copy.
@@ -213,7 +213,7 @@ fn is_of_other_kind(source: &Stat, existing: &Existing) -> bool {
     let link = &existing.link;
     let hinders_file = source.is_regular() && !link.is_regular() && !link.is_dir();
     let hinders_directory = source.is_dir() && !existing.stat.is_dir();
-    existing.goes_if_other && (hinders_file || hinders_directory)
+    existing.replaced_if_other_kind && (hinders_file || hinders_directory)
 }
 
 /// Returns whether an earlier run may have completed the destination. Times are set last, so an incomplete file

@@ -42,8 +42,9 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
         Err(errno) => return Err(errno),
     };
     let names_directory = entry.operand && source.is_dir();
-    let goes_if_other = options.replace_other_kinds && !names_directory && !is_meant_as_stream(dst, entry, &link);
-    let stat = match referent(options, dst, name, (&link, goes_if_other), source) {
+    let replaced_if_other_kind =
+        options.replace_other_kinds && !names_directory && !is_meant_as_stream(dst, entry, &link);
+    let stat = match referent(options, dst, name, (&link, replaced_if_other_kind), source) {
         Ok(stat) => stat,
         // Treat a dangling link as a free name: creating the file will give cp's error.
         Err(Errno::NOENT) => return Ok(None),
@@ -65,7 +66,7 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
         writable: true,
         just_made: is_just_made(ctx, dir, entry, &stat),
         time_kept: has_kept_time(ctx, dst, name, source, &stat),
-        goes_if_other,
+        replaced_if_other_kind,
         untrusted: link.is_symlink() && !is_trusted(&ctx.run.process, dst, name, &link),
         source_is_dots: matches!(path::split(&entry.name).1.as_bytes(), b"." | b".."),
         is_descriptor: source.kind() == Kind::Socket && names_descriptor(entry),
@@ -137,13 +138,13 @@ fn referent(
     options: &Options,
     dst: BorrowedFd<'_>,
     name: &OsStr,
-    (link, goes_if_other): (&Stat, bool),
+    (link, replaced_if_other_kind): (&Stat, bool),
     source: &Stat,
 ) -> Result<Stat> {
     if !link.is_symlink() {
         return Ok(*link);
     }
-    if decision::follows_destination(options, source) && !(goes_if_other && source.is_regular()) {
+    if decision::follows_destination(options, source) && !(replaced_if_other_kind && source.is_regular()) {
         return at::stat(dst, name, Follow::Yes);
     }
     let to_directory = || at::stat(dst, name, Follow::Yes).ok().filter(Stat::is_dir);
@@ -173,7 +174,7 @@ pub(crate) fn is_trusted(process: &Process, dst: impl AsFd, name: &OsStr, link: 
 
 /// Returns whether another user has replaced a directory that was just made. The new owner could then read files
 /// that the right directory would protect. Only file systems that store owners can tell.
-pub(crate) fn is_strange(process: &Process, made: &Stat, fd: impl AsFd) -> bool {
+pub(crate) fn is_replaced_by_other_user(process: &Process, made: &Stat, fd: impl AsFd) -> bool {
     let kind = || io::fs_magic(fd).map_or(FsKind::Other, FsKind::from_magic);
     made.uid != process.uid && !matches!(kind(), FsKind::Remote | FsKind::Fuse | FsKind::Other)
 }

@@ -191,7 +191,7 @@ fn stranger(mode: u32) -> Existing {
         just_made: false,
         untrusted: false,
         time_kept: false,
-        goes_if_other: false,
+        replaced_if_other_kind: false,
         source_is_dots: false,
         backup_is_source: false,
         is_descriptor: false,

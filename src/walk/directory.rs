@@ -65,7 +65,7 @@ impl WantedDirectory<'_> {
         // A trailing slash would make open(2) follow a symbolic link despite O_NOFOLLOW.
         let mut dst = at::open_dir(above, without_slashes(name), Follow::No).map_err(cannot_stat)?;
         let stat = at::fstat(&dst).map_err(cannot_stat)?;
-        if existing::is_strange(&ctx.run.process, &stat, &dst) {
+        if existing::is_replaced_by_other_user(&ctx.run.process, &stat, &dst) {
             return Err(Failure::new(Operation::ReplacedDirectory, (self.path)()));
         }
         let given = stat.permissions();

@@ -199,7 +199,7 @@ fn plan_keeps_its_word() {
                 just_made,
                 untrusted,
                 time_kept: false,
-                goes_if_other: options.resume,
+                replaced_if_other_kind: options.resume,
                 source_is_dots,
                 backup_is_source,
                 is_descriptor: false,
