@@ -15,14 +15,14 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// The call that moves small files between two devices, and the time since the last reading of the clock.
-pub struct SmallFiles {
+pub struct SmallFileCall {
     strategy: Strategy,
     route: usize,
     pair: (u64, u64),
     since: Instant,
 }
 
-impl SmallFiles {
+impl SmallFileCall {
     /// Adds the time since the last reading to that of the strategy.
     fn read_clock(&mut self, account: &mut Account) {
         let now = Instant::now();
@@ -38,7 +38,7 @@ impl Ladder {
         &mut self,
         source: (u64, BorrowedFd<'_>),
         destination: (u64, BorrowedFd<'_>),
-    ) -> Option<SmallFiles> {
+    ) -> Option<SmallFileCall> {
         let pair = (source.0, destination.0);
         let kinds = (self.file_system(source.0, source.1), self.file_system(destination.0, destination.1));
         let limits = &self.limits;
@@ -48,48 +48,48 @@ impl Ladder {
         let route = self.route_index(Case::small(kinds, pair.0 == pair.1), Limits::route);
         let strategy = self.first_strategy(route, pair)?;
         let is_one_call = matches!(strategy, Strategy::Reflink | Strategy::CopyFileRange | Strategy::Sendfile);
-        is_one_call.then(|| SmallFiles { strategy, route, pair, since: Instant::now() })
+        is_one_call.then(|| SmallFileCall { strategy, route, pair, since: Instant::now() })
     }
 
     /// Copies one small file.
     #[inline]
     pub fn copy_small(
         &mut self,
-        files: &mut SmallFiles,
+        small: &mut SmallFileCall,
         t: &Transfer<'_>,
         account: &mut Account,
     ) -> Result<Outcome, Failure> {
-        if self.first_strategy(files.route, files.pair) != Some(files.strategy) {
+        if self.first_strategy(small.route, small.pair) != Some(small.strategy) {
             return self.copy(t, account); // the kernel has refused it meanwhile
         }
         self.check_stop()?;
-        self.count_file(files.route);
+        self.count_file(small.route);
         let size = t.stat.size;
         if size == 0 {
             return Ok(Outcome::default());
         }
-        let (call, step) = move_whole(files.strategy, t);
-        let tally = account.tally_mut(files.strategy);
+        let (call, step) = move_whole(small.strategy, t);
+        let tally = account.tally_mut(small.strategy);
         tally.calls[call as usize] += 1;
         if step != Step::Moved(size) {
-            files.read_clock(account);
-            let route = self.route_at(files.route);
+            small.read_clock(account);
+            let route = self.route_at(small.route);
             let outcome =
-                CopyLoop::new(self, t, &route, account, true).after(files.strategy, step).run(FilePart::Whole);
-            files.since = Instant::now();
+                CopyLoop::new(self, t, &route, account, true).after(small.strategy, step).run(FilePart::Whole);
+            small.since = Instant::now();
             return outcome;
         }
         tally.bytes += size;
         tally.files += 1;
         tally.interruptions.reset();
-        if files.strategy != Strategy::Reflink {
+        if small.strategy != Strategy::Reflink {
             self.meter.add(size);
         }
         Ok(Outcome { size, ..Outcome::default() })
     }
 
-    pub fn end_small_files(&self, files: &mut SmallFiles, account: &mut Account) {
-        files.read_clock(account);
+    pub fn end_small_files(&self, small: &mut SmallFileCall, account: &mut Account) {
+        small.read_clock(account);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::report::{Failure, copied_line};
 use crate::sys::{Kind, Stat, at, io, raw};
 use crate::transfer::ladder::Sparse;
 use crate::transfer::route::{Cloning, SMALL};
-use crate::transfer::small::SmallFiles;
+use crate::transfer::small::SmallFileCall;
 use crate::transfer::{DestinationKind, Transfer};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -251,7 +251,7 @@ impl Worker<'_> {
     }
 
     /// Starts to move files from the device of the first by one call each.
-    fn small_files(&mut self, batch: &Batch, files: &[SmallFile]) -> Option<SmallFiles> {
+    fn small_files(&mut self, batch: &Batch, files: &[SmallFile]) -> Option<SmallFileCall> {
         let first = files.first()?;
         let source = (first.stat.dev, first.src.as_ref()?.as_fd());
         let is_one_device = files.iter().all(|file| file.stat.dev == first.stat.dev);
@@ -261,7 +261,7 @@ impl Worker<'_> {
 
     fn move_small(
         &mut self,
-        small: &mut SmallFiles,
+        small: &mut SmallFileCall,
         (src, stat): (&OwnedFd, &Stat),
         (destination, dst_dev): (&Destination<'_>, u64),
     ) -> Result<(), Failure> {
