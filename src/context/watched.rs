@@ -62,7 +62,7 @@ impl Watched {
     pub(crate) fn sync(&self) -> Result<()> {
         let before = std::mem::take(&mut *lock(&self.finished));
         let answer = self.sync_file_systems();
-        if answer.is_err_and(Self::is_refusal) {
+        if answer.is_err_and(Self::is_syncfs_unavailable) {
             self.is_refused.store(true, Ordering::Relaxed);
             lock(&self.finished).extend(before);
         }
@@ -74,7 +74,7 @@ impl Watched {
     }
 
     /// Returns whether an errno of syncfs(2) says that the call is unavailable.
-    pub(crate) fn is_refusal(errno: Errno) -> bool {
+    pub(crate) fn is_syncfs_unavailable(errno: Errno) -> bool {
         matches!(errno, Errno::NOSYS | Errno::PERM)
     }
 

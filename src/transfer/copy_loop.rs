@@ -327,7 +327,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
                 io::pause();
                 0
             }
-            Step::Refused(errno) if self.is_stream && !is_refusal(errno) => {
+            Step::Refused(errno) if self.is_stream && !concerns_the_call(errno) => {
                 return Err(self.stream_error(errno));
             }
             Step::Refused(errno) | Step::Unavailable(errno) => self.leave_refused(errno, at)?,
@@ -537,7 +537,7 @@ impl<'a, 'f> CopyLoop<'a, 'f> {
 
 /// Returns whether an errno concerns the call, so that another strategy may succeed. Any other concerns the peer
 /// or the disk and is reported at once, because a socket reports its error only once (socket(7), `SO_ERROR`).
-fn is_refusal(errno: Errno) -> bool {
+fn concerns_the_call(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::INVAL

@@ -250,7 +250,7 @@ fn settle(
         }
         return;
     };
-    if Watched::is_refusal(errno) {
+    if Watched::is_syncfs_unavailable(errno) {
         return settle_each(ctx, files);
     }
     let mut is_found = false;
