@@ -1,6 +1,6 @@
 //! One copy, from its preparation to its end, and its effects on the process.
 
-use crate::context::{Context, Descriptors, MadeEarlier, Process, Run, Watched};
+use crate::context::{Context, Descriptors, MadeEarlier, Process, Run, SyncedFileSystems};
 use crate::engine;
 use crate::metadata::kept_times::KeptTimes;
 use crate::options::Options;
@@ -77,7 +77,7 @@ pub(crate) fn context(mut options: Options, mut events: Events, outlook: Outlook
         stale_retry: outlook.stale_retry,
         made_earlier: outlook.made_earlier,
         syncs_whole: options.wants_syncfs() && proc::syncfs_reports(),
-        watched: Watched::default(),
+        synced_file_systems: SyncedFileSystems::default(),
         kept_times: KeptTimes::default(),
         operand_copies: std::sync::Mutex::default(),
     };

@@ -1,10 +1,10 @@
 //! Everything that the walk and all workers share: the options, the receiver of events, the state of the run.
 
 mod descriptors;
-mod watched;
+mod synced_file_systems;
 
 pub(crate) use descriptors::{Base, Descriptors, FdSlot, Fds, TableFds};
-pub(crate) use watched::{Syncable, Watched};
+pub(crate) use synced_file_systems::{Syncable, SyncedFileSystems};
 
 use crate::metadata::apply::AttributeRules;
 use crate::metadata::kept_times::KeptTimes;
@@ -64,7 +64,7 @@ pub(crate) struct Run {
     pub made_earlier: Option<MadeEarlier>,
     /// Whether whole file systems are synced instead of single files (`--fsync`).
     pub syncs_whole: bool,
-    pub watched: Watched,
+    pub synced_file_systems: SyncedFileSystems,
     /// The precision with which file systems store times.
     pub kept_times: KeptTimes,
     /// The files made for operands: a later operand must not overwrite an earlier one's copy.

@@ -289,7 +289,7 @@ impl Dir {
         match (&self.place, self.dst_dev) {
             (None, Some(dev)) => watch_file_system(ctx, dev, destination),
             (None, None) => false,
-            (Some(_), _) => self.synced_with_others && !ctx.run.watched.is_refused(),
+            (Some(_), _) => self.synced_with_others && !ctx.run.synced_file_systems.is_refused(),
         }
     }
 
@@ -324,8 +324,8 @@ impl Dir {
             }
         }
         if ctx.options.fsync && self.place.is_some() {
-            match self.synced_with_others && ctx.run.syncs_whole && !ctx.run.watched.is_refused() {
-                true => ctx.run.watched.note_finished(Arc::<Dir>::clone(self)),
+            match self.synced_with_others && ctx.run.syncs_whole && !ctx.run.synced_file_systems.is_refused() {
+                true => ctx.run.synced_file_systems.note_finished(Arc::<Dir>::clone(self)),
                 false => self.sync(ctx),
             }
         }
@@ -349,7 +349,7 @@ impl Syncable for Dir {
 /// Watches the file system of a directory. Returns false if it cannot be opened for syncfs(2), so that each file and
 /// directory has to be synced by itself.
 fn watch_file_system(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
-    ctx.run.syncs_whole && ctx.run.watched.add(dev, dir).unwrap_or(false)
+    ctx.run.syncs_whole && ctx.run.synced_file_systems.add(dev, dir).unwrap_or(false)
 }
 
 /// Drops a chain of thousands of parents without recursion.

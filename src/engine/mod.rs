@@ -9,7 +9,7 @@ mod workers;
 use crate::context::Context;
 use crate::error::{Failure, Operation};
 use crate::options::{OnFailure, When};
-use crate::report::progress::{Estimate, Total, Watch, Watcher};
+use crate::report::progress::{Estimate, ProgressDisplay, ProgressThread, Total};
 use crate::report::stats::{Left, Summary};
 use crate::sys::{fd_table, memory, proc};
 use crate::transfer::route::FsKind;
@@ -26,16 +26,16 @@ use workers::{WorkDone, Workers};
 /// Copies everything below the roots.
 pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let start = Instant::now();
-    let mut workers = workers(ctx, &roots);
+    let mut workers = worker_count(ctx, &roots);
     let shared = Shared::new(roots.entries.len() > 1, roots.operands_collide);
     let sources: Arc<[OsString]> = roots.entries.iter().map(|entry| entry.name.clone()).collect();
-    let watch = watch(ctx, &shared, || estimate::estimate(&ctx.options, Arc::clone(&sources)));
+    let display = progress_display(ctx, &shared, || estimate::estimate(&ctx.options, Arc::clone(&sources)));
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let kinds = roots.magics().into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
     let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, &kinds));
     let own_tables = has_own_tables(ctx, &kinds);
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
-    let placement = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
+    let copied_into = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
     let mut first_walker = walk.walker();
     // A copy that waits for a server gains by a second worker, however small it is. With --context, directories must be
@@ -47,12 +47,12 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     }
     // A copy that ends at once is not worth a thread for the display, unless a callback expects the progress.
     let lasts = ctx.options.limits.rate_limit.is_some() || ctx.options.progress == When::Always;
-    let progress = watch.map(|watch| match (is_small || lone) && !lasts && watch.callback.is_none() {
-        true => Watcher::start_late(watch),
-        false => Watcher::start(watch),
+    let progress = display.map(|display| match (is_small || lone) && !lasts && display.callback.is_none() {
+        true => ProgressThread::start_late(display),
+        false => ProgressThread::start(display),
     });
     let done = work(ctx, &shared, Workers::new(ctx, &shared, &walk, own_tables), workers, waiting_sign);
-    if let Some((top, directory)) = placement {
+    if let Some((top, directory)) = copied_into {
         shared.make_name_durable(ctx, &top, &directory);
     }
     drop(progress);
@@ -154,7 +154,7 @@ fn count_left(ctx: &Context, shared: &Shared, sources: Arc<[OsString]>) -> Optio
 }
 
 /// Returns the number of workers: one if order matters or there is nothing to share.
-fn workers(ctx: &Context, roots: &Roots) -> usize {
+fn worker_count(ctx: &Context, roots: &Roots) -> usize {
     if ctx.options.needs_order() || roots.operands_collide || !roots.are_many {
         return 1;
     }
@@ -169,12 +169,16 @@ fn wanted_workers(ctx: &Context) -> usize {
 
 /// Returns the progress display, or `None` without a console and a callback. `estimate` is called only if there
 /// is one.
-pub(crate) fn watch(ctx: &Context, shared: &Shared, estimate: impl FnOnce() -> Estimate) -> Option<Watch> {
+pub(crate) fn progress_display(
+    ctx: &Context,
+    shared: &Shared,
+    estimate: impl FnOnce() -> Estimate,
+) -> Option<ProgressDisplay> {
     let console = ctx.events.console().cloned();
     if ctx.events.progress_callback().is_none() && console.is_none() {
         return None;
     }
-    Some(Watch {
+    Some(ProgressDisplay {
         console,
         meters: Arc::clone(&shared.meters),
         progress: ctx.options.progress,

@@ -12,7 +12,7 @@ use super::written::{self, Written};
 use crate::dir::Hold;
 use crate::engine;
 use crate::error::Operation;
-use crate::report::progress::{Estimate, Total, Watcher};
+use crate::report::progress::{Estimate, ProgressThread, Total};
 use crate::report::stats::Summary;
 use crate::report::{Failure, Stats, lock};
 use crate::sys::stale::StaleRetry;
@@ -43,7 +43,7 @@ pub(super) fn run(job: &Job, part: u64, written: &Written) -> Result<Summary, Fa
         let list = open().ok();
         Box::new(move |total: &Total| count(list, total)) as Estimate
     };
-    let _progress = engine::watch(ctx, &shared, estimate).map(Watcher::start);
+    let _progress = engine::progress_display(ctx, &shared, estimate).map(ProgressThread::start);
     // Ranges of large files first: they take longest.
     let done = before.map(|before| before.ranges).unwrap_or_default();
     let (ranges, stats) = RangeCopier { job, mark: &mark, shared: &shared, done }.run(open()?)?;

@@ -181,7 +181,7 @@ impl Display {
 
 pub(crate) type Estimate = Box<dyn FnOnce(&Total) + Send>;
 
-pub(crate) struct Watch {
+pub(crate) struct ProgressDisplay {
     pub console: Option<Console>,
     pub meters: Arc<Meters>,
     pub progress: When,
@@ -202,11 +202,11 @@ struct RunningCopy {
 
 /// The thread of the display, which a small copy starts late. Dropping this ends it and removes the bar.
 #[derive(Default)]
-pub(crate) struct Watcher {
+pub(crate) struct ProgressThread {
     thread: Arc<Mutex<Option<Thread>>>,
     alarm: Option<Arc<Alarm>>,
     /// The parts of a thread that is not started yet, and the start of the copy.
-    late: Option<(Arc<Mutex<Option<Watch>>>, Instant)>,
+    late: Option<(Arc<Mutex<Option<ProgressDisplay>>>, Instant)>,
 }
 
 #[derive(Debug)]
@@ -215,35 +215,35 @@ struct Thread {
     handle: JoinHandle<()>,
 }
 
-impl Debug for Watcher {
+impl Debug for ProgressThread {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Watcher({:?})", self.thread)
+        write!(f, "ProgressThread({:?})", self.thread)
     }
 }
 
-impl Watcher {
-    pub(crate) fn start(watch: Watch) -> Watcher {
-        let thread = Arc::new(Mutex::new(watch.spawn(Instant::now())));
-        Watcher { thread, alarm: None, late: None }
+impl ProgressThread {
+    pub(crate) fn start(display: ProgressDisplay) -> ProgressThread {
+        let thread = Arc::new(Mutex::new(display.spawn(Instant::now())));
+        ProgressThread { thread, alarm: None, late: None }
     }
 
     /// Prepares the thread, which starts only if the copy takes long enough. Call it before the workers get their
     /// meters.
-    pub(crate) fn start_late(watch: Watch) -> Watcher {
-        let (meters, now) = (Arc::clone(&watch.meters), Instant::now());
+    pub(crate) fn start_late(display: ProgressDisplay) -> ProgressThread {
+        let (meters, now) = (Arc::clone(&display.meters), Instant::now());
         let thread = Arc::default();
         let there = Arc::clone(&thread);
-        let watch = Arc::new(Mutex::new(Some(watch)));
-        let late = Arc::clone(&watch);
+        let display = Arc::new(Mutex::new(Some(display)));
+        let late = Arc::clone(&display);
         let alarm = Arc::new(Alarm::at(now + LATE, move || {
-            *lock(&there) = lock(&watch).take().and_then(|watch| watch.spawn(now));
+            *lock(&there) = lock(&display).take().and_then(|display| display.spawn(now));
         }));
         let _ = meters.alarm.set(Arc::clone(&alarm));
-        Watcher { thread, alarm: Some(alarm), late: Some((late, now)) }
+        ProgressThread { thread, alarm: Some(alarm), late: Some((late, now)) }
     }
 }
 
-impl Drop for Watcher {
+impl Drop for ProgressThread {
     fn drop(&mut self) {
         if let Some(alarm) = &self.alarm {
             alarm.disarm();
@@ -251,10 +251,10 @@ impl Drop for Watcher {
         if let Some(Thread { end, handle }) = lock(&self.thread).take() {
             drop(end);
             let _ = handle.join();
-        } else if let Some((watch, start)) = self.late.take()
-            && let Some(watch) = lock(&watch).take()
+        } else if let Some((display, start)) = self.late.take()
+            && let Some(display) = lock(&display).take()
         {
-            watch.answer(&watch.begin(start));
+            display.answer(&display.begin(start));
         }
     }
 }
@@ -263,7 +263,7 @@ fn is_over(ended: &Receiver<()>, wait: Duration) -> bool {
     ended.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
 }
 
-impl Watch {
+impl ProgressDisplay {
     fn spawn(self, start: Instant) -> Option<Thread> {
         let (end, ended) = channel();
         let thread = std::thread::Builder::new().name("progress".into()).stack_size(memory::STACK);

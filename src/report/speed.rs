@@ -13,7 +13,7 @@ pub(crate) struct Speed {
     /// The age at which the weight of a sample is 1/e, in seconds.
     memory: f64,
     last: (Instant, u64),
-    watched: Duration,
+    observed: Duration,
     /// The weighted sum of the rates per second, and the sum of the weights.
     sum: f64,
     weight: f64,
@@ -23,7 +23,7 @@ impl Speed {
     /// Starts at `now` with the counter at `count`. `memory` is the age at which a sample has little weight.
     pub(crate) fn new(memory: Duration, now: Instant, count: u64) -> Speed {
         let memory = memory.as_secs_f64();
-        Speed { memory, last: (now, count), watched: Duration::ZERO, sum: 0.0, weight: 0.0 }
+        Speed { memory, last: (now, count), observed: Duration::ZERO, sum: 0.0, weight: 0.0 }
     }
 
     pub(crate) fn sample(&mut self, now: Instant, count: u64) {
@@ -36,7 +36,7 @@ impl Speed {
         if passed > GAP {
             return;
         }
-        self.watched += passed;
+        self.observed += passed;
         let seconds = passed.as_secs_f64();
         let fading = (-seconds / self.memory).exp();
         self.sum = self.sum * fading + (1.0 - fading) * risen as f64 / seconds;
@@ -50,7 +50,7 @@ impl Speed {
 
     /// Returns the rate per second, or `None` while there are too few samples.
     pub(crate) fn per_second(&self) -> Option<f64> {
-        (self.watched >= LEAST).then(|| self.sum / self.weight)
+        (self.observed >= LEAST).then(|| self.sum / self.weight)
     }
 }
 
@@ -60,7 +60,7 @@ impl Speed {
 pub(crate) struct Costs {
     memory: f64,
     last: (Instant, u64, u64),
-    watched: Duration,
+    observed: Duration,
     /// Seconds in which nothing was done, which count for what is done next.
     waited: f64,
     /// Sums of products of bytes, files and seconds, each divided by the work of its sample.
@@ -82,7 +82,7 @@ impl Costs {
         Costs {
             memory: memory.as_secs_f64(),
             last: (now, bytes, files),
-            watched: Duration::ZERO,
+            observed: Duration::ZERO,
             waited: 0.0,
             bytes_bytes: 0.0,
             bytes_files: 0.0,
@@ -103,7 +103,7 @@ impl Costs {
         if passed > GAP {
             return;
         }
-        self.watched += passed;
+        self.observed += passed;
         let seconds = passed.as_secs_f64() + self.waited;
         let work = more + made;
         if work == 0.0 {
@@ -132,7 +132,7 @@ impl Costs {
     /// Returns the time that so many bytes and files take, or `None` while there are too few samples.
     pub(crate) fn time_of(&self, bytes: u64, files: u64) -> Option<Duration> {
         let prior = PRIOR * (self.bytes_bytes + self.files_files);
-        if self.watched < LEAST || prior == 0.0 {
+        if self.observed < LEAST || prior == 0.0 {
             return None;
         }
         // Least squares for seconds = byte * bytes + file * files, in which `byte` and `file` tend to be equal.

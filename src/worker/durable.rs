@@ -7,7 +7,7 @@
 
 use super::destination::Destination;
 use super::{Shared, Task, Worker};
-use crate::context::{Context, Watched};
+use crate::context::{Context, SyncedFileSystems};
 use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::metadata::{Handle, times};
@@ -186,7 +186,7 @@ impl Worker<'_> {
             (group.flush_size.begin(), std::mem::take(&mut group.files), std::mem::take(&mut group.bytes))
         };
         let start = Instant::now();
-        let answer = self.ctx.run.watched.sync();
+        let answer = self.ctx.run.synced_file_systems.sync();
         let ns = nanoseconds(start.elapsed());
         settle(self.ctx, &mut timed, files, answer, || task.destination_path());
         lock(&self.shared.unsynced.group).flush_size.learn(number, bytes, ns);
@@ -207,9 +207,9 @@ impl Shared {
             return;
         }
         let some = files.first().map(UnsyncedFile::path).unwrap_or_default();
-        settle(ctx, &mut timed, files, ctx.run.watched.sync(), || some.clone());
+        settle(ctx, &mut timed, files, ctx.run.synced_file_systems.sync(), || some.clone());
         if !timed.is_empty() && !ctx.run.stop.is_raised() {
-            settle(ctx, &mut timed, Vec::new(), ctx.run.watched.sync(), || some);
+            settle(ctx, &mut timed, Vec::new(), ctx.run.synced_file_systems.sync(), || some);
         }
     }
 
@@ -250,7 +250,7 @@ fn settle(
         }
         return;
     };
-    if Watched::is_syncfs_unavailable(errno) {
+    if SyncedFileSystems::is_syncfs_unavailable(errno) {
         return settle_each(ctx, files);
     }
     let mut is_found = false;
@@ -287,7 +287,7 @@ fn settle_each(ctx: &Context, files: Vec<UnsyncedFile>) {
             file.mark_incomplete(ctx);
         }
     }
-    for dir in ctx.run.watched.take_finished() {
+    for dir in ctx.run.synced_file_systems.take_finished() {
         dir.sync(ctx);
     }
 }

@@ -18,7 +18,7 @@ pub(crate) trait Syncable: Debug + Send + Sync {
 
 /// The file systems to be written to the disk by syncfs(2), and the directories that rely on that.
 #[derive(Debug, Default)]
-pub(crate) struct Watched {
+pub(crate) struct SyncedFileSystems {
     /// Each file system, by its device number.
     file_systems: Mutex<Vec<(u64, WholeHandle)>>,
     /// Directories that are finished but not yet synced.
@@ -31,15 +31,15 @@ pub(crate) struct Watched {
 /// because syncfs(2) reports errors since the descriptor was opened.
 type WholeHandle = Option<Arc<OwnedFd>>;
 
-impl Watched {
+impl SyncedFileSystems {
     /// Adds the file system of a directory that is about to be written to. Returns whether it can be synced as a
     /// whole; otherwise each file and directory has to be synced by itself.
     pub(crate) fn add(&self, dev: u64, dir: impl AsFd) -> Result<bool> {
         if self.is_refused() {
             return Ok(false);
         }
-        let mut watched = lock(&self.file_systems);
-        if let Some((_, whole)) = watched.iter().find(|(known, _)| *known == dev) {
+        let mut known = lock(&self.file_systems);
+        if let Some((_, whole)) = known.iter().find(|(other, _)| *other == dev) {
             return Ok(whole.is_some());
         }
         let reached = io::fs_magic(&dir).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev));
@@ -47,7 +47,7 @@ impl Watched {
             true => Some(Arc::new(at::open_dir(&dir, OsStr::new("."), Follow::No)?)),
             false => None,
         };
-        watched.push((dev, whole));
+        known.push((dev, whole));
         Ok(reached)
     }
 
@@ -85,9 +85,9 @@ impl Watched {
 
     fn sync_file_systems(&self) -> Result<()> {
         // Copied, so that other workers are not blocked during the calls.
-        let watched = lock(&self.file_systems).iter().filter_map(|(_, fd)| fd.clone()).collect::<Vec<_>>();
+        let known = lock(&self.file_systems).iter().filter_map(|(_, fd)| fd.clone()).collect::<Vec<_>>();
         let sync = |fd: &Arc<OwnedFd>| io::sync_file_system(fd).map_err(|errno| at::refusal(fd, errno));
-        let answers = watched.iter().map(sync).collect::<Vec<_>>();
+        let answers = known.iter().map(sync).collect::<Vec<_>>();
         answers.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
     }
 }
