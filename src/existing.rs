@@ -4,7 +4,7 @@
 
 use crate::backup;
 use crate::batch::Entry;
-use crate::context::{Base, Context, Fds, Process};
+use crate::context::{Context, DirFd, Fds, Process};
 use crate::decision::{self, Existing};
 use crate::dir::Dir;
 use crate::metadata::kept_times::KeptTimes;
@@ -25,7 +25,7 @@ pub(crate) const TRIES: u32 = 100;
 
 /// Returns the facts about the entry's existing destination, or `None` if the name is free.
 pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &Stat) -> Result<Option<Existing>> {
-    if matches!(fds.dst, Base::Absent) {
+    if matches!(fds.dst, DirFd::Absent) {
         return Ok(None); // a dry run did not make the directory
     }
     let options = &ctx.options;
@@ -215,7 +215,7 @@ pub(crate) fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
 /// entries.
 fn is_same_entry(fds: &Fds, entry: &Entry, is_directory: bool) -> bool {
     let base = |name| path::split(name).1;
-    let locate = |dir: &Base, name| match is_directory {
+    let locate = |dir: &DirFd, name| match is_directory {
         true => location_as_named(dir, name),
         false => location(dir, name),
     };
@@ -238,8 +238,8 @@ pub(crate) fn follows_source(options: &Options, entry: &Entry) -> Follow {
 }
 
 /// Checks whether a name could be created. Fails with the errno that creating it would probably give.
-pub(crate) fn may_make(dir: &Base, name: &OsStr) -> Result<()> {
-    if matches!(dir, Base::Absent) {
+pub(crate) fn may_make(dir: &DirFd, name: &OsStr) -> Result<()> {
+    if matches!(dir, DirFd::Absent) {
         return Ok(()); // a directory that a dry run did not make
     }
     at::may_write(dir, path::parent(name))

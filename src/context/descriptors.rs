@@ -27,7 +27,7 @@ const WAITING: usize = 16;
 
 /// An open directory, or the working directory.
 #[derive(Debug)]
-pub(crate) enum Base {
+pub(crate) enum DirFd {
     /// The working directory.
     Cwd,
     /// Any other directory.
@@ -36,22 +36,22 @@ pub(crate) enum Base {
     Absent,
 }
 
-impl Base {
-    fn fetch(&self, thread: &fd_table::OtherThread) -> Result<Base> {
+impl DirFd {
+    fn fetch(&self, thread: &fd_table::OtherThread) -> Result<DirFd> {
         Ok(match self {
-            Base::Open(fd) => Base::Open(thread.fetch(fd.as_fd())?),
-            Base::Cwd => Base::Cwd,
-            Base::Absent => Base::Absent,
+            DirFd::Open(fd) => DirFd::Open(thread.fetch(fd.as_fd())?),
+            DirFd::Cwd => DirFd::Cwd,
+            DirFd::Absent => DirFd::Absent,
         })
     }
 }
 
-impl AsFd for Base {
+impl AsFd for DirFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Base::Cwd => at::CWD,
-            Base::Open(fd) => fd.as_fd(),
-            Base::Absent => at::NOWHERE,
+            DirFd::Cwd => at::CWD,
+            DirFd::Open(fd) => fd.as_fd(),
+            DirFd::Absent => at::NOWHERE,
         }
     }
 }
@@ -60,9 +60,9 @@ impl AsFd for Base {
 #[derive(Debug)]
 pub(crate) struct Fds {
     /// The source.
-    pub src: Base,
+    pub src: DirFd,
     /// The destination.
-    pub dst: Base,
+    pub dst: DirFd,
 }
 
 /// The descriptors of a directory in the table of the thread that opened them. Any thread may hold the value; in another
@@ -74,7 +74,7 @@ impl Deref for TableFds {
     type Target = Fds;
 
     fn deref(&self) -> &Fds {
-        static NOWHERE: Fds = Fds { src: Base::Absent, dst: Base::Absent };
+        static NOWHERE: Fds = Fds { src: DirFd::Absent, dst: DirFd::Absent };
         self.get().unwrap_or(&NOWHERE)
     }
 }

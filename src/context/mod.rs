@@ -3,7 +3,7 @@
 mod descriptors;
 mod synced_file_systems;
 
-pub(crate) use descriptors::{Base, Descriptors, FdSlot, Fds, TableFds};
+pub(crate) use descriptors::{Descriptors, DirFd, FdSlot, Fds, TableFds};
 pub(crate) use synced_file_systems::{Syncable, SyncedFileSystems};
 
 use crate::metadata::apply::AttributeRules;

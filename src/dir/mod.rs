@@ -11,7 +11,7 @@ mod hold;
 pub(crate) use finish::{AttributeScope, Finish};
 pub(crate) use hold::Hold;
 
-use crate::context::{Base, Context, DestinationName, FdSlot, Fds, Syncable, TableFds};
+use crate::context::{Context, DestinationName, DirFd, FdSlot, Fds, Syncable, TableFds};
 use crate::error::{Failure, Operation};
 use crate::path::without_slashes;
 use crate::sys::at::{self, Follow};
@@ -68,16 +68,16 @@ pub(crate) struct Dir {
 impl Dir {
     /// Makes the root of the operands: source names are relative to the working directory, destination names to
     /// `destination`, whose path in messages is `root`.
-    pub(crate) fn operands(destination: Base, root: OsString) -> Hold {
-        Dir::roots((Base::Cwd, OsString::new()), (destination, root))
+    pub(crate) fn operands(destination: DirFd, root: OsString) -> Hold {
+        Dir::roots((DirFd::Cwd, OsString::new()), (destination, root))
     }
 
     /// Makes a root: the two directories to which names are relative, with their paths for messages.
-    pub(crate) fn roots((source, source_root): (Base, OsString), (destination, root): (Base, OsString)) -> Hold {
-        let fresh = matches!(destination, Base::Absent);
+    pub(crate) fn roots((source, source_root): (DirFd, OsString), (destination, root): (DirFd, OsString)) -> Hold {
+        let fresh = matches!(destination, DirFd::Absent);
         let dst_id = match &destination {
-            Base::Cwd | Base::Absent => None,
-            Base::Open(fd) => at::fstat(fd).ok().map(|stat| stat.id()),
+            DirFd::Cwd | DirFd::Absent => None,
+            DirFd::Open(fd) => at::fstat(fd).ok().map(|stat| stat.id()),
         };
         Hold::new(&Arc::new(Dir {
             ctx: Weak::new(),
@@ -129,7 +129,7 @@ impl Dir {
     /// Returns the type of the destination's file system (`f_type` of statfs(2)); `None` while it is closed.
     pub(crate) fn destination_magic(&self) -> Option<u64> {
         match &self.fds.get()?.dst {
-            Base::Cwd => at::fs_magic(OsStr::new(".")).ok(),
+            DirFd::Cwd => at::fs_magic(OsStr::new(".")).ok(),
             open => io::fs_magic(open).ok(),
         }
     }
@@ -249,11 +249,11 @@ impl Dir {
             return Err(Errno::NOENT);
         }
         if self.dst_id.is_none() {
-            return Ok(Fds { src: Base::Open(src), dst: Base::Absent });
+            return Ok(Fds { src: DirFd::Open(src), dst: DirFd::Absent });
         }
         let dst = at::open_dir(&parent.dst, &place.new_name, place.follow_destination)?;
         let same = is(&dst, self.dst_id)?;
-        if same { Ok(Fds { src: Base::Open(src), dst: Base::Open(dst) }) } else { Err(Errno::NOENT) }
+        if same { Ok(Fds { src: DirFd::Open(src), dst: DirFd::Open(dst) }) } else { Err(Errno::NOENT) }
     }
 
     /// Opens this directory again, if it was closed, by `..` of the directory `below`. In a deep tree that is one
@@ -263,9 +263,9 @@ impl Dir {
         if self.place.is_none() || self.open_fds(ctx).is_some() {
             return;
         }
-        let up = |fd: &Base, id| {
+        let up = |fd: &DirFd, id| {
             let fd = at::open_dir(fd, OsStr::new(".."), Follow::No).ok()?;
-            at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(Base::Open(fd))
+            at::fstat(&fd).is_ok_and(|stat| Some(stat.id()) == id).then_some(DirFd::Open(fd))
         };
         if let (Some(src), Some(dst)) = (up(&below.src, self.src_id), up(&below.dst, self.dst_id)) {
             ctx.run.descriptors.opened_again(&self.fds, InTable::new(Fds { src, dst }));

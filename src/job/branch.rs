@@ -7,7 +7,7 @@
 use super::Job;
 use super::facts::DirFacts;
 use super::lists::ROOT;
-use crate::context::{Base, Context};
+use crate::context::{Context, DirFd};
 use crate::dir::{AttributeScope, Dir, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::metadata::{Handle, xattr};
@@ -34,7 +34,7 @@ impl<'j> Branch<'j> {
     pub(super) fn new(job: &'j Job, facts: Option<&DirFacts>) -> Result<Branch<'j>, Failure> {
         let (ctx, source, destination) = (&job.ctx, &job.manifest.source, &job.manifest.destination);
         let here = job.manifest.machine == proc::machine();
-        let above = Dir::operands(Base::Cwd, OsString::new());
+        let above = Dir::operands(DirFd::Cwd, OsString::new());
         let root = job.retry(|| {
             let ((src, stat), (dst, dst_stat)) = (source.open(here)?, destination.open(here)?);
             let opened = Opened::existing(dst, dst_stat, Follow::Yes);
@@ -111,7 +111,7 @@ fn final_mode(ctx: &Context, facts: &DirFacts, opened: &Opened) -> Option<u32> {
     let now = opened.stat?.permissions();
     // The job gave the owner rights that the umask takes away, unless a default ACL replaces the umask.
     let umask = ctx.run.process.umask & 0o700;
-    let is_masked = umask != 0 && !xattr::has_default_acl(Handle::Open(opened.base.as_fd()));
+    let is_masked = umask != 0 && !xattr::has_default_acl(Handle::Open(opened.fd.as_fd()));
     let given = if is_masked { now & !umask } else { now };
     ctx.mode_policy().directory(facts.mode, false).final_mode(given, now)
 }

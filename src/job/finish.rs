@@ -13,7 +13,7 @@ use super::manifest::Join;
 use super::ranged::{JOINED, JOINING, RangeRecord, RangedFile};
 use super::result::{CopiedRange, PartResult};
 use super::sweep::sweep;
-use crate::context::Base;
+use crate::context::DirFd;
 use crate::dir::Dir;
 use crate::error::Operation;
 use crate::path;
@@ -39,7 +39,7 @@ pub(super) fn finish(job: &Job) -> Result<Summary, Failure> {
     if ctx.options.fsync {
         // `--plan` made the destination root, so its name still has to be synced.
         let (above, _) = path::split(&job.manifest.destination.path);
-        shared.make_name_durable(ctx, &Dir::operands(Base::Cwd, OsString::new()), above);
+        shared.make_name_durable(ctx, &Dir::operands(DirFd::Cwd, OsString::new()), above);
     }
     report(job, &results);
     let own = joined.merge(Stats { directories, ..Stats::default() });

@@ -3,7 +3,7 @@
 use super::folder::{Folder, JobDestination};
 use super::manifest::Root;
 use crate::batch::Entry;
-use crate::context::{Base, Context};
+use crate::context::{Context, DirFd};
 use crate::error::{Failure, Operation};
 use crate::existing;
 use crate::path::{self, without_slashes};
@@ -116,7 +116,7 @@ fn leads_into(path: &OsStr, source: &Stat) -> bool {
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {
     let is_dir = |follow| at::stat(at::CWD, path, follow).is_ok_and(|stat| stat.is_dir());
     let mode = ctx.mode_policy().directory(source.permissions(), false);
-    let wanted = WantedDirectory { above: &Base::Cwd, name: path, mode, path: &|| path.to_owned() };
+    let wanted = WantedDirectory { above: &DirFd::Cwd, name: path, mode, path: &|| path.to_owned() };
     match wanted.make(ctx, Operation::CreateDirectory) {
         Err(failure) if failure.has_errno(Errno::EXIST) => {
             match is_dir(Follow::No) || ctx.options.keep_directory_symlink && is_dir(Follow::Yes) {

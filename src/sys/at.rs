@@ -260,8 +260,8 @@ pub(crate) fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
 
 pub(crate) fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {
     let fd = open_dir(dir, name, Follow::Yes)?;
-    let (mut names, mut room) = (Names::default(), EntryBuffer::default());
-    while room.read(fd.as_fd(), &mut names)? {}
+    let (mut names, mut buffer) = (Names::default(), EntryBuffer::default());
+    while buffer.read(fd.as_fd(), &mut names)? {}
     Ok((0..names.len()).filter_map(|at| names.get(at)).map(|entry| entry.name.to_owned()).collect())
 }
 

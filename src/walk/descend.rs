@@ -379,9 +379,10 @@ impl Walker<'_, '_> {
         if self.ctx.options.dry_run {
             io::leave_access_time(src);
         }
-        let listing = Listing::open(src, &mut self.room);
+        let listing = Listing::open(src, &mut self.buffer);
         let in_order = self.walk.in_order;
-        let listing = if in_order { listing.and_then(|listing| listing.sorted(&mut self.room)) } else { listing };
+        let listing =
+            if in_order { listing.and_then(|listing| listing.sorted(&mut self.buffer)) } else { listing };
         match listing {
             Ok(listing) => Unread::Listing(listing),
             Err(errno) => {

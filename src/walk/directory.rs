@@ -1,6 +1,6 @@
 //! Makes, opens and enters destination directories: the one way for trees, lists of names and parts of a job.
 
-use crate::context::{Base, Context, Fds};
+use crate::context::{Context, DirFd, Fds};
 use crate::dir::{Dir, Finish, Hold, Place};
 use crate::error::{Failure, Operation};
 use crate::existing;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// A destination directory, ready for its entries.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub base: Base,
+    pub fd: DirFd,
     pub(super) made: bool,
     /// Whether a symbolic link leads to it.
     follow: Follow,
@@ -31,7 +31,7 @@ pub(crate) struct Opened {
 /// A directory to be made or opened: a name in another directory, and its path for messages.
 #[derive(Clone, Copy)]
 pub(crate) struct WantedDirectory<'t> {
-    pub above: &'t Base,
+    pub above: &'t DirFd,
     pub name: &'t OsStr,
     pub mode: NewDirectoryMode,
     pub path: &'t dyn Fn() -> OsString,
@@ -94,11 +94,11 @@ impl WantedDirectory<'_> {
 impl Opened {
     /// Stands for a directory that a dry run would make.
     pub(super) fn absent() -> Opened {
-        Opened { base: Base::Absent, made: true, follow: Follow::No, stat: None, final_mode: None }
+        Opened { fd: DirFd::Absent, made: true, follow: Follow::No, stat: None, final_mode: None }
     }
 
     pub(crate) fn existing(fd: OwnedFd, stat: Stat, follow: Follow) -> Opened {
-        Opened { base: Base::Open(fd), made: false, follow, stat: Some(stat), final_mode: None }
+        Opened { fd: DirFd::Open(fd), made: false, follow, stat: Some(stat), final_mode: None }
     }
 
     pub(super) fn id(&self) -> Option<FileId> {
@@ -123,6 +123,6 @@ impl Opened {
             follow_destination: self.follow,
         };
         let id = self.id();
-        Dir::below(ctx, place, Fds { src: Base::Open(src), dst: self.base }, id, finish)
+        Dir::below(ctx, place, Fds { src: DirFd::Open(src), dst: self.fd }, id, finish)
     }
 }

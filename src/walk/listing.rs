@@ -22,10 +22,10 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Starts to list a directory that has just been opened.
-    pub(super) fn open(dir: BorrowedFd<'_>, room: &mut EntryBuffer) -> Result<Listing> {
+    pub(super) fn open(dir: BorrowedFd<'_>, buffer: &mut EntryBuffer) -> Result<Listing> {
         let mut piece = Names::default();
         // Most directories are read by one call and need no descriptor of their own.
-        let more = room.read(dir, &mut piece)? && room.read(dir, &mut piece)?;
+        let more = buffer.read(dir, &mut piece)? && buffer.read(dir, &mut piece)?;
         let rest = if more { Some(InTable::new(io::duplicate(dir)?)) } else { None };
         // Sort by inode number: most file systems lay files out in that order, which takes 0.85 of the time
         // from a cold disk.
@@ -35,10 +35,10 @@ impl Listing {
 
     /// Reads all entries into one piece and sorts it by inode number, as cp does. After a failure its entries are
     /// lost.
-    pub(super) fn sorted(mut self, room: &mut EntryBuffer) -> Result<Listing> {
+    pub(super) fn sorted(mut self, buffer: &mut EntryBuffer) -> Result<Listing> {
         if let Some(rest) = self.rest.take() {
             let dir = rest.get().ok_or(Errno::BADF)?;
-            while room.read(dir.as_fd(), &mut self.piece)? {}
+            while buffer.read(dir.as_fd(), &mut self.piece)? {}
             self.piece.sort();
         }
         Ok(self)
@@ -62,13 +62,13 @@ impl Listing {
     }
 
     /// Reads the next piece after the current one is used up. Returns false at the end. A failure ends the listing.
-    pub(super) fn read_on(&mut self, room: &mut EntryBuffer) -> Result<bool> {
+    pub(super) fn read_on(&mut self, buffer: &mut EntryBuffer) -> Result<bool> {
         let Some(mut rest) = self.rest.take() else { return Ok(false) };
         if !rest.is_here() {
             rest = rest.fetch(|dir, thread| thread.fetch(dir.as_fd()))?;
         }
         (self.piece, self.next) = (Names::default(), 0);
-        let more = room.read(rest.get().ok_or(Errno::BADF)?.as_fd(), &mut self.piece)?;
+        let more = buffer.read(rest.get().ok_or(Errno::BADF)?.as_fd(), &mut self.piece)?;
         self.rest = more.then_some(rest);
         Ok(more)
     }

@@ -107,7 +107,7 @@ struct Node {
 pub(crate) struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
     ctx: &'c Arc<Context>,
-    room: EntryBuffer,
+    buffer: EntryBuffer,
     stats: Stats,
     /// Whether it copies names of other workers' batches.
     may_help: bool,
@@ -187,7 +187,13 @@ impl<'c> Walk<'c> {
     }
 
     pub(crate) fn walker(&self) -> Walker<'_, 'c> {
-        Walker { walk: self, ctx: self.ctx, room: EntryBuffer::default(), stats: Stats::default(), may_help: true }
+        Walker {
+            walk: self,
+            ctx: self.ctx,
+            buffer: EntryBuffer::default(),
+            stats: Stats::default(),
+            may_help: true,
+        }
     }
 
     /// Returns whether one more worker would have nothing to do.
@@ -455,7 +461,7 @@ impl<'c> Walker<'_, 'c> {
                 pending.unread = Unread::Listing(listing);
                 return names;
             }
-            match listing.read_on(&mut self.room) {
+            match listing.read_on(&mut self.buffer) {
                 Ok(true) => {}
                 Ok(false) => return names,
                 Err(errno) => {

@@ -3,7 +3,7 @@
 use super::listed::List;
 use crate::backup;
 use crate::batch::Entry;
-use crate::context::Base;
+use crate::context::DirFd;
 use crate::dir::{Dir, Hold};
 use crate::error::{Failure, Operation};
 use crate::existing;
@@ -158,7 +158,7 @@ fn onto(source: OsString, mut destination: OsString, options: &mut Options) -> R
 /// Returns the directory that a destination is relative to, its path for messages, and the name in it. Normally that is
 /// the working directory. The directory of a destination is opened if the paths of backups and temporary files beside it
 /// might be too long for the kernel.
-fn directory_of(destination: OsString) -> (Base, OsString, OsString) {
+fn directory_of(destination: OsString) -> (DirFd, OsString, OsString) {
     /// The longest path that the kernel takes, in bytes (PATH_MAX without its NUL).
     const LONGEST_PATH: usize = 4095;
     let (parent, _) = path::split(&destination);
@@ -166,9 +166,9 @@ fn directory_of(destination: OsString) -> (Base, OsString, OsString) {
         && let Ok(fd) = at::open_dir(at::CWD, parent, Follow::Yes)
     {
         let name = OsStr::from_bytes(&destination.as_bytes()[parent.len()..]);
-        return (Base::Open(fd), parent.to_owned(), name.to_owned());
+        return (DirFd::Open(fd), parent.to_owned(), name.to_owned());
     }
-    (Base::Cwd, OsString::new(), destination)
+    (DirFd::Cwd, OsString::new(), destination)
 }
 
 /// Handles `zcp --files-from=LIST SOURCE DIRECTORY`: the list holds the names on both sides.
@@ -184,7 +184,7 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Fa
     let unusable = |words, name: &OsStr, errno| Failure::new(words, name).errno(errno);
     let src = at::open_dir(at::CWD, &source, Follow::Yes).map_err(|e| unusable(Operation::Access, &source, e))?;
     let dst = match at::open_dir(at::CWD, &target, Follow::Yes) {
-        Err(Errno::NOENT) if may_be_made && options.dry_run => Base::Absent,
+        Err(Errno::NOENT) if may_be_made && options.dry_run => DirFd::Absent,
         Err(Errno::NOENT) if may_be_made => {
             match at::mkdir(at::CWD, &target, 0o777) {
                 // Another process may have made it.
@@ -192,11 +192,11 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Fa
                 Err(errno) => return Err(unusable(Operation::CreateDirectory, &target, errno)),
             }
             let opened = at::open_dir(at::CWD, &target, Follow::Yes);
-            Base::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?)
+            DirFd::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?)
         }
-        opened => Base::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?),
+        opened => DirFd::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?),
     };
-    let dir = Dir::roots((Base::Open(src), source), (dst, target));
+    let dir = Dir::roots((DirFd::Open(src), source), (dst, target));
     Ok(Roots {
         dir,
         entries: Vec::new(),
@@ -225,7 +225,7 @@ fn into(mut names: Vec<OsString>, fd: OwnedFd, target: OsString, options: &Optio
         || (options.recursive && is_below(&entries, fd.as_fd()));
     let are_many = are_many(&entries, options);
     Roots {
-        dir: Dir::operands(Base::Open(fd), target),
+        dir: Dir::operands(DirFd::Open(fd), target),
         entries,
         into_directory: true,
         operands_collide,

@@ -6,7 +6,7 @@
 use super::directory::Opened;
 use super::listing::Listing;
 use super::{is_excluded, level_below};
-use crate::context::{Base, Context};
+use crate::context::{Context, DirFd};
 use crate::dir::{AttributeScope, Dir, Finish, Hold};
 use crate::error::{Failure, Operation};
 use crate::filter;
@@ -34,7 +34,7 @@ pub(crate) struct SourceEntry {
 pub(crate) struct SourceWalk<'c> {
     ctx: &'c Arc<Context>,
     root: FileId,
-    buf: EntryBuffer,
+    buffer: EntryBuffer,
     first: Option<Stat>,
     levels: Vec<OpenLevel>,
     path: Vec<u8>,
@@ -56,12 +56,12 @@ impl<'c> SourceWalk<'c> {
     /// Starts a walk through an open directory, which messages call `source`.
     pub(crate) fn new(ctx: &'c Arc<Context>, root: OwnedFd, source: OsString) -> Result<SourceWalk<'c>> {
         let stat = at::fstat(&root)?;
-        let mut buf = EntryBuffer::default();
-        let listing = Some(Listing::open(root.as_fd(), &mut buf)?);
+        let mut buffer = EntryBuffer::default();
+        let listing = Some(Listing::open(root.as_fd(), &mut buffer)?);
         let filter = level_below(ctx, None, OsStr::new(""), &root, &|| source.clone());
-        let dir = Dir::roots((Base::Open(root), source), (Base::Absent, OsString::new()));
+        let dir = Dir::roots((DirFd::Open(root), source), (DirFd::Absent, OsString::new()));
         let top = OpenLevel { dir, listing, subdirectories: VecDeque::new(), filter, parent_len: 0 };
-        Ok(SourceWalk { ctx, root: stat.id(), buf, first: Some(stat), levels: vec![top], path: Vec::new() })
+        Ok(SourceWalk { ctx, root: stat.id(), buffer, first: Some(stat), levels: vec![top], path: Vec::new() })
     }
 
     fn follow(&self) -> Follow {
@@ -106,7 +106,7 @@ impl<'c> SourceWalk<'c> {
         }
         let filter = level_below(self.ctx, above.filter.as_ref(), &name, &fd, &|| parent.source_path(&name));
         let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root.dev;
-        let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.buf)).transpose();
+        let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.buffer)).transpose();
         let listing = listing.unwrap_or_else(|errno| {
             self.fail(Operation::Access, &parent, &name, Some(errno));
             None
@@ -159,7 +159,7 @@ impl Iterator for SourceWalk<'_> {
                 Some(listing) => match listing.next().map(|entry| (entry.name.to_owned(), entry.kind)) {
                     Some((name, kind)) => self.look(name, kind),
                     None => {
-                        let more = listing.read_on(&mut self.buf);
+                        let more = listing.read_on(&mut self.buffer);
                         level.listing.take_if(|_| more != Ok(true));
                         if let Err(errno) = more {
                             let dir = Arc::clone(&level.dir);

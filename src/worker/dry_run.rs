@@ -5,7 +5,7 @@
 
 use super::special::cannot_make;
 use super::{Placement, Source, Task, Worker};
-use crate::context::Base;
+use crate::context::DirFd;
 use crate::decision::Existing;
 use crate::error::Operation;
 use crate::existing;
@@ -114,7 +114,7 @@ impl Worker<'_> {
         let (mut dir, mut name) = (task.dir, path::parent(task.entry.destination()));
         loop {
             let fds = dir.fds(self.ctx).ok()?;
-            if !matches!(fds.dst, Base::Absent) {
+            if !matches!(fds.dst, DirFd::Absent) {
                 return at::open_dir(&fds.dst, name, Follow::Yes).ok();
             }
             (dir, name) = (dir.parent()?, OsStr::new("."));

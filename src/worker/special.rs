@@ -2,7 +2,7 @@
 
 use super::complete::Completion;
 use super::{Placement, Task, Worker};
-use crate::context::Base;
+use crate::context::DirFd;
 use crate::error::{Failure, Operation};
 use crate::metadata::Handle;
 use crate::metadata::apply::AttributePair;
@@ -86,7 +86,7 @@ impl Worker<'_> {
         let source = task.source_path();
         let destination = task.destination_path();
         // A relative name means another file in another directory.
-        let elsewhere = matches!(task.fds.dst, Base::Absent) || !is_in_working_directory(&destination);
+        let elsewhere = matches!(task.fds.dst, DirFd::Absent) || !is_in_working_directory(&destination);
         if elsewhere && !source.as_bytes().starts_with(b"/") {
             return Err(Failure::new(Operation::LinkRelatively, destination));
         }
