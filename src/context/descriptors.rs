@@ -85,7 +85,7 @@ pub(crate) struct FdSlot(Mutex<Vec<Arc<TableFds>>>);
 
 impl FdSlot {
     /// Makes the slot of an open directory.
-    pub(crate) fn open(fds: Fds) -> Arc<FdSlot> {
+    pub(crate) fn new(fds: Fds) -> Arc<FdSlot> {
         Arc::new(FdSlot(Mutex::new(vec![Arc::new(InTable::new(fds))])))
     }
 

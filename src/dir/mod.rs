@@ -85,7 +85,7 @@ impl Dir {
             synced_with_others: false,
             source_root: without_slashes(&source_root).to_owned(),
             root: without_slashes(&root).to_owned(),
-            fds: FdSlot::open(Fds { src: source, dst: destination }),
+            fds: FdSlot::new(Fds { src: source, dst: destination }),
             src_id: None,
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
@@ -112,7 +112,7 @@ impl Dir {
             synced_with_others,
             source_root: OsString::new(),
             root: OsString::new(),
-            fds: FdSlot::open(fds),
+            fds: FdSlot::new(fds),
             src_id: Some(finish.source.id()),
             dst_id,
             dst_dev: dst_id.map(|id| id.dev),
@@ -226,11 +226,12 @@ impl Dir {
         Ok(fds)
     }
 
-    /// Returns the descriptors, as [`Dir::fds`] does. The failure names the source.
+    /// Returns the descriptors, as [`Dir::fds`] does. Retries while the change of another machine may not be visible yet.
+    /// The failure names the source.
     ///
     /// # Errors
     /// Those of [`Dir::fds`].
-    pub(crate) fn open(&self, ctx: &Context) -> std::result::Result<Arc<TableFds>, Failure> {
+    pub(crate) fn fds_or_failure(&self, ctx: &Context) -> std::result::Result<Arc<TableFds>, Failure> {
         let cannot = |errno| Failure::new(Operation::Access, self.source_path(OsStr::new(""))).errno(errno);
         ctx.run.stale_retry.call(|| self.fds(ctx)).map_err(cannot)
     }

@@ -87,7 +87,7 @@ impl PartGroup<'_> {
 impl<'j> NameGroup<'j> for PartGroup<'j> {
     fn enter(&self, walker: &mut Walker<'_, 'j>) -> Result<Option<Batch>, Failure> {
         let (ctx, dir) = (walker.context(), self.reach()?);
-        let fds = dir.open(ctx)?;
+        let fds = dir.fds_or_failure(ctx)?;
         let entry = |path: &OsStr, kind| self.job.manifest.entry(path::split(path).1, kind);
         let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));
         let wanted = files.filter(|(entry, facts)| is_there(ctx, &dir, &fds, entry, facts));

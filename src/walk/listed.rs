@@ -174,7 +174,7 @@ struct ListedGroup {
 impl<'c> NameGroup<'c> for ListedGroup {
     fn enter(&self, walker: &mut Walker<'_, 'c>) -> Result<Option<Batch>, Failure> {
         let Some(directory) = self.directories.enter(walker, &self.parent)? else { return Ok(None) };
-        let fds = directory.dir.open(walker.ctx)?;
+        let fds = directory.dir.fds_or_failure(walker.ctx)?;
         let entries = self.names.iter().filter_map(|name| walker.listed_entry(&directory, &fds, name));
         let entries = Entries::Given(entries.collect());
         Ok(Some(Batch::new(directory.dir, fds, entries)))
@@ -254,7 +254,7 @@ impl Walker<'_, '_> {
     }
 
     fn enter_root_of_list(&self, root: &Hold) -> Result<ListedDirectory, Failure> {
-        let fds = root.open(self.ctx)?;
+        let fds = root.fds_or_failure(self.ctx)?;
         let level = level_below(self.ctx, None, OsStr::new(""), &fds.src, &|| root.source_path(OsStr::new("")));
         Ok(ListedDirectory { dir: root.clone(), level })
     }
@@ -267,7 +267,7 @@ impl Walker<'_, '_> {
         let entry = Entry { name: name.to_owned(), new_name: None, hint: Some(Kind::Directory), operand: false };
         let dir = self.recreate(&above.dir, &entry, AttributeScope::Full)?;
         self.stats.directories += 1;
-        let fds = dir.open(self.ctx)?;
+        let fds = dir.fds_or_failure(self.ctx)?;
         let path = || dir.source_path(OsStr::new(""));
         let level = level_below(self.ctx, above.level.as_ref(), name, &fds.src, &path);
         Ok(Some(ListedDirectory { dir, level }))

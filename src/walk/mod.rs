@@ -4,8 +4,8 @@
 //! subdirectories go to the frontier, where the next idle worker takes them. A single worker follows cp's
 //! order. The walk never touches the content of a file.
 
-mod descend;
 pub(crate) mod directory;
+mod enter;
 pub(crate) mod estimate;
 mod frontier;
 mod listed;
@@ -334,7 +334,7 @@ impl<'c> Walker<'_, 'c> {
                 self.sift(Pending { node, unread, subdirectories: Subdirectories::default() })
             }
             FindTask::Enter(node, entry, position) => {
-                let entered = self.descend(&node, &entry, position);
+                let entered = self.enter_directory(&node, &entry, position);
                 node.entering.fetch_sub(1, Ordering::Relaxed);
                 match entered {
                     Entered::Directory(pending) => self.sift(pending),
@@ -379,7 +379,7 @@ impl<'c> Walker<'_, 'c> {
     }
 
     fn batch(&self, node: &Arc<Node>, entries: Entries) -> Option<Work<'c>> {
-        match node.dir.open(self.ctx) {
+        match node.dir.fds_or_failure(self.ctx) {
             Ok(fds) => {
                 let batch = Batch::new(node.dir.clone(), fds, entries);
                 Some(Work::new(batch, FoundIn::Directory(Arc::clone(node))))

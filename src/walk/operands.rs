@@ -46,7 +46,7 @@ pub(crate) struct Roots {
     /// worker copies in cp's order.
     pub operands_collide: bool,
     pub list: Option<List>,
-    /// Whether several workers may be useful: a directory to descend into, or several operands.
+    /// Whether several workers may be useful: a directory to enter, or several operands.
     pub are_many: bool,
 }
 

@@ -55,12 +55,12 @@ fn open_source(
 impl Walker<'_, '_> {
     /// Enters a directory: makes its destination and starts to list it. `position` is the position of its
     /// operand.
-    pub(super) fn descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Entered {
+    pub(super) fn enter_directory(&mut self, above: &Node, entry: &Entry, position: usize) -> Entered {
         let through_parents = self.ctx.options.parents && above.is_root;
         let answer = if through_parents {
-            self.descend_to(above, entry, position).map(Entered::Directory)
+            self.enter_through_parents(above, entry, position).map(Entered::Directory)
         } else {
-            self.try_descend(above, entry, position)
+            self.try_enter(above, entry, position)
         };
         if entry.operand {
             self.walk.registry.mark_settled(position);
@@ -74,7 +74,7 @@ impl Walker<'_, '_> {
 
     /// Recreates the leading directories of a `--parents` operand and continues with the operand inside the
     /// last of them.
-    fn descend_to(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Pending, Failure> {
+    fn enter_through_parents(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Pending, Failure> {
         let root = &above.dir;
         let (leading, last) = operands::leading(&entry.name);
         let scope = self.leading_scope(root, entry, &leading)?;
@@ -134,7 +134,7 @@ impl Walker<'_, '_> {
         let source = at::fstat(&src).map_err(no_attributes)?;
         let mode = self.ctx.mode_policy().directory(source.permissions(), true);
         let name = without_slashes(part.destination());
-        let dst = self.make_or_enter(&WantedDirectory { above: &fds.dst, name, mode, path: &destination_path })?;
+        let dst = self.make_or_open(&WantedDirectory { above: &fds.dst, name, mode, path: &destination_path })?;
         let made = dst.made && self.is_first_to_make(&destination_path);
         if made {
             self.tell_made(source_path, destination_path, |from, to| {
@@ -177,7 +177,7 @@ impl Walker<'_, '_> {
 
     /// Makes the destination of a leading directory, or opens it if it exists, even if another process has just
     /// made it.
-    fn make_or_enter(&self, wanted: &WantedDirectory<'_>) -> Result<Opened, Failure> {
+    fn make_or_open(&self, wanted: &WantedDirectory<'_>) -> Result<Opened, Failure> {
         let WantedDirectory { above, name, path, .. } = *wanted;
         let mut tries = 0;
         loop {
@@ -202,7 +202,7 @@ impl Walker<'_, '_> {
     }
 
     /// Returns `Entered::Nothing` if nothing below the directory is to be copied.
-    fn try_descend(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Entered, Failure> {
+    fn try_enter(&mut self, above: &Node, entry: &Entry, position: usize) -> Result<Entered, Failure> {
         let parent: &Arc<Dir> = &above.dir;
         let source_path = || parent.source_path(&entry.name);
         let destination_path = || parent.destination_path(entry.destination());
