@@ -25,7 +25,7 @@ const TOGETHER: usize = 32;
 /// planned while they wait for a disk.
 const WAITING: usize = 16;
 
-/// An open directory, or the working directory.
+/// The descriptor of a directory.
 #[derive(Debug)]
 pub(crate) enum DirFd {
     /// The working directory.

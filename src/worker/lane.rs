@@ -29,7 +29,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// took 1.3 times as long.
 const MOST_CLONED_TOGETHER: usize = 128;
 
-/// The files that are copied together, with memory for the next ones.
+/// The fast lane of a worker: the files that are copied together, with memory for the next ones.
 #[derive(Default)]
 pub(super) struct Lane {
     /// All files that were ever in use. Their memory is reused, and they are not moved.
