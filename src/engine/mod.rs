@@ -11,13 +11,14 @@ use crate::error::{Failure, Operation};
 use crate::options::{OnFailure, When};
 use crate::report::progress::{Estimate, ProgressDisplay, ProgressThread, Total};
 use crate::report::stats::{Left, Summary};
-use crate::sys::{fd_table, memory, proc};
+use crate::sys::{fd_table, memory, proc, raw};
 use crate::transfer::route::FsKind;
 use crate::walk::operands::Roots;
 use crate::walk::supply::Supply;
 use crate::walk::{Walk, estimate};
 use crate::worker::Shared;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let kinds = roots.magics().into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
     let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, &kinds));
     let own_tables = has_own_tables(ctx, &kinds);
+    let cloned_on = if adaptive { cloned_on(ctx, &roots, &kinds) } else { None };
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
     let copied_into = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
     let walk = Walk::new(ctx, roots, workers == 1);
@@ -41,7 +43,7 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     // A copy that waits for a server gains by a second worker, however small it is. With --context, directories must be
     // made by workers, which set the context for their threads.
     let may_be_small = |sign: scaling::WaitingSign| !sign.expects_waiting() && ctx.options.context.is_none();
-    let is_small = waiting_sign.is_some_and(may_be_small) && first_walker.is_little();
+    let is_small = waiting_sign.is_some_and(may_be_small) && first_walker.is_little(cloned_on.is_some());
     if is_small {
         workers = 1;
     }
@@ -51,7 +53,7 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
         true => ProgressThread::start_late(display),
         false => ProgressThread::start(display),
     });
-    let done = work(ctx, &shared, Workers::new(ctx, &shared, &walk, own_tables), workers, waiting_sign);
+    let done = work(ctx, &shared, Workers::new(ctx, &shared, &walk, own_tables), workers, waiting_sign, cloned_on);
     if let Some((top, directory)) = copied_into {
         shared.make_name_durable(ctx, &top, &directory);
     }
@@ -73,7 +75,7 @@ pub(crate) fn run_supply<'c>(
     let kinds = magics.into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
     let waiting_sign = ctx.options.jobs.is_none().then(|| scaling::WaitingSign::of(ctx, &kinds));
     let walk = Walk::supplied(ctx, supply);
-    let done = work(ctx, shared, Workers::new(ctx, shared, &walk, false), workers, waiting_sign);
+    let done = work(ctx, shared, Workers::new(ctx, shared, &walk, false), workers, waiting_sign, None);
     summary(ctx, done, &walk, start.elapsed())
 }
 
@@ -90,15 +92,27 @@ fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
         && fd_table::can_fetch()
 }
 
+/// Returns the file system on which the files are probably cloned: that of the first source and of the destination.
+fn cloned_on(ctx: &Context, roots: &Roots, kinds: &[FsKind]) -> Option<FsKind> {
+    let &[kind, destination] = kinds else { return None };
+    if kind != destination || !ctx.options.limits.tries_clone(kind) {
+        return None;
+    }
+    let directory = roots.open_on_one_device(ctx)?;
+    let can_clone = kind != FsKind::Xfs || raw::xfs_can_share_blocks(directory.as_fd()) == Ok(true);
+    can_clone.then_some(kind)
+}
+
 fn work(
     ctx: &Context,
     shared: &Shared,
     workers: Workers<'_, '_>,
     count: usize,
     waiting_sign: Option<scaling::WaitingSign>,
+    cloned_on: Option<FsKind>,
 ) -> WorkDone {
     match waiting_sign {
-        Some(sign) if count > 1 => scaling::adaptive(&workers, count, sign),
+        Some(sign) if count > 1 => scaling::adaptive(&workers, count, sign, cloned_on),
         None if count > 1 => scaling::fixed(&workers, count),
         _ => workers.work(),
     }

@@ -111,6 +111,11 @@ impl<'w, 'c> Workers<'w, 'c> {
         lock(&self.at_work).count
     }
 
+    /// Limits the workers that copy names of one directory, or lifts the limit.
+    pub(super) fn share_names_by(&self, workers: Option<usize>) {
+        self.walk.share_names_by(workers);
+    }
+
     /// Returns whether one more worker would have nothing to do.
     pub(super) fn are_enough(&self) -> bool {
         self.walk.has_enough_workers()

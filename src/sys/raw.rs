@@ -4,6 +4,7 @@
 use super::{Errno, Result};
 use nix::libc;
 use rustix::fs::{Mode, OFlags};
+use rustix::ioctl;
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -175,6 +176,20 @@ pub(crate) fn cached_pages(fd: impl AsFd, start: u64, length: u64) -> Result<u64
     // returns, as does the borrowed descriptor.
     let answer = unsafe { libc::syscall(CACHESTAT, fd, &raw const range, &raw mut pages, 0_u32) };
     done(answer).map(|()| pages.cached)
+}
+
+/// `struct xfs_fsop_geom_v1` of xfs/xfs_fs.h: numbers, of which the flags are the 24th.
+type XfsGeometry = [u32; 28];
+
+/// Returns whether an xfs file system can share blocks (ioctl_xfs_fsgeometry(2), `XFS_IOC_FSGEOMETRY_V1`). ENOTTY on other
+/// file systems.
+pub(crate) fn xfs_can_share_blocks(fd: BorrowedFd<'_>) -> Result<bool> {
+    const GEOMETRY: ioctl::Opcode = ioctl::opcode::read::<XfsGeometry>(b'X', 100);
+    const FLAGS: usize = 23;
+    const REFLINK: u32 = 1 << 20;
+    // SAFETY: the kernel writes a struct of the size that is part of the request's number.
+    let geometry = unsafe { ioctl::ioctl(fd, ioctl::Getter::<GEOMETRY, XfsGeometry>::new()) }?;
+    Ok(geometry[FLAGS] & REFLINK != 0)
 }
 
 /// faccessat(2) for writing, by the real ids. Called directly, because libc's faccessat tries faccessat2(2) first.

@@ -80,6 +80,11 @@ impl Limits {
         self.restrict(stream_route(case, self.cloning))
     }
 
+    /// Returns whether files within a file system of this kind are cloned, if it can.
+    pub(crate) fn tries_clone(&self, kind: FsKind) -> bool {
+        self.route(Case::small((kind, kind), true)).strategies.first() == Some(&Strategy::Reflink)
+    }
+
     fn restrict(&self, default: Route) -> Route {
         let mut route = self.forced.as_deref().map_or(default, forced_route);
         match self.sparse {

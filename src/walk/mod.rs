@@ -201,6 +201,11 @@ impl<'c> Walk<'c> {
         self.frontier.has_enough_workers()
     }
 
+    /// Limits the workers that copy names of one directory, or lifts the limit.
+    pub(crate) fn share_names_by(&self, workers: Option<usize>) {
+        self.frontier.share_names_by(workers);
+    }
+
     /// Returns the largest number of batches that were in progress at once.
     pub(crate) fn peak(&self) -> usize {
         self.frontier.peak()
@@ -217,9 +222,9 @@ impl<'c> Walker<'_, 'c> {
         self.stats
     }
 
-    /// Returns whether one worker is enough for the whole copy: a single file, or a few small ones. The names
-    /// found here are kept for the workers.
-    pub(crate) fn is_little(&mut self) -> bool {
+    /// Returns whether one worker is enough for the whole copy: a single file, or a few that are small or cloned. The
+    /// names found here are kept for the workers.
+    pub(crate) fn is_little(&mut self, are_cloned: bool) -> bool {
         let mut names = 0;
         let mut batches = Vec::new();
         let most_ahead = self.ctx.run.descriptors.batches_ahead();
@@ -238,7 +243,7 @@ impl<'c> Walker<'_, 'c> {
         }
         let most = if names <= 1 { LITTLE_ALONE } else { LITTLE };
         let bytes = || batches.iter().map(|found| self.bytes(&found.batch)).fold(0, u64::saturating_add);
-        let is_little = names <= FEW && self.walk.frontier.is_over() && bytes() <= most;
+        let is_little = names <= FEW && self.walk.frontier.is_over() && (are_cloned || bytes() <= most);
         self.walk.frontier.add_ahead(batches);
         is_little
     }

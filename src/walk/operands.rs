@@ -3,7 +3,7 @@
 use super::listed::List;
 use crate::backup;
 use crate::batch::Entry;
-use crate::context::DirFd;
+use crate::context::{Context, DirFd};
 use crate::dir::{Dir, Hold};
 use crate::error::{Failure, Operation};
 use crate::existing;
@@ -70,6 +70,13 @@ impl Roots {
     pub(crate) fn target_directory(&self) -> OsString {
         let name = self.entries.first().filter(|_| !self.into_directory).map(Entry::destination);
         path::parent(name.unwrap_or_default()).to_owned()
+    }
+
+    /// Opens the directory that the first operand is copied into, if the operand is on the same device.
+    pub(crate) fn open_on_one_device(&self, ctx: &Context) -> Option<OwnedFd> {
+        let source = at::stat(at::CWD, &self.entries.first()?.name, Follow::Yes).ok()?;
+        let target = at::open_dir(&self.dir.fds(ctx).ok()?.dst, &self.target_directory(), Follow::Yes).ok()?;
+        (at::fstat(&target).ok()?.dev == source.dev).then_some(target)
     }
 
     /// Returns the `f_type` of statfs(2) for the first source and the destination, as far as they are known.

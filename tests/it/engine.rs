@@ -36,6 +36,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(trial("engine::one_worker_needs_no_pool", &[Need::Strace], one_worker_needs_no_pool));
     let needs = [Need::Strace, Need::Mount("btrfs")];
     trials.push(trial("engine::a_clone_needs_no_thread", &needs, a_clone_needs_no_thread));
+    let needs = [Need::Strace, Need::Mount("btrfs"), Need::Mount("xfs")];
+    trials.push(trial("engine::workers_that_clone", &needs, workers_that_clone));
     trials.push(trial("engine::no_worker_without_names", &[Need::Mount("ext4")], no_worker_without_names));
     trials.push(trial("engine::workers_agree", &[], workers_agree));
     trials.push(trial("engine::workers_have_their_own_descriptors", &[Need::Strace], own_descriptors));
@@ -237,6 +239,30 @@ fn a_clone_needs_no_thread() {
         });
     // A copy of 0.2 s is worth a second thread.
     assert_eq!((auto, read), (1, 2));
+}
+
+/// The number of workers that copy a tree depends on how the file system shares blocks; see `first_workers`.
+fn workers_that_clone() {
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let more = if processors < 4 { processors + 1 } else { processors };
+    for (kind, cloning) in [("btrfs", 1), ("xfs", more)] {
+        let sandbox = Sandbox::within(mounted(kind).unwrap());
+        for index in 0..300 {
+            sandbox.file(format!("src/{}/{index}", index % 40), noise(index * 10));
+        }
+        for index in 0..8 {
+            sandbox.file(format!("few/{index}"), noise(2 << 20));
+        }
+        let few = strace::zcp(&sandbox, &["-e", "trace=execve"], &["-rT", "few", "few-copy"]);
+        assert_done(&few.output);
+        assert_eq!(few.threads(), 1, "{kind}: a clone is one call, so few of them need no second worker");
+        for (cloning, workers) in [("auto", cloning), ("never", processors)] {
+            let option = format!("--reflink={cloning}");
+            let copied = sandbox.zcp(["-aT", "--stats=json", &option, "src", cloning]).output().unwrap();
+            assert_eq!(stats(&copied)["workers"], workers, "{kind} {option}");
+            sandbox.snapshot("src").assert_same(&sandbox.snapshot(cloning));
+        }
+    }
 }
 
 /// Makes a tree in which workers have to help each other, and to enter directories that others have found.
