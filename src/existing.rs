@@ -70,6 +70,7 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
         untrusted: link.is_symlink() && !is_trusted(&ctx.run.process, dst, name, &link),
         source_is_dots: matches!(path::split(&entry.name).1.as_bytes(), b"." | b".."),
         is_descriptor: source.kind() == Kind::Socket && names_descriptor(entry),
+        backup_is_source: backup_is_source(options, dst, entry, source),
         ..Existing::default()
     };
     let related = source.id() == stat.id() || source.is_symlink() || link.is_symlink();
@@ -83,7 +84,6 @@ pub(crate) fn look(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, source: &
     if options.if_exists == IfExists::Ask {
         existing.writable = at::may_write(dst, name).is_ok();
     }
-    existing.backup_is_source = backup_is_source(options, dst, entry, source);
     Ok(Some(existing))
 }
 

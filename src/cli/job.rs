@@ -104,10 +104,11 @@ fn plan(
         return Err(UsageError::new([text, most.into_bytes()].concat()));
     }
     let parts = count;
-    let split_over = match line.job.split_over.take() {
-        Some(text) => Some(size(&text).ok_or_else(|| invalid("size", &text))?),
-        None => None,
+    let size = |text: OsString| {
+        let bytes = text.to_str().and_then(values::bytes).and_then(NonZeroU64::new);
+        bytes.ok_or_else(|| invalid("size", &text))
     };
+    let split_over = line.job.split_over.take().map(size).transpose()?;
     let arguments = typed(given, &[Scope::What, Scope::How]);
     let CopyRequest { options, sources, destination, .. } = line.into_copy(operands)?;
     Ok(Plan { folder, parts, split_over, options: Box::new(options), sources, destination, arguments })
@@ -137,10 +138,6 @@ fn part(value: Option<&OsStr>) -> Result<Option<u64>, UsageError> {
 
 fn number(word: &OsStr) -> Option<u64> {
     word.to_str()?.parse().ok()
-}
-
-fn size(word: &OsStr) -> Option<NonZeroU64> {
-    NonZeroU64::new(values::bytes(word.to_str()?)?)
 }
 
 fn invalid(what: &str, word: &OsStr) -> UsageError {

@@ -23,8 +23,7 @@ use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::existing;
 use crate::filter::{self, Level};
-use crate::options::Dereference;
-use crate::options::Options;
+use crate::options::{Dereference, Options};
 use crate::path;
 use crate::report::{Events, Failure, Stats};
 use crate::sys::Kind;
@@ -187,13 +186,8 @@ impl<'c> Walk<'c> {
     }
 
     pub(crate) fn walker(&self) -> Walker<'_, 'c> {
-        Walker {
-            walk: self,
-            ctx: self.ctx,
-            buffer: EntryBuffer::default(),
-            stats: Stats::default(),
-            may_help: true,
-        }
+        let buffer = EntryBuffer::default();
+        Walker { walk: self, ctx: self.ctx, buffer, stats: Stats::default(), may_help: true }
     }
 
     /// Returns whether one more worker would have nothing to do.

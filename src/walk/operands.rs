@@ -204,14 +204,8 @@ fn listed(operands: Operands, list: List, options: &Options) -> Result<Roots, Fa
         opened => DirFd::Open(opened.map_err(|errno| unusable(Operation::TargetDirectory, &target, errno))?),
     };
     let dir = Dir::roots((DirFd::Open(src), source), (dst, target));
-    Ok(Roots {
-        dir,
-        entries: Vec::new(),
-        into_directory: true,
-        operands_collide: false,
-        list: Some(list),
-        are_many: true,
-    })
+    let (entries, list) = (Vec::new(), Some(list));
+    Ok(Roots { dir, entries, into_directory: true, operands_collide: false, list, are_many: true })
 }
 
 /// Handles `zcp SOURCE... DIRECTORY`.

@@ -263,12 +263,7 @@ fn settle(
     if !is_found {
         ctx.events.fail(Failure::new(Operation::SyncFileSystem, some()).errno(errno));
     }
-    for file in timed.drain(..) {
-        file.mark_incomplete(ctx);
-    }
-    for file in files {
-        file.mark_incomplete(ctx);
-    }
+    timed.drain(..).chain(files).for_each(|file| file.mark_incomplete(ctx));
 }
 
 /// Settles the files one by one, if syncfs(2) does not exist.
