@@ -8,16 +8,18 @@ use zcp::internals::quote::quoted;
 use zcp::{Action, BackupControl, Console, CopyOptions, Error, OnFailure, When};
 
 /// The last of `-i` and `-n`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) enum Asking {
+    #[default]
     No,
     Yes,
     NoClobber,
 }
 
 /// `--update`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Update {
+    #[default]
     All,
     None,
     NoneFail,
@@ -26,6 +28,7 @@ pub(super) enum Update {
 
 /// The options read so far. Options that depend on no other are already in `copy`; the other fields wait until
 /// all options are known.
+#[derive(Default)]
 pub(super) struct CommandLine {
     pub(super) copy: CopyOptions,
     pub(super) statistics: Statistics,
@@ -58,26 +61,7 @@ impl CommandLine {
         copy.progress(if program == "cp" { When::Never } else { When::Auto });
         copy.on_failure(if program == "cp" { OnFailure::KeepGoing } else { OnFailure::StopIfFull });
         copy.write_through_dangling(std::env::var_os("POSIXLY_CORRECT").is_some());
-        CommandLine {
-            copy,
-            statistics: Statistics::default(),
-            job: JobOptions::default(),
-            dry_run: false,
-            verbose: false,
-            files_from: None,
-            name_end: b'\n',
-            excludes: false,
-            includes: false,
-            reads_stdin: None,
-            suffix: None,
-            asking: Asking::No,
-            update: Update::All,
-            hard_links: false,
-            symbolic_links: false,
-            no_target_directory: false,
-            target_directory: None,
-            backup: None,
-        }
+        CommandLine { copy, name_end: b'\n', ..CommandLine::default() }
     }
 
     /// Enables backups. An earlier CONTROL stays unless there is a new one.

@@ -26,39 +26,7 @@ pub(super) struct JobOptions {
     pub(super) split_over: Option<OsString>,
 }
 
-/// A requested step, with its job folder.
-enum Asked {
-    Plan(OsString),
-    Run(OsString),
-    Finish(OsString),
-}
-
 impl JobOptions {
-    fn take_step(&mut self) -> Result<Option<Asked>, UsageError> {
-        match (self.plan.take(), self.run.take(), self.finish.take()) {
-            (None, None, None) => {
-                self.refuse_others(&[], |name| {
-                    let step = if name == "part" { "run" } else { "plan" };
-                    format!("--{name} belongs to --{step}")
-                })?;
-                Ok(None)
-            }
-            (Some(folder), None, None) => {
-                self.refuse_others(&["parts", "split-over"], |name| format!("--{name} does not go with --plan"))?;
-                Ok(Some(Asked::Plan(folder)))
-            }
-            (None, Some(folder), None) => {
-                self.refuse_others(&["part"], |name| format!("--{name} does not go with --run"))?;
-                Ok(Some(Asked::Run(folder)))
-            }
-            (None, None, Some(folder)) => {
-                self.refuse_others(&[], |name| format!("--{name} does not go with --finish"))?;
-                Ok(Some(Asked::Finish(folder)))
-            }
-            _ => Err(UsageError::new("--plan, --run and --finish are steps: give one of them")),
-        }
-    }
-
     /// Fails if an option of another step was given.
     fn refuse_others(&self, own: &[&str], words: impl Fn(&str) -> String) -> Result<(), UsageError> {
         let all = [("parts", &self.parts), ("part", &self.part), ("split-over", &self.split_over)];
@@ -75,17 +43,29 @@ pub(super) fn request(
     mut line: CommandLine,
     operands: Vec<OsString>,
 ) -> Result<Request, UsageError> {
-    let statistics = line.statistics.clone();
-    let step = match line.job.take_step()? {
-        None => return Ok(Request::Copy(Box::new(line.into_copy(operands)?))),
-        Some(Asked::Plan(folder)) => JobStep::Plan(plan(folder, given, line, operands)?),
-        Some(Asked::Run(folder)) => {
-            let arguments = run_arguments("--run", given, &operands)?;
-            JobStep::Run { folder, part: part(line.job.part.as_deref())?, arguments }
+    let (job, statistics) = (&mut line.job, line.statistics.clone());
+    let step = match (job.plan.take(), job.run.take(), job.finish.take()) {
+        (None, None, None) => {
+            job.refuse_others(&[], |name| {
+                let step = if name == "part" { "run" } else { "plan" };
+                format!("--{name} belongs to --{step}")
+            })?;
+            return Ok(Request::Copy(Box::new(line.into_copy(operands)?)));
         }
-        Some(Asked::Finish(folder)) => {
+        (Some(folder), None, None) => {
+            job.refuse_others(&["parts", "split-over"], |name| format!("--{name} does not go with --plan"))?;
+            JobStep::Plan(plan(folder, given, line, operands)?)
+        }
+        (None, Some(folder), None) => {
+            job.refuse_others(&["part"], |name| format!("--{name} does not go with --run"))?;
+            let arguments = run_arguments("--run", given, &operands)?;
+            JobStep::Run { folder, part: part(job.part.as_deref())?, arguments }
+        }
+        (None, None, Some(folder)) => {
+            job.refuse_others(&[], |name| format!("--{name} does not go with --finish"))?;
             JobStep::Finish { folder, arguments: run_arguments("--finish", given, &operands)? }
         }
+        _ => return Err(UsageError::new("--plan, --run and --finish are steps: give one of them")),
     };
     Ok(Request::Job(step, statistics))
 }
