@@ -4,8 +4,9 @@
 
 use crate::cli::{self, CopyRequest, Request, Statistics, StatsForm, UsageError};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zcp::internals::{
@@ -129,7 +130,7 @@ fn copy(console: &Console, request: CopyRequest) -> i32 {
 
 /// Returns whether a destination is the file that stdout is open on, such as /dev/stdout.
 fn is_stdout(destination: &OsStr) -> bool {
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let found = (std::fs::metadata(destination), stdout.and_then(|stdout| stdout.metadata()));
     matches!(found, (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
@@ -156,7 +157,7 @@ impl Conclusion<'_> {
         let log_error = self.log.as_ref().and_then(Log::take_error);
         if let Some(error) = &log_error {
             let file = self.statistics.log.as_deref().unwrap_or_default();
-            self.console.message(&cannot_write(Operation::WriteLog, file, error));
+            self.console.message(&Failure::io(Operation::WriteLog, file, error));
         }
         let printed = self.console.finish();
         self.cancel.reraise();
@@ -192,12 +193,12 @@ impl Conclusion<'_> {
                 self.print_to_stdout(&text());
                 Ok(())
             }
-            StatsFile::Descriptor(fd) => fd.try_clone().and_then(|fd| Bounded(fd).write_all(text().as_bytes())),
+            StatsFile::Descriptor(file) => Bounded(file).write_all(text().as_bytes()),
             StatsFile::InPlace(path) => write_in_place(path, text().as_bytes()),
             StatsFile::Replaced(path) => replace(path, text().as_bytes()),
         };
         answer.map_err(|error| {
-            cannot_write(Operation::WriteStatistics, self.statistics.file.as_deref().unwrap_or_default(), &error)
+            Failure::io(Operation::WriteStatistics, self.statistics.file.as_deref().unwrap_or_default(), &error)
         })
     }
 }
@@ -206,7 +207,7 @@ enum StatsFile {
     None,
     Stdout,
     /// Another descriptor of this process.
-    Descriptor(std::fs::File),
+    Descriptor(File),
     /// A device or a fifo, or a file in a directory that is not writable. It is written in place.
     InPlace(PathBuf),
     /// A file that is replaced as a whole, for a program that waits for it. Symbolic links were followed.
@@ -223,13 +224,10 @@ impl StatsFile {
         }
         let found = match inherited::number(file, true) {
             Some(1) => return Ok(StatsFile::Stdout),
-            Some(number) => match inherited::take(number, true) {
-                Ok(fd) => fd.map(|fd| StatsFile::Descriptor(fd.into())).ok_or(Errno::BADF.into()),
-                Err(errno) => Err(errno.into()),
-            },
+            Some(number) => open_inherited(number).map(StatsFile::Descriptor),
             None => StatsFile::of_path(followed(file.into())),
         };
-        found.map_err(|error| cannot_write(Operation::WriteStatistics, file, &error))
+        found.map_err(|error| Failure::io(Operation::WriteStatistics, file, &error))
     }
 
     fn of_path(path: PathBuf) -> std::io::Result<StatsFile> {
@@ -259,6 +257,11 @@ impl StatsFile {
     }
 }
 
+/// Opens a descriptor of this process again, for writing.
+fn open_inherited(number: RawFd) -> std::io::Result<File> {
+    Ok(inherited::take(number, true)?.ok_or(Errno::BADF)?.into())
+}
+
 fn prepare_outputs(statistics: &Statistics, console: &Console) -> Result<(StatsFile, Option<Log>), Failure> {
     Ok((StatsFile::prepare(statistics)?, open_log(statistics, console)?))
 }
@@ -267,13 +270,10 @@ fn open_log(statistics: &Statistics, console: &Console) -> Result<Option<Log>, F
     let Some(file) = &statistics.log else { return Ok(None) };
     let opened = match inherited::number(file, true) {
         number if file == "-" || number == Some(1) => return Ok(Some(Log::on_console(console))),
-        Some(number) => match inherited::take(number, true) {
-            Ok(fd) => fd.map(std::fs::File::from).ok_or(Errno::BADF.into()),
-            Err(errno) => Err(errno.into()),
-        },
+        Some(number) => open_inherited(number),
         None => files::create(Path::new(file)).map(|Bounded(file)| file),
     };
-    opened.map(|opened| Some(Log::new(opened))).map_err(|error| cannot_write(Operation::WriteLog, file, &error))
+    opened.map(|opened| Some(Log::new(opened))).map_err(|error| Failure::io(Operation::WriteLog, file, &error))
 }
 
 /// Refuses to write the report or the log to a file that the copy reads or makes.
@@ -345,11 +345,6 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
         }
         _ => false,
     }
-}
-
-fn cannot_write(operation: Operation, file: &OsStr, error: &std::io::Error) -> Failure {
-    let errno = errno_of(error);
-    Failure::new(operation, file).errno(errno)
 }
 
 /// Follows symbolic links. The last one may lead to a free name.

@@ -5,7 +5,7 @@ use crate::error::{Failure, Operation};
 use crate::filter::Filter;
 use crate::options::NameList;
 use crate::sys::files;
-use crate::sys::interrupted::{Bounded, errno_of};
+use crate::sys::interrupted::Bounded;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -75,10 +75,7 @@ impl CopyOptions {
             b"-" => Bounded(std::io::stdin().lock()).read_to_end(&mut text),
             _ => files::open(file).and_then(|mut file| file.read_to_end(&mut text)),
         };
-        read.map_err(|error| {
-            let errno = errno_of(&error);
-            Error::Unusable(Failure::new(Operation::ReadDirectory, file).errno(errno))
-        })?;
+        read.map_err(|error| Error::Unusable(Failure::io(Operation::ReadDirectory, file, &error)))?;
         self.filter().exclude_from(&text).map_err(|(line, why)| {
             Error::Unusable(Failure::new(Operation::InvalidLine, file).and(line.to_string()).because(why))
         })?;

@@ -6,6 +6,7 @@ pub mod quote;
 
 pub use operation::Operation;
 
+use crate::sys::interrupted::errno_of;
 use crate::sys::{Errno, Stat};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Display, Formatter};
@@ -53,6 +54,12 @@ impl Failure {
     #[doc(hidden)]
     pub fn new(operation: Operation, path: impl AsRef<OsStr>) -> Failure {
         Failure::from(operation).and(path)
+    }
+
+    /// Makes the failure of a call of the standard library.
+    #[doc(hidden)]
+    pub fn io(operation: Operation, path: impl AsRef<OsStr>, error: &std::io::Error) -> Failure {
+        Failure::new(operation, path).errno(errno_of(error))
     }
 
     /// Makes the failure of a name that became another file while it was copied.

@@ -7,21 +7,17 @@ use super::facts::Line;
 use super::private::PrivateDir;
 use crate::error::{Failure, Operation};
 use crate::sys::Errno;
-use crate::sys::interrupted::{Bounded, errno_of};
+use crate::sys::interrupted::Bounded;
 use crate::sys::stale::StaleRetry;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::marker::PhantomData;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The root, in a list of paths below it.
 pub(super) const ROOT: &str = ".";
-
-pub(super) fn failed(operation: Operation, path: &Path, error: &io::Error) -> Failure {
-    Failure::new(operation, path).errno(errno_of(error))
-}
 
 pub(super) struct ListWriter {
     list: PathBuf,
@@ -38,12 +34,12 @@ impl ListWriter {
     pub(super) fn push(&mut self, path: &OsStr, facts: &impl Line) -> Result<(), Failure> {
         let name = self.names.write_all(path.as_bytes()).and_then(|()| self.names.write_all(b"\0"));
         name.and_then(|()| writeln!(self.facts, "{facts}"))
-            .map_err(|error| failed(Operation::Write, &self.list, &error))
+            .map_err(|error| Failure::io(Operation::Write, &self.list, &error))
     }
 
     pub(super) fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.names.flush().and_then(|()| self.facts.flush());
-        flushed.map_err(|error| failed(Operation::Write, &self.list, &error))
+        flushed.map_err(|error| Failure::io(Operation::Write, &self.list, &error))
     }
 }
 
@@ -70,7 +66,7 @@ impl<L: Line> ListReader<L> {
     fn read(&mut self) -> Result<Option<(OsString, L)>, Failure> {
         let (mut name, mut line) = (Vec::new(), String::new());
         let answer = self.names.read_until(0, &mut name).and_then(|_| self.facts.read_line(&mut line));
-        answer.map_err(|error| failed(Operation::Read, &self.list, &error))?;
+        answer.map_err(|error| Failure::io(Operation::Read, &self.list, &error))?;
         if name.is_empty() && line.is_empty() {
             return Ok(None);
         }

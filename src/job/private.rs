@@ -5,7 +5,6 @@
 //! or that others may write to, is refused. Files are opened relative to the open directory and never through a
 //! symbolic link. A file is always created (O_EXCL), never opened for writing.
 
-use super::lists::failed;
 use crate::error::{Failure, Operation};
 use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::{Bounded, errno_of};
@@ -46,7 +45,7 @@ impl PrivateDir {
     pub(super) fn make(path: &Path) -> Result<PrivateDir, Failure> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let made = std::fs::create_dir_all(parent);
-            made.map_err(|error| failed(Operation::CreateDirectory, parent, &error))?;
+            made.map_err(|error| Failure::io(Operation::CreateDirectory, parent, &error))?;
         }
         match at::mkdir(at::CWD, path.as_os_str(), 0o700) {
             Ok(()) | Err(Errno::EXIST) => PrivateDir::open(path),
@@ -169,7 +168,7 @@ impl PrivateDir {
         let Some(mut file) = self.read(name, stale_retry)? else { return Ok(None) };
         let mut text = Vec::new();
         let read = file.read_to_end(&mut text);
-        read.map_err(|error| failed(Operation::Read, &self.path_of(name), &error))?;
+        read.map_err(|error| Failure::io(Operation::Read, self.path_of(name), &error))?;
         match serde_json::from_slice(&text) {
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(Failure::new(Operation::Damaged, self.path_of(name))),

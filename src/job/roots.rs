@@ -102,7 +102,7 @@ fn open(path: &OsStr) -> Result<(Root, OwnedFd), Failure> {
 fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     match std::path::absolute(without_slashes(path)) {
         Ok(path) => Ok(path.into_os_string()),
-        Err(error) => Err(super::lists::failed(Operation::Access, path.as_ref(), &error)),
+        Err(error) => Err(Failure::io(Operation::Access, path, &error)),
     }
 }
 

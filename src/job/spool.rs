@@ -5,7 +5,6 @@
 //! names that have not been seen yet: about 150 bytes each, plus the names.
 
 use super::facts::{Facts, Line};
-use super::lists::failed;
 use crate::error::{Failure, Operation};
 use crate::sys::Stat;
 use crate::sys::interrupted::Bounded;
@@ -83,12 +82,12 @@ impl SpoolWriter {
                 self.file.write_all(b"\0")
             })
         };
-        write().map_err(|error| failed(Operation::Write, &self.path, &error))
+        write().map_err(|error| Failure::io(Operation::Write, &self.path, &error))
     }
 
     /// Ends writing and begins to read the same file.
     pub(super) fn finish(self) -> Result<SpoolReader, Failure> {
-        let file = self.file.into_inner().map_err(|error| failed(Operation::Write, &self.path, error.error()))?;
+        let file = self.file.into_inner().map_err(|error| Failure::io(Operation::Write, &self.path, error.error()))?;
         let mut reader = SpoolReader { path: self.path, file: BufReader::with_capacity(1 << 18, file), at: 0 };
         reader.seek(0)?;
         Ok(reader)
@@ -103,7 +102,7 @@ pub(super) struct SpoolReader {
 
 impl SpoolReader {
     pub(super) fn seek(&mut self, at: u64) -> Result<(), Failure> {
-        self.file.seek(SeekFrom::Start(at)).map_err(|error| failed(Operation::Read, &self.path, &error))?;
+        self.file.seek(SeekFrom::Start(at)).map_err(|error| Failure::io(Operation::Read, &self.path, &error))?;
         self.at = at;
         Ok(())
     }
@@ -111,7 +110,7 @@ impl SpoolReader {
     /// Returns the next group with its position in the spool, or `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<(Group, Range<u64>)>, Failure> {
         let start = self.at;
-        let head = self.read_until(b'\n').map_err(|error| failed(Operation::Read, &self.path, &error))?;
+        let head = self.read_until(b'\n').map_err(|error| Failure::io(Operation::Read, &self.path, &error))?;
         if self.at == start {
             return Ok(None);
         }
@@ -119,7 +118,7 @@ impl SpoolReader {
         let (facts, weight, count) = head.as_deref().and_then(parse_head).ok_or_else(damaged)?;
         let mut names = Vec::new();
         for _ in 0..count {
-            let name = self.read_until(0).map_err(|error| failed(Operation::Read, &self.path, &error))?;
+            let name = self.read_until(0).map_err(|error| Failure::io(Operation::Read, &self.path, &error))?;
             names.push(OsString::from_vec(name.ok_or_else(|| Failure::new(Operation::Damaged, &self.path))?));
         }
         Ok(Some((Group { facts, weight, names }, start..self.at)))

@@ -7,7 +7,7 @@
 use super::Job;
 use super::branch::Branch;
 use super::facts::Facts;
-use super::lists::{ListReader, failed};
+use super::lists::ListReader;
 use crate::context::Context;
 use crate::dir::Dir;
 use crate::error::Operation;
@@ -41,7 +41,7 @@ impl Mark {
     /// process made it.
     pub(super) fn note(&self, name: &OsStr) -> Result<(), Failure> {
         let line = [name.as_bytes(), b"\n"].concat();
-        lock(&self.file).write_all(&line).map_err(|error| failed(Operation::Write, &self.path, &error))
+        lock(&self.file).write_all(&line).map_err(|error| Failure::io(Operation::Write, &self.path, &error))
     }
 
     /// Removes the mark: the run has ended and left nothing behind.

@@ -17,7 +17,7 @@ use crate::options::{NameList, Options};
 use crate::report::{Failure, lock};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
-use crate::sys::interrupted::{Bounded, errno_of};
+use crate::sys::interrupted::Bounded;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Formatter};
@@ -64,7 +64,7 @@ impl List {
                 Ok(name) => name,
                 Err(error) => {
                     self.names = Box::new(std::iter::empty()); // a failing reader would fail for ever
-                    return Some(Err(failure(Operation::Read, &self.name, &error)));
+                    return Some(Err(Failure::io(Operation::Read, &self.name, &error)));
                 }
             };
             let parts = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
@@ -83,10 +83,6 @@ impl Debug for List {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "List({:?})", self.name)
     }
-}
-
-fn failure(operation: Operation, name: &OsStr, error: &std::io::Error) -> Failure {
-    Failure::new(operation, name).errno(errno_of(error))
 }
 
 /// A set of paths, held as fingerprints of 128 bits, whose collisions are too unlikely to matter.
