@@ -47,7 +47,7 @@ impl Session {
 
 /// Prepares the process for a copy, and makes the state that its threads share.
 pub(crate) fn context(mut options: Options, mut events: Events, outlook: Outlook) -> Arc<Context> {
-    let (console, stop) = (events.console().cloned(), events.stop().clone());
+    let (console, stop) = (events.receivers.console.clone(), events.stop.clone());
     let process = Process::look(console.is_some());
     if proc::preloads("libfakeroot") {
         // fakeroot learns of a removal after it has happened. If another thread has made a file with the same inode

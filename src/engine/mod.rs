@@ -9,6 +9,7 @@ mod workers;
 use crate::context::Context;
 use crate::error::{Failure, Operation};
 use crate::options::{OnFailure, When};
+use crate::report::Receivers;
 use crate::report::progress::{Estimate, ProgressDisplay, ProgressThread, Total};
 use crate::report::stats::{Left, Summary};
 use crate::sys::{fd_table, memory, proc, raw};
@@ -85,7 +86,7 @@ pub(crate) fn run_supply<'c>(
 /// share descriptors to sync; and not for other file systems: with a server, opening directories once for each worker
 /// would be slower.
 fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
-    ctx.events.console().is_some()
+    ctx.events.receivers.console.is_some()
         && !ctx.options.fsync
         && !proc::has_preloads()
         && kinds.iter().all(|kind| kind.is_local())
@@ -188,8 +189,8 @@ pub(crate) fn progress_display(
     shared: &Shared,
     estimate: impl FnOnce() -> Estimate,
 ) -> Option<ProgressDisplay> {
-    let console = ctx.events.console().cloned();
-    if ctx.events.progress_callback().is_none() && console.is_none() {
+    let Receivers { console, progress: callback, .. } = ctx.events.receivers.clone();
+    if callback.is_none() && console.is_none() {
         return None;
     }
     Some(ProgressDisplay {
@@ -197,8 +198,8 @@ pub(crate) fn progress_display(
         meters: Arc::clone(&shared.meters),
         progress: ctx.options.progress,
         form: ctx.options.progress_form,
-        request: ctx.events.status().clone(),
+        request: ctx.events.status.clone(),
         estimate: Some(estimate()),
-        callback: ctx.events.progress_callback().cloned(),
+        callback,
     })
 }

@@ -52,8 +52,8 @@ struct Inner {
 impl Console {
     /// Makes a console for the program `program`.
     pub fn new(program: &str) -> Console {
-        let output = Mutex::new(Output::stdout());
-        Console(Arc::new(Inner { program: program.to_owned(), output, bar: BarHandle::default() }))
+        let (output, bar) = (Mutex::default(), BarHandle::default());
+        Console(Arc::new(Inner { program: program.to_owned(), output, bar }))
     }
 
     /// Returns the name at the beginning of each message.
@@ -120,7 +120,7 @@ impl Console {
         let answer = {
             let mut output = lock(&self.0.output);
             output.flush();
-            output.error()
+            output.error
         };
         let Some(errno) = answer else { return Ok(()) };
         let failure = Failure::from(Operation::Print).errno(errno);
@@ -133,7 +133,7 @@ impl Console {
 
     /// Makes the copy of `stop` end when the reader of stdout or stderr goes away.
     pub(crate) fn stop_by(&self, stop: &StopFlag) {
-        lock(&self.0.output).stop_by(stop);
+        lock(&self.0.output).stop = Some(stop.clone());
     }
 
     pub(crate) fn bar(&self) -> &BarHandle {

@@ -63,11 +63,11 @@ pub(crate) struct Receivers {
 /// Receives everything that happens in a copy: failures, warnings, names, lines.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
-    receivers: Receivers,
+    pub receivers: Receivers,
     /// Raised by SIGUSR1.
-    status: StatusRequest,
+    pub status: StatusRequest,
     /// Stops the copy. Raised by a signal, and when a failure ends the copy.
-    stop: StopFlag,
+    pub stop: StopFlag,
     on_failure: OnFailure,
     ignore_vanished: bool,
     verbose: bool,
@@ -89,18 +89,6 @@ impl Events {
     /// Installs the handler of SIGUSR1, which asks for the progress.
     pub(crate) fn answer_status_requests(&mut self) {
         self.status = StatusRequest::install().unwrap_or_default();
-    }
-
-    pub(crate) fn stop(&self) -> &StopFlag {
-        &self.stop
-    }
-
-    pub(crate) fn status(&self) -> &StatusRequest {
-        &self.status
-    }
-
-    pub(crate) fn progress_callback(&self) -> Option<&ProgressCallback> {
-        self.receivers.progress.as_ref()
     }
 
     pub(crate) fn made(&self, source: impl FnOnce() -> OsString, destination: impl FnOnce() -> OsString) {
@@ -142,10 +130,6 @@ impl Events {
         self.receivers.log.is_some() || self.itemize
     }
 
-    pub(crate) fn log(&self) -> Option<&Log> {
-        self.receivers.log.as_ref()
-    }
-
     pub(crate) fn made_directory(
         &self,
         source: impl FnOnce() -> OsString,
@@ -185,10 +169,6 @@ impl Events {
             dry_run,
             ..Default::default()
         });
-    }
-
-    pub(crate) fn console(&self) -> Option<&Console> {
-        self.receivers.console.as_ref()
     }
 
     /// Reports a failure. The exit status will be 1.

@@ -11,24 +11,16 @@ use std::io::IsTerminal;
 /// The size of the buffer in bytes. A terminal gets each line at once.
 const HELD: usize = 16 << 10;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Output {
     held: Vec<u8>,
     at_once: Option<bool>,
-    error: Option<Errno>,
-    stop: Option<StopFlag>,
+    pub error: Option<Errno>,
+    /// Stops the copy if the reader goes away, so that it ends in good order.
+    pub stop: Option<StopFlag>,
 }
 
 impl Output {
-    pub(crate) fn stdout() -> Output {
-        Output { held: Vec::new(), at_once: None, error: None, stop: None }
-    }
-
-    /// Makes a reader that goes away stop the copy of `stop`, which then ends in good order.
-    pub(crate) fn stop_by(&mut self, stop: &StopFlag) {
-        self.stop = Some(stop.clone());
-    }
-
     /// Writes bytes, perhaps only to the buffer.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
@@ -65,9 +57,5 @@ impl Output {
             Some(stop) => stop.raise_broken_pipe(),
             None => proc::end_by_broken_pipe(),
         }
-    }
-
-    pub(crate) fn error(&self) -> Option<Errno> {
-        self.error
     }
 }

@@ -179,7 +179,7 @@ impl Worker<'_> {
         if self.ctx.options.itemize {
             record.write_item(items);
         }
-        if self.ctx.events.log().is_some() {
+        if self.ctx.events.receivers.log.is_some() {
             record.write_json(lines);
         }
         let is_late = end - *written.get_or_insert(start) >= MOST_DELAY;
@@ -191,7 +191,7 @@ impl Worker<'_> {
 
     /// Writes the lines that are held back.
     pub(super) fn flush_records(&mut self) {
-        if let Some(log) = self.ctx.events.log() {
+        if let Some(log) = &self.ctx.events.receivers.log {
             log.write(&self.recorder.lines);
             self.recorder.lines.clear();
         }
