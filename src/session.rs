@@ -13,7 +13,6 @@ use crate::walk::operands::{self, ExpectedTime, Operands, Roots};
 use std::sync::Arc;
 
 /// Facts about a copy before it begins.
-#[derive(Debug)]
 pub(crate) struct Outlook {
     pub expected_time: ExpectedTime,
     pub are_many: bool,
@@ -23,7 +22,6 @@ pub(crate) struct Outlook {
     pub made_earlier: Option<MadeEarlier>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Session {
     pub ctx: Arc<Context>,
     pub roots: Roots,

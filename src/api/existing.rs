@@ -2,7 +2,7 @@
 
 use super::CopyOptions;
 use crate::options::{Backup, BackupControl, IfExists};
-use crate::report::{Callback, Prompt};
+use crate::report::Prompt;
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl CopyOptions {
     /// ```
     pub fn interactive(&mut self, ask: impl Fn(&Prompt) -> bool + Send + Sync + 'static) -> &mut CopyOptions {
         self.options.if_exists = IfExists::Ask;
-        self.receivers.prompter = Some(Callback(Arc::new(ask)));
+        self.receivers.prompter = Some(Arc::new(ask));
         self
     }
 

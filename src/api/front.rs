@@ -3,7 +3,7 @@
 use super::{Cancel, CopyOptions};
 use crate::options::{ProgressForm, When};
 use crate::report::progress::Progress;
-use crate::report::{Callback, Console, Log};
+use crate::report::{Console, Log};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ impl CopyOptions {
     /// Calls `listener` with the progress: from another thread, about eight times a second, and once at the
     /// end.
     pub fn on_progress(&mut self, listener: impl Fn(&Progress) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.receivers.progress = Some(Callback(Arc::new(listener)));
+        self.receivers.progress = Some(Arc::new(listener));
         self
     }
 
@@ -35,7 +35,7 @@ impl CopyOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_each(&mut self, listener: impl Fn(&Path, &Path) + Send + Sync + 'static) -> &mut CopyOptions {
-        self.receivers.made = Some(Callback(Arc::new(listener)));
+        self.receivers.made = Some(Arc::new(listener));
         self
     }
 

@@ -10,14 +10,14 @@ use crate::metadata::apply::AttributeRules;
 use crate::metadata::kept_times::KeptTimes;
 use crate::metadata::new_mode::ModePolicy;
 use crate::options::Options;
-use crate::report::{Callback, Events, lock};
+use crate::report::{Events, lock};
 use crate::sys::Time;
 use crate::sys::proc::{self, StopFlag};
 use crate::sys::stale::StaleRetry;
 use crate::sys::stat::FileId;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Facts about the process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +49,8 @@ pub(crate) struct DestinationName {
 
 /// Tells whether an earlier run of a job made a destination: only such a destination may be taken for
 /// complete.
-pub(crate) type MadeEarlier = Callback<dyn Fn(&OsStr) -> bool + Send + Sync>;
+pub(crate) type MadeEarlier = Arc<dyn Fn(&OsStr) -> bool + Send + Sync>;
 
-#[derive(Debug)]
 pub(crate) struct Run {
     /// Raised by a signal, by the caller, or by a failure that ends the copy.
     pub stop: StopFlag,
@@ -79,7 +78,6 @@ impl Run {
 }
 
 /// Shared by all threads: the requested options, the receiver of events, the state of the run.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub options: Options,
     pub events: Events,

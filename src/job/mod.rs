@@ -34,7 +34,7 @@ use crate::context::Context;
 use crate::error::Operation;
 use crate::options::Options;
 use crate::report::stats::Summary;
-use crate::report::{Callback, Events, Log, Receivers};
+use crate::report::{Events, Log, Receivers};
 use crate::session::{self, Outlook};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{at, proc};
@@ -78,7 +78,6 @@ pub struct Plan {
 }
 
 /// A job whose plan is complete, as a run or a finish works on it.
-#[derive(Debug)]
 struct Job {
     ctx: Arc<Context>,
     folder: Folder,
@@ -170,14 +169,14 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
     let receivers = Receivers {
         console: Some(console.clone()),
         log,
-        made: Some(Callback(Arc::new(move |_, made| noted.note(made.as_os_str())))),
+        made: Some(Arc::new(move |_, made| noted.note(made.as_os_str()))),
         ..Receivers::default()
     };
     let outlook = Outlook {
         expected_time: ExpectedTime::Long,
         are_many: true,
         stale_retry: stale_retry(&magics),
-        made_earlier: Some(Callback(Arc::new(move |path| earlier.has_earlier(path)))),
+        made_earlier: Some(Arc::new(move |path| earlier.has_earlier(path))),
     };
     let events = Events::new(receivers, &options, cancel.flag());
     let ctx = session::context(options, events, outlook);

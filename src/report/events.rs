@@ -10,7 +10,6 @@ use crate::sys::Kind;
 use crate::sys::proc::{StatusRequest, StopFlag};
 use std::ffi::OsString;
 use std::fmt::{Debug, Formatter};
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,38 +17,16 @@ use std::sync::{Arc, Mutex};
 /// The most failures, and the most warnings, that the report keeps. All are printed and counted.
 const KEPT_FAILURES: usize = 1000;
 
-pub(crate) struct Callback<F: ?Sized>(pub Arc<F>);
-
-impl<F: ?Sized> Clone for Callback<F> {
-    fn clone(&self) -> Callback<F> {
-        Callback(Arc::clone(&self.0))
-    }
-}
-
-impl<F: ?Sized> Debug for Callback<F> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Callback")
-    }
-}
-
-impl<F: ?Sized> Deref for Callback<F> {
-    type Target = F;
-
-    fn deref(&self) -> &F {
-        &self.0
-    }
-}
-
 /// Gets the progress a few times a second.
-pub(crate) type ProgressCallback = Callback<dyn Fn(&Progress) + Send + Sync>;
+pub(crate) type ProgressCallback = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// Gets the source and the destination of each name that was made.
-pub(crate) type MadeCallback = Callback<dyn Fn(&Path, &Path) + Send + Sync>;
+pub(crate) type MadeCallback = Arc<dyn Fn(&Path, &Path) + Send + Sync>;
 
 /// Tells whether a file may be replaced. Without one, the answer is no.
-pub(crate) type Prompter = Callback<dyn Fn(&Prompt) -> bool + Send + Sync>;
+pub(crate) type Prompter = Arc<dyn Fn(&Prompt) -> bool + Send + Sync>;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Receivers {
     /// The front end of a program. With a console, the copy catches signals and enlarges the table of
     /// descriptors. Without one, it leaves signals, the terminal and descriptors alone.
@@ -58,6 +35,12 @@ pub(crate) struct Receivers {
     pub progress: Option<ProgressCallback>,
     pub made: Option<MadeCallback>,
     pub prompter: Option<Prompter>,
+}
+
+impl Debug for Receivers {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Receivers")
+    }
 }
 
 /// Receives everything that happens in a copy: failures, warnings, names, lines.

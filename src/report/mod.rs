@@ -19,7 +19,7 @@ pub(crate) mod table;
 
 pub(crate) use crate::error::{Failure, quote};
 pub use console::{Console, Prompt};
-pub(crate) use events::{Callback, Events, Receivers};
+pub(crate) use events::{Events, Receivers};
 pub use log::Log;
 pub(crate) use stats::Stats;
 

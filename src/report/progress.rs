@@ -14,7 +14,6 @@ use crate::sys::proc::{self, StatusRequest};
 use crate::transfer::Meter;
 use crate::transfer::meter::Alarm;
 use std::ffi::OsString;
-use std::fmt::{Debug, Formatter};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -40,7 +39,7 @@ const RATE_MEMORY: Duration = Duration::from_secs(3);
 const COSTS_MEMORY: Duration = Duration::from_secs(10);
 
 /// The meters of all workers, and the current file of one of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Meters {
     all: Mutex<Vec<Arc<Meter>>>,
     current: Mutex<OsString>,
@@ -209,16 +208,9 @@ pub(crate) struct ProgressThread {
     late: Option<(Arc<Mutex<Option<ProgressDisplay>>>, Instant)>,
 }
 
-#[derive(Debug)]
 struct Thread {
     end: Sender<()>,
     handle: JoinHandle<()>,
-}
-
-impl Debug for ProgressThread {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ProgressThread({:?})", self.thread)
-    }
 }
 
 impl ProgressThread {

@@ -12,7 +12,6 @@
 use super::{Errno, Result, raw};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::cell::Cell;
-use std::fmt::{Debug, Formatter};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -122,6 +121,7 @@ impl Table {
 
 /// A value with descriptors of one table. Threads with another table cannot see it, and leave it to its own thread when
 /// they drop it.
+#[derive(Debug)]
 pub(crate) struct InTable<T: Send + 'static> {
     table: Table,
     value: Option<T>,
@@ -165,12 +165,6 @@ impl<T: Send> Drop for InTable<T> {
         {
             drop_later(self.table, Box::new(value));
         }
-    }
-}
-
-impl<T: Send + Debug> Debug for InTable<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("InTable").field(&self.table).field(&self.value).finish()
     }
 }
 

@@ -197,7 +197,7 @@ pub struct Outcome {
 }
 
 /// The resources and the knowledge that one worker keeps from file to file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Ladder {
     pub(super) limits: Limits,
     pub(super) stop: StopFlag,

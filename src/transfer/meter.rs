@@ -1,6 +1,5 @@
 //! The progress of a worker, which `report/progress.rs` displays, and an alarm for copies that take long.
 
-use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -28,7 +27,7 @@ impl Counter {
 
 /// The progress of one worker, readable by other threads. It has a cache line to itself, so that readers do not
 /// slow the worker down.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 pub struct Meter {
     /// Bytes that are done: moved, shared or passed over.
@@ -94,11 +93,5 @@ impl Alarm {
 
     fn take(&self) -> Option<Box<dyn FnOnce() + Send>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Debug for Alarm {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Alarm({:?})", self.due)
     }
 }

@@ -13,7 +13,6 @@ use crate::report::lock;
 use crate::sys::dirents::{Dirent, Names};
 use crate::sys::proc::StopFlag;
 use std::collections::VecDeque;
-use std::fmt::{Debug, Formatter};
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -548,11 +547,5 @@ impl<'c> Frontier<'c> {
 
     pub(super) fn peak(&self) -> usize {
         lock(&self.state).peak
-    }
-}
-
-impl Debug for Frontier<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Frontier")
     }
 }

@@ -20,7 +20,6 @@ use crate::sys::at::{self, Follow};
 use crate::sys::interrupted::Bounded;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fmt::{Debug, Formatter};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -79,12 +78,6 @@ impl List {
     }
 }
 
-impl Debug for List {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "List({:?})", self.name)
-    }
-}
-
 /// A set of paths, held as fingerprints of 128 bits, whose collisions are too unlikely to matter.
 #[derive(Debug, Default)]
 pub(crate) struct Fingerprints {
@@ -107,7 +100,6 @@ impl Fingerprints {
     }
 }
 
-#[derive(Debug)]
 pub(super) struct Listed {
     list: List,
     directories: Arc<ListedDirectories>,

@@ -58,7 +58,6 @@ const LITTLE: u64 = 1 << 20;
 /// The limit for a single file, which a second worker could not help with.
 const LITTLE_ALONE: u64 = 16 << 20;
 
-#[derive(Debug)]
 pub(crate) struct Walk<'c> {
     ctx: &'c Arc<Context>,
     frontier: Frontier<'c>,
@@ -102,7 +101,6 @@ struct Node {
 }
 
 /// A worker's access to the walk.
-#[derive(Debug)]
 pub(crate) struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
     ctx: &'c Arc<Context>,

@@ -35,7 +35,6 @@ pub(crate) enum Target {
     Name,
 }
 
-#[derive(Debug)]
 pub(crate) struct Roots {
     /// The directory pair that contains the entries.
     pub dir: Hold,

@@ -30,7 +30,6 @@ pub(crate) struct SourceEntry {
 }
 
 /// The walk. A directory comes before its contents.
-#[derive(Debug)]
 pub(crate) struct SourceWalk<'c> {
     ctx: &'c Arc<Context>,
     root: FileId,

@@ -47,7 +47,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Shared {
     links: Links,
     unsynced: durable::Unsynced,
