@@ -186,15 +186,10 @@ pub(crate) struct Location {
     name: OsString,
 }
 
-pub(crate) fn location(base: impl AsFd, name: &OsStr) -> Result<Location> {
-    let parent = at::stat(base, path::parent(name), Follow::Yes)?.id();
-    Ok(Location { parent, name: path::split(name).1.to_owned() })
-}
-
-/// Returns the location of `name`, which is relative to `base`, as cp compares operands: a symbolic link that
-/// names its directory counts as a directory of its own, so the same file may be named again through that link.
-pub(crate) fn location_as_named(base: impl AsFd, name: &OsStr) -> Result<Location> {
-    let parent = at::stat(base, without_slashes(path::parent(name)), Follow::No)?.id();
+/// Returns the location of `name`, which is relative to `base`. cp compares operands with [`Follow::No`]: a symbolic
+/// link that names the directory counts as a directory of its own, so the same file may be named again through it.
+pub(crate) fn location(base: impl AsFd, name: &OsStr, follow: Follow) -> Result<Location> {
+    let parent = at::stat(base, without_slashes(path::parent(name)), follow)?.id();
     Ok(Location { parent, name: path::split(name).1.to_owned() })
 }
 
@@ -215,10 +210,7 @@ pub(crate) fn ancestors(dir: impl AsFd) -> HashSet<FileId> {
 /// entries.
 fn is_same_entry(fds: &Fds, entry: &Entry, is_directory: bool) -> bool {
     let base = |name| path::split(name).1;
-    let locate = |dir: &DirFd, name| match is_directory {
-        true => location_as_named(dir, name),
-        false => location(dir, name),
-    };
+    let locate = |dir: &DirFd, name| location(dir, name, Follow::from(!is_directory));
     base(&entry.name) == base(entry.destination())
         && locate(&fds.src, &entry.name).is_ok_and(|here| Ok(here) == locate(&fds.dst, entry.destination()))
 }

@@ -523,7 +523,7 @@ impl<'c> Walker<'_, 'c> {
         }
         // One file may be copied to several names, and several files to one name.
         if self.walk.operands_collide
-            && let Ok(location) = existing::location_as_named(at::CWD, &dir.source_path(&entry.name))
+            && let Ok(location) = existing::location(at::CWD, &dir.source_path(&entry.name), Follow::No)
             && !self.walk.registry.name_file((location, stat.id(), dir.destination_name(entry.destination())))
             && self.ctx.options.backup.is_none()
         {

@@ -6,7 +6,7 @@
 
 use super::{Operand, Walker};
 use crate::batch::Entry;
-use crate::context::{DestinationName, Fds};
+use crate::context::{DestinationName, DirFd, Fds};
 use crate::dir::Dir;
 use crate::error::Operation;
 use crate::existing::{self, Location};
@@ -15,7 +15,7 @@ use crate::sys::at::{self, Follow};
 use crate::sys::stat::FileId;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// A directory of the registry, with the place that it was copied to or made at.
@@ -121,8 +121,8 @@ impl Registry {
 impl Walker<'_, '_> {
     /// Notes the destination of a directory, unless the registry has the directory already.
     pub(super) fn note(&self, parent: &Arc<Dir>, entry: &Entry, fds: &Fds, id: FileId, position: usize) {
-        if let Ok(location) = existing::location(&fds.dst, entry.destination()) {
-            let named = existing::location_as_named(&fds.dst, entry.destination()).ok();
+        if let Ok(location) = existing::location(&fds.dst, entry.destination(), Follow::Yes) {
+            let named = existing::location(&fds.dst, entry.destination(), Follow::No).ok();
             let path = parent.destination_path(entry.destination());
             self.walk.registry.insert(id, Earlier { position, location, named, path });
         }
@@ -144,8 +144,11 @@ impl Walker<'_, '_> {
             }
             return Ok(false);
         };
+        let is_at = |dir: &DirFd, name: &OsStr| {
+            existing::location(dir, name, Follow::Yes).is_ok_and(|place| place == earlier.location)
+        };
         let is_the_copy = match self.follows_again(entry) {
-            true => existing::location(&fds.src, &entry.name).as_ref() == Ok(&earlier.location),
+            true => is_at(&fds.src, &entry.name),
             false => is_named_the_same(parent, entry, &earlier),
         };
         if is_the_copy {
@@ -153,7 +156,7 @@ impl Walker<'_, '_> {
             operand.abandon();
             return Err(operand.meets_itself());
         }
-        if existing::location(&fds.dst, entry.destination()).as_ref() == Ok(&earlier.location) {
+        if is_at(&fds.dst, entry.destination()) {
             self.ctx.events.warn(Failure::new(Operation::RepeatedDirectory, &operand.source));
             return Ok(true);
         }
@@ -174,6 +177,6 @@ impl Walker<'_, '_> {
 /// Returns whether the path of the source is the path of the earlier directory, if a link in the last component
 /// is not followed. If not, cp continues with the rest of the operand. A path that is too long counts as equal.
 fn is_named_the_same(parent: &Arc<Dir>, entry: &Entry, earlier: &Earlier) -> bool {
-    let source = existing::location_as_named(at::CWD, &parent.source_path(&entry.name));
+    let source = existing::location(at::CWD, &parent.source_path(&entry.name), Follow::No);
     source.map_or(true, |source| earlier.named.as_ref() == Some(&source))
 }
