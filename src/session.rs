@@ -9,12 +9,13 @@ use crate::report::{Events, Failure};
 use crate::sys::proc;
 use crate::sys::stale::StaleRetry;
 use crate::sys::{memory, raw};
-use crate::walk::operands::{self, ExpectedTime, Operands, Roots};
+use crate::walk::operands::{self, Operands};
 use std::sync::Arc;
 
 /// Facts about a copy before it begins.
 pub(crate) struct Outlook {
-    pub expected_time: ExpectedTime,
+    /// Whether it takes long enough to be interrupted.
+    pub takes_long: bool,
     pub are_many: bool,
     /// Retries for copies that share a tree with other processes.
     pub stale_retry: StaleRetry,
@@ -22,25 +23,13 @@ pub(crate) struct Outlook {
     pub made_earlier: Option<MadeEarlier>,
 }
 
-pub(crate) struct Session {
-    pub ctx: Arc<Context>,
-    pub roots: Roots,
-}
-
-impl Session {
-    /// Resolves the operands and prepares the process. Fails if nothing can be copied at all.
-    pub(crate) fn prepare(mut options: Options, operands: Operands, events: Events) -> Result<Session, Failure> {
-        let roots = operands::resolve(operands, &mut options)?;
-        let are_many = roots.are_many;
-        let is_slow = options.limits.rate_limit.is_some();
-        let expected_time = if is_slow { ExpectedTime::Long } else { roots.expected_time() };
-        let outlook = Outlook { expected_time, are_many, stale_retry: StaleRetry::default(), made_earlier: None };
-        Ok(Session { ctx: context(options, events, outlook), roots })
-    }
-
-    pub(crate) fn run(self) -> Summary {
-        engine::run(&self.ctx, self.roots)
-    }
+/// Copies the operands. Fails if nothing can be copied at all.
+pub(crate) fn copy(mut options: Options, operands: Operands, events: Events) -> Result<Summary, Failure> {
+    let roots = operands::resolve(operands, &mut options)?;
+    let takes_long = options.limits.rate_limit.is_some() || roots.may_take_long();
+    let are_many = roots.are_many;
+    let outlook = Outlook { takes_long, are_many, stale_retry: StaleRetry::default(), made_earlier: None };
+    Ok(engine::run(&context(options, events, outlook), roots))
 }
 
 /// Prepares the process for a copy, and makes the state that its threads share.
@@ -57,7 +46,7 @@ pub(crate) fn context(mut options: Options, mut events: Events, outlook: Outlook
     if let Some(console) = &console {
         console.stop_by(&stop);
         // A signal must not end the program before it has removed its temporary files.
-        if outlook.expected_time != ExpectedTime::Moment || options.atomic {
+        if outlook.takes_long || options.atomic {
             let _ = stop.install();
         }
         events.answer_status_requests();

@@ -5,7 +5,7 @@ use super::{Error, Report};
 use crate::options::{Dereference, Options, When};
 use crate::report::stats::Summary;
 use crate::report::{Events, Failure, Receivers};
-use crate::session::Session;
+use crate::session;
 use crate::sys::proc::StopFlag;
 use crate::walk::operands::{Operands, Target};
 use std::ffi::{OsStr, OsString};
@@ -169,7 +169,7 @@ impl CopyOptions {
             events.warn(warning);
         }
         let (sources, destination) = (operands.sources.clone(), Some(operands.destination.clone()));
-        let summary = Session::prepare(options, operands, events).map_err(Error::before_copy)?.run();
+        let summary = session::copy(options, operands, events).map_err(Error::before_copy)?;
         Report::new(Summary { sources, destination, ..summary }).into_result()
     }
 

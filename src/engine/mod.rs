@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use workers::{WorkDone, Workers};
+use workers::{AtWork, Workers};
 
 /// Copies everything below the roots.
 pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
@@ -61,7 +61,7 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     drop(progress);
     let summary = summary(ctx, done, &walk, start.elapsed());
     let left = if summary.gave_up { count_left(ctx, &shared, sources) } else { None };
-    Summary { stats: summary.stats.merge(first_walker.into_stats()), left, ..summary }
+    Summary { stats: summary.stats.merge(first_walker.stats), left, ..summary }
 }
 
 /// Copies the entries of a supply. `magics` are the types of the file systems (`f_type` of statfs(2)).
@@ -111,7 +111,7 @@ fn work(
     count: usize,
     waiting_sign: Option<scaling::WaitingSign>,
     cloned_on: Option<FsKind>,
-) -> WorkDone {
+) -> AtWork {
     match waiting_sign {
         Some(sign) if count > 1 => scaling::adaptive(&workers, count, sign, cloned_on),
         None if count > 1 => scaling::fixed(&workers, count),
@@ -122,7 +122,7 @@ fn work(
     workers.into_work_done()
 }
 
-fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) -> Summary {
+fn summary(ctx: &Context, done: AtWork, walk: &Walk<'_>, elapsed: Duration) -> Summary {
     let vanished = ctx.events.vanished();
     if vanished > 0 {
         ctx.events.warn(Failure::new(Operation::Vanished, vanished.to_string()));
@@ -131,7 +131,7 @@ fn summary(ctx: &Context, done: WorkDone, walk: &Walk<'_>, elapsed: Duration) ->
         stats: done.stats,
         dry_run: ctx.options.dry_run,
         elapsed,
-        workers: done.peak_workers,
+        workers: done.peak,
         peak_in_flight: walk.peak(),
         failed: ctx.events.failures(),
         failures: ctx.events.kept_failures(),

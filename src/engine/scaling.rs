@@ -111,7 +111,7 @@ pub(super) fn adaptive(
         let mut since = Instant::now();
         while !workers.wait(TICK) {
             let now = Usage::now();
-            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.are_enough() {
+            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.walk.has_enough_workers() {
                 // The threads for more workers are created only now.
                 workers.share_names_by(None);
                 return enlarged(workers, processors, waiting_sign);
@@ -141,7 +141,7 @@ fn enlarged(workers: &Workers<'_, '_>, processors: usize, waiting_sign: WaitingS
                 break;
             }
             waiting = waiting_sign.is_waiting(&usage, &Usage::now(), since.elapsed(), processors)
-                && !workers.are_enough();
+                && !workers.walk.has_enough_workers();
         }
     });
 }

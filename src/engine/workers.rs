@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) struct Workers<'w, 'c> {
     pub(super) ctx: &'c Context,
     shared: &'c Shared,
-    walk: &'w Walk<'c>,
+    pub(super) walk: &'w Walk<'c>,
     at_work: Mutex<AtWork>,
     /// Notified when the last worker leaves.
     all_done: Condvar,
@@ -25,16 +25,10 @@ pub(super) struct Workers<'w, 'c> {
 
 /// The number of workers at work, and the statistics of those that have left.
 #[derive(Default)]
-struct AtWork {
+pub(super) struct AtWork {
     count: usize,
-    peak: usize,
-    stats: Stats,
-}
-
-/// The sum of what the workers did.
-pub(super) struct WorkDone {
+    pub(super) peak: usize,
     pub(super) stats: Stats,
-    pub(super) peak_workers: usize,
 }
 
 impl<'w, 'c> Workers<'w, 'c> {
@@ -82,12 +76,12 @@ impl<'w, 'c> Workers<'w, 'c> {
         let mut walker = self.walk.walker();
         let mut left_early = false;
         while !left_early && let Some(work) = walker.next_batch() {
-            let directories = worker.run(work.batch(), work.helps, || work.workers());
+            let directories = worker.run(&work.batch, work.helps, || work.workers());
             walker.leave(work, directories);
             fd_table::close_dropped();
             left_early = self.leave_if_unwanted();
         }
-        let stats = worker.into_stats().merge(walker.into_stats());
+        let stats = worker.into_stats().merge(walker.stats);
         let mut at_work = lock(&self.at_work);
         at_work.stats = std::mem::take(&mut at_work.stats).merge(stats);
         at_work.count -= usize::from(!left_early);
@@ -116,11 +110,6 @@ impl<'w, 'c> Workers<'w, 'c> {
         self.walk.share_names_by(workers);
     }
 
-    /// Returns whether one more worker would have nothing to do.
-    pub(super) fn are_enough(&self) -> bool {
-        self.walk.has_enough_workers()
-    }
-
     /// Sets the wanted number of workers. Superfluous workers leave after their current batch.
     pub(super) fn set_wanted(&self, workers: usize) {
         self.wanted.store(workers, Ordering::Relaxed);
@@ -133,8 +122,7 @@ impl<'w, 'c> Workers<'w, 'c> {
         waited.unwrap_or_else(PoisonError::into_inner).0.count == 0
     }
 
-    pub(super) fn into_work_done(self) -> WorkDone {
-        let at_work = std::mem::take(&mut *lock(&self.at_work));
-        WorkDone { stats: at_work.stats, peak_workers: at_work.peak }
+    pub(super) fn into_work_done(self) -> AtWork {
+        self.at_work.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

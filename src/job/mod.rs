@@ -39,7 +39,6 @@ use crate::session::{self, Outlook};
 use crate::sys::stale::StaleRetry;
 use crate::sys::{at, proc};
 use crate::transfer::route::FsKind;
-use crate::walk::operands::ExpectedTime;
 use crate::{Cancel, Console, CopyOptions, Error, Failure, Report};
 use folder::Folder;
 use manifest::Manifest;
@@ -173,7 +172,7 @@ pub fn perform(prepared: Prepared, console: &Console, log: Option<Log>, cancel: 
         ..Receivers::default()
     };
     let outlook = Outlook {
-        expected_time: ExpectedTime::Long,
+        takes_long: true,
         are_many: true,
         stale_retry: stale_retry(&magics),
         made_earlier: Some(Arc::new(move |path| earlier.has_earlier(path))),

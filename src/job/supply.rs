@@ -86,7 +86,7 @@ impl PartGroup<'_> {
 
 impl<'j> NameGroup<'j> for PartGroup<'j> {
     fn enter(&self, walker: &mut Walker<'_, 'j>) -> Result<Option<Batch>, Failure> {
-        let (ctx, dir) = (walker.context(), self.reach()?);
+        let (ctx, dir) = (walker.ctx, self.reach()?);
         let fds = dir.fds_or_failure(ctx)?;
         let entry = |path: &OsStr, kind| self.job.manifest.entry(path::split(path).1, kind);
         let files = self.files.iter().map(|(path, facts)| (entry(path, facts.kind), facts));

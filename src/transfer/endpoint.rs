@@ -127,9 +127,3 @@ pub(super) struct Offsets {
     pub(super) source: Cell<bool>,
     pub(super) destination: Cell<bool>,
 }
-
-impl Offsets {
-    pub(super) fn new(source: bool, destination: bool) -> Offsets {
-        Offsets { source: Cell::new(source), destination: Cell::new(destination) }
-    }
-}

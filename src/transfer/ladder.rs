@@ -17,6 +17,7 @@ use super::{Account, Meter, Route, Strategy};
 use crate::error::{Failure, Operation};
 use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat, at, io};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -144,7 +145,8 @@ impl<'a> Transfer<'a> {
     }
 
     pub(super) fn offsets(&self, source: Form) -> Offsets {
-        Offsets::new(source == Form::File, self.destination_kind == DestinationKind::File)
+        let destination = Cell::new(self.destination_kind == DestinationKind::File);
+        Offsets { source: Cell::new(source == Form::File), destination }
     }
 
     pub(super) fn source_size(&self) -> Result<u64, Failure> {

@@ -119,7 +119,7 @@ pub(super) enum FoundIn<'c> {
 /// A batch of names for workers to copy.
 #[derive(Clone)]
 pub(crate) struct Work<'c> {
-    pub(super) batch: Batch,
+    pub batch: Batch,
     pub(super) found_in: FoundIn<'c>,
     /// Whether the batch belongs to another worker, so that this one only helps for a moment. Then it looks again for
     /// a directory to enter, or for a batch that needs help more.
@@ -137,10 +137,6 @@ impl<'c> Work<'c> {
             FoundIn::Directory(node) => Some(node),
             FoundIn::Supply(_) => None,
         }
-    }
-
-    pub(crate) fn batch(&self) -> &Batch {
-        &self.batch
     }
 
     /// Returns the number of workers that are copying names of the batch. The frontier holds one more reference until

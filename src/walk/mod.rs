@@ -103,9 +103,10 @@ struct Node {
 /// A worker's access to the walk.
 pub(crate) struct Walker<'w, 'c> {
     walk: &'w Walk<'c>,
-    ctx: &'c Arc<Context>,
+    pub ctx: &'c Arc<Context>,
     buffer: EntryBuffer,
-    stats: Stats,
+    /// The counts of the walk: directories and excluded names.
+    pub stats: Stats,
     /// Whether it copies names of other workers' batches.
     may_help: bool,
 }
@@ -205,15 +206,6 @@ impl<'c> Walk<'c> {
 }
 
 impl<'c> Walker<'_, 'c> {
-    pub(crate) fn context(&self) -> &'c Arc<Context> {
-        self.ctx
-    }
-
-    /// Returns the counts of the walk: directories and excluded names.
-    pub(crate) fn into_stats(self) -> Stats {
-        self.stats
-    }
-
     /// Returns whether one worker is enough for the whole copy: a single file, or a few that are small or cloned. The
     /// names found here are kept for the workers.
     pub(crate) fn is_little(&mut self, are_cloned: bool) -> bool {
@@ -394,12 +386,6 @@ impl<'c> Walker<'_, 'c> {
         names >= most || (self.walk.in_order && !subdirectories.is_empty())
     }
 
-    /// Warns that a pattern excludes an operand: a name that was typed was probably meant to be copied.
-    fn warn_of_excluded_operand(&self, dir: &Arc<Dir>, entry: &Entry) {
-        let path = dir.source_path(&entry.name);
-        self.ctx.events.warn(Failure::new(Operation::ExcludedOperand, path));
-    }
-
     fn sift_operands(
         &mut self,
         pending: &mut Pending,
@@ -417,7 +403,9 @@ impl<'c> Walker<'_, 'c> {
                     if self.is_operand_excluded(&pending.node, &entry, &class) =>
                 {
                     self.stats.excluded += 1;
-                    self.warn_of_excluded_operand(&pending.node.dir, &entry);
+                    // A name that was typed was probably meant to be copied.
+                    let path = pending.node.dir.source_path(&entry.name);
+                    self.ctx.events.warn(Failure::new(Operation::ExcludedOperand, path));
                 }
                 Class::Directory => {
                     if self.walk.several_operands && !self.walk.in_order {

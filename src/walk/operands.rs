@@ -50,15 +50,11 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// Estimates how long the copy may take. One small file is done before a signal handler or a thread would
-    /// be in place.
-    pub(crate) fn expected_time(&self) -> ExpectedTime {
+    /// Returns whether the copy may take long. One small file is done before a signal handler or a thread would be in
+    /// place.
+    pub(crate) fn may_take_long(&self) -> bool {
         const SHORT: u64 = 1 << 20;
-        let largest = || self.entries.iter().map(length_or_max).max().unwrap_or(0);
-        match if self.are_many { u64::MAX } else { largest() } {
-            SHORT.. => ExpectedTime::Long,
-            _ => ExpectedTime::Moment,
-        }
+        self.are_many || self.entries.iter().any(|entry| length_or_max(entry) >= SHORT)
     }
 
     pub(crate) fn are_one_file(&self) -> bool {
@@ -88,14 +84,6 @@ impl Roots {
         };
         source.into_iter().chain(destination).collect()
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ExpectedTime {
-    /// Too short to be interrupted.
-    Moment,
-    /// Long enough to be interrupted.
-    Long,
 }
 
 /// Returns the length of an operand: 0 if it is missing, and the maximum for anything but a regular file.

@@ -14,7 +14,7 @@ use crate::options::Dereference;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::EntryBuffer;
 use crate::sys::stat::FileId;
-use crate::sys::{Errno, Kind, Result, Stat};
+use crate::sys::{Kind, Result, Stat};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,14 +77,6 @@ impl<'c> SourceWalk<'c> {
         OsString::from_vec(path)
     }
 
-    fn fail(&self, operation: Operation, dir: &Dir, name: &OsStr, errno: Option<Errno>) {
-        let failure = Failure::new(operation, dir.source_path(name));
-        self.ctx.events.fail(match errno {
-            Some(errno) => failure.errno(errno),
-            None => failure,
-        });
-    }
-
     /// Descends into a subdirectory of the current directory.
     fn enter(&mut self, name: OsString) -> Option<SourceEntry> {
         let follow = self.follow();
@@ -94,20 +86,20 @@ impl<'c> SourceWalk<'c> {
         let (fd, stat) = match opened.and_then(|fd| Ok((at::fstat(&fd)?, fd))) {
             Ok((stat, fd)) => (fd, stat),
             Err(errno) => {
-                self.fail(Operation::Access, &parent, &name, Some(errno));
+                self.ctx.events.fail(Failure::new(Operation::Access, parent.source_path(&name)).errno(errno));
                 return None;
             }
         };
         let is_above = |level: &OpenLevel| level.dir.source_id().unwrap_or(self.root) == stat.id();
         if follow == Follow::Yes && self.levels.iter().any(is_above) {
-            self.fail(Operation::CyclicLink, &parent, &name, None);
+            self.ctx.events.fail(Failure::new(Operation::CyclicLink, parent.source_path(&name)));
             return None;
         }
         let filter = level_below(self.ctx, above.filter.as_ref(), &name, &fd, &|| parent.source_path(&name));
         let elsewhere = self.ctx.options.one_file_system && stat.dev != self.root.dev;
         let listing = (!elsewhere).then(|| Listing::open(fd.as_fd(), &mut self.buffer)).transpose();
         let listing = listing.unwrap_or_else(|errno| {
-            self.fail(Operation::Access, &parent, &name, Some(errno));
+            self.ctx.events.fail(Failure::new(Operation::Access, parent.source_path(&name)).errno(errno));
             None
         });
         let path = self.below(&name);
@@ -126,7 +118,8 @@ impl<'c> SourceWalk<'c> {
             _ => match level.dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, &name, self.follow())) {
                 Ok(stat) => Some(stat).filter(|stat| !stat.is_dir()),
                 Err(errno) => {
-                    self.fail(Operation::Stat, &level.dir, &name, Some(errno));
+                    let failure = Failure::new(Operation::Stat, level.dir.source_path(&name));
+                    self.ctx.events.fail(failure.errno(errno));
                     return None;
                 }
             },
@@ -161,8 +154,8 @@ impl Iterator for SourceWalk<'_> {
                         let more = listing.read_on(&mut self.buffer);
                         level.listing.take_if(|_| more != Ok(true));
                         if let Err(errno) = more {
-                            let dir = Arc::clone(&level.dir);
-                            self.fail(Operation::Access, &dir, OsStr::new(""), Some(errno));
+                            let path = level.dir.source_path(OsStr::new(""));
+                            self.ctx.events.fail(Failure::new(Operation::Access, path).errno(errno));
                         }
                         None
                     }

@@ -61,8 +61,8 @@ impl Worker<'_> {
             self.mark_incomplete(Handle::Open(destination.fd.as_fd()), source);
         }
         let lacks_times = state == Completion::LacksTimes && self.ctx.options.preserve.timestamps;
-        let unsynced =
-            synced_later.then(|| UnsyncedFile::new(task, &destination.fd, source, lacks_times)).transpose();
+        let unsynced = |made: Stat| UnsyncedFile::new(task, &made, source, lacks_times);
+        let unsynced = synced_later.then(|| at::fstat(&destination.fd).map(unsynced)).transpose();
         let id = destination.before.map(|before| before.id());
         if let Err(errno) = io::close(destination.fd) {
             match unsynced {
@@ -170,7 +170,7 @@ impl Worker<'_> {
             false => None,
         };
         match made {
-            Some(made) => self.sync_later(task, UnsyncedFile::of(task, &made, source, true)),
+            Some(made) => self.sync_later(task, UnsyncedFile::new(task, &made, source, true)),
             None => match times::set(to, source) {
                 Ok(()) => {}
                 Err(error) if error.has_errno(Errno::NOENT) && matches!(to, Handle::Entry(..)) => {

@@ -64,11 +64,7 @@ pub(super) struct UnsyncedFile {
 }
 
 impl UnsyncedFile {
-    pub(super) fn new(task: &Task<'_>, fd: &OwnedFd, source: &Stat, lacks_times: bool) -> Result<UnsyncedFile> {
-        Ok(UnsyncedFile::of(task, &at::fstat(fd)?, source, lacks_times))
-    }
-
-    pub(super) fn of(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> UnsyncedFile {
+    pub(super) fn new(task: &Task<'_>, made: &Stat, source: &Stat, lacks_times: bool) -> UnsyncedFile {
         UnsyncedFile {
             dir: Arc::clone(task.dir),
             name: task.entry.destination().to_owned(),
