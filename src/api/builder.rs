@@ -87,6 +87,27 @@ impl Default for CopyOptions {
     }
 }
 
+setters! {
+    /// Removes trailing slashes from sources that are copied into a directory, so that a symbolic link to a
+    /// directory is copied, not followed (`--strip-trailing-slashes`).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(dir.path())?;
+    /// std::os::unix::fs::symlink("nowhere", "link")?;
+    /// # std::fs::create_dir("backup")?;
+    /// let mut options = zcp::CopyOptions::new();
+    /// options.archive().strip_trailing_slashes(true);
+    /// options.copy(["link/"], "backup")?;
+    /// assert!(std::fs::symlink_metadata("backup/link")?.is_symlink());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    strip_trailing_slashes(yes: bool) { strip_trailing_slashes }
+
+    /// Copies `a/b/c` to `a/b/c` below the destination, and makes the leading directories (`--parents`).
+    parents(yes: bool) { parents }
+}
+
 impl CopyOptions {
     /// Returns the defaults of cp.
     pub fn new() -> CopyOptions {
@@ -110,31 +131,6 @@ impl CopyOptions {
     /// (`-T`).
     pub fn no_target_directory(&mut self) -> &mut CopyOptions {
         self.target = Target::Name;
-        self
-    }
-
-    /// Removes trailing slashes from sources that are copied into a directory, so that a symbolic link to a
-    /// directory is copied, not followed (`--strip-trailing-slashes`).
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # std::env::set_current_dir(dir.path())?;
-    /// std::os::unix::fs::symlink("nowhere", "link")?;
-    /// # std::fs::create_dir("backup")?;
-    /// let mut options = zcp::CopyOptions::new();
-    /// options.archive().strip_trailing_slashes(true);
-    /// options.copy(["link/"], "backup")?;
-    /// assert!(std::fs::symlink_metadata("backup/link")?.is_symlink());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn strip_trailing_slashes(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.strip_trailing_slashes = yes;
-        self
-    }
-
-    /// Copies `a/b/c` to `a/b/c` below the destination, and makes the leading directories (`--parents`).
-    pub fn parents(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.parents = yes;
         self
     }
 

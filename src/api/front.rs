@@ -7,6 +7,25 @@ use crate::report::{Console, Log};
 use std::path::Path;
 use std::sync::Arc;
 
+setters! {
+    /// Prints a line for each name that was made, on the console (`-v`).
+    verbose(yes: bool) { verbose }
+
+    /// Prints a line for each name on the console, in the form of rsync's option of this name (`--itemize`).
+    itemize(yes: bool) { itemize }
+
+    /// Prints how each file was copied, on the console (`--debug`).
+    debug(yes: bool) { debug }
+
+    /// Shows progress on the console (`--progress`). With [`When::Auto`], shows a bar if stderr is a terminal, else
+    /// nothing. With [`When::Always`], prints a line every 15 seconds where there is no terminal. The default is
+    /// [`When::Never`].
+    progress(when: When) { progress }
+
+    /// Sets the form of the progress (`--progress=json`).
+    progress_form(form: ProgressForm) { progress_form }
+}
+
 impl CopyOptions {
     /// Calls `listener` with the progress: from another thread, about eight times a second, and once at the
     /// end.
@@ -57,42 +76,10 @@ impl CopyOptions {
         self
     }
 
-    /// Prints a line for each name that was made, on the console (`-v`).
-    pub fn verbose(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.verbose = yes;
-        self
-    }
-
-    /// Prints a line for each name on the console, in the form of rsync's option of this name (`--itemize`).
-    pub fn itemize(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.itemize = yes;
-        self
-    }
-
     /// Writes a record of each name to `log` (`--log`). It is complete when the copy has ended; check
     /// [`Log::take_error`] then.
     pub fn log(&mut self, log: &Log) -> &mut CopyOptions {
         self.receivers.log = Some(log.clone());
-        self
-    }
-
-    /// Prints how each file was copied, on the console (`--debug`).
-    pub fn debug(&mut self, yes: bool) -> &mut CopyOptions {
-        self.options.debug = yes;
-        self
-    }
-
-    /// Shows progress on the console (`--progress`). With [`When::Auto`], shows a bar if stderr is a terminal, else
-    /// nothing. With [`When::Always`], prints a line every 15 seconds where there is no terminal. The default is
-    /// [`When::Never`].
-    pub fn progress(&mut self, when: When) -> &mut CopyOptions {
-        self.options.progress = when;
-        self
-    }
-
-    /// Sets the form of the progress (`--progress=json`).
-    pub fn progress_form(&mut self, form: ProgressForm) -> &mut CopyOptions {
-        self.options.progress_form = form;
         self
     }
 }

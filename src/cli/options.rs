@@ -404,10 +404,7 @@ const OWN_OPTIONS: &[Opt] = &[
         None,
         "FILE",
         "Write the statistics as JSON to FILE, even if the copy fails; - is stdout",
-        |line, file| {
-            line.statistics.file = Some(file.to_owned());
-            Ok(())
-        },
+        |line, file| keep(&mut line.statistics.file, file),
     )
     .kind(ArgumentKind::File)
     .under(OUTPUT, Scope::Run),
@@ -416,10 +413,7 @@ const OWN_OPTIONS: &[Opt] = &[
         None,
         "FILE",
         "Write a line of JSON to FILE for each name: its outcome, strategy and failure; - is stdout",
-        |line, file| {
-            line.statistics.log = Some(file.to_owned());
-            Ok(())
-        },
+        |line, file| keep(&mut line.statistics.log, file),
     )
     .kind(ArgumentKind::File)
     .under(OUTPUT, Scope::Run),
