@@ -133,20 +133,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_too_long_are_shortened_as_by_cp() {
-        let mut backup = Backup { control: BackupControl::Existing, suffix: ".bak".into() };
-        for (length, backup_length, end) in
-            [(250, 254, ".bak"), (251, 252, "n~"), (253, 254, "n~"), (255, 254, "n~")]
-        {
-            let name = simple(&backup, OsStr::new(&"n".repeat(length)));
-            assert_eq!(name.len(), backup_length, "{length}");
-            assert!(name.to_string_lossy().ends_with(end), "{name:?}");
-        }
-        backup.control = BackupControl::Simple;
-        assert_eq!(simple(&backup, OsStr::new(&"n".repeat(255))).len(), 259);
-    }
-
-    #[test]
     fn numbers_are_read_strictly() {
         let number =
             |name| number(OsStr::new("a"), OsStr::new(name)).map(|digits| str::from_utf8(digits).unwrap());

@@ -132,8 +132,6 @@ pub enum OnFailure {
 
 const IGNORED_CONTEXT: &str = "warning: ignoring --context; it requires an SELinux-enabled kernel";
 const NO_SELINUX: &str = "cannot preserve security context without an SELinux-enabled kernel";
-/// The error for backups with options that never replace a file.
-pub(crate) const NO_BACKUP: &str = "--backup is mutually exclusive with -n or --update=none-fail";
 
 /// All options of a copy, without the operands. [`CopyOptions`](crate::CopyOptions) and the program's `CommandLine` set
 /// further defaults.
@@ -268,7 +266,7 @@ impl Options {
             return Some("--files-from=- needs stdin, and so does -i");
         }
         if self.backup.is_some() && self.never_replaces() {
-            return Some(NO_BACKUP);
+            return Some("--backup is mutually exclusive with -n or --update=none-fail");
         }
         if self.resume && (self.update || self.never_replaces()) {
             // These options would keep a half-written file.

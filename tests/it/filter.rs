@@ -90,7 +90,7 @@ fn operands() {
     sandbox.dir("dst");
     let all = ["src/a.c", "src/a.o", "src/keep.o", "src/build", "src/sub"];
     let output = sandbox
-        .zcp(["-r", "--stats=json", "--exclude=*.o", "--exclude=/build"])
+        .zcp(["-r", "--stats=json", "--exclude=*.o", "--exclude=/build", "--exclude=src/*.c"])
         .args(all)
         .arg("dst")
         .output()

@@ -77,7 +77,9 @@ fn similar_words() {
         assert!(errors("zcp", option).contains(&format!("\nzcp: {line}\nTry ")), "{option}");
         assert!(!errors("cp", option).contains("did you mean"), "{option}");
     }
-    assert!(!errors("zcp", "--nonsense").contains("did you mean"));
+    for option in ["--nonsense", "--sparse=foo", "--sparse=x"] {
+        assert!(!errors("zcp", option).contains("did you mean"), "{option}");
+    }
 }
 
 fn assert_usage(args: &[&str], words: &str) {
