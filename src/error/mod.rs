@@ -13,6 +13,7 @@ use std::fmt::{Display, Formatter};
 
 /// A failure or a warning: an operation, its paths, and the system's reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Failure {
     operation: Operation,
     paths: Vec<OsString>,
@@ -105,7 +106,6 @@ impl Failure {
     }
 
     /// Adds the paths that the message of a failed transfer names.
-    #[must_use]
     pub(crate) fn between(self, source: &OsStr, destination: &OsStr) -> Failure {
         match self.operation {
             Operation::Read => self.and(source),
@@ -116,14 +116,12 @@ impl Failure {
     }
 
     /// Sets the errno of taking a name that was free a moment ago: EEXIST means that another process was faster.
-    #[must_use]
     pub(crate) fn of_taking(self, errno: Errno) -> Failure {
         let failure = self.errno(errno);
         if errno == Errno::EXIST { failure.overtaken() } else { failure }
     }
 
     /// Says that another process has just changed the destination, so that it is decided about again.
-    #[must_use]
     pub(crate) fn overtaken(self) -> Failure {
         Failure { about: About::Overtaken, ..self }
     }
@@ -133,14 +131,12 @@ impl Failure {
     }
 
     /// Adds the next path of the message.
-    #[must_use]
     pub(crate) fn and(mut self, path: impl AsRef<OsStr>) -> Failure {
         self.paths.push(path.as_ref().into());
         self
     }
 
     /// Sets the source and the destination of the name that was copied.
-    #[must_use]
     pub(crate) fn of_names(mut self, source: OsString, destination: OsString) -> Failure {
         self.names = Some(Box::new((source, destination)));
         self
@@ -158,7 +154,6 @@ impl Failure {
     }
 
     /// Sets the system's reason.
-    #[must_use]
     #[doc(hidden)]
     pub fn errno(mut self, errno: Errno) -> Failure {
         self.errno = Some(errno);
@@ -166,13 +161,11 @@ impl Failure {
     }
 
     /// Names another operation, for the same paths.
-    #[must_use]
     pub(crate) fn renamed(self, operation: Operation) -> Failure {
         Failure { operation, ..self }
     }
 
     /// Sets a reason in words instead of the system's.
-    #[must_use]
     #[doc(hidden)]
     pub fn because(mut self, why: String) -> Failure {
         self.why = Some(why);
@@ -181,7 +174,6 @@ impl Failure {
 
     /// Says that the operation was on an entry that a directory or a list of the source contained; an operand
     /// is not one. `look` returns the status of the name itself, because a dangling symbolic link still exists.
-    #[must_use]
     pub(crate) fn of_entry(
         mut self,
         is_operand: bool,
@@ -215,7 +207,6 @@ impl Failure {
     }
 
     /// Notes that the operation reads the source.
-    #[must_use]
     pub(crate) fn of_source(self) -> Failure {
         Failure { about: About::Source, ..self }
     }
