@@ -11,4 +11,4 @@ mod cli;
 mod program;
 
 #[cfg(not(test))]
-zcp::define_c_main!(program::main_of_process);
+zcp::define_c_main!(program::main);

@@ -15,26 +15,19 @@ use zcp::internals::{
 };
 use zcp::{Cancel, Console, Error, Failure, Log, Report};
 
-/// Runs zcp in a process that did not start with Rust's own `main`. Returns the exit status.
-pub(crate) fn main_of_process(args: impl Iterator<Item = OsString>) -> i32 {
-    if let Err(errno) = begin() {
-        let failure = Failure::from(Operation::OccupyDescriptor).errno(errno);
-        Console::new("zcp").message(&failure);
-        return FAILURE;
-    }
-    main(args)
-}
-
-/// The exit status of cp after complete success.
-const SUCCESS: i32 = 0;
 /// The exit status of cp after any failure.
 const FAILURE: i32 = 1;
 
-/// Runs zcp. The first of `args` is the name that it was called by.
+/// Runs zcp, in a process that did not start with Rust's own `main`. The first of `args` is the name that it was called
+/// by.
 ///
 /// The exit status is 0 or 1, as with cp. A signal that interrupted the copy is raised again at the end.
 pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     let console = Console::new(&cli::program_name(args.next().as_deref()));
+    if let Err(errno) = begin() {
+        console.message(&Failure::from(Operation::OccupyDescriptor).errno(errno));
+        return FAILURE;
+    }
     if let Some(words) = unseen_by(cfg!(target_feature = "crt-static"), preloads) {
         console.say(words.as_bytes());
         return FAILURE;
@@ -52,22 +45,14 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
                 Ok(outputs) => outputs,
                 Err(failure) => return refuse(&console, &failure.into()),
             };
-            match prepared {
-                Ok(prepared) => {
-                    let cancel = Cancel::new();
-                    let (report, failed) = perform(prepared, &console, log.clone(), &cancel);
-                    let end = Conclusion {
-                        console: &console,
-                        cancel: &cancel,
-                        statistics,
-                        stats_file,
-                        log,
-                        stdout_taken: false,
-                    };
-                    end.conclude(&report, failed)
-                }
-                Err(error) => refuse(&console, &error),
-            }
+            let prepared = match prepared {
+                Ok(prepared) => prepared,
+                Err(error) => return refuse(&console, &error),
+            };
+            let (cancel, stdout_taken) = (Cancel::new(), false);
+            let (report, failed) = perform(prepared, &console, log.clone(), &cancel);
+            let (console, cancel) = (&console, &cancel);
+            Conclusion { console, cancel, statistics, stats_file, log, stdout_taken }.conclude(&report, failed)
         }
         Err(error) => refuse(&console, &error),
     }
@@ -390,7 +375,7 @@ fn wants_colours() -> bool {
 
 fn print(console: &Console, text: &str) -> i32 {
     console.print(text.as_bytes());
-    if console.finish().is_ok() { SUCCESS } else { FAILURE }
+    i32::from(console.finish().is_err())
 }
 
 fn refuse(console: &Console, error: &UsageError) -> i32 {
