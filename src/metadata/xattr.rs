@@ -171,12 +171,8 @@ fn or_by_name(
 }
 
 /// Returns whether the copy has the source's extended attributes, as far as they are `wanted`, and with `acl` its
-/// access control list. An attribute that cannot be read counts as different.
-pub(crate) fn are_same(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> bool {
-    compare(source, copy, kind, wanted, acl).unwrap_or(false)
-}
-
-fn compare(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> Result<bool> {
+/// access control list. Fails if an attribute cannot be read.
+pub(crate) fn equal(source: Handle<'_>, copy: Handle<'_>, kind: Kind, wanted: Wanted, acl: bool) -> Result<bool> {
     let has_list = acl && kind != Kind::Symlink;
     if !(wanted.all || wanted.context) {
         let list = OsStr::new(ACL_ACCESS);

@@ -114,7 +114,7 @@ impl Worker<'_> {
             None => Handle::Entry(task.fds.src.as_fd(), &task.entry.name),
         };
         let copy = Handle::Entry(task.fds.dst.as_fd(), task.entry.destination());
-        xattr::are_same(from, copy, source.stat.kind(), wanted, keep.mode)
+        xattr::equal(from, copy, source.stat.kind(), wanted, keep.mode).unwrap_or(false)
     }
 
     /// Leaves the content of a complete file alone. Attributes may still be missing or may have changed at the
