@@ -61,14 +61,11 @@ impl Filter {
         Ok(())
     }
 
-    /// Returns the level of an operand; `ignores` is the content of its `.gitignore`.
-    pub fn top(&self, ignores: Option<&[u8]>) -> Arc<Level> {
-        Arc::new(Level { path: PathBuf::new(), ignores: patterns(ignores), above: None })
-    }
-
-    pub fn below(&self, above: &Arc<Level>, name: &OsStr, ignores: Option<&[u8]>) -> Arc<Level> {
-        let path = above.path.join(name);
-        Arc::new(Level { path, ignores: patterns(ignores), above: Some(Arc::clone(above)) })
+    /// Returns the level of a directory, or of an operand if none is above; `ignores` is the content of its
+    /// `.gitignore`.
+    pub fn level(&self, above: Option<&Arc<Level>>, name: &OsStr, ignores: Option<&[u8]>) -> Arc<Level> {
+        let path = above.map(|above| above.path.join(name)).unwrap_or_default();
+        Arc::new(Level { path, ignores: patterns(ignores), above: above.cloned() })
     }
 
     /// Returns whether a name in a directory is excluded. The command line takes precedence over `.gitignore`
@@ -127,7 +124,8 @@ mod tests {
         filter.exclude(OsStr::new("#*#")).unwrap();
         filter.exclude(OsStr::new("!important")).unwrap();
         filter.include(OsStr::new("#really#")).unwrap();
-        let excludes = |name: &str| filter.excludes(&filter.top(None), OsStr::new(name), false);
+        let top = filter.level(None, OsStr::new(""), None);
+        let excludes = |name: &str| filter.excludes(&top, OsStr::new(name), false);
         assert!(excludes("#a#") && excludes("!important"));
         assert!(!excludes("#really#") && !excludes("important"));
         assert!(filter.exclude(OsStr::new("a[b")).is_err());
@@ -137,8 +135,8 @@ mod tests {
     fn the_nearest_gitignore_goes_first_and_the_command_line_before_it() {
         let mut filter = Filter { gitignore: true, ..Filter::default() };
         filter.include(OsStr::new("always")).unwrap();
-        let top = filter.top(Some(b"\xef\xbb\xbf*.log\r\nalways\n\xff\n"));
-        let sub = filter.below(&top, OsStr::new("sub"), Some(b"!kept.log\n/here\n"));
+        let top = filter.level(None, OsStr::new(""), Some(b"\xef\xbb\xbf*.log\r\nalways\n\xff\n"));
+        let sub = filter.level(Some(&top), OsStr::new("sub"), Some(b"!kept.log\n/here\n"));
         let excludes = |level: &Level, name: &str| filter.excludes(level, OsStr::new(name), false);
         assert!(excludes(&top, "a.log") && excludes(&top, "kept.log") && !excludes(&top, "here"));
         assert!(excludes(&sub, "a.log") && !excludes(&sub, "kept.log") && excludes(&sub, "here"));

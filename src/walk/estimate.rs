@@ -101,10 +101,7 @@ impl Trail {
         };
         if is_dir && !excluded {
             let ignores = filter.gitignore.then(|| read_ignores(path)).flatten();
-            let level = match above {
-                Some(above) => filter.below(above, name, ignores.as_deref()),
-                None => filter.top(ignores.as_deref()),
-            };
+            let level = filter.level(above, name, ignores.as_deref());
             self.levels.push(level);
         }
         !excluded

@@ -540,10 +540,7 @@ fn level_below(
 ) -> Option<Arc<Level>> {
     let filter = ctx.options.filter.as_ref()?;
     let ignores = if filter.gitignore { gitignore(&ctx.events, source, path) } else { None };
-    Some(match above {
-        Some(above) => filter.below(above, name, ignores.as_deref()),
-        None => filter.top(ignores.as_deref()),
-    })
+    Some(filter.level(above, name, ignores.as_deref()))
 }
 
 /// Reads the `.gitignore` of a directory. As in git, one that is not a regular file has no effect.

@@ -301,14 +301,14 @@ fn random_patterns_are_gits() {
 
 /// Whether a .gitignore at the top leaves out a name or a directory that contains it.
 fn excluded(filter: &Filter, gitignore: &[u8], name: &[u8]) -> bool {
-    let mut level = filter.top(Some(gitignore));
+    let mut level = filter.level(None, OsStr::new(""), Some(gitignore));
     let mut parts = name.split(|byte| *byte == b'/').map(OsStr::from_bytes).peekable();
     while let Some(part) = parts.next() {
         let is_dir = parts.peek().is_some() || RANDOM_NAMES.contains(&[name, b"/"].concat().as_slice());
         if filter.excludes(&level, part, is_dir) {
             return true;
         }
-        level = filter.below(&level, part, None);
+        level = filter.level(Some(&level), part, None);
     }
     false
 }

@@ -106,7 +106,8 @@ fn path_matches(parts: &[Part], path: &[&str]) -> bool {
 
 fn excludes(filter: &Filter, path: &[&str]) -> bool {
     let (name, dirs) = path.split_last().unwrap();
-    let level = dirs.iter().fold(filter.top(None), |level, dir| filter.below(&level, OsStr::new(dir), None));
+    let top = filter.level(None, OsStr::new(""), None);
+    let level = dirs.iter().fold(top, |level, dir| filter.level(Some(&level), OsStr::new(dir), None));
     filter.excludes(&level, OsStr::new(name), false)
 }
 
@@ -131,11 +132,11 @@ pub(super) fn bytes() {
     fuzz(400, (vec(byte, 0..40), vec(name, 1..4)), |(text, names)| {
         let mut filter = Filter::default();
         let _ = filter.exclude_from(&text);
-        let level = filter.top(Some(&text));
+        let level = filter.level(None, OsStr::new(""), Some(&text));
         for name in names.iter().map(|name| OsStr::from_bytes(name)) {
             for is_dir in [false, true] {
                 filter.excludes(&level, name, is_dir);
-                filter.excludes(&filter.below(&level, name, Some(&text)), name, is_dir);
+                filter.excludes(&filter.level(Some(&level), name, Some(&text)), name, is_dir);
                 filter.excludes_operand(name, is_dir);
             }
         }
