@@ -5,11 +5,15 @@
 //! nobody holds the lock of a copy's file, the program is dead.
 
 use crate::backup;
+use crate::context::Context;
+use crate::dir::Dir;
+use crate::error::{Failure, Operation};
 use crate::path;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result, io, proc};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,16 +93,26 @@ pub fn replace(dir: BorrowedFd<'_>, name: &OsStr, mut make_it: impl FnMut(&OsStr
     Err(Errno::NOENT)
 }
 
-/// Removes the temporary files of dead processes from a directory. Returns their names, each with its result.
-/// A file stays unless it is certainly left over.
-pub(crate) fn sweep(dir: impl AsFd, directory: &OsStr) -> Vec<(OsString, Result<()>)> {
-    let Ok(names) = at::names(&dir, directory) else { return Vec::new() };
+/// Removes the temporary files of dead processes from a directory before files are copied into it (`--resume`). A file
+/// stays unless it is certainly left over.
+pub(crate) fn sweep(ctx: &Context, dir: &Dir, directory: &OsStr) {
+    let Ok(fds) = dir.fds(ctx) else { return };
+    let Ok(names) = at::names(&fds.dst, directory) else { return };
     let mut ours = names.into_iter().filter_map(|name| Some((maker(&name)?.0, name))).peekable();
     if ours.peek().is_none() {
-        return Vec::new();
+        return;
     }
-    let Ok(dir) = at::open_dir(&dir, directory, Follow::Yes) else { return Vec::new() };
-    ours.filter_map(|(process, name)| remove_if_dead(&dir, &name, process).map(|done| (name, done))).collect()
+    let Ok(open) = at::open_dir(&fds.dst, directory, Follow::Yes) else { return };
+    for (process, name) in ours {
+        let Some(done) = remove_if_dead(&open, &name, process) else { continue };
+        let path = if directory == "." { name } else { Path::new(directory).join(name).into() };
+        let path = dir.destination_path(&path);
+        if let Err(errno) = done {
+            ctx.events.fail(Failure::new(Operation::Remove, path).errno(errno));
+        } else {
+            ctx.events.removed(|| path);
+        }
+    }
 }
 
 fn remove_if_dead(dir: &OwnedFd, name: &OsStr, process: u32) -> Option<Result<()>> {

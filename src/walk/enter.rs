@@ -3,7 +3,7 @@
 use super::directory::{Opened, WantedDirectory, always_exists};
 use super::frontier::{Pending, Subdirectories, Unread};
 use super::listing::Listing;
-use super::{Entered, Node, Operand, Walker, level_below, operands, resume};
+use super::{Entered, Node, Operand, Walker, level_below, operands};
 use crate::backup;
 use crate::batch::Entry;
 use crate::context::Fds;
@@ -17,6 +17,7 @@ use crate::report::{Failure, copied_line, quote};
 use crate::sys::at::{self, Follow};
 use crate::sys::fd_table::Table;
 use crate::sys::{Errno, Kind, Stat, io};
+use crate::temporary;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -170,7 +171,7 @@ impl Walker<'_, '_> {
     ) -> Hold {
         let dir = dst.enter(self.ctx, parent, names, src, finish);
         if !finish.made && self.ctx.options.removes_leftovers() {
-            resume::sweep(self.ctx, &dir, OsStr::new("."));
+            temporary::sweep(self.ctx, &dir, OsStr::new("."));
         }
         dir
     }

@@ -12,7 +12,6 @@ mod listed;
 mod listing;
 pub(crate) mod operands;
 mod registry;
-mod resume;
 mod shows_copy;
 pub(crate) mod source_walk;
 pub(crate) mod supply;
@@ -30,6 +29,7 @@ use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
 use crate::sys::dirents::{Dirent, EntryBuffer, Names};
 use crate::sys::fd_table::Table;
+use crate::temporary;
 pub(crate) use frontier::Work;
 use frontier::{Discovery, FindTask, FoundIn, Frontier, FrontierTask, Pending, Subdirectories, Unread};
 #[cfg(feature = "cli")]
@@ -162,7 +162,7 @@ impl<'c> Walk<'c> {
     pub(crate) fn new(ctx: &'c Arc<Context>, roots: Roots, in_order: bool) -> Walk<'c> {
         let (several_operands, operands_collide) = (roots.entries.len() > 1, roots.operands_collide);
         if ctx.options.removes_leftovers() {
-            resume::sweep(ctx, &roots.dir, &roots.target_directory());
+            temporary::sweep(ctx, &roots.dir, &roots.target_directory());
         }
         let frontier = match roots.list {
             Some(list) => Frontier::of_supply(in_order, Box::new(Listed::new(list, roots.dir))),
