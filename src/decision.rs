@@ -222,7 +222,7 @@ fn is_of_other_kind(source: &Stat, existing: &Existing) -> bool {
 fn seems_complete(options: &Options, source: &Stat, existing: &Existing) -> bool {
     let target = if source.is_symlink() { &existing.link } else { &existing.stat };
     let same_content = match source.kind() {
-        Kind::Regular | Kind::Symlink => source.size == target.size,
+        Kind::RegularFile | Kind::Symlink => source.size == target.size,
         kind => kind != Kind::Unknown && source.rdev == target.rdev,
     };
     options.action == Action::Copy

@@ -112,7 +112,7 @@ fn names_descriptor(entry: &Entry) -> bool {
 /// Returns whether an operand's destination is or leads to a device, or is one of this process's descriptors
 /// (/dev/stdout). Such a destination is written to, even where others of another kind are replaced.
 fn is_meant_as_stream(dst: BorrowedFd<'_>, entry: &Entry, link: &Stat) -> bool {
-    let is_device = |stat: &Stat| matches!(stat.kind(), Kind::CharDevice | Kind::BlockDevice);
+    let is_device = |stat: &Stat| matches!(stat.kind(), Kind::CharacterDevice | Kind::BlockDevice);
     let name = entry.destination();
     let leads_to_device = || at::stat(dst, name, Follow::Yes).is_ok_and(|stat| is_device(&stat));
     entry.operand

@@ -111,7 +111,9 @@ pub(super) fn adaptive(
         let mut since = Instant::now();
         while !workers.wait(TICK) {
             let now = Usage::now();
-            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors) && !workers.walk.has_enough_workers() {
+            if waiting_sign.is_waiting(&usage, &now, since.elapsed(), processors)
+                && !workers.walk.has_enough_workers()
+            {
                 // The threads for more workers are created only now.
                 workers.share_names_by(None);
                 return enlarged(workers, processors, waiting_sign);

@@ -125,12 +125,12 @@ fn time(text: &str) -> Option<Time> {
 
 /// The letters of `find -type`.
 const LETTERS: [(Kind, &str); 8] = [
-    (Kind::Regular, "f"),
+    (Kind::RegularFile, "f"),
     (Kind::Directory, "d"),
     (Kind::Symlink, "l"),
     (Kind::Fifo, "p"),
     (Kind::Socket, "s"),
-    (Kind::CharDevice, "c"),
+    (Kind::CharacterDevice, "c"),
     (Kind::BlockDevice, "b"),
     (Kind::Unknown, "u"),
 ];

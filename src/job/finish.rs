@@ -116,7 +116,7 @@ impl Joiner<'_> {
     ) -> Result<(), Failure> {
         let (dir, name) = branch.parent_of(join.first())?;
         let dir = Arc::clone(dir);
-        let entry = self.job.manifest.entry(name, Kind::Regular);
+        let entry = self.job.manifest.entry(name, Kind::RegularFile);
         let is_same = |now: &Stat| join.facts.still_hold(now);
         let whole = Whole { dir: &dir, entry: &entry, is_same: &is_same };
         if !ranged.is_marked(JOINED) {

@@ -194,7 +194,7 @@ fn divide(
     let range = split.min((totals.size.bytes / parts / 8).max(LEAST_RANGE));
     while let Some((group, at)) = spool.next()? {
         let size = size_of(&group);
-        let is_large = group.facts.kind == Kind::Regular && size.bytes > split;
+        let is_large = group.facts.kind == Kind::RegularFile && size.bytes > split;
         if is_large && !group.names.iter().any(is_link) {
             let ranges = size.bytes.div_ceil(range).min(group.facts.size.div_ceil(ALIGNMENT)).max(1);
             bundler.ranges(at.clone(), size, ranges);

@@ -77,7 +77,7 @@ fn count(list: Option<ListReader<Facts>>, total: &Total) {
         }
         let (bytes, files) = match &facts.range {
             Some(range) => (range.bytes.end - range.bytes.start, 0),
-            None => (if facts.kind == Kind::Regular { facts.size } else { 0 }, 1),
+            None => (if facts.kind == Kind::RegularFile { facts.size } else { 0 }, 1),
         };
         total.bytes.fetch_add(bytes, Ordering::Relaxed);
         total.files.fetch_add(files, Ordering::Relaxed);

@@ -87,7 +87,8 @@ impl SpoolWriter {
 
     /// Ends writing and begins to read the same file.
     pub(super) fn finish(self) -> Result<SpoolReader, Failure> {
-        let file = self.file.into_inner().map_err(|error| Failure::io(Operation::Write, &self.path, error.error()))?;
+        let file =
+            self.file.into_inner().map_err(|error| Failure::io(Operation::Write, &self.path, error.error()))?;
         let mut reader = SpoolReader { path: self.path, file: BufReader::with_capacity(1 << 18, file), at: 0 };
         reader.seek(0)?;
         Ok(reader)

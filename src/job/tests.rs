@@ -120,7 +120,7 @@ proptest! {
     fn json_keeps_any_bytes(name in name(), facts in facts(), number: u64) {
         let text = bytes(&name).to_string();
         prop_assert_eq!(from_bytes(&serde_json::from_str(&text).unwrap()), Some(name.clone()));
-        let facts = Facts { kind: Kind::Regular, range: None, ..facts };
+        let facts = Facts { kind: Kind::RegularFile, range: None, ..facts };
         let join = Join { number, ranges: 3, facts, names: vec![name.clone(), name.clone()] };
         prop_assert_eq!(Join::parse(&join.json()), Some(join));
         let root = Root { path: name.clone(), id: FileId { dev: number, ino: 7 }, magic: 0xEF53 };
@@ -150,7 +150,8 @@ fn time() -> impl Strategy<Value = Time> {
 }
 
 fn facts() -> impl Strategy<Value = Facts> {
-    let kinds = prop_oneof![Just(Kind::Regular), Just(Kind::Symlink), Just(Kind::Fifo), Just(Kind::CharDevice)];
+    let kinds =
+        prop_oneof![Just(Kind::RegularFile), Just(Kind::Symlink), Just(Kind::Fifo), Just(Kind::CharacterDevice)];
     let range = proptest::option::of((any::<u64>(), any::<u64>(), any::<u64>()));
     (kinds, any::<u64>(), time(), range).prop_map(|(kind, size, mtime, range)| {
         let range = range.map(|(start, end, join)| PlannedRange { bytes: start..end, join });

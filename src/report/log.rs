@@ -322,7 +322,7 @@ impl Record<'_> {
         let kind = match self.kind {
             Some(Kind::Directory) => "d",
             Some(Kind::Symlink) => "L",
-            Some(Kind::BlockDevice | Kind::CharDevice) => "D",
+            Some(Kind::BlockDevice | Kind::CharacterDevice) => "D",
             Some(Kind::Fifo | Kind::Socket) => "S",
             _ => "f",
         };
@@ -365,13 +365,13 @@ fn push_path(line: &mut Vec<u8>, path: Option<PathParts<'_>>) {
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
-        Kind::Regular => "file",
+        Kind::RegularFile => "file",
         Kind::Directory => "directory",
         Kind::Symlink => "symlink",
         Kind::Fifo => "fifo",
         Kind::Socket => "socket",
         Kind::BlockDevice => "block device",
-        Kind::CharDevice => "character device",
+        Kind::CharacterDevice => "character device",
         _ => "unknown",
     }
 }

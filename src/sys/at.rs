@@ -7,7 +7,7 @@ use super::interrupted::{Bounded, errno_of, retry_on_intr};
 use super::io::libc_call;
 use super::{Errno, Kind, Result, Stat, proc, raw};
 use nix::sys::stat::FchmodatFlags;
-use rustix::fs::{self, AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{self, AtFlags, Dev, Gid, Mode, OFlags, RenameFlags, Uid};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -333,15 +333,8 @@ pub(crate) fn may_remove_from_sticky(dir: impl AsFd, parent: &OsStr, name: &OsSt
 
 /// mknodat(2) for fifos, sockets and devices.
 pub(crate) fn make_node(dir: impl AsFd, name: &OsStr, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
-    let file_type = match kind {
-        Kind::Fifo => FileType::Fifo,
-        Kind::Socket => FileType::Socket,
-        Kind::CharDevice => FileType::CharacterDevice,
-        Kind::BlockDevice => FileType::BlockDevice,
-        _ => return Err(Errno::INVAL),
-    };
     let rdev = Dev::from(rdev);
-    retry_on_intr(|| fs::mknodat(&dir, name, file_type, Mode::from_raw_mode(mode), rdev))
+    retry_on_intr(|| fs::mknodat(&dir, name, kind, Mode::from_raw_mode(mode), rdev))
 }
 
 /// fchownat(2) that does not follow symbolic links. An empty name means `dir` itself; `None` keeps an id.

@@ -2,7 +2,7 @@
 
 use super::interrupted::Interruptions;
 use super::{Errno, Kind, Result, at};
-use rustix::fs::{FileType, RawDir};
+use rustix::fs::RawDir;
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -107,7 +107,8 @@ impl EntryBuffer {
                 Some(Ok(entry)) => {
                     let name = OsStr::from_bytes(entry.file_name().to_bytes());
                     if name != "." && name != ".." {
-                        names.push(Dirent { name, ino: entry.ino(), kind: kind(entry.file_type()) });
+                        let kind = Some(entry.file_type()).filter(|kind| *kind != Kind::Unknown);
+                        names.push(Dirent { name, ino: entry.ino(), kind });
                     }
                 }
             }
@@ -115,19 +116,6 @@ impl EntryBuffer {
                 return Ok(true);
             }
         }
-    }
-}
-
-fn kind(file_type: FileType) -> Option<Kind> {
-    match file_type {
-        FileType::RegularFile => Some(Kind::Regular),
-        FileType::Directory => Some(Kind::Directory),
-        FileType::Symlink => Some(Kind::Symlink),
-        FileType::Fifo => Some(Kind::Fifo),
-        FileType::Socket => Some(Kind::Socket),
-        FileType::CharacterDevice => Some(Kind::CharDevice),
-        FileType::BlockDevice => Some(Kind::BlockDevice),
-        _ => None,
     }
 }
 
@@ -140,7 +128,7 @@ mod tests {
         let long = "x".repeat(255);
         let mut names = Names::default();
         for (ino, name) in [(7, "b"), (3, long.as_str()), (7, "a")] {
-            names.push(Dirent { name: OsStr::new(name), ino, kind: Some(Kind::Regular) });
+            names.push(Dirent { name: OsStr::new(name), ino, kind: Some(Kind::RegularFile) });
         }
         let mut all = Names::default();
         all.append(&names);

@@ -2,26 +2,14 @@
 //!
 //! A type of this crate, so that decisions can be tested on values that no real file system returns.
 
+pub(crate) use rustix::fs::FileType as Kind;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
     /// Seconds since the epoch.
     pub sec: i64,
     /// Nanoseconds within the second.
     pub nsec: u32,
-}
-
-/// The type of a file (`S_IFMT` of stat(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Regular,
-    Directory,
-    Symlink,
-    Fifo,
-    Socket,
-    CharDevice,
-    BlockDevice,
-    /// None of the types in inode(7).
-    Unknown,
 }
 
 /// Device and inode number, which identify a file as long as it is open.
@@ -64,20 +52,9 @@ pub(crate) fn is_on_block_device(dev: u64) -> bool {
     rustix::fs::major(dev) != 0
 }
 
-const TYPE_BITS: u32 = 0o170_000;
-
 impl Stat {
     pub fn kind(&self) -> Kind {
-        match self.mode & TYPE_BITS {
-            0o100_000 => Kind::Regular,
-            0o040_000 => Kind::Directory,
-            0o120_000 => Kind::Symlink,
-            0o010_000 => Kind::Fifo,
-            0o140_000 => Kind::Socket,
-            0o020_000 => Kind::CharDevice,
-            0o060_000 => Kind::BlockDevice,
-            _ => Kind::Unknown,
-        }
+        Kind::from_raw_mode(self.mode)
     }
 
     pub fn is_dir(&self) -> bool {
@@ -89,12 +66,12 @@ impl Stat {
     }
 
     pub fn is_regular(&self) -> bool {
-        self.kind() == Kind::Regular
+        self.kind() == Kind::RegularFile
     }
 
     /// Returns whether it is /dev/null: character device 1:3 (null(4)).
     pub fn is_null_device(&self) -> bool {
-        self.kind() == Kind::CharDevice && self.rdev == 0x103
+        self.kind() == Kind::CharacterDevice && self.rdev == 0x103
     }
 
     pub fn id(&self) -> FileId {

@@ -29,8 +29,8 @@ impl Form {
         match stat.kind() {
             Kind::Fifo => Form::Pipe,
             Kind::Socket => Form::Socket,
-            Kind::CharDevice if stat.is_null_device() => Form::Null,
-            Kind::CharDevice => Form::Device,
+            Kind::CharacterDevice if stat.is_null_device() => Form::Null,
+            Kind::CharacterDevice => Form::Device,
             _ => Form::File,
         }
     }

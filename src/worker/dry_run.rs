@@ -32,10 +32,10 @@ impl Worker<'_> {
                 self.foresee_name(task, over).map_err(task.cannot(Operation::CreateSymbolicLink))?;
                 self.stats.symlinks += 1;
             }
-            kind if kind == Kind::Regular || self.ctx.options.read_special => {
+            kind if kind == Kind::RegularFile || self.ctx.options.read_special => {
                 self.foresee_file(task, source, placement)?;
                 self.stats.files += 1;
-                if kind == Kind::Regular && !self.ctx.options.attributes_only {
+                if kind == Kind::RegularFile && !self.ctx.options.attributes_only {
                     self.stats.bytes_logical += source.stat.size;
                 }
             }

@@ -153,7 +153,7 @@ impl Worker<'_> {
         let follow = existing::follows_source(&self.ctx.options, entry);
         let looks_regular = || at::stat(&batch.fds.src, &entry.name, follow).is_ok_and(|stat| stat.is_regular());
         // Opening any other kind may wait for a peer or affect a device.
-        let is_regular = entry.hint.map_or_else(looks_regular, |kind| kind == Kind::Regular);
+        let is_regular = entry.hint.map_or_else(looks_regular, |kind| kind == Kind::RegularFile);
         if !is_regular || is_cleared {
             return Candidate::Other(None);
         }

@@ -293,7 +293,7 @@ impl<'c> Worker<'c> {
         // as with cp.
         let cleared = task.entry.operand && (options.backup.is_some() || options.remove_destination);
         let will_read = options.action == Action::Copy && !options.attributes_only && !cleared;
-        if task.entry.hint == Some(Kind::Regular)
+        if task.entry.hint == Some(Kind::RegularFile)
             && will_read
             && let Ok(fd) = at::open_read(src, name, task.follow, false)
             && let Ok(stat) = at::fstat(&fd)
@@ -368,7 +368,7 @@ impl<'c> Worker<'c> {
             Action::Copy => {}
         }
         match source.stat.kind() {
-            Kind::Regular => self.copy_file(task, source, placement),
+            Kind::RegularFile => self.copy_file(task, source, placement),
             Kind::Symlink => self.copy_symlink(task, &source.stat, placement),
             _ if self.ctx.options.read_special => self.copy_file(task, source, placement),
             Kind::Unknown => Err(Failure::new(Operation::UnknownType, task.source_path())),

@@ -222,7 +222,7 @@ impl Worker<'_> {
             Part::Whole => (NameAction::Copied, None),
             Part::Link => (NameAction::Linked, None),
         };
-        let record = Record { action, range, kind: Some(Kind::Regular), ..Record::default() };
+        let record = Record { action, range, kind: Some(Kind::RegularFile), ..Record::default() };
         self.write_record(task, measure, record);
     }
 }

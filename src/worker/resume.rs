@@ -78,7 +78,7 @@ impl Worker<'_> {
         };
         Ok(match stat.kind() {
             Kind::Symlink => same_target(),
-            Kind::Regular if self.ctx.options.verify => {
+            Kind::RegularFile if self.ctx.options.verify => {
                 self.has_content(task, source, Follow::from(existing.link.is_symlink()))?
             }
             _ => true,
@@ -140,7 +140,7 @@ impl Worker<'_> {
             return Ok(());
         }
         match source.stat.kind() {
-            Kind::Regular => self.finish_file(task, source, existing, has_metadata),
+            Kind::RegularFile => self.finish_file(task, source, existing, has_metadata),
             _ if has_metadata => Ok(()),
             _ => self.apply_special(task, &source.stat, None),
         }

@@ -61,7 +61,7 @@ impl Worker<'_> {
     /// Opens a new link or special file with O_PATH, so that its attributes go to no other file: in another
     /// user's directory the name may have been replaced.
     fn open_path(&self, task: &Task<'_>, source: &Stat) -> Result<OwnedFd, Failure> {
-        let is_device = matches!(source.kind(), Kind::CharDevice | Kind::BlockDevice);
+        let is_device = matches!(source.kind(), Kind::CharacterDevice | Kind::BlockDevice);
         let rdev = if is_device { source.rdev } else { 0 };
         let cannot_stat = task.cannot(Operation::Stat);
         let made = match at::open_path(&task.fds.dst, task.entry.destination()) {

@@ -17,7 +17,7 @@ impl Worker<'_> {
     /// Opens a source that is no regular file for reading. `seen` is its stat(2).
     pub(super) fn open_stream(&self, task: &Task<'_>, seen: &Stat) -> Result<OwnedFd> {
         let fd = self.open_any_stream(task, seen)?;
-        Ok(if seen.kind() == Kind::CharDevice { at::without_waiting(fd) } else { fd })
+        Ok(if seen.kind() == Kind::CharacterDevice { at::without_waiting(fd) } else { fd })
     }
 
     fn open_any_stream(&self, task: &Task<'_>, seen: &Stat) -> Result<OwnedFd> {
