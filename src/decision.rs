@@ -140,7 +140,10 @@ pub fn decide(options: &Options, source: &Stat, existing: Option<&Existing>) -> 
         return replace;
     }
     if options.resume && seems_complete(options, source, existing) && !matches!(replace, Decision::Refuse(_)) {
-        return Decision::Complete(Box::new(replace));
+        return Decision::Complete(Box::new(match options.if_exists {
+            IfExists::Ask => Decision::Ask(question(options, existing), Box::new(replace)),
+            _ => replace,
+        }));
     }
     let is_as_new = source.mtime <= existing.stat.mtime || existing.time_kept;
     // With `-n`, the times do not matter, and no other name of the source is linked to the destination.

@@ -137,6 +137,8 @@ const NO_SELINUX: &str = "cannot preserve security context without an SELinux-en
 /// further defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Whether nothing else in this process uses descriptors, so that each worker may have a table of its own.
+    pub owns_descriptors: bool,
     /// Copy directories (`-r`).
     pub recursive: bool,
     /// The symbolic links to follow.

@@ -24,6 +24,10 @@ setters! {
 
     /// Sets the form of the progress (`--progress=json`).
     progress_form(form: ProgressForm) { progress_form }
+
+    /// Says that nothing else in this process uses descriptors while it copies. For the program `zcp`.
+    #[doc(hidden)]
+    owns_descriptors(yes: bool) { owns_descriptors }
 }
 
 impl CopyOptions {
@@ -67,8 +71,7 @@ impl CopyOptions {
     /// Makes the copy the main task of this process, as `zcp` does. Messages are printed on `console` at
     /// once, and are in the report as well. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR2 and SIGXCPU
     /// cancel the copy (see [`Cancel::reraise`]). SIGUSR1 prints a line of progress. Files beyond RLIMIT_FSIZE fail
-    /// instead of ending the process (SIGXFSZ is caught). Space for descriptors is reserved in advance. Each of several
-    /// workers may get its own table of descriptors (unshare(2)). Under RLIMIT_AS all threads share one heap
+    /// instead of ending the process (SIGXFSZ is caught). Space for descriptors is reserved in advance. Under RLIMIT_AS all threads share one heap
     /// (M_ARENA_MAX). The umask is read by setting it for a moment, so no other thread should create files at that
     /// moment.
     pub fn console(&mut self, console: &Console) -> &mut CopyOptions {

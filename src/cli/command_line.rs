@@ -57,6 +57,7 @@ impl CommandLine {
     /// Makes a command line without options. `program` is the name that zcp was called by.
     pub(super) fn new(program: &str) -> CommandLine {
         let mut copy = CopyOptions::new();
+        copy.owns_descriptors(true);
         // A script that calls cp does not expect a progress bar.
         copy.progress(if program == "cp" { When::Never } else { When::Auto });
         copy.on_failure(if program == "cp" { OnFailure::KeepGoing } else { OnFailure::StopIfFull });

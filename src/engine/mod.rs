@@ -80,13 +80,13 @@ pub(crate) fn run_supply<'c>(
     summary(ctx, done, &walk, start.elapsed())
 }
 
-/// Returns whether each worker has its own table of descriptors. Not in a library, whose caller expects that a
-/// descriptor is closed for all threads at once; not beside preloaded libraries, which may share descriptors between
+/// Returns whether each worker has its own table of descriptors. Not in a library: its caller's threads and callbacks
+/// share descriptors, and a table lives until its thread ends; not beside preloaded libraries, which may share descriptors between
 /// threads; not before Linux 6.9, because no worker could continue what another one has opened; not where the workers
 /// share descriptors to sync; and not for other file systems: with a server, opening directories once for each worker
 /// would be slower.
 fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
-    ctx.events.receivers.console.is_some()
+    ctx.options.owns_descriptors
         && !ctx.options.fsync
         && !proc::has_preloads()
         && kinds.iter().all(|kind| kind.is_local())

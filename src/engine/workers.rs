@@ -77,9 +77,11 @@ impl<'w, 'c> Workers<'w, 'c> {
         let mut left_early = false;
         while !left_early && let Some(work) = walker.next_batch() {
             let directories = worker.run(&work.batch, work.helps, || work.workers());
+            let found = !directories.is_empty();
             walker.leave(work, directories);
             fd_table::close_dropped();
-            left_early = self.leave_if_unwanted();
+            // The others may have ended already, so the directories that this worker has found are its own.
+            left_early = !found && self.leave_if_unwanted();
         }
         let stats = worker.into_stats().merge(walker.stats);
         let mut at_work = lock(&self.at_work);

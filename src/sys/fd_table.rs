@@ -7,7 +7,8 @@
 //! threads, and is closed by the thread that opened it. Other threads get descriptors of their own for the same open
 //! files by [`InTable::fetch`].
 //!
-//! A thread that is started by a thread with its own table shares that table, and must not use an [`InTable`].
+//! A thread that is started by a thread with its own table shares that table, and must not use an [`InTable`]. Values that
+//! were dropped after their thread's last [`close_dropped`] are closed when the thread ends.
 
 use super::{Errno, Result, raw};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};

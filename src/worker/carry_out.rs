@@ -113,7 +113,8 @@ impl Worker<'_> {
             self.ctx.events.lines(&words.concat());
             return false;
         }
-        let yes = self.ctx.events.ask(&prompt);
+        // An answer after a signal comes too late: the copy would be truncated, and not finished.
+        let yes = self.ctx.events.ask(&prompt) && !self.ctx.run.stop.is_raised();
         if !yes {
             let _ = self.skip_by(task, Skip::Exists);
             self.ctx.events.fail_silently();

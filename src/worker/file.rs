@@ -26,11 +26,13 @@ impl Worker<'_> {
         placement: Placement,
     ) -> Result<bool, Failure> {
         let (stat, bytes) = (source.stat, self.stats.bytes_logical);
+        let verified = (self.stats.verified, self.stats.verified_in_cache);
         let answer = self.copy_file_once(task, source, placement);
         if !self.nameless_in_vain.take() || !stat.is_regular() || self.ctx.run.stop.is_raised() {
             return answer;
         }
         self.stats.bytes_logical = bytes;
+        (self.stats.verified, self.stats.verified_in_cache) = verified;
         self.copy_file_once(task, Source { stat, fd: None }, placement)
     }
 

@@ -137,7 +137,9 @@ impl Worker<'_> {
             self.close_files(batch, files, &mut lane.closing);
         }
         self.ctx.run.descriptors.release(reserved);
-        if let (Some(source), Some(file)) = (other, rest.first()) {
+        if let (Some(source), Some(file)) = (other, rest.first())
+            && !self.ctx.run.stop.is_raised()
+        {
             self.copy(&batch.dir, &batch.fds, &file.entry, source);
         }
         self.lane = lane;

@@ -41,7 +41,8 @@ impl Worker<'_> {
         match self.verify(task, (source, stat), destination.written_copy(task)) {
             Ok(()) => Ok(destination),
             Err(failure) => {
-                match self.is_due_to_stop(&failure) && !self.stays_to_be_continued(stat, &destination) {
+                let is_new = destination.before.is_none();
+                match self.is_due_to_stop(&failure) && is_new && !self.stays_to_be_continued(stat, &destination) {
                     true => self.discard(task, destination),
                     false => self.give_up_attempt(task, destination, stat),
                 }
@@ -103,7 +104,12 @@ impl Worker<'_> {
             return Ok(false);
         };
         let name = Some((task.fds.dst.as_fd(), task.entry.destination()));
-        Ok(self.verify(task, (src, &source.stat), WrittenCopy { fd: copy.as_fd(), name }).is_ok())
+        match self.verify(task, (src, &source.stat), WrittenCopy { fd: copy.as_fd(), name }) {
+            Ok(()) => Ok(true),
+            // The copy may be good.
+            Err(failure) if failure.is_interruption() || failure.reads_source() => Err(failure),
+            Err(_) => Ok(false),
+        }
     }
 }
 

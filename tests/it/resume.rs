@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("resume::attributes_are_finished", &[Need::Root], attributes_are_finished),
         trial("resume::killed_before_the_last_attribute", &[Need::Strace], killed_before_the_last_attribute),
         trial("resume::links_are_finished", &[], links_are_finished),
+        trial("resume::asks", &[], asks),
         trial("resume::special_files", &[], special_files),
         trial("resume::sweeps_the_dead", &[], sweeps_the_dead),
         trial("resume::spares_the_living", &[Need::Strace], spares_the_living),
@@ -184,6 +185,16 @@ fn links_are_finished() {
         assert_done(&sandbox.zcp(["-a", jobs, "--resume", "-T", "src", "dst"]).output().unwrap());
         sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
     }
+}
+
+/// With `-i`, no file that turns out to be incomplete is replaced without a prompt.
+fn asks() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", "aaaa").file("dst", "bbbb").time("src", LONG_AGO).time("dst", LONG_AGO);
+    let output = sandbox.zcp(["-ai", "--resume", "--verify", "-T", "src", "dst"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: overwrite 'dst'? ");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read(sandbox.path("dst")).unwrap(), b"bbbb");
 }
 
 /// Links and fifos of the wrong kind or target are made again.

@@ -32,6 +32,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             tree(mounted(fs).unwrap(), 0)
         }));
     }
+    trials.push(trial("verify::good_copy_stays", &[Need::Strace], good_copy_stays));
+    trials.push(trial(
+        "verify::interrupted_overwriting_is_repeated",
+        &[Need::Strace],
+        interrupted_overwriting_is_repeated,
+    ));
+    trials.push(trial("verify::counts_a_file_once", &[Need::Strace], counts_a_file_once));
     trials.push(trial("verify::tree_on_tmpfs", &[Need::Shm], || tree(SHM, 10)));
     for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != "reflink") {
         let needs = [Need::Strace, Need::Mount("ext4")];
@@ -275,6 +282,45 @@ fn resumed_by_content() {
     assert_eq!(time, LONG_AGO);
     sandbox.file("dst/wrong", &wrong);
     assert_eq!(run(&[]), (2, 0));
+}
+
+/// With `--resume --verify`, a good copy stays if its source cannot be read, or if a signal comes while they are compared.
+fn good_copy_stays() {
+    for fault in ["error=EIO:when=6+", "signal=INT:when=3"] {
+        let sandbox = Sandbox::new();
+        sandbox.file("src", noise(7 << 20));
+        assert_done(&sandbox.zcp(["-a", "src", "dst"]).output().unwrap());
+        let source = sandbox.path("src");
+        let inject = format!("inject=pread64,splice,sendfile,copy_file_range:{fault}");
+        let options = ["-P", source.to_str().unwrap(), "-e", &inject];
+        let output = strace::zcp(&sandbox, &options, &["-aT", "--resume", "--verify", "src", "dst"]).output;
+        assert!(!output.status.success(), "{output:?}");
+        assert_eq!(fs::read(sandbox.path("dst")).unwrap(), noise(7 << 20), "{fault}");
+    }
+}
+
+/// An existing file that was overwritten, but not verified because of a signal, does not look complete to `-u`.
+fn interrupted_overwriting_is_repeated() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(7 << 20)).mode("src", 0o640).file("dst", "old");
+    let copy = sandbox.path("dst");
+    let options = ["-P", copy.to_str().unwrap(), "-e", "inject=pread64:signal=INT:when=3"];
+    let output = strace::zcp(&sandbox, &options, &["-aT", "--verify", "src", "dst"]).output;
+    assert!(!output.status.success(), "{output:?}");
+    assert_done(&sandbox.zcp(["-auT", "src", "dst"]).output().unwrap());
+    sandbox.snapshot("src").assert_same(&sandbox.snapshot("dst"));
+}
+
+/// A file that is copied again, because it could not get its name, is verified once in the statistics.
+fn counts_a_file_once() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src", noise(5000));
+    let options = ["-e", "inject=linkat:error=EPERM"];
+    let trace = strace::zcp(&sandbox, &options, &["--atomic", "--verify", "--stats=json", "src", "dst"]);
+    assert_done(&trace.output);
+    assert_eq!(trace.injected(), 1);
+    let totals = &stats(&trace.output)["totals"];
+    assert_eq!((&totals["files"], &totals["verified"]), (&1.into(), &1.into()));
 }
 
 /// The copy is read from the disk, and a read error is reported.
