@@ -107,11 +107,6 @@ impl<'w, 'c> Workers<'w, 'c> {
         lock(&self.at_work).count
     }
 
-    /// Limits the workers that copy names of one directory, or lifts the limit.
-    pub(super) fn share_names_by(&self, workers: Option<usize>) {
-        self.walk.share_names_by(workers);
-    }
-
     /// Sets the wanted number of workers. Superfluous workers leave after their current batch.
     pub(super) fn set_wanted(&self, workers: usize) {
         self.wanted.store(workers, Ordering::Relaxed);

@@ -57,8 +57,6 @@ struct FrontierState<'c> {
     at_work: Vec<Work<'c>>,
     /// The number of workers that may still add something.
     finding: usize,
-    /// The most workers that copy names of one directory, if they are limited.
-    shared_by: Option<usize>,
     sleeping: usize,
     spinning: bool,
     peak: usize,
@@ -129,14 +127,6 @@ pub(crate) struct Work<'c> {
 impl<'c> Work<'c> {
     pub(super) fn new(batch: Batch, found_in: FoundIn<'c>) -> Work<'c> {
         Work { batch, found_in, helps: false }
-    }
-
-    /// Returns the directory whose listing has the names.
-    fn node(&self) -> Option<&Arc<Node>> {
-        match &self.found_in {
-            FoundIn::Directory(node) => Some(node),
-            FoundIn::Supply(_) => None,
-        }
     }
 
     /// Returns the number of workers that are copying names of the batch. The frontier holds one more reference until
@@ -270,10 +260,8 @@ impl<'c> FrontierState<'c> {
             let is_full = self.pending[at].is_full();
             let is_read = matches!(self.pending[at].unread, Unread::Taken);
             let many_listings = (is_full || is_read) && self.many_are_partly_listed();
-            let is_crowded = self.is_crowded(&self.pending[at].node);
             let pending = &mut self.pending[at];
             if (!is_full || many_listings)
-                && !is_crowded
                 && let Some(task) = pending.read(in_order)
             {
                 return Some(task);
@@ -316,22 +304,11 @@ impl<'c> FrontierState<'c> {
         self.pending.is_empty() && self.supply.is_none() && self.finding == 0
     }
 
-    /// Returns whether no other worker should copy names of a directory.
-    fn is_crowded(&self, node: &Arc<Node>) -> bool {
-        let here = |work: &&Work<'_>| work.node().is_some_and(|other| Arc::ptr_eq(node, other));
-        let workers = || self.at_work.iter().filter(here).map(Work::workers).sum::<usize>();
-        self.shared_by.is_some_and(|most| workers() >= most)
-    }
-
     /// Returns the batch with names left that has the fewest workers: two workers that make files in one
     /// directory wait for each other.
     fn to_share(&self) -> Option<Work<'c>> {
         let most = if self.finding > 0 { SHARED_BY } else { usize::MAX };
-        let has_names = |work: &&Work<'_>| {
-            !work.batch.is_taken()
-                && work.workers() < most
-                && !work.node().is_some_and(|node| self.is_crowded(node))
-        };
+        let has_names = |work: &&Work<'_>| !work.batch.is_taken() && work.workers() < most;
         let shared = self.at_work.iter().filter(has_names).min_by_key(|work| work.workers())?;
         Some(Work { helps: true, ..shared.clone() })
     }
@@ -422,8 +399,7 @@ impl<'c> Frontier<'c> {
                     return task;
                 }
                 state = lock(&self.state);
-            } else if state.is_over() {
-                self.changed.notify_all();
+            } else if state.finding == 0 {
                 return None;
             } else {
                 state = self.wait(state, &mut looked);
@@ -526,17 +502,10 @@ impl<'c> Frontier<'c> {
         lock(&self.state).is_over()
     }
 
-    /// Limits the workers that copy names of one directory, or lifts the limit.
-    pub(super) fn share_names_by(&self, workers: Option<usize>) {
-        lock(&self.state).shared_by = workers;
-        self.changed.notify_all();
-    }
-
     /// Returns whether one more worker would have nothing to do.
     pub(super) fn has_enough_workers(&self) -> bool {
         let state = lock(&self.state);
-        // A worker that may not share the names that are left says nothing about more workers, which may.
-        let is_idle = state.shared_by.is_none() && (state.sleeping > 0 || state.spinning);
+        let is_idle = state.sleeping > 0 || state.spinning;
         let mut batches = state.ahead.iter().chain(&state.at_work);
         is_idle || state.is_over() && batches.all(|work| work.batch.is_taken())
     }

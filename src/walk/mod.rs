@@ -194,11 +194,6 @@ impl<'c> Walk<'c> {
         self.frontier.has_enough_workers()
     }
 
-    /// Limits the workers that copy names of one directory, or lifts the limit.
-    pub(crate) fn share_names_by(&self, workers: Option<usize>) {
-        self.frontier.share_names_by(workers);
-    }
-
     /// Returns the largest number of batches that were in progress at once.
     pub(crate) fn peak(&self) -> usize {
         self.frontier.peak()
