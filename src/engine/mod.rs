@@ -35,7 +35,6 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     let adaptive = workers > 1 && ctx.options.jobs.is_none();
     let kinds = roots.magics().into_iter().map(FsKind::from_magic).collect::<Vec<_>>();
     let waiting_sign = adaptive.then(|| scaling::WaitingSign::of(ctx, &kinds));
-    let own_tables = has_own_tables(ctx, &kinds);
     let cloned_on = if adaptive { cloned_on(ctx, &roots, &kinds) } else { None };
     let lone = roots.are_one_file() && !ctx.options.verify && !ctx.options.fsync;
     let copied_into = ctx.options.fsync.then(|| (roots.dir.clone(), roots.target_directory()));
@@ -48,6 +47,7 @@ pub(crate) fn run(ctx: &Arc<Context>, roots: Roots) -> Summary {
     if is_small {
         workers = 1;
     }
+    let own_tables = workers > 1 && has_own_tables(ctx, &kinds);
     // A copy that ends at once is not worth a thread for the display, unless a callback expects the progress.
     let lasts = ctx.options.limits.rate_limit.is_some() || ctx.options.progress == When::Always;
     let progress = display.map(|display| match (is_small || lone) && !lasts && display.callback.is_none() {

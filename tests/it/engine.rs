@@ -219,8 +219,10 @@ fn order_of_cp() {
 fn one_worker_needs_no_pool() {
     let sandbox = smoke::mixed("src");
     let [one, four] = [["-rj1", "src", "dst"], ["-rj4", "src", "dst4"]].map(|args| {
-        let trace = strace::zcp(&sandbox, &["-e", "trace=execve"], &args);
+        let trace = strace::zcp(&sandbox, &["-e", "trace=execve,pidfd_open"], &args);
         assert_done(&trace.output);
+        // Only several workers have tables of descriptors to fetch from.
+        assert_eq!(trace.lines().any(|line| line.contains("pidfd_open(")), args[0] == "-rj4");
         trace.threads()
     });
     // The second thread draws the progress bar.
