@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// The most descriptors of one worker: a source, a destination, two ends of a pipe and the two directories of its
-/// batch (6); while it enters a directory, two directories and a listing instead of the two files (7). One more is
-/// open for a moment, such as the directory of a link.
-const EACH: usize = 8;
+/// batch (6); while it enters a directory, two directories and a listing instead of the two files (7). With `--verify`
+/// the copy is open twice, and a ring of io_uring(7) reads it (8). One more is open for a moment, such as the directory of
+/// a link.
+const EACH: usize = 9;
 /// Descriptors for unfinished listings, stdio and those inherited from the parent.
 const FOR_ALL: usize = 20;
 /// The least budget in directories, of two descriptors each.

@@ -113,7 +113,7 @@ fn work(
     cloned_on: Option<FsKind>,
 ) -> AtWork {
     match waiting_sign {
-        Some(sign) if count > 1 => scaling::adaptive(&workers, count, sign, cloned_on),
+        Some(sign) if count > 1 => scaling::adaptive(ctx, &workers, count, sign, cloned_on),
         None if count > 1 => scaling::fixed(&workers, count),
         _ => workers.work(),
     }

@@ -92,7 +92,7 @@ impl PrivateDir {
 
     /// Creates a file, open for reading and writing. EEXIST if the name is taken, even by a dangling link.
     pub(super) fn create(&self, name: &str) -> Result<Bounded<File>, Failure> {
-        let answer = at::create_private(&self.fd, OsStr::new(name));
+        let answer = at::create_readable(&self.fd, OsStr::new(name), 0o600);
         answer.map(|fd| Bounded(fd.into())).map_err(self.cannot(Operation::Create, name))
     }
 

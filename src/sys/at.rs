@@ -203,10 +203,10 @@ pub(crate) fn name_nameless(fd: &OwnedFd, dir: impl AsFd, name: &OsStr) -> Resul
     }
 }
 
-/// Creates a file of mode 0600 for reading and writing; EEXIST if the name is taken, also by a symbolic link.
-pub(crate) fn create_private(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+/// Creates a file for reading and writing; EEXIST if the name is taken, also by a symbolic link.
+pub(crate) fn create_readable(dir: impl AsFd, name: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| openat(&dir, name, flags, Mode::from_raw_mode(0o600)))
+    retry_on_intr(|| openat(&dir, name, flags, Mode::from_raw_mode(mode)))
 }
 
 /// Opens the inode of an open file again, for reading, whatever its name is now. With `direct`, reads bypass the

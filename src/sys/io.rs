@@ -70,6 +70,12 @@ pub(crate) fn drop_pages(fd: impl AsFd, at: u64, len: u64) {
     let _ = fs::fadvise(&fd, at, std::num::NonZeroU64::new(len), fs::Advice::DontNeed);
 }
 
+/// Makes reads bypass the page cache (O_DIRECT by fcntl(2)). EINVAL where the file system does not support that.
+pub(crate) fn set_direct(fd: impl AsFd) -> Result<()> {
+    let flags = fs::fcntl_getfl(&fd)?;
+    fs::fcntl_setfl(&fd, flags | fs::OFlags::DIRECT)
+}
+
 /// Makes reads leave the access time alone (O_NOATIME by fcntl(2)). Only the owner and root may; for others
 /// nothing changes.
 pub(crate) fn leave_access_time(fd: impl AsFd) {

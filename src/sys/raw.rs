@@ -2,14 +2,18 @@
 #![allow(unsafe_code)]
 
 use super::{Errno, Result};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use io_uring::{IoUring, opcode, types};
 use nix::libc;
 use rustix::fs::{Mode, OFlags};
 use rustix::ioctl;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::slice;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use syscalls::Sysno;
 
@@ -55,6 +59,125 @@ pub(crate) fn close_all(fds: &mut Vec<OwnedFd>) {
         if count > 1 && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
             run.into_iter().for_each(|fd| _ = fd.into_raw_fd());
         }
+    }
+}
+
+/// A read into a slot of a [`ReadRing`]: `len` bytes, at most a slot, from the offset `at`.
+pub(crate) struct RingRead<'a> {
+    pub slot: usize,
+    pub fd: BorrowedFd<'a>,
+    pub at: u64,
+    pub len: usize,
+}
+
+/// Reads that are under way at the same time, each into a slot of memory (io_uring(7), from Linux 5.6).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) struct ReadRing {
+    ring: IoUring,
+    /// The memory of all slots, aligned to a page.
+    memory: NonNull<u8>,
+    slot_size: usize,
+    slots: Vec<Slot>,
+    /// Whether the kernel refused to wait, so that slots may be in use for ever.
+    is_broken: bool,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Free,
+    /// The kernel may write to its memory.
+    UnderWay,
+    /// The answer of the read: a number of bytes, or a negative error number.
+    Complete(i32),
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl ReadRing {
+    /// # Errors
+    /// Those of io_uring_setup(2), which containers often do not permit, and of mmap(2).
+    pub(crate) fn new(slots: u32, slot_size: usize) -> Result<ReadRing> {
+        let io_error = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let ring = IoUring::new(slots).map_err(io_error)?;
+        let slots = vec![Slot::Free; slots as usize];
+        let (size, access) = (slots.len() * slot_size, ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: the kernel chooses an address range that is not in use.
+        let memory = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::PRIVATE) }?;
+        let memory = NonNull::new(memory.cast()).ok_or(Errno::NOMEM)?;
+        Ok(ReadRing { ring, memory, slot_size, slots, is_broken: false })
+    }
+
+    /// Begins reads. Bytes that their slots had are lost. What cannot begin is not there when it is taken.
+    pub(crate) fn begin(&mut self, reads: &[RingRead<'_>]) {
+        for read in reads {
+            self.wait_for(read.slot);
+            let (len, memory) = (read.len.min(self.slot_size) as u32, self.address(read.slot));
+            let Some(state) = self.slots.get_mut(read.slot).filter(|_| !self.is_broken) else { continue };
+            let entry = opcode::Read::new(types::Fd(read.fd.as_raw_fd()), memory, len).offset(read.at).build();
+            // SAFETY: the slot's memory stays mapped, and is not accessed, until the read is complete.
+            let is_queued = unsafe { self.ring.submission().push(&entry.user_data(read.slot as u64)) }.is_ok();
+            *state = if is_queued { Slot::UnderWay } else { Slot::Free };
+        }
+        // From now on, the kernel keeps the files open.
+        while !self.is_broken && !self.ring.submission().is_empty() {
+            self.is_broken = self.ring.submit().is_err();
+        }
+    }
+
+    /// Waits for the read of a slot, and returns its bytes. `None` if none has begun, or if it failed.
+    pub(crate) fn take(&mut self, slot: usize) -> Option<&[u8]> {
+        self.wait_for(slot);
+        let state = self.slots.get_mut(slot).filter(|_| !self.is_broken)?;
+        let Slot::Complete(answer) = std::mem::replace(state, Slot::Free) else { return None };
+        let len = usize::try_from(answer).ok()?;
+        // SAFETY: the kernel has written `len` bytes, and writes no more before the next `begin`, which requires `&mut self`.
+        Some(unsafe { slice::from_raw_parts(self.address(slot), len) })
+    }
+
+    /// Waits until a slot is not under way, unless the kernel refuses that.
+    fn wait_for(&mut self, slot: usize) {
+        while !self.is_broken && self.slots.get(slot) == Some(&Slot::UnderWay) {
+            let answer = self.ring.submit_and_wait(1);
+            self.is_broken = answer.is_err_and(|error| error.raw_os_error() != Some(libc::EINTR));
+            for entry in self.ring.completion() {
+                if let Some(state) = self.slots.get_mut(entry.user_data() as usize) {
+                    *state = Slot::Complete(entry.result());
+                }
+            }
+        }
+    }
+
+    fn address(&self, slot: usize) -> *mut u8 {
+        self.memory.as_ptr().wrapping_add(slot * self.slot_size)
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Drop for ReadRing {
+    fn drop(&mut self) {
+        (0..self.slots.len()).for_each(|slot| self.wait_for(slot));
+        if !self.slots.contains(&Slot::UnderWay) {
+            let size = self.slots.len() * self.slot_size;
+            // SAFETY: no read is under way, and no slice of the memory outlives `self`.
+            let _ = unsafe { munmap(self.memory.as_ptr().cast(), size) };
+        }
+    }
+}
+
+/// No reads are under way at the same time on this architecture.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) enum ReadRing {}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+impl ReadRing {
+    pub(crate) fn new(_: u32, _: usize) -> Result<ReadRing> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn begin(&mut self, _: &[RingRead<'_>]) {}
+
+    pub(crate) fn take(&mut self, _: usize) -> Option<&[u8]> {
+        None
     }
 }
 
@@ -407,6 +530,31 @@ mod tests {
             Err(errno) => assert!(is_old(errno), "{errno}"),
         }
         assert!(attribute_at(fd.as_fd(), name, OsStr::new("user.key"), &mut [0; 2]).is_err());
+    }
+
+    #[test]
+    fn a_ring_reads_what_was_begun_last_in_a_slot() {
+        let Ok(mut ring) = ReadRing::new(3, 4096) else { return }; // not permitted, or not on this architecture
+        let file = |text: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let (one, two, pipe) = (file("one"), file("twofold"), rustix::pipe::pipe().unwrap());
+        let of_one = |slot, at| RingRead { slot, fd: one.as_fd(), at, len: 4096 };
+        let of_two = |slot, at, len| RingRead { slot, fd: two.as_fd(), at, len };
+        assert_eq!(ring.take(0), None);
+        let unreadable = RingRead { slot: 2, fd: pipe.1.as_fd(), at: 0, len: 4096 };
+        ring.begin(&[of_one(0, 0), of_two(1, 3, 2), unreadable, of_one(3, 0)]);
+        assert_eq!(ring.take(1), Some(&b"fo"[..]));
+        assert_eq!(ring.take(0), Some(&b"one"[..]));
+        assert_eq!(ring.take(0), None);
+        assert_eq!(ring.take(2), None); // the writing end of a pipe
+        assert_eq!(ring.take(3), None); // no such slot
+        ring.begin(&[of_two(1, 0, 9999), of_one(1, 1), of_two(0, 100, 4096)]);
+        assert_eq!(ring.take(1), Some(&b"ne"[..]));
+        assert_eq!(ring.take(0), Some(&[][..]));
+        ring.begin(&[of_two(0, 0, 4096)]); // dropped under way
     }
 
     #[test]

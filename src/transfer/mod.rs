@@ -36,6 +36,7 @@ pub(crate) mod ladder;
 #[allow(missing_docs)]
 pub(crate) mod meter;
 pub(crate) mod rate_limit;
+pub(crate) mod read_ahead;
 pub(crate) mod route;
 #[allow(missing_docs)]
 pub(crate) mod small;

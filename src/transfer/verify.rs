@@ -5,9 +5,10 @@
 //! the cache (ext4 with data=journal), the pages are written and dropped before, and a check tells whether they
 //! are gone. On tmpfs there is only the cache. [`Uncached::open`] decides between these ways.
 //!
-//! Each direct read waits for the disk. So two readers share a large file, and workers that wait become more (see
-//! `engine/scaling.rs`).
+//! Each direct read waits for the disk, so that pieces are read ahead, many at the same time (`read_ahead.rs`). Where the
+//! kernel does not permit that, each worker waits for one read, and workers become more (`engine/scaling.rs`).
 
+use super::read_ahead::{PIECE, ReadAhead};
 use super::route::FsKind;
 use super::spans::{self, Next};
 use crate::error::{Failure, Operation};
@@ -17,14 +18,7 @@ use crate::sys::{Errno, Result, Stat, at, io, memory};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
-/// The bytes that a reader compares at once. An interruption waits for one piece of each reader.
-const PIECE: usize = 512 << 10;
-/// The least bytes for two readers.
-const LARGE: u64 = 8 << 20;
 /// The alignment of offsets, lengths and memory for O_DIRECT: the largest that a device requires (open(2), NOTES).
 const ALIGNMENT: usize = 4096;
 /// The largest size of a file; no call may read beyond it.
@@ -54,6 +48,8 @@ pub(crate) struct WrittenCopy<'a> {
     pub fd: BorrowedFd<'a>,
     /// Its directory and its name there, if it has one.
     pub name: Option<(BorrowedFd<'a>, &'a OsStr)>,
+    /// Its slot of [`Verifier::begin`], if its content may be there.
+    pub slot: Option<usize>,
 }
 
 impl WrittenCopy<'_> {
@@ -63,15 +59,32 @@ impl WrittenCopy<'_> {
 }
 
 /// Compares files; its buffers are reused.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Verifier {
-    /// Whether other workers copy files of the same directory. They read while this one waits for the disk.
-    pub(crate) has_company: bool,
     source: VerifyBuffer,
     copy: VerifyBuffer,
+    ahead: ReadAhead,
 }
 
 impl Verifier {
+    /// Begins to read the copies of small files from the disk, those that permit it. Each is given by a descriptor that
+    /// is open for reading, too, and the size of its source; its place is its slot. A later call replaces all slots.
+    pub(crate) fn begin(
+        &mut self,
+        copies: &[Option<(BorrowedFd<'_>, u64)>],
+        mut file_system: impl FnMut(u64, BorrowedFd<'_>) -> FsKind,
+    ) {
+        let mut files = Vec::with_capacity(copies.len());
+        for copy in copies {
+            files.push(copy.and_then(|(fd, size)| {
+                let len = usize::try_from(size + 1).ok()?.next_multiple_of(ALIGNMENT); // one more shows a longer copy
+                let begins = len <= PIECE && way_to_read(fd, &mut file_system) == Way::Direct;
+                (begins && io::set_direct(fd).is_ok()).then_some((fd, len))
+            }));
+        }
+        self.ahead.begin_files(&files);
+    }
+
     /// Compares a range of a source, which is open for reading, with its copy, which is opened again. The range
     /// begins at a multiple of 4096 bytes. `file_system` returns the file system of an open file with a device
     /// number. Returns whether some bytes of the copy may have come from the page cache.
@@ -83,24 +96,45 @@ impl Verifier {
         stop: &StopFlag,
         mut file_system: impl FnMut(u64, BorrowedFd<'_>) -> FsKind,
     ) -> std::result::Result<bool, Difference> {
+        if let Some(slot) = written.slot
+            && self.compare_begun(slot, source, stat.size)?
+        {
+            return Ok(false);
+        }
         let mut copy = Uncached::open(written, &mut self.copy, &mut file_system).map_err(cannot_read_back)?;
         let has_holes = stat.seems_sparse() && {
             let stat = at::fstat(source).map_err(Failure::reading)?;
             spans::holes_are_credible(source, &stat, file_system(stat.dev, source).sizes_are_true())
         };
-        let is_large = stat.size.min(range.end).saturating_sub(range.start) >= LARGE;
-        let two_readers = is_large && !self.has_company && !memory::is_limited();
-        let mut compare = |copy: &Uncached| {
-            let pair = Pair { source, copy, two_readers, stop };
+        let mut compare = |copy: &mut Uncached| {
+            let mut pair = Pair { source, size: stat.size, copy, stop };
             let range = range.clone();
-            if has_holes { self.compare_data(&pair, range) } else { self.compare_range(&pair, range) }
+            if has_holes { self.compare_data(&mut pair, range) } else { self.compare_range(&mut pair, range) }
         };
-        let mut answer = compare(&copy);
-        if copy.is_refused.load(Ordering::Relaxed) {
+        let mut answer = compare(&mut copy);
+        if copy.is_refused {
             copy = Uncached::dropped(written).map_err(cannot_read_back)?;
-            answer = compare(&copy);
+            answer = compare(&mut copy);
         }
         answer.map(|()| copy.from_cache)
+    }
+
+    /// Compares a small file with its copy, which was read ahead. Returns false if it has to be read again.
+    fn compare_begun(
+        &mut self,
+        slot: usize,
+        source: BorrowedFd<'_>,
+        size: u64,
+    ) -> std::result::Result<bool, Difference> {
+        let Some(theirs) = self.ahead.take(slot).filter(|theirs| theirs.len() as u64 <= size) else {
+            return Ok(false);
+        };
+        let enough = (theirs.len() + 1).next_multiple_of(ALIGNMENT);
+        let ours = self.source.read(source, 0, enough, false).map_err(Failure::reading)?;
+        if ours.len() > theirs.len() {
+            return Ok(false);
+        }
+        compare_bytes(ours, theirs, 0).map(|()| true)
     }
 
     /// Compares a source with an incomplete copy, both as they are now. Returns the length of their common start, in
@@ -122,7 +156,7 @@ impl Verifier {
             let ours = self.source.read(source, at, PIECE, false).map_err(Failure::reading)?;
             let theirs = self.copy.read(copy.as_fd(), at, PIECE, false).unwrap_or_default();
             if ours.len() < PIECE || ours != theirs {
-                let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
+                let common = common_length(ours, theirs);
                 let blocks = common - common % ALIGNMENT;
                 compared(blocks as u64);
                 return Ok(at + blocks as u64);
@@ -133,7 +167,7 @@ impl Verifier {
     }
 
     /// Compares what is data in either file, and the lengths.
-    fn compare_data(&mut self, pair: &Pair<'_>, range: Range<u64>) -> std::result::Result<(), Difference> {
+    fn compare_data(&mut self, pair: &mut Pair<'_>, range: Range<u64>) -> std::result::Result<(), Difference> {
         let mut from = range.start;
         loop {
             let ours = spans::next_span(pair.source, from);
@@ -158,32 +192,34 @@ impl Verifier {
     }
 
     /// Compares a range, up to the end of the files.
-    fn compare_range(&mut self, pair: &Pair<'_>, range: Range<u64>) -> std::result::Result<(), Difference> {
-        let pieces = Pieces::of(range);
-        thread::scope(|scope| {
-            if pair.two_readers {
-                // Without a thread, this one reads all.
-                let other = thread::Builder::new().stack_size(memory::STACK);
-                let _ = other.spawn_scoped(scope, || Verifier::default().compare_pieces(pair, &pieces));
+    fn compare_range(&mut self, pair: &mut Pair<'_>, range: Range<u64>) -> std::result::Result<(), Difference> {
+        let mut at = range.start - range.start % ALIGNMENT as u64;
+        let (mut ahead, end) = (at, range.end.min(LAST_OFFSET));
+        // One byte more shows whether the copy is longer.
+        let most = if pair.copy.direct { end.min(pair.size + 1) } else { 0 };
+        while at < end {
+            while ahead < most.min(ReadAhead::end(at)) {
+                io::drop_pages(&pair.copy.fd, ahead, PIECE as u64); // starts writeback
+                let len = usize::try_from(most - ahead).unwrap_or(PIECE).min(PIECE).next_multiple_of(ALIGNMENT);
+                self.ahead.begin_piece(pair.copy.fd.as_fd(), ahead, len);
+                ahead += PIECE as u64;
             }
-            self.compare_pieces(pair, &pieces);
-        });
-        pieces.answer()
-    }
-
-    /// Compares one piece after another, until none is left or one differs.
-    fn compare_pieces(&mut self, pair: &Pair<'_>, pieces: &Pieces) {
-        while let Some(at) = pieces.take() {
-            match self.compare_piece(pair, at, pieces.end) {
-                Ok(true) => {}
-                Ok(false) => pieces.end(),
-                Err(difference) => pieces.end_with(at, difference),
+            if !self.compare_piece(pair, at, end, at < ahead)? {
+                break;
             }
+            at += PIECE as u64;
         }
+        Ok(())
     }
 
-    /// Compares the piece at an offset. Returns false if both files end in it.
-    fn compare_piece(&mut self, pair: &Pair<'_>, at: u64, end: u64) -> std::result::Result<bool, Difference> {
+    /// Compares the piece at an offset, which may have begun to be read. Returns false if both files end in it.
+    fn compare_piece(
+        &mut self,
+        pair: &mut Pair<'_>,
+        at: u64,
+        end: u64,
+        has_begun: bool,
+    ) -> std::result::Result<bool, Difference> {
         if pair.stop.is_raised() {
             return Err(Failure::interruption().into());
         }
@@ -193,65 +229,58 @@ impl Verifier {
         let ours = self.source.read(pair.source, at, want, false).map_err(Failure::reading)?;
         // The kernel fills what a direct read asks for beyond the end of the file with zeros, which takes time.
         let enough = (ours.len() + 1).next_multiple_of(ALIGNMENT).min(want);
-        let copy = pair.copy;
-        let theirs = match self.copy.read(copy.fd.as_fd(), at, enough, copy.direct) {
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) if copy.direct => return Err(copy.refuse()),
-            Ok(theirs) if copy.direct && theirs.len() < ours.len() => return Err(copy.refuse()),
-            theirs => theirs.map_err(cannot_read_back)?,
+        let copy = &mut *pair.copy;
+        let begun = if has_begun { self.ahead.take_piece(at) } else { None };
+        let theirs = match begun.filter(|theirs| theirs.len() >= ours.len()) {
+            Some(theirs) => &theirs[..theirs.len().min(want)],
+            None => match self.copy.read(copy.fd.as_fd(), at, enough, copy.direct) {
+                Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) if copy.direct => return Err(copy.refuse()),
+                Ok(theirs) if copy.direct && theirs.len() < ours.len() => return Err(copy.refuse()),
+                theirs => theirs.map_err(cannot_read_back)?,
+            },
         };
-        if ours != theirs {
-            let common = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
-            return Err(Difference::At(at + common as u64));
-        }
-        Ok(ours.len() == want)
+        compare_bytes(ours, theirs, at).map(|()| ours.len() == want)
     }
+}
+
+/// Compares bytes that both files have at an offset.
+fn compare_bytes(ours: &[u8], theirs: &[u8], at: u64) -> std::result::Result<(), Difference> {
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(Difference::At(at + common_length(ours, theirs) as u64))
+}
+
+fn common_length(ours: &[u8], theirs: &[u8]) -> usize {
+    ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count()
 }
 
 /// Two files that are compared.
 struct Pair<'a> {
     source: BorrowedFd<'a>,
-    copy: &'a Uncached,
-    two_readers: bool,
+    /// The size of the source when it was copied.
+    size: u64,
+    copy: &'a mut Uncached,
     stop: &'a StopFlag,
 }
 
-/// The pieces of a range, which readers take in order.
-struct Pieces {
-    next: AtomicU64,
-    end: u64,
-    /// The first difference that was found, and the offset of its piece.
-    first: Mutex<Option<(u64, Difference)>>,
+/// How the disk's content of a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A direct read writes dirty pages first, and then reads the disk.
+    Direct,
+    /// A direct read may be served from the page cache, or is refused. So pages are dropped before.
+    Dropped,
+    /// The pages are all there is.
+    Cached,
 }
 
-impl Pieces {
-    fn of(range: Range<u64>) -> Pieces {
-        let start = range.start - range.start % ALIGNMENT as u64;
-        Pieces { next: AtomicU64::new(start), end: range.end.min(LAST_OFFSET), first: Mutex::default() }
-    }
-
-    fn take(&self) -> Option<u64> {
-        let at = self.next.fetch_add(PIECE as u64, Ordering::Relaxed);
-        (at < self.end).then_some(at)
-    }
-
-    /// Lets no reader take another piece.
-    fn end(&self) {
-        self.next.store(self.end, Ordering::Relaxed);
-    }
-
-    /// Ends with a difference in the piece at an offset. The pieces before it are taken, so their readers report
-    /// theirs.
-    fn end_with(&self, at: u64, difference: Difference) {
-        self.end();
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.as_ref().is_none_or(|(other, _)| at < *other) {
-            *first = Some((at, difference));
-        }
-    }
-
-    fn answer(self) -> std::result::Result<(), Difference> {
-        let first = self.first.into_inner().unwrap_or_else(PoisonError::into_inner);
-        first.map_or(Ok(()), |(_, difference)| Err(difference))
+fn way_to_read(copy: BorrowedFd<'_>, file_system: impl FnOnce(u64, BorrowedFd<'_>) -> FsKind) -> Way {
+    match io::reads_directly(copy).map(|(dev, directly)| (file_system(dev, copy), directly)) {
+        Ok((FsKind::Ext4, Some(true))) | Ok((FsKind::Xfs, None | Some(true))) => Way::Direct,
+        Ok((FsKind::Tmpfs, _)) => Way::Cached,
+        // btrfs may serve a direct read from the cache (compressed or inline extents); others are unknown.
+        _ => Way::Dropped,
     }
 }
 
@@ -261,14 +290,14 @@ struct Uncached {
     /// Whether `fd` was opened with O_DIRECT.
     direct: bool,
     /// Whether a direct read was refused, or gave fewer bytes than the source has.
-    is_refused: AtomicBool,
+    is_refused: bool,
     /// Whether reads may be served from the page cache.
     from_cache: bool,
 }
 
 impl Uncached {
     fn new(fd: OwnedFd, direct: bool, from_cache: bool) -> Uncached {
-        Uncached { fd, direct, is_refused: AtomicBool::new(false), from_cache }
+        Uncached { fd, direct, is_refused: false, from_cache }
     }
 
     /// Opens a copy in the way that its file system needs. A trial read uses `room`.
@@ -277,19 +306,16 @@ impl Uncached {
         room: &mut VerifyBuffer,
         mut file_system: impl FnMut(u64, BorrowedFd<'_>) -> FsKind,
     ) -> Result<Uncached> {
-        let facts = io::reads_directly(copy.fd).map(|(dev, directly)| (file_system(dev, copy.fd), directly));
-        // A direct read that can be trusted writes dirty pages first, and then reads the disk.
-        let is_trusted = match facts {
-            Ok((FsKind::Ext4, directly)) => directly == Some(true),
-            Ok((FsKind::Xfs, directly)) => directly != Some(false),
-            Ok((FsKind::Tmpfs, _)) => return Uncached::cached(copy.open(false)?),
-            _ => false,
-        };
+        let way = way_to_read(copy.fd, &mut file_system);
+        if way == Way::Cached {
+            return Uncached::cached(copy.open(false)?);
+        }
         let direct = copy.open(true).ok();
-        if is_trusted && let Some(fd) = direct {
+        if way == Way::Direct
+            && let Some(fd) = direct
+        {
             return Ok(Uncached::new(fd, true, false));
         }
-        // btrfs may serve a direct read from the cache (compressed or inline extents); others are unknown.
         let direct = direct.filter(|fd| room.read(fd.as_fd(), 0, ALIGNMENT, true).is_ok());
         let dropped = Uncached::dropped(copy)?;
         Ok(match direct {
@@ -311,8 +337,8 @@ impl Uncached {
     }
 
     /// Notes that direct reads are refused. The caller compares the files again, without them.
-    fn refuse(&self) -> Difference {
-        self.is_refused.store(true, Ordering::Relaxed);
+    fn refuse(&mut self) -> Difference {
+        self.is_refused = true;
         cannot_read_back(Errno::INVAL).into()
     }
 }
@@ -359,23 +385,5 @@ impl VerifyBuffer {
     /// Returns the bytes that the last read got.
     fn content(&self) -> &[u8] {
         self.bytes.get(self.content.clone()).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_difference_counts_whichever_is_found_first() {
-        for order in [[0, 1], [1, 0]] {
-            let pieces = Pieces::of(0..u64::MAX);
-            let starts = [pieces.take().unwrap(), pieces.take().unwrap()];
-            for index in order {
-                pieces.end_with(starts[index], Difference::At(starts[index] + 7));
-            }
-            assert_eq!(pieces.take(), None);
-            assert_eq!(pieces.answer(), Err(Difference::At(7)));
-        }
     }
 }

@@ -96,7 +96,7 @@ impl<'t> Destination<'t> {
             NameState::None(_) => None,
             NameState::Temporary(temporary) => Some((temporary.place.get().0, temporary.name.as_os_str())),
         };
-        WrittenCopy { fd: self.fd.as_fd(), name }
+        WrittenCopy { fd: self.fd.as_fd(), name, slot: None }
     }
 
     /// Returns whether it does not have its final name yet.

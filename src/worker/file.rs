@@ -58,7 +58,7 @@ impl Worker<'_> {
             return self.give_up(task, destination, &stat, error).map(|()| true);
         }
         let destination = match self.ctx.options.verify && !self.ctx.options.attributes_only {
-            true => self.verify_written(task, &src, &stat, destination)?,
+            true => self.verify_written(task, &src, &stat, destination, None)?,
             false => destination,
         };
         let state = Completion::of(self.apply_metadata(task, &src, &stat, &destination));

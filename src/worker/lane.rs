@@ -207,7 +207,12 @@ impl Worker<'_> {
                 break;
             }
             let NewMode { create, final_mode } = policy.file(&file.stat);
-            let Ok(fd) = at::create(&batch.fds.dst, file.entry.destination(), create, true) else { continue };
+            let (dst, name) = (&batch.fds.dst, file.entry.destination());
+            let created = match self.ctx.options.verify {
+                true => at::create_readable(dst, name, create),
+                false => at::create(dst, name, create, true),
+            };
+            let Ok(fd) = created else { continue };
             (file.destination, file.made) = (Some(Destination::created(fd, final_mode)), true);
             if self.ctx.options.verbose {
                 let source = batch.dir.source_path(&file.entry.name);
@@ -275,15 +280,20 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Starts to write all files to the disk, so that it writes them at the same time, and then verifies each.
+    /// Starts to write all files to the disk, so that it writes them at the same time, then starts to read all, and
+    /// compares each.
     fn verify_files(&mut self, batch: &Batch, files: &mut [SmallFile]) {
         for destination in files.iter().filter_map(|file| file.destination.as_ref()) {
             io::drop_pages(&destination.fd, 0, 0);
         }
-        for file in files {
+        let opened =
+            files.iter().map(|file| file.destination.as_ref().map(|copy| (copy.fd.as_fd(), file.stat.size)));
+        let copies: Vec<_> = opened.collect();
+        self.verifier.begin(&copies, |dev, fd| self.ladder.file_system(dev, fd));
+        for (slot, file) in files.iter_mut().enumerate() {
             let (Some(src), Some(destination)) = (&file.src, file.destination.take()) else { continue };
             let task = self.task(&batch.dir, &batch.fds, &file.entry);
-            match self.verify_written(&task, src, &file.stat, destination) {
+            match self.verify_written(&task, src, &file.stat, destination, Some(slot)) {
                 Ok(destination) => file.destination = Some(destination),
                 Err(failure) => {
                     self.report_failed(&task, &file.stat, file.measure.take(), Some(failure));

@@ -194,9 +194,7 @@ impl<'c> Worker<'c> {
         while !batch.is_taken() && !self.ctx.run.stop.is_raised() {
             let length = if has_lane { self.lane_length(batch) } else { 1 };
             // Near the end, workers that share a batch take fewer names, so that they finish together.
-            let workers = workers();
-            self.verifier.has_company = workers > 1;
-            let most = match workers {
+            let most = match workers() {
                 0 | 1 => length,
                 several => (batch.left() / (2 * several)).clamp(1, length),
             };

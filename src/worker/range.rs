@@ -68,7 +68,7 @@ impl Worker<'_> {
                 return Err(Failure::new(Operation::CutOff, task.destination_path()));
             }
             if worker.ctx.options.verify {
-                let copy = WrittenCopy { fd: dst.as_fd(), name: Some((task.fds.dst.as_fd(), &name)) };
+                let copy = WrittenCopy { fd: dst.as_fd(), name: Some((task.fds.dst.as_fd(), &name)), slot: None };
                 match worker.verify_range(task, (&src, &stat), copy, range.clone()) {
                     Err(failure) if worker.is_due_to_stop(&failure) => return Ok(None),
                     compared => compared?,

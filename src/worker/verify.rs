@@ -30,15 +30,17 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Compares a copy that was just written with its source. A copy that differs is given up.
+    /// Compares a copy that was just written with its source. A copy that differs is given up. `slot` is that of
+    /// `Verifier::begin`, if its content may be there.
     pub(super) fn verify_written<'t>(
         &mut self,
         task: &Task<'_>,
         source: &OwnedFd,
         stat: &Stat,
         destination: Destination<'t>,
+        slot: Option<usize>,
     ) -> Result<Destination<'t>, Failure> {
-        match self.verify(task, (source, stat), destination.written_copy(task)) {
+        match self.verify(task, (source, stat), WrittenCopy { slot, ..destination.written_copy(task) }) {
             Ok(()) => Ok(destination),
             Err(failure) => {
                 let is_new = destination.before.is_none();
@@ -104,7 +106,7 @@ impl Worker<'_> {
             return Ok(false);
         };
         let name = Some((task.fds.dst.as_fd(), task.entry.destination()));
-        match self.verify(task, (src, &source.stat), WrittenCopy { fd: copy.as_fd(), name }) {
+        match self.verify(task, (src, &source.stat), WrittenCopy { fd: copy.as_fd(), name, slot: None }) {
             Ok(()) => Ok(true),
             // The copy may be good.
             Err(failure) if failure.is_interruption() || failure.reads_source() => Err(failure),

@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// The offset that is corrupted: not the start of any block or chunk.
 const OFFSET: usize = 1_234_567;
+/// The kernel does not permit reading ahead.
+const NOTHING_AHEAD: &str = "inject=io_uring_setup:error=EPERM";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -25,6 +27,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("verify::longest_file", &[Need::Mount("xfs")], longest_file),
         trial("verify::reads_no_more_than_the_file", &[Need::Strace, Need::Mount("ext4")], reads_no_more),
         trial("verify::direct_reads_refused_midway", &[Need::Strace, Need::Mount("ext4")], direct_refused_midway),
+        trial("verify::copies_are_read_ahead", &[Need::Strace, Need::Mount("ext4")], copies_are_read_ahead),
+        trial("verify::reading_ahead_fails", &[Need::Strace, Need::Mount("ext4")], reading_ahead_fails),
+        trial("verify::disk_flipped::small_file", &[Need::Strace, Need::Mount("ext4")], small_file_flipped),
         trial("verify::disk_flipped::journaled_data", &[Need::Strace, Need::Mount("ext4")], journaled_data),
     ];
     for fs in ["ext4", "xfs", "btrfs"] {
@@ -124,19 +129,40 @@ fn flip_on_disk(disk: Mounted, sandbox: Sandbox, strategy: &str) {
     sandbox.file("src", &bytes);
     let strategy = format!("--strategy={strategy}");
     let trace = stopped_before_reading(&sandbox, &[&strategy], "dst", |_| {
-        rustix::fs::syncfs(File::open(&disk.point).unwrap()).unwrap();
-        let start = OFFSET - OFFSET % 4096;
-        let image = File::options().read(true).write(true).open(&disk.image).unwrap();
-        for place in places(&disk.image, &bytes[start..start + 4096]) {
-            let at = place + (OFFSET % 4096) as u64;
-            let mut byte = [0];
-            image.read_exact_at(&mut byte, at).unwrap();
-            image.write_all_at(&[byte[0] ^ 4], at).unwrap();
-        }
+        flip_block(&disk, &bytes, OFFSET);
         // The page cache does not see the change.
         assert!(["src", "dst"].iter().all(|name| fs::read(sandbox.path(name)).unwrap() == bytes));
     });
     assert_differs(&trace, "dst");
+    drop(sandbox);
+    disk.end();
+}
+
+/// Changes a bit of a file's content on the disk, wherever the disk has it.
+fn flip_block(disk: &Mounted, bytes: &[u8], offset: usize) {
+    rustix::fs::syncfs(File::open(&disk.point).unwrap()).unwrap();
+    let start = offset - offset % 4096;
+    let image = File::options().read(true).write(true).open(&disk.image).unwrap();
+    for place in places(&disk.image, &bytes[start..start + 4096]) {
+        let at = place + (offset % 4096) as u64;
+        let mut byte = [0];
+        image.read_exact_at(&mut byte, at).unwrap();
+        image.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    }
+}
+
+/// One of several small files that are copied together changes on the disk before they are read back.
+fn small_file_flipped() {
+    let disk = Mounted::make("ext4").unwrap();
+    let sandbox = Sandbox::within(&disk.point);
+    let content = |number: usize| noise(5000 + number)[number..].to_vec();
+    (0..9).for_each(|number| _ = sandbox.file(format!("src/{number}"), content(number)));
+    let options = ["-e", "trace=io_uring_setup", "-e", "inject=io_uring_setup:signal=STOP:when=1"];
+    let args = ["-rj1", "--verify", "src", "dst"];
+    let trace = strace::zcp_with_stops(&sandbox, &options, &args, |_| flip_block(&disk, &content(6), 4000));
+    let errors = String::from_utf8_lossy(&trace.output.stderr);
+    assert_eq!(errors, "zcp: verification failed: 'src/6' and 'dst/6' differ at offset 4000\n");
+    assert_eq!(trace.output.status.code(), Some(1));
     drop(sandbox);
     disk.end();
 }
@@ -303,8 +329,8 @@ fn good_copy_stays() {
 fn interrupted_overwriting_is_repeated() {
     let sandbox = Sandbox::new();
     sandbox.file("src", noise(7 << 20)).mode("src", 0o640).file("dst", "old");
-    let copy = sandbox.path("dst");
-    let options = ["-P", copy.to_str().unwrap(), "-e", "inject=pread64:signal=INT:when=3"];
+    let source = sandbox.path("src");
+    let options = ["-P", source.to_str().unwrap(), "-e", "inject=pread64:signal=INT:when=3"];
     let output = strace::zcp(&sandbox, &options, &["-aT", "--verify", "src", "dst"]).output;
     assert!(!output.status.success(), "{output:?}");
     assert_done(&sandbox.zcp(["-auT", "src", "dst"]).output().unwrap());
@@ -323,13 +349,17 @@ fn counts_a_file_once() {
     assert_eq!((&totals["files"], &totals["verified"]), (&1.into(), &1.into()));
 }
 
+/// Nothing can be read ahead, and the second read of the copy of a large file fails: source and copy take turns.
+fn second_read_fails(errno: &str) -> [String; 4] {
+    let second = format!("inject=pread64:error={errno}:when=4");
+    ["-e".into(), NOTHING_AHEAD.into(), "-e".into(), second]
+}
+
 /// The copy is read from the disk, and a read error is reported.
 fn cannot_read_back() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src", noise(3 << 20));
-    let dst = sandbox.path("dst");
-    let options = ["-P", dst.to_str().unwrap(), "-e", "inject=pread64:error=EIO:when=2"];
-    let trace = strace::zcp(&sandbox, &options, &["--verify", "src", "dst"]);
+    let trace = strace::zcp(&sandbox, &second_read_fails("EIO"), &["--verify", "src", "dst"]);
     assert_eq!(String::from_utf8_lossy(&trace.output.stderr), "zcp: cannot read back 'dst': Input/output error\n");
     assert_eq!(trace.output.status.code(), Some(1));
 }
@@ -338,21 +368,51 @@ fn cannot_read_back() {
 fn reads_no_more() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src/one", noise(5000)).file("src/page", noise(4096));
-    let trace = strace::zcp(&sandbox, &["-e", "trace=pread64"], &["-r", "--verify", "src", "dst"]);
+    let options = ["-e", "trace=pread64,io_uring_setup", "-e", NOTHING_AHEAD];
+    let trace = strace::zcp(&sandbox, &options, &["-r", "--verify", "src", "dst"]);
     assert_done(&trace.output);
     let reads: Vec<_> = trace.lines().filter(|line| line.contains("/dst/")).collect();
     assert_eq!(reads.iter().filter(|line| line.contains(", 8192, 0) = ")).count(), 2, "{reads:?}");
+}
+
+/// Where the kernel permits it, copies are not read one by one.
+fn copies_are_read_ahead() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    (0..9).for_each(|number| _ = sandbox.file(format!("src/{number}"), noise(number * 1000)));
+    sandbox.file("src/large", noise(3 << 20));
+    let options = ["-e", "trace=pread64,io_uring_setup"];
+    let trace = strace::zcp(&sandbox, &options, &["-r", "--verify", "--stats=json", "src", "dst"]);
+    assert_done(&trace.output);
+    assert_eq!(stats(&trace.output)["totals"]["verified"], 10);
+    let is_permitted = trace.lines().any(|line| line.starts_with("io_uring_setup(") && !line.contains(" = -1 "));
+    let singly = trace.lines().filter(|line| line.starts_with("pread64(") && line.contains("/dst/")).count();
+    assert_eq!(singly == 0, is_permitted);
+}
+
+/// If the kernel ends what was begun, all is read in the ordinary way.
+fn reading_ahead_fails() {
+    let sandbox = Sandbox::within(mounted("ext4").unwrap());
+    (0..9).for_each(|number| _ = sandbox.file(format!("src/{number}"), noise(number * 1000)));
+    sandbox.file("src/large", noise(3 << 20));
+    for number in 1..9 {
+        let inject = format!("inject=io_uring_enter:error=EBUSY:when={number}");
+        let args = ["-rj1", "--verify", "--stats=json", "-T", "src", "dst"];
+        let trace = strace::zcp(&sandbox, &["-e", &inject], &args);
+        assert_done(&trace.output);
+        assert_eq!(stats(&trace.output)["totals"]["verified"], 10);
+        sandbox.snapshot("src").plain().assert_same(&sandbox.snapshot("dst").plain());
+        fs::remove_dir_all(sandbox.path("dst")).unwrap();
+    }
 }
 
 /// If O_DIRECT is refused in the middle of a file, the rest is read without it, still from the disk.
 fn direct_refused_midway() {
     let sandbox = Sandbox::within(mounted("ext4").unwrap());
     sandbox.file("src", noise(3 << 20));
-    let dst = sandbox.path("dst");
-    let options = ["-P", dst.to_str().unwrap(), "-e", "inject=pread64:error=EINVAL:when=2"];
+    let options = second_read_fails("EINVAL");
     let trace = strace::zcp(&sandbox, &options, &["--verify", "--stats=json", "src", "dst"]);
     assert_done(&trace.output);
-    assert_eq!(trace.injected(), 1);
+    assert_eq!(trace.injected(), 2);
     let totals = &stats(&trace.output)["totals"];
     assert_eq!((&totals["verified"], &totals["verified_in_cache"]), (&1.into(), &0.into()));
 }
