@@ -77,14 +77,14 @@ pub(crate) struct ReadRing {
     /// The memory of all slots, aligned to a page.
     memory: NonNull<u8>,
     slot_size: usize,
-    slots: Vec<Slot>,
+    slots: Vec<SlotState>,
     /// Whether the kernel refused to wait, so that slots may be in use for ever.
     is_broken: bool,
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
+enum SlotState {
     Free,
     /// The kernel may write to its memory.
     UnderWay,
@@ -99,7 +99,7 @@ impl ReadRing {
     pub(crate) fn new(slots: u32, slot_size: usize) -> Result<ReadRing> {
         let io_error = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         let ring = IoUring::new(slots).map_err(io_error)?;
-        let slots = vec![Slot::Free; slots as usize];
+        let slots = vec![SlotState::Free; slots as usize];
         let (size, access) = (slots.len() * slot_size, ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: the kernel chooses an address range that is not in use.
         let memory = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::PRIVATE) }?;
@@ -116,7 +116,7 @@ impl ReadRing {
             let entry = opcode::Read::new(types::Fd(read.fd.as_raw_fd()), memory, len).offset(read.at).build();
             // SAFETY: the slot's memory stays mapped, and is not accessed, until the read is complete.
             let is_queued = unsafe { self.ring.submission().push(&entry.user_data(read.slot as u64)) }.is_ok();
-            *state = if is_queued { Slot::UnderWay } else { Slot::Free };
+            *state = if is_queued { SlotState::UnderWay } else { SlotState::Free };
         }
         // From now on, the kernel keeps the files open.
         while !self.is_broken && !self.ring.submission().is_empty() {
@@ -128,7 +128,7 @@ impl ReadRing {
     pub(crate) fn take(&mut self, slot: usize) -> Option<&[u8]> {
         self.wait_for(slot);
         let state = self.slots.get_mut(slot).filter(|_| !self.is_broken)?;
-        let Slot::Complete(answer) = std::mem::replace(state, Slot::Free) else { return None };
+        let SlotState::Complete(answer) = std::mem::replace(state, SlotState::Free) else { return None };
         let len = usize::try_from(answer).ok()?;
         // SAFETY: the kernel has written `len` bytes, and writes no more before the next `begin`, which requires `&mut self`.
         Some(unsafe { slice::from_raw_parts(self.address(slot), len) })
@@ -136,12 +136,12 @@ impl ReadRing {
 
     /// Waits until a slot is not under way, unless the kernel refuses that.
     fn wait_for(&mut self, slot: usize) {
-        while !self.is_broken && self.slots.get(slot) == Some(&Slot::UnderWay) {
+        while !self.is_broken && self.slots.get(slot) == Some(&SlotState::UnderWay) {
             let answer = self.ring.submit_and_wait(1);
             self.is_broken = answer.is_err_and(|error| error.raw_os_error() != Some(libc::EINTR));
             for entry in self.ring.completion() {
                 if let Some(state) = self.slots.get_mut(entry.user_data() as usize) {
-                    *state = Slot::Complete(entry.result());
+                    *state = SlotState::Complete(entry.result());
                 }
             }
         }
@@ -156,7 +156,7 @@ impl ReadRing {
 impl Drop for ReadRing {
     fn drop(&mut self) {
         (0..self.slots.len()).for_each(|slot| self.wait_for(slot));
-        if !self.slots.contains(&Slot::UnderWay) {
+        if !self.slots.contains(&SlotState::UnderWay) {
             let size = self.slots.len() * self.slot_size;
             // SAFETY: no read is under way, and no slice of the memory outlives `self`.
             let _ = unsafe { munmap(self.memory.as_ptr().cast(), size) };
@@ -164,13 +164,15 @@ impl Drop for ReadRing {
     }
 }
 
-/// No reads are under way at the same time on this architecture.
+/// Stands for a `ReadRing` where no calls of io_uring(7) are at hand.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) enum ReadRing {}
+pub(crate) enum NoReadRing {}
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use NoReadRing as ReadRing;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-impl ReadRing {
-    pub(crate) fn new(_: u32, _: usize) -> Result<ReadRing> {
+impl NoReadRing {
+    pub(crate) fn new(_: u32, _: usize) -> Result<NoReadRing> {
         Err(Errno::NOSYS)
     }
 
