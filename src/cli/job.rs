@@ -37,8 +37,9 @@ impl JobOptions {
     }
 }
 
-/// Returns the requested step, or else a copy. The options of `line` must be settled.
+/// Returns the requested step, or else a copy. The options of `line` must be settled; `preset` are those of `ZCP_OPTS`.
 pub(super) fn request(
+    preset: Vec<Given>,
     given: &[Given],
     mut line: CommandLine,
     operands: Vec<OsString>,
@@ -54,7 +55,7 @@ pub(super) fn request(
         }
         (Some(folder), None, None) => {
             job.refuse_others(&["parts", "split-over"], |name| format!("--{name} does not go with --plan"))?;
-            JobStep::Plan(plan(folder, given, line, operands)?)
+            JobStep::Plan(plan(folder, &[preset, given.to_vec()].concat(), line, operands)?)
         }
         (None, Some(folder), None) => {
             job.refuse_others(&["part"], |name| format!("--{name} does not go with --run"))?;

@@ -113,10 +113,10 @@ pub(crate) fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, U
     let manner = Manner { posix: std::env::var_os("POSIXLY_CORRECT").is_some(), cp: called_cp };
     let read = getopt::read(args, manner);
     let mut line = CommandLine::new(program);
-    if let Some(preset) = std::env::var_os(PRESET).filter(|_| !called_cp) {
-        for given in preset_options(&preset)? {
-            given.apply(&mut line).map_err(in_preset)?;
-        }
+    let preset = std::env::var_os(PRESET).filter(|_| !called_cp).unwrap_or_default();
+    let preset = preset_options(&preset)?;
+    for given in &preset {
+        given.apply(&mut line).map_err(in_preset)?;
     }
     // In order: the first option that fails or prints a text decides.
     for given in &read.given {
@@ -130,7 +130,7 @@ pub(crate) fn parse(args: Vec<OsString>, console: &Console) -> Result<Request, U
         return Err(error);
     }
     line.settle(console)?;
-    job::request(&read.given, line, read.operands)
+    job::request(preset, &read.given, line, read.operands)
 }
 
 /// Parses the arguments that the plan of a job holds, followed by those of a step.

@@ -40,8 +40,8 @@ pub(super) enum Scope {
     How,
     /// Concerns one run, such as `--jobs`. Each part of a job may have its own.
     Run,
-    /// Names the destination. A plan keeps the destination in its manifest instead.
-    Operand,
+    /// Says which names are copied, or where. A plan keeps the names themselves instead; `ZCP_OPTS` may not hold it.
+    Names,
     /// Selects a step of a job or belongs to one, or prints a text instead of copying.
     Step,
 }

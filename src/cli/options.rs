@@ -112,7 +112,7 @@ const CP_OPTIONS: &[Opt] = &[
         "Treat DEST as the copy itself, never as a directory to copy into",
         |line| line.no_target_directory = true,
     )
-    .scope(Scope::Operand)
+    .scope(Scope::Names)
     .brief("Never copy into DEST"),
     Opt::flag("one-file-system", Some('x'), "Do not enter other file systems", |line| {
         line.copy.one_file_system(true);
@@ -191,7 +191,7 @@ const CP_OPTIONS: &[Opt] = &[
         "Copy all SOURCEs into DIRECTORY",
         CommandLine::set_target_directory,
     )
-    .scope(Scope::Operand)
+    .scope(Scope::Names)
     .kind(ArgumentKind::Directory),
     Opt::optional_value(
         "update",
@@ -295,7 +295,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .under(CHOICE, Scope::What)
+    .under(CHOICE, Scope::Names)
     .common(),
     Opt::value(
         "include",
@@ -308,7 +308,7 @@ const OWN_OPTIONS: &[Opt] = &[
             Ok(())
         },
     )
-    .under(CHOICE, Scope::What),
+    .under(CHOICE, Scope::Names),
     Opt::value(
         "exclude-from",
         None,
@@ -324,12 +324,12 @@ const OWN_OPTIONS: &[Opt] = &[
         },
     )
     .kind(ArgumentKind::File)
-    .under(CHOICE, Scope::What),
+    .under(CHOICE, Scope::Names),
     Opt::flag("gitignore", None, "Obey the .gitignore files in SOURCE", |line| {
         line.excludes = true;
         line.copy.gitignore();
     })
-    .under(CHOICE, Scope::What)
+    .under(CHOICE, Scope::Names)
     .common(),
     Opt::value(
         "files-from",
@@ -345,16 +345,16 @@ const OWN_OPTIONS: &[Opt] = &[
         },
     )
     .kind(ArgumentKind::File)
-    .under(CHOICE, Scope::What),
+    .under(CHOICE, Scope::Names),
     Opt::flag("null", Some('0'), "With --files-from: names in FILE end with a NUL byte, as find -print0 writes them", |line| {
         line.name_end = 0;
     })
-    .under(CHOICE, Scope::What),
+    .under(CHOICE, Scope::Names),
     Opt::flag("dry-run", None, "Copy nothing; print what would be copied, or only the totals with --stats", |line| {
         line.dry_run = true;
         line.copy.dry_run(true);
     })
-    .under(CHOICE, Scope::What)
+    .under(CHOICE, Scope::Names)
     .brief("Copy nothing; print what would be copied"),
     Opt::flag("fsync", None, "Write everything to the disk before the copy ends", |line| {
         line.copy.fsync(true);

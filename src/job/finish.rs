@@ -250,6 +250,7 @@ fn report(job: &Job, results: &[PartResult]) {
         let more = failed.saturating_sub(u64::try_from(errors.len()).unwrap_or(u64::MAX));
         if more > 0 {
             ctx.events.fail(Failure::new(Operation::FurtherFailures, &step).and(more.to_string()));
+            (1..more).for_each(|_| ctx.events.fail_silently());
         }
     }
 }

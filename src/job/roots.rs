@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 pub(super) struct JobRoots {
     pub(super) source: (Root, OwnedFd),
@@ -106,11 +107,11 @@ fn absolute(path: &OsStr) -> Result<OsString, Failure> {
     }
 }
 
-/// Returns whether `path`, or the directory that it would be made in, is the source or below it.
+/// Returns whether an absolute path, or the directory that it would be made in, is the source or below it.
 fn leads_into(path: &OsStr, source: &Stat) -> bool {
-    let parent = path::split(path).0;
-    let open = |path| at::open_dir(at::CWD, path, Follow::Yes);
-    open(path).or_else(|_| open(parent)).is_ok_and(|dir| existing::ancestors(&dir).contains(&source.id()))
+    let mut existing =
+        Path::new(path).ancestors().map(|path| at::open_dir(at::CWD, path.as_os_str(), Follow::Yes));
+    existing.find_map(Result::ok).is_some_and(|dir| existing::ancestors(&dir).contains(&source.id()))
 }
 
 fn make(ctx: &Context, entry: &Entry, source: &Stat, path: &OsStr) -> Result<(), Failure> {

@@ -22,7 +22,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("jobs::refused_plans", &[], refused_plans),
         trial("jobs::changed_source", &[], changed_source),
         trial("jobs::failures_are_listed", &[], failures_are_listed),
+        trial("jobs::many_failures", &[], many_failures),
         trial("jobs::other_roots", &[], other_roots),
+        trial("jobs::patterns", &[], patterns),
+        trial("jobs::preset", &[], preset),
     ]
 }
 
@@ -222,8 +225,11 @@ fn refused_plans() {
         says(&plan(&sandbox, &[&["--parts=2"], args].concat()), words);
         assert!(!sandbox.path("job/manifest.json").exists());
     }
-    let inside = sandbox.zcp(["-a", "--plan=src/job", "--parts=2", "src", "dst"]).output().unwrap();
-    says(&inside, "the job folder 'src/job' is inside SOURCE");
+    for job in ["src/job", "src/new/directories/job"] {
+        let inside = sandbox.zcp(["-a", &format!("--plan={job}"), "--parts=2", "src", "dst"]).output().unwrap();
+        says(&inside, &format!("the job folder '{job}' is inside SOURCE"));
+    }
+    assert!(!sandbox.path("src/new").exists());
 }
 
 fn changed_source() {
@@ -281,4 +287,42 @@ fn other_roots() {
     says(&run(&sandbox, 0), "dst' is not the directory that the plan was made for");
     says(&run(&sandbox, 1), "dst' is not the directory that the plan was made for");
     says(&finish(&sandbox), "have not been run: 0,1");
+}
+
+/// A result lists 1,000 failures; `--finish` counts all of them.
+fn many_failures() {
+    let sandbox = Sandbox::new();
+    for at in 0..1_100 {
+        sandbox.file(format!("src/{at}"), "").dir(format!("dst/{at}"));
+    }
+    done(&plan(&sandbox, &["-aT", "--parts=1", "src", "dst"]));
+    says(&run(&sandbox, 0), "cannot overwrite directory");
+    says(&finish(&sandbox), "'part 0' reported 100 further failures");
+    let report: Value = serde_json::from_slice(&fs::read(sandbox.path("job/finish.json")).unwrap()).unwrap();
+    assert_eq!(report["totals"]["failed"], 1_100);
+}
+
+/// Only the plan needs the patterns: the machines of the parts may not have their file.
+fn patterns() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a.o", "").file("src/a.c", "").file("patterns", "*.o\n!kept.o\n").file("src/kept.o", "");
+    done(&plan(&sandbox, &["-a", "--parts=1", "--exclude-from=patterns", "--include=x", "src", "dst"]));
+    fs::remove_file(sandbox.path("patterns")).unwrap();
+    done(&run(&sandbox, 0));
+    done(&finish(&sandbox));
+    assert!(!sandbox.path("dst/a.o").exists());
+    assert!(sandbox.path("dst/a.c").exists() && sandbox.path("dst/kept.o").exists());
+}
+
+/// The options in `ZCP_OPTS` of the plan that say how to copy are those of all parts.
+fn preset() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "1");
+    let args = ["-a", "--plan=job", "--parts=1", "src", "dst"];
+    done(&sandbox.zcp(args).env("ZCP_OPTS", "--verify --stats").output().unwrap());
+    assert_eq!(manifest(&sandbox)["arguments"], serde_json::json!(["--verify", "--archive"]));
+    done(&run(&sandbox, 0));
+    done(&finish(&sandbox));
+    let report: Value = serde_json::from_slice(&fs::read(sandbox.path("job/finish.json")).unwrap()).unwrap();
+    assert_eq!(report["totals"]["verified"], 1);
 }
