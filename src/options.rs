@@ -255,8 +255,7 @@ impl Options {
         if keep.context && set {
             return Err("cannot set target context and preserve it");
         }
-        // -a and --preserve=all keep the context, too, unless another one is set.
-        keep.context |= keep.xattr && !keep.xattr_required && !set;
+        keep.context |= keep.context_if_enabled && !set;
         Ok(None)
     }
 

@@ -21,7 +21,7 @@ pub enum Attribute {
     /// The SELinux context. On a system without SELinux: [`Error::Unusable`](crate::Error::Unusable).
     Context,
     /// All attributes; the SELinux context only on a system with SELinux. An extended attribute that cannot
-    /// be kept is a warning.
+    /// be kept is a warning, unless [`Xattr`](Attribute::Xattr) is given as well.
     All,
 }
 
@@ -41,6 +41,7 @@ impl CopyOptions {
         self.preserve([Mode, Ownership, Timestamps, Links]);
         self.options.preserve.xattr = true;
         self.options.preserve.xattr_quiet = true;
+        self.options.preserve.context_if_enabled = true;
         self.recursive(true).dereference(Dereference::Never)
     }
 
@@ -82,11 +83,14 @@ impl CopyOptions {
             Attribute::Timestamps => keep.timestamps = yes,
             Attribute::Links => keep.links = yes,
             Attribute::Xattr => (keep.xattr, keep.xattr_required) = (yes, yes),
-            Attribute::Context => keep.context = yes,
+            Attribute::Context => {
+                keep.context = yes;
+                keep.context_if_enabled &= yes;
+            }
             Attribute::All => {
                 (keep.mode, keep.no_mode) = (yes, !yes);
                 (keep.ownership, keep.timestamps, keep.links) = (yes, yes, yes);
-                (keep.xattr, keep.xattr_required) = (yes, false);
+                (keep.xattr, keep.context_if_enabled) = (yes, yes);
             }
         }
     }

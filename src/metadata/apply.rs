@@ -26,6 +26,8 @@ pub struct Preserve {
     pub xattr: bool,
     /// The SELinux context.
     pub context: bool,
+    /// `-a`, `--preserve=all`: the SELinux context, if the kernel has SELinux.
+    pub context_if_enabled: bool,
     /// An extended attribute that cannot be kept is a failure (`--preserve=xattr`).
     pub xattr_required: bool,
     /// `-a`: an extended attribute that the file system or missing rights refuse is left out silently; any

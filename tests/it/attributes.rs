@@ -173,7 +173,7 @@ fn wrong_owner() {
 
 /// An attribute is left out silently only if the file system does not support it or the process may not set it.
 fn refused_values() {
-    for options in ["-a", "--preserve=xattr"] {
+    for options in ["-a", "--preserve=xattr", "--preserve=xattr,all"] {
         for errno in [
             "EOPNOTSUPP",
             "ENODATA",
