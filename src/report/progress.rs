@@ -299,7 +299,8 @@ impl ProgressDisplay {
                 Display::Bar => self.draw(bar.get_or_insert_with(|| self.show_bar()), &running),
                 _ if start.elapsed() < next_line => self.meters.wanted.store(true, Ordering::Relaxed),
                 _ => {
-                    next_line += display.interval();
+                    // Counted from now: a copy that was stopped for a while (SIGTSTP) has no lines to catch up with.
+                    next_line = start.elapsed() + display.interval();
                     self.print_line(display, &running, false);
                 }
             }

@@ -122,7 +122,7 @@ impl Listed {
         while !ctx.run.stop.is_raised() {
             match self.list.next()? {
                 Ok(parts) => {
-                    let path = joined(&parts);
+                    let path = parts.join(OsStr::new("/"));
                     if self.seen.insert(path.as_bytes()) {
                         return Some(parts);
                     }
@@ -194,32 +194,36 @@ struct ListedDirectories {
 
 impl ListedDirectories {
     /// Enters and makes the directory of these components, or returns it if that was done before. Returns
-    /// `None` if it is excluded, or if it could not be entered and that was reported.
+    /// `None` if it is excluded, or if it could not be entered and that was reported. Goes from the top down, and not by
+    /// recursion: a list may contain a name of any length.
     fn enter(&self, walker: &mut Walker<'_, '_>, parts: &[OsString]) -> Result<Option<ListedDirectory>, Failure> {
-        let once = Arc::clone(lock(&self.known).entry(joined(parts)).or_default());
+        let mut directory = self.enter_once(OsStr::new(""), || walker.enter_root_of_list(&self.root).map(Some))?;
+        let mut path = OsString::new();
+        for name in parts {
+            let Some(above) = directory else { return Ok(None) };
+            path.push("/");
+            path.push(name);
+            directory = self.enter_once(&path, || walker.enter_listed(&above, name))?;
+        }
+        Ok(directory)
+    }
+
+    /// Enters a directory by `enter`, unless that was done before.
+    fn enter_once(
+        &self,
+        path: &OsStr,
+        enter: impl FnOnce() -> Result<Option<ListedDirectory>, Failure>,
+    ) -> Result<Option<ListedDirectory>, Failure> {
+        let once = Arc::clone(lock(&self.known).entry(path.to_owned()).or_default());
         let mut failure = None;
         // Another worker that needs this directory waits here.
         let entered = once.get_or_init(|| {
-            self.enter_anew(walker, parts).unwrap_or_else(|reason| {
+            enter().unwrap_or_else(|reason| {
                 failure = Some(reason);
                 None
             })
         });
         failure.map_or_else(|| Ok(entered.clone()), Err)
-    }
-
-    fn enter_anew(
-        &self,
-        walker: &mut Walker<'_, '_>,
-        parts: &[OsString],
-    ) -> Result<Option<ListedDirectory>, Failure> {
-        match parts.split_last() {
-            None => walker.enter_root_of_list(&self.root).map(Some),
-            Some((name, leading)) => match self.enter(walker, leading)? {
-                None => Ok(None),
-                Some(above) => walker.enter_listed(&above, name),
-            },
-        }
     }
 }
 
@@ -260,8 +264,4 @@ impl Walker<'_, '_> {
         let level = level_below(self.ctx, above.level.as_ref(), name, &fds.src, &path);
         Ok(Some(ListedDirectory { dir, level }))
     }
-}
-
-fn joined(parts: &[OsString]) -> OsString {
-    parts.join(OsStr::new("/"))
 }

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("files_from::what_cannot_be_read", &[], what_cannot_be_read),
         trial("files_from::links_on_the_way", &[], links_on_the_way),
         trial("files_from::without_end", &[], without_end),
+        trial("files_from::long_name", &[], long_name),
     ]
 }
 
@@ -214,6 +215,16 @@ fn what_cannot_be_read() {
     let output = sandbox.zcp(["--files-from=list", "src", "dst"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error reading 'list': Is a directory\n");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// A name with very many components, which no stack has room for.
+fn long_name() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/b", "b").file("list", "a/".repeat(100_000) + "f\nb\n");
+    let output = sandbox.zcp(["--files-from=list", "src", "dst"]).output().unwrap();
+    let words = "zcp: failed to get attributes of 'src/a': No such file or directory\n";
+    assert_eq!((String::from_utf8_lossy(&output.stderr).as_ref(), output.status.code()), (words, Some(1)));
+    assert_eq!(copied(&sandbox, "dst"), "b");
 }
 
 /// A list that never ends and names nothing that can be copied ends by a signal.
