@@ -105,10 +105,14 @@ impl Console {
     /// [`interactive`](crate::CopyOptions::interactive).
     pub fn ask(&self, prompt: &Prompt) -> bool {
         self.0.bar.suspend(|| {
-            lock(&self.0.output).flush();
+            let stop = {
+                let mut output = lock(&self.0.output);
+                output.flush();
+                output.stop.clone().unwrap_or_default()
+            };
             let text = [self.program().as_bytes(), b": ", &prompt.text].concat();
             let _ = write_to_stderr(&text);
-            matches!(io::read_line(std::io::stdin()).first(), Some(b'y' | b'Y'))
+            matches!(io::read_line(std::io::stdin(), &stop).first(), Some(b'y' | b'Y'))
         })
     }
 

@@ -1,7 +1,8 @@
 //! System calls on open files. Those that copy data are in `transfer`.
 
 use super::interrupted::{Interruptions, retry_on_intr};
-use super::{Errno, Result, proc, raw};
+use super::proc::{self, StopFlag};
+use super::{Errno, Result, raw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -215,12 +216,18 @@ pub(crate) fn readable_bytes(fd: impl AsFd) -> Result<u64> {
     rustix::io::ioctl_fionread(fd)
 }
 
-/// Reads a line byte by byte, so that the rest of the input is left to the next reader. A read error ends the
-/// line.
-pub(crate) fn read_line(fd: impl AsFd) -> Vec<u8> {
+/// Reads a line byte by byte, so that the rest of the input is left to the next reader. A read error ends the line. Returns
+/// an empty line after a stop request: a read that waits for a terminal would go on after the signal.
+pub(crate) fn read_line(fd: impl AsFd, stop: &StopFlag) -> Vec<u8> {
     let mut line = Vec::new();
     let mut byte = [0];
+    let mut interruptions = Interruptions::default();
     loop {
+        while poll_a_while(&fd, false, &mut interruptions) == Ok(false) {
+            if stop.is_raised() {
+                return Vec::new();
+            }
+        }
         match retry_on_intr(|| rustix::io::read(&fd, &mut byte)) {
             Ok(1..) if byte != *b"\n" => line.push(byte[0]),
             _ => return line,

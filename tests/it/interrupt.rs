@@ -5,6 +5,7 @@ use crate::sandbox::{Sandbox, noise};
 use crate::strace::{self, Trace};
 use libtest_mimic::Trial;
 use std::fs;
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("interrupt::flushes_are_short", &[Need::Strace], flushes_are_short),
         trial("interrupt::between_flushes", &[Need::Strace], between_flushes),
         trial("interrupt::reader_goes_away", &[], reader_goes_away),
+        trial("interrupt::question_ends", &[], question_ends),
         trial("interrupt::too_long_for_the_limit", &[Need::Program("sh")], too_long_for_the_limit),
     ]
 }
@@ -57,6 +59,27 @@ fn reader_goes_away() {
             let whole = copy.map_or(true, |copy| copy == b"old" || copy == noise(100_000 + index));
             assert!(whole, "{stream}: {index}");
         }
+    }
+}
+
+/// A signal ends a copy that waits for an answer, and no answer is needed.
+fn question_ends() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "new").file("src/b", "new").file("dst/a", "old").file("dst/b", "old");
+    let mut command = std::process::Command::new(crate::sandbox::ZCP);
+    command.args(["-riT", "src", "dst"]).current_dir(sandbox.path(""));
+    let piped = std::process::Stdio::piped;
+    let mut zcp = command.stdin(piped()).stderr(piped()).spawn().unwrap();
+    let mut errors = zcp.stderr.take().unwrap();
+    let mut prompt = [0; "zcp: overwrite 'dst/a'? ".len()];
+    errors.read_exact(&mut prompt).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&zcp), rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("zcp: interrupted: copied 0 files"), "{rest}");
+    assert_eq!(zcp.wait().unwrap().signal(), Some(2));
+    for name in ["dst/a", "dst/b"] {
+        assert_eq!(fs::read(sandbox.path(name)).unwrap(), b"old");
     }
 }
 
