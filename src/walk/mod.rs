@@ -463,25 +463,22 @@ impl<'c> Walker<'_, 'c> {
     fn is_listed_name_excluded(&self, node: &Node, found: &Dirent<'_>, is_dir: bool) -> bool {
         let Some(level) = node.level.as_deref() else { return false };
         let excluded_as = |is_dir| is_excluded(&self.ctx.options, Some(level), found.name, is_dir);
-        let is_as_listed = || {
-            let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
-            let fds = node.dir.fds(self.ctx);
-            fds.is_ok_and(|fds| at::stat(&fds.src, found.name, follow).is_ok_and(|stat| stat.is_dir() == is_dir))
-        };
-        excluded_as(is_dir) && (excluded_as(!is_dir) || is_as_listed())
+        excluded_as(is_dir) && (excluded_as(!is_dir) || self.has_type(node, found, is_dir))
+    }
+
+    /// Returns whether an entry exists and is a directory, or with `is_dir` false, is anything else.
+    fn has_type(&self, node: &Node, found: &Dirent<'_>, is_dir: bool) -> bool {
+        let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
+        let stat = node.dir.fds(self.ctx).and_then(|fds| at::stat(&fds.src, found.name, follow));
+        stat.is_ok_and(|stat| stat.is_dir() == is_dir)
     }
 
     fn is_directory(&self, node: &Node, found: &Dirent<'_>) -> bool {
-        let follow = Follow::from(self.ctx.options.dereference == Dereference::Always);
-        let looks_so = || {
-            let fds = node.dir.fds(self.ctx);
-            fds.is_ok_and(|fds| at::stat(&fds.src, found.name, follow).is_ok_and(|stat| stat.is_dir()))
-        };
         match found.kind {
             Some(Kind::Directory) => true,
-            Some(Kind::Symlink) => follow == Follow::Yes && looks_so(),
+            Some(Kind::Symlink) if self.ctx.options.dereference != Dereference::Always => false,
             // Some file systems do not report types in their listings.
-            None => looks_so(),
+            Some(Kind::Symlink) | None => self.has_type(node, found, true),
             _ => false,
         }
     }
