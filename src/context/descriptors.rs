@@ -126,7 +126,8 @@ impl FdSlot {
 pub(crate) struct Descriptors {
     most: usize,
     reserved: usize,
-    workers: usize,
+    /// The number of workers for which the descriptors suffice.
+    pub workers: usize,
     together: usize,
     /// The number of further files that all workers may copy together.
     free: AtomicUsize,
@@ -151,11 +152,6 @@ impl Descriptors {
     /// Returns the number of workers for which `limit` descriptors suffice.
     pub(crate) fn affordable_workers(limit: usize) -> usize {
         limit.saturating_sub(FOR_ALL + 2 * LEAST) / EACH
-    }
-
-    /// Returns the number of workers for which the descriptors suffice.
-    pub(crate) fn workers(&self) -> usize {
-        self.workers
     }
 
     /// Returns the number of small files that a worker may copy together.

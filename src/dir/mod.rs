@@ -50,10 +50,10 @@ pub(crate) struct Dir {
     /// The path of the destination root, for messages.
     root: OsString,
     fds: Arc<FdSlot>,
-    src_id: Option<FileId>,
-    dst_id: Option<FileId>,
-    /// The device number of the destination.
-    pub dst_dev: Option<u64>,
+    /// The identity of the source; `None` for a root.
+    pub src_id: Option<FileId>,
+    /// The identity of the destination; `None` for the working directory, and for one that a dry run would make.
+    pub dst_id: Option<FileId>,
     /// Whether only this run can have put entries into the destination.
     pub fresh: bool,
     finish: Option<Finish>,
@@ -88,7 +88,6 @@ impl Dir {
             fds: FdSlot::new(Fds { src: source, dst: destination }),
             src_id: None,
             dst_id,
-            dst_dev: dst_id.map(|id| id.dev),
             fresh,
             finish: None,
             abandoned: AtomicBool::new(false),
@@ -115,7 +114,6 @@ impl Dir {
             fds: FdSlot::new(fds),
             src_id: Some(finish.source.id()),
             dst_id,
-            dst_dev: dst_id.map(|id| id.dev),
             fresh: finish.made,
             finish: Some(finish),
             abandoned: AtomicBool::new(false),
@@ -134,15 +132,9 @@ impl Dir {
         }
     }
 
-    /// Device and inode of the source; `None` for a root.
-    pub(crate) fn source_id(&self) -> Option<FileId> {
-        self.src_id
-    }
-
-    /// Device and inode of the destination; `None` for the working directory, and for one that a dry run would
-    /// make.
-    pub(crate) fn destination_id(&self) -> Option<FileId> {
-        self.dst_id
+    /// Returns the device number of the destination.
+    pub(crate) fn dst_dev(&self) -> Option<u64> {
+        self.dst_id.map(|id| id.dev)
     }
 
     /// Returns whether the directory only leads to an operand (`--parents`).
@@ -287,7 +279,7 @@ impl Dir {
     /// Watches the file system of new entries, so that it can be synced as a whole (`--fsync`). Returns false if each
     /// file has to be synced by itself.
     pub(crate) fn watch_file_system(&self, ctx: &Context, destination: impl AsFd) -> bool {
-        match (&self.place, self.dst_dev) {
+        match (&self.place, self.dst_dev()) {
             (None, Some(dev)) => watch_file_system(ctx, dev, destination),
             (None, None) => false,
             (Some(_), _) => self.synced_with_others && !ctx.run.synced_file_systems.is_refused(),

@@ -179,7 +179,7 @@ fn worker_count(ctx: &Context, roots: &Roots) -> usize {
 /// Returns the number of workers by `--jobs`, or else of processors, as far as descriptors and memory allow.
 fn wanted_workers(ctx: &Context) -> usize {
     let wanted = ctx.options.jobs.unwrap_or_else(proc::processors);
-    wanted.min(ctx.run.descriptors.workers()).min(memory::affordable_workers())
+    wanted.min(ctx.run.descriptors.workers).min(memory::affordable_workers())
 }
 
 /// Returns the progress display, or `None` without a console and a callback. `estimate` is called only if there

@@ -113,11 +113,8 @@ impl Events {
         self.receivers.log.is_some() || self.itemize
     }
 
-    pub(crate) fn made_directory(
-        &self,
-        source: impl FnOnce() -> OsString,
-        destination: impl FnOnce() -> OsString,
-    ) {
+    pub(crate) fn made_directory(&self, source: impl Fn() -> OsString, destination: impl Fn() -> OsString) {
+        self.made(&source, &destination);
         if !self.records() {
             return;
         }

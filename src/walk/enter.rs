@@ -153,7 +153,6 @@ impl Walker<'_, '_> {
         destination_path: impl Fn() -> OsString + Copy,
         line: impl FnOnce(&OsStr, &OsStr) -> Vec<u8>,
     ) {
-        self.ctx.events.made(source_path, destination_path);
         self.ctx.events.made_directory(source_path, destination_path);
         if self.ctx.options.verbose {
             self.ctx.events.lines(&line(&source_path(), &destination_path()));
@@ -326,11 +325,11 @@ impl Walker<'_, '_> {
         let is_link = !entry.operand && !matches!(entry.hint, Some(Kind::Directory));
         let mut above = Some(parent);
         while let Some(dir) = above.filter(|_| self.ctx.options.dereference == Dereference::Always) {
-            if dir.source_id() == Some(source.id()) && !dir.is_leading() {
+            if dir.src_id == Some(source.id()) && !dir.is_leading() {
                 let path = parent.source_path(&entry.name);
                 return Err(Failure::new(Operation::CyclicLink, path));
             }
-            if is_link && dir.destination_id() == Some(source.id()) {
+            if is_link && dir.dst_id == Some(source.id()) {
                 return Err(operand.meets_itself());
             }
             above = dir.parent();

@@ -52,7 +52,7 @@ impl Walker<'_, '_> {
         let has_changed = stat.ctime.sec + 1 >= self.ctx.run.process.start.sec;
         let may_be = !entry.operand
             && !self.ctx.options.dry_run
-            && above.dir.dst_dev.is_some_and(|dev| dev != stat.dev)
+            && above.dir.dst_dev().is_some_and(|dev| dev != stat.dev)
             && has_changed
             && is_view();
         if !may_be {

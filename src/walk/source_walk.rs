@@ -90,7 +90,7 @@ impl<'c> SourceWalk<'c> {
                 return None;
             }
         };
-        let is_above = |level: &OpenLevel| level.dir.source_id().unwrap_or(self.root) == stat.id();
+        let is_above = |level: &OpenLevel| level.dir.src_id.unwrap_or(self.root) == stat.id();
         if follow == Follow::Yes && self.levels.iter().any(is_above) {
             self.ctx.events.fail(Failure::new(Operation::CyclicLink, parent.source_path(&name)));
             return None;

@@ -142,7 +142,7 @@ impl Worker<'_> {
         if !destination.is_unseen() && !self.ctx.options.times_mark_completion() {
             return false;
         }
-        let known = destination.before.map(|before| before.dev).or(task.dir.dst_dev);
+        let known = destination.before.map(|before| before.dev).or(task.dir.dst_dev());
         let Some(dev) = known.or_else(|| at::fstat(&destination.fd).ok().map(|stat| stat.dev)) else {
             return true;
         };

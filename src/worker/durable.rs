@@ -145,7 +145,7 @@ impl Worker<'_> {
     /// another file system.
     pub(super) fn is_synced_later(&self, task: &Task<'_>, destination: &Destination<'_>) -> bool {
         self.watch_file_system(task)
-            && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev)
+            && destination.before.is_none_or(|before| Some(before.dev) == task.dir.dst_dev())
     }
 
     pub(super) fn sync_file(&self, task: &Task<'_>, fd: &OwnedFd) -> std::result::Result<(), Failure> {

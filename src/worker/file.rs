@@ -91,7 +91,7 @@ impl Worker<'_> {
         stat: &Stat,
         destination: &Destination<'_>,
     ) -> Result<(), Failure> {
-        let (dst_dev, destination_kind) = match (&destination.before, task.dir.dst_dev) {
+        let (dst_dev, destination_kind) = match (&destination.before, task.dir.dst_dev()) {
             (Some(before), _) if before.is_regular() && destination.written != WrittenFile::Onwards => {
                 (before.dev, DestinationKind::File)
             }

@@ -84,13 +84,13 @@ pub(super) fn is_allowed(ctx: &Context) -> bool {
 impl Worker<'_> {
     /// Returns whether plain files of this batch are copied together.
     pub(super) fn has_lane(&mut self, batch: &Batch) -> bool {
-        let Some(source) = batch.dir.source_id() else { return self.has_lane && batch.dir.dst_dev.is_some() };
+        let Some(source) = batch.dir.src_id else { return self.has_lane && batch.dir.dst_dev().is_some() };
         self.has_lane && self.has_lane_from(batch, source.dev, batch.fds.src.as_fd())
     }
 
     /// Returns whether plain files from the device of this descriptor are copied together.
     fn has_lane_from(&mut self, batch: &Batch, dev: u64, fd: BorrowedFd<'_>) -> bool {
-        let Some(destination) = batch.dir.dst_dev else { return false };
+        let Some(destination) = batch.dir.dst_dev() else { return false };
         let (source, destination) = ((dev, fd), (destination, batch.fds.dst.as_fd()));
         let is_local =
             [source, destination].into_iter().all(|(dev, fd)| self.ladder.file_system(dev, fd).is_local());
@@ -177,7 +177,7 @@ impl Worker<'_> {
             && stat.size <= SMALL
             && !stat.seems_sparse()
             && self.tracked_names(entry, stat).is_none()
-            && match batch.dir.source_id() {
+            && match batch.dir.src_id {
                 Some(id) => id.dev == stat.dev,
                 None => self.has_lane_from(batch, stat.dev, fd.as_fd()),
             }
@@ -234,7 +234,7 @@ impl Worker<'_> {
             let before = self.meter.bytes.get();
             self.show(&task, &file.stat);
             let measure = self.measure();
-            let answer = match (&mut small, task.dir.dst_dev) {
+            let answer = match (&mut small, task.dir.dst_dev()) {
                 (Some(small), Some(dev)) => self.move_small(small, (src, &file.stat), (destination, dev)),
                 _ => self.move_content(&task, src, &file.stat, destination),
             };
@@ -262,7 +262,7 @@ impl Worker<'_> {
         let first = files.first()?;
         let source = (first.stat.dev, first.src.as_ref()?.as_fd());
         let is_one_device = files.iter().all(|file| file.stat.dev == first.stat.dev);
-        let destination = (batch.dir.dst_dev?, batch.fds.dst.as_fd());
+        let destination = (batch.dir.dst_dev()?, batch.fds.dst.as_fd());
         if is_one_device { self.ladder.small_files(source, destination) } else { None }
     }
 
