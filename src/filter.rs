@@ -28,6 +28,7 @@ pub struct Level {
     /// Relative to the operand.
     path: PathBuf,
     ignores: Vec<Pattern>,
+    /// The nearest level above that has patterns.
     above: Option<Arc<Level>>,
 }
 
@@ -65,7 +66,11 @@ impl Filter {
     /// `.gitignore`.
     pub fn level(&self, above: Option<&Arc<Level>>, name: &OsStr, ignores: Option<&[u8]>) -> Arc<Level> {
         let path = above.map(|above| above.path.join(name)).unwrap_or_default();
-        Arc::new(Level { path, ignores: patterns(ignores), above: above.cloned() })
+        let above = match above {
+            Some(level) if level.ignores.is_empty() => level.above.clone(),
+            nearest => nearest.cloned(),
+        };
+        Arc::new(Level { path, ignores: patterns(ignores), above })
     }
 
     /// Returns whether a name in a directory is excluded. The command line takes precedence over `.gitignore`
