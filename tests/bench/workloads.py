@@ -1,5 +1,5 @@
 """The trees that are copied, the same on every machine, and the comparison of a copy with its source."""
-import hashlib, os, random, stat
+import hashlib, os, random, stat, subprocess
 from typing import Callable, NamedTuple
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -118,6 +118,12 @@ VARIANTS = {  # written behind a workload: big+overwrite
 def title(name):
     base, *variants = name.split("+")
     return ", ".join([WORKLOADS[base].title] + [VARIANTS[v] for v in variants])
+
+
+def given(tree):
+    """The workload that copies a tree of this machine."""
+    make = lambda m: subprocess.run(["cp", "-a", "--reflink=never", f"{tree}/.", m.root], check=True)
+    return Workload(f"tree {os.path.basename(tree)}", make)
 
 
 def build(name, path, scale, old=False):
