@@ -42,13 +42,10 @@ impl SyncedFileSystems {
         if let Some((_, whole)) = known.iter().find(|(other, _)| *other == dev) {
             return Ok(whole.is_some());
         }
-        let reached = io::fs_magic(&dir).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev));
-        let whole = match reached {
-            true => Some(Arc::new(at::open_dir(&dir, OsStr::new("."), Follow::No)?)),
-            false => None,
-        };
+        let whole = open_whole(dev, dir)?.map(Arc::new);
+        let is_whole = whole.is_some();
         known.push((dev, whole));
-        Ok(reached)
+        Ok(is_whole)
     }
 
     /// Adds a finished directory, whose file system will be synced.
@@ -86,8 +83,34 @@ impl SyncedFileSystems {
     fn sync_file_systems(&self) -> Result<()> {
         // Copied, so that other workers are not blocked during the calls.
         let known = lock(&self.file_systems).iter().filter_map(|(_, fd)| fd.clone()).collect::<Vec<_>>();
-        let sync = |fd: &Arc<OwnedFd>| io::sync_file_system(fd).map_err(|errno| at::refusal(fd, errno));
-        let answers = known.iter().map(sync).collect::<Vec<_>>();
+        let answers = known.iter().map(io::sync_file_system).collect::<Vec<_>>();
         answers.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
+    }
+}
+
+/// Opens the file system of a directory for syncfs(2), if the call reaches it. A directory that may be written, but not
+/// read, gives no descriptor for that, so a file without a name is created there.
+fn open_whole(dev: u64, dir: impl AsFd) -> Result<Option<OwnedFd>> {
+    let (reached, here) =
+        (io::fs_magic(&dir).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev)), OsStr::new("."));
+    if !reached {
+        return Ok(None);
+    }
+    let opened = at::open_dir(&dir, here, Follow::No)?;
+    match at::is_by_path(&opened) {
+        true => Ok(at::create_nameless(&dir, here, 0o600).ok()),
+        false => Ok(Some(opened)),
+    }
+}
+
+/// Writes the names in a directory to the disk (fsync(2)), or its whole file system if it may not be read.
+pub(crate) fn sync_names(dir: impl AsFd) -> Result<()> {
+    match io::sync(&dir) {
+        Err(Errno::INVAL) => Ok(()), // from file systems that have nothing to write for a directory
+        Err(Errno::BADF) => match open_whole(at::fstat(&dir)?.dev, dir)? {
+            Some(whole) => io::sync_file_system(whole),
+            None => Err(Errno::ACCESS),
+        },
+        answer => answer,
     }
 }

@@ -11,7 +11,7 @@ mod hold;
 pub(crate) use finish::{AttributeScope, Finish};
 pub(crate) use hold::Hold;
 
-use crate::context::{Context, DestinationName, DirFd, FdSlot, Fds, Syncable, TableFds};
+use crate::context::{Context, DestinationName, DirFd, FdSlot, Fds, Syncable, TableFds, sync_names};
 use crate::error::{Failure, Operation};
 use crate::path::without_slashes;
 use crate::sys::at::{self, Follow};
@@ -330,10 +330,7 @@ impl Dir {
 
 impl Syncable for Dir {
     fn sync(&self, ctx: &Context) {
-        if let Err(errno) = self.fds(ctx).and_then(|fds| io::sync(&fds.dst))
-            && errno != Errno::INVAL
-        {
-            // File systems that have nothing to write for a directory give EINVAL.
+        if let Err(errno) = self.fds(ctx).and_then(|fds| sync_names(&fds.dst)) {
             ctx.events.fail(Failure::new(Operation::Sync, self.destination_path(OsStr::new(""))).errno(errno));
         }
     }

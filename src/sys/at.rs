@@ -252,10 +252,9 @@ pub(crate) fn open_dir(dir: impl AsFd, name: &OsStr, follow: Follow) -> Result<O
     }
 }
 
-/// Turns EBADF into EACCES for a directory that [`open_dir`] could open by O_PATH only: it may not be read.
-pub(crate) fn refusal(dir: impl AsFd, errno: Errno) -> Errno {
-    let by_path = || fs::fcntl_getfl(&dir).is_ok_and(|flags| flags.contains(OFlags::PATH));
-    if errno == Errno::BADF && by_path() { Errno::ACCESS } else { errno }
+/// Returns whether [`open_dir`] could open a directory by O_PATH only, because it may not be read.
+pub(crate) fn is_by_path(dir: impl AsFd) -> bool {
+    fs::fcntl_getfl(&dir).is_ok_and(|flags| flags.contains(OFlags::PATH))
 }
 
 pub(crate) fn names(dir: impl AsFd, name: &OsStr) -> Result<Vec<OsString>> {

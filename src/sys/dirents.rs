@@ -103,7 +103,8 @@ impl EntryBuffer {
             match entries.next() {
                 None => return Ok(false),
                 Some(Err(Errno::INTR)) if interruptions.may_retry() => continue,
-                Some(Err(errno)) => return Err(at::refusal(dir, errno)),
+                Some(Err(Errno::BADF)) if at::is_by_path(dir) => return Err(Errno::ACCESS),
+                Some(Err(errno)) => return Err(errno),
                 Some(Ok(entry)) => {
                     let name = OsStr::from_bytes(entry.file_name().to_bytes());
                     if name != "." && name != ".." {

@@ -7,7 +7,7 @@
 
 use super::destination::Destination;
 use super::{Shared, Task, Worker};
-use crate::context::{Context, SyncedFileSystems};
+use crate::context::{Context, SyncedFileSystems, sync_names};
 use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::metadata::{Handle, times};
@@ -214,13 +214,11 @@ impl Shared {
         if ctx.run.stop.is_raised() {
             return;
         }
-        let fds = top.fds(ctx);
-        let answer =
-            fds.and_then(|fds| at::open_dir(&fds.dst, directory, Follow::Yes)).and_then(|dir| io::sync(&dir));
-        if let Err(errno) = answer
-            && errno != Errno::INVAL
-        {
-            ctx.events.fail(cannot_sync(top.destination_path(directory), errno));
+        let opened = top.fds(ctx).and_then(|fds| at::open_dir(&fds.dst, directory, Follow::Yes));
+        if let Err(errno) = opened.and_then(sync_names) {
+            let name = if directory == "." { OsStr::new("") } else { directory };
+            let path = Some(top.destination_path(name)).filter(|path| !path.is_empty());
+            ctx.events.fail(cannot_sync(path.unwrap_or_else(|| ".".into()), errno));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `--fsync`: when data is on the disk, and which errors are reported.
 
 use crate::needs::{Mounted, Need, trial};
-use crate::sandbox::{Sandbox, assert_done, noise, stats};
+use crate::sandbox::{Sandbox, ZCP, assert_done, noise, stats};
 use crate::snapshot::Snapshot;
 use crate::strace::{self, Trace};
 use filetime::FileTime;
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("durable::errors_on_the_way", &[Need::Strace], errors_on_the_way),
         trial("durable::waits_are_shared", &[Need::Strace], waits_are_shared),
         trial("durable::device", &[], device),
+        trial("durable::drop_box", &[Need::Root, Need::Program("setpriv")], drop_box),
         trial("durable::costs_nothing_unasked", &[Need::Strace], costs_nothing_unasked),
     ];
     for fs in ["ext4", "xfs"] {
@@ -33,6 +34,32 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The positions of the calls that match `wanted` in the trace.
 fn positions(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
     trace.lines().enumerate().filter(|(_, line)| wanted(line)).map(|(index, _)| index).collect()
+}
+
+/// The destination may be written, but not read. Its file system is synced through a file without a name, or, where such
+/// files do not exist, the reason is said.
+fn drop_box() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "text").file("src/b", "more").mode("src/a", 0o644).dir("box").mode("", 0o777);
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups", ZCP];
+    let can_be_nameless = {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::TMPFILE;
+        rustix::fs::open(sandbox.path("box"), flags, rustix::fs::Mode::RUSR).is_ok()
+    };
+    for args in [&["src/a"][..], &["--atomic", "src/a"], &["-rp", "src/a", "src/b"], &["-r", "src"]] {
+        sandbox.dir("box").mode("box", 0o1733);
+        let output = sandbox.command("setpriv").args(user).arg("--fsync").args(args).arg("box/").output().unwrap();
+        if can_be_nameless {
+            assert_done(&output);
+        } else {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(errors, "zcp: cannot sync 'box/': Permission denied\n", "{args:?}");
+        }
+        let name = if args.contains(&"src") { "src/a" } else { "a" };
+        let times = ["src/a".into(), format!("box/{name}")].map(|path| fs::metadata(sandbox.path(path)).unwrap());
+        assert!(times[1].modified().unwrap() >= times[0].modified().unwrap());
+        fs::remove_dir_all(sandbox.path("box")).unwrap();
+    }
 }
 
 /// The file is synced after its last byte and attribute, then the directory with its name.
