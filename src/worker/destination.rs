@@ -448,12 +448,7 @@ impl Worker<'_> {
 
     /// Removes a partly overwritten existing file.
     pub(super) fn discard_overwritten(&self, task: &Task<'_>, destination: Destination<'_>) -> bool {
-        let Ok(place) = FinalName::behind_link(task) else { return false };
-        let (dir, name) = place.get();
-        let id = |stat: Stat| stat.id();
-        let written = at::fstat(&destination.fd).map(id);
-        let is_there = written.is_ok() && written == at::stat(dir, name, Follow::No).map(id);
-        is_there && unlink_and_close(dir, name, destination.fd).is_ok()
+        FinalName::behind_link(task).is_ok_and(|place| remove_if_same(place.get(), destination.fd).is_ok())
     }
 
     /// Removes a file that must not remain: one with a temporary name, or a new one under its final name.
@@ -464,7 +459,7 @@ impl Worker<'_> {
                 unlink_and_close(temporary.place.get().0, &temporary.name, destination.fd)
             }
             NameState::Final if destination.before.is_none() => {
-                unlink_and_close(task.fds.dst.as_fd(), task.entry.destination(), destination.fd)
+                remove_if_same((task.fds.dst.as_fd(), task.entry.destination()), destination.fd)
             }
             NameState::Final | NameState::None(_) => Ok(()),
         };
@@ -489,6 +484,14 @@ fn empty(fd: OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
 /// with this error.
 fn may_need_truncating_open(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)
+}
+
+/// Removes the name of an open file, unless another process has given the name to another file.
+fn remove_if_same((dir, name): (BorrowedFd<'_>, &OsStr), fd: OwnedFd) -> Result<(), Errno> {
+    match at::stat(dir, name, Follow::No)?.id() == at::fstat(&fd)?.id() {
+        true => unlink_and_close(dir, name, fd),
+        false => Err(Errno::STALE),
+    }
 }
 
 /// Removes the name of an open file. Some servers allow that only after the file is closed.

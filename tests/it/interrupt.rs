@@ -5,12 +5,17 @@ use crate::sandbox::{Sandbox, noise};
 use crate::strace::{self, Trace};
 use libtest_mimic::Trial;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("interrupt::new_file_goes", &[Need::Strace], new_file_goes),
+        trial(
+            "interrupt::file_of_another_process_stays",
+            &[Need::Program("mkfifo")],
+            file_of_another_process_stays,
+        ),
         trial("interrupt::half_overwritten_goes", &[Need::Strace], half_overwritten_goes),
         trial("interrupt::backup_comes_back", &[Need::Strace], backup_comes_back),
         trial("interrupt::what_is_done_stays", &[Need::Strace], what_is_done_stays),
@@ -81,6 +86,25 @@ fn question_ends() {
     for name in ["dst/a", "dst/b"] {
         assert_eq!(fs::read(sandbox.path(name)).unwrap(), b"old");
     }
+}
+
+/// A file that another process has put in place of the half-written one is not removed.
+fn file_of_another_process_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.file("other", "whole");
+    sandbox.command("mkfifo").arg("fifo").assert().success();
+    let mut command = std::process::Command::new(crate::sandbox::ZCP);
+    command.args(["-R", "--copy-contents", "fifo", "copy"]).current_dir(sandbox.path(""));
+    let mut zcp = command.spawn().unwrap();
+    let mut writer = fs::OpenOptions::new().write(true).open(sandbox.path("fifo")).unwrap();
+    writer.write_all(b"half").unwrap();
+    while fs::metadata(sandbox.path("copy")).map_or(0, |copy| copy.len()) < 4 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::rename(sandbox.path("other"), sandbox.path("copy")).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&zcp), rustix::process::Signal::INT).unwrap();
+    assert_eq!(zcp.wait().unwrap().signal(), Some(2));
+    assert_eq!(fs::read(sandbox.path("copy")).unwrap(), b"whole");
 }
 
 /// A file that exceeds RLIMIT_FSIZE is an ordinary failure, and the copy continues.
