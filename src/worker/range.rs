@@ -6,13 +6,13 @@
 
 use super::complete::Completion;
 use super::destination::Destination;
-use super::record::Part;
 use super::{Task, Worker};
 use crate::batch::Entry;
 use crate::context::Fds;
 use crate::dir::Dir;
 use crate::error::{Failure, Operation};
 use crate::metadata::Handle;
+use crate::report::log::NameAction;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Stat, io};
 use crate::transfer::Transfer;
@@ -76,7 +76,7 @@ impl Worker<'_> {
             }
             worker.stats.bytes_logical += range.end - range.start;
             io::close(dst).map_err(task.cannot(Operation::Close))?;
-            worker.record_part(task, measure, Part::Range(range));
+            worker.record_part(task, measure, NameAction::Copied, Some(range));
             Ok(Some(name))
         })
     }
@@ -102,7 +102,7 @@ impl Worker<'_> {
             worker.commit(task, destination, &stat, state)?;
             worker.stats.files += 1;
             worker.stats.verified += u64::from(worker.ctx.options.verify); // each range by the part that copied it
-            worker.record_part(task, measure, Part::Whole);
+            worker.record_part(task, measure, NameAction::Copied, None);
             Ok(())
         })
     }
@@ -117,7 +117,7 @@ impl Worker<'_> {
             let fds = whole.dir.fds(worker.ctx).map_err(failure)?;
             let old = whole.entry.destination();
             worker.link(task, (fds.dst.as_fd(), old), Follow::No, true).map_err(failure)?;
-            worker.record_part(task, measure, Part::Link);
+            worker.record_part(task, measure, NameAction::Linked, None);
             Ok(())
         })
     }

@@ -214,23 +214,16 @@ impl Worker<'_> {
         self.recorder.name.why = Some(why);
     }
 
-    /// Logs a range of a file that several processes copy, or its completion.
-    pub(super) fn record_part(&mut self, task: &Task<'_>, measure: Option<Measure>, part: Part) {
+    /// Logs a step of a file that several processes copy: a range, or the completion of a name (`None`).
+    pub(super) fn record_part(
+        &mut self,
+        task: &Task<'_>,
+        measure: Option<Measure>,
+        action: NameAction,
+        range: Option<Range<u64>>,
+    ) {
         let Some(measure) = measure else { return };
-        let (action, range) = match part {
-            Part::Range(range) => (NameAction::Copied, Some(range)),
-            Part::Whole => (NameAction::Copied, None),
-            Part::Link => (NameAction::Linked, None),
-        };
         let record = Record { action, range, kind: Some(Kind::RegularFile), ..Record::default() };
         self.write_record(task, measure, record);
     }
-}
-
-/// A step of a file that several processes copy.
-pub(super) enum Part {
-    Range(Range<u64>),
-    /// The file got its attributes and its name.
-    Whole,
-    Link,
 }
