@@ -107,9 +107,7 @@ impl Refusal {
     pub fn failure(self, source: OsString, destination: OsString) -> Failure {
         let operation = match self {
             Refusal::SameFile => return Failure::new(Operation::SameFile, source).and(destination),
-            Refusal::UntrustedLink => {
-                return Failure::new(Operation::ThroughUntrustedLink, destination);
-            }
+            Refusal::UntrustedLink => return Failure::new(Operation::ThroughUntrustedLink, destination),
             Refusal::DirectoryOverOther => Operation::DirectoryOverOther,
             Refusal::OtherOverDirectory => Operation::OtherOverDirectory,
             Refusal::JustMade => Operation::OverJustMade,

@@ -96,7 +96,7 @@ fn has_own_tables(ctx: &Context, kinds: &[FsKind]) -> bool {
 /// Returns the file system on which the files are probably cloned: that of the first source and of the destination.
 fn cloned_on(ctx: &Context, roots: &Roots, kinds: &[FsKind]) -> Option<FsKind> {
     let &[kind, destination] = kinds else { return None };
-    if kind != destination || !ctx.options.limits.tries_clone(kind) {
+    if kind != destination || !ctx.options.limits.tries_clone((kind, kind), true) {
         return None;
     }
     let directory = roots.open_on_one_device(ctx)?;

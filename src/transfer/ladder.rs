@@ -81,9 +81,9 @@ impl Limits {
         self.restrict(stream_route(case, self.cloning))
     }
 
-    /// Returns whether files within a file system of this kind are cloned, if it can.
-    pub(crate) fn tries_clone(&self, kind: FsKind) -> bool {
-        self.route(Case::small((kind, kind), true)).strategies.first() == Some(&Strategy::Reflink)
+    /// Returns whether small new files are cloned between file systems of these kinds, if they can be.
+    pub(crate) fn tries_clone(&self, kinds: (FsKind, FsKind), same_device: bool) -> bool {
+        self.route(Case::small(kinds, same_device)).strategies.first() == Some(&Strategy::Reflink)
     }
 
     fn restrict(&self, default: Route) -> Route {
@@ -381,8 +381,7 @@ impl Ladder {
     /// with its device number.
     pub fn tries_clone(&mut self, source: (u64, BorrowedFd<'_>), destination: (u64, BorrowedFd<'_>)) -> bool {
         let kinds = (self.file_system(source.0, source.1), self.file_system(destination.0, destination.1));
-        let route = self.limits.route(Case::small(kinds, source.0 == destination.0));
-        route.strategies.first() == Some(&Strategy::Reflink)
+        self.limits.tries_clone(kinds, source.0 == destination.0)
     }
 
     pub(super) fn route(&mut self, case: Case, choose: fn(&Limits, Case) -> Route) -> Arc<Route> {
@@ -413,10 +412,7 @@ impl Ladder {
     }
 
     pub(super) fn check_stop(&self) -> Result<(), Failure> {
-        if !self.stop.is_raised() {
-            return Ok(());
-        }
-        Err(Failure::interruption())
+        if self.stop.is_raised() { Err(Failure::interruption()) } else { Ok(()) }
     }
 
     /// Remembers a refusal that holds beyond this file: for the run, or for this pair of devices.

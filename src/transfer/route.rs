@@ -288,23 +288,19 @@ mod tests {
     const KINDS: [FsKind; 7] =
         [FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs, FsKind::Tmpfs, FsKind::Remote, FsKind::Fuse, FsKind::Other];
 
-    fn all_cases() -> impl Iterator<Item = Case> {
-        KINDS.into_iter().flat_map(|source| {
-            KINDS.into_iter().flat_map(move |destination| {
-                [(true, true), (true, false), (false, true), (false, false)].into_iter().flat_map(
-                    move |(same_device, overwritten)| {
-                        [SizeClass::Small, SizeClass::Medium, SizeClass::Large].into_iter().map(move |size| Case {
-                            source,
-                            destination,
-                            same_device,
-                            size,
-                            overwritten,
-                            uncached: false,
-                        })
-                    },
-                )
-            })
-        })
+    fn all_cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for source in KINDS {
+            for destination in KINDS {
+                for size in [SizeClass::Small, SizeClass::Medium, SizeClass::Large] {
+                    for (same_device, overwritten) in [(true, true), (true, false), (false, true), (false, false)]
+                    {
+                        cases.push(Case { source, destination, same_device, size, overwritten, uncached: false });
+                    }
+                }
+            }
+        }
+        cases
     }
 
     #[test]
@@ -327,7 +323,7 @@ mod tests {
 
     #[test]
     fn never_means_that_nothing_may_share_blocks() {
-        for case in all_cases().filter(|case| may_clone(*case)) {
+        for case in all_cases().into_iter().filter(|case| may_clone(*case)) {
             let strategies = default_route(case, Cloning::Forbid).strategies;
             assert!(
                 !strategies.contains(&Strategy::Reflink) && !strategies.contains(&Strategy::CopyFileRange),
@@ -341,13 +337,6 @@ mod tests {
         for case in all_cases() {
             let first = default_route(case, Cloning::Try).strategies.first().copied();
             assert_eq!(first == Some(Strategy::Reflink), may_clone(case), "{case:?}");
-        }
-    }
-
-    #[test]
-    fn always_allows_nothing_else() {
-        for case in all_cases() {
-            assert_eq!(default_route(case, Cloning::Require).strategies, [Strategy::Reflink]);
         }
     }
 }

@@ -94,11 +94,11 @@ impl UnsyncedFile {
         Ok(Some(opened).filter(is_it))
     }
 
-    fn sync(&self, ctx: &Context) -> Result<()> {
-        if !self.is_regular {
-            return Ok(());
-        }
-        io::sync(self.dir.fds(ctx).and_then(|fds| at::open_read(&fds.dst, &self.name, Follow::Yes, false))?)
+    /// Syncs the file by itself, and reports a failure. Returns whether it is on the disk.
+    fn sync(&self, ctx: &Context) -> bool {
+        let opened = || at::open_read(&self.dir.fds(ctx)?.dst, &self.name, Follow::Yes, false);
+        let answer = if self.is_regular { opened().and_then(io::sync) } else { Ok(()) };
+        answer.map_err(|errno| ctx.events.fail(cannot_sync(self.path(), errno))).is_ok()
     }
 
     /// Sets the times of a synced file, if they are missing, and releases its directory.
@@ -247,14 +247,8 @@ fn settle(
     if SyncedFileSystems::is_syncfs_unavailable(errno) {
         return settle_each(ctx, files);
     }
-    let mut is_found = false;
-    for file in files.iter().chain(timed.iter()) {
-        if let Err(errno) = file.sync(ctx) {
-            ctx.events.fail(cannot_sync(file.path(), errno));
-            is_found = true;
-        }
-    }
-    if !is_found {
+    let lost = files.iter().chain(timed.iter()).filter(|file| !file.sync(ctx)).count();
+    if lost == 0 {
         ctx.events.fail(Failure::new(Operation::SyncFileSystem, some()).errno(errno));
     }
     timed.drain(..).chain(files).for_each(|file| file.mark_incomplete(ctx));
@@ -263,16 +257,12 @@ fn settle(
 /// Settles the files one by one, if syncfs(2) does not exist.
 fn settle_each(ctx: &Context, files: Vec<UnsyncedFile>) {
     for mut file in files {
-        if let Err(errno) = file.sync(ctx) {
-            ctx.events.fail(cannot_sync(file.path(), errno));
+        if !file.sync(ctx) {
             file.mark_incomplete(ctx);
             continue;
         }
         file.complete(ctx);
-        if file.lacks_times
-            && let Err(errno) = file.sync(ctx)
-        {
-            ctx.events.fail(cannot_sync(file.path(), errno));
+        if file.lacks_times && !file.sync(ctx) {
             file.mark_incomplete(ctx);
         }
     }

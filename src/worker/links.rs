@@ -67,14 +67,13 @@ impl Links {
         placement: Placement,
     ) -> Claim {
         let mut inodes = lock(&self.0);
-        let slot = match inodes.entry(source.id()) {
+        let mut slot = match inodes.entry(source.id()) {
             Slot::Vacant(slot) => {
                 slot.insert(Inode { state: LinkState::Copying(Vec::new()), unseen: names.saturating_sub(1) });
                 return Claim::First;
             }
             Slot::Occupied(slot) => slot,
         };
-        let mut slot = slot;
         let inode = slot.get_mut();
         inode.unseen = inode.unseen.saturating_sub(1);
         let forget = inode.unseen == 0;

@@ -357,9 +357,7 @@ impl<'c> Worker<'c> {
     fn make_kind(&mut self, task: &Task<'_>, source: Source, placement: Placement) -> Result<bool, Failure> {
         match self.ctx.options.action {
             Action::SymbolicLink => return self.link_symbolically(task, &source.stat, placement),
-            Action::HardLink => {
-                return self.link_to_source(task, &source.stat, placement);
-            }
+            Action::HardLink => return self.link_to_source(task, &source.stat, placement),
             Action::Copy if self.ctx.options.dry_run => {
                 return self.dry_run(task, &source, placement).map(|()| true);
             }
