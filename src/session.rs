@@ -25,7 +25,7 @@ pub(crate) struct Outlook {
 
 /// Copies the operands. Fails if nothing can be copied at all.
 pub(crate) fn copy(mut options: Options, operands: Operands, events: Events) -> Result<Summary, Failure> {
-    let roots = operands::resolve(operands, &mut options)?;
+    let roots = operands::resolve(operands, &mut options, &events.stop)?;
     let takes_long = options.limits.rate_limit.is_some() || roots.may_take_long();
     let are_many = roots.are_many;
     let outlook = Outlook { takes_long, are_many, stale_retry: StaleRetry::default(), made_earlier: None };

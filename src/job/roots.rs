@@ -40,7 +40,7 @@ pub(super) fn resolve(
 ) -> Result<(JobRoots, Folder, Bounded<File>), Failure> {
     let mut options = ctx.options.clone();
     let key = key(&operands);
-    let roots = operands::resolve(operands, &mut options)?;
+    let roots = operands::resolve(operands, &mut options, &ctx.run.stop)?;
     let Some(entry) = roots.entries.into_iter().next() else {
         return Err(Failure::from(Operation::MissingOperand));
     };

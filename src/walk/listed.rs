@@ -17,11 +17,15 @@ use crate::options::{NameList, Options};
 use crate::report::{Failure, lock};
 use crate::sys::Kind;
 use crate::sys::at::{self, Follow};
-use crate::sys::interrupted::Bounded;
+use crate::sys::interrupted::{Bounded, Interruptions};
+use crate::sys::io;
+use crate::sys::proc::StopFlag;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -32,28 +36,23 @@ pub(crate) struct List {
 
 impl List {
     /// Opens the list that the options name. Returns `None` if they name none.
-    pub(super) fn open(options: &Options) -> Option<Result<List, Failure>> {
-        let end = options.name_end;
-        Some(Ok(match options.files_from.clone()? {
-            NameList::Stdin => {
-                List { names: Box::new(BufReader::new(Bounded(std::io::stdin())).split(end)), name: "-".into() }
-            }
-            NameList::File(name) => {
-                match at::open_read(at::CWD, &name, Follow::Yes, true).map(std::fs::File::from) {
-                    Ok(file) => List {
-                        names: Box::new(BufReader::with_capacity(64 << 10, Bounded(file)).split(end)),
-                        name,
-                    },
-                    Err(errno) => {
-                        return Some(Err(Failure::new(Operation::OpenSource, &name).errno(errno)));
-                    }
-                }
-            }
+    pub(super) fn open(options: &Options, stop: &StopFlag) -> Option<Result<List, Failure>> {
+        let (file, name) = match options.files_from.clone()? {
+            NameList::Stdin => (io::duplicate(std::io::stdin().as_fd()), "-".into()),
+            NameList::File(name) => (at::open_read(at::CWD, &name, Follow::Yes, true), name),
             NameList::Given(names) => {
                 let names = (0..names.len()).map(move |at| Ok(names[at].as_bytes().to_vec()));
-                List { names: Box::new(names), name: OsString::new() }
+                return Some(Ok(List { names: Box::new(names), name: OsString::new() }));
             }
-        }))
+        };
+        Some(match file {
+            Ok(file) => {
+                let file = Bounded(ListFile { file: file.into(), stop: stop.clone() });
+                let names = BufReader::with_capacity(64 << 10, file).split(options.name_end);
+                Ok(List { names: Box::new(names), name })
+            }
+            Err(errno) => Err(Failure::new(Operation::OpenSource, &name).errno(errno)),
+        })
     }
 
     /// Returns the components of the next name below the source, or `None` at the end.
@@ -75,6 +74,24 @@ impl List {
                 return Some(Ok(parts));
             }
         }
+    }
+}
+
+/// A list that ends after a stop request: a read that waits for a pipe or a terminal would go on after the signal.
+struct ListFile {
+    file: File,
+    stop: StopFlag,
+}
+
+impl Read for ListFile {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let mut interruptions = Interruptions::default();
+        while io::poll_a_while(&self.file, false, &mut interruptions) == Ok(false) {
+            if self.stop.is_raised() {
+                return Ok(0);
+            }
+        }
+        self.file.read(bytes)
     }
 }
 
@@ -119,8 +136,10 @@ impl Listed {
         if self.next.is_some() {
             return self.next.take();
         }
-        while !ctx.run.stop.is_raised() {
-            match self.list.next()? {
+        while let Some(name) = self.list.next()
+            && !ctx.run.stop.is_raised()
+        {
+            match name {
                 Ok(parts) => {
                     let path = parts.join(OsStr::new("/"));
                     if self.seen.insert(path.as_bytes()) {

@@ -10,6 +10,7 @@ use crate::existing;
 use crate::options::Options;
 use crate::path::{self, without_slashes};
 use crate::sys::at::{self, Follow};
+use crate::sys::proc::StopFlag;
 use crate::sys::{Errno, Stat};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -95,9 +96,9 @@ fn length_or_max(entry: &Entry) -> u64 {
     }
 }
 
-/// Interprets the operands. This may change the options: `cp -f -b a a` makes a backup.
-pub(crate) fn resolve(operands: Operands, options: &mut Options) -> Result<Roots, Failure> {
-    if let Some(list) = List::open(options) {
+/// Interprets the operands. This may change the options: `cp -f -b a a` makes a backup. A list of names ends at `stop`.
+pub(crate) fn resolve(operands: Operands, options: &mut Options, stop: &StopFlag) -> Result<Roots, Failure> {
+    if let Some(list) = List::open(options, stop) {
         return listed(operands, list?, options);
     }
     let Operands { mut sources, destination, target } = operands;

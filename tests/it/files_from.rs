@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("files_from::what_cannot_be_read", &[], what_cannot_be_read),
         trial("files_from::links_on_the_way", &[], links_on_the_way),
         trial("files_from::without_end", &[], without_end),
+        trial("files_from::waiting_ends", &[], waiting_ends),
         trial("files_from::long_name", &[], long_name),
     ]
 }
@@ -215,6 +216,24 @@ fn what_cannot_be_read() {
     let output = sandbox.zcp(["--files-from=list", "src", "dst"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "zcp: error reading 'list': Is a directory\n");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// A signal ends a copy that waits for the next name.
+fn waiting_ends() {
+    let sandbox = Sandbox::new();
+    sandbox.dir("src");
+    let mut command = std::process::Command::new(crate::sandbox::ZCP);
+    command.current_dir(sandbox.path("")).args(["--files-from=-", "src", "dst"]);
+    let piped = std::process::Stdio::piped;
+    let mut zcp = command.stdin(piped()).stderr(piped()).spawn().unwrap();
+    zcp.stdin.as_mut().unwrap().write_all(b"../secret\ncut o").unwrap();
+    let mut errors = BufReader::new(zcp.stderr.take().unwrap()).lines();
+    assert_eq!(errors.next().unwrap().unwrap(), "zcp: '../secret' leads out of the source");
+    let pid = rustix::process::Pid::from_child(&zcp);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let rest: Vec<_> = errors.map(Result::unwrap).collect();
+    assert!(rest.len() == 1 && rest[0].starts_with("zcp: interrupted: "), "{rest:?}");
+    assert_eq!(zcp.wait().unwrap().signal(), Some(15));
 }
 
 /// A name with very many components, which no stack has room for.
