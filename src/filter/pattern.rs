@@ -79,13 +79,13 @@ impl Pattern {
         }
         if self.any_directory {
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            return matches_from(&self.glob, 0, name, 0, false) == MatchResult::Match;
+            return matches_whole(&self.glob, name, false);
         }
         // As in git, the literal prefix is removed first, so two stars right after it count as the start of the
         // pattern.
         let (literal, glob) = self.glob.split_at(self.literal);
         let Some(rest) = path.strip_prefix(literal) else { return false };
-        matches_from(glob, 0, rest, 0, true) == MatchResult::Match
+        matches_whole(glob, rest, true)
     }
 
     /// Returns whether the name of an operand matches. Only patterns that match in any directory apply, because
@@ -107,118 +107,90 @@ fn without_trailing_spaces(line: &[u8]) -> &[u8] {
     line.get(..end).unwrap_or(line)
 }
 
-/// The result of matching the rest of a pattern against the rest of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MatchResult {
-    Match,
-    /// No match here; the enclosing star may try further on.
-    Differs,
-    /// No match here, nor wherever an enclosing single star may end; an enclosing double star may try further on.
-    DiffersForOneStar,
-    /// No match here or anywhere further on.
-    Never,
-}
-
-/// Matches the pattern from `p` on against the text from `t` on. With `paths`, a slash is matched only by a slash
-/// and by two stars that are a whole component.
-fn matches_from(pattern: &[u8], mut p: usize, text: &[u8], mut t: usize, paths: bool) -> MatchResult {
-    while let Some(&special) = pattern.get(p) {
-        let Some(&byte) = text.get(t).or((special == b'*').then_some(&0)) else { return MatchResult::Never };
-        match special {
-            b'*' => {
-                let star = Star::at(pattern, p, paths);
-                match star.reach(pattern, text, t, paths) {
-                    Reach::Slash(at) => (p, t) = (star.end, at),
-                    Reach::Done(outcome) => return outcome,
-                }
-                continue;
-            }
-            b'?' if paths && byte == b'/' => return MatchResult::Differs,
-            b'?' => {}
-            b'[' => {
-                let mut is_member = false;
-                let mut makes_sense = true;
-                let parsed = each_in_brackets(pattern, p + 1, |member| match member {
-                    Member::Class(name) if !is_class(name) => makes_sense = false,
-                    member => is_member |= member.has(byte),
-                });
-                let Some((negated, next)) = parsed.filter(|_| makes_sense) else { return MatchResult::Never };
-                if is_member == negated || (paths && byte == b'/') {
-                    return MatchResult::Differs;
-                }
-                (p, t) = (next, t + 1);
-                continue;
-            }
-            b'\\' => {
-                p += 1;
-                if pattern.get(p) != Some(&byte) {
-                    return MatchResult::Differs;
-                }
-            }
-            literal if literal != byte => return MatchResult::Differs,
-            _ => {}
+/// Matches the whole pattern against the whole text. With `paths`, a slash is matched only by a slash and by two stars
+/// that are a whole component.
+///
+/// After a mismatch, the last star takes one more byte. It can reach whatever an earlier star could, but if it may not
+/// take a slash, the last star that may has to try.
+fn matches_whole(pattern: &[u8], text: &[u8], paths: bool) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut last: Option<Star> = None;
+    let mut last_across: Option<Star> = None;
+    while p < pattern.len() || t < text.len() {
+        let star = if pattern.get(p) == Some(&b'*') {
+            Star::at(pattern, p, t, paths)
+        } else if let Some(next) = text.get(t).and_then(|byte| after_one(pattern, p, *byte, paths)) {
+            (p, t) = (next, t + 1);
+            continue;
+        } else {
+            let longer = |star: Option<Star>| star.and_then(|star| star.longer(text));
+            let Some(star) = longer(last).or_else(|| longer(last_across)) else { return false };
+            star
+        };
+        (p, t) = (star.end, star.until);
+        last = Some(star);
+        if star.crosses {
+            last_across = last;
         }
-        (p, t) = (p + 1, t + 1);
     }
-    if t == text.len() { MatchResult::Match } else { MatchResult::Differs }
+    true
 }
 
+/// Returns the index after the element of the pattern at `p`, which is no star, if it matches the byte.
+fn after_one(pattern: &[u8], p: usize, byte: u8, paths: bool) -> Option<usize> {
+    let is_slash = paths && byte == b'/';
+    let (matches, next) = match pattern.get(p)? {
+        b'?' => (!is_slash, p + 1),
+        b'[' => {
+            let mut is_member = false;
+            let mut makes_sense = true;
+            let (negated, next) = each_in_brackets(pattern, p + 1, |member| match member {
+                Member::Class(name) if !is_class(name) => makes_sense = false,
+                member => is_member |= member.has(byte),
+            })?;
+            (makes_sense && is_member != negated && !is_slash, next)
+        }
+        b'\\' => (pattern.get(p + 1) == Some(&byte), p + 2),
+        literal => (*literal == byte, p + 1),
+    };
+    matches.then_some(next)
+}
+
+/// A run of stars, and the text that it has taken so far.
+#[derive(Clone, Copy)]
 struct Star {
-    /// The index of the byte after the run.
+    /// The index in the pattern at which the rest begins.
     end: usize,
+    /// The index in the text at which the rest begins.
+    until: usize,
     /// Whether the run matches slashes.
     crosses: bool,
-    /// Whether two or more stars are a whole component.
-    alone: bool,
-}
-
-enum Reach {
-    /// The pattern continues with a slash, and the text has its next slash at this index.
-    Slash(usize),
-    Done(MatchResult),
+    /// Whether the run, with the slash after it, takes whole directories.
+    takes_directories: bool,
 }
 
 impl Star {
-    fn at(pattern: &[u8], start: usize, paths: bool) -> Star {
+    fn at(pattern: &[u8], start: usize, t: usize, paths: bool) -> Star {
         let stars = pattern.iter().skip(start).take_while(|byte| **byte == b'*').count();
         let end = start + stars;
-        let before = start.checked_sub(1).and_then(|at| pattern.get(at));
-        let starts = matches!(before, None | Some(b'/'));
-        let ends = matches!(pattern.get(end..), None | Some([] | [b'/', ..] | [b'\\', b'/', ..]));
-        let alone = paths && stars > 1 && starts && ends;
-        Star { end, crosses: alone || !paths, alone }
+        let starts = matches!(start.checked_sub(1).and_then(|at| pattern.get(at)), None | Some(b'/'));
+        let rest = pattern.get(end..).unwrap_or_default();
+        let ends = matches!(rest, [] | [b'/', ..] | [b'\\', b'/', ..]);
+        let is_component = paths && stars > 1 && starts && ends;
+        let takes_directories = is_component && rest.starts_with(b"/");
+        let end = end + usize::from(takes_directories);
+        Star { end, until: t, crosses: is_component || !paths, takes_directories }
     }
 
-    /// Tries to match the pattern after the star at each index of the text that the star reaches from `t` on.
-    fn reach(&self, pattern: &[u8], text: &[u8], t: usize, paths: bool) -> Reach {
-        let slash_from = |from: usize| text.iter().skip(from).position(|byte| *byte == b'/').map(|n| from + n);
-        match pattern.get(self.end) {
-            None if !self.crosses && slash_from(t).is_some() => {
-                return Reach::Done(MatchResult::DiffersForOneStar);
-            }
-            None => return Reach::Done(MatchResult::Match),
-            // Two stars between slashes match no directory at all.
-            Some(b'/')
-                if self.alone && matches_from(pattern, self.end + 1, text, t, paths) == MatchResult::Match =>
-            {
-                return Reach::Done(MatchResult::Match);
-            }
-            Some(b'/') if !self.crosses => {
-                return slash_from(t).map_or(Reach::Done(MatchResult::Never), Reach::Slash);
-            }
-            _ => {}
-        }
-        for at in t..text.len() {
-            match matches_from(pattern, self.end, text, at, paths) {
-                MatchResult::Differs if !self.crosses && text.get(at) == Some(&b'/') => {
-                    return Reach::Done(MatchResult::DiffersForOneStar);
-                }
-                MatchResult::Differs => {}
-                MatchResult::DiffersForOneStar if self.crosses => {}
-                outcome => return Reach::Done(outcome),
-            }
-        }
-        Reach::Done(MatchResult::Never)
+    /// Returns the star with as little more text as possible, or `None` if it cannot take more.
+    fn longer(self, text: &[u8]) -> Option<Star> {
+        let rest = text.get(self.until..)?;
+        let more = match rest.first()? {
+            _ if self.takes_directories => rest.iter().position(|byte| *byte == b'/')? + 1,
+            b'/' if !self.crosses => return None,
+            _ => 1,
+        };
+        Some(Star { until: self.until + more, ..self })
     }
 }
 
