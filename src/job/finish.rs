@@ -47,6 +47,7 @@ pub(super) fn finish(job: &Job) -> Result<Summary, Failure> {
     for part in results.iter().map(|result| gather::summary(&result.stats)) {
         all.stats = all.stats.merge(part.stats);
         all.elapsed += part.elapsed;
+        all.vanished += part.vanished;
         all.workers = all.workers.max(part.workers);
         all.peak_in_flight = all.peak_in_flight.max(part.peak_in_flight);
     }

@@ -11,7 +11,7 @@ use crate::error::Operation;
 use crate::existing;
 use crate::path;
 use crate::report::{Events, Failure, lock};
-use crate::sys::at;
+use crate::sys::at::{self, Follow};
 use crate::walk::Walker;
 use crate::walk::supply::{NameGroup, Supply};
 use std::ffi::{OsStr, OsString};
@@ -105,7 +105,9 @@ fn is_there(ctx: &Context, dir: &Dir, fds: &Fds, entry: &Entry, facts: &Facts) -
         Ok(now) => now,
         Err(errno) => {
             let failure = Failure::new(Operation::Stat, path()).errno(errno);
-            ctx.events.fail(failure.of_names(path(), dir.destination_path(entry.destination())));
+            let failure = failure.of_names(path(), dir.destination_path(entry.destination()));
+            let again = || at::stat(&fds.src, &entry.name, Follow::No);
+            ctx.events.fail(failure.of_entry(entry.operand, again));
             return false;
         }
     };

@@ -27,6 +27,7 @@ pub(crate) fn summary(value: &Value) -> Summary {
         workers: count("workers"),
         peak_in_flight: count("peak_in_flight"),
         failed: total("failed"),
+        vanished: total("vanished"),
         ..Summary::default()
     }
 }
@@ -83,7 +84,7 @@ mod tests {
             routes: Default::default(),
         };
         let elapsed = Duration::from_nanos(99);
-        let before = Summary { stats, elapsed, workers: 2, failed: 1, ..Summary::default() };
+        let before = Summary { stats, elapsed, workers: 2, failed: 1, vanished: 6, ..Summary::default() };
         let after = summary(&before.json());
         assert_eq!(after.json(), before.json());
     }

@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("jobs::other_roots", &[], other_roots),
         trial("jobs::patterns", &[], patterns),
         trial("jobs::preset", &[], preset),
+        trial("jobs::vanished", &[], vanished),
     ]
 }
 
@@ -325,4 +326,16 @@ fn preset() {
     done(&finish(&sandbox));
     let report: Value = serde_json::from_slice(&fs::read(sandbox.path("job/finish.json")).unwrap()).unwrap();
     assert_eq!(report["totals"]["verified"], 1);
+}
+
+/// `--finish` adds up the names that `--ignore-vanished` has counted.
+fn vanished() {
+    let sandbox = Sandbox::new();
+    sandbox.file("src/a", "1").file("src/b", "2");
+    done(&plan(&sandbox, &["-r", "--parts=1", "src", "dst"]));
+    fs::remove_file(sandbox.path("src/b")).unwrap();
+    done(&sandbox.zcp(["--run=job", "--part=0", "--ignore-vanished"]).output().unwrap());
+    let output = finish(&sandbox);
+    let report: Value = serde_json::from_slice(&fs::read(sandbox.path("job/finish.json")).unwrap()).unwrap();
+    assert_eq!(report["totals"]["vanished"], 1, "{output:?}");
 }
