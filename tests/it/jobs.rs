@@ -334,7 +334,8 @@ fn vanished() {
     sandbox.file("src/a", "1").file("src/b", "2");
     done(&plan(&sandbox, &["-r", "--parts=1", "src", "dst"]));
     fs::remove_file(sandbox.path("src/b")).unwrap();
-    done(&sandbox.zcp(["--run=job", "--part=0", "--ignore-vanished"]).output().unwrap());
+    let words = "zcp: warning: names that vanished before they could be copied: 1\n";
+    sandbox.zcp(["--run=job", "--part=0", "--ignore-vanished"]).assert().success().stderr(words);
     let output = finish(&sandbox);
     let report: Value = serde_json::from_slice(&fs::read(sandbox.path("job/finish.json")).unwrap()).unwrap();
     assert_eq!(report["totals"]["vanished"], 1, "{output:?}");
