@@ -4,6 +4,7 @@
 use crate::report::lock;
 use crate::sys::fd_table::{self, InTable};
 use crate::sys::{Result, at, proc};
+use crate::transfer::small::TOGETHER;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,10 +20,7 @@ const EACH: usize = 9;
 const FOR_ALL: usize = 20;
 /// The least budget in directories, of two descriptors each.
 const LEAST: usize = 2;
-/// The most small files, of two descriptors each, that a worker copies together. Relative time for 20,000 files
-/// of 1 to 8 KiB on tmpfs, by this number: 1: 1.02, 4: 0.90, 8: 0.89, 16: 0.89, 32: 0.84, 64: 0.88.
-const TOGETHER: usize = 32;
-/// The number of workers for which descriptors for that many files are reserved. There may be more workers than
+/// The number of workers for which descriptors for [`TOGETHER`] files are reserved. There may be more workers than
 /// planned while they wait for a disk.
 const WAITING: usize = 16;
 

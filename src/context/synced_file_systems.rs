@@ -91,11 +91,10 @@ impl SyncedFileSystems {
 /// Opens the file system of a directory for syncfs(2), if the call reaches it. A directory that may be written, but not
 /// read, gives no descriptor for that, so a file without a name is created there.
 fn open_whole(dev: u64, dir: impl AsFd) -> Result<Option<OwnedFd>> {
-    let (reached, here) =
-        (io::fs_magic(&dir).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev)), OsStr::new("."));
-    if !reached {
+    if !io::fs_magic(&dir).is_ok_and(|magic| FsKind::is_reached_by_syncfs(magic, dev)) {
         return Ok(None);
     }
+    let here = OsStr::new(".");
     let opened = at::open_dir(&dir, here, Follow::No)?;
     match at::is_by_path(&opened) {
         true => Ok(at::create_nameless(&dir, here, 0o600).ok()),

@@ -72,6 +72,7 @@ impl WaitingSign {
     }
 }
 
+/// Returns the usage up to now, without the blocks of reads that nobody waited for one by one.
 fn usage() -> Usage {
     let mut usage = Usage::now();
     usage.block_reads -= (read_ahead::bytes() / 512) as i64;

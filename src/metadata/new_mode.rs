@@ -203,4 +203,26 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn without_wishes_modes_are_what_the_umask_leaves() {
+        let policy = ModePolicy { rule: ModeRule::Masked, changes_owner: false, umask: 0o022 };
+        assert_eq!(policy.file(&source(0o100_000, 0o4775)), NewMode { create: 0o775, final_mode: None });
+        let owned = ModePolicy { changes_owner: true, ..policy };
+        assert_eq!(owned.file(&source(0o100_000, 0o4775)), NewMode { create: 0o700, final_mode: Some(0o755) });
+        assert_eq!(owned.file(&source(0o100_000, 0o620)), NewMode { create: 0o600, final_mode: None });
+        let new = ModePolicy { umask: 0, ..policy }.directory(0o077, false);
+        assert_eq!((new.create, new.final_mode(0o755, 0o755)), (0o755, Some(0o077)));
+    }
+
+    #[test]
+    fn no_mode_is_the_default_of_the_kind() {
+        let policy = ModePolicy { rule: ModeRule::Default, changes_owner: false, umask: 0o022 };
+        assert_eq!(policy.file(&source(0o100_000, 0o4700)), NewMode { create: 0o700, final_mode: Some(0o644) });
+        assert_eq!(policy.special(&source(0o140_000, 0)), NewMode { create: 0, final_mode: Some(0o755) });
+        let new = policy.directory(0o1700, false);
+        assert_eq!((new.create, new.final_mode(0o1700, 0o1700)), (0o1700, Some(0o1755)));
+        assert_eq!(new.final_mode(0o3700, 0o3700), Some(0o2755));
+        assert_eq!(policy.directory(0o1700, true).final_mode(0o1700, 0o1700), Some(0o755));
+    }
 }

@@ -206,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn estimated_percent_is_marked() {
+        let mut state = State { bytes_left: Some(9 << 30), ..state(1 << 30, 5_000, 2 << 30, 50_000, false) };
+        assert!(state.bar(120).starts_with("~10% [") && !state.plain().contains('%'));
+        state.progress.bytes = 100 << 30;
+        assert!(state.bar(120).starts_with("~91% ["));
+    }
+
+    #[test]
     fn percent_is_100_only_at_the_end() {
         assert_eq!(state(4 << 30, 0, 4 << 30, 1, true).percent(), Some(99));
         assert_eq!(state(4 << 30, 1, 4 << 30, 1, true).percent(), Some(100));

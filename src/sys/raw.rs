@@ -441,6 +441,19 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    /// Rust's runtime ignores SIGPIPE, also in a test program.
+    #[test]
+    fn broken_pipe_is_ignored() {
+        assert!(ignore_broken_pipe());
+        assert!(is_ignored(libc::SIGPIPE));
+    }
+
+    #[test]
+    fn other_signals_are_not_ignored() {
+        assert!(!is_ignored(libc::SIGALRM));
+        assert!(!is_ignored(0) && !is_ignored(9999));
+    }
+
     #[test]
     fn numbers_that_are_not_open() {
         for number in [-1, -2, i32::MIN, i32::MAX, 1 << 20] {
@@ -462,6 +475,91 @@ mod tests {
             assert_eq!(rustix::io::read(reader, &mut [0]), expected, "{index}");
         }
         close_all(&mut Vec::new());
+    }
+
+    #[test]
+    fn duplicates_are_of_one_file() {
+        let [one, two] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+        let id = |fd: &OwnedFd| super::super::at::fstat(fd).map(|stat| stat.id());
+        let again = duplicate(one.as_raw_fd()).unwrap();
+        assert_eq!(id(&again), id(&one.into()));
+        assert_ne!(id(&again), id(&two.into()));
+    }
+
+    /// Linux before 6.6 or 6.13 has no such calls.
+    fn is_old(errno: Errno) -> bool {
+        matches!(errno, Errno::NOSYS | Errno::PERM)
+    }
+
+    #[test]
+    fn modes_change_by_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("file");
+        std::fs::write(&name, "").unwrap();
+        let by_path = super::super::at::open_path(super::super::at::CWD, name.as_os_str()).unwrap();
+        let mode = || super::super::at::fstat(&by_path).map(|stat| stat.permissions());
+        match change_mode(by_path.as_fd(), 0o421) {
+            Ok(()) => assert_eq!(mode(), Ok(0o421)),
+            Err(errno) => assert!(is_old(errno), "{errno}"),
+        }
+    }
+
+    #[test]
+    fn attributes_are_read_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("file");
+        std::fs::write(&name, "").unwrap();
+        let (fd, name) = (std::fs::File::open(dir.path()).unwrap(), OsStr::new("file"));
+        let mut room = [0; 100];
+        for missing in ["user.none", "user.none-such"] {
+            let answer = attribute_at(fd.as_fd(), name, OsStr::new(missing), &mut room);
+            assert!(
+                matches!(answer, Err(Errno::NODATA | Errno::OPNOTSUPP)) || answer.is_err_and(is_old),
+                "{answer:?}"
+            );
+        }
+        let set =
+            rustix::fs::setxattr(dir.path().join("file"), "user.key", b"value", rustix::fs::XattrFlags::empty());
+        if set.is_err() {
+            return; // a file system without attributes
+        }
+        match attribute_at(fd.as_fd(), name, OsStr::new("user.key"), &mut room) {
+            Ok(length) => assert_eq!(&room[..length], b"value"),
+            Err(errno) => assert!(is_old(errno), "{errno}"),
+        }
+        match attributes_at(fd.as_fd(), name, &mut room) {
+            Ok(length) => assert!(room[..length].split(|byte| *byte == 0).any(|listed| listed == b"user.key")),
+            Err(errno) => assert!(is_old(errno), "{errno}"),
+        }
+        assert!(attribute_at(fd.as_fd(), name, OsStr::new("user.key"), &mut [0; 2]).is_err());
+    }
+
+    #[test]
+    fn a_ring_reads_what_was_begun_last_in_a_slot() {
+        let mut ring = match ReadRing::new(3, 4096) {
+            Ok(ring) => ring,
+            Err(errno) => return assert!(is_old(errno), "{errno}"), // also where it is not permitted
+        };
+        let file = |text: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let (one, two, pipe) = (file("one"), file("twofold"), rustix::pipe::pipe().unwrap());
+        let of_one = |slot, at| RingRead { slot, fd: one.as_fd(), at, len: 4096 };
+        let of_two = |slot, at, len| RingRead { slot, fd: two.as_fd(), at, len };
+        assert_eq!(ring.take(0), None);
+        let unreadable = RingRead { slot: 2, fd: pipe.1.as_fd(), at: 0, len: 4096 };
+        ring.begin(&[of_one(0, 0), of_two(1, 3, 2), unreadable, of_one(3, 0)]);
+        assert_eq!(ring.take(1), Some(&b"fo"[..]));
+        assert_eq!(ring.take(0), Some(&b"one"[..]));
+        assert_eq!(ring.take(0), None);
+        assert_eq!(ring.take(2), None); // the writing end of a pipe
+        assert_eq!(ring.take(3), None); // no such slot
+        ring.begin(&[of_two(1, 0, 9999), of_one(1, 1), of_two(0, 100, 4096)]);
+        assert_eq!(ring.take(1), Some(&b"ne"[..]));
+        assert_eq!(ring.take(0), Some(&[][..]));
+        ring.begin(&[of_two(0, 0, 4096)]); // dropped under way
     }
 
     #[test]

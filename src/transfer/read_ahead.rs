@@ -3,6 +3,7 @@
 //! A piece that is not there, because the kernel does not permit io_uring(7) or because reading it failed, is read again
 //! by the caller, who reports the reason.
 
+use super::small::TOGETHER;
 use crate::sys::memory;
 use crate::sys::raw::{ReadRing, RingRead};
 use std::os::fd::BorrowedFd;
@@ -10,8 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The most bytes of a piece.
 pub(super) const PIECE: usize = 512 << 10;
-/// The most small files that are read at the same time, each by one piece.
-pub(super) const FILES: usize = 32;
 /// The most pieces of a large file that are read at the same time. An interruption waits for them.
 const OF_LARGE: usize = 4;
 
@@ -33,9 +32,9 @@ pub(super) struct ReadAhead {
 impl ReadAhead {
     /// Begins to read small files: pairs of an open file and the bytes to read. Each has the slot of its place.
     pub(super) fn begin_files(&mut self, files: &[Option<(BorrowedFd<'_>, usize)>]) {
-        (0..FILES).for_each(|slot| _ = self.take(slot)); // of other files
+        (0..TOGETHER).for_each(|slot| _ = self.take(slot)); // of other files
         let read = |(slot, file): (usize, &Option<_>)| file.map(|(fd, len)| RingRead { slot, fd, at: 0, len });
-        self.begin(&files.iter().take(FILES).enumerate().filter_map(read).collect::<Vec<_>>());
+        self.begin(&files.iter().take(TOGETHER).enumerate().filter_map(read).collect::<Vec<_>>());
     }
 
     /// Begins to read a piece of a large file.
@@ -45,7 +44,7 @@ impl ReadAhead {
 
     fn begin(&mut self, reads: &[RingRead<'_>]) {
         if self.ring.is_none() && !self.is_refused {
-            let slots = (FILES + OF_LARGE) as u32;
+            let slots = (TOGETHER + OF_LARGE) as u32;
             self.ring = if memory::is_limited() { None } else { ReadRing::new(slots, PIECE).ok() };
             self.is_refused = self.ring.is_none();
         }
@@ -55,7 +54,7 @@ impl ReadAhead {
         }
     }
 
-    /// Returns the bytes of the small file of a slot; `None` if they have to be read now.
+    /// Returns the bytes of a slot; `None` if they have to be read now. Small files have the slots below [`TOGETHER`].
     pub(super) fn take(&mut self, slot: usize) -> Option<&[u8]> {
         self.ring.as_mut()?.take(slot)
     }
@@ -72,5 +71,5 @@ impl ReadAhead {
 }
 
 fn slot_at(at: u64) -> usize {
-    FILES + (at / PIECE as u64 % OF_LARGE as u64) as usize
+    TOGETHER + (at / PIECE as u64 % OF_LARGE as u64) as usize
 }

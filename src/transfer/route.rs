@@ -339,4 +339,11 @@ mod tests {
             assert_eq!(first == Some(Strategy::Reflink), may_clone(case), "{case:?}");
         }
     }
+
+    #[test]
+    fn always_allows_nothing_else() {
+        for case in all_cases() {
+            assert_eq!(default_route(case, Cloning::Require).strategies, [Strategy::Reflink]);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -218,22 +219,34 @@ fn what_cannot_be_read() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A signal ends a copy that waits for the next name.
-fn waiting_ends() {
-    let sandbox = Sandbox::new();
-    sandbox.dir("src");
+/// Starts a copy of the names that standard input gives.
+fn start(sandbox: &Sandbox) -> Child {
     let mut command = std::process::Command::new(crate::sandbox::ZCP);
-    command.current_dir(sandbox.path("")).args(["--files-from=-", "src", "dst"]);
-    let piped = std::process::Stdio::piped;
-    let mut zcp = command.stdin(piped()).stderr(piped()).spawn().unwrap();
-    zcp.stdin.as_mut().unwrap().write_all(b"../secret\ncut o").unwrap();
+    command.current_dir(sandbox.dir("src").path("")).args(["--files-from=-", "src", "dst"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Ends the copy by SIGTERM when it has refused `../secret`. Returns the last line that it prints, and the number of lines
+/// after the refusal.
+fn terminate(mut zcp: Child) -> (String, usize) {
     let mut errors = BufReader::new(zcp.stderr.take().unwrap()).lines();
     assert_eq!(errors.next().unwrap().unwrap(), "zcp: '../secret' leads out of the source");
     let pid = rustix::process::Pid::from_child(&zcp);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let rest: Vec<_> = errors.map(Result::unwrap).collect();
-    assert!(rest.len() == 1 && rest[0].starts_with("zcp: interrupted: "), "{rest:?}");
     assert_eq!(zcp.wait().unwrap().signal(), Some(15));
+    (rest.last().cloned().unwrap(), rest.len())
+}
+
+/// A signal ends a copy that waits for the next name.
+fn waiting_ends() {
+    let sandbox = Sandbox::new();
+    let mut zcp = start(&sandbox);
+    // Open until the end, so that the copy waits.
+    let mut list = zcp.stdin.take().unwrap();
+    list.write_all(b"../secret\ncut o").unwrap();
+    let (last, lines) = terminate(zcp);
+    assert!(last.starts_with("zcp: interrupted: ") && lines == 1, "{last}");
 }
 
 /// A name with very many components, which no stack has room for.
@@ -249,20 +262,11 @@ fn long_name() {
 /// A list that never ends and names nothing that can be copied ends by a signal.
 fn without_end() {
     let sandbox = Sandbox::new();
-    sandbox.dir("src");
-    let mut command = std::process::Command::new(crate::sandbox::ZCP);
-    command.current_dir(sandbox.path("")).args(["--files-from=-", "src", "dst"]);
-    let piped = std::process::Stdio::piped;
-    let mut zcp = command.stdin(piped()).stderr(piped()).spawn().unwrap();
+    let mut zcp = start(&sandbox);
     let mut list = zcp.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || while list.write_all(b"../secret\n").is_ok() {});
-    let mut errors = BufReader::new(zcp.stderr.take().unwrap()).lines();
-    assert_eq!(errors.next().unwrap().unwrap(), "zcp: '../secret' leads out of the source");
-    let pid = rustix::process::Pid::from_child(&zcp);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let last = errors.map(Result::unwrap).last().unwrap();
+    let (last, _) = terminate(zcp);
     assert!(last.starts_with("zcp: interrupted: "), "{last}");
-    assert_eq!(zcp.wait().unwrap().signal(), Some(15));
     feeder.join().unwrap();
 }
 

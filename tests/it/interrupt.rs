@@ -91,11 +91,10 @@ fn question_ends() {
 /// A file that another process has put in place of the half-written one is not removed.
 fn file_of_another_process_stays() {
     let sandbox = Sandbox::new();
-    sandbox.file("other", "whole");
-    sandbox.command("mkfifo").arg("fifo").assert().success();
+    sandbox.file("other", "whole").fifo("fifo");
     let mut command = std::process::Command::new(crate::sandbox::ZCP);
     command.args(["-R", "--copy-contents", "fifo", "copy"]).current_dir(sandbox.path(""));
-    let mut zcp = command.spawn().unwrap();
+    let mut zcp = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     let mut writer = fs::OpenOptions::new().write(true).open(sandbox.path("fifo")).unwrap();
     writer.write_all(b"half").unwrap();
     while fs::metadata(sandbox.path("copy")).map_or(0, |copy| copy.len()) < 4 {

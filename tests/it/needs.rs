@@ -40,6 +40,8 @@ pub(crate) enum Need {
     Fuse,
     /// An overlay mounted with these options, see [`mount_overlay`].
     Overlay(&'static str),
+    /// io_uring(7), with which `--verify` reads many copies at the same time.
+    IoUring,
     /// Namespaces of mounts and host names for single processes.
     Namespaces,
     /// At least this version of Linux.
@@ -66,6 +68,7 @@ impl Need {
             Need::Mount(fs) => mounted(fs).is_some(),
             Need::Fuse => Path::new("/dev/fuse").exists() && std::env::var_os(PLACE).is_some(),
             Need::Overlay(options) => can_mount_overlay(options),
+            Need::IoUring => has_io_uring(),
             Need::Namespaces => *NAMESPACES.get_or_init(|| succeeds("unshare", &["-mnu", "true"])),
             Need::Linux(major, minor) => {
                 let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -89,6 +92,16 @@ pub(crate) fn trial(name: impl Into<String>, needs: &[Need], run: impl FnOnce() 
         Some(need) => Trial::test(name, move || Err(format!("this machine lacks {need:?}").into()))
             .with_ignored_flag(std::env::var_os("CI").is_none()),
     }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn has_io_uring() -> bool {
+    io_uring::IoUring::new(1).is_ok()
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_io_uring() -> bool {
+    false
 }
 
 /// An empty file system of the given type. All trials that ask for the type share it.
