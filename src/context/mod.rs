@@ -4,7 +4,7 @@ mod descriptors;
 mod synced_file_systems;
 
 pub(crate) use descriptors::{Descriptors, DirFd, FdSlot, Fds, TableFds};
-pub(crate) use synced_file_systems::{Syncable, SyncedFileSystems, sync_names};
+pub(crate) use synced_file_systems::{NotSynced, Syncable, SyncedFileSystems, sync_names};
 
 use crate::metadata::apply::AttributeRules;
 use crate::metadata::kept_times::KeptTimes;

@@ -5,7 +5,7 @@ use crate::report::lock;
 use crate::sys::at::{self, Follow};
 use crate::sys::{Errno, Result, io};
 use crate::transfer::route::FsKind;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,32 +19,45 @@ pub(crate) trait Syncable: Debug + Send + Sync {
 /// The file systems to be written to the disk by syncfs(2), and the directories that rely on that.
 #[derive(Debug, Default)]
 pub(crate) struct SyncedFileSystems {
-    /// Each file system, by its device number.
-    file_systems: Mutex<Vec<(u64, WholeHandle)>>,
+    file_systems: Mutex<Vec<FileSystem>>,
     /// Directories that are finished but not yet synced.
     finished: Mutex<Vec<Arc<dyn Syncable>>>,
     /// Whether syncfs(2) is unavailable, so that each file and directory is synced by itself from then on.
     is_refused: AtomicBool,
 }
 
-/// A descriptor for syncfs(2), if the call is known to reach the file system. It is opened before the first write,
-/// because syncfs(2) reports errors since the descriptor was opened.
-type WholeHandle = Option<Arc<OwnedFd>>;
+#[derive(Debug)]
+struct FileSystem {
+    dev: u64,
+    /// A descriptor for syncfs(2), if the call is known to reach the file system. It is opened before the first write,
+    /// because syncfs(2) reports errors since the descriptor was opened.
+    whole: Option<Arc<OwnedFd>>,
+    /// The path of the first directory that was written to, for messages.
+    path: Arc<OsStr>,
+}
+
+/// A file system that could not be synced.
+#[derive(Debug)]
+pub(crate) struct NotSynced {
+    pub errno: Errno,
+    /// The path of a directory in it.
+    pub path: OsString,
+}
 
 impl SyncedFileSystems {
-    /// Adds the file system of a directory that is about to be written to. Returns whether it can be synced as a
-    /// whole; otherwise each file and directory has to be synced by itself.
-    pub(crate) fn add(&self, dev: u64, dir: impl AsFd) -> Result<bool> {
+    /// Adds the file system of a directory that is about to be written to, with the directory's path. Returns whether
+    /// it can be synced as a whole; otherwise each file and directory has to be synced by itself.
+    pub(crate) fn add(&self, dev: u64, dir: impl AsFd, path: impl FnOnce() -> OsString) -> Result<bool> {
         if self.is_refused() {
             return Ok(false);
         }
         let mut known = lock(&self.file_systems);
-        if let Some((_, whole)) = known.iter().find(|(other, _)| *other == dev) {
-            return Ok(whole.is_some());
+        if let Some(known) = known.iter().find(|known| known.dev == dev) {
+            return Ok(known.whole.is_some());
         }
         let whole = open_whole(dev, dir)?.map(Arc::new);
         let is_whole = whole.is_some();
-        known.push((dev, whole));
+        known.push(FileSystem { dev, whole, path: path().into() });
         Ok(is_whole)
     }
 
@@ -54,12 +67,14 @@ impl SyncedFileSystems {
     }
 
     /// Syncs all file systems that can be synced as a whole. If syncfs(2) does not exist (old kernels), or a
-    /// seccomp(2) filter refuses it, it is not used for the rest of the run. Returns the errno of the last one that
-    /// failed.
-    pub(crate) fn sync(&self) -> Result<()> {
+    /// seccomp(2) filter refuses it, it is not used for the rest of the run.
+    ///
+    /// # Errors
+    /// The last file system that failed.
+    pub(crate) fn sync(&self) -> std::result::Result<(), NotSynced> {
         let before = std::mem::take(&mut *lock(&self.finished));
         let answer = self.sync_file_systems();
-        if answer.is_err_and(Self::is_syncfs_unavailable) {
+        if answer.as_ref().is_err_and(NotSynced::is_syncfs_unavailable) {
             self.is_refused.store(true, Ordering::Relaxed);
             lock(&self.finished).extend(before);
         }
@@ -70,21 +85,27 @@ impl SyncedFileSystems {
         self.is_refused.load(Ordering::Relaxed)
     }
 
-    /// Returns whether an errno of syncfs(2) says that the call is unavailable.
-    pub(crate) fn is_syncfs_unavailable(errno: Errno) -> bool {
-        matches!(errno, Errno::NOSYS | Errno::PERM)
-    }
-
     /// Returns the directories that have to be synced one by one after a refusal.
     pub(crate) fn take_finished(&self) -> Vec<Arc<dyn Syncable>> {
         std::mem::take(&mut *lock(&self.finished))
     }
 
-    fn sync_file_systems(&self) -> Result<()> {
+    fn sync_file_systems(&self) -> std::result::Result<(), NotSynced> {
+        let copy = |known: &FileSystem| Some((known.whole.clone()?, Arc::clone(&known.path)));
         // Copied, so that other workers are not blocked during the calls.
-        let known = lock(&self.file_systems).iter().filter_map(|(_, fd)| fd.clone()).collect::<Vec<_>>();
-        let answers = known.iter().map(io::sync_file_system).collect::<Vec<_>>();
-        answers.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
+        let whole = lock(&self.file_systems).iter().filter_map(copy).collect::<Vec<_>>();
+        let sync = |(whole, path): (Arc<OwnedFd>, Arc<OsStr>)| {
+            io::sync_file_system(whole).map_err(|errno| NotSynced { errno, path: path.to_os_string() })
+        };
+        let answers = whole.into_iter().map(sync).collect::<Vec<_>>();
+        answers.into_iter().rfind(std::result::Result::is_err).unwrap_or(Ok(()))
+    }
+}
+
+impl NotSynced {
+    /// Returns whether syncfs(2) itself is unavailable.
+    pub(crate) fn is_syncfs_unavailable(&self) -> bool {
+        matches!(self.errno, Errno::NOSYS | Errno::PERM)
     }
 }
 

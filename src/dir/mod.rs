@@ -104,7 +104,8 @@ impl Dir {
         finish: Finish,
     ) -> Hold {
         Hold::keep(&place.parent);
-        let synced_with_others = dst_id.is_some_and(|id| watch_file_system(ctx, id.dev, &fds.dst));
+        let path = || place.parent.destination_path(&place.new_name);
+        let synced_with_others = dst_id.is_some_and(|id| watch_file_system(ctx, id.dev, &fds.dst, path));
         let dir = Arc::new(Dir {
             ctx: Arc::downgrade(ctx),
             place: Some(place),
@@ -160,6 +161,12 @@ impl Dir {
     /// Returns the path of a destination entry, for messages.
     pub(crate) fn destination_path(&self, name: &OsStr) -> OsString {
         self.path(name, |place| &place.new_name, &self.top().root)
+    }
+
+    /// Returns the path of the destination itself, for messages.
+    pub(crate) fn destination_directory(&self) -> OsString {
+        let path = self.destination_path(OsStr::new(""));
+        if path.is_empty() { ".".into() } else { path }
     }
 
     /// Returns the identity of a name in the destination, for comparison.
@@ -280,7 +287,7 @@ impl Dir {
     /// file has to be synced by itself.
     pub(crate) fn watch_file_system(&self, ctx: &Context, destination: impl AsFd) -> bool {
         match (&self.place, self.dst_dev()) {
-            (None, Some(dev)) => watch_file_system(ctx, dev, destination),
+            (None, Some(dev)) => watch_file_system(ctx, dev, destination, || self.destination_directory()),
             (None, None) => false,
             (Some(_), _) => self.synced_with_others && !ctx.run.synced_file_systems.is_refused(),
         }
@@ -331,15 +338,15 @@ impl Dir {
 impl Syncable for Dir {
     fn sync(&self, ctx: &Context) {
         if let Err(errno) = self.fds(ctx).and_then(|fds| sync_names(&fds.dst)) {
-            ctx.events.fail(Failure::new(Operation::Sync, self.destination_path(OsStr::new(""))).errno(errno));
+            ctx.events.fail(Failure::new(Operation::Sync, self.destination_directory()).errno(errno));
         }
     }
 }
 
-/// Watches the file system of a directory. Returns false if it cannot be opened for syncfs(2), so that each file and
-/// directory has to be synced by itself.
-fn watch_file_system(ctx: &Context, dev: u64, dir: impl AsFd) -> bool {
-    ctx.run.syncs_whole && ctx.run.synced_file_systems.add(dev, dir).unwrap_or(false)
+/// Watches the file system of a directory with a path. Returns false if it cannot be opened for syncfs(2), so that each
+/// file and directory has to be synced by itself.
+fn watch_file_system(ctx: &Context, dev: u64, dir: impl AsFd, path: impl FnOnce() -> OsString) -> bool {
+    ctx.run.syncs_whole && ctx.run.synced_file_systems.add(dev, dir, path).unwrap_or(false)
 }
 
 /// Drops a chain of thousands of parents without recursion.

@@ -173,23 +173,37 @@ impl<T: Send> Drop for InTable<T> {
 mod tests {
     use super::*;
     use rustix::io::FdFlags;
-    use std::fs::File;
-    use std::os::fd::{AsFd, RawFd};
+    use std::os::fd::RawFd;
+    use std::path::PathBuf;
 
-    fn open() -> InTable<File> {
-        InTable::new(tempfile::tempfile().unwrap())
+    /// Held by tests that close dropped descriptors in the table that all tests share.
+    static SHARED_TABLE: Mutex<()> = Mutex::new(());
+
+    /// Opens a pipe, whose inode number no later one gets.
+    fn open() -> InTable<OwnedFd> {
+        InTable::new(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap().0)
     }
 
-    fn number(file: &InTable<File>) -> RawFd {
-        file.value.as_ref().unwrap().as_raw_fd()
+    fn is_open(file: &InTable<OwnedFd>) -> bool {
+        file.get().is_some_and(|file| rustix::io::fcntl_getfd(file) == Ok(FdFlags::CLOEXEC))
     }
 
-    fn is_open(file: &InTable<File>) -> bool {
-        file.get().is_some_and(|file| rustix::io::fcntl_getfd(file.as_fd()) == Ok(FdFlags::CLOEXEC))
-    }
+    /// The number of a descriptor, and the open file behind it.
+    #[derive(PartialEq)]
+    struct Number(RawFd, PathBuf);
 
-    fn is_number_open(number: RawFd) -> bool {
-        std::fs::read_link(format!("/proc/thread-self/fd/{number}")).is_ok()
+    impl Number {
+        fn of(file: &InTable<OwnedFd>) -> Number {
+            Number::now(file.value.as_ref().unwrap().as_raw_fd()).unwrap()
+        }
+
+        fn now(number: RawFd) -> Option<Number> {
+            std::fs::read_link(format!("/proc/thread-self/fd/{number}")).ok().map(|file| Number(number, file))
+        }
+
+        fn is_open(&self) -> bool {
+            Number::now(self.0).as_ref() == Some(self)
+        }
     }
 
     /// Runs `work` on a thread with its own table.
@@ -207,7 +221,7 @@ mod tests {
     #[test]
     fn a_new_table_has_the_descriptors_of_before_and_none_of_after() {
         let before = open();
-        let (later, done) = std::sync::mpsc::channel::<InTable<File>>();
+        let (later, done) = std::sync::mpsc::channel::<InTable<OwnedFd>>();
         let (started, starts) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let before = &before;
@@ -226,7 +240,8 @@ mod tests {
 
     #[test]
     fn other_threads_leave_a_descriptor_to_its_own() {
-        let (here, there) = std::sync::mpsc::channel::<InTable<File>>();
+        let _shared = SHARED_TABLE.lock();
+        let (here, there) = std::sync::mpsc::channel::<InTable<OwnedFd>>();
         let (dropped, is_dropped) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -238,28 +253,29 @@ mod tests {
             });
             apart(move || {
                 let file = open();
-                let number = number(&file);
+                let number = Number::of(&file);
                 assert!(is_open(&file));
                 here.send(file).unwrap();
                 is_dropped.recv().unwrap();
-                assert!(is_number_open(number));
+                assert!(number.is_open());
                 close_dropped();
-                assert!(!is_number_open(number));
+                assert!(!number.is_open());
             });
         });
     }
 
     #[test]
     fn a_thread_apart_does_not_close_descriptors_of_the_others() {
+        let _shared = SHARED_TABLE.lock();
         let file = open();
-        let number = number(&file);
+        let number = Number::of(&file);
         apart(move || {
             assert!(is_open(&file));
             drop(file);
             close_dropped();
         });
-        assert!(is_number_open(number));
+        assert!(number.is_open());
         close_dropped();
-        assert!(!is_number_open(number));
+        assert!(!number.is_open());
     }
 }

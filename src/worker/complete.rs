@@ -72,7 +72,7 @@ impl Worker<'_> {
             return Err(task.cannot(Operation::Close)(errno));
         }
         if let Some(unsynced) = unsynced.map_err(task.cannot(Operation::Stat))? {
-            self.sync_later(task, unsynced);
+            self.sync_later(unsynced);
         }
         Ok(true)
     }
@@ -170,7 +170,7 @@ impl Worker<'_> {
             false => None,
         };
         match made {
-            Some(made) => self.sync_later(task, UnsyncedFile::new(task, &made, source, true)),
+            Some(made) => self.sync_later(UnsyncedFile::new(task, &made, source, true)),
             None => match times::set(to, source) {
                 Ok(()) => {}
                 Err(error) if error.has_errno(Errno::NOENT) && matches!(to, Handle::Entry(..)) => {

@@ -7,7 +7,7 @@
 
 use super::destination::Destination;
 use super::{Shared, Task, Worker};
-use crate::context::{Context, SyncedFileSystems, sync_names};
+use crate::context::{Context, NotSynced, sync_names};
 use crate::dir::{Dir, Hold};
 use crate::error::Operation;
 use crate::metadata::{Handle, times};
@@ -159,7 +159,7 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn sync_later(&self, task: &Task<'_>, file: UnsyncedFile) {
+    pub(super) fn sync_later(&self, file: UnsyncedFile) {
         let is_due = {
             let mut group = lock(&self.shared.unsynced.group);
             group.bytes += BESIDE + if file.is_regular { self.ladder.unwritten() } else { 0 };
@@ -167,12 +167,12 @@ impl Worker<'_> {
             group.is_due()
         };
         if is_due {
-            self.sync_group(task);
+            self.sync_group();
         }
     }
 
     /// Syncs the files so far, unless another worker has just done that.
-    fn sync_group(&self, task: &Task<'_>) {
+    fn sync_group(&self) {
         let mut timed = lock(&self.shared.unsynced.timed);
         let (number, files, bytes) = {
             let mut group = lock(&self.shared.unsynced.group);
@@ -184,7 +184,7 @@ impl Worker<'_> {
         let start = Instant::now();
         let answer = self.ctx.run.synced_file_systems.sync();
         let ns = nanoseconds(start.elapsed());
-        settle(self.ctx, &mut timed, files, answer, || task.destination_path());
+        settle(self.ctx, &mut timed, files, answer);
         lock(&self.shared.unsynced.group).flush_size.learn(number, bytes, ns);
     }
 }
@@ -202,10 +202,9 @@ impl Shared {
             files.iter().for_each(|file| file.mark_incomplete(ctx));
             return;
         }
-        let some = files.first().map(UnsyncedFile::path).unwrap_or_default();
-        settle(ctx, &mut timed, files, ctx.run.synced_file_systems.sync(), || some.clone());
+        settle(ctx, &mut timed, files, ctx.run.synced_file_systems.sync());
         if !timed.is_empty() && !ctx.run.stop.is_raised() {
-            settle(ctx, &mut timed, Vec::new(), ctx.run.synced_file_systems.sync(), || some);
+            settle(ctx, &mut timed, Vec::new(), ctx.run.synced_file_systems.sync());
         }
     }
 
@@ -225,16 +224,14 @@ impl Shared {
 
 /// Completes the files if syncfs(2) succeeded, and moves them to `timed`. Otherwise syncs each file by itself
 /// and reports failures by file. Then every file written since the last good sync counts as incomplete, even if
-/// its own fsync(2) succeeds: the disk block that holds its inode may still be lost. `some` returns the
-/// path of one of the files.
+/// its own fsync(2) succeeds: the disk block that holds its inode may still be lost.
 fn settle(
     ctx: &Context,
     timed: &mut Vec<UnsyncedFile>,
     files: Vec<UnsyncedFile>,
-    answer: Result<()>,
-    some: impl FnOnce() -> OsString,
+    answer: std::result::Result<(), NotSynced>,
 ) {
-    let Err(errno) = answer else {
+    let Err(not_synced) = answer else {
         timed.clear();
         for mut file in files {
             file.complete(ctx);
@@ -244,12 +241,12 @@ fn settle(
         }
         return;
     };
-    if SyncedFileSystems::is_syncfs_unavailable(errno) {
+    if not_synced.is_syncfs_unavailable() {
         return settle_each(ctx, files);
     }
     let lost = files.iter().chain(timed.iter()).filter(|file| !file.sync(ctx)).count();
     if lost == 0 {
-        ctx.events.fail(Failure::new(Operation::SyncFileSystem, some()).errno(errno));
+        ctx.events.fail(Failure::new(Operation::SyncFileSystem, not_synced.path).errno(not_synced.errno));
     }
     timed.drain(..).chain(files).for_each(|file| file.mark_incomplete(ctx));
 }

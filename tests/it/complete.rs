@@ -133,7 +133,7 @@ fn syncfs_failed() {
         let trace = strace::zcp(&sandbox, &["-e", "inject=syncfs:error=EIO:when=1"], &args);
         let errors = String::from_utf8_lossy(&trace.output.stderr).into_owned();
         assert_eq!(trace.output.status.code(), Some(1));
-        assert!(errors.starts_with("zcp: cannot sync the file system of 'dst/"), "{errors}");
+        assert!(errors.starts_with("zcp: cannot sync the file system of 'dst': "), "{errors}");
         let output = sandbox.zcp(args.iter().chain(&["--stats=json"])).output().unwrap();
         assert_done(&output);
         assert_eq!(stats(&output)["totals"]["files"], 3, "{again:?}");
